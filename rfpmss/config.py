@@ -1,0 +1,354 @@
+"""Every choice of a run in one frozen, checked object; presets are plain functions of it.
+
+The defaults are the paper's values. Nothing here imports torch, so ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+VIEWS = ("ct", "mri", "pathology")
+"""The imaging modalities, in the order of every tensor axis that runs over views."""
+
+MODALITIES = (*VIEWS, "report")
+"""All modalities, in the order of every tensor axis that runs over modalities."""
+
+CHANNELS = {"ct": 3, "mri": 4, "pathology": 3}
+"""Input channels of a view: three CT windows, four MRI sequences, red-green-blue."""
+
+Fraction = Field(ge=0.0, le=1.0)
+
+
+class Frozen(BaseModel):
+    """A configuration section: frozen, keyword-only, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PhantomConfig(Frozen):
+    """The generated cohort used when no manifest is given."""
+
+    train: PositiveInt = 512
+    """Patients in the training split."""
+    test: PositiveInt = 128
+    """Held-out patients."""
+    seed: int = 0
+    """Seed of the cohort; patient i depends on (seed, i) only."""
+    mri_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 32)
+    """MRI volume, voxels."""
+    ct_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (128, 128, 24)
+    """CT volume: columns, rows, slices."""
+    slide_size: PositiveInt = 1024
+    """Side of the pathology slide at full resolution, pixels."""
+    missing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability that an imaging modality of a patient is absent (never all of them)."""
+
+
+class DataConfig(Frozen):
+    """How studies become tensors (paper: Parameter settings)."""
+
+    resize: PositiveInt = 256
+    """Side to which an image is resized before cropping, pixels."""
+    size: PositiveInt = 224
+    """Side of the crop that enters the model, pixels."""
+    slices: PositiveInt = 1
+    """Images (slices or tiles) that stand for one view of a study."""
+    tokens: int = Field(default=100, ge=4)
+    """Longest report, tokens, start and end included."""
+    vocabulary: int = Field(default=10_000, ge=32)
+    """Upper bound of the tokenizer's vocabulary."""
+    flip: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Probability of a left-right flip of the whole study, text included."""
+    rotation: float = Field(default=10.0, ge=0.0, le=180.0)
+    """Largest rotation, degrees either way."""
+    brightness: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Largest change of brightness, in units of the image range."""
+    contrast: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Largest relative change of contrast."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.size > self.resize:
+            raise ValueError(
+                f"data.size must be at most data.resize={self.resize}, got {self.size}"
+            )
+        return self
+
+
+class ModelConfig(Frozen):
+    """Sizes and readings of the network (paper: Method, Fig. 2 and 3)."""
+
+    patch: PositiveInt = 16
+    """Side of an image patch, pixels."""
+    dim: PositiveInt = 768
+    """Width of the Medical Image Transformer."""
+    depth: PositiveInt = 12
+    """Self-attention blocks."""
+    heads: PositiveInt = 12
+    """Attention heads."""
+    mlp: PositiveInt = 3072
+    """Width of the perceptron layer."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Dropout after embeddings and in the decoder."""
+    activation: Literal["mish", "gelu"] = "mish"
+    """Perceptron activation; gelu when GELU-trained weights are loaded."""
+    position: Literal["concatenate", "add"] = "concatenate"
+    """How learned positions join the patch vectors."""
+    recurrent: Literal["concatenate", "add", "none"] = "concatenate"
+    """How the aggregation embedding rejoins every patch in the last layer."""
+    fusion: Literal["view", "token", "none"] = "view"
+    """Softmax over views; sigmoid per token; or each view alone with the report."""
+    text_dim: PositiveInt = 768
+    """Width of the BERT text encoder."""
+    text_depth: PositiveInt = 12
+    """BERT layers."""
+    text_heads: PositiveInt = 12
+    """BERT attention heads."""
+    text_mlp: PositiveInt = 3072
+    """BERT intermediate width."""
+    text_pooling: Literal["pooler", "cls", "mean"] = "pooler"
+    """Which BERT output becomes the report vector."""
+    decoder_dim: PositiveInt = 1024
+    """Width of the report decoder."""
+    decoder_depth: PositiveInt = 1
+    """Decoder layers."""
+    decoder_heads: PositiveInt = 16
+    """Decoder attention heads."""
+    decoder_mlp: PositiveInt = 4096
+    """Decoder feed-forward width."""
+    decoder_prenorm: bool = False
+    """Normalise before attention instead of after it."""
+    token_dim: PositiveInt = 4096
+    """Width of the token projection (common label space) and of the joint transformer block."""
+    joint_heads: PositiveInt = 64
+    """Heads of the joint transformer block."""
+    joint_mlp: PositiveInt = 4096
+    """MLP width of the joint transformer block."""
+    joint_dim: PositiveInt = 6144
+    """Width of the joint embedding space."""
+    anchors: PositiveInt = 64
+    """Anchors K per modality and space."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        for width, heads in (
+            ("dim", "heads"),
+            ("text_dim", "text_heads"),
+            ("decoder_dim", "decoder_heads"),
+            ("token_dim", "joint_heads"),
+        ):
+            if getattr(self, width) % getattr(self, heads):
+                raise ValueError(
+                    f"model.{width} must be a multiple of model.{heads}={getattr(self, heads)}, "
+                    f"got {getattr(self, width)}"
+                )
+        return self
+
+
+class AssignmentConfig(Frozen):
+    """The assignment M(.) of samples to anchors (paper: Algorithm 1)."""
+
+    k: PositiveInt = 32
+    """Anchors K' per sample."""
+    eps: PositiveFloat = 0.07
+    """Temperature 1/lambda."""
+    damping: float = Field(default=0.25, ge=0.0, lt=1.0)
+    """Scale mu of the channels that are not selected."""
+    solver: Literal["newton", "sinkhorn", "modified", "none"] = "newton"
+    """Exact limit; a fixed number of sweeps; plain Sinkhorn with row sum k; no assignment."""
+    steps: PositiveInt = 20
+    """Sweeps of the sinkhorn and modified solvers."""
+    order: Literal["row-column-depth", "column-depth-row"] = "row-column-depth"
+    """Order of the normalisations within a sweep."""
+    bank: int = Field(default=5500, ge=0)
+    """Past feature pairs assigned together with the batch; at most the training studies."""
+
+
+class LossConfig(Frozen):
+    """Weights and readings of the losses (Eq. 4-9)."""
+
+    language: float = Field(default=1.0, ge=0.0)
+    """Weight of the report-generation loss, Eq. 4."""
+    contrast: float = Field(default=1.0, ge=0.0)
+    """Weight of the study-report contrast, Eq. 7."""
+    consistency: float = Field(default=1.0, ge=0.0)
+    """Weight of the semantic-structure consistency, Eq. 6."""
+    nce: float = Field(default=1.0, ge=0.0)
+    """Weight of the contrast between modalities, Eq. 9."""
+    temperature: PositiveFloat = 0.1
+    """Temperature tau of Eq. 5 and Eq. 7."""
+    kappa: PositiveFloat = 0.05
+    """Temperature of Eq. 8."""
+    similarity: Literal["product", "sum", "logit"] = "product"
+    """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself."""
+    max_logit: float | None = Field(default=None, gt=0.0)
+    """Clamp of sim(a, b) before the binary cross-entropy; none by default."""
+    report_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the Eq. 6 and Eq. 9 terms that touch the report."""
+    other_weight: float = Field(default=0.1, ge=0.0)
+    """Weight of the remaining terms."""
+    pairs: Literal["paper", "all"] = "paper"
+    """Modality pairs of Eq. 9: the paper's four, or all six."""
+    readout: Literal["minmax", "raw", "clamp"] = "minmax"
+    """How a plan becomes a target: each row scaled to [0, 1], as it is, or clamped."""
+    symmetric: bool = False
+    """Eq. 7 in both directions."""
+
+
+class TrainConfig(Frozen):
+    """The optimisation (paper: Parameter settings)."""
+
+    batch: PositiveInt = 64
+    """Studies in a batch."""
+    epochs: PositiveInt = 15
+    """Passes over the training split."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """Adam as in the paper, or with decoupled weight decay."""
+    lr: PositiveFloat = 5e-5
+    """Learning rate."""
+    schedule: Literal["exponential", "onecycle"] = "exponential"
+    """x decay each epoch (paper), or linear warm-up and cosine over the whole run."""
+    decay: float = Field(default=0.9, gt=0.0, le=1.0)
+    """Factor on the learning rate after each epoch (exponential schedule)."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay."""
+    clip: float = Field(default=0.0, ge=0.0)
+    """Largest gradient norm; 0 leaves gradients alone."""
+    save_every: PositiveInt = 100
+    """Steps between checkpoints."""
+    keep: PositiveInt = 2
+    """Checkpoints kept."""
+    threads: PositiveInt = 1
+    """Threads of the CPU; results are bit-identical only at an equal number."""
+
+
+class Config(Frozen):
+    """One run."""
+
+    preset: str = "paper"
+    """Name of the preset this configuration started from."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    phantom: PhantomConfig = PhantomConfig()
+    """The generated cohort."""
+    data: DataConfig = DataConfig()
+    """Images and text."""
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    assignment: AssignmentConfig = AssignmentConfig()
+    """Samples to anchors."""
+    loss: LossConfig = LossConfig()
+    """Losses."""
+    train: TrainConfig = TrainConfig()
+    """Optimisation."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.data.size % self.model.patch:
+            raise ValueError(
+                f"data.size must be a multiple of model.patch={self.model.patch}, "
+                f"got {self.data.size}"
+            )
+        if self.assignment.k > self.model.anchors:
+            raise ValueError(
+                f"assignment.k must be at most model.anchors={self.model.anchors}, "
+                f"got {self.assignment.k}"
+            )
+        return self
+
+
+def paper() -> Config:
+    """The sizes and settings of the paper."""
+    return Config(phantom=PhantomConfig(train=1024, test=256))
+
+
+def _scaled(
+    dim: int, depth: int, heads: int, text_depth: int, token_dim: int, joint_dim: int, **rest: int
+) -> ModelConfig:
+    return ModelConfig(
+        dim=dim,
+        depth=depth,
+        heads=heads,
+        mlp=4 * dim,
+        dropout=0.0,
+        text_dim=dim,
+        text_depth=text_depth,
+        text_heads=heads,
+        text_mlp=4 * dim,
+        decoder_dim=dim,
+        decoder_heads=heads,
+        decoder_mlp=4 * dim,
+        token_dim=token_dim,
+        joint_heads=heads,
+        joint_mlp=token_dim,
+        joint_dim=joint_dim,
+        **rest,
+    )
+
+
+def small() -> Config:
+    """Minutes on a GPU: 128-pixel images, 4,096 phantom patients."""
+    return Config(
+        preset="small",
+        phantom=PhantomConfig(train=4096, test=512),
+        data=DataConfig(resize=144, size=128, tokens=80, vocabulary=2000),
+        model=_scaled(192, 6, 6, 4, 384, 512, patch=16, anchors=32),
+        assignment=AssignmentConfig(k=16, bank=2048),
+        train=TrainConfig(
+            batch=128,
+            epochs=30,
+            optimiser="adamw",
+            lr=1e-3,
+            schedule="onecycle",
+            clip=1.0,
+            save_every=200,
+        ),
+    )
+
+
+def tiny() -> Config:
+    """Minutes on a laptop's CPU: 64-pixel images, the demonstration."""
+    return Config(
+        preset="tiny",
+        phantom=PhantomConfig(train=512, test=128),
+        data=DataConfig(resize=72, size=64, tokens=72, vocabulary=512),
+        model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16),
+        assignment=AssignmentConfig(k=8, bank=512),
+        train=TrainConfig(
+            batch=64,
+            epochs=40,
+            optimiser="adamw",
+            lr=2e-3,
+            schedule="onecycle",
+            clip=1.0,
+            save_every=80,
+        ),
+    )
+
+
+def smoke() -> Config:
+    """Seconds: 64 patients and 20 steps, for continuous integration."""
+    return Config(
+        preset="smoke",
+        phantom=PhantomConfig(
+            train=48, test=16, mri_shape=(48, 48, 16), ct_shape=(48, 48, 8), slide_size=256
+        ),
+        data=DataConfig(resize=36, size=32, tokens=64, vocabulary=400),
+        model=_scaled(32, 2, 2, 1, 32, 48, patch=8, anchors=8),
+        assignment=AssignmentConfig(k=4, bank=48),
+        train=TrainConfig(
+            batch=12,
+            epochs=5,
+            optimiser="adamw",
+            lr=3e-3,
+            schedule="onecycle",
+            clip=1.0,
+            save_every=5,
+        ),
+    )
+
+
+PRESETS = {"smoke": smoke, "tiny": tiny, "small": small, "paper": paper}
+"""Presets by name."""
