@@ -18,7 +18,8 @@ MODALITIES = (*VIEWS, "report")
 CHANNELS = {"ct": 3, "mri": 4, "pathology": 3}
 """Input channels of a view: three CT windows, four MRI sequences, red-green-blue."""
 
-Fraction = Field(ge=0.0, le=1.0)
+PAD, UNK, START, END = range(4)
+"""Token ids with a meaning of their own."""
 
 
 class Frozen(BaseModel):
