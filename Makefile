@@ -1,0 +1,42 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+VENV ?= .venv
+PYTHON ?= python3
+RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
+EXPORT = MAKE_TARGET=$@
+
+.PHONY: help demo test lint test-cpu test-interpret test-compile test-slow install-demo install-test clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install-demo:
+	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) rfpmss
+
+install-test:
+	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) rfpmss test
+
+demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (10 minutes)
+	$(RUN) -m rfpmss.train
+
+test: install-test lint test-cpu test-interpret test-compile ## the whole suite (under 15 minutes)
+
+lint: ## ruff, pyright, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+test-cpu: ## everything that needs neither a GPU nor a process of its own
+	$(RUN) -m pytest -q
+
+test-interpret: ## Triton kernels in Triton's interpreter
+	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret
+
+test-compile: ## Triton kernels compiled ahead of time for four GPUs
+	$(RUN) -m pytest -q -m compile
+
+test-slow: install-test ## the minutes-long tests
+	$(RUN) -m pytest -q -m slow
+
+clean: ## remove what was built (not the cohort, not the runs)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
