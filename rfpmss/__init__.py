@@ -1,0 +1,1 @@
+"""Multimodal glioma pretraining that preserves semantic structure (RFPMSS)."""
