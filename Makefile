@@ -23,7 +23,7 @@ test: install-test lint test-cpu test-interpret test-compile ## the whole suite 
 lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pyright
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
 
 test-cpu: ## everything that needs neither a GPU nor a process of its own
