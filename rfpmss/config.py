@@ -228,8 +228,8 @@ class TrainConfig(Frozen):
 class Config(Frozen):
     """One run."""
 
-    preset: str = "paper"
-    """Name of the preset this configuration started from."""
+    preset: Literal["smoke", "tiny", "small", "paper"] = "paper"
+    """Where all values below start from."""
     seed: int = 0
     """Seed of weights, order and augmentation."""
     phantom: PhantomConfig = PhantomConfig()
@@ -266,7 +266,15 @@ def paper() -> Config:
 
 
 def _scaled(
-    dim: int, depth: int, heads: int, text_depth: int, token_dim: int, joint_dim: int, **rest: int
+    dim: int,
+    depth: int,
+    heads: int,
+    text_depth: int,
+    token_dim: int,
+    joint_dim: int,
+    *,
+    patch: int,
+    anchors: int,
 ) -> ModelConfig:
     return ModelConfig(
         dim=dim,
@@ -285,7 +293,8 @@ def _scaled(
         joint_heads=heads,
         joint_mlp=token_dim,
         joint_dim=joint_dim,
-        **rest,
+        patch=patch,
+        anchors=anchors,
     )
 
 

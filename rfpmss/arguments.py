@@ -1,0 +1,96 @@
+"""Command lines: typed arguments, presets and YAML files, answered without loading torch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import tyro
+import yaml
+from pydantic import ValidationError
+
+from rfpmss.config import PRESETS, Config, tiny
+
+Arguments = TypeVar("Arguments")
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """What ``python -m rfpmss.train`` takes."""
+
+    data: Path | None = None
+    """Manifest of a prepared cohort (see rfpmss.prepare). Without it the phantom cohort of the
+    preset is used: generated once under $XDG_CACHE_HOME/rfpmss, by default ~/.cache/rfpmss."""
+    run_dir: Path | None = None
+    """Run folder; an existing one is resumed. By default runs/PRESET-SEED."""
+    max_steps: int | None = None
+    """Stop after this many optimisation steps in all; by default epochs x steps of an epoch."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default cuda where there is one."""
+    config_file: Path | None = None
+    """YAML file with values for the fields below, e.g. the config.yaml of another run."""
+    allow_config_change: bool = False
+    """Resume a run although its configuration differs."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
+
+
+def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str | None) -> Arguments:
+    """Parse a command line whose defaults depend on ``--preset`` and ``--config-file``.
+
+    Exits with status 2 and one clear message on a wrong argument.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        default = kind(config=_starting_point(given))  # type: ignore[call-arg]
+    except ValidationError as error:
+        _refuse(_sentence(error))
+    except (ValueError, yaml.YAMLError) as error:
+        _refuse(str(error))
+    try:
+        return tyro.cli(kind, args=given, default=default, prog=prog, description=about)
+    except ValidationError as error:
+        _refuse(_sentence(error))
+    except ValueError as error:
+        _refuse(str(error))
+
+
+def _starting_point(argv: list[str]) -> Config:
+    name = _value(argv, "--preset") or "tiny"
+    if name not in PRESETS:
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}")
+    path = _value(argv, "--config-file")
+    if path is None:
+        return PRESETS[name]()
+    if not Path(path).is_file():
+        raise ValueError(f"--config-file must be an existing file, got {path}")
+    content = yaml.safe_load(Path(path).read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"--config-file must hold a mapping of fields, got {path}")
+    return Config.model_validate(content.get("config", content))
+
+
+def _value(argv: list[str], option: str) -> str | None:
+    for place, word in enumerate(argv):
+        if word.replace("_", "-") == option and place + 1 < len(argv):
+            return argv[place + 1]
+        if word.replace("_", "-").startswith(f"{option}="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {text}, got {problem['input']!r}" if name else text
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
