@@ -1,0 +1,94 @@
+"""Tile shapes, precisions and the lines of arithmetic that every kernel here shares."""
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+ELEMENTS = 4096  # values of one tile: 32 a thread with four warps, which leaves room for sums
+PROGRAMS = 1024  # most partial sums of one column; more rows make a program walk further
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """How an (N, K) matrix is cut: block shape, warps, programs, row blocks a program walks."""
+
+    rows: int
+    columns: int
+    warps: int
+    programs: int
+    steps: int
+
+
+def tile_for(
+    rows: int, columns: int, dtype: torch.dtype, *, elements: int = ELEMENTS, block_rows: int = 0
+) -> Tile:
+    """Cut by shape and precision alone, so that sums fall in the same order on every GPU.
+
+    Args:
+        rows: N, the rows of one matrix.
+        columns: K; a tile holds whole rows.
+        dtype: the dtype of the arithmetic; float64 takes half as many values a tile.
+        elements: values of one tile.
+        block_rows: rows of a tile (a power of two) instead of the choice from ``elements``.
+    """
+    block_columns = max(16, triton.next_power_of_2(columns))
+    if dtype == torch.float64:
+        elements //= 2
+    block = block_rows or min(
+        max(1, elements // block_columns), max(16, triton.next_power_of_2(rows))
+    )
+    blocks = triton.cdiv(rows, block)
+    steps = triton.cdiv(blocks, PROGRAMS)
+    return Tile(
+        rows=block,
+        columns=block_columns,
+        warps=4 if block * block_columns <= ELEMENTS else 8,
+        programs=triton.cdiv(blocks, steps),
+        steps=steps,
+    )
+
+
+def working_dtype(x: torch.Tensor) -> torch.dtype:
+    """Float64 for float64, float32 for everything else."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def triton_dtype(x: torch.Tensor) -> tl.dtype:
+    """The working dtype, as a kernel names it."""
+    return tl.float64 if x.dtype == torch.float64 else tl.float32
+
+
+@triton.jit
+@no_type_check
+def log_sum(x, axis: tl.constexpr):
+    """Log of a sum of exponentials; an empty sum (all -inf) is -inf, not NaN."""
+    top = tl.max(x, axis=axis)
+    shift = tl.where(top == float("-inf"), 0.0, top)
+    return shift + tl.log(tl.sum(tl.exp(x - tl.expand_dims(shift, axis)), axis=axis))
+
+
+@triton.jit
+@no_type_check
+def merge_max(top, total, x, axis: tl.constexpr):
+    """One step of a running log-sum kept as (largest, sum of exp(value - largest))."""
+    best = tl.maximum(top, tl.max(x, axis=axis))
+    shift = tl.where(best == float("-inf"), 0.0, best)
+    kept = total * tl.exp(top - shift)
+    return best, kept + tl.sum(tl.exp(x - tl.expand_dims(shift, axis)), axis=axis)
+
+
+@triton.jit
+@no_type_check
+def rescale(x, total, target, LOG: tl.constexpr):
+    """Bring x, whose sum (log-sum) is `total`, to the sum `target`."""
+    return x - (total - tl.log(target)) if LOG else x * (target / total)
+
+
+@triton.jit
+@no_type_check
+def rescale_backward(grad, y, total, inner, target, LOG: tl.constexpr):
+    """Vector-Jacobian product of `rescale`; inner = sum of grad*y (log: of grad)."""
+    return grad - tl.exp(y) * (inner / target) if LOG else (target * grad - inner) / total

@@ -1,0 +1,267 @@
+"""Column normalisation: y[i, j] = t[j] x[i, j] / sum_n x[n, j], and its logarithm.
+
+A column's sum crosses programs, so it is taken in three launches with an order that depends on the
+shape alone: partial sums of fixed row blocks, their sum in sequence, the scaling.
+"""
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ._tile import (
+    Tile,
+    merge_max,
+    rescale,
+    rescale_backward,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
+
+WIDEST = 128  # columns of one program
+
+
+def column_forward(
+    x: torch.Tensor, target: torch.Tensor, *, log: bool, tile: Tile | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalise the rows axis; give the result and the sums (log-sums) it was divided by.
+
+    Args:
+        x: (..., N, K), any strides.
+        target: the sums wanted, in the working dtype: one number or (..., K).
+        log: x holds logarithms.
+        tile: another cut than the chosen one, for tests and tuning.
+    """
+    flat = x.reshape(-1, x.shape[-2], x.shape[-1])
+    tile = tile or _narrow(flat.shape[1], flat.shape[2], working_dtype(x))
+    part = _partial(flat, flat, "log" if log else "sum", tile)
+    total = finish_partials(part, log=log).reshape(*x.shape[:-2], x.shape[-1])
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    _apply[_grid(flat, tile)](
+        flat,
+        y,
+        total,
+        total,
+        target,
+        y,
+        *_layout(flat, tile, target),
+        BACKWARD=False,
+        LOG=log,
+        **_options(x, tile),
+    )
+    return y, total
+
+
+def column_backward(
+    grad: torch.Tensor,
+    y: torch.Tensor,
+    total: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    log: bool,
+    tile: Tile | None = None,
+) -> torch.Tensor:
+    """Gradient of the scores of `column_forward` from the gradient of its result."""
+    flat = grad.reshape(-1, y.shape[-2], y.shape[-1])
+    tile = tile or _narrow(flat.shape[1], flat.shape[2], total.dtype)
+    part = _partial(flat, y, "sum" if log else "product", tile)
+    inner = finish_partials(part, log=False)
+    out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+    _apply[_grid(flat, tile)](
+        flat,
+        y,
+        total,
+        inner,
+        target,
+        out,
+        *_layout(flat, tile, target),
+        BACKWARD=True,
+        LOG=log,
+        **_options(y, tile),
+    )
+    return out
+
+
+def finish_partials(part: torch.Tensor, *, log: bool) -> torch.Tensor:
+    """Add partial sums in order: (G, P, 2, K) pairs (largest, sum) -> sums or log-sums (G, K)."""
+    groups, programs, _, columns = part.shape
+    total = torch.empty((groups, columns), dtype=part.dtype, device=part.device)
+    block = min(64, max(16, triton.next_power_of_2(columns)))
+    _finish[(groups, triton.cdiv(columns, block))](
+        part,
+        total,
+        programs,
+        K=columns,
+        LOG=log,
+        ACC=triton_dtype(part),
+        BLOCK_P=32,
+        BLOCK_K=block,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
+    return total
+
+
+def _partial(x: torch.Tensor, z: torch.Tensor, what: str, tile: Tile) -> torch.Tensor:
+    """Partial column sums of x, x*z or exp(x), as (groups, programs, 2, K)."""
+    part = torch.empty(
+        (x.shape[0], tile.programs, 2, x.shape[2]), dtype=working_dtype(z), device=x.device
+    )
+    _partials[_grid(x, tile)](
+        x,
+        z,
+        part,
+        x.shape[1],
+        tile.programs,
+        tile.steps,
+        x.stride(0),
+        x.stride(1),
+        x.stride(2),
+        K=x.shape[2],
+        WHAT=what,
+        **_options(z, tile),
+    )
+    return part
+
+
+def _narrow(rows: int, columns: int, dtype: torch.dtype) -> Tile:
+    """A tile need not hold whole rows here."""
+    return tile_for(rows, min(columns, WIDEST), dtype)
+
+
+def _grid(x: torch.Tensor, tile: Tile) -> tuple[int, int]:
+    return x.shape[0] * tile.programs, triton.cdiv(x.shape[2], tile.columns)
+
+
+def _layout(x: torch.Tensor, tile: Tile, target: torch.Tensor) -> tuple[int, ...]:
+    single = 0 if target.numel() == 1 else 1
+    return x.shape[1], tile.programs, tile.steps, *x.stride(), single, x.shape[2]
+
+
+def _options(like: torch.Tensor, tile: Tile) -> dict:
+    return {
+        "ACC": triton_dtype(like),
+        "BLOCK_N": tile.rows,
+        "BLOCK_K": tile.columns,
+        "num_warps": tile.warps,
+        "enable_fp_fusion": True,
+    }
+
+
+@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@no_type_check
+def _partials(
+    x,
+    z,
+    part,
+    rows,
+    programs,
+    steps,
+    stride_group,
+    stride_row,
+    stride_column,
+    K: tl.constexpr,
+    WHAT: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    group = (tl.program_id(0) // programs).to(tl.int64)
+    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
+    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    wide = (k < K)[None, :]
+    empty = float("-inf") if WHAT == "log" else 0.0
+    top = tl.full([BLOCK_K], float("-inf"), ACC)
+    sums = tl.zeros([BLOCK_K], ACC)
+    for step in range(0, steps):
+        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
+        cell = (n < rows)[:, None] & wide
+        at = group * stride_group + n[:, None] * stride_row + k[None, :] * stride_column
+        value = tl.load(x + at, mask=cell, other=empty).to(ACC)
+        if WHAT == "product":
+            other = (group * rows + n[:, None]) * K + k[None, :]
+            value *= tl.load(z + other, mask=cell, other=0.0).to(ACC)
+        if WHAT == "log":
+            top, sums = merge_max(top, sums, value, 0)
+        else:
+            sums += tl.sum(value, axis=0)
+    to = part + tl.program_id(0).to(tl.int64) * 2 * K + k
+    tl.store(to, top, mask=k < K)
+    tl.store(to + K, sums, mask=k < K)
+
+
+@triton.jit(do_not_specialize=["programs"])
+@no_type_check
+def _finish(
+    part,
+    total,
+    programs,
+    K: tl.constexpr,
+    LOG: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    group = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    top = tl.full([BLOCK_K], float("-inf"), ACC)
+    sums = tl.zeros([BLOCK_K], ACC)
+    for start in range(0, programs, BLOCK_P):
+        p = start + tl.arange(0, BLOCK_P)
+        cell = (p < programs)[:, None] & (k < K)[None, :]
+        source = part + (group * programs + p[:, None]) * 2 * K + k[None, :]
+        value = tl.load(source + K, mask=cell, other=0.0)
+        if LOG:
+            largest = tl.load(source, mask=cell, other=float("-inf"))
+            top, sums = merge_max(top, sums, largest + tl.log(value), 0)
+        else:
+            sums += tl.sum(value, axis=0)
+    if LOG:
+        sums = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
+    tl.store(total + group * K + k, sums, mask=k < K)
+
+
+@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@no_type_check
+def _apply(
+    x,
+    y,
+    total,
+    inner,
+    target,
+    out,
+    rows,
+    programs,
+    steps,
+    stride_group,
+    stride_row,
+    stride_column,
+    stride_target,
+    K: tl.constexpr,
+    BACKWARD: tl.constexpr,
+    LOG: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    group = (tl.program_id(0) // programs).to(tl.int64)
+    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
+    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    wide = k < K
+    sums = tl.load(total + group * K + k, mask=wide, other=1.0)[None, :]
+    wanted = tl.load(target + (group * K + k) * stride_target, mask=wide, other=1.0)[None, :]
+    for step in range(0, steps):
+        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
+        cell = (n < rows)[:, None] & wide[None, :]
+        at = group * stride_group + n[:, None] * stride_row + k[None, :] * stride_column
+        value = tl.load(x + at, mask=cell, other=0.0).to(ACC)
+        to = (group * rows + n[:, None]) * K + k[None, :]
+        if BACKWARD:
+            result = tl.load(y + to, mask=cell, other=0.0).to(ACC)
+            dot = tl.load(inner + group * K + k, mask=wide, other=0.0)[None, :]
+            value = rescale_backward(value, result, sums, dot, wanted, LOG)
+        else:
+            value = rescale(value, sums, wanted, LOG)
+        tl.store(out + to, value.to(out.dtype.element_ty), mask=cell)

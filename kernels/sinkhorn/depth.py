@@ -1,0 +1,183 @@
+"""Depth normalisation: y[c, m] = t[m] x[c, m] / sum_d x[d, m] over channels, and its logarithm."""
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ._tile import merge_max, rescale, rescale_backward, triton_dtype, working_dtype
+
+BLOCK_C = 8
+BLOCK_M = 512
+
+
+def depth_forward(
+    x: torch.Tensor, target: torch.Tensor, *, log: bool, block: int = BLOCK_M
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalise the channel axis; give the result and the sums (log-sums) it was divided by.
+
+    Args:
+        x: (..., C, N, K); its last two axes are walked as one.
+        target: the sums wanted, in the working dtype: one number or (..., N, K).
+        log: x holds logarithms.
+        block: cells of one program, for tests and tuning.
+    """
+    batch, channels, rows, columns = x.shape[:-3], x.shape[-3], x.shape[-2], x.shape[-1]
+    cells = rows * columns
+    flat = x.reshape(-1, channels, cells)
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    total = torch.empty((*batch, rows, columns), dtype=working_dtype(x), device=x.device)
+    blocks = triton.cdiv(cells, block)
+    _forward[(flat.shape[0] * blocks,)](
+        flat,
+        y,
+        total,
+        target,
+        channels,
+        cells,
+        blocks,
+        flat.stride(0),
+        flat.stride(1),
+        flat.stride(2),
+        0 if target.numel() == 1 else 1,
+        LOG=log,
+        ACC=triton_dtype(x),
+        BLOCK_C=min(BLOCK_C, triton.next_power_of_2(channels)),
+        BLOCK_M=block,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
+    return y, total
+
+
+def depth_backward(
+    grad: torch.Tensor,
+    y: torch.Tensor,
+    total: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    log: bool,
+    block: int = BLOCK_M,
+) -> torch.Tensor:
+    """Gradient of the scores of `depth_forward` from the gradient of its result."""
+    channels = y.shape[-3]
+    cells = y.shape[-2] * y.shape[-1]
+    flat = grad.reshape(-1, channels, cells)
+    out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+    blocks = triton.cdiv(cells, block)
+    _backward[(flat.shape[0] * blocks,)](
+        flat,
+        y,
+        total,
+        target,
+        out,
+        channels,
+        cells,
+        blocks,
+        flat.stride(0),
+        flat.stride(1),
+        flat.stride(2),
+        0 if target.numel() == 1 else 1,
+        LOG=log,
+        ACC=triton_dtype(y),
+        BLOCK_C=min(BLOCK_C, triton.next_power_of_2(channels)),
+        BLOCK_M=block,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
+    return out
+
+
+@triton.jit(do_not_specialize=["channels", "blocks"])
+@no_type_check
+def _forward(
+    x,
+    y,
+    total,
+    target,
+    channels,
+    cells,
+    blocks,
+    stride_batch,
+    stride_channel,
+    stride_cell,
+    stride_target,
+    LOG: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    batch = (tl.program_id(0) // blocks).to(tl.int64)
+    m = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    lane = tl.arange(0, BLOCK_C)
+    inside = m < cells
+    empty = float("-inf") if LOG else 0.0
+    source = x + batch * stride_batch + m[None, :] * stride_cell
+    top = tl.full([BLOCK_M], float("-inf"), ACC)
+    sums = tl.zeros([BLOCK_M], ACC)
+    for start in range(0, channels, BLOCK_C):
+        c = (start + lane).to(tl.int64)[:, None]
+        cell = (c < channels) & inside[None, :]
+        value = tl.load(source + c * stride_channel, mask=cell, other=empty).to(ACC)
+        if LOG:
+            top, sums = merge_max(top, sums, value, 0)
+        else:
+            sums += tl.sum(value, axis=0)
+    if LOG:
+        sums = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
+    sums = tl.where(inside, sums, 1.0)
+    wanted = tl.load(target + (batch * cells + m) * stride_target, mask=inside, other=1.0)
+    for start in range(0, channels, BLOCK_C):  # the second reading comes from the cache
+        c = (start + lane).to(tl.int64)[:, None]
+        cell = (c < channels) & inside[None, :]
+        value = tl.load(source + c * stride_channel, mask=cell, other=empty).to(ACC)
+        scaled = rescale(value, sums[None, :], wanted[None, :], LOG)
+        to = y + (batch * channels + c) * cells + m[None, :]
+        tl.store(to, scaled.to(y.dtype.element_ty), mask=cell)
+    tl.store(total + batch * cells + m, sums, mask=inside)
+
+
+@triton.jit(do_not_specialize=["channels", "blocks"])
+@no_type_check
+def _backward(
+    grad,
+    y,
+    total,
+    target,
+    out,
+    channels,
+    cells,
+    blocks,
+    stride_batch,
+    stride_channel,
+    stride_cell,
+    stride_target,
+    LOG: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    batch = (tl.program_id(0) // blocks).to(tl.int64)
+    m = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    lane = tl.arange(0, BLOCK_C)
+    inside = m < cells
+    source = grad + batch * stride_batch + m[None, :] * stride_cell
+    inner = tl.zeros([BLOCK_M], ACC)
+    for start in range(0, channels, BLOCK_C):
+        c = (start + lane).to(tl.int64)[:, None]
+        cell = (c < channels) & inside[None, :]
+        above = tl.load(source + c * stride_channel, mask=cell, other=0.0).to(ACC)
+        at = (batch * channels + c) * cells + m[None, :]
+        value = tl.load(y + at, mask=cell, other=0.0).to(ACC)
+        inner += tl.sum(above if LOG else above * value, axis=0)
+    sums = tl.load(total + batch * cells + m, mask=inside, other=1.0)
+    wanted = tl.load(target + (batch * cells + m) * stride_target, mask=inside, other=1.0)
+    for start in range(0, channels, BLOCK_C):
+        c = (start + lane).to(tl.int64)[:, None]
+        cell = (c < channels) & inside[None, :]
+        above = tl.load(source + c * stride_channel, mask=cell, other=0.0).to(ACC)
+        at = (batch * channels + c) * cells + m[None, :]
+        value = tl.load(y + at, mask=cell, other=0.0).to(ACC)
+        below = rescale_backward(above, value, sums[None, :], inner[None, :], wanted[None, :], LOG)
+        tl.store(out + at, below.to(out.dtype.element_ty), mask=cell)
