@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -79,7 +80,7 @@ def save(run_dir: Path, step: int, state: State, keep: int) -> Path:
             shutil.rmtree(final)
         os.rename(temporary, final)
         _sync(folder)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         free = shutil.disk_usage(folder).free
         raise CheckpointError(

@@ -5,7 +5,7 @@ The defaults are the paper's values. Nothing here imports torch, so ``--help`` a
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -70,7 +70,7 @@ class DataConfig(Frozen):
     """Largest relative change of contrast."""
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> Self:
+    def _crop_fits(self) -> DataConfig:
         if self.size > self.resize:
             raise ValueError(
                 f"data.size must be at most data.resize={self.resize}, got {self.size}"
@@ -133,7 +133,7 @@ class ModelConfig(Frozen):
     """Anchors K per modality and space."""
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def _heads_divide(self) -> ModelConfig:
         for width, heads in (
             ("dim", "heads"),
             ("text_dim", "text_heads"),
@@ -246,7 +246,7 @@ class Config(Frozen):
     """Optimisation."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _parts_fit(self) -> Config:
         if self.data.size % self.model.patch:
             raise ValueError(
                 f"data.size must be a multiple of model.patch={self.model.patch}, "

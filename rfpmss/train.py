@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rfpmss.checkpoint import State
     from rfpmss.config import Config, TrainConfig
     from rfpmss.data.batch import Batch, Cohort
-    from rfpmss.run import Run, RunError
+    from rfpmss.run import Run
     from rfpmss.schedule import Schedule
 
 

@@ -1,0 +1,166 @@
+"""A checkpoint is whole or absent; damage is found before it is used."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import nn
+
+from rfpmss import checkpoint
+
+FILES = [
+    "MANIFEST.json",
+    "bank.safetensors",
+    "config.yaml",
+    "model.safetensors",
+    "optimiser.json",
+    "optimiser.safetensors",
+    "progress.json",
+    "tokenizer.json",
+]
+
+
+def make_state(seed: int = 0) -> checkpoint.State:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+    bank = nn.BatchNorm1d(4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimiser.zero_grad()
+        model(torch.randn(4, 3)).square().sum().backward()
+        optimiser.step()
+    return checkpoint.State({"model": model, "bank": bank}, optimiser, Tokenizer(WordLevel()))
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("config: {}\n")
+    return tmp_path
+
+
+def test_a_restored_state_continues_exactly_like_the_saved_one(run_dir: Path) -> None:
+    saved, other = make_state(0), make_state(1)
+    folder = checkpoint.save(run_dir, 7, saved, keep=2)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert checkpoint.restore(folder, other) == 7
+    x = torch.randn(4, 3)
+    for state in (saved, other):
+        state.optimiser.zero_grad()
+        state.modules["model"](x).square().sum().backward()
+        state.optimiser.step()
+    for left, right in zip(
+        saved.modules["model"].parameters(), other.modules["model"].parameters(), strict=True
+    ):
+        assert torch.equal(left, right)
+
+
+def test_only_the_last_checkpoints_are_kept(run_dir: Path) -> None:
+    state = make_state()
+    for step in (2, 10, 9):
+        checkpoint.save(run_dir, step, state, keep=2)
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"step-9", "step-10"}
+
+
+def test_nothing_in_a_checkpoint_is_a_pickle(run_dir: Path) -> None:
+    folder = checkpoint.save(run_dir, 1, make_state(), keep=2)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors", ".yaml"}
+    for path in folder.glob("*.json"):
+        json.loads(path.read_text())
+
+
+def damages(folder: Path):
+    """Every file truncated at each 1/32, deleted, and with one bit flipped at 64 places."""
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        for part in range(32):
+            yield path, content[: len(content) * part // 32], f"{path.name} cut at {part}/32"
+        yield path, None, f"{path.name} deleted"
+        if path.name == checkpoint.MANIFEST:
+            continue  # its own flips: the next test
+        for place in range(64):
+            flipped = bytearray(content)
+            position = place * len(content) // 64
+            flipped[position] ^= 1 << (place % 8)
+            yield path, bytes(flipped), f"{path.name} bit flipped at byte {position}"
+
+
+def test_every_truncation_deletion_and_flipped_bit_is_detected(run_dir: Path) -> None:
+    folder = checkpoint.save(run_dir, 1, make_state(), keep=2)
+    assert checkpoint.verify(folder) is None
+    tried = 0
+    for path, damaged, what in damages(folder):
+        original = path.read_bytes()
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        assert checkpoint.verify(folder) is not None, what
+        path.write_bytes(original)
+        tried += 1
+    assert tried >= 7 * 97
+    assert checkpoint.verify(folder) is None
+
+
+def test_a_flip_in_the_manifest_never_lets_a_changed_file_through(run_dir: Path) -> None:
+    folder = checkpoint.save(run_dir, 1, make_state(), keep=2)
+    manifest, model = folder / checkpoint.MANIFEST, folder / "model.safetensors"
+    original = manifest.read_bytes()
+    model.write_bytes(model.read_bytes()[:-1] + b"\x00")
+    for position in range(0, len(original), 7):
+        flipped = bytearray(original)
+        flipped[position] ^= 4
+        manifest.write_bytes(bytes(flipped))
+        assert checkpoint.verify(folder) is not None
+
+
+def test_the_newest_good_checkpoint_is_used_and_the_bad_file_named(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = make_state()
+    good = checkpoint.save(run_dir, 1, state, keep=2)
+    bad = checkpoint.save(run_dir, 2, state, keep=2)
+    with (bad / "optimiser.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    assert checkpoint.latest(run_dir) == good
+    assert "step-2: optimiser.safetensors" in capsys.readouterr().err
+
+
+def test_a_half_written_folder_is_no_checkpoint(run_dir: Path) -> None:
+    state = make_state()
+    good = checkpoint.save(run_dir, 1, state, keep=2)
+    shutil.copytree(good, run_dir / "checkpoints" / ".tmp-1")
+    assert checkpoint.latest(run_dir) == good
+    checkpoint.save(run_dir, 2, state, keep=2)
+    assert not (run_dir / "checkpoints" / ".tmp-1").exists()
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_checkpoint import make_state
+from rfpmss import checkpoint
+run_dir = Path({run_dir!r})
+state = make_state()
+checkpoint.save(run_dir, 1, state, keep=2)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    checkpoint.save(run_dir, 2, state, keep=2)
+except checkpoint.CheckpointError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 500, 1000])
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(run_dir: Path, limit: int) -> None:
+    code = FULL_DISK.format(tests=str(Path(__file__).parent), run_dir=str(run_dir), limit=limit)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "step-2 could not be written" in run.stdout
+    assert "bytes free" in run.stdout
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-1"]
+    assert checkpoint.verify(run_dir / "checkpoints" / "step-1") is None
