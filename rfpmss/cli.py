@@ -1,0 +1,33 @@
+"""``rfpmss <verb>``: the same commands as ``python -m rfpmss.<verb>``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+VERBS = {
+    "prepare": "any source to a manifest and shards",
+    "train": "pretrain; without arguments on the phantom cohort",
+    "evaluate": "zero-shot retrieval of a trained run",
+    "report": "the page of a trained run",
+}
+"""Each verb and what it does."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Hand over to the verb's own command line; return its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: rfpmss VERB [OPTIONS]\n")
+        for verb, meaning in VERBS.items():
+            print(f"  {verb:<10}{meaning}")
+        print("\nrfpmss VERB --help tells a verb's options.")
+        return 0
+    if words[0] not in VERBS:
+        print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

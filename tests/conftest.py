@@ -1,0 +1,30 @@
+"""Shared set-up: one thread, reproducible hypothesis, one phantom cohort for all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=50,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("nightly", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def smoke_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of the phantom cohort of preset smoke, generated as real files."""
+    from rfpmss.config import smoke
+    from rfpmss.data.phantom import ensure_cohort
+
+    return ensure_cohort(smoke().phantom, tmp_path_factory.mktemp("cohort"))

@@ -1,0 +1,124 @@
+"""Real processes, real kills: a resumed run is the uninterrupted run, to the bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rfpmss import checkpoint
+
+KILLS = 8
+STEPS = 20
+
+
+def command(cohort: Path, folder: Path, *words: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "rfpmss.train", "--preset", "smoke", "--data", str(cohort)),
+        *("--run-dir", str(folder), "--max-steps", str(STEPS), "--seed", "5"),
+        *("--train.save-every", "3", *words),
+    ]
+
+
+def losses(folder: Path) -> dict[int, tuple[str, ...]]:
+    terms = ("loss", "language", "contrast", "nce", "consistency", "gradient")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    return {row["step"]: tuple(float(row[name]).hex() for name in terms) for row in rows}
+
+
+def steps_logged(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def whole(smoke_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run(command(smoke_cohort, folder), check=True, capture_output=True)
+    return folder
+
+
+def test_the_smoke_run_leaves_everything_it_promises(whole: Path) -> None:
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "language", "contrast", "nce", "consistency", "lr", "seconds"} <= set(
+        rows[0]
+    )
+    first, last = (sum(row["loss"] for row in part) / 4 for part in (rows[:4], rows[-4:]))
+    assert last < first
+    found = checkpoint.latest(whole)
+    assert found is not None
+    assert found.name == f"step-{STEPS}"
+    table = json.loads((whole / "evaluation" / "retrieval.json").read_text())
+    assert {"query", "gallery", "n", "r1", "r5", "r10", "medr", "meanr", "chance_r5"} <= set(
+        table[0]
+    )
+    assert {"study", "report"} <= {row["query"] for row in table}
+    assert (whole / "report.html").stat().st_size < 15_000_000
+    assert (whole / "config.yaml").exists()
+    assert list((whole / "tensorboard").iterdir())
+
+
+def test_losses_after_random_kills_equal_the_uninterrupted_ones(
+    whole: Path, smoke_cohort: Path, tmp_path: Path
+) -> None:
+    draw = random.Random(11)
+    killed = 0
+    for _ in range(KILLS):
+        before = steps_logged(tmp_path)
+        process = subprocess.Popen(
+            command(smoke_cohort, tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        goal = before + draw.randint(0, 4)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if steps_logged(tmp_path) > min(goal, STEPS - 2):
+                break
+            time.sleep(0.003)
+        time.sleep(draw.random() * 0.03)  # now and then in the middle of a save
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed >= KILLS // 2
+    final = subprocess.run(
+        command(smoke_cohort, tmp_path), check=True, capture_output=True, text=True
+    )
+    assert "resuming" in final.stdout
+    assert losses(tmp_path) == losses(whole)
+    ours, theirs = checkpoint.latest(tmp_path), checkpoint.latest(whole)
+    assert ours is not None
+    assert theirs is not None
+    for name in ("model.safetensors", "bank.safetensors", "optimiser.safetensors"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_saves_and_leaves_within_ten_seconds(
+    smoke_cohort: Path, tmp_path: Path, number: int
+) -> None:
+    process = subprocess.Popen(
+        command(smoke_cohort, tmp_path, "--train.save-every", "1000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    while steps_logged(tmp_path) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    began = time.monotonic()
+    printed, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 128 + number
+    assert "start again with --run-dir" in printed
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert int(found.name.removeprefix("step-")) == steps_logged(tmp_path)
