@@ -2,7 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
-EXPORT = MAKE_TARGET=$@
+EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
 .PHONY: help demo test lint test-cpu test-interpret test-compile test-slow install-demo install-test clean
 
