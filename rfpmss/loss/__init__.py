@@ -1,0 +1,1 @@
+"""The four losses as pure functions of features and targets."""

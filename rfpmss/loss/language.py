@@ -1,0 +1,36 @@
+"""Eq. 4: the likelihood of the report under the report decoder."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from rfpmss.config import PAD
+from rfpmss.loss.masked import precise
+
+
+def language(
+    logits: Float[Tensor, "b r t-1 vocabulary"],
+    tokens: Int64[Tensor, "b t"],
+    pairs: Bool[Tensor, "b r"],
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood per word (Eq. 4 with its sign, averaged instead of summed).
+
+    Args:
+        logits: scores of the word after tokens 0 .. t-2, for each reading of the study.
+        tokens: the reports; padding is never a target.
+        pairs: readings that exist of studies that have a report; the others do not count.
+
+    Returns:
+        A scalar; zero when nothing counts.
+    """
+    target = tokens[:, None, 1:].masked_fill(~pairs[..., None], PAD)
+    total = F.cross_entropy(
+        rearrange(precise(logits), "b r t w -> (b r t) w"),
+        rearrange(target, "b r t -> (b r t)"),
+        ignore_index=PAD,
+        reduction="sum",
+    )
+    return total / (target != PAD).sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""The network: Medical Image Transformer, text encoder, fusion, decoder, projections, anchors."""

@@ -1,0 +1,162 @@
+"""Report decoder: a transformer that writes the report from the fused study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from rfpmss.config import END, PAD, START, ModelConfig
+from rfpmss.model.block import Attention, Perceptron
+
+EMBEDDING_EPS = 1e-8
+"""Added to the variance when word embeddings are normalised."""
+
+
+class Cache(NamedTuple):
+    """Keys and values of one layer: of the words so far and of the memory."""
+
+    key: Float[Tensor, "b h t e"] | None
+    value: Float[Tensor, "b h t e"] | None
+    memory: tuple[Float[Tensor, "b h n e"], Float[Tensor, "b h n e"]]
+
+
+class ReportDecoder(nn.Module):
+    """Words to next words, given the tokens of a study.
+
+    Args:
+        config: widths, depth and where to normalise.
+        vocabulary: number of token ids.
+        tokens: longest report, tokens.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary: int, tokens: int) -> None:
+        super().__init__()
+        width = config.decoder_dim
+        self.see = nn.Linear(config.dim, width)
+        self.words = nn.Embedding(vocabulary, width, padding_idx=PAD)
+        self.positions = nn.Parameter(torch.empty(tokens, width).normal_(std=0.02))
+        with torch.no_grad():
+            self.words.weight.normal_(std=0.02)
+            self.words.weight[PAD] = 0
+        self.norm = nn.LayerNorm(width, eps=EMBEDDING_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_depth))
+        self.last = nn.LayerNorm(width) if config.decoder_prenorm else nn.Identity()
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(
+        self,
+        words: Int64[Tensor, "b t"],
+        memory: Float[Tensor, "b n d"],
+        seen: Bool[Tensor, "b n"],
+    ) -> Float[Tensor, "b t vocabulary"]:
+        """Scores of the word after each word (teacher forcing)."""
+        x = self.embed(words, start=0)
+        memory, seen = self.see(memory), rearrange(seen, "b n -> b 1 1 n")
+        for layer in self.layers:
+            x = layer(x, memory, seen)
+        return self.score(x)
+
+    def embed(self, words: Int64[Tensor, "b t"], start: int) -> Float[Tensor, "b t w"]:
+        """Word and position embeddings of words ``start`` and following."""
+        positions = self.positions[start : start + words.shape[1]]
+        return self.dropout(self.norm(self.words(words) + positions))
+
+    def score(self, x: Float[Tensor, "b t w"]) -> Float[Tensor, "b t vocabulary"]:
+        """Tied output embedding."""
+        return F.linear(self.last(x), self.words.weight, self.bias)
+
+    def start(self, memory: Float[Tensor, "b n d"]) -> list[Cache]:
+        """Caches of all layers before the first word."""
+        memory = self.see(memory)
+        return [Cache(None, None, layer.look.remember(memory)) for layer in self.layers]
+
+    def next(
+        self,
+        words: Int64[Tensor, "b 1"],
+        position: int,
+        caches: list[Cache],
+        seen: Bool[Tensor, "b n"],
+    ) -> tuple[Float[Tensor, "b vocabulary"], list[Cache]]:
+        """Scores of the word after ``words``, which stand at ``position``, and the new caches."""
+        x, mask = self.embed(words, position), rearrange(seen, "b n -> b 1 1 n")
+        grown = []
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x, cache = layer.step(x, cache, mask)
+            grown.append(cache)
+        return self.score(x)[:, 0], grown
+
+    @torch.no_grad()
+    def greedy(
+        self, memory: Float[Tensor, "b n d"], seen: Bool[Tensor, "b n"], length: int
+    ) -> Int64[Tensor, "b length"]:
+        """The likeliest word at each place: START, words, END, then padding.
+
+        ``length`` counts START; it is at most the longest report the decoder was built for.
+        """
+        if not 1 <= length <= len(self.positions):
+            raise ValueError(f"length must lie in 1..{len(self.positions)}, got {length}")
+        report = torch.full((len(memory), length), PAD, device=memory.device)
+        report[:, 0] = START
+        caches, going = self.start(memory), report[:, 0] == START
+        for position in range(length - 1):
+            scores, caches = self.next(report[:, position, None], position, caches, seen)
+            report[:, position + 1] = scores.argmax(dim=-1).where(going, PAD)
+            going = going & (report[:, position + 1] != END)
+            if not going.any():
+                break
+        return report
+
+
+class DecoderLayer(nn.Module):
+    """Attend to the words so far, to the study, then a perceptron."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.decoder_dim
+        self.first = config.decoder_prenorm
+        self.attend = Attention(width, config.decoder_heads)
+        self.look = Attention(width, config.decoder_heads)
+        self.perceptron = Perceptron(width, config.decoder_mlp, "gelu")
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t w"],
+        memory: Float[Tensor, "b n w"],
+        seen: Bool[Tensor, "b 1 1 n"],
+    ) -> Float[Tensor, "b t w"]:
+        """All words at once, none seeing a later one."""
+        remembered = self.look.remember(memory)
+        x = self._add(0, x, lambda y: self.attend(y, causal=True))
+        x = self._add(1, x, lambda y: self.look.cross(y, remembered, seen))
+        return self._add(2, x, self.perceptron)
+
+    def step(
+        self, x: Float[Tensor, "b 1 w"], cache: Cache, seen: Bool[Tensor, "b 1 1 n"]
+    ) -> tuple[Float[Tensor, "b 1 w"], Cache]:
+        """The newest word only; the words before it are in the cache."""
+        grown = cache
+
+        def attend(y: Tensor) -> Tensor:
+            nonlocal grown
+            mixed, key, value = self.attend.extend(y, cache.key, cache.value)
+            grown = Cache(key, value, cache.memory)
+            return mixed
+
+        x = self._add(0, x, attend)
+        x = self._add(1, x, lambda y: self.look.cross(y, cache.memory, seen))
+        return self._add(2, x, self.perceptron), grown
+
+    def _add(self, part: int, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        norm = self.norms[part]
+        if self.first:
+            return x + self.dropout(change(norm(x)))
+        return norm(x + self.dropout(change(x)))

@@ -1,0 +1,71 @@
+"""Token projection, joint transformer and projection to the joint space, one set per modality."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from rfpmss.config import MODALITIES, VIEWS, ModelConfig
+from rfpmss.model.block import EPS, Block
+from rfpmss.model.features import Text, Views
+from rfpmss.model.report import masked_mean
+
+
+class Gated(nn.Module):
+    """A linear map whose result gates itself: y * sigmoid(W y + b), y = A x + a."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, out)
+        self.gate = nn.Linear(out, out)
+
+    def forward(self, x: Float[Tensor, "*b w"]) -> Float[Tensor, "*b o"]:
+        """Map and gate."""
+        y = self.linear(x)
+        return y * self.gate(y).sigmoid()
+
+
+class Projection(nn.Module):
+    """One modality's way into the joint space.
+
+    Tokens are projected (gated, normalised): their mean is the input-space feature. One
+    transformer block, the mean and a second gated projection give the joint-space feature.
+    """
+
+    def __init__(self, width: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.tokens = Gated(width, config.token_dim)
+        self.norm = nn.LayerNorm(config.token_dim, eps=EPS)
+        self.block = Block(config.token_dim, config.joint_heads, config.joint_mlp, "gelu")
+        self.joint = Gated(config.token_dim, config.joint_dim)
+
+    def forward(
+        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"] | None = None
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b e"]]:
+        """Input-space feature and joint-space feature of unit norm."""
+        x = self.norm(self.tokens(tokens))
+        allowed = None if mask is None else rearrange(mask, "b t -> b 1 1 t")
+        inputs, mixed = masked_mean(x, mask), masked_mean(self.block(x, allowed), mask)
+        return inputs, F.normalize(self.joint(mixed), dim=-1)
+
+
+class Projections(nn.Module):
+    """The projections of all modalities."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        widths = dict.fromkeys(VIEWS, config.dim) | {"report": config.text_dim}
+        self.of = nn.ModuleDict({name: Projection(widths[name], config) for name in MODALITIES})
+
+    def forward(
+        self, views: Views, text: Text, present: Bool[Tensor, "b m"]
+    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m e"]]:
+        """Input-space and joint-space features, zero where a modality is absent."""
+        pairs = [self.of[view](views.tokens[:, i]) for i, view in enumerate(VIEWS)]
+        pairs.append(self.of["report"](text.tokens, text.mask))
+        inputs, joint = (torch.stack(parts, dim=1) for parts in zip(*pairs, strict=True))
+        absent = ~present[..., None]
+        return inputs.masked_fill(absent, 0.0), joint.masked_fill(absent, 0.0)

@@ -1,0 +1,74 @@
+"""Text encoder: BERT and a linear map into the space of the study vectors."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from rfpmss.config import PAD, ModelConfig
+from rfpmss.model.features import Text
+
+
+class ReportEncoder(nn.Module):
+    """BERT with a pooled vector t^k per report.
+
+    Args:
+        config: widths, depth and pooling.
+        vocabulary: number of token ids.
+        tokens: longest report, tokens.
+        width: width of the study vectors.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary: int, tokens: int, width: int) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertModel  # slow to import: only when a model is built
+
+        self.pooling = config.text_pooling
+        self.bert = BertModel(
+            BertConfig(
+                vocab_size=vocabulary,
+                hidden_size=config.text_dim,
+                num_hidden_layers=config.text_depth,
+                num_attention_heads=config.text_heads,
+                intermediate_size=config.text_mlp,
+                max_position_embeddings=tokens,
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
+                pad_token_id=PAD,
+            ),
+            add_pooling_layer=config.text_pooling == "pooler",
+        )
+        self.project = nn.Linear(config.text_dim, width)
+
+    def forward(self, tokens: Int64[Tensor, "b t"], present: Bool[Tensor, " b"]) -> Text:
+        """Encode; an absent report counts as one padding token and its vector is zero."""
+        tokens = tokens.masked_fill(~present[:, None], PAD)
+        mask = tokens != PAD
+        mask[:, 0] = True
+        out = self.bert(input_ids=tokens, attention_mask=mask[:, None, None, :])
+        hidden = out.last_hidden_state
+        vectors = self.project(self._pool(hidden, mask, out.pooler_output))
+        return Text(vectors.masked_fill(~present[:, None], 0.0), hidden, mask)
+
+    def _pool(
+        self, hidden: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"], pooled: Tensor | None
+    ) -> Float[Tensor, "b w"]:
+        if self.pooling == "mean":
+            return masked_mean(hidden, mask)
+        return hidden[:, 0] if pooled is None else pooled
+
+
+def masked_mean(
+    x: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"] | None
+) -> Float[Tensor, "b w"]:
+    """Mean over the tokens that ``mask`` keeps (all without one); every row keeps at least one.
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [5.0]]]), torch.tensor([[True, False]])).tolist()
+        [[1.0]]
+    """
+    if mask is None:
+        return x.mean(dim=1)
+    weight = mask.to(x.dtype)
+    return torch.einsum("btw,bt->bw", x, weight) / weight.sum(dim=1, keepdim=True)
