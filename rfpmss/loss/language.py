@@ -12,7 +12,7 @@ from rfpmss.loss.masked import precise
 
 
 def language(
-    logits: Float[Tensor, "b r t-1 vocabulary"],
+    logits: Float[Tensor, "b r u vocabulary"],
     tokens: Int64[Tensor, "b t"],
     pairs: Bool[Tensor, "b r"],
 ) -> Float[Tensor, ""]:

@@ -71,9 +71,10 @@ class Attention(nn.Module):
 
     def split(self, projected: Float[Tensor, "b t _"], parts: int) -> tuple[Tensor, ...]:
         """Cut a projection into ``parts`` tensors (b, heads, t, width of a head)."""
-        return rearrange(
-            projected, "b t (parts h e) -> parts b h t e", parts=parts, h=self.heads
-        ).unbind(0)
+        return tuple(
+            rearrange(part, "b t (h e) -> b h t e", h=self.heads)
+            for part in projected.chunk(parts, dim=-1)
+        )
 
     def _mix(
         self,
@@ -93,7 +94,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, dim: int, hidden: int, activation: Literal["mish", "gelu"]) -> None:
         super().__init__()
-        self.activation = activation
+        self.activation: Literal["mish", "gelu"] = activation
         self.widen = nn.Linear(dim, hidden)
         self.narrow = nn.Linear(hidden, dim)
         for layer in (self.widen, self.narrow):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -59,9 +59,14 @@ class ReportDecoder(nn.Module):
         """Scores of the word after each word (teacher forcing)."""
         x = self.embed(words, start=0)
         memory, seen = self.see(memory), rearrange(seen, "b n -> b 1 1 n")
-        for layer in self.layers:
+        for layer in self.stack:
             x = layer(x, memory, seen)
         return self.score(x)
+
+    @property
+    def stack(self) -> list[DecoderLayer]:
+        """The layers, first to last."""
+        return cast("list[DecoderLayer]", list(self.layers))
 
     def embed(self, words: Int64[Tensor, "b t"], start: int) -> Float[Tensor, "b t w"]:
         """Word and position embeddings of words ``start`` and following."""
@@ -75,7 +80,7 @@ class ReportDecoder(nn.Module):
     def start(self, memory: Float[Tensor, "b n d"]) -> list[Cache]:
         """Caches of all layers before the first word."""
         memory = self.see(memory)
-        return [Cache(None, None, layer.look.remember(memory)) for layer in self.layers]
+        return [Cache(None, None, layer.look.remember(memory)) for layer in self.stack]
 
     def next(
         self,
@@ -87,7 +92,7 @@ class ReportDecoder(nn.Module):
         """Scores of the word after ``words``, which stand at ``position``, and the new caches."""
         x, mask = self.embed(words, position), rearrange(seen, "b n -> b 1 1 n")
         grown = []
-        for layer, cache in zip(self.layers, caches, strict=True):
+        for layer, cache in zip(self.stack, caches, strict=True):
             x, cache = layer.step(x, cache, mask)
             grown.append(cache)
         return self.score(x)[:, 0], grown

@@ -68,7 +68,7 @@ class Features:
     """What Eq. 7 pairs with the report: the study, or each view without fusion."""
     readable: Bool[Tensor, "b r"]
     """Readings that exist."""
-    logits: Float[Tensor, "b r t-1 vocabulary"] | None
-    """Next-token scores of the report decoder at tokens 0 .. t-2; None after ``encode``."""
+    logits: Float[Tensor, "b r u vocabulary"] | None
+    """Scores of the next word after tokens 0 .. t-2 (u = t - 1); None after ``encode``."""
     present: Bool[Tensor, "b m"]
     """Modalities that exist."""
