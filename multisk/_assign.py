@@ -1,0 +1,33 @@
+"""Unseen rows: one scalar root a row against stored column potentials."""
+
+import torch
+from torch import Tensor
+
+from multisk import _passes as passes
+from multisk._solution import Solution, _plain, budget_of
+from multisk._solver.semidual import first_rows
+
+
+def assign(solution: Solution, new_scores: Tensor) -> Tensor:
+    """Plan rows for `new_scores` (*batch, M, K); see `Solution.assign`."""
+    system, raw = solution.system, solution.raw
+    k = system.scores.shape[2]
+    if new_scores.shape[:-2] != system.batch or new_scores.shape[-1] != k:
+        shape = (*system.batch, "M", k)
+        raise ValueError(f"new_scores must fit the shape {shape}, got {tuple(new_scores.shape)}")
+    if not system.two_groups:
+        raise ValueError("damping must have at most two levels to assign unseen rows")
+    with torch.no_grad():
+        x = new_scores.detach().to(system.scores.dtype).reshape(-1, *new_scores.shape[-2:])
+        if not bool(x.isfinite().all()):
+            raise ValueError("new_scores must be finite, got a value that is not")
+        y = passes.exponent(x, _plain(system.scale), None, raw.column_potential, None)
+        budget = x.new_full(x.shape[:2], float(budget_of(system)))
+        if system.groups is None:
+            plan = (y + passes.exp_rows(y, budget, 1.0)[..., None]).exp()
+        else:
+            cells = x.new_full(x.shape[:2], float(k))
+            guess = first_rows(y, budget, cells)
+            a = passes.sigmoid_rows(y, budget, cells, guess, 1e-7)
+            plan = torch.sigmoid(y + a[..., None])
+    return plan.view(new_scores.shape).to(new_scores.dtype)

@@ -1,0 +1,61 @@
+"""The K channels of a solution, materialised on demand."""
+
+import torch
+from torch import Tensor
+
+from multisk import _passes as passes
+from multisk._solution import Solution
+from multisk._solver.groups import GroupSweeps
+
+
+def channels(solution: Solution) -> Tensor:
+    """All K channels (*batch, K, N, K); see `Solution.channels`."""
+    system, raw = solution.system.detach(), solution.raw
+    groups = system.groups
+    if groups is None:
+        raise ValueError("channels must come from a MultiAssignment, got a Transport")
+    n, k = system.scores.shape[1:]
+    if raw.channels is not None:
+        return raw.channels.view(*system.batch, -1, n, k).to(system.dtype)
+    if sum(groups.counts) != k or (groups.counts[0] == 1 and not _uniform(solution)):
+        raise ValueError("k must be an int for channels, got a budget for every row")
+    with torch.no_grad():
+        parts = _two(solution) if system.two_groups else _many(solution)
+        table = torch.cat(
+            [
+                part[:, None].expand(-1, count, -1, -1) / max(count, 1)
+                for part, count in zip(parts, groups.counts, strict=True)
+            ],
+            1,
+        )
+    return table.reshape(*system.batch, k, n, k).to(system.dtype)
+
+
+def _uniform(solution: Solution) -> bool:
+    rows = solution.system.margins.row_unit
+    return bool((rows == 1).all())
+
+
+def _two(solution: Solution) -> list[Tensor]:
+    system, raw = solution.system, solution.raw
+    t = solution._exponent()  # noqa: SLF001
+    top, rest = torch.sigmoid(t), torch.sigmoid(-t)
+    if system.margins.free is not None:
+        rest = rest * system.margins.free
+    if system.margins.ones is not None:
+        top = top.masked_fill(system.margins.ones, 1.0)
+    if raw.row_scale is not None:
+        top = top * raw.row_scale[0][..., None].exp()
+        rest = rest * raw.row_scale[1][..., None].exp()
+    return [top, rest]
+
+
+def _many(solution: Solution) -> list[Tensor]:
+    system, raw = solution.system.detach(), solution.raw
+    order = "row-column-depth" if raw.row_scale is None else "column-depth-row"
+    sweeps = GroupSweeps(system, order)
+    a, b, free = raw.row_potential, raw.column_potential, system.margins.free
+    shares = passes.log_shares(system.scores, sweeps.scales, a, b, free)
+    if not sweeps.rows_first:
+        shares = shares + passes.log_row_scale(shares, sweeps.row_targets)[0][..., None]
+    return list(shares.exp().unbind(1))

@@ -1,0 +1,179 @@
+"""What is asked: assignment of several columns to each row, or classical entropic transport."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class MultiAssignment:
+    r"""Every row takes `k` distinct columns, every column carries its share of the rows.
+
+    The plan P maximises :math:`(1-\mu)\langle P, X\rangle + \epsilon H(P)` over
+    :math:`0 \le P \le 1` with row sums `k` and column sums `capacity`; H is the binary entropy.
+    It is the sum of the first `k` channels of a K-channel table whose channels have the scales 1
+    (the first `k`) and `damping` (the others), balanced over rows, columns and channels.
+
+    Args:
+        k: Columns per row: an int, or a tensor (*batch, N) of row budgets between 0 and the
+            number of allowed columns. A row with budget 0 takes nothing: this is how ragged
+            problems are padded.
+        eps: Temperature in the units of the scores, above 0; a float, or a tensor (*batch).
+        damping: Scale of the remaining channels in [0, 1]; or a tensor (K,) with the scale of
+            every channel, in descending order. 0 is plain entropic k-assignment at `eps`.
+        capacity: Column loads. None shares the rows' total evenly among the columns; a tensor
+            (*batch, K) asks for exact loads; a pair of such tensors gives (lower, upper) bounds.
+        mask: Boolean (*batch, N, K); False forbids the pair. Scores there are never read.
+
+    Raises:
+        ValueError: When a field breaks its rule. Rules that need the scores are checked by
+            `multisk.solve`.
+
+    Example:
+        >>> import multisk
+        >>> multisk.MultiAssignment(k=2, eps=0.1).damping
+        0.25
+    """
+
+    k: int | float | Tensor
+    eps: float | int | Tensor = field(default=0.07, kw_only=True)
+    damping: float | int | Tensor = field(default=0.25, kw_only=True)
+    capacity: Any = field(default=None, kw_only=True)
+    mask: Tensor | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_budget(self.k)
+        check_temperature(self.eps)
+        check_damping(self.damping)
+        check_capacity(self.capacity)
+        check_mask(self.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    r"""Classical entropic transport: every row's mass goes to the columns, no cap on an entry.
+
+    The plan maximises :math:`\langle P, X\rangle + \epsilon H(P)` with
+    :math:`H(P) = -\sum P \log P` over :math:`P \ge 0` with the given row and column sums.
+
+    Args:
+        eps: Temperature in the units of the scores, above 0; a float, or a tensor (*batch).
+        rows: Row sums (*batch, N); None means 1 each.
+        columns: Column sums (*batch, K); None shares the rows' total evenly.
+        mask: Boolean (*batch, N, K); False forbids the pair. Scores there are never read.
+        relax: None keeps both margins exact. A pair (rows, columns) of strengths above 0 replaces
+            a margin by the penalty strength * KL(sum of the plan | margin); None inside the pair
+            keeps that side exact.
+
+    Raises:
+        ValueError: When a field breaks its rule.
+
+    Example:
+        >>> import multisk
+        >>> multisk.Transport(eps=0.1, relax=(1.0, None)).relax
+        (1.0, None)
+    """
+
+    eps: float | int | Tensor = field(kw_only=True)
+    rows: Tensor | None = field(default=None, kw_only=True)
+    columns: Tensor | None = field(default=None, kw_only=True)
+    mask: Tensor | None = field(default=None, kw_only=True)
+    relax: Any = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_temperature(self.eps)
+        for name in ("rows", "columns"):
+            value = getattr(self, name)
+            if value is not None:
+                check_real_tensor(name, value)
+        check_mask(self.mask)
+        check_relax(self.relax)
+
+
+def check_budget(k: Any) -> None:
+    if isinstance(k, Tensor):
+        if k.is_complex() or k.dtype == torch.bool:
+            raise ValueError(f"k must be an int or a tensor of real numbers, got {k.dtype}")
+    elif isinstance(k, bool) or not isinstance(k, int):
+        raise ValueError(f"k must be an int or a tensor (*batch, N), got {k!r}")
+    elif k < 0:
+        raise ValueError(f"k must be at least 0, got {k}")
+
+
+def check_temperature(eps: Any) -> None:
+    if isinstance(eps, Tensor):
+        check_real_tensor("eps", eps)
+        if readable(eps) and not bool(((eps > 0) & eps.isfinite()).all()):
+            raise ValueError(f"eps must be finite and above 0, got {first_bad(eps, eps > 0)}")
+    elif isinstance(eps, bool) or not isinstance(eps, int | float):
+        raise ValueError(f"eps must be a number or a tensor, got {eps!r}")
+    elif not (math.isfinite(eps) and eps > 0):
+        raise ValueError(f"eps must be finite and above 0, got {eps}")
+
+
+def check_damping(damping: Any) -> None:
+    if isinstance(damping, Tensor):
+        check_real_tensor("damping", damping)
+        if damping.ndim != 1:
+            shape = tuple(damping.shape)
+            raise ValueError(f"damping must be a number or have the shape (K,), got {shape}")
+        if not bool(damping.isfinite().all()):
+            raise ValueError("damping must be finite, got a value that is not")
+        if bool((damping.diff() > 0).any()):
+            raise ValueError(f"damping must be in descending order, got {damping.tolist()}")
+    elif isinstance(damping, bool) or not isinstance(damping, int | float):
+        raise ValueError(f"damping must be a number or a tensor (K,), got {damping!r}")
+    elif not 0 <= damping <= 1:
+        raise ValueError(f"damping must lie between 0 and 1, got {damping}")
+
+
+def check_capacity(capacity: Any) -> None:
+    if capacity is None:
+        return
+    if isinstance(capacity, tuple | list):
+        if len(capacity) != 2:
+            raise ValueError(f"capacity must be a pair (lower, upper), got {len(capacity)} parts")
+        for name, part in zip(("capacity[0]", "capacity[1]"), capacity, strict=True):
+            check_real_tensor(name, part)
+    else:
+        check_real_tensor("capacity", capacity)
+
+
+def check_mask(mask: Any) -> None:
+    if mask is not None and not (isinstance(mask, Tensor) and mask.dtype == torch.bool):
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask must be a boolean tensor, got {kind}")
+
+
+def check_relax(relax: Any) -> None:
+    if relax is None:
+        return
+    if not isinstance(relax, tuple | list) or len(relax) != 2:
+        raise ValueError(f"relax must be None or a pair (rows, columns), got {relax!r}")
+    for strength in relax:
+        number = isinstance(strength, int | float) and not isinstance(strength, bool)
+        if strength is not None and not (number and strength > 0):
+            raise ValueError(f"relax must hold strengths above 0 or None, got {relax!r}")
+
+
+def check_real_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must hold real numbers, got {value.dtype}")
+
+
+def readable(value: Tensor) -> bool:
+    """Whether reading the values costs no device synchronisation and breaks no graph."""
+    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def first_bad(value: Tensor, good: Tensor) -> str:
+    """The first value that breaks its rule, and where."""
+    bad = ~(good & value.isfinite())
+    where = bad.nonzero()[0].tolist()
+    number = value[tuple(where)].item()
+    return f"{number} at index {tuple(where)}" if where else f"{number}"

@@ -1,0 +1,192 @@
+"""What comes back: the plan with everything needed to judge it and to use it again."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, Int8, Shaped
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from multisk import _passes as passes
+from multisk._solver.base import Raw
+from multisk._status import Status
+from multisk._system import System, check_scores
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A plan, its potentials, and how well it meets what was asked.
+
+    Attributes:
+        plan: (*batch, N, K) in the dtype of the scores; differentiable as the solver says.
+        row_potential: (*batch, N), dimensionless: P = sigmoid((1 - damping) X / eps + a_i + b_j)
+            for an assignment, exp(X / eps + a_i + b_j) for a transport; (*batch, C, N) when there
+            are more than two channel scales. Detached.
+        column_potential: (*batch, K), or (*batch, C, K). Detached.
+        marginal_error: (*batch,) worst relative violation over rows and columns, measured on the
+            plan in the solver's precision.
+        steps: (*batch,) sweeps or Newton passes used.
+        converged: (*batch,) whether `marginal_error` is within the tolerance.
+        status_code: (*batch,) the code of each problem's `Status`.
+        solver: Name of the solver that ran.
+    """
+
+    plan: Float[Tensor, "*batch n k"]
+    row_potential: Tensor
+    column_potential: Tensor
+    marginal_error: Float[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
+    status_code: Int8[Tensor, "*batch"]
+    solver: str
+    system: System
+    raw: Raw
+
+    @property
+    def status(self) -> Status:
+        """The first status of the batch that is not CONVERGED; reads the device."""
+        codes = self.status_code.flatten()
+        bad = codes[codes != Status.CONVERGED.code]
+        return list(Status)[int(bad[0])] if bad.numel() else Status.CONVERGED
+
+    def raise_if_failed(self) -> "Solution":
+        """Return this solution, or raise.
+
+        Raises:
+            RuntimeError: When any problem of the batch did not converge; says which and why.
+        """
+        if not bool(self.converged.all()):
+            index = int((~self.converged).flatten().nonzero()[0, 0])
+            status = list(Status)[int(self.status_code.flatten()[index])]
+            error = float(self.marginal_error.flatten()[index])
+            raise RuntimeError(
+                f"{self.solver} failed on problem {index}: {status.value} "
+                f"(marginal error {error:.2e})"
+            )
+        return self
+
+    def detach(self) -> "Solution":
+        """The same solution without gradients."""
+        return replace(self, plan=self.plan.detach(), system=self.system.detach())
+
+    @cached_property
+    def log_plan(self) -> Float[Tensor, "*batch n k"]:
+        """Log P, exact where P underflows; minus infinity at forbidden pairs."""
+        system, raw = self.system, self.raw
+        if not system.two_groups or raw.channels is not None:
+            return self.plan.log()
+        with torch.no_grad():
+            t = self._exponent()
+            log = t if system.groups is None else logsigmoid(t)
+            if raw.row_scale is not None:
+                log = log + raw.row_scale[0][..., None]
+            if system.margins.ones is not None:
+                log = log.masked_fill(system.margins.ones, 0.0)
+        return log.view(self.plan.shape).to(self.plan.dtype)
+
+    def _exponent(self) -> Tensor:
+        system, raw = self.system, self.raw
+        a, b = raw.row_potential, raw.column_potential
+        return passes.exponent(
+            system.scores.detach(), _plain(system.scale), a, b, system.margins.free
+        )
+
+    def channels(self) -> Float[Tensor, "*batch c n k"]:
+        """All K channels (*batch, K, N, K), the plan's first; materialised on demand.
+
+        Raises:
+            ValueError: For a transport, which has no channels, and when the rows' budgets differ.
+        """
+        from multisk._channels import channels
+
+        return channels(self)
+
+    @cached_property
+    def value(self) -> Float[Tensor, "*batch"]:
+        """The objective at the plan: see `MultiAssignment` and `Transport`; differentiable."""
+        from multisk._value import value
+
+        return value(self)
+
+    @cached_property
+    def gap(self) -> Float[Tensor, "*batch"]:
+        """Upper bound on how far the objective is below its optimum, in the units of the scores."""
+        from multisk._value import gap
+
+        return gap(self)
+
+    def assign(self, new_scores: Shaped[Tensor, "..."]) -> Float[Tensor, "*batch m k"]:
+        """Assign unseen rows with the stored column potentials: one scalar root a row.
+
+        Args:
+            new_scores: (*batch, M, K) scores of new rows.
+
+        Returns:
+            Plan rows (*batch, M, K): exact row budgets, columns as the stored potentials say.
+
+        Raises:
+            ValueError: When the shape does not fit, or the budget differs from row to row.
+        """
+        from multisk._assign import assign
+
+        check_scores(new_scores)
+        return assign(self, new_scores)
+
+    def round(self) -> Bool[Tensor, "*batch n k"]:
+        """The nearest hard assignment: exact row counts, loads within floor and ceil."""
+        from multisk._round import round_solution
+
+        return round_solution(self)
+
+    def topk(self) -> Int[Tensor, "*batch n m"]:
+        """The columns of the `k` largest entries of each row, largest first; int `k` only.
+
+        Raises:
+            ValueError: When the rows have different budgets (use `round`).
+        """
+        k = budget_of(self.system)
+        return self.plan.topk(k, -1).indices
+
+
+def budget_of(system: System) -> int:
+    """The common integer budget of all rows."""
+    if system.groups is None:
+        return 1
+    rows = system.margins.row_unit if system.margins.free is not None else system.margins.rows
+    k = sum(system.groups.counts[: system.groups.top])
+    if rows.numel() and not bool((rows == k).all()):
+        raise ValueError("k must be the same int for every row here, got budgets that differ")
+    return k
+
+
+def wrap(raw: Raw, system: System, plan: Tensor, solver: str) -> Solution:
+    """Give the flat answer its batch shape, its forced cells and its verdict."""
+    batch = system.batch
+    code, converged = raw.code, raw.converged
+    finite = plan.detach().flatten(1).isfinite().all(1) & raw.error.isfinite()
+    code = torch.where(finite, code, Status.NONFINITE_PLAN.code)
+    if system.code is not None:
+        code = torch.where(system.code > 0, system.code, code)
+    code = code.to(torch.int8)
+    converged = converged & (code == Status.CONVERGED.code)
+    shape = plan.shape[1:]
+    return Solution(
+        plan=plan.view(*batch, *shape).to(system.dtype),
+        row_potential=raw.row_potential.view(*batch, *raw.row_potential.shape[1:]),
+        column_potential=raw.column_potential.view(*batch, *raw.column_potential.shape[1:]).to(
+            plan.dtype
+        ),
+        marginal_error=raw.error.view(batch),
+        steps=raw.steps.view(batch),
+        converged=converged.view(batch),
+        status_code=code.view(batch),
+        solver=solver,
+        system=system,
+        raw=raw,
+    )
+
+
+def _plain(scale: Any) -> Any:
+    return scale.detach() if isinstance(scale, Tensor) else scale

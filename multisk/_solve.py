@@ -1,0 +1,111 @@
+"""The one verb: check, choose, run, wrap."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from multisk._gradient import attach
+from multisk._problem import MultiAssignment, Transport
+from multisk._solution import Solution, wrap
+from multisk._solver.base import Raw
+from multisk._solver.newton import Newton
+from multisk._solver.sinkhorn import Sinkhorn
+from multisk._status import Status
+from multisk._system import System, prepare
+
+
+def solve(
+    scores: Shaped[Tensor, "..."],
+    problem: MultiAssignment | Transport,
+    solver: Any = None,
+    *,
+    init: Any = None,
+    group: Any = None,
+) -> Solution:
+    """Assign rows to columns.
+
+    Args:
+        scores: (*batch, N, K), higher is better; any floating dtype of at least 16 bits. float64
+            is solved in float64, everything else in float32; the plan has the scores' dtype.
+        problem: What is asked.
+        solver: `Newton`, `Sinkhorn` or `Exact`; None picks, and `Solution.solver` says which.
+        init: Column potentials (*batch, K) to start from, or a previous Solution.
+        group: torch.distributed group over whose ranks the rows are spread. Every rank passes its
+            rows and gets its part of the plan; column capacities are for all rows together.
+
+    Returns:
+        A `Solution`. What is found wrong only while solving is in its `status`.
+
+    Raises:
+        ValueError: For input that no solver can answer; names the argument, rule and value.
+
+    Example:
+        >>> solution = solve(torch.eye(2), MultiAssignment(k=1, eps=0.1))
+        >>> solution.plan.argmax(-1)
+        tensor([0, 1])
+    """
+    if not isinstance(problem, MultiAssignment | Transport):
+        raise ValueError(
+            f"problem must be a MultiAssignment or a Transport, got {type(problem).__name__}"
+        )
+    if solver is not None and not hasattr(solver, "run"):
+        raise ValueError(f"solver must be Newton, Sinkhorn or Exact, got {solver!r}")
+    with torch.autocast(device_type=_device(scores), enabled=False):
+        system = prepare(scores, problem, group)
+        chosen = choose(system) if solver is None else solver
+        plain = system.detach()
+        with torch.no_grad():
+            start = starting_potentials(init, plain)
+            raw = empty(plain) if plain.scores.numel() == 0 else chosen.run(plain, start)
+        plan = attach(system, raw, chosen, start)
+        if system.margins.ones is not None:
+            plan = plan.masked_fill(system.margins.ones, 1.0)
+        return wrap(raw, system, plan, type(chosen).__name__)
+
+
+def choose(system: System) -> Any:
+    """Newton wherever its system is small; sweeps for many channel scales."""
+    return Newton() if system.two_groups else Sinkhorn()
+
+
+def starting_potentials(init: Any, system: System) -> Tensor | None:
+    """Column potentials to start from, flat over the batch."""
+    if init is None:
+        return None
+    value = init.raw.column_potential if isinstance(init, Solution) else init
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise ValueError(f"init must be a Solution or column potentials, got {type(init).__name__}")
+    if not isinstance(init, Solution):
+        b, _, k = system.scores.shape
+        try:
+            value = value.detach().broadcast_to(*system.batch, k).reshape(b, k)
+        except RuntimeError:
+            shape = (*system.batch, k)
+            raise ValueError(f"init must fit the shape {shape}, got {tuple(value.shape)}") from None
+    expected = (system.scores.shape[0], system.scores.shape[2])
+    if (value.shape[0], value.shape[-1]) != expected:
+        raise ValueError(f"init must fit the shape {expected}, got {tuple(value.shape)}")
+    return torch.nan_to_num(value.detach(), 0.0, 0.0, 0.0)
+
+
+def empty(system: System) -> Raw:
+    """The answer to a problem without any cell."""
+    b, n, k = system.scores.shape
+    x = system.scores
+    done = x.new_zeros((b,), dtype=torch.int64)
+    code = torch.full_like(done, Status.CONVERGED.code, dtype=torch.int8)
+    return Raw(
+        x.new_zeros(x.shape),
+        x.new_zeros((b, n)),
+        x.new_zeros((b, k), dtype=torch.float64),
+        x.new_zeros((b,)).double(),
+        done,
+        torch.ones_like(done, dtype=torch.bool),
+        code,
+    )
+
+
+def _device(scores: Any) -> str:
+    return scores.device.type if isinstance(scores, Tensor) else "cpu"

@@ -1,0 +1,1 @@
+"""One solver a file; each is a frozen object with a `run` that knows systems only."""

@@ -1,0 +1,85 @@
+"""Sweeps for more than two channel groups: a multinomial over groups in every cell."""
+
+import torch
+from torch import Tensor
+
+from multisk import _passes as passes
+from multisk._sharded import total
+from multisk._system import System
+from multisk._tiles import add_logs, cells, tiles, total_logs, violation
+
+
+class GroupSweeps:
+    """Group masses are a softmax over groups of s_c X / eps + u_c,i + v_c,j after a depth step."""
+
+    def __init__(self, system: System, order: str) -> None:
+        assert system.groups is not None
+        self.system, self.rows_first = system, order == "row-column-depth"
+        self.top = system.groups.top
+        self.scales = [scale / system.eps for scale in system.groups.scales]
+        margins = system.margins
+        self.row_targets = self.split(margins.rows, margins.row_cells)
+        self.column_targets = self.split(margins.columns, margins.column_cells)
+
+    def split(self, sums: Tensor, count: Tensor) -> Tensor:
+        """Share a budget among the plan's groups, and the rest among the others: (b, c, .)."""
+        groups = self.system.groups
+        assert groups is not None
+        inside, outside = sum(groups.counts[: self.top]), sum(groups.counts[self.top :])
+        parts = [
+            sums * (size / inside) if index < self.top else (count - sums) * (size / outside)
+            for index, size in enumerate(groups.counts)
+        ]
+        return torch.stack(parts, 1)
+
+    def first(self) -> tuple[Tensor, Tensor]:
+        """The raw kernel's row and column step, or only its column step."""
+        parts, sums = [], None
+        for part in tiles(self.system):
+            tile, free = cells(self.system, part)
+            t = torch.stack([passes.exponent(tile, s, None, None, free) for s in self.scales], 1)
+            target = self.row_targets[:, :, part]
+            if self.rows_first:
+                change, columns = passes.log_row_scale(t, target)
+            else:
+                change = passes.log_ratio(target, torch.zeros_like(target))
+                columns = (t + change[..., None]).logsumexp(-2)
+            parts.append(change)
+            sums = add_logs(sums, columns)
+        assert sums is not None
+        sums = total_logs(sums, self.system.group)
+        return torch.cat(parts, 2), passes.log_ratio(self.column_targets, sums)
+
+    def warm(self, init: Tensor) -> tuple[Tensor, Tensor]:
+        """Start from given column potentials (b, c, k)."""
+        return torch.zeros_like(self.row_targets), init.double()
+
+    def next(self, a: Tensor, b: Tensor, *, measure: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Row and column step after the depth step that the softmax is."""
+        parts, sums = [], None
+        for part in tiles(self.system):
+            tile, free = cells(self.system, part)
+            rows = self.row_targets[:, :, part]
+            new, columns = passes.sweep_groups(tile, self.scales, a[:, :, part], b, rows, free)
+            parts.append(new)
+            sums = add_logs(sums, columns)
+        assert sums is not None
+        sums = total_logs(sums, self.system.group)
+        error = None
+        if measure:
+            _, row_sums, column_sums, _ = self.finish(a, b)
+            error = violation(self.system, row_sums, column_sums, a, b)
+        return torch.cat(parts, 2), b + passes.log_ratio(self.column_targets, sums), error
+
+    def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Sum of the plan's groups, after a last row step when that ends a sweep."""
+        plans = []
+        for part in tiles(self.system):
+            tile, free = cells(self.system, part)
+            shares = passes.log_shares(tile, self.scales, a[:, :, part], b, free)[:, : self.top]
+            if not self.rows_first:
+                rows = self.row_targets[:, : self.top, part]
+                shares = shares + passes.log_row_scale(shares, rows)[0][..., None]
+            plans.append(shares.exp().sum(1))
+        plan = torch.cat(plans, 1)
+        return plan, plan.sum(-1), total(plan.double().sum(-2), self.system.group), None

@@ -1,0 +1,197 @@
+"""The one judge of input: scores and a problem become a system of equations, or an error."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int8
+from torch import Tensor
+
+from multisk._collapse import Groups, collapse
+from multisk._margins import Margins, assignment_margins, transport_margins
+from multisk._problem import MultiAssignment, Transport, readable
+from multisk._status import Findings, Status
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """Find a and b: the link of T = scale * scores + a_i + b_j has the sums `rows`, `columns`.
+
+    The link is sigmoid for an assignment (`groups` set) and exp for a transport. Everything has
+    one leading batch dimension; cells that are not `free` are settled beforehand (forbidden, or
+    forced to 1 where `ones`), and the margins hold what is left for the free cells.
+    """
+
+    scores: Float[Tensor, "b n k"]
+    eps: float | Float[Tensor, "b 1 1"]
+    margins: Margins
+    groups: Groups | None
+    relax: tuple[float | None, float | None]
+    spread: float | None  # range of the scores where the host may know it
+    code: Int8[Tensor, " b"] | None
+    batch: torch.Size
+    dtype: torch.dtype
+    group: Any = None
+
+    @property
+    def gap(self) -> float:
+        """Difference of the extreme channel scales: the factor of the scores in the plan."""
+        return 1.0 if self.groups is None else self.groups.scales[0] - self.groups.scales[-1]
+
+    @property
+    def scale(self) -> float | Float[Tensor, "b 1 1"]:
+        """Exponent per unit of score."""
+        return self.gap / self.eps
+
+    @property
+    def two_groups(self) -> bool:
+        """Whether the plan is one sigmoid (two channel groups) or one exp."""
+        return self.groups is None or len(self.groups.scales) == 2
+
+    def detach(self) -> "System":
+        """The same system without gradients."""
+        eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
+        margins = self.margins.map(Tensor.detach)
+        return replace(self, scores=self.scores.detach(), eps=eps, margins=margins)
+
+    def take(self, index: Tensor) -> "System":
+        """The problems at `index` of the batch."""
+        eps = self.eps[index] if isinstance(self.eps, Tensor) else self.eps
+        margins = self.margins.map(lambda x: x[index])
+        return replace(self, scores=self.scores[index], eps=eps, margins=margins)
+
+
+def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = None) -> System:
+    """Check everything that can be checked before solving and write the problem as a `System`.
+
+    Raises:
+        ValueError: Names the argument, the rule and the value.
+    """
+    check_scores(scores)
+    batch, (n, k) = scores.shape[:-2], scores.shape[-2:]
+    findings = Findings()
+    wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    x = scores.to(wide).reshape(-1, n, k)
+    mask = _mask(problem.mask, scores)
+    if mask is not None:
+        x = x.masked_fill(~mask, 0.0)
+    spread = _check_finite(x, findings, scores.shape, group)
+    if isinstance(problem, MultiAssignment):
+        margins = assignment_margins(x, problem, mask, batch, findings, group)
+        groups = _groups(problem, k)
+        relax: tuple[float | None, float | None] = (None, None)
+    else:
+        margins = transport_margins(x, problem, mask, batch, findings, group)
+        groups = None
+        relax = _strengths(problem)
+    eps = _temperature(problem.eps, batch, x)
+    _check_range(spread, eps, groups, x.dtype)
+    return System(x, eps, margins, groups, relax, spread, findings.code, batch, scores.dtype, group)
+
+
+def check_scores(scores: Any) -> None:
+    """Raise unless `scores` is a real floating-point tensor (*batch, N, K)."""
+    if not isinstance(scores, Tensor):
+        raise ValueError(f"scores must be a tensor, got {type(scores).__name__}")
+    if not scores.is_floating_point() or scores.layout != torch.strided:
+        raise ValueError(
+            f"scores must be a dense floating-point tensor, got {scores.dtype}, {scores.layout}"
+        )
+    if scores.dtype.itemsize < 2:
+        raise ValueError(f"scores must have at least 16 bits, got {scores.dtype}")
+    if scores.ndim < 2:
+        raise ValueError(f"scores must have the shape (*batch, N, K), got {tuple(scores.shape)}")
+
+
+def _mask(mask: Tensor | None, scores: Tensor) -> Bool[Tensor, "b n k"] | None:
+    if mask is None:
+        return None
+    if mask.device != scores.device:
+        raise ValueError(f"mask must be on {scores.device} like the scores, got {mask.device}")
+    try:
+        return mask.broadcast_to(scores.shape).reshape(-1, *scores.shape[-2:])
+    except RuntimeError:
+        raise ValueError(
+            f"mask must fit the scores' shape {tuple(scores.shape)}, got {tuple(mask.shape)}"
+        ) from None
+
+
+def _check_finite(x: Tensor, findings: Findings, shape: torch.Size, group: Any) -> float | None:
+    """Require finite scores; return their range where that costs no host sync."""
+    if x.numel() == 0:
+        return None if group is not None else 0.0
+    data = x.detach()
+    if not readable(data):
+        bad = ~data.isfinite().flatten(1).all(1)
+        findings.require(bad, Status.NONFINITE_SCORES, lambda _: "scores must be finite")
+        return None
+    low, high = torch.aminmax(data)
+    spread = float(high) - float(low)
+    if not spread < float("inf"):
+        bad = ~data.isfinite()
+        if not bool(bad.any()):
+            raise ValueError(f"scores must span less than the range of {x.dtype}, got {spread}")
+        flat = int(bad.flatten().nonzero()[0, 0])
+        where = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
+        raise ValueError(f"scores must be finite, got {data.flatten()[flat].item()} at {where}")
+    return None if group is not None else spread
+
+
+def _groups(problem: MultiAssignment, columns: int) -> Groups:
+    damping = problem.damping
+    if isinstance(damping, Tensor):
+        if damping.shape[0] != columns:
+            raise ValueError(
+                f"damping must have one scale a column ({columns}), got {damping.shape[0]}"
+            )
+        if isinstance(problem.k, Tensor):
+            raise ValueError("damping must be a number when k is a tensor, got a vector of scales")
+        return collapse(int(problem.k), columns, damping)
+    # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
+    k = 1 if isinstance(problem.k, Tensor) else int(problem.k)
+    if columns < 2 or k in {0, columns}:
+        return Groups((1.0, float(damping)), (k, columns - k), 1)
+    return collapse(k, columns, damping)
+
+
+def _strengths(problem: Transport) -> tuple[float | None, float | None]:
+    if problem.relax is None:
+        return (None, None)
+    rows, columns = problem.relax
+    infinite = float("inf")
+    return (
+        None if rows in {None, infinite} else float(rows),
+        None if columns in {None, infinite} else float(columns),
+    )
+
+
+def _temperature(
+    eps: float | int | Tensor, batch: torch.Size, x: Tensor
+) -> float | Float[Tensor, "b 1 1"]:
+    if not isinstance(eps, Tensor):
+        return float(eps)
+    if eps.device != x.device:
+        raise ValueError(f"eps must be on {x.device} like the scores, got {eps.device}")
+    try:
+        return eps.to(x.dtype).broadcast_to(batch).reshape(-1, 1, 1)
+    except RuntimeError:
+        raise ValueError(
+            f"eps must fit the batch shape {tuple(batch)}, got {tuple(eps.shape)}"
+        ) from None
+
+
+def _check_range(
+    spread: float | None, eps: float | Tensor, groups: Groups | None, dtype: torch.dtype
+) -> None:
+    """Exponents must stay finite; eps far below the scores' resolution is a question for Exact."""
+    if spread is None or isinstance(eps, Tensor) and not readable(eps):
+        return
+    coldest = float(eps.min()) if isinstance(eps, Tensor) and eps.numel() else eps
+    if isinstance(coldest, Tensor):
+        return
+    scales = (1.0,) if groups is None else groups.scales
+    widest = spread * max(abs(s) for s in scales) / coldest
+    if not widest < 0.01 * torch.finfo(dtype).max:
+        raise ValueError(
+            f"eps must be large enough to divide scores that span {spread:g}, got {coldest:g}"
+        )
