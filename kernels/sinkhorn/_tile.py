@@ -23,7 +23,13 @@ class Tile:
 
 
 def tile_for(
-    rows: int, columns: int, dtype: torch.dtype, *, elements: int = ELEMENTS, block_rows: int = 0
+    rows: int,
+    columns: int,
+    dtype: torch.dtype,
+    *,
+    elements: int = ELEMENTS,
+    block_rows: int = 0,
+    programs: int = PROGRAMS,
 ) -> Tile:
     """Cut by shape and precision alone, so that sums fall in the same order on every GPU.
 
@@ -33,6 +39,7 @@ def tile_for(
         dtype: the dtype of the arithmetic; float64 takes half as many values a tile.
         elements: values of one tile.
         block_rows: rows of a tile (a power of two) instead of the choice from ``elements``.
+        programs: most programs a matrix; the row blocks are shared out among them.
     """
     block_columns = max(16, triton.next_power_of_2(columns))
     if dtype == torch.float64:
@@ -41,11 +48,11 @@ def tile_for(
         max(1, elements // block_columns), max(16, triton.next_power_of_2(rows))
     )
     blocks = triton.cdiv(rows, block)
-    steps = triton.cdiv(blocks, PROGRAMS)
+    steps = triton.cdiv(blocks, programs)
     return Tile(
         rows=block,
         columns=block_columns,
-        warps=4 if block * block_columns <= ELEMENTS else 8,
+        warps=4 if block * block_columns <= elements else 8,
         programs=triton.cdiv(blocks, steps),
         steps=steps,
     )
@@ -54,6 +61,11 @@ def tile_for(
 def working_dtype(x: torch.Tensor) -> torch.dtype:
     """Float64 for float64, float32 for everything else."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def spread(values: torch.Tensor, *shape: int) -> torch.Tensor:
+    """A view of `values` in `shape`; what is the same everywhere has stride zero."""
+    return values.expand(shape)
 
 
 def triton_dtype(x: torch.Tensor) -> tl.dtype:
@@ -82,6 +94,13 @@ def merge_max(top, total, x, axis: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def or_alone(total, LOG: tl.constexpr):
+    """A sum without mass is replaced by one: what has no mass stays without."""
+    return tl.where(total == float("-inf"), 0.0, total) if LOG else tl.where(total == 0, 1.0, total)
+
+
+@triton.jit
+@no_type_check
 def rescale(x, total, target, LOG: tl.constexpr):
     """Bring x, whose sum (log-sum) is `total`, to the sum `target`."""
     return x - (total - tl.log(target)) if LOG else x * (target / total)
@@ -92,3 +111,28 @@ def rescale(x, total, target, LOG: tl.constexpr):
 def rescale_backward(grad, y, total, inner, target, LOG: tl.constexpr):
     """Vector-Jacobian product of `rescale`; inner = sum of grad*y (log: of grad)."""
     return grad - tl.exp(y) * (inner / target) if LOG else (target * grad - inner) / total
+
+
+@triton.jit
+@no_type_check
+def cells(base, n, k, cell, stride_row, stride_column, other):
+    """Load one tile of a matrix whose rows may be anywhere."""
+    at = n[:, None] * stride_row + k[None, :] * stride_column
+    return tl.load(base + at, mask=cell, other=other)
+
+
+@triton.jit
+@no_type_check
+def shares(t):
+    """For P = sigmoid(t): min(t, 0), min(-t, 0) and 1 + exp(-|t|), so log P = first - log(last)."""
+    return tl.minimum(t, 0.0), tl.minimum(-t, 0.0), 1.0 + tl.exp(-tl.abs(t))
+
+
+@triton.jit
+@no_type_check
+def row_log_sum(x, divisor):
+    """Log of the row sums of exp(x) / divisor; 0 for a row without mass, which it stays."""
+    top = tl.max(x, axis=1)
+    shift = tl.where(top == float("-inf"), 0.0, top)
+    total = shift + tl.log(tl.sum(tl.exp(x - shift[:, None]) / divisor, axis=1))
+    return tl.where(total == float("-inf"), 0.0, total)

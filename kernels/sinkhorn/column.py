@@ -13,6 +13,7 @@ import triton.language as tl
 from ._tile import (
     Tile,
     merge_max,
+    or_alone,
     rescale,
     rescale_backward,
     tile_for,
@@ -37,7 +38,7 @@ def column_forward(
     flat = x.reshape(-1, x.shape[-2], x.shape[-1])
     tile = tile or _narrow(flat.shape[1], flat.shape[2], working_dtype(x))
     part = _partial(flat, flat, "log" if log else "sum", tile)
-    total = finish_partials(part, log=log).reshape(*x.shape[:-2], x.shape[-1])
+    total = finish_partials(part, log=log, alone=True).reshape(*x.shape[:-2], x.shape[-1])
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     _apply[_grid(flat, tile)](
         flat,
@@ -84,8 +85,11 @@ def column_backward(
     return out
 
 
-def finish_partials(part: torch.Tensor, *, log: bool) -> torch.Tensor:
-    """Add partial sums in order: (G, P, 2, K) pairs (largest, sum) -> sums or log-sums (G, K)."""
+def finish_partials(part: torch.Tensor, *, log: bool, alone: bool = False) -> torch.Tensor:
+    """Add partial sums in order: (G, P, 2, K) pairs (largest, sum) -> sums or log-sums (G, K).
+
+    With `alone`, a sum without mass becomes the one that changes nothing (1; log 0).
+    """
     groups, programs, _, columns = part.shape
     total = torch.empty((groups, columns), dtype=part.dtype, device=part.device)
     block = min(64, max(16, triton.next_power_of_2(columns)))
@@ -95,6 +99,7 @@ def finish_partials(part: torch.Tensor, *, log: bool) -> torch.Tensor:
         programs,
         K=columns,
         LOG=log,
+        ALONE=alone,
         ACC=triton_dtype(part),
         BLOCK_P=32,
         BLOCK_K=block,
@@ -200,6 +205,7 @@ def _finish(
     programs,
     K: tl.constexpr,
     LOG: tl.constexpr,
+    ALONE: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -220,6 +226,8 @@ def _finish(
             sums += tl.sum(value, axis=0)
     if LOG:
         sums = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
+    if ALONE:
+        sums = or_alone(sums, LOG)
     tl.store(total + group * K + k, sums, mask=k < K)
 
 

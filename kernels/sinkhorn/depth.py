@@ -6,14 +6,14 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import merge_max, rescale, rescale_backward, triton_dtype, working_dtype
+from ._tile import merge_max, or_alone, rescale, rescale_backward, triton_dtype, working_dtype
 
-BLOCK_C = 8
-BLOCK_M = 512
+BLOCK_C = 4
+ELEMENTS = 4096
 
 
 def depth_forward(
-    x: torch.Tensor, target: torch.Tensor, *, log: bool, block: int = BLOCK_M
+    x: torch.Tensor, target: torch.Tensor, *, log: bool, block: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalise the channel axis; give the result and the sums (log-sums) it was divided by.
 
@@ -21,13 +21,15 @@ def depth_forward(
         x: (..., C, N, K); its last two axes are walked as one.
         target: the sums wanted, in the working dtype: one number or (..., N, K).
         log: x holds logarithms.
-        block: cells of one program, for tests and tuning.
+        block: cells of one program instead of the chosen number, for tests and tuning.
     """
     batch, channels, rows, columns = x.shape[:-3], x.shape[-3], x.shape[-2], x.shape[-1]
     cells = rows * columns
     flat = x.reshape(-1, channels, cells)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     total = torch.empty((*batch, rows, columns), dtype=working_dtype(x), device=x.device)
+    lanes = min(BLOCK_C, triton.next_power_of_2(channels))
+    block = block or min(1024, ELEMENTS // lanes)
     blocks = triton.cdiv(cells, block)
     _forward[(flat.shape[0] * blocks,)](
         flat,
@@ -43,7 +45,7 @@ def depth_forward(
         0 if target.numel() == 1 else 1,
         LOG=log,
         ACC=triton_dtype(x),
-        BLOCK_C=min(BLOCK_C, triton.next_power_of_2(channels)),
+        BLOCK_C=lanes,
         BLOCK_M=block,
         num_warps=4,
         enable_fp_fusion=True,
@@ -58,13 +60,15 @@ def depth_backward(
     target: torch.Tensor,
     *,
     log: bool,
-    block: int = BLOCK_M,
+    block: int = 0,
 ) -> torch.Tensor:
     """Gradient of the scores of `depth_forward` from the gradient of its result."""
     channels = y.shape[-3]
     cells = y.shape[-2] * y.shape[-1]
     flat = grad.reshape(-1, channels, cells)
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+    lanes = min(BLOCK_C, triton.next_power_of_2(channels))
+    block = block or min(1024, ELEMENTS // lanes)
     blocks = triton.cdiv(cells, block)
     _backward[(flat.shape[0] * blocks,)](
         flat,
@@ -81,7 +85,7 @@ def depth_backward(
         0 if target.numel() == 1 else 1,
         LOG=log,
         ACC=triton_dtype(y),
-        BLOCK_C=min(BLOCK_C, triton.next_power_of_2(channels)),
+        BLOCK_C=lanes,
         BLOCK_M=block,
         num_warps=4,
         enable_fp_fusion=True,
@@ -126,7 +130,7 @@ def _forward(
             sums += tl.sum(value, axis=0)
     if LOG:
         sums = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
-    sums = tl.where(inside, sums, 1.0)
+    sums = or_alone(sums, LOG)
     wanted = tl.load(target + (batch * cells + m) * stride_target, mask=inside, other=1.0)
     for start in range(0, channels, BLOCK_C):  # the second reading comes from the cache
         c = (start + lane).to(tl.int64)[:, None]

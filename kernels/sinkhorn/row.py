@@ -9,6 +9,7 @@ import triton.language as tl
 from ._tile import (
     Tile,
     log_sum,
+    or_alone,
     rescale,
     rescale_backward,
     tile_for,
@@ -117,7 +118,7 @@ def _forward(
     ).to(ACC)
     wanted = tl.load(target + n * stride_target, mask=inside, other=1.0)
     sums = log_sum(value, 1) if LOG else tl.sum(value, axis=1)
-    sums = tl.where(inside, sums, 1.0)
+    sums = or_alone(sums, LOG)
     scaled = rescale(value, sums[:, None], wanted[:, None], LOG)
     tl.store(y + n[:, None] * K + k[None, :], scaled.to(y.dtype.element_ty), mask=cell)
     tl.store(total + n, sums, mask=inside)

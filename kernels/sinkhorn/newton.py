@@ -1,0 +1,234 @@
+"""One Newton pass of the semi-dual, in one reading of the scores.
+
+For P = sigmoid(scale X + a_i + b_j) and column potentials b: the row roots a, and with
+W = P (1 - P), h_i = sum_j W_ij the sums over rows
+
+    load_j = sum_i P_ij      weight_j = sum_i W_ij      bend_jl = sum_i W_ij W_il / h_i
+
+so that the gradient of the dual is load - c and its Hessian S = diag(weight) - bend.
+"""
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ._root import row_root, sigmoid
+from ._tile import Tile, cells, spread, tile_for, triton_dtype, working_dtype
+
+ELEMENTS = 2048
+DENSE = 128  # most columns for which the K x K part is formed
+PROGRAMS = 512  # partial sums over all problems of a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What one visit to the scores gives; `bend` is None for more than `DENSE` columns."""
+
+    row_potential: torch.Tensor  # (B, N)
+    load: torch.Tensor  # (B, K)
+    weight: torch.Tensor  # (B, K)
+    bend: torch.Tensor | None  # (B, K, K)
+
+
+def newton_pass(
+    scores: torch.Tensor,
+    scale: torch.Tensor,
+    column_potential: torch.Tensor,
+    guess: torch.Tensor,
+    rows: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    idle: torch.Tensor | None = None,
+    dense: bool | None = None,
+    tile: Tile | None = None,
+) -> Pass:
+    """Row roots for given column potentials, and the sums of a Newton step.
+
+    Args:
+        scores: X, (B, N, K), any strides.
+        scale: broadcast to (B,): difference of the two scales over the temperature.
+        column_potential: b, (B, K).
+        guess: first guesses of the roots, (B, N), overwritten by the roots; NaN means none.
+        rows: budgets r, broadcast to (B, N).
+        mask: (B, N, K), False where the plan must be zero.
+        idle: (B,), nonzero where a problem is solved and its programs should return at once;
+            what they would have written keeps whatever it was.
+        dense: whether to form `bend`; by default for at most `DENSE` columns.
+        tile: another cut than the chosen one.
+    """
+    batch, count, width = scores.shape
+    dense = width <= DENSE if dense is None else dense
+    tile = tile or tile_for(
+        count,
+        width,
+        working_dtype(scores),
+        elements=ELEMENTS,
+        block_rows=16 if dense and width > 64 else 0,
+        programs=max(8, PROGRAMS // max(batch, 1)),
+    )
+    lines = 2 + (width if dense else 0)
+    part = torch.empty(
+        (batch, tile.programs, lines, width), dtype=working_dtype(scores), device=scores.device
+    )
+    scale, rows = spread(scale, batch), spread(rows, batch, count)
+    allowed = scores if mask is None else mask
+    _pass[(batch * tile.programs,)](
+        scores,
+        allowed,
+        scale,
+        column_potential,
+        guess,
+        rows,
+        part if idle is None else idle,
+        part,
+        count,
+        tile.programs,
+        tile.steps,
+        *scores.stride(),
+        *allowed.stride(),
+        scale.stride(0),
+        *rows.stride(),
+        K=width,
+        MASKED=mask is not None,
+        IDLE=idle is not None,
+        DENSE=dense,
+        ACC=triton_dtype(scores),
+        BLOCK_N=tile.rows,
+        BLOCK_K=tile.columns,
+        num_warps=8 if dense and width > 64 else tile.warps,
+        num_stages=1,
+        enable_fp_fusion=True,
+    )
+    total = add_partials(part, idle)
+    return Pass(
+        row_potential=guess,
+        load=total[:, 0],
+        weight=total[:, 1],
+        bend=total[:, 2:] if dense else None,
+    )
+
+
+def add_partials(part: torch.Tensor, idle: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum (B, P, L, K) over P in order, to (B, L, K); idle problems are left out."""
+    batch, programs, lines, width = part.shape
+    total = torch.empty((batch, lines, width), dtype=part.dtype, device=part.device)
+    values = lines * width
+    blocks = triton.cdiv(values, 256)
+    _add[(batch * blocks,)](
+        part,
+        part if idle is None else idle,
+        total,
+        programs,
+        values,
+        blocks,
+        IDLE=idle is not None,
+        ACC=triton_dtype(part),
+        BLOCK_P=8,
+        BLOCK=256,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
+    return total
+
+
+@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@no_type_check
+def _pass(
+    scores,
+    allowed,
+    scale,
+    column_potential,
+    root,
+    budget,
+    idle,
+    part,
+    rows,
+    programs,
+    steps,
+    stride_problem,
+    stride_row,
+    stride_column,
+    allowed_problem,
+    allowed_row,
+    allowed_column,
+    stride_scale,
+    budget_problem,
+    budget_row,
+    K: tl.constexpr,
+    MASKED: tl.constexpr,
+    IDLE: tl.constexpr,
+    DENSE: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    problem = (tl.program_id(0) // programs).to(tl.int64)
+    if IDLE and tl.load(idle + problem) != 0:
+        return
+    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
+    k = tl.arange(0, BLOCK_K)
+    wide = k < K
+    scores += problem * stride_problem
+    allowed += problem * allowed_problem
+    factor = tl.load(scale + problem * stride_scale).to(ACC)
+    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0)
+    load, weight = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
+    if DENSE:
+        bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
+    for step in range(0, steps):
+        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
+        inside = n < rows
+        cell = inside[:, None] & wide[None, :]
+        y = cells(scores, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
+        y = factor * y + b[None, :]
+        live = cell
+        if MASKED:
+            live = cell & (cells(allowed, n, k, cell, allowed_row, allowed_column, 0) != 0)
+        at = budget + problem * budget_problem + n * budget_row
+        r = tl.load(at, mask=inside, other=0.0).to(ACC)
+        guess = tl.load(root + problem * rows + n, mask=inside, other=0.0)
+        a = row_root(y, live, guess, r, ACC)
+        tl.store(root + problem * rows + n, a, mask=inside)
+        share, slope = sigmoid(tl.where(live, y + a[:, None], float("-inf")))
+        load += tl.sum(share, axis=0)
+        weight += tl.sum(slope, axis=0)
+        if DENSE:
+            steep = tl.sum(slope, axis=1)
+            lean = slope / tl.where(steep > 0, steep, 1.0)[:, None]
+            bend += tl.dot(tl.trans(slope), lean, input_precision="ieee", out_dtype=ACC)
+    to = part + tl.program_id(0).to(tl.int64) * (2 + (K if DENSE else 0)) * K
+    tl.store(to + k, load, mask=wide)
+    tl.store(to + K + k, weight, mask=wide)
+    if DENSE:
+        at = to + (2 + k[:, None]) * K + k[None, :]
+        tl.store(at, bend, mask=wide[:, None] & wide[None, :])
+
+
+@triton.jit(do_not_specialize=["programs", "blocks"])
+@no_type_check
+def _add(
+    part,
+    idle,
+    total,
+    programs,
+    values,
+    blocks,
+    IDLE: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    problem = (tl.program_id(0) // blocks).to(tl.int64)
+    if IDLE and tl.load(idle + problem) != 0:
+        return
+    v = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
+    sums = tl.zeros([BLOCK], ACC)
+    for start in range(0, programs, BLOCK_P):
+        p = start + tl.arange(0, BLOCK_P)
+        cell = (p < programs)[:, None] & (v < values)[None, :]
+        at = part + (problem * programs + p[:, None]) * values + v[None, :]
+        sums += tl.sum(tl.load(at, mask=cell, other=0.0), axis=0)
+    tl.store(total + problem * values + v, sums, mask=v < values)

@@ -1,0 +1,334 @@
+"""One sweep of Algorithm 1 for two channel groups, in one reading of the scores.
+
+After a depth step the two groups share each cell: P and 1 - P with P = sigmoid(t) and
+t = (high - low) X + a_i + b_j. Two vectors are the whole state. A row has the budget r and the
+other group what its free cells leave, m - r; a column c and n - c. Row, column and depth step are
+
+    a_i += log r_i / (m_i - r_i) - lse_j log P + lse_j log(1 - P)
+    b_j += log c_j / (n_j - c_j) - lse_i log A + lse_i log B
+
+where A and B are P and 1 - P after the row step. Before the first sweep the groups are
+exp(high X) and exp(low X), not yet sharing the cells.
+"""
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ._tile import (
+    Tile,
+    cells,
+    merge_max,
+    or_alone,
+    row_log_sum,
+    shares,
+    spread,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
+from .column import finish_partials
+
+ELEMENTS = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """What the plan's group has to sum to, and how many cells there are to share.
+
+    Attributes:
+        rows: r, broadcast to (B, N).
+        row_cells: m, free cells of a row, broadcast to (B, N).
+        columns: c, broadcast to (B, K).
+        column_cells: n, free cells of a column, broadcast to (B, K).
+        free: (B, N, K), nonzero where a cell takes part; None means all do.
+    """
+
+    rows: torch.Tensor
+    row_cells: torch.Tensor
+    columns: torch.Tensor
+    column_cells: torch.Tensor
+    free: torch.Tensor | None = None
+
+
+def sweep(
+    scores: torch.Tensor,
+    scales: torch.Tensor,
+    row_potential: torch.Tensor,
+    column_potential: torch.Tensor,
+    budgets: Budgets,
+    *,
+    first: bool = False,
+    row_step: bool = True,
+    tile: Tile | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Potentials after one more sweep, in the dtypes they came in.
+
+    Args:
+        scores: X, (B, N, K), any strides.
+        scales: (B or 1, 2): scale over temperature of the plan's group and of the other.
+        row_potential: a, (B, N) contiguous; not read in the first sweep.
+        column_potential: b, (B, K) contiguous; not read in the first sweep.
+        budgets: the margins.
+        first: start from the scores themselves.
+        row_step: whether the first sweep has its row step (not in the order that starts with
+            columns; the groups then start with their multiplicities r and m - r).
+        tile: another cut than the chosen one.
+    """
+    after, part = _visit(
+        scores, scales, row_potential, column_potential, budgets, (first, row_step), tile
+    )
+    batch, width = column_potential.shape
+    columns = spread(budgets.columns, batch, width)
+    count = spread(budgets.column_cells, batch, width)
+    moved = torch.empty_like(column_potential)
+    block = min(32, max(16, triton.next_power_of_2(width)))
+    _column_step[(batch, triton.cdiv(width, block))](
+        part,
+        column_potential,
+        columns,
+        count,
+        moved,
+        batch,
+        part.shape[2],
+        *columns.stride(),
+        *count.stride(),
+        K=width,
+        FIRST=first,
+        ACC=triton_dtype(part),
+        BLOCK_P=64,
+        BLOCK_K=block,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
+    return after, moved
+
+
+def sweep_sums(
+    scores: torch.Tensor,
+    scales: torch.Tensor,
+    row_potential: torch.Tensor,
+    column_potential: torch.Tensor,
+    budgets: Budgets,
+    *,
+    first: bool = False,
+    row_step: bool = True,
+    tile: Tile | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`sweep` up to its column sums: (a, log sums (2, B, K)), for rows spread over machines."""
+    after, part = _visit(
+        scores, scales, row_potential, column_potential, budgets, (first, row_step), tile
+    )
+    groups, batch, programs, _, width = part.shape
+    sums = finish_partials(part.view(groups * batch, programs, 2, width), log=True)
+    return after, sums.view(groups, batch, width)
+
+
+def _visit(
+    scores: torch.Tensor,
+    scales: torch.Tensor,
+    row_potential: torch.Tensor,
+    column_potential: torch.Tensor,
+    budgets: Budgets,
+    phase: tuple[bool, bool],
+    tile: Tile | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The row step, and the partial column log-sums (2, B, P, 2, K) after it."""
+    batch, count, width = scores.shape
+    kind = working_dtype(scores)
+    tile = tile or tile_for(count, width, kind, elements=ELEMENTS)
+    rows, size = spread(budgets.rows, batch, count), spread(budgets.row_cells, batch, count)
+    scales = spread(scales, batch, 2)
+    after = torch.empty((batch, count), dtype=row_potential.dtype, device=scores.device)
+    part = torch.empty((2, batch, tile.programs, 2, width), dtype=kind, device=scores.device)
+    free = scores if budgets.free is None else budgets.free
+    _sweep[(batch * tile.programs,)](
+        scores,
+        free,
+        scales,
+        row_potential,
+        column_potential,
+        rows,
+        size,
+        after,
+        part,
+        count,
+        batch,
+        tile.programs,
+        tile.steps,
+        *scores.stride(),
+        *free.stride(),
+        scales.stride(0),
+        *rows.stride(),
+        *size.stride(),
+        K=width,
+        FIRST=phase[0],
+        ROW=phase[1],
+        MASKED=budgets.free is not None,
+        ACC=triton_dtype(scores),
+        BLOCK_N=tile.rows,
+        BLOCK_K=tile.columns,
+        num_warps=tile.warps,
+        enable_fp_fusion=True,
+    )
+    return after, part
+
+
+@triton.jit
+@no_type_check
+def _balance_rows(x, divisor, budget, ROW: tl.constexpr):
+    """Shift the logarithms x so that the row sums of exp(x) / divisor are the budgets."""
+    has = budget > 0
+    moved = tl.log(tl.where(has, budget, 1.0))
+    if ROW:
+        moved -= row_log_sum(x, divisor)
+    moved = tl.where(has, moved, 0.0)
+    return x + moved[:, None], moved
+
+
+@triton.jit(do_not_specialize=["rows", "batch", "programs", "steps"])
+@no_type_check
+def _sweep(
+    scores,
+    free,
+    scales,
+    row_potential,
+    column_potential,
+    budget,
+    size,
+    after,
+    part,
+    rows,
+    batch,
+    programs,
+    steps,
+    stride_problem,
+    stride_row,
+    stride_column,
+    free_problem,
+    free_row,
+    free_column,
+    stride_scale,
+    budget_problem,
+    budget_row,
+    size_problem,
+    size_row,
+    K: tl.constexpr,
+    FIRST: tl.constexpr,
+    ROW: tl.constexpr,
+    MASKED: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    problem = (tl.program_id(0) // programs).to(tl.int64)
+    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
+    k = tl.arange(0, BLOCK_K)
+    wide = k < K
+    high = tl.load(scales + problem * stride_scale).to(ACC)
+    low = tl.load(scales + problem * stride_scale + 1).to(ACC)
+    top_a, sum_a = tl.full([BLOCK_K], float("-inf"), ACC), tl.zeros([BLOCK_K], ACC)
+    top_b, sum_b = top_a, sum_a
+    for step in range(0, steps):
+        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
+        inside = n < rows
+        live = inside[:, None] & wide[None, :]
+        source = scores + problem * stride_problem
+        x = cells(source, n, k, live, stride_row, stride_column, 0.0).to(ACC)
+        if MASKED:
+            source = free + problem * free_problem
+            live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
+        r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
+        m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0)
+        if FIRST:
+            la, lb, one = high * x, low * x, tl.full([BLOCK_N, BLOCK_K], 1.0, ACC)
+        else:
+            a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0)
+            b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
+            la, lb, one = shares((high - low) * x + a.to(ACC)[:, None] + b[None, :])
+        la = tl.where(live, la, float("-inf"))
+        lb = tl.where(live, lb, float("-inf"))
+        la, moved = _balance_rows(la, one, r.to(ACC), ROW)
+        lb, other = _balance_rows(lb, one, (m - r).to(ACC), ROW)
+        moved = (moved - other).to(after.dtype.element_ty)
+        tl.store(after + problem * rows + n, moved if FIRST else a + moved, mask=inside)
+        if not FIRST:
+            one = tl.log(one)
+            la, lb = la - one, lb - one
+        top_a, sum_a = merge_max(top_a, sum_a, la, 0)
+        top_b, sum_b = merge_max(top_b, sum_b, lb, 0)
+    to = part + tl.program_id(0).to(tl.int64) * 2 * K + k
+    tl.store(to, top_a, mask=wide)
+    tl.store(to + K, sum_a, mask=wide)
+    to += batch.to(tl.int64) * programs * 2 * K
+    tl.store(to, top_b, mask=wide)
+    tl.store(to + K, sum_b, mask=wide)
+
+
+@triton.jit(do_not_specialize=["batch", "programs"])
+@no_type_check
+def _column_step(
+    part,
+    column_potential,
+    budget,
+    size,
+    after,
+    batch,
+    programs,
+    budget_problem,
+    budget_column,
+    size_problem,
+    size_column,
+    K: tl.constexpr,
+    FIRST: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    problem = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    wide = k < K
+    c = tl.load(budget + problem * budget_problem + k * budget_column, mask=wide, other=0.0)
+    n = tl.load(size + problem * size_problem + k * size_column, mask=wide, other=0.0)
+    source = part + problem * programs * 2 * K
+    moved = _log_step(c, _add_logs(source, programs, k, K, ACC, BLOCK_P, BLOCK_K))
+    source += batch.to(tl.int64) * programs * 2 * K
+    moved -= _log_step(n - c, _add_logs(source, programs, k, K, ACC, BLOCK_P, BLOCK_K))
+    if not FIRST:
+        moved += tl.load(column_potential + problem * K + k, mask=wide, other=0.0)
+    tl.store(after + problem * K + k, moved.to(after.dtype.element_ty), mask=wide)
+
+
+@triton.jit
+@no_type_check
+def _log_step(budget, total):
+    """Change log(budget) - total of a potential; none where there is nothing to scale."""
+    has = budget > 0
+    return tl.where(has, tl.log(tl.where(has, budget, 1.0)) - total, 0.0)
+
+
+@triton.jit
+@no_type_check
+def _add_logs(
+    part,
+    programs,
+    k,
+    K: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Log column sums from (P, 2, K) pairs (largest, sum), in order; 0 without mass."""
+    top, sums = tl.full([BLOCK_K], float("-inf"), ACC), tl.zeros([BLOCK_K], ACC)
+    for start in range(0, programs, BLOCK_P):
+        p = (start + tl.arange(0, BLOCK_P)).to(tl.int64)
+        cell = (p < programs)[:, None] & (k < K)[None, :]
+        at = part + p[:, None] * 2 * K + k[None, :]
+        value = tl.log(tl.load(at + K, mask=cell, other=0.0))
+        value += tl.load(at, mask=cell, other=float("-inf"))
+        top, sums = merge_max(top, sums, value, 0)
+    total = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
+    return or_alone(total, LOG=True)
