@@ -61,7 +61,8 @@ def similarity(cosine: Float[Tensor, "*s"], config: LossConfig) -> Float[Tensor,
 
 def pair_weights(config: LossConfig) -> Float[Tensor, "m m"]:
     """Weights alpha = beta of Eq. 5: one for pairs that touch the report, one for the others."""
-    weights = torch.full((len(MODALITIES), len(MODALITIES)), config.other_weight)
+    shape = (len(MODALITIES), len(MODALITIES))
+    weights = torch.full(shape, config.other_weight, dtype=torch.float64)
     report = MODALITIES.index("report")
     weights[report, :] = weights[:, report] = config.report_weight
     return weights
@@ -95,7 +96,7 @@ def assign(
     scores: Float[Tensor, "p n k"], rows: Bool[Tensor, "p n"], config: AssignmentConfig
 ) -> Float[Tensor, "p n k"]:
     """Assign the rows that exist to ``config.k`` anchors each, every anchor loaded alike."""
-    if config.solver == "none":
+    if config.solver == "none" or scores.is_meta:  # on the meta device there are only shapes
         return scores
     rows = rows | ~rows.any(dim=1, keepdim=True)  # a problem without rows: any answer will do
     budget = config.k * rows.to(scores.dtype)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rfpmss.config import MODALITIES, ModelConfig
+from rfpmss.model.precision import uncast
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Anchors(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "n m d"], joint: Float[Tensor, "n m e"]) -> Scores:
         """Score every feature; a zero feature (absent modality) scores zero."""
-        with torch.autocast(inputs.device.type, enabled=False):
+        with uncast(inputs):
             own = torch.einsum("nmd,mkd->nmk", _unit(inputs), _unit(self.inputs))
             flat = _unit(joint) @ rearrange(_unit(self.joint), "m k e -> e (m k)")
             cross = rearrange(flat, "n a (m k) -> n a m k", m=len(MODALITIES))
