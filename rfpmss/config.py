@@ -43,6 +43,8 @@ class PhantomConfig(Frozen):
     """CT volume: columns, rows, slices."""
     slide_size: PositiveInt = 1024
     """Side of the pathology slide at full resolution, pixels."""
+    views: PositiveInt = 1
+    """Slices or tiles prepared for each imaging modality."""
     missing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability that an imaging modality of a patient is absent (never all of them)."""
 
@@ -81,6 +83,16 @@ class DataConfig(Frozen):
 class ModelConfig(Frozen):
     """Sizes and readings of the network (paper: Method, Fig. 2 and 3)."""
 
+    backbone: Literal["vit", "resnet101"] = "vit"
+    """Medical Image Transformer, or a residual network (Table 5, row 1)."""
+    trunk: Literal["shared", "separate"] = "shared"
+    """One trunk for all views, or one each."""
+    image_weights: str | None = None
+    """ViT or ResNet weights to start from: a file (safetensors, npz, pt) or a folder."""
+    slice_pooling: Literal["mean", "attention"] = "mean"
+    """How the slices, tiles or time points of a view become one."""
+    recompute: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
     patch: PositiveInt = 16
     """Side of an image patch, pixels."""
     dim: PositiveInt = 768
@@ -111,6 +123,10 @@ class ModelConfig(Frozen):
     """BERT intermediate width."""
     text_pooling: Literal["pooler", "cls", "mean"] = "pooler"
     """Which BERT output becomes the report vector."""
+    text_weights: str | None = None
+    """BERT weights to start from: a file, a folder or the name of a model in the local cache."""
+    text_frozen: int = Field(default=0, ge=0)
+    """BERT layers, embeddings included, that are not trained."""
     decoder_dim: PositiveInt = 1024
     """Width of the report decoder."""
     decoder_depth: PositiveInt = 1
@@ -131,6 +147,15 @@ class ModelConfig(Frozen):
     """Width of the joint embedding space."""
     anchors: PositiveInt = 64
     """Anchors K per modality and space."""
+    rebuild: bool = False
+    """Heads that rebuild input from joint features, for loss.structure=reconstruction."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loaded_weights_are_gelu(cls, values: dict[str, object]) -> dict[str, object]:
+        if values.get("image_weights") and "activation" not in values:
+            return values | {"activation": "gelu"}
+        return values
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
@@ -165,6 +190,12 @@ class AssignmentConfig(Frozen):
     """Order of the normalisations within a sweep."""
     bank: int = Field(default=5500, ge=0)
     """Past feature pairs assigned together with the batch; at most the training studies."""
+    start: Literal["full", "rows", "wait"] = "full"
+    """The bank counts once full; or row by row; or no consistency loss before it is full."""
+    loads: tuple[PositiveFloat, ...] | None = None
+    """Relative loads of the anchors; even when not given."""
+    slack: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share by which an anchor's load may leave its target, the scores deciding."""
 
 
 class LossConfig(Frozen):
@@ -195,12 +226,22 @@ class LossConfig(Frozen):
     readout: Literal["minmax", "raw", "clamp"] = "minmax"
     """How a plan becomes a target: each row scaled to [0, 1], as it is, or clamped."""
     symmetric: bool = False
-    """Eq. 7 in both directions."""
+    """Eq. 7 in both directions, 0.75 and 0.25."""
+    structure: Literal["sspc", "no-cross-modal", "no-sspc", "reconstruction"] = "sspc"
+    """Eq. 6; its m = n terms; assignments kept within a space; or reconstruction (Table 4a)."""
+    pair_weights: tuple[tuple[float, ...], ...] | None = None
+    """Weights of Eq. 6 in full: rows joint-space modality, columns anchors' modality."""
+    stop_gradient: bool = False
+    """Input-space features enter Eq. 6 without a gradient."""
 
 
 class TrainConfig(Frozen):
     """The optimisation (paper: Parameter settings)."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network; losses and assignments stay in float32."""
+    ema: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Decay of the averaged weights; 0 keeps none."""
     batch: PositiveInt = 64
     """Studies in a batch."""
     epochs: PositiveInt = 15
@@ -257,6 +298,16 @@ class Config(Frozen):
                 f"assignment.k must be at most model.anchors={self.model.anchors}, "
                 f"got {self.assignment.k}"
             )
+        if self.assignment.loads and len(self.assignment.loads) != self.model.anchors:
+            raise ValueError(
+                f"assignment.loads must have model.anchors={self.model.anchors} entries, "
+                f"got {len(self.assignment.loads)}"
+            )
+        weights, size = self.loss.pair_weights, len(MODALITIES)
+        if weights is not None and [len(row) for row in weights] != [size] * size:
+            raise ValueError(f"loss.pair_weights must be {size} rows of {size} numbers")
+        if (self.loss.structure == "reconstruction") and not self.model.rebuild:
+            raise ValueError("loss.structure=reconstruction needs model.rebuild, got False")
         return self
 
 
