@@ -3,17 +3,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rfpmss.config import END, PAD, START
 from rfpmss.model.decoder import EMBEDDING_EPS, ReportDecoder
 from tests.model_tools import WORDS, small_config
 
 LENGTH = 9
 
 
-def build(seed=0, **options):
+def build(seed=0, words=WORDS, **options):
     torch.manual_seed(seed)
     config = small_config(decoder_depth=2, **options)
-    decoder = ReportDecoder(config.model, WORDS, LENGTH).double().eval()
+    decoder = ReportDecoder(config.model, words, LENGTH).double().eval()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.4)
     memory, seen = torch.randn(5, 7, 8).double(), torch.rand(5, 7) > 0.3
@@ -79,32 +78,3 @@ def test_unseen_memory_never_matters():
     torch.testing.assert_close(
         decoder(words, memory, seen), decoder(words, other, seen), rtol=0, atol=1e-12
     )
-
-
-def rewrite(decoder, memory, seen, length):
-    """Greedy search without a cache: the whole sequence is decoded anew for every word."""
-    rows = []
-    for i in range(len(memory)):
-        words = [START]
-        while len(words) < length and words[-1] != END:
-            scores = decoder(torch.tensor([words]), memory[i : i + 1], seen[i : i + 1])
-            words.append(int(scores[0, -1].argmax()))
-        rows.append(words + [PAD] * (length - len(words)))
-    return torch.tensor(rows)
-
-
-@pytest.mark.parametrize("prenorm", [False, True])
-@pytest.mark.parametrize("seed", range(4))
-def test_greedy_search_takes_the_likeliest_word_each_time_and_pads_after_the_end(seed, prenorm):
-    _, decoder, memory, seen = build(seed, decoder_prenorm=prenorm)
-    with torch.no_grad():
-        decoder.bias[END] += 1.5
-    assert torch.equal(decoder.greedy(memory, seen, LENGTH), rewrite(decoder, memory, seen, LENGTH))
-
-
-def test_greedy_search_stops_at_a_length_that_fits():
-    _, decoder, memory, seen = build()
-    assert decoder.greedy(memory, seen, 1).tolist() == [[START]] * 5
-    for length in (0, LENGTH + 1):
-        with pytest.raises(ValueError, match=r"length must lie in 1\.\.9"):
-            decoder.greedy(memory, seen, length)

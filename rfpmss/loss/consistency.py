@@ -13,7 +13,8 @@ from torch import Tensor
 
 import multisk
 from rfpmss.config import MODALITIES, AssignmentConfig, LossConfig
-from rfpmss.loss.masked import masked_mean, precise
+from rfpmss.loss.masked import masked_mean
+from rfpmss.precision import precise
 
 
 def consistency(

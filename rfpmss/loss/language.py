@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rfpmss.config import PAD
-from rfpmss.loss.masked import precise
+from rfpmss.precision import precise
 
 
 def language(

@@ -7,10 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-
-def precise(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """float64 stays; everything else becomes float32."""
-    return x if x.dtype == torch.float64 else x.float()
+from rfpmss.precision import precise
 
 
 def masked_mean(x: Float[Tensor, "n ..."], mask: Bool[Tensor, "n ..."]) -> Float[Tensor, "*s"]:

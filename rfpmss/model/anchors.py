@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rfpmss.config import MODALITIES, ModelConfig
-from rfpmss.model.precision import uncast
+from rfpmss.precision import cast_to, precise
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Anchors(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "n m d"], joint: Float[Tensor, "n m e"]) -> Scores:
         """Score every feature; a zero feature (absent modality) scores zero."""
-        with uncast(inputs):
+        with cast_to("float32", inputs):
             own = torch.einsum("nmd,mkd->nmk", _unit(inputs), _unit(self.inputs))
             flat = _unit(joint) @ rearrange(_unit(self.joint), "m k e -> e (m k)")
             cross = rearrange(flat, "n a (m k) -> n a m k", m=len(MODALITIES))
@@ -43,4 +43,4 @@ class Anchors(nn.Module):
 
 
 def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1)
+    return F.normalize(precise(x), dim=-1)

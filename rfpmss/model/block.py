@@ -69,6 +69,11 @@ class Attention(nn.Module):
         key, value = self.split(projected, 2)
         return key, value
 
+    def weights(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t t"]:
+        """How much each token (row) takes from each token (column), head by head."""
+        query, key, _ = self.split(self.project(x), 3)
+        return (query @ key.mT / key.shape[-1] ** 0.5).softmax(dim=-1)
+
     def split(self, projected: Float[Tensor, "b t _"], parts: int) -> tuple[Tensor, ...]:
         """Cut a projection into ``parts`` tensors (b, heads, t, width of a head)."""
         return tuple(

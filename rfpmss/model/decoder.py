@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from rfpmss.config import END, PAD, START, ModelConfig
+from rfpmss.config import PAD, ModelConfig
 from rfpmss.model.block import Attention, Perceptron
 
 EMBEDDING_EPS = 1e-8
@@ -96,27 +96,6 @@ class ReportDecoder(nn.Module):
             x, cache = layer.step(x, cache, mask)
             grown.append(cache)
         return self.score(x)[:, 0], grown
-
-    @torch.no_grad()
-    def greedy(
-        self, memory: Float[Tensor, "b n d"], seen: Bool[Tensor, "b n"], length: int
-    ) -> Int64[Tensor, "b length"]:
-        """The likeliest word at each place: START, words, END, then padding.
-
-        ``length`` counts START; it is at most the longest report the decoder was built for.
-        """
-        if not 1 <= length <= len(self.positions):
-            raise ValueError(f"length must lie in 1..{len(self.positions)}, got {length}")
-        report = torch.full((len(memory), length), PAD, device=memory.device)
-        report[:, 0] = START
-        caches, going = self.start(memory), report[:, 0] == START
-        for position in range(length - 1):
-            scores, caches = self.next(report[:, position, None], position, caches, seen)
-            report[:, position + 1] = scores.argmax(dim=-1).where(going, PAD)
-            going = going & (report[:, position + 1] != END)
-            if not going.any():
-                break
-        return report
 
 
 class DecoderLayer(nn.Module):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rfpmss.config import MODALITIES, VIEWS, ModelConfig
 from rfpmss.model.block import EPS, Block
 from rfpmss.model.features import Text, Views
 from rfpmss.model.report import masked_mean
+from rfpmss.precision import precise
 
 
 class Gated(nn.Module):
@@ -41,15 +45,22 @@ class Projection(nn.Module):
         self.norm = nn.LayerNorm(config.token_dim, eps=EPS)
         self.block = Block(config.token_dim, config.joint_heads, config.joint_mlp, "gelu")
         self.joint = Gated(config.token_dim, config.joint_dim)
+        self.rebuild = nn.Linear(config.joint_dim, config.token_dim) if config.rebuild else None
+        self.recompute = config.recompute
 
     def forward(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"] | None = None
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b e"]]:
         """Input-space feature and joint-space feature of unit norm."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._project, tokens, mask, use_reentrant=False)
+        return self._project(tokens, mask)
+
+    def _project(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self.norm(self.tokens(tokens))
         allowed = None if mask is None else rearrange(mask, "b t -> b 1 1 t")
         inputs, mixed = masked_mean(x, mask), masked_mean(self.block(x, allowed), mask)
-        return inputs, F.normalize(self.joint(mixed), dim=-1)
+        return inputs, F.normalize(precise(self.joint(mixed)), dim=-1)
 
 
 class Projections(nn.Module):
@@ -69,3 +80,9 @@ class Projections(nn.Module):
         inputs, joint = (torch.stack(parts, dim=1) for parts in zip(*pairs, strict=True))
         absent = ~present[..., None]
         return inputs.masked_fill(absent, 0.0), joint.masked_fill(absent, 0.0)
+
+    def rebuild(self, joint: Float[Tensor, "b m e"]) -> Float[Tensor, "b m d"] | None:
+        """Input-space features guessed from joint-space features, where heads for it exist."""
+        heads = [cast("Projection", self.of[name]).rebuild for name in MODALITIES]
+        rebuilt = [head(joint[:, i]) for i, head in enumerate(heads) if head is not None]
+        return torch.stack(rebuilt, dim=1) if rebuilt else None

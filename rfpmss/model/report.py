@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rfpmss.config import PAD, ModelConfig
 from rfpmss.model.features import Text
+from rfpmss.precision import cast_to
 
 
 class ReportEncoder(nn.Module):
@@ -40,6 +41,12 @@ class ReportEncoder(nn.Module):
             add_pooling_layer=config.text_pooling == "pooler",
         )
         self.project = nn.Linear(config.text_dim, width)
+        if config.recompute:
+            self.bert.gradient_checkpointing_enable({"use_reentrant": False})
+        if config.text_frozen:
+            self.bert.embeddings.requires_grad_(requires_grad=False)
+            for layer in self.bert.encoder.layer[: config.text_frozen]:
+                layer.requires_grad_(requires_grad=False)
 
     def forward(self, tokens: Int64[Tensor, "b t"], present: Bool[Tensor, " b"]) -> Text:
         """Encode; an absent report counts as one padding token and its vector is zero."""
@@ -71,4 +78,5 @@ def masked_mean(
     if mask is None:
         return x.mean(dim=1)
     weight = mask.to(x.dtype)
-    return torch.einsum("btw,bt->bw", x, weight) / weight.sum(dim=1, keepdim=True)
+    with cast_to("float32", x):
+        return torch.einsum("btw,bt->bw", x, weight) / weight.sum(dim=1, keepdim=True)

@@ -7,14 +7,16 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from rfpmss.config import MODALITIES, DataConfig, ModelConfig
+from rfpmss.config import MODALITIES, VIEWS, DataConfig, ModelConfig
 from rfpmss.model.anchors import Anchors
 from rfpmss.model.decoder import ReportDecoder
 from rfpmss.model.features import Features, Study, Text, Views
 from rfpmss.model.fuse import Fusion
+from rfpmss.model.image import ImageEncoder, Images
 from rfpmss.model.project import Projections
 from rfpmss.model.report import ReportEncoder
-from rfpmss.model.vit import Images, MedicalImageTransformer
+from rfpmss.model.search import beam, greedy
+from rfpmss.model.vit import Trunk
 
 REPORT = MODALITIES.index("report")
 
@@ -35,7 +37,7 @@ class RFPMSS(nn.Module):
 
     def __init__(self, config: ModelConfig, data: DataConfig, vocabulary: int) -> None:
         super().__init__()
-        self.image = MedicalImageTransformer(config, data.size)
+        self.image = ImageEncoder(config, data.size)
         self.fuse = Fusion(config)
         self.report = ReportEncoder(config, vocabulary, data.tokens, self.fuse.width)
         self.decoder = ReportDecoder(config, vocabulary, data.tokens)
@@ -64,16 +66,34 @@ class RFPMSS(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, images: Images, present: Bool[Tensor, "b m"], length: int
+        self, images: Images, present: Bool[Tensor, "b m"], length: int, *, width: int = 1
     ) -> Int64[Tensor, "b length"]:
-        """Greedily written reports: START, words, END, padding.
+        """Reports written by greedy search, or by beam search of the given width.
 
-        Without view fusion the first present view of each study is described.
+        START, words, END, padding. Without view fusion the first present view is described.
         """
         study = self.fuse(self.image(images, present), present)
         first = study.readable.to(torch.int64).argmax(dim=1)
         row = torch.arange(len(first), device=first.device)
-        return self.decoder.greedy(study.memory[row, first], study.seen[row, first], length)
+        memory, seen = study.memory[row, first], study.seen[row, first]
+        if width == 1:
+            return greedy(self.decoder, memory, seen, length)
+        return beam(self.decoder, memory, seen, length, width=width)
+
+    @torch.no_grad()
+    def attention(self, images: Images, present: Bool[Tensor, "b m"]) -> tuple[Tensor, ...]:
+        """Attention maps of each view, (depth, b, slices, p + 1, p + 1), heads averaged.
+
+        Row and column 0 belong to the aggregation embedding, the others to the patches row by row.
+        """
+        maps = []
+        for i, view in enumerate(VIEWS):
+            trunk = self.image.trunk(view)
+            if not isinstance(trunk, Trunk):
+                raise ValueError("attention needs model.backbone=vit, got a residual network")
+            weights = trunk.attention(self.image.stem(view, images[i], present[:, i]))
+            maps.append(rearrange(weights, "n (b s) q k -> n b s q k", b=len(present)))
+        return tuple(maps)
 
     def _see(self, images: Images, present: Tensor, tokens: Tensor) -> tuple[Views, Text, Study]:
         views = self.image(images, present)
@@ -102,6 +122,7 @@ class RFPMSS(nn.Module):
             readable=study.readable,
             logits=logits,
             present=present,
+            rebuilt=self.project.rebuild(joint),
         )
 
 

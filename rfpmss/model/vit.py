@@ -1,35 +1,47 @@
-"""Medical Image Transformer: patch stems of their own, one trunk, recurrent concatenation."""
+"""Medical Image Transformer: patches, concatenated positions, recurrent concatenation (Fig. 3a)."""
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from einops import rearrange, reduce
-from jaxtyping import Bool, Float
+from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from rfpmss.config import CHANNELS, VIEWS, ModelConfig
+from rfpmss.config import ModelConfig
 from rfpmss.model.block import EPS, Block, Join
-from rfpmss.model.features import Views
-
-Images = tuple[Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"]]
-"""One tensor (b, slices, channels, height, width) per view, in the order of ``VIEWS``."""
 
 
-class MedicalImageTransformer(nn.Module):
-    """All images of all views through one pre-norm vision transformer (Fig. 3a).
+class PatchStem(nn.Module):
+    """Cut an image into patches, flatten each, map it to the width of the trunk."""
+
+    def __init__(self, channels: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.patch = config.patch
+        self.linear = nn.Linear(channels * config.patch**2, config.dim)
+
+    def forward(self, images: Float[Tensor, "r c h w"]) -> Float[Tensor, "r p d"]:
+        """Patch vectors without positions, row by row of the grid."""
+        patches = rearrange(
+            images, "r c (h i) (w j) -> r (h w) (c i j)", i=self.patch, j=self.patch
+        )
+        return self.linear(patches)
+
+
+class Trunk(nn.Module):
+    """Pre-norm vision transformer whose aggregation embedding rejoins every patch at the end.
 
     Args:
-        config: widths, depth, activation, and how positions and the aggregation embedding join.
+        config: widths, depth, and how positions and the aggregation embedding join.
         size: side of an image, pixels; a multiple of ``config.patch``.
     """
 
     def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
-        self.patch, self.recurrence = config.patch, config.recurrent
+        self.recurrence, self.recompute = config.recurrent, config.recompute
         grid = (size // config.patch) ** 2
-        self.stems = nn.ModuleDict(
-            {view: nn.Linear(CHANNELS[view] * config.patch**2, config.dim) for view in VIEWS}
-        )
         self.aggregation = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.positions = nn.Parameter(torch.empty(1, 1 + grid, config.dim).normal_(std=0.02))
         self.place = Join(config.dim) if config.position == "concatenate" else None
@@ -41,38 +53,10 @@ class MedicalImageTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=EPS)
         self.recur = Join(config.dim) if config.recurrent == "concatenate" else None
 
-    def forward(self, images: Images, present: Bool[Tensor, "b m"]) -> Views:
-        """Aggregation embedding and patch tokens of each view, averaged over its slices.
-
-        What an absent view holds never matters: it is replaced by zeros on entry and its features
-        are zero on leaving.
-        """
-        batch = present.shape[0]
-        x = torch.cat(
-            [
-                self.stem(name, view.masked_fill(~present[:, i, None, None, None, None], 0.0))
-                for i, (name, view) in enumerate(zip(VIEWS, images, strict=True))
-            ]
-        )
-        vectors, tokens = self.trunk(x)
-        rows = [batch * view.shape[1] for view in images]
-        return Views(
-            _per_study(vectors, rows, present, "(b s) d -> b d"),
-            _per_study(tokens, rows, present, "(b s) p d -> b p d"),
-        )
-
-    def stem(self, view: str, images: Float[Tensor, "b s c h w"]) -> Float[Tensor, "b*s p d"]:
-        """Cut into patches, flatten and map to the width of the trunk; no positions yet."""
-        return self.stems[view](
-            rearrange(
-                images, "b s c (h i) (w j) -> (b s) (h w) (c i j)", i=self.patch, j=self.patch
-            )
-        )
-
-    def trunk(
+    def forward(
         self, patches: Float[Tensor, "r p d"]
     ) -> tuple[Float[Tensor, "r d"], Float[Tensor, "r p d"]]:
-        """Positions, self-attention blocks and recurrent concatenation."""
+        """Aggregation embedding, and patch tokens after the recurrent concatenation."""
         x = self.norm(self.layers(patches))
         aggregation, tokens = x[:, :1], x[:, 1:]
         if self.recur is not None:
@@ -83,18 +67,24 @@ class MedicalImageTransformer(nn.Module):
 
     def layers(self, patches: Float[Tensor, "r p d"]) -> Float[Tensor, "r p+1 d"]:
         """The tokens after the last block, aggregation embedding first, not yet normalised."""
-        x = torch.cat([self.aggregation.expand(len(patches), -1, -1), patches], dim=1)
-        x = self.dropout(
-            x + self.positions if self.place is None else self.place(x, self.positions)
-        )
+        x = self.embed(patches)
         for block in self.blocks:
-            x = block(x)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         return x
 
+    def embed(self, patches: Float[Tensor, "r p d"]) -> Float[Tensor, "r p+1 d"]:
+        """The tokens before the first block."""
+        x = torch.cat([self.aggregation.expand(len(patches), -1, -1), patches], dim=1)
+        x = x + self.positions if self.place is None else self.place(x, self.positions)
+        return self.dropout(x)
 
-def _per_study(x: Tensor, rows: list[int], present: Tensor, pattern: str) -> Tensor:
-    """Average the slices of each view, stack to (b, v, ...) and blank what is absent."""
-    views = [reduce(part, pattern, "mean", b=present.shape[0]) for part in x.split(rows)]
-    stacked = torch.stack(views, dim=1)
-    absent = ~present[:, : len(views)]
-    return stacked.masked_fill(absent.reshape(*absent.shape, *[1] * (stacked.ndim - 2)), 0.0)
+    def attention(self, patches: Float[Tensor, "r p d"]) -> Float[Tensor, "depth r p+1 p+1"]:
+        """Attention of every block, averaged over its heads: who (row) looks at whom (column)."""
+        x, maps = self.embed(patches), []
+        for block in cast("list[Block]", list(self.blocks)):
+            maps.append(block.attention.weights(block.norm1(x)).mean(dim=1))
+            x = block(x)
+        return torch.stack(maps)

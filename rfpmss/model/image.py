@@ -1,0 +1,100 @@
+"""All images of all views to one vector and a grid of tokens per view."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from rfpmss.config import CHANNELS, VIEWS, ModelConfig
+from rfpmss.model.features import Views
+from rfpmss.model.resnet import ConvStem, ResNetTrunk
+from rfpmss.model.vit import PatchStem, Trunk
+
+Images = tuple[Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"]]
+"""One tensor (b, slices, channels, height, width) per view, in the order of ``VIEWS``."""
+
+SHARED = "shared"
+
+
+class ImageEncoder(nn.Module):
+    """A stem per view and a trunk for all of them, or one each.
+
+    Args:
+        config: backbone, trunk and how slices are pooled.
+        size: side of an image, pixels.
+    """
+
+    def __init__(self, config: ModelConfig, size: int) -> None:
+        super().__init__()
+        convolutional = config.backbone == "resnet101"
+        self.only_present = convolutional  # batch statistics must not see what does not exist
+        self.stems = nn.ModuleDict(
+            {
+                view: ConvStem(CHANNELS[view])
+                if convolutional
+                else PatchStem(CHANNELS[view], config)
+                for view in VIEWS
+            }
+        )
+        self.trunks = nn.ModuleDict(
+            {
+                name: ResNetTrunk(config) if convolutional else Trunk(config, size)
+                for name in ((SHARED,) if config.trunk == "shared" else VIEWS)
+            }
+        )
+        self.attend = nn.Linear(config.dim, 1) if config.slice_pooling == "attention" else None
+
+    def forward(self, images: Images, present: Bool[Tensor, "b m"]) -> Views:
+        """Vector and tokens of each view, pooled over its slices.
+
+        What an absent view holds never matters: it is replaced by zeros on entry and its features
+        are zero on leaving.
+        """
+        stemmed = [self.stem(view, images[i], present[:, i]) for i, view in enumerate(VIEWS)]
+        slices = [view.shape[1] for view in images]
+        exist = [present[:, i].repeat_interleave(s) for i, s in enumerate(slices)]
+        if SHARED in self.trunks:
+            rows = [len(part) for part in stemmed]
+            vectors, tokens = self._run(SHARED, torch.cat(stemmed), torch.cat(exist))
+            pairs = list(zip(vectors.split(rows), tokens.split(rows), strict=True))
+        else:
+            pairs = [self._run(*view) for view in zip(VIEWS, stemmed, exist, strict=True)]
+        pooled = [self.pool(*pair, count) for pair, count in zip(pairs, slices, strict=True)]
+        vectors, tokens = (torch.stack(parts, dim=1) for parts in zip(*pooled, strict=True))
+        absent = ~present[:, : len(VIEWS), None]
+        return Views(vectors.masked_fill(absent, 0.0), tokens.masked_fill(absent[..., None], 0.0))
+
+    def stem(
+        self, view: str, images: Float[Tensor, "b s c h w"], present: Bool[Tensor, " b"]
+    ) -> Float[Tensor, "r ..."]:
+        """One view through its own stem, one row per slice."""
+        images = images.masked_fill(~present[:, None, None, None, None], 0.0)
+        return self.stems[view](rearrange(images, "b s c h w -> (b s) c h w"))
+
+    def trunk(self, view: str) -> nn.Module:
+        """The trunk that serves a view."""
+        return self.trunks[SHARED if SHARED in self.trunks else view]
+
+    def pool(
+        self, vectors: Float[Tensor, "r d"], tokens: Float[Tensor, "r p d"], slices: int
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b p d"]]:
+        """Rows of slices to rows of studies: the mean, or a learned weighted mean."""
+        vectors = rearrange(vectors, "(b s) d -> b s d", s=slices)
+        tokens = rearrange(tokens, "(b s) p d -> b s p d", s=slices)
+        if self.attend is None:
+            return vectors.mean(dim=1), tokens.mean(dim=1)
+        weight = self.attend(vectors).softmax(dim=1)
+        return (vectors * weight).sum(dim=1), (tokens * weight[..., None]).sum(dim=1)
+
+    def _run(self, trunk: str, x: Tensor, exist: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.only_present:
+            return self.trunks[trunk](x)
+        index = exist.nonzero().squeeze(1)
+        if not len(index):  # batch normalisation cannot take an empty batch; the result is unused
+            index = torch.zeros_like(exist[:1], dtype=torch.int64)
+        parts = self.trunks[trunk](x[index])
+        blank = [part.new_zeros(len(x), *part.shape[1:]) for part in parts]
+        vectors, tokens = (b.index_copy(0, index, p) for b, p in zip(blank, parts, strict=True))
+        return vectors, tokens
