@@ -8,8 +8,10 @@ from multisk._solve import solve
 from multisk._solver.newton import Newton
 from multisk._solver.sinkhorn import Sinkhorn
 from multisk._status import Status
+from multisk.assigner import BalancedAssigner
 
 __all__ = [
+    "BalancedAssigner",
     "MultiAssignment",
     "Newton",
     "Sinkhorn",

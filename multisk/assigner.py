@@ -1,0 +1,214 @@
+"""A balanced assignment as a layer: it remembers the columns' potentials from batch to batch."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from multisk import _passes as passes
+from multisk._problem import MultiAssignment, Transport, readable
+from multisk._solution import Solution
+from multisk._solve import solve
+from multisk._solver.semidual import first_rows
+from multisk._system import System, prepare
+from multisk._tiles import column
+
+Problem = MultiAssignment | Transport
+
+
+class BalancedAssigner(nn.Module):
+    """Solve batch after batch from where the last one ended; assign single rows afterwards.
+
+    The column potentials (one number a column) are all that has to be remembered: they start the
+    next solve, which then needs one or two Newton passes, and they assign a row that no batch has
+    seen, without solving anything. They are a buffer: saved with `state_dict`, moved with the
+    module, kept in float64 whatever the module is cast to.
+
+    Args:
+        num_columns: K, the number of columns of all scores.
+        problem: What is asked of every batch. `capacity=None` (or `columns=None`) lets the number
+            of rows change from batch to batch.
+        momentum: Share of the old potentials that is kept after a training batch, in [0, 1).
+        solver: As in `multisk.solve`.
+        batch: Leading dimensions of the scores, each problem with potentials of its own.
+        group: torch.distributed group over whose ranks the rows of every batch are spread; the
+            potentials then are the same on all ranks.
+
+    Attributes:
+        column_potential: (*batch, K) float64, mean 0 over the columns where a shift is free.
+        updates: Number of training batches seen.
+
+    Raises:
+        ValueError: When an argument breaks its rule.
+
+    Example:
+        >>> assigner = BalancedAssigner(2, MultiAssignment(k=1, eps=0.1))
+        >>> assigner(torch.eye(2)).plan.argmax(-1)
+        tensor([0, 1])
+        >>> assigner.assign(torch.tensor([[0.0, 1.0]])).argmax(-1)
+        tensor([1])
+    """
+
+    column_potential: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        num_columns: int,
+        problem: Problem,
+        *,
+        momentum: float = 0.0,
+        solver: Any = None,
+        batch: tuple[int, ...] = (),
+        group: Any = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(num_columns, bool) or not isinstance(num_columns, int) or num_columns < 1:
+            raise ValueError(f"num_columns must be an int of at least 1, got {num_columns!r}")
+        if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum!r}")
+        check_problem(problem)
+        self.num_columns, self.problem, self.momentum = num_columns, problem, float(momentum)
+        self.solver, self.group = solver, group
+        start = torch.zeros((*batch, num_columns), dtype=torch.float64)
+        self.register_buffer("column_potential", start)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, scores: Shaped[Tensor, "..."], problem: Problem | None = None) -> Solution:
+        """Solve for this batch, from the stored potentials; remember the new ones in training.
+
+        Args:
+            scores: (*batch, N, K).
+            problem: This batch's own question, when masks or budgets change with the batch.
+
+        Returns:
+            The `Solution`; balanced within this batch in training and in evaluation alike.
+
+        Raises:
+            ValueError: As in `multisk.solve`, and when K is not `num_columns`.
+        """
+        problem = self.asked(scores, problem)
+        fresh = readable(self.updates) and int(self.updates) == 0
+        init = None if fresh else self.column_potential
+        solution = solve(scores, problem, self.solver, init=init, group=self.group)
+        if self.training:
+            self.remember(solution, problem)
+        return solution
+
+    def assign(
+        self, scores: Shaped[Tensor, "..."], problem: Problem | None = None
+    ) -> Float[Tensor, "*batch m k"]:
+        """Assign rows with the stored potentials alone: exact row budgets, O(K) a row.
+
+        The columns' loads follow from the rows; they are balanced as far as the rows resemble
+        those of training. Differentiable in the scores (at fixed column potentials).
+
+        Args:
+            scores: (*batch, M, K) scores of any number of rows.
+            problem: As in `forward`; column budgets are not used, only which columns are closed.
+
+        Returns:
+            The plan's rows (*batch, M, K) in the dtype of the scores.
+
+        Raises:
+            ValueError: As in `multisk.solve`, and when K is not `num_columns`.
+        """
+        problem = without_loads(self.asked(scores, problem))
+        with torch.autocast(device_type=scores.device.type, enabled=False):
+            system = prepare(scores, problem)
+            b = self.column_potential.expand(*system.batch, -1).reshape(-1, self.num_columns)
+            plan = rows_of(system, b)
+        return plan.view(scores.shape).to(scores.dtype)
+
+    @torch.no_grad()
+    def remember(self, solution: Solution, problem: Problem) -> None:
+        """Mix the potentials of `solution` into the stored ones."""
+        new = solution.column_potential.double()
+        if free_shift(problem):
+            new = new - new.mean(-1, keepdim=True)
+        mixed = self.momentum * self.column_potential + (1 - self.momentum) * new
+        mixed = torch.where(self.updates == 0, new, mixed)
+        # A solve that left the number range must not poison the batches after it.
+        mixed = torch.where(mixed.isfinite(), mixed, self.column_potential)
+        self.column_potential.copy_(mixed)
+        self.updates += 1
+
+    def asked(self, scores: Any, problem: Problem | None) -> Problem:
+        """The problem in force, once the scores have the right number of columns."""
+        shape = tuple(getattr(scores, "shape", ()))
+        if not isinstance(scores, Tensor) or shape[-1:] != (self.num_columns,):
+            raise ValueError(f"scores must have {self.num_columns} columns, got the shape {shape}")
+        if problem is None:
+            return self.problem
+        check_problem(problem)
+        return problem
+
+    def extra_repr(self) -> str:
+        """What `print(module)` shows."""
+        return f"{self.num_columns}, momentum={self.momentum:g}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BalancedAssigner":  # noqa: FBT001, FBT002
+        """Follow the module to its device, but never into a narrower dtype."""
+        kept = self.column_potential
+        super()._apply(fn, recurse)
+        if self.column_potential.dtype != kept.dtype:
+            self.column_potential = kept.to(self.column_potential.device)
+        return self
+
+
+def check_problem(problem: Any) -> None:
+    """Require a problem whose columns have one potential each."""
+    if not isinstance(problem, Problem):
+        kind = type(problem).__name__
+        raise ValueError(f"problem must be a MultiAssignment or a Transport, got {kind}")
+    damping = getattr(problem, "damping", 0.0)
+    if isinstance(damping, Tensor) and damping.unique().numel() > 2:
+        raise ValueError("damping must have at most two levels, got a vector with more")
+
+
+def free_shift(problem: Problem) -> bool:
+    """Whether adding a constant to all column potentials changes nothing."""
+    if isinstance(problem, Transport):
+        return problem.relax is None
+    return not isinstance(problem.capacity, tuple | list)
+
+
+def without_loads(problem: Problem) -> Problem:
+    """The same question without column budgets, except that closed columns stay closed."""
+    if isinstance(problem, Transport):
+        relax = None if problem.relax is None else (problem.relax[0], None)
+        return replace(problem, columns=None, relax=relax, mask=opened(problem, problem.columns))
+    capacity = problem.capacity
+    top = capacity[1] if isinstance(capacity, tuple | list) else capacity
+    return replace(problem, capacity=None, mask=opened(problem, top))
+
+
+def opened(problem: Problem, loads: Tensor | None) -> Tensor | None:
+    """The problem's mask, minus the columns that may carry nothing."""
+    if loads is None or bool((loads > 0).all()):
+        return problem.mask
+    live = (loads > 0)[..., None, :]
+    return live if problem.mask is None else problem.mask & live
+
+
+def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
+    """Plan rows at given column potentials, differentiable in the scores."""
+    margins = system.margins
+    y = passes.exponent(system.scores, system.scale, None, b, margins.free)
+    if system.groups is None:
+        rho = system.relax[0]
+        damp = 1.0 if rho is None else rho / (rho + column(system.eps))
+        return (y + passes.exp_rows(y, margins.rows, damp)[..., None]).exp()
+    with torch.no_grad():
+        guess = first_rows(y, margins.rows, margins.row_cells)
+        a = passes.sigmoid_rows(y, margins.rows, margins.row_cells, guess, 1e-12)
+    if y.requires_grad:  # one more Newton step carries the exact derivative of the root
+        p = torch.sigmoid(y + a[..., None])
+        slope = (p - p * p).sum(-1).detach()
+        step = torch.where(slope > 0, (p.sum(-1) - margins.rows) / slope.clamp_min(1e-30), 0.0)
+        a = a - step
+    plan = torch.sigmoid(y + a[..., None])
+    return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)
