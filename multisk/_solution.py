@@ -41,8 +41,14 @@ class Solution:
     converged: Bool[Tensor, "*batch"]
     status_code: Int8[Tensor, "*batch"]
     solver: str
+    mode: str  # derivative of the plan: implicit, unroll or none
     system: System
     raw: Raw
+
+    @property
+    def flat_plan(self) -> Float[Tensor, "b n k"]:
+        """The plan in the solver's precision with one batch dimension."""
+        return self.plan.reshape(self.system.scores.shape).to(self.system.scores.dtype)
 
     @property
     def status(self) -> Status:
@@ -69,7 +75,7 @@ class Solution:
 
     def detach(self) -> "Solution":
         """The same solution without gradients."""
-        return replace(self, plan=self.plan.detach(), system=self.system.detach())
+        return replace(self, plan=self.plan.detach(), mode="none", system=self.system.detach())
 
     @cached_property
     def log_plan(self) -> Float[Tensor, "*batch n k"]:
@@ -161,7 +167,7 @@ def budget_of(system: System) -> int:
     return k
 
 
-def wrap(raw: Raw, system: System, plan: Tensor, solver: str) -> Solution:
+def wrap(raw: Raw, system: System, plan: Tensor, solver: str, mode: str) -> Solution:
     """Give the flat answer its batch shape, its forced cells and its verdict."""
     batch = system.batch
     code, converged = raw.code, raw.converged
@@ -183,6 +189,7 @@ def wrap(raw: Raw, system: System, plan: Tensor, solver: str) -> Solution:
         converged=converged.view(batch),
         status_code=code.view(batch),
         solver=solver,
+        mode=mode,
         system=system,
         raw=raw,
     )

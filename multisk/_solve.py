@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from multisk._gradient import attach
+from multisk._gradient import attach, derivative
 from multisk._problem import MultiAssignment, Transport
 from multisk._solution import Solution, wrap
 from multisk._solver.base import Raw
@@ -62,7 +62,7 @@ def solve(
         plan = attach(system, raw, chosen, start)
         if system.margins.ones is not None:
             plan = plan.masked_fill(system.margins.ones, 1.0)
-        return wrap(raw, system, plan, type(chosen).__name__)
+        return wrap(raw, system, plan, type(chosen).__name__, derivative(system, chosen))
 
 
 def choose(system: System) -> Any:

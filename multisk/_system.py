@@ -186,7 +186,7 @@ def _check_range(
     """Exponents must stay finite; eps far below the scores' resolution is a question for Exact."""
     if spread is None or isinstance(eps, Tensor) and not readable(eps):
         return
-    coldest = float(eps.min()) if isinstance(eps, Tensor) and eps.numel() else eps
+    coldest = float(eps.detach().min()) if isinstance(eps, Tensor) and eps.numel() else eps
     if isinstance(coldest, Tensor):
         return
     scales = (1.0,) if groups is None else groups.scales

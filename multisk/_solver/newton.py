@@ -8,7 +8,7 @@ from torch import Tensor
 from multisk._margins import Margins
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
-from multisk._solver.semidual import Point, direction, visit
+from multisk._solver.semidual import Point, direction, slope, visit
 from multisk._solver.sweeps import coldest
 from multisk._status import Status
 from multisk._system import System
@@ -115,7 +115,7 @@ class Search:
         best = point.copy()
         steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
         base, move, length, idle = b, None, torch.ones_like(b[:, :1]), torch.zeros_like(steps)
-        slope = torch.zeros_like(b[:, 0])
+        slopes = torch.zeros_like(b[:, 0])
         polished = best.error <= self.finest
         for _ in range(most):
             reached = best.error <= self.tolerance
@@ -123,22 +123,19 @@ class Search:
             if not bool(live.any()):
                 break
             polished = reached
-            ahead = None if move is None else (point.pull * move).sum(-1)
-            accept = torch.ones_like(live) if ahead is None else ahead <= 0.5 * slope.abs()
             fresh = direction(self.system, point)
-            if ahead is None or move is None:
-                move = fresh
-                slope = (point.pull * fresh).sum(-1)
+            if move is None:
+                move, slopes = fresh, slope(self.system, point, fresh, ahead=True)
             else:
-                cut = (slope.abs() / (slope.abs() + ahead)).clamp(0.1, 0.7)[:, None]
+                behind = slope(self.system, point, move, ahead=False)
+                accept = behind <= 0.5 * slopes.abs()
+                cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.1, 0.7)[:, None]
                 length = torch.where(accept[:, None], 1.0, length * cut)
                 base = torch.where(accept[:, None], point.b, base)
-                slope = torch.where(accept, (point.pull * fresh).sum(-1), slope)
+                slopes = torch.where(accept, slope(self.system, point, fresh, ahead=True), slopes)
                 move = torch.where(accept[:, None], fresh, move)
             target = torch.where(live[:, None], base + length * move, best.b)
-            point = visit(
-                self.system, point.stay_in_orthant(base, target), point.a, self.row_tolerance
-            )
+            point = visit(self.system, target, point.a, self.row_tolerance)
             steps += live
             better = point.error < best.error
             idle = torch.where(better, 0, idle + 1)

@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multisk import _passes as passes
+from multisk._schur import DENSE_COLUMNS, solve_dense, solve_iteratively
 from multisk._sharded import total
+from multisk._solver.interval import kinked_step, pull_along, pull_at
 from multisk._system import System
 from multisk._tiles import cells, column, column_goal, tiles, violation
 
@@ -20,9 +22,10 @@ class Point:
     b: Float[Tensor, "b k"]
     a: Float[Tensor, "b n"]
     plan: Float[Tensor, "b n k"]
+    sums: Float[Tensor, "b k"]
     pull: Float[Tensor, "b k"]  # gradient of the dual: column sums minus goals
     weight: Float[Tensor, "b k"]  # diagonal of the Hessian before the rows' answer
-    coupling: Float[Tensor, "b k k"]  # W^T diag(1/h) W, the rows' answer
+    coupling: Float[Tensor, "b l l"]  # W^T diag(1/h) W, the rows' answer; empty for large K
     held: Tensor | None  # (b, k) columns that stay at b = 0 inside their interval
     error: Float[Tensor, " b"]
 
@@ -48,12 +51,6 @@ class Point:
                 if value is not None:
                     setattr(self, name, value.index_copy(0, index, getattr(other, name)))
 
-    def stay_in_orthant(self, base: Tensor, target: Tensor) -> Tensor:
-        """Stop at 0 the potentials of interval columns that would change sign."""
-        if self.held is None:
-            return target
-        return torch.where(base * target < 0, 0.0, target)
-
 
 def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Point:
     """Solve every row for `b`, and collect the columns' sums and couplings, in one pass."""
@@ -62,7 +59,8 @@ def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Poin
     plan = torch.empty_like(x, memory_format=torch.contiguous_format)
     row_sums, rows = x.new_empty((count, n)), x.new_empty((count, n))
     sums, weight = b.new_zeros((count, k)), b.new_zeros((count, k))
-    coupling = b.new_zeros((count, k, k))
+    dense = k <= DENSE_COLUMNS
+    coupling = b.new_zeros((count, k, k) if dense else (count, 0, 0))
     for part in tiles(system):
         tile, free = cells(system, part)
         y = passes.exponent(tile, system.scale, None, b, free)
@@ -81,7 +79,8 @@ def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Poin
         plan[:, part], rows[:, part], row_sums[:, part] = p, potential, sums_here
         sums += p.sum(-2)
         weight += w.sum(-2)
-        coupling += passes.schur_part(w, h)
+        if dense:
+            coupling += passes.schur_part(w, h)
     packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
     sums, weight, coupling = (
         packed[:, :k],
@@ -89,11 +88,14 @@ def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Poin
         packed[:, 2 * k :].view_as(coupling),
     )
     error = violation(system, row_sums, sums, rows, b)
-    pull, held = columns_pull(system, b, sums)
+    if margins.upper is None:
+        pull, held = sums - column_goal(system, b), None
+    else:
+        pull, held = pull_at(b, sums, margins.columns, margins.upper)
     if system.relax[1] is not None:
         weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
-    return Point(b, rows, plan, pull, weight, coupling, held, error)
+    return Point(b, rows, plan, sums, pull, weight, coupling, held, error)
 
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -110,42 +112,59 @@ def first_rows(y: Tensor, rows: Tensor, count: Tensor) -> Tensor:
     return torch.where(live, share - mean, 0.0)
 
 
-def columns_pull(system: System, b: Tensor, sums: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Gradient of the dual in b; for intervals also the columns that rest at b = 0."""
+def direction(system: System, point: Point) -> Tensor:
+    """The Newton direction: -S^-1 g, or the step to the minimum of the kinked model."""
+    still = point.weight <= 0
+    exact = torch.full_like(point.pull[:, :1], float(system.relax == (None, None)))
+
+    def apply(x: Tensor) -> Tensor:
+        return point.weight * x - couple(system, point, x)
+
+    def solve(right: Tensor, held: Tensor) -> Tensor:
+        # A column held inside its interval fixes the gauge; empty columns do not.
+        gauge = exact * ~(held & ~still).any(-1, keepdim=True)
+        if point.coupling.shape[-1]:
+            return solve_dense(point.weight, point.coupling, right, held, gauge=gauge)
+        loose = float(point.error.clamp(1e-9, 0.05).min())
+        return solve_iteratively(apply, point.weight, right, held, gauge=gauge, tolerance=loose)
+
     upper = system.margins.upper
     if upper is None:
-        return sums - column_goal(system, b), None
+        return -solve(point.pull, still)
+    bounds = system.margins.columns, upper
+    return kinked_step(point.b, point.sums, bounds, point.weight, still, apply, solve)
+
+
+def slope(system: System, point: Point, move: Tensor, *, ahead: bool) -> Tensor:
+    """Slope of the dual along `move` at a point: just ahead of it, or just behind it."""
+    upper = system.margins.upper
+    if upper is None:
+        return (point.pull * move).sum(-1)
     lower = system.margins.columns
-    # b > 0 pushes a load up to its lower bound, b < 0 down to its upper one.
-    below, above = sums - lower, sums - upper
-    pull = torch.where(b > 0, below, torch.where(b < 0, above, below.clamp_max(0.0)))
-    pull = torch.where(b == 0, pull + above.clamp_min(0.0), pull)
-    return pull, (b == 0) & (pull == 0)
+    return (pull_along(point.b, point.sums, lower, upper, move, ahead=ahead) * move).sum(-1)
 
 
-def direction(system: System, point: Point) -> Tensor:
-    """The Newton direction -S^-1 g with one gauge fixed and empty columns left alone."""
-    s = torch.diag_embed(point.weight) - point.coupling
-    k = s.shape[-1]
-    still = point.weight <= 0
-    if point.held is not None:
-        still = still | point.held
-    s = torch.where(still[..., None] | still[..., None, :], 0.0, s)
-    size = point.weight.mean(-1)[:, None, None].clamp_min(1e-300)
-    if system.relax == (None, None):
-        s = s + size / max(k, 1)  # the null vector of ones: only sums of a and b matter
-    eye = torch.eye(k, dtype=s.dtype, device=s.device)
-    damping = 1e-13
-    while True:
-        factor, info = torch.linalg.cholesky_ex(
-            s + eye * (size * damping + still[..., None, :] * 1.0)
-        )
-        if damping >= 1.0 or not bool(info.any()):
-            break
-        damping *= 100.0
-    pull = torch.where(still, 0.0, point.pull)
-    move = -torch.cholesky_solve(pull[..., None], factor).squeeze(-1)
-    return torch.where(move.isfinite() & ~still, move, 0.0)
+def gauge_of(system: System, held: Tensor | None, like: Tensor) -> Tensor:
+    """1 for every problem in which only sums of a and b matter: exact margins, nothing held."""
+    gauge = torch.full_like(like[:, :1], float(system.relax == (None, None)))
+    return gauge if held is None else gauge * (~held.any(-1, keepdim=True))
+
+
+def couple(system: System, point: Point, x: Tensor) -> Tensor:
+    """W^T diag(1/h) W x from the stored plan, without the K x K matrix."""
+    if point.coupling.shape[-1]:
+        return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
+    out = torch.zeros_like(x)
+    for part in tiles(system):
+        p = point.plan[:, part]
+        w = p if system.groups is None else p - p * p
+        h = w.sum(-1)
+        if system.groups is None:
+            h = h / strength(system, 0)
+        answer = torch.matmul(w, x.to(w)[..., None]).squeeze(-1)
+        answer = torch.where(h > 0, answer / h.masked_fill(h <= 0, 1.0), 0.0)
+        out += torch.matmul(answer[:, None], w).squeeze(1)
+    return total(out, system.group)
 
 
 def strength(system: System, side: int) -> float | Tensor:

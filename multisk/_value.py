@@ -1,0 +1,186 @@
+"""The objective at a plan, its derivative by the envelope theorem, and a bound on its distance."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multisk._passes import log_shares
+from multisk._sharded import total
+from multisk._solution import Solution
+from multisk._solver.groups import GroupSweeps
+from multisk._system import System
+from multisk._tiles import column_goal, row_goal
+
+
+def value(solution: Solution) -> Tensor:
+    """The objective per problem; see `Solution.value`."""
+    system, raw = solution.system, solution.raw
+    plan = solution.flat_plan
+    if solution.mode == "none":
+        with torch.no_grad():
+            return objective(system.detach(), raw, plan.detach()).view(system.batch)
+    if solution.mode == "unroll":
+        return objective(system, raw, plan).view(system.batch)
+    eps = system.eps if isinstance(system.eps, Tensor) else None
+    margins = system.margins
+    found = Envelope.apply(
+        solution, plan, system.scores, eps, margins.rows, margins.columns, margins.upper
+    )
+    assert isinstance(found, Tensor)
+    return found.view(system.batch)
+
+
+def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
+    """Reward plus eps times entropy, minus the penalties of relaxed margins: (b,)."""
+    x = system.scores
+    if not system.two_groups:
+        return group_objective(system, raw)
+    reward = (system.gap * plan * x).sum((-2, -1))
+    bonus = entropy(system, plan).sum((-2, -1))
+    eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
+    found = total(reward + eps * bonus, system.group)
+    for strength, sums, goal in (
+        (system.relax[0], plan.sum(-1), system.margins.rows),
+        (system.relax[1], total(plan.sum(-2), system.group), system.margins.columns),
+    ):
+        if strength is not None:
+            miss = (strength * divergence(sums.double(), goal.double()).sum(-1)).to(found.dtype)
+            found = found - (total(miss, system.group) if goal is system.margins.rows else miss)
+    return found
+
+
+def entropy(system: System, plan: Tensor) -> Tensor:
+    """Per cell: binary entropy under a cap, -P (log P - 1) without."""
+    tiny = torch.finfo(plan.dtype).tiny
+    p = plan.clamp_min(tiny)
+    if system.groups is None:
+        return -plan * (p.log() - 1)
+    rest = (1 - plan).clamp_min(tiny)
+    free = system.margins.free
+    cells = -plan * p.log() - (1 - plan) * rest.log()
+    return cells if free is None else cells.masked_fill(~free, 0.0)
+
+
+def divergence(sums: Tensor, goal: Tensor) -> Tensor:
+    """KL(sums | goal) per line, with 0 log 0 = 0."""
+    tiny = torch.finfo(sums.dtype).tiny
+    ratio = sums.clamp_min(tiny).log() - goal.clamp_min(tiny).log()
+    return sums * ratio - sums + goal
+
+
+def group_objective(system: System, raw: Any) -> Tensor:
+    """Sum over groups of (s_c - s_last) <Q_c, X>, plus eps times the entropy of the groups."""
+    reward, bonus = group_parts(system, raw)
+    eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
+    return total((reward * system.scores).sum((-2, -1)) + eps * bonus, system.group)
+
+
+def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor]:
+    """The scores' coefficient in every cell, and the groups' entropy per problem."""
+    sweeps = GroupSweeps(system, "row-column-depth")
+    a, b = raw.row_potential, raw.column_potential
+    shares = log_shares(system.scores, sweeps.scales, a, b, system.margins.free)
+    q = shares.exp()
+    assert system.groups is not None
+    scales = torch.tensor(system.groups.scales, dtype=q.dtype, device=q.device)
+    reward = torch.einsum("c,bcnk->bnk", scales - scales[-1], q)
+    bonus = -(q * shares.masked_fill(q == 0, 0.0)).sum((1, 2, 3))
+    return reward, bonus
+
+
+class Envelope(torch.autograd.Function):
+    """At the optimum the objective moves as if the plan stood still: dV/dX = P, dV/dr = -eps a."""
+
+    @staticmethod
+    def forward(ctx: Any, solution: Solution, plan: Tensor, *inputs: Tensor | None) -> Tensor:
+        """The objective at the plan."""
+        ctx.solution = solution
+        ctx.save_for_backward(plan, *inputs)
+        return objective(solution.system.detach(), solution.raw, plan.detach())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """First derivatives; the scores' one stays differentiable through the plan."""
+        plan, _, eps, rows, columns, upper = ctx.saved_tensors
+        solution: Solution = ctx.solution
+        system, raw = solution.system.detach(), solution.raw
+        again = torch.is_grad_enabled() and (grad.requires_grad or plan.requires_grad)
+        others = any(x is not None and x.requires_grad for x in (eps, rows, columns, upper))
+        if again and (others or not system.two_groups):
+            raise NotImplementedError(
+                "value can be differentiated twice with respect to the scores only"
+            )
+        g = grad[:, None, None]
+        if system.two_groups:
+            reward, bonus = plan * system.gap, entropy(system, plan).sum((-2, -1))
+        else:
+            reward, bonus = group_parts(system, raw)
+        grad_eps = None if eps is None else g * total(bonus, system.group)[:, None, None]
+        if not system.two_groups:
+            if rows.requires_grad or columns.requires_grad:
+                raise NotImplementedError(
+                    "value has no derivative in the margins of a scale vector"
+                )
+            return None, None, g * reward, grad_eps, None, None, None
+        return None, None, g * reward, grad_eps, *margin_prices(system, raw, grad)
+
+
+def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What one more unit of each margin is worth."""
+    eps = system.eps.squeeze(-1) if isinstance(system.eps, Tensor) else system.eps
+    prices = []
+    for strength, potential in zip(
+        system.relax, (raw.row_potential, raw.column_potential), strict=True
+    ):
+        if strength is None:
+            price = -eps * potential
+        else:  # rho (sum / margin - 1), and sum / margin = exp(-a eps / rho)
+            price = strength * ((-potential * eps / strength).exp() - 1)
+        prices.append(grad[:, None] * price)
+    rows, columns = prices[0].to(system.margins.rows.dtype), prices[1].double()
+    if system.margins.upper is None:
+        return rows, columns, None
+    b = raw.column_potential
+    return rows, torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
+
+
+def gap(solution: Solution) -> Tensor:
+    """Dual minus primal objective, as a sum of absolute violations times prices."""
+    system, raw = solution.system.detach(), solution.raw
+    with torch.no_grad():
+        if raw.channels is not None or not system.two_groups or raw.row_scale is not None:
+            return solution.value.detach() * float("nan")
+        plan = solution.flat_plan.detach()
+        if system.margins.ones is not None:
+            plan = plan.masked_fill(system.margins.ones, 0.0)
+        a, b = raw.row_potential.double(), raw.column_potential.double()
+        rows = plan.double().sum(-1)
+        columns = total(plan.double().sum(-2), system.group)
+        eps = system.eps.squeeze(-1) if isinstance(system.eps, Tensor) else system.eps
+        low = column_goal(system, b)
+        miss = columns - low
+        if system.margins.upper is not None:
+            miss = torch.where(b > 0, miss, torch.where(b < 0, columns - system.margins.upper, 0.0))
+        if system.relax == (None, None) and system.margins.upper is None:
+            shift = total(a.sum(-1, keepdim=True), system.group) / max(a.shape[1], 1)
+            if system.group is None:  # the shift along the gauge changes no sum of potentials
+                a, b = a - shift, b + shift
+        by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
+        by_column = price_of(system.relax[1], columns, low, b, eps, miss)
+        return (total(by_row, system.group) + by_column).to(plan.dtype).view(system.batch)
+
+
+def price_of(
+    strength: float | None,
+    sums: Tensor,
+    goal: Tensor,
+    potential: Tensor,
+    eps: Any,
+    miss: Tensor | None = None,
+) -> Tensor:
+    """One side's part of the gap."""
+    if strength is not None:
+        return strength * divergence(sums, goal).sum(-1)
+    miss = sums - goal if miss is None else miss
+    return (eps * (miss * potential).abs()).sum(-1)
