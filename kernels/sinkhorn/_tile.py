@@ -6,6 +6,7 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
+from triton.runtime.driver import driver
 
 ELEMENTS = 4096  # values of one tile: 32 a thread with four warps, which leaves room for sums
 PROGRAMS = 1024  # most partial sums of one column; more rows make a program walk further
@@ -71,6 +72,34 @@ def spread(values: torch.Tensor, *shape: int) -> torch.Tensor:
 def triton_dtype(x: torch.Tensor) -> tl.dtype:
     """The working dtype, as a kernel names it."""
     return tl.float64 if x.dtype == torch.float64 else tl.float32
+
+
+def forms_square(columns: int, dtype: torch.dtype) -> bool:
+    """Whether the K x K part of a Newton step is formed; in float64 registers are too few."""
+    return columns <= 128 and dtype != torch.float64
+
+
+def dot_precision(x: torch.Tensor) -> str:
+    """How matrix products of non-negative numbers are taken.
+
+    Three TF32 products stand for one of float32 on NVIDIA: a = a1 + a2 to 2^-22 of a, and only
+    a2 b2 is dropped. With nothing negative nothing cancels, so each sum is within 2^-20 of its
+    value, before the rounding of the accumulator. float64, AMD and the interpreter
+    multiply plainly.
+    """
+    return "tf32x3" if x.dtype != torch.float64 and on_nvidia() else "ieee"
+
+
+def register_limit(count: int) -> dict[str, int]:
+    """Let ptxas use up to `count` registers; unasked, it may spill to fit one more program."""
+    return {"maxnreg": count} if on_nvidia() else {}
+
+
+def on_nvidia() -> bool:
+    """Whether kernels are compiled for an NVIDIA GPU."""
+    if triton.knobs.runtime.interpret:
+        return False
+    return driver.active.get_current_target().backend == "cuda"
 
 
 @triton.jit

@@ -6,7 +6,15 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import merge_max, or_alone, rescale, rescale_backward, triton_dtype, working_dtype
+from ._tile import (
+    merge_max,
+    or_alone,
+    register_limit,
+    rescale,
+    rescale_backward,
+    triton_dtype,
+    working_dtype,
+)
 
 BLOCK_C = 4
 ELEMENTS = 4096
@@ -49,6 +57,7 @@ def depth_forward(
         BLOCK_M=block,
         num_warps=4,
         enable_fp_fusion=True,
+        **register_limit(128),
     )
     return y, total
 
@@ -89,6 +98,7 @@ def depth_backward(
         BLOCK_M=block,
         num_warps=4,
         enable_fp_fusion=True,
+        **register_limit(128),
     )
     return out
 

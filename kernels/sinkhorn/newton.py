@@ -16,16 +16,24 @@ import triton
 import triton.language as tl
 
 from ._root import row_root, sigmoid
-from ._tile import Tile, cells, spread, tile_for, triton_dtype, working_dtype
+from ._tile import (
+    Tile,
+    cells,
+    dot_precision,
+    forms_square,
+    spread,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
 
 ELEMENTS = 2048
-DENSE = 128  # most columns for which the K x K part is formed
 PROGRAMS = 512  # partial sums over all problems of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """What one visit to the scores gives; `bend` is None for more than `DENSE` columns."""
+    """What one visit to the scores gives; `bend` is None where it does not fit registers."""
 
     row_potential: torch.Tensor  # (B, N)
     load: torch.Tensor  # (B, K)
@@ -56,11 +64,11 @@ def newton_pass(
         mask: (B, N, K), False where the plan must be zero.
         idle: (B,), nonzero where a problem is solved and its programs should return at once;
             what they would have written keeps whatever it was.
-        dense: whether to form `bend`; by default for at most `DENSE` columns.
+        dense: whether to form `bend`; by default where it fits registers.
         tile: another cut than the chosen one.
     """
     batch, count, width = scores.shape
-    dense = width <= DENSE if dense is None else dense
+    dense = forms_square(width, working_dtype(scores)) if dense is None else dense
     tile = tile or tile_for(
         count,
         width,
@@ -95,6 +103,7 @@ def newton_pass(
         MASKED=mask is not None,
         IDLE=idle is not None,
         DENSE=dense,
+        PRECISION=dot_precision(scores),
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
@@ -105,9 +114,9 @@ def newton_pass(
     total = add_partials(part, idle)
     return Pass(
         row_potential=guess,
-        load=total[:, 0],
-        weight=total[:, 1],
-        bend=total[:, 2:] if dense else None,
+        load=total.select(1, 0),
+        weight=total.select(1, 1),
+        bend=total.narrow(1, 2, width) if dense else None,
     )
 
 
@@ -161,6 +170,7 @@ def _pass(
     MASKED: tl.constexpr,
     IDLE: tl.constexpr,
     DENSE: tl.constexpr,
+    PRECISION: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -198,7 +208,7 @@ def _pass(
         if DENSE:
             steep = tl.sum(slope, axis=1)
             lean = slope / tl.where(steep > 0, steep, 1.0)[:, None]
-            bend += tl.dot(tl.trans(slope), lean, input_precision="ieee", out_dtype=ACC)
+            bend += tl.dot(tl.trans(slope), lean, input_precision=PRECISION, out_dtype=ACC)
     to = part + tl.program_id(0).to(tl.int64) * (2 + (K if DENSE else 0)) * K
     tl.store(to + k, load, mask=wide)
     tl.store(to + K + k, weight, mask=wide)

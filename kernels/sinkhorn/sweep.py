@@ -23,6 +23,7 @@ from ._tile import (
     cells,
     merge_max,
     or_alone,
+    register_limit,
     row_log_sum,
     shares,
     spread,
@@ -103,6 +104,7 @@ def sweep(
         BLOCK_K=block,
         num_warps=4,
         enable_fp_fusion=True,
+        **register_limit(128),
     )
     return after, moved
 
