@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rfpmss.config import MODALITIES, ModelConfig
+from rfpmss.distributed import ALONE, Peers
 from rfpmss.model.features import Features
 
 
@@ -19,12 +21,15 @@ class Pool:
     inputs: Float[Tensor, "n m d"]
     joint: Float[Tensor, "n m e"]
     present: Bool[Tensor, "n m"]
+    ready: Bool[Tensor, ""]
+    """Whether the bank is full."""
 
 
 class Bank(nn.Module):
     """A ring of the last ``size`` studies' features, saved with the model.
 
-    It counts only when full: until then its rows are marked absent, so that shapes never change.
+    Rows that do not count are marked absent, so that shapes never change and nothing waits for the
+    device. Every rank holds the whole bank; each brings its share of the rows to an assignment.
     """
 
     inputs: Tensor
@@ -47,24 +52,35 @@ class Bank(nn.Module):
         return len(self.inputs)
 
     @torch.no_grad()
-    def join(self, features: Features) -> Pool:
-        """The bank's rows and the batch's."""
-        full = self.filled >= len(self)
+    def join(
+        self,
+        features: Features,
+        start: Literal["full", "rows", "wait"] = "full",
+        peers: Peers = ALONE,
+    ) -> Pool:
+        """The bank's rows, or this rank's share of them, and the batch's.
+
+        The bank's rows count once it is full; with ``start="rows"`` each from when it is written.
+        """
+        share = slice(*(len(self) * r // peers.size for r in (peers.rank, peers.rank + 1)))
+        ready = self.filled >= len(self)
+        kept = self.present[share] if start == "rows" else self.present[share] & ready
         return Pool(
-            torch.cat([self.inputs, features.inputs.to(self.inputs)]),
-            torch.cat([self.joint, features.joint.to(self.joint)]),
-            torch.cat([self.present & full, features.present]),
+            torch.cat([self.inputs[share], features.inputs.to(self.inputs)]),
+            torch.cat([self.joint[share], features.joint.to(self.joint)]),
+            torch.cat([kept, features.present]),
+            ready,
         )
 
     @torch.no_grad()
-    def push(self, features: Features) -> None:
-        """Write the batch over the oldest rows; of a batch larger than the bank, its end."""
-        rows = min(len(features.present), len(self))
+    def push(self, features: Features, peers: Peers = ALONE) -> None:
+        """Write the batch of all ranks over the oldest rows; of a batch too large, its end."""
+        rows = min(len(features.present) * peers.size, len(self))
         if not rows:
             return
         where = (self.pointer + torch.arange(rows, device=self.pointer.device)) % len(self)
         for name in ("inputs", "joint", "present"):
-            kept, new = getattr(self, name), getattr(features, name)[-rows:]
-            kept.index_copy_(0, where, new.detach().to(kept))
+            kept, new = getattr(self, name), peers.gather(getattr(features, name).detach())
+            kept.index_copy_(0, where, new[-rows:].to(kept))
         self.pointer.add_(rows).remainder_(len(self))
         self.filled.add_(rows).clamp_(max=len(self))

@@ -4,35 +4,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float
+from torch import Tensor
+
 from rfpmss.bank import Bank
 from rfpmss.config import Config
-from rfpmss.loss.consistency import consistency, targets
+from rfpmss.distributed import ALONE, Peers
+from rfpmss.loss.consistency import consistency, reconstruction, targets
 from rfpmss.loss.contrast import contrast, nce
 from rfpmss.loss.language import language
 from rfpmss.loss.total import Losses
+from rfpmss.model.features import Features
 from rfpmss.model.rfpmss import REPORT, RFPMSS
+from rfpmss.precision import cast_to
 
 if TYPE_CHECKING:
     from rfpmss.data.batch import Batch
 
 
-def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config) -> Losses:
-    """Forward a batch, assign it together with the bank, compare; the bank then moves on."""
-    features = model(batch.images, batch.present, batch.tokens)
-    size, present = len(features.present), features.present
-    pairs = features.readable & present[:, REPORT, None]
+def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers = ALONE) -> Losses:
+    """Forward a batch, assign it together with the bank, compare; the bank then moves on.
 
-    pool = bank.join(features)
-    scores = model.anchors(features.inputs, features.joint)
-    past = model.anchors(pool.inputs, pool.joint)
-    own, cross = targets(past.own, past.cross, pool.present, config.assignment, config.loss)
+    With peers the batch is this rank's part of the global batch, and the losses this rank's share:
+    their mean over ranks is the loss.
+    """
+    with cast_to(config.train.precision, batch.images[0]):
+        features = model(batch.images, batch.present, batch.tokens)
+    pairs = features.readable & features.present[:, REPORT, None]
     losses = Losses(
-        language=language(features.logits, batch.tokens, pairs),
-        contrast=contrast(features.readings, features.report, pairs, config.loss),
-        nce=nce(features.joint, present, config.loss),
-        consistency=consistency(
-            scores.own, scores.cross, own[-size:], cross[-size:], present, config.loss
-        ),
+        language=language(features.logits, batch.tokens, pairs, peers),
+        contrast=contrast(features.readings, features.report, pairs, config.loss, peers),
+        nce=nce(features.joint, features.present, config.loss, peers),
+        consistency=_structure(model, bank, features, config, peers),
     )
-    bank.push(features)
+    bank.push(features, peers)
     return losses
+
+
+def _structure(
+    model: RFPMSS, bank: Bank, features: Features, config: Config, peers: Peers
+) -> Float[Tensor, ""]:
+    """Eq. 6: predict from the batch's scores what is assigned to batch and bank together."""
+    inputs, present, size = features.inputs, features.present, len(features.present)
+    if config.loss.structure == "reconstruction":
+        return reconstruction(inputs, features.rebuilt, present, peers)
+    pool = bank.join(features, config.assignment.start, peers)
+    known = model.anchors(pool.inputs, pool.joint)
+    own, cross = targets(
+        known.own, known.cross, pool.present, config.assignment, config.loss, peers
+    )
+    if config.loss.stop_gradient:
+        inputs = inputs.detach()
+    scores = model.anchors(inputs, features.joint)
+    loss = consistency(
+        scores.own, scores.cross, own[-size:], cross[-size:], present, config.loss, peers
+    )
+    return loss * pool.ready if config.assignment.start == "wait" else loss

@@ -8,11 +8,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 import multisk
 from rfpmss.config import MODALITIES, AssignmentConfig, LossConfig
+from rfpmss.distributed import ALONE, Peers
 from rfpmss.loss.masked import masked_mean
 from rfpmss.precision import precise
 
@@ -24,8 +25,14 @@ def consistency(
     cross_target: Float[Tensor, "b m m k"],
     present: Bool[Tensor, "b m"],
     config: LossConfig,
+    peers: Peers = ALONE,
 ) -> Float[Tensor, ""]:
     """Eq. 6: over all ordered pairs (a, m) of modalities, both directions of Eq. 5.
+
+    ``config.structure`` takes the ablations of Table 4a: ``no-cross-modal`` keeps the pairs a = m;
+    ``no-sspc`` predicts each assignment within its space: own features the assignment of the input
+    space, and every modality's joint features the assignment, in the joint space, of the modality
+    whose anchors they are.
 
     Args:
         own: cosines of modality m's input-space features with its input-space anchors.
@@ -34,15 +41,40 @@ def consistency(
         own_target: assignment M of ``own``; no gradient flows into it.
         cross_target: assignment M of ``cross``; no gradient flows into it.
         present: a pair counts for the studies that have both modalities.
-        config: similarity, clamp and weights.
+        config: similarity, clamp, weights and structure.
+        peers: ranks that hold the other studies of the batch.
     """
     own_logit, cross_logit = (similarity(x, config) for x in (own, cross))
-    # Eq. 5, term alpha: the input space predicts the assignment of the joint space; beta: back.
-    alpha = _cross_entropy(own_logit[:, None].expand_as(cross_logit), cross_target)
-    beta = _cross_entropy(cross_logit, own_target[:, None].expand_as(cross_logit))
     pair = present[:, :, None] & present[:, None, :]
-    terms = masked_mean(alpha + beta, pair)
-    return (terms * pair_weights(config).to(terms)).sum()
+    weights = pair_weights(config).to(own_logit)
+    itself = torch.eye(len(MODALITIES), dtype=torch.bool, device=own.device)
+    if config.structure == "no-sspc":
+        alpha = _surprise(own_logit, own_target)[:, None] * itself
+        diagonal = cross_target.diagonal(dim1=1, dim2=2)
+        beta = _surprise(cross_logit, rearrange(diagonal, "b k m -> b 1 m k"))
+    else:
+        # Eq. 5: term alpha, the input space predicts the joint space's assignment; beta, back.
+        alpha = _surprise(own_logit[:, None], cross_target)
+        beta = _surprise(cross_logit, own_target[:, None])
+    if config.structure == "no-cross-modal":
+        weights = weights * itself
+    return (masked_mean(alpha + beta, pair, peers) * weights).sum()
+
+
+def reconstruction(
+    inputs: Float[Tensor, "b m d"],
+    rebuilt: Float[Tensor, "b m d"] | None,
+    present: Bool[Tensor, "b m"],
+    peers: Peers = ALONE,
+) -> Float[Tensor, ""]:
+    """Table 4a, first row: mean squared error of the rebuilt input features, summed over m.
+
+    The features to be rebuilt get no gradient, or they would shrink to meet the loss.
+    """
+    if rebuilt is None:
+        raise ValueError("model.rebuild must be true for the reconstruction loss, got false")
+    error = (precise(rebuilt) - precise(inputs).detach()).square().mean(dim=-1)
+    return masked_mean(error, present, peers).sum()
 
 
 def similarity(cosine: Float[Tensor, "*s"], config: LossConfig) -> Float[Tensor, "*s"]:
@@ -61,7 +93,12 @@ def similarity(cosine: Float[Tensor, "*s"], config: LossConfig) -> Float[Tensor,
 
 
 def pair_weights(config: LossConfig) -> Float[Tensor, "m m"]:
-    """Weights alpha = beta of Eq. 5: one for pairs that touch the report, one for the others."""
+    """Weights alpha = beta of Eq. 5, [a, m]: one if the pair touches the report, one if not.
+
+    ``config.pair_weights`` replaces the whole table.
+    """
+    if config.pair_weights is not None:
+        return torch.tensor(config.pair_weights, dtype=torch.float64)
     shape = (len(MODALITIES), len(MODALITIES))
     weights = torch.full(shape, config.other_weight, dtype=torch.float64)
     report = MODALITIES.index("report")
@@ -76,17 +113,18 @@ def targets(
     present: Bool[Tensor, "n m"],
     assignment: AssignmentConfig,
     loss: LossConfig,
+    peers: Peers = ALONE,
 ) -> tuple[Float[Tensor, "n m k"], Float[Tensor, "n m m k"]]:
     """The assignments M(.) of all rows, read out as targets in [0, 1]; one batched solve.
 
     The m own-space and m * m cross terms are 20 problems for four modalities. A row of an absent
-    modality takes no part in a problem.
+    modality takes no part in a problem. With peers the rows of all ranks are assigned together.
     """
     modalities = own.shape[1]
     scores = torch.cat([rearrange(own, "n m k -> m n k"), rearrange(cross, "n a m k -> (a m) n k")])
     rows = rearrange(present, "n m -> m n")
     rows = torch.cat([rows, repeat(rows, "a n -> (a m) n", m=modalities)])
-    plan = read_out(assign(precise(scores), rows, assignment), loss.readout)
+    plan = read_out(assign(precise(scores), rows, assignment, peers), loss.readout)
     return (
         rearrange(plan[:modalities], "m n k -> n m k"),
         rearrange(plan[modalities:], "(a m) n k -> n a m k", a=modalities),
@@ -94,22 +132,41 @@ def targets(
 
 
 def assign(
-    scores: Float[Tensor, "p n k"], rows: Bool[Tensor, "p n"], config: AssignmentConfig
+    scores: Float[Tensor, "p n k"],
+    rows: Bool[Tensor, "p n"],
+    config: AssignmentConfig,
+    peers: Peers = ALONE,
 ) -> Float[Tensor, "p n k"]:
-    """Assign the rows that exist to ``config.k`` anchors each, every anchor loaded alike."""
+    """Assign the rows that exist to ``config.k`` anchors each, the anchors loaded as configured."""
     if config.solver == "none" or scores.is_meta:  # on the meta device there are only shapes
         return scores
-    rows = rows | ~rows.any(dim=1, keepdim=True)  # a problem without rows: any answer will do
+    empty = peers.total(rows.sum(dim=1, keepdim=True)) == 0
+    rows = rows | empty  # in a problem without rows any answer will do
     budget = config.k * rows.to(scores.dtype)
+    count = peers.total(rows.sum(dim=1))
+    loads = anchor_loads(count, scores.shape[-1], config)
     if config.solver == "modified":
-        problem = multisk.Transport(eps=config.eps, rows=budget)
+        problem = multisk.Transport(eps=config.eps, rows=budget, columns=loads)
     else:
-        problem = multisk.MultiAssignment(budget, eps=config.eps, damping=config.damping)
+        limit = (loads * (1 + config.slack)).clamp(max=count[:, None])
+        capacity = (loads * (1 - config.slack), limit) if config.slack else loads
+        problem = multisk.MultiAssignment(
+            budget, eps=config.eps, damping=config.damping, capacity=capacity
+        )
     if config.solver == "newton":
         solver = multisk.Newton()
     else:
         solver = multisk.Sinkhorn(steps=config.steps, order=config.order)
-    return multisk.solve(scores, problem, solver).plan
+    return multisk.solve(scores, problem, solver, group=peers.group).plan
+
+
+def anchor_loads(
+    rows: Int[Tensor, " p"], anchors: int, config: AssignmentConfig
+) -> Float[Tensor, "p k"]:
+    """How many rows each anchor takes: N K' / K, or shared out by ``config.loads``."""
+    share = torch.ones(anchors) if config.loads is None else torch.tensor(config.loads)
+    share = share.to(device=rows.device, dtype=torch.float64)
+    return rows[:, None] * config.k * (share / share.sum())
 
 
 def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:
@@ -124,6 +181,7 @@ def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:
     return plan.clamp(0, 1) if how == "clamp" else plan
 
 
-def _cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy with logits, averaged over the anchors."""
+def _surprise(logit: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy with logits, broadcast, averaged over the anchors."""
+    logit, target = torch.broadcast_tensors(logit, target)
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none").mean(dim=-1)

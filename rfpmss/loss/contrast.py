@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rfpmss.config import MODALITIES, LossConfig
+from rfpmss.distributed import ALONE, Peers
 from rfpmss.loss.masked import match
+from rfpmss.precision import precise
 
 PAPER_PAIRS = (("ct", "mri"), ("mri", "pathology"), ("mri", "report"), ("pathology", "report"))
 """The pairs of Eq. 9, which leaves out CT-report and CT-pathology."""
@@ -23,6 +24,7 @@ def contrast(
     report: Float[Tensor, "b f"],
     pairs: Bool[Tensor, "b r"],
     config: LossConfig,
+    peers: Peers = ALONE,
 ) -> Float[Tensor, ""]:
     """Eq. 7 over the pairs that exist, averaged over the readings of a study.
 
@@ -31,10 +33,11 @@ def contrast(
         report: report vectors.
         pairs: readings that exist of studies that have a report.
         config: temperature, and whether both directions count.
+        peers: ranks that hold the other studies of the batch.
     """
-    total = report.new_zeros(())
+    total = precise(report.new_zeros(()))
     for i in range(readings.shape[1]):
-        forward, backward = match(readings[:, i], report, pairs[:, i], config.temperature)
+        forward, backward = match(readings[:, i], report, pairs[:, i], config.temperature, peers)
         if config.symmetric:
             forward = (1 - BACKWARD) * forward + BACKWARD * backward
         total = total + forward
@@ -42,17 +45,20 @@ def contrast(
 
 
 def nce(
-    joint: Float[Tensor, "b m e"], present: Bool[Tensor, "b m"], config: LossConfig
+    joint: Float[Tensor, "b m e"],
+    present: Bool[Tensor, "b m"],
+    config: LossConfig,
+    peers: Peers = ALONE,
 ) -> Float[Tensor, ""]:
     """Eq. 9: the weighted sum over modality pairs of Eq. 8, averaged over both directions.
 
     A study enters a pair only when it has both modalities.
     """
-    total = joint.new_zeros((), dtype=torch.promote_types(joint.dtype, torch.float32))
+    total = precise(joint.new_zeros(()))
     for x, y in PAPER_PAIRS if config.pairs == "paper" else combinations(MODALITIES, 2):
         i, j = MODALITIES.index(x), MODALITIES.index(y)
         both = present[:, i] & present[:, j]
-        forward, backward = match(joint[:, i], joint[:, j], both, config.kappa)
+        forward, backward = match(joint[:, i], joint[:, j], both, config.kappa, peers)
         weight = config.report_weight if "report" in (x, y) else config.other_weight
         total = total + weight * (forward + backward) / 2
     return total

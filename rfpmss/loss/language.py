@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rfpmss.config import PAD
+from rfpmss.distributed import ALONE, Peers
 from rfpmss.precision import precise
 
 
@@ -15,6 +16,7 @@ def language(
     logits: Float[Tensor, "b r u vocabulary"],
     tokens: Int64[Tensor, "b t"],
     pairs: Bool[Tensor, "b r"],
+    peers: Peers = ALONE,
 ) -> Float[Tensor, ""]:
     """Mean negative log-likelihood per word (Eq. 4 with its sign, averaged instead of summed).
 
@@ -22,6 +24,7 @@ def language(
         logits: scores of the word after tokens 0 .. t-2, for each reading of the study.
         tokens: the reports; padding is never a target.
         pairs: readings that exist of studies that have a report; the others do not count.
+        peers: ranks that hold the other studies of the batch.
 
     Returns:
         A scalar; zero when nothing counts.
@@ -33,4 +36,4 @@ def language(
         ignore_index=PAD,
         reduction="sum",
     )
-    return total / (target != PAD).sum().clamp(min=1)
+    return total * peers.size / peers.total((target != PAD).sum()).clamp(min=1)

@@ -1,4 +1,8 @@
-"""Means and cross-entropies over the entries that exist; exact zeros where none does."""
+"""Means and cross-entropies over the entries that exist; exact zeros where none does.
+
+With peers every rank holds its rows and computes its share: the mean of the shares over ranks is
+the value for all rows together.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rfpmss.distributed import ALONE, Peers
 from rfpmss.precision import precise
 
 
-def masked_mean(x: Float[Tensor, "n ..."], mask: Bool[Tensor, "n ..."]) -> Float[Tensor, "*s"]:
+def masked_mean(
+    x: Float[Tensor, "n ..."], mask: Bool[Tensor, "n ..."], peers: Peers = ALONE
+) -> Float[Tensor, "*s"]:
     """Mean over the rows that ``mask`` keeps; zero, with a gradient of zero, where it keeps none.
 
     Example:
@@ -18,7 +25,7 @@ def masked_mean(x: Float[Tensor, "n ..."], mask: Bool[Tensor, "n ..."]) -> Float
         1.0
     """
     kept = x.masked_fill(~mask, 0.0).sum(dim=0)
-    return kept / mask.sum(dim=0).clamp(min=1)
+    return kept * peers.size / peers.total(mask.sum(dim=0)).clamp(min=1)
 
 
 def match(
@@ -26,15 +33,18 @@ def match(
     columns: Float[Tensor, "b d"],
     exist: Bool[Tensor, " b"],
     temperature: float,
+    peers: Peers = ALONE,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Cross-entropy of finding each row's own column by cosine, and each column's own row.
 
     Only pairs in ``exist`` take part, as queries and as candidates.
     """
     rows, columns = (F.normalize(precise(x), dim=-1) for x in (rows, columns))
-    logits = rows @ columns.T / temperature
-    lowest = torch.finfo(logits.dtype).min
-    own = logits.diagonal()
-    forward = logits.masked_fill(~exist[None, :], lowest).logsumexp(dim=1) - own
-    backward = logits.masked_fill(~exist[:, None], lowest).logsumexp(dim=0) - own
-    return masked_mean(forward, exist), masked_mean(backward, exist)
+    own = (rows * columns).sum(dim=-1) / temperature
+    absent = ~peers.gather(exist)
+    results = []
+    for queries, gallery in ((rows, columns), (columns, rows)):
+        logits = queries @ peers.gather(gallery).T / temperature
+        logits = logits.masked_fill(absent, torch.finfo(logits.dtype).min)
+        results.append(masked_mean(logits.logsumexp(dim=1) - own, exist, peers))
+    return results[0], results[1]
