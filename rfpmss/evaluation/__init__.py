@@ -1,0 +1,51 @@
+"""What a trained model can do, with chance, ceiling and uncertainty beside every number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rfpmss.evaluation.embed import embed
+from rfpmss.evaluation.page import page
+from rfpmss.evaluation.tables import print_table, write_retrieval
+from rfpmss.evaluation.zeroshot import Row, findings_of, rows
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.config import Config
+    from rfpmss.data.batch import Cohort
+    from rfpmss.model.rfpmss import RFPMSS
+
+__all__ = ["Row", "page", "print_table", "run"]
+
+
+def run(
+    model: RFPMSS,
+    cohort: Cohort,
+    tokenizer: Tokenizer,
+    config: Config,
+    run_dir: Path,
+    split: str = "test",
+    name: str = "retrieval",
+) -> list[Row]:
+    """Zero-shot retrieval for every ordered pair; writes ``run_dir/evaluation/NAME.*``.
+
+    Args:
+        model: trained; left in the mode it came in.
+        cohort: holds the studies.
+        tokenizer: of the training run.
+        config: of the training run.
+        run_dir: the run folder.
+        split: studies to score; none or a single one give an empty table.
+        name: of the files.
+    """
+    indices = np.asarray(cohort.indices(split))
+    scored = []
+    if len(indices) > 1:
+        embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
+        scored = rows(embeddings, findings_of(cohort, indices))
+    write_retrieval(scored, run_dir / "evaluation", name)
+    return scored

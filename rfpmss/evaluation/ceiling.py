@@ -1,0 +1,38 @@
+"""The ceiling of retrieval: what a reader who sees every shown finding without error would reach.
+
+Two modalities of a patient show partly the same findings. The oracle counts, for every gallery
+item, the shared findings on which it agrees with the query; the right patient agrees on all of
+them, so it ties exactly with the patients no perfect reading could tell apart, and the ties are
+averaged. This is the ranking by posterior probability when nothing but the shared findings is
+used. Findings shown by only one of the two that are correlated with the other's (through the
+grade) could in principle break some of these ties; that is left out of the oracle, so a score
+slightly above the ceiling is possible and no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+Findings = Mapping[str, object]
+"""What one modality of one patient shows: name of the finding -> value."""
+
+
+def agreement(queries: Sequence[Findings], gallery: Sequence[Findings]) -> Float[np.ndarray, "n g"]:
+    """Number of shared findings on which query and gallery item agree.
+
+    Example:
+        >>> seen = [{"side": "left", "grade": 4}, {"side": "right", "grade": 4}]
+        >>> agreement(seen, [{"side": "left"}, {"side": "right", "size": 20}]).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    names = sorted({n for row in queries for n in row} & {n for row in gallery for n in row})
+    total = np.zeros((len(queries), len(gallery)))
+    for name in names:
+        codes: dict[object, int] = {}
+        left = [codes.setdefault(row.get(name), len(codes)) for row in queries]
+        right = [codes.setdefault(row.get(name), len(codes)) for row in gallery]
+        total += np.asarray(left)[:, None] == np.asarray(right)[None, :]
+    return total

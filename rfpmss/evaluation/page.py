@@ -1,0 +1,234 @@
+"""The page of a run: one HTML file that needs no network and lets none be used."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import platform
+from collections import Counter
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rfpmss.config import MODALITIES, Config
+from rfpmss.evaluation import anchors as anchoring
+from rfpmss.evaluation.charts import HEIGHT, WIDTH, Curve, curve
+from rfpmss.evaluation.embed import Embeddings, embed
+from rfpmss.evaluation.examples import finding_accuracy, retrieved, write_reports, written
+from rfpmss.evaluation.tables import percent, write_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.data.batch import Cohort
+    from rfpmss.model.rfpmss import RFPMSS
+
+TERMS = ("loss", "language", "contrast", "nce", "consistency")
+"""Curves of the page, in order."""
+
+MEANING = {
+    "loss": "weighted sum of the terms",
+    "language": "next word of the report (Eq. 4)",
+    "contrast": "study against report (Eq. 7)",
+    "nce": "modality against modality (Eq. 8-9)",
+    "consistency": "anchor assignments kept alike (Eq. 5-6)",
+}
+
+PACKAGES = ("torch", "numpy", "transformers", "tokenizers", "multisk")
+
+
+def page(
+    run_dir: Path, model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, config: Config
+) -> Path:
+    """Write ``run_dir/report.html`` from the run's files and the model's held-out studies.
+
+    Every number on the page stands in ``run_dir/evaluation/*.json`` or ``metrics.jsonl``.
+
+    Args:
+        run_dir: holds ``metrics.jsonl`` and ``evaluation/retrieval_full.json``.
+        model: trained.
+        cohort: its test split is shown.
+        tokenizer: of the run.
+        config: of the run.
+    """
+    metrics = _lines(run_dir / "metrics.jsonl")
+    content: dict[str, Any] = {
+        "config": config,
+        "settings": _settings(config),
+        "metrics": metrics,
+        "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
+        "meaning": MEANING,
+        "rows": _json(run_dir / "evaluation" / "retrieval_full.json") or [],
+        "counts": _counts(cohort),
+        "versions": _versions(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "examples": [],
+        "written": [],
+        "findings": [],
+        "comparisons": [],
+        "overlap": [],
+    }
+    indices = np.asarray(cohort.indices("test"))
+    if len(indices) > 1:
+        training = model.training
+        model.eval()
+        embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
+        content |= _shown(run_dir, model, cohort, tokenizer, config, embeddings)
+        model.train(training)
+    path = run_dir / "report.html"
+    temporary = path.with_name(".report.html.part")
+    temporary.write_text(render(content), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def render(content: dict[str, Any]) -> str:
+    """Fill the template; everything is escaped, style and script are bound by their hashes."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    files = resources.files("rfpmss.evaluation")
+    style, script = (
+        files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+    )
+    environment = Environment(
+        loader=PackageLoader("rfpmss", "evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    return environment.get_template("page.html").render(
+        policy=policy,
+        style=Markup(style),  # noqa: S704 - our own file, not data
+        script=Markup(script),  # noqa: S704
+        chart=(WIDTH, HEIGHT),
+        **content,
+    )
+
+
+def _shown(
+    run_dir: Path,
+    model: RFPMSS,
+    cohort: Cohort,
+    tokenizer: Tokenizer,
+    config: Config,
+    embeddings: Embeddings,
+) -> dict[str, Any]:
+    folder, indices = run_dir / "evaluation", embeddings.index
+    texts = write_reports(model, cohort, tokenizer, indices, config.train.batch)
+    told = [i for i, index in enumerate(indices) if cohort.studies[index].report]
+    originals = [cohort.studies[indices[i]].report or "" for i in told]
+    findings = finding_accuracy([texts[i] for i in told], originals)
+    write_json(folder / "findings.json", findings)
+    write_json(
+        folder / "reports.json",
+        [
+            {"study": cohort.studies[index].study_id, "generated": text}
+            for index, text in zip(indices, texts, strict=True)
+        ],
+    )
+    shown: dict[str, Any] = {
+        "examples": retrieved(cohort, tokenizer, embeddings),
+        "written": written(cohort, tokenizer, indices, texts),
+        "findings": findings,
+        "names": [cohort.studies[index].study_id for index in indices],
+    }
+    if config.assignment.solver != "none":
+        assigned = anchoring.assignments(model, embeddings, config.assignment)
+        table = anchoring.overlap(assigned, embeddings.present, config.assignment.k)
+        write_json(folder / "anchors.json", table)
+        shown |= {
+            "comparisons": anchoring.comparisons(embeddings, assigned),
+            "overlap": table,
+        }
+    return shown
+
+
+def _curves(metrics: list[dict], config: Config, vocabulary: int) -> list[Curve]:
+    guesses = {
+        "language": (math.log(vocabulary), "guessing a word"),
+        "contrast": (math.log(config.train.batch), "guessing a report of the batch"),
+    }
+    return [
+        curve(
+            name,
+            [row["step"] for row in metrics],
+            [row[name] for row in metrics],
+            *guesses.get(name, (None, "")),
+        )
+        for name in TERMS
+        if metrics and all(name in row for row in metrics)
+    ]
+
+
+def _counts(cohort: Cohort) -> list[dict[str, Any]]:
+    """Studies, patients and present modalities of every split."""
+    table = []
+    for split in sorted({study.split for study in cohort.studies}, reverse=True):
+        studies = [study for study in cohort.studies if study.split == split]
+        have = Counter(
+            name
+            for study in studies
+            for name, source in zip(MODALITIES, (*study.views, study.report), strict=True)
+            if source is not None
+        )
+        table.append(
+            {
+                "split": split or "none",
+                "studies": len(studies),
+                "patients": len({study.patient_id for study in studies}),
+                "derived": sum(study.derived for study in studies),
+                "modalities": [have[name] for name in MODALITIES],
+            }
+        )
+    return table
+
+
+def _settings(config: Config) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The configuration by section, values as text."""
+    sections: list[tuple[str, list[tuple[str, str]]]] = []
+    plain = []
+    for name, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            sections.append((name, [(key, str(inner)) for key, inner in value.items()]))
+        else:
+            plain.append((name, str(value)))
+    return [("run", plain), *sections]
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [("Python", platform.python_version()), ("system", platform.system())]
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "not installed, imported from its folder"))
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    from rfpmss.run import read_metrics
+
+    return read_metrics(path)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

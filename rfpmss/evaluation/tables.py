@@ -1,0 +1,147 @@
+"""Tables as JSON, CSV and LaTeX files, and the small one a terminal shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rfpmss.evaluation.zeroshot import Row
+
+SHOWN = (
+    *(("study", "report"), ("report", "study"), ("mri", "report"), ("ct", "report")),
+    *(("pathology", "report"), ("ct", "mri"), ("mri", "ct"), ("pathology", "mri")),
+)
+"""Directions of the table at the end of training; the files hold all."""
+
+
+def write_retrieval(rows: Sequence[Row], folder: Path, name: str = "retrieval") -> None:
+    """Write ``NAME.json`` (the short form), ``NAME_full.json``, ``NAME.csv`` and ``NAME.tex``."""
+    full = [asdict(row) for row in rows]
+    write_json(folder / f"{name}.json", [row.contract() for row in rows])
+    write_json(folder / f"{name}_full.json", full)
+    write_csv(folder / f"{name}.csv", full)
+    write_latex(folder / f"{name}.tex", [_readable(row) for row in rows])
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """Print the main directions with chance, score and ceiling of R@5, in percent."""
+    chosen = [row for row in rows if (row.query, row.gallery) in SHOWN]
+    chosen.sort(key=lambda row: SHOWN.index((row.query, row.gallery)))
+    if not chosen:
+        sys.stdout.write("no retrieval table: no held-out study has two modalities\n")
+        return
+    heads = ("retrieval", "n", "chance R@5", "R@5 (95 %)", "ceiling", "median rank")
+    lines = [
+        (
+            f"{row.query} -> {row.gallery}",
+            str(row.n),
+            percent(row.chance_r5),
+            f"{percent(row.r5)} ({percent(row.r5_low)}-{percent(row.r5_high)})",
+            percent(row.ceiling_r5),
+            f"{row.medr:g}",
+        )
+        for row in chosen
+    ]
+    if sys.stdout.isatty():
+        _rich(heads, lines)
+        return
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    for line in (heads, *lines):
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        sys.stdout.write("  ".join(cells) + "\n")
+
+
+def percent(value: float | None) -> str:
+    """A fraction in percent with one decimal; a dash for None.
+
+    Example:
+        >>> percent(0.125), percent(None)
+        ('12.5', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write strict JSON, atomically."""
+    _replace(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows of equal fields; text that a spreadsheet would run as a formula is quoted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        if rows:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(
+                [{name: _harmless(value) for name, value in row.items()} for row in rows]
+            )
+    os.replace(temporary, path)
+
+
+def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a ``tabular`` with booktabs rules, every cell escaped."""
+    if not rows:
+        _replace(path, "% no rows\n")
+        return
+    heads = list(rows[0])
+    lines = [r"\begin{tabular}{" + "l" + "r" * (len(heads) - 1) + "}", r"\toprule"]
+    lines.append(" & ".join(map(_tex, heads)) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join(_tex(row[name]) for name in heads) + r" \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    _replace(path, "\n".join(lines) + "\n")
+
+
+def _readable(row: Row) -> dict[str, object]:
+    cells: dict[str, object] = {"Retrieval": f"{row.query} to {row.gallery}", "n": row.n}
+    for k in (1, 5, 10):
+        score, low, high, chance, ceiling = (
+            percent(getattr(row, name.format(k)))
+            for name in ("r{}", "r{}_low", "r{}_high", "chance_r{}", "ceiling_r{}")
+        )
+        cells[f"R@{k} (95 %)"] = f"{score} ({low}, {high})"
+        cells[f"chance / ceiling @{k}"] = f"{chance} / {ceiling}"
+    return cells | {"MedR": f"{row.medr:g}", "MeanR": f"{row.meanr:.1f}"}
+
+
+def _rich(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Zero-shot retrieval on held-out patients, %")
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if place else "left")
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+
+
+def _harmless(value: object) -> object:
+    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
+        return "'" + value
+    return value
+
+
+_TEX = {
+    **{"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
+}
+
+
+def _tex(value: object) -> str:
+    return "".join(_TEX.get(letter, letter) for letter in str(value))
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
