@@ -52,6 +52,16 @@ def test_a_bank_is_a_queue_that_counts_only_when_full(size, batches):
         ]
 
 
+def test_rows_may_count_from_when_they_are_written():
+    bank, new = Bank(7, CONFIG), features(3, 0)
+    bank.push(new)
+    assert not bank.join(new).present[:7].any()
+    pool = bank.join(new, "rows")
+    assert torch.equal(pool.present[:3], new.present)
+    assert not pool.present[3:7].any()
+    assert [bank.join(new, start).ready.item() for start in ("full", "rows", "wait")] == [False] * 3
+
+
 def test_neither_the_pool_nor_the_bank_carries_a_gradient():
     bank, new = Bank(3, CONFIG), features(3, 0)
     bank.push(new)

@@ -5,9 +5,11 @@ import torch
 from multisk import reference
 from rfpmss.config import MODALITIES, AssignmentConfig, LossConfig
 from rfpmss.loss.consistency import (
+    assign,
     consistency,
     pair_weights,
     read_out,
+    reconstruction,
     similarity,
     targets,
 )
@@ -215,3 +217,125 @@ def test_as_written_an_anchor_that_is_not_assigned_costs_at_least_ln_2():
     assert cost.min() > np.log(2)
     assert abs(cost[75].item() - 148.4) < 0.1
     assert abs(cost[100].item() - 22026) < 1
+
+
+def fake_targets(rows=7):
+    torch.manual_seed(9)
+    own, cross = torch.rand(rows, M, K).double(), torch.rand(rows, M, M, K).double()
+    return own, cross
+
+
+def terms(structure, own, cross, own_target, cross_target, present, weight):
+    """Table 4a by hand: which assignment each feature predicts, pair by pair."""
+    total = 0.0
+    for m in range(M):
+        for a in range(M):
+            rows = [n for n in range(len(own)) if present[n, m] and present[n, a]]
+            values = []
+            for n in rows:
+                value = 0.0
+                if structure == "no-sspc":
+                    value += bce(cross[n, a, m], cross_target[n, m, m])
+                    if a == m:
+                        value += bce(own[n, m], own_target[n, m])
+                elif a == m:
+                    value += bce(own[n, m], cross_target[n, m, m])
+                    value += bce(cross[n, m, m], own_target[n, m])
+                values.append(value)
+            total += weight(a, m) * np.mean(values) if values else 0.0
+    return total
+
+
+@pytest.mark.parametrize("structure", ["no-sspc", "no-cross-modal"])
+def test_ablated_structures_predict_only_the_assignments_they_name(structure):
+    own, cross, present = draw()
+    found = fake_targets()
+    config = LossConfig(similarity="logit", temperature=1.0, structure=structure)
+    mine = consistency(own, cross, *found, present, config)
+    expected = terms(
+        structure,
+        own.numpy(),
+        cross.numpy(),
+        *(x.numpy() for x in found),
+        present,
+        weight=lambda a, m: 1.0 if 3 in (a, m) else 0.1,
+    )
+    assert abs(mine.item() - expected) < 1e-12
+
+
+def test_a_table_of_pair_weights_replaces_the_two_weights():
+    own, cross, present = draw()
+    found = fake_targets()
+    table = torch.rand(M, M, dtype=torch.float64)
+    config = LossConfig(pair_weights=tuple(map(tuple, table.tolist())))
+    singles = torch.zeros(M, M, dtype=torch.float64)
+    for a in range(M):
+        for m in range(M):
+            one = torch.zeros(M, M)
+            one[a, m] = 1
+            only = LossConfig(pair_weights=tuple(map(tuple, one.tolist())))
+            singles[a, m] = consistency(own, cross, *found, present, only)
+    expected = (table * singles).sum()
+    torch.testing.assert_close(consistency(own, cross, *found, present, config), expected)
+
+
+def test_reconstruction_is_the_squared_error_of_what_exists():
+    torch.manual_seed(0)
+    inputs = torch.randn(5, M, 3, dtype=torch.float64, requires_grad=True)
+    rebuilt = torch.randn(5, M, 3, dtype=torch.float64, requires_grad=True)
+    present = torch.rand(5, M) > 0.4
+    present[:, 2] = False
+    loss = reconstruction(inputs, rebuilt, present)
+    expected = 0.0
+    for m in range(M):
+        rows = [n for n in range(5) if present[n, m]]
+        errors = [((rebuilt[n, m] - inputs[n, m]) ** 2).mean().item() for n in rows]
+        expected += np.mean(errors) if errors else 0.0
+    assert abs(loss.item() - expected) < 1e-13
+    loss.backward()
+    assert inputs.grad is None
+    assert rebuilt.grad[present].any(-1).all()
+    with pytest.raises(ValueError, match=r"model\.rebuild must be true"):
+        reconstruction(inputs, None, present)
+
+
+@pytest.mark.parametrize("solver", ["newton", "modified"])
+def test_loads_of_anchors_follow_their_shares(solver):
+    _, cross, present = draw(rows=40)
+    shares = (3.0, 2.0, 2.0, 2.0, 2.0, 1.0)
+    config = ASSIGN.model_copy(update={"solver": solver, "loads": shares, "steps": 500})
+    exist = present[:, 1]
+    scores, rows = cross[:, 1].transpose(0, 1).contiguous(), exist.expand(M, -1).contiguous()
+    plan = assign(scores, rows, config)
+    expected = torch.tensor(shares).double() / 12 * 3 * exist.sum()
+    loads = (plan * rows[..., None]).sum(1)
+    torch.testing.assert_close(loads, expected.expand(M, -1), rtol=1e-5, atol=1e-5)
+    taken = plan.sum(2)[rows]
+    torch.testing.assert_close(taken, torch.full_like(taken, 3.0), rtol=1e-5, atol=1e-5)
+
+
+def test_slack_lets_loads_move_within_bounds_towards_what_the_scores_like():
+    _, cross, _ = draw(rows=60)
+    scores, rows = cross[None, :, 1, 2], torch.ones(1, 60).bool()
+    even = 60 * 3 / K
+    spread = {}
+    for slack in (0.0, 0.1, 0.9):
+        plan = assign(scores, rows, ASSIGN.model_copy(update={"slack": slack}))
+        loads = plan.sum(1)
+        assert (loads >= even * (1 - slack) - 1e-4).all()
+        assert (loads <= even * (1 + slack) + 1e-4).all()
+        torch.testing.assert_close(plan.sum(2), torch.full((1, 60), 3.0).double())
+        spread[slack] = loads.std().item()
+    assert spread[0.0] < 1e-4 < spread[0.1] <= spread[0.9] + 1e-9
+    free = scores[0].numpy() * 0.75 / 0.07
+    alone = [row_plan(row, 3) for row in free]
+    assert np.abs(plan[0].numpy() - alone).max() < 1e-5  # no bound of 0.9 is reached
+
+
+def row_plan(row, k):
+    """sigmoid(row + a) with sum k, a found by bisection: a row that no column holds back."""
+    low, high = -row.max() - 50, -row.min() + 50
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 / (1 + np.exp(-row - middle))).sum() < k else (low, middle)
+    return 1 / (1 + np.exp(-row - low))

@@ -99,6 +99,63 @@ def test_a_step_does_not_depend_on_how_the_bank_lies_in_its_ring():
     torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
 
 
+def test_the_consistency_loss_may_wait_for_a_full_bank():
+    config, model, bank = build()
+    config = config.model_copy(
+        update={"assignment": config.assignment.model_copy(update={"start": "wait"})}
+    )
+    batch = random_batch(config, dtype=torch.float64)
+    values = [step(model, bank, batch, config).consistency.item() for _ in range(3)]
+    assert values[:2] == [0, 0]
+    assert values[2] > 0
+
+
+def test_the_input_space_may_be_kept_from_following_the_consistency_loss():
+    config, model, bank = build()
+    batch = random_batch(config, dtype=torch.float64)
+    for stop in (False, True):
+        loss = config.loss.model_copy(update={"stop_gradient": stop})
+        model.zero_grad()
+        step(model, bank, batch, config.model_copy(update={"loss": loss})).consistency.backward()
+        projection = model.project.of["mri"]
+        assert model.anchors.inputs.grad.any()
+        assert projection.joint.linear.weight.grad.any()
+        through_inputs = projection.norm.bias.grad
+        if stop:
+            stopped = through_inputs.clone()
+        else:
+            free = through_inputs.clone()
+    assert not torch.allclose(stopped, free)
+
+
+def test_reconstruction_takes_the_place_of_the_structure():
+    config, model, bank = build(rebuild=True)
+    loss = config.loss.model_copy(update={"structure": "reconstruction"})
+    config = config.model_copy(update={"loss": loss})
+    batch = random_batch(config, dtype=torch.float64)
+    losses = step(model, bank, batch, config)
+    losses.consistency.backward()
+    out = model(batch.images, batch.present, batch.tokens)
+    expected = (out.rebuilt - out.inputs).square().mean(dim=(0, 2)).sum()
+    torch.testing.assert_close(losses.consistency, expected)
+    assert model.anchors.inputs.grad is None
+
+
+def test_half_precision_features_give_losses_in_single_precision():
+    torch.manual_seed(0)
+    config = small_config()
+    train = config.train.model_copy(update={"precision": "bfloat16"})
+    model, batch = RFPMSS(config.model, config.data, WORDS), random_batch(config, size=8)
+    exact = step(model, Bank(8, config.model), batch, config)
+    rough = step(model, Bank(8, config.model), batch, config.model_copy(update={"train": train}))
+    total(rough, config).backward()
+    for name in TERMS:
+        assert getattr(rough, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(rough, name), getattr(exact, name), rtol=0.1, atol=0.05)
+        assert not torch.equal(getattr(rough, name), getattr(exact, name))
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_losses_add_up_with_their_weights():
     config, _, _ = build()
     weights = config.loss.model_copy(

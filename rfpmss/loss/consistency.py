@@ -18,6 +18,10 @@ from rfpmss.loss.masked import masked_mean
 from rfpmss.precision import precise
 
 
+ROUNDING = 64
+"""Differences within a plan below this many units of rounding are none."""
+
+
 def consistency(
     own: Float[Tensor, "b m k"],
     cross: Float[Tensor, "b m m k"],
@@ -154,7 +158,7 @@ def assign(
             budget, eps=config.eps, damping=config.damping, capacity=capacity
         )
     if config.solver == "newton":
-        solver = multisk.Newton()
+        solver = multisk.Newton(tolerance=1e-12 if scores.dtype == torch.float64 else 1e-6)
     else:
         solver = multisk.Sinkhorn(steps=config.steps, order=config.order)
     return multisk.solve(scores, problem, solver, group=peers.group).plan
@@ -172,12 +176,12 @@ def anchor_loads(
 def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:
     """Turn a plan into targets.
 
-    ``minmax`` scales each row to exactly [0, 1] (a constant row to 0), ``clamp`` cuts to that
-    interval, ``raw`` leaves the plan alone.
+    ``minmax`` scales each row to exactly [0, 1] (a row constant but for rounding to about 0),
+    ``clamp`` cuts to that interval, ``raw`` leaves the plan alone.
     """
     if how == "minmax":
         low, high = plan.aminmax(dim=-1, keepdim=True)
-        return (plan - low) / (high - low).clamp(min=torch.finfo(plan.dtype).tiny)
+        return (plan - low) / (high - low).clamp(min=ROUNDING * torch.finfo(plan.dtype).eps)
     return plan.clamp(0, 1) if how == "clamp" else plan
 
 
