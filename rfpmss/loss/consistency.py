@@ -17,7 +17,6 @@ from rfpmss.distributed import ALONE, Peers
 from rfpmss.loss.masked import masked_mean
 from rfpmss.precision import precise
 
-
 ROUNDING = 64
 """Differences within a plan below this many units of rounding are none."""
 
