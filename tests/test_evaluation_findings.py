@@ -1,0 +1,71 @@
+"""Findings are read back from every wording the generated reports use."""
+
+import numpy as np
+import pytest
+
+from rfpmss.data.phantom.latents import draw, millimetres
+from rfpmss.data.phantom.text import write_report
+from rfpmss.evaluation.examples import compare, finding_accuracy
+from rfpmss.evaluation.findings import agree, read_findings
+
+
+def written(seed):
+    rng = np.random.default_rng([9, seed])
+    latents = draw(rng)
+    return latents, write_report(latents, rng)
+
+
+def test_every_stated_finding_is_read_as_it_was_meant():
+    seen = set()
+    for seed in range(400):
+        latents, text = written(seed)
+        truth = dict(latents.labels()) | {"size": str(millimetres(latents.size))}
+        found = read_findings(text)
+        assert found == {name: truth[name] for name in found}, text
+        assert {
+            "side",
+            "lobe",
+            "size",
+            "enhancement",
+            "necrosis",
+            "edema",
+            "density",
+            "grade",
+        } <= set(found)
+        seen |= set(found)
+    assert seen == {
+        *("side", "lobe", "size", "enhancement", "necrosis", "edema"),
+        *("hemorrhage", "calcification", "density", "proliferation", "grade"),
+    }
+
+
+def test_what_a_text_does_not_say_is_not_made_up():
+    assert read_findings("The patient came by train.") == {}
+
+
+@pytest.mark.parametrize(("told", "right"), [("20", True), ("24", True), ("25", False)])
+def test_sizes_count_as_right_within_four_millimetres(told, right):
+    assert agree("size", told, "20") is right
+
+
+def test_the_wrong_side_is_found_though_one_word_differs():
+    wrong = compare(
+        "A 20 mm mass in the left frontal lobe.", "A 20 mm mass in the right frontal lobe."
+    )
+    assert {item.name: item.right for item in wrong} == {"side": False, "lobe": True, "size": True}
+
+
+def test_accuracy_is_counted_over_the_originals_that_state_a_finding():
+    originals = [
+        "Left frontal lesion.",
+        "Right frontal lesion.",
+        "Right frontal lesion.",
+        "Nothing.",
+    ]
+    texts = ["Left frontal lesion.", "Left frontal lesion.", "", "Left frontal lesion."]
+    table = {row["finding"]: row for row in finding_accuracy(texts, originals)}
+    assert table["side"] == {
+        **{"finding": "side", "n": 3, "told": 2},
+        **{"right": pytest.approx(1 / 3), "majority": pytest.approx(2 / 3)},
+    }
+    assert table["lobe"]["majority"] == 1.0

@@ -1,0 +1,182 @@
+"""The page is whole, escaped, offline and navigable, for a run as train.py leaves it."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from rfpmss import evaluation
+from rfpmss.config import MODALITIES, smoke
+from rfpmss.data.batch import Cohort
+from rfpmss.data.report import train_tokenizer
+from rfpmss.evaluation import anchors
+from rfpmss.evaluation.embed import embed
+from rfpmss.model.rfpmss import RFPMSS
+
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'}}{{ 7*7 }}"
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the texts of script and style."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.texts, self.open = [], {"script": [], "style": []}, None
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.open = tag
+
+    def handle_data(self, data):
+        if self.open in self.texts:
+            self.texts[self.open].append(data)
+            self.open = None
+
+
+@pytest.fixture(scope="module")
+def parts(smoke_cohort):
+    config = smoke()
+    torch.manual_seed(0)
+    cohort = Cohort.open(smoke_cohort, config.data)
+    tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
+    return RFPMSS(config.model, config.data, tokenizer.get_vocab_size()), cohort, tokenizer, config
+
+
+@pytest.fixture(scope="module")
+def written(parts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    terms = ("loss", "language", "contrast", "nce", "consistency")
+    lines = [
+        json.dumps({"step": i + 1, "seconds": 0.1, "lr": 0.1} | dict.fromkeys(terms, 5 / (i + 1)))
+        for i in range(20)
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    model, cohort, tokenizer, config = parts
+    rows = evaluation.run(model, cohort, tokenizer, config, folder)
+    return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
+
+
+@pytest.fixture(scope="module")
+def elements(written):
+    parser = Elements()
+    parser.feed(written[2])
+    return parser
+
+
+def test_all_pairs_are_scored_with_a_ceiling(written):
+    folder, rows, _ = written
+    table = json.loads((folder / "evaluation" / "retrieval.json").read_text())
+    assert len(table) == len(rows) == 20
+    assert all(entry["ceiling_r5"] >= entry["chance_r5"] - 1e-12 for entry in table)
+    assert {entry["n"] for entry in table} == {16}
+
+
+def test_the_page_can_reach_no_network(elements, written):
+    text = written[2]
+    assert not re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", text, flags=re.IGNORECASE)
+    for tag, attributes in elements.found:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+
+
+def test_the_policy_allows_exactly_the_style_and_script_of_the_page(elements):
+    policy = next(a["content"] for t, a in elements.found if a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for kind in ("style", "script"):
+        (text,) = elements.texts[kind]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+def test_a_reader_without_eyes_finds_the_way(elements):
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("h1") == tags.count("main") == 1
+    assert dict(elements.found)["html"]["lang"] == "en"
+    assert all(a.get("alt") for t, a in elements.found if t == "img")
+    assert all(
+        a.get("aria-label") or a.get("aria-hidden") or a.get("class")
+        for t, a in elements.found
+        if t == "svg"
+    )
+    assert tags.count("table") == tags.count("caption")
+    ids = [a["id"] for _, a in elements.found if "id" in a]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for t, a in elements.found if t == "a"}
+    targets |= {a["aria-labelledby"] for _, a in elements.found if "aria-labelledby" in a}
+    assert targets <= set(ids)
+
+
+def test_every_section_is_filled(written):
+    folder, _, text = written
+    assert "not for clinical use" in text
+    assert text.count('class="chart"') == 5
+    assert text.count('class="example"') == 4
+    assert text.count('class="written"') == 6
+    assert text.count('class="assignment"') == 5
+    assert len(text) < 15e6
+    assert {p.name for p in (folder / "evaluation").iterdir()} >= {
+        *("retrieval.json", "retrieval_full.json", "retrieval.csv", "retrieval.tex"),
+        *("findings.json", "reports.json", "anchors.json"),
+    }
+
+
+def test_hostile_reports_and_names_stay_text(parts, tmp_path):
+    model, cohort, tokenizer, config = parts
+    studies = tuple(
+        type(study)(**{**vars(study), "report": ATTACK, "study_id": ATTACK + str(i)})
+        for i, study in enumerate(cohort.studies)
+    )
+    hostile = Cohort(studies, cohort.places, cohort.config, cohort.latents)
+    evaluation.run(model, hostile, tokenizer, config, tmp_path)
+    text = evaluation.page(tmp_path, model, hostile, tokenizer, config).read_text()
+    parser = Elements()
+    parser.feed(text)
+    assert [t for t, _ in parser.found].count("script") == 1
+    assert all(a["src"].startswith("data:") for t, a in parser.found if t == "img")
+    assert "{{ 7*7 }}" in text
+
+
+def test_without_held_out_studies_there_is_still_a_page(parts, tmp_path, capsys):
+    model, cohort, tokenizer, config = parts
+    studies = tuple(type(s)(**{**vars(s), "split": "train"}) for s in cohort.studies)
+    only = Cohort(studies, cohort.places, cohort.config, cohort.latents)
+    rows = evaluation.run(model, only, tokenizer, config, tmp_path)
+    assert rows == []
+    evaluation.print_table(rows)
+    assert "no held-out study" in capsys.readouterr().out
+    assert (
+        "nothing to retrieve"
+        in evaluation.page(tmp_path, model, only, tokenizer, config).read_text()
+    )
+
+
+def test_an_assignment_takes_k_anchors_of_every_present_feature(parts):
+    model, cohort, tokenizer, config = parts
+    embeddings = embed(model, cohort, tokenizer, cohort.indices("test"), 5)
+    embeddings.present[3, 1] = False
+    assigned = anchors.assignments(model, embeddings, config.assignment)
+    counts = assigned.sum(axis=-1)
+    for a in range(len(MODALITIES)):
+        assert (counts[embeddings.present[:, a], a] == config.assignment.k).all()
+    assert not assigned[3, 1].any()
+    table = anchors.overlap(assigned, embeddings.present, config.assignment.k)
+    assert len(table) == 12
+    entry = next(row for row in table if (row["first"], row["second"]) == ("ct", "report"))
+    same = [np.logical_and(assigned[i, 0, 3], assigned[i, 3, 3]).sum() for i in range(16)]
+    assert entry["same"] == pytest.approx(np.mean(same) / config.assignment.k)
+
+
+def test_the_size_of_the_evaluation_batch_changes_nothing(parts):
+    model, cohort, tokenizer, _ = parts
+    one, many = (embed(model, cohort, tokenizer, cohort.indices("test"), n) for n in (3, 16))
+    assert np.allclose(one.joint, many.joint, atol=1e-5)
+    assert np.allclose(one.study, many.study, atol=1e-5)
+    assert one.patient.tolist() == many.patient.tolist()
