@@ -31,7 +31,8 @@ def derivative(system: System, solver: Any) -> str:
 def attach(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
     """The plan with the derivative that the solver's `gradient` asks for."""
     mode = derivative(system, solver)
-    if mode == "none" or raw.plan.numel() == 0:
+    nothing = raw.plan.numel() == 0 and system.group is None  # an empty shard takes part
+    if mode == "none" or nothing:
         return raw.plan
     if mode == "unroll":
         return unrolled(system, raw, solver.order, start)

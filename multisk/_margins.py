@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from multisk._problem import MultiAssignment, Transport, readable
-from multisk._sharded import total
+from multisk._sharded import together, total
 from multisk._status import Findings, Status
 
 
@@ -45,9 +45,8 @@ def assignment_margins(
 ) -> Margins:
     """Budgets of a `MultiAssignment`, checked; boundary budgets are settled into cells."""
     b, n, k = x.shape
-    rows = _rows(problem.k, x, batch)
-    row_cells = rows.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
-    _check_rows(problem.k, rows, row_cells, k, findings)
+    row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
+    rows = together(lambda: _rows(problem.k, x, batch, row_cells, findings), x, group)
     if mask is None:
         count = total(rows.new_full((b, 1), float(n), dtype=torch.float64), group)
         column_cells = count.expand(b, k)
@@ -71,10 +70,7 @@ def transport_margins(
 ) -> Margins:
     """Budgets of a `Transport`, checked; rows and columns without mass are masked."""
     b, n, k = x.shape
-    rows = (
-        x.new_ones((b, n)) if problem.rows is None else _fit("rows", problem.rows, (n,), x, batch)
-    )
-    _check_masses("rows", rows, findings)
+    rows = together(lambda: _row_masses(problem.rows, x, batch, findings), x, group)
     everything = total(rows.double().sum(-1, keepdim=True), group)
     if problem.columns is None:
         columns = everything.expand(b, k) / max(k, 1)
@@ -109,10 +105,23 @@ def _unit(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, torch.ones_like(x))
 
 
-def _rows(k: int | float | Tensor, x: Tensor, batch: torch.Size) -> Float[Tensor, "b n"]:
-    if not isinstance(k, Tensor):
-        return x.new_full(x.shape[:2], float(k))
-    return _fit("k", k, (x.shape[1],), x, batch)
+def _rows(
+    k: int | float | Tensor, x: Tensor, batch: torch.Size, cells: Tensor, findings: Findings
+) -> Float[Tensor, "b n"]:
+    if isinstance(k, Tensor):
+        rows = _fit("k", k, (x.shape[1],), x, batch)
+    else:
+        rows = x.new_full(x.shape[:2], float(k))
+    _check_rows(k, rows, cells, x.shape[2], findings)
+    return rows
+
+
+def _row_masses(
+    mass: Tensor | None, x: Tensor, batch: torch.Size, findings: Findings
+) -> Float[Tensor, "b n"]:
+    rows = x.new_ones(x.shape[:2]) if mass is None else _fit("rows", mass, (x.shape[1],), x, batch)
+    _check_masses("rows", rows, findings)
+    return rows
 
 
 def _fit(name: str, value: Tensor, tail: tuple[int], x: Tensor, batch: torch.Size) -> Tensor:
@@ -121,7 +130,7 @@ def _fit(name: str, value: Tensor, tail: tuple[int], x: Tensor, batch: torch.Siz
         raise ValueError(f"{name} must be on {x.device} like the scores, got {value.device}")
     shape = (*batch, *tail)
     try:
-        return value.to(x.dtype).broadcast_to(shape).reshape(-1, *tail)
+        return value.to(x.dtype).broadcast_to(shape).reshape(x.shape[0], *tail)
     except RuntimeError:
         raise ValueError(f"{name} must fit the shape {shape}, got {tuple(value.shape)}") from None
 

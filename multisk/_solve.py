@@ -58,7 +58,8 @@ def solve(
         plain = system.detach()
         with torch.no_grad():
             start = starting_potentials(init, plain)
-            raw = empty(plain) if plain.scores.numel() == 0 else chosen.run(plain, start)
+            nothing = plain.scores.numel() == 0 and group is None  # empty shards take part
+            raw = empty(plain) if nothing else chosen.run(plain, start)
         plan = attach(system, raw, chosen, start)
         if system.margins.ones is not None:
             plan = plan.masked_fill(system.margins.ones, 1.0)

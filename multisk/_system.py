@@ -1,5 +1,6 @@
 """The one judge of input: scores and a problem become a system of equations, or an error."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from multisk._collapse import Groups, collapse
 from multisk._margins import Margins, assignment_margins, transport_margins
 from multisk._problem import MultiAssignment, Transport, readable
+from multisk._sharded import together
 from multisk._status import Findings, Status
 
 
@@ -67,15 +69,9 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
     Raises:
         ValueError: Names the argument, the rule and the value.
     """
-    check_scores(scores)
-    batch, (n, k) = scores.shape[:-2], scores.shape[-2:]
     findings = Findings()
-    wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    x = scores.to(wide).reshape(-1, n, k)
-    mask = _mask(problem.mask, scores)
-    if mask is not None:
-        x = x.masked_fill(~mask, 0.0)
-    spread = _check_finite(x, findings, scores.shape, group)
+    x, mask, spread = together(lambda: _cells(scores, problem, findings, group), scores, group)
+    batch, k = scores.shape[:-2], x.shape[-1]
     if isinstance(problem, MultiAssignment):
         margins = assignment_margins(x, problem, mask, batch, findings, group)
         groups = _groups(problem, k)
@@ -103,13 +99,31 @@ def check_scores(scores: Any) -> None:
         raise ValueError(f"scores must have the shape (*batch, N, K), got {tuple(scores.shape)}")
 
 
+def _cells(
+    scores: Any, problem: MultiAssignment | Transport, findings: Findings, group: Any
+) -> tuple[Tensor, Bool[Tensor, "b n k"] | None, float | None]:
+    """The scores in the solver's precision and one batch dimension, their mask and range."""
+    check_scores(scores)
+    wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    x = scores.to(wide).reshape(flat(scores))
+    mask = _mask(problem.mask, scores)
+    if mask is not None:
+        x = x.masked_fill(~mask, 0.0)
+    return x, mask, _check_finite(x, findings, scores.shape, group)
+
+
+def flat(scores: Tensor) -> tuple[int, int, int]:
+    """The shape with one batch dimension; spelled out because a size may be 0."""
+    return math.prod(scores.shape[:-2]), scores.shape[-2], scores.shape[-1]
+
+
 def _mask(mask: Tensor | None, scores: Tensor) -> Bool[Tensor, "b n k"] | None:
     if mask is None:
         return None
     if mask.device != scores.device:
         raise ValueError(f"mask must be on {scores.device} like the scores, got {mask.device}")
     try:
-        return mask.broadcast_to(scores.shape).reshape(-1, *scores.shape[-2:])
+        return mask.broadcast_to(scores.shape).reshape(flat(scores))
     except RuntimeError:
         raise ValueError(
             f"mask must fit the scores' shape {tuple(scores.shape)}, got {tuple(mask.shape)}"
@@ -146,7 +160,9 @@ def _groups(problem: MultiAssignment, columns: int) -> Groups:
             )
         if isinstance(problem.k, Tensor):
             raise ValueError("damping must be a number when k is a tensor, got a vector of scales")
-        return collapse(int(problem.k), columns, damping)
+        if columns:
+            return collapse(int(problem.k), columns, damping)
+        damping = 0.0
     # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
     k = 1 if isinstance(problem.k, Tensor) else int(problem.k)
     if columns < 2 or k in {0, columns}:
