@@ -55,7 +55,12 @@ class Exchange:
         for x in np.flatnonzero(self.chosen[row]):
             if x != w and self.row[x, w] == row:
                 self.scan_pair(int(x), w)
-        self.scan(u)
+        stale = np.flatnonzero(self.row[u] == row)
+        if stale.size * 8 > self.loads.size:
+            self.scan(u)
+        else:
+            for x in stale:
+                self.scan_pair(u, int(x))
         loss = np.where(free, values[w] - values, np.inf)
         better = loss < self.cost[w]
         self.cost[w, better], self.row[w, better] = loss[better], row

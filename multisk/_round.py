@@ -86,16 +86,18 @@ def prices_of(
     k = system.scores.shape[2]
     best, fewest = None, math.inf
     prices = b / _flat(system.scale)
+    half_a_row = 0.5 / max(1.0, float(high.max(initial=1)))
     for _ in range(12):
         chosen = best_columns(system.scores[0], prices[0], budgets, allowed)
         loads = chosen.sum(0)
         excess = np.maximum(loads - high, 0).sum() + np.maximum(low - loads, 0).sum()
+        enough = excess > 0.75 * fewest or excess <= 2 * k + 32
         if excess < fewest:
             best, fewest = (prices, chosen), excess
-        if excess <= 2 * k + 32:
+        if enough:
             break
         system = replace(system, eps=system.eps / 4)
-        search = Search(system, 1e-2)
+        search = Search(system, half_a_row)
         point, _ = search.run(prices * _flat(system.scale), None, 6)
         prices = point.b / _flat(system.scale)
         if not bool(prices.isfinite().all()):

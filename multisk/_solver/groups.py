@@ -25,7 +25,8 @@ class GroupSweeps:
         """Share a budget among the plan's groups, and the rest among the others: (b, c, .)."""
         groups = self.system.groups
         assert groups is not None
-        inside, outside = sum(groups.counts[: self.top]), sum(groups.counts[self.top :])
+        inside = max(1, sum(groups.counts[: self.top]))
+        outside = max(1, sum(groups.counts[self.top :]))
         parts = [
             sums * (size / inside) if index < self.top else (count - sums) * (size / outside)
             for index, size in enumerate(groups.counts)

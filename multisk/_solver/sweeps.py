@@ -243,5 +243,5 @@ def coldest(system: System) -> float | None:
     if isinstance(scale, Tensor):
         if scale.device.type != "cpu" or not scale.numel():
             return None
-        scale = float(scale.max())
+        scale = float(scale.detach().max())
     return system.spread * scale
