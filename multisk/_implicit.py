@@ -9,6 +9,7 @@ from torch import Tensor
 from multisk._passes import schur_part
 from multisk._schur import DENSE_COLUMNS, solve_dense, solve_iteratively
 from multisk._sharded import total
+from multisk._solver import fused
 from multisk._solver.semidual import gauge_of
 from multisk._system import System
 from multisk._tiles import tiles
@@ -58,8 +59,12 @@ class ImplicitPlan(torch.autograd.Function):
         again = torch.is_grad_enabled() and grad.requires_grad | plan.requires_grad
         if again and (any(t is not None for t in taus) or what.system.relax != (None, None)):
             raise NotImplementedError("a relaxed transport cannot be differentiated twice")
-        solved = whole_plan if again else tiled_plan
-        z, alpha, beta = solved(what, plan, grad)
+        if again:
+            z, alpha, beta = whole_plan(what, plan, grad)
+        elif fused.takes(what.system):
+            z, alpha, beta = fused.gradient(what.system, what.a, what.b, grad)
+        else:
+            z, alpha, beta = tiled_plan(what, plan, grad)
         factor = what.system.scale if scale is None else scale
         factor = factor.detach() if isinstance(factor, Tensor) and scale is None else factor
         grad_scale = None if scale is None else (z * x).sum((-2, -1), keepdim=True)

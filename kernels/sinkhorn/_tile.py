@@ -90,9 +90,13 @@ def dot_precision(x: torch.Tensor) -> str:
     return "tf32x3" if x.dtype != torch.float64 and on_nvidia() else "ieee"
 
 
-def register_limit(count: int) -> dict[str, int]:
-    """Let ptxas use up to `count` registers; unasked, it may spill to fit one more program."""
-    return {"maxnreg": count} if on_nvidia() else {}
+def launch_options(warps: int) -> dict[str, int | bool]:
+    """Warps of a program, fused multiply-add said aloud, and on NVIDIA every register there is.
+
+    Unasked, ptxas spills a value or two to fit one more program on a multiprocessor.
+    """
+    options: dict[str, int | bool] = {"num_warps": warps, "enable_fp_fusion": True}
+    return options | {"maxnreg": 255} if on_nvidia() else options
 
 
 def on_nvidia() -> bool:

@@ -12,6 +12,7 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
+    launch_options,
     merge_max,
     or_alone,
     rescale,
@@ -103,8 +104,7 @@ def finish_partials(part: torch.Tensor, *, log: bool, alone: bool = False) -> to
         ACC=triton_dtype(part),
         BLOCK_P=32,
         BLOCK_K=block,
-        num_warps=4,
-        enable_fp_fusion=True,
+        **launch_options(4),
     )
     return total
 
@@ -150,8 +150,7 @@ def _options(like: torch.Tensor, tile: Tile) -> dict:
         "ACC": triton_dtype(like),
         "BLOCK_N": tile.rows,
         "BLOCK_K": tile.columns,
-        "num_warps": tile.warps,
-        "enable_fp_fusion": True,
+        **launch_options(tile.warps),
     }
 
 

@@ -7,9 +7,9 @@ import triton
 import triton.language as tl
 
 from ._tile import (
+    launch_options,
     merge_max,
     or_alone,
-    register_limit,
     rescale,
     rescale_backward,
     triton_dtype,
@@ -55,9 +55,7 @@ def depth_forward(
         ACC=triton_dtype(x),
         BLOCK_C=lanes,
         BLOCK_M=block,
-        num_warps=4,
-        enable_fp_fusion=True,
-        **register_limit(128),
+        **launch_options(4),
     )
     return y, total
 
@@ -96,9 +94,7 @@ def depth_backward(
         ACC=triton_dtype(y),
         BLOCK_C=lanes,
         BLOCK_M=block,
-        num_warps=4,
-        enable_fp_fusion=True,
-        **register_limit(128),
+        **launch_options(4),
     )
     return out
 

@@ -21,6 +21,7 @@ from ._tile import (
     cells,
     dot_precision,
     forms_square,
+    launch_options,
     spread,
     tile_for,
     triton_dtype,
@@ -77,9 +78,8 @@ def plan_backward(
         "ACC": triton_dtype(scores),
         "BLOCK_N": tile.rows,
         "BLOCK_K": tile.columns,
-        "num_warps": 8 if dense and width > 64 else tile.warps,
         "num_stages": 1,
-        "enable_fp_fusion": True,
+        **launch_options(8 if dense and width > 64 else tile.warps),
     }
     grid = (batch * tile.programs,)
     state = (scores, allowed, scale, row_potential, column_potential, grad, tilt)

@@ -13,8 +13,8 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cells,
+    launch_options,
     merge_max,
-    register_limit,
     row_log_sum,
     spread,
     tile_for,
@@ -83,9 +83,7 @@ def group_sweep(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=8,
-        enable_fp_fusion=True,
-        **register_limit(128),
+        **launch_options(8),
     )
     sums = finish_partials(part.view(batch * groups, tile.programs, 2, width), log=True)
     return after, sums.view(batch, groups, width)

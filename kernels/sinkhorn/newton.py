@@ -21,6 +21,7 @@ from ._tile import (
     cells,
     dot_precision,
     forms_square,
+    launch_options,
     spread,
     tile_for,
     triton_dtype,
@@ -107,9 +108,8 @@ def newton_pass(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=8 if dense and width > 64 else tile.warps,
         num_stages=1,
-        enable_fp_fusion=True,
+        **launch_options(8 if dense and width > 64 else tile.warps),
     )
     total = add_partials(part, idle)
     return Pass(
@@ -137,8 +137,7 @@ def add_partials(part: torch.Tensor, idle: torch.Tensor | None = None) -> torch.
         ACC=triton_dtype(part),
         BLOCK_P=8,
         BLOCK=256,
-        num_warps=4,
-        enable_fp_fusion=True,
+        **launch_options(4),
     )
     return total
 

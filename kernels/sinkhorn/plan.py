@@ -10,7 +10,17 @@ import triton
 import triton.language as tl
 
 from ._root import row_root, sigmoid
-from ._tile import Tile, cells, row_log_sum, shares, spread, tile_for, triton_dtype, working_dtype
+from ._tile import (
+    Tile,
+    cells,
+    launch_options,
+    row_log_sum,
+    shares,
+    spread,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
 
 ELEMENTS = 2048
 
@@ -22,6 +32,7 @@ def assign(
     rows: torch.Tensor,
     *,
     free: torch.Tensor | None = None,
+    guess: torch.Tensor | None = None,
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Row roots (B, N) for given column potentials, and their plan in the scores' dtype.
@@ -32,10 +43,13 @@ def assign(
         column_potential: b, (B, K) contiguous.
         rows: budgets r, broadcast to (B, N).
         free: (B, N, K), nonzero where a cell takes part.
+        guess: first guesses of the roots (B, N), overwritten by the roots; None has none.
         tile: another cut than the chosen one.
     """
-    a = torch.empty(scores.shape[:2], dtype=working_dtype(scores), device=scores.device)
-    return a, _write(scores, scale, a, column_potential, rows, free, "root", tile)
+    kind = working_dtype(scores)
+    if guess is None:
+        guess = torch.full(scores.shape[:2], float("nan"), dtype=kind, device=scores.device)
+    return guess, _write(scores, scale, guess, column_potential, rows, free, "root", tile)
 
 
 def write_plan(
@@ -90,8 +104,7 @@ def _write(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=tile.warps,
-        enable_fp_fusion=True,
+        **launch_options(tile.warps),
     )
     return plan
 
@@ -138,11 +151,10 @@ def _plan(
     t = tl.load(scale + problem * stride_scale).to(ACC) * x.to(ACC) + b[None, :]
     at = row_potential + problem * rows + n
     r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
+    a = tl.load(at, mask=inside, other=0.0).to(ACC)
     if MODE == "root":
-        a = row_root(t, live, tl.full([BLOCK_N], float("nan"), ACC), r.to(ACC), ACC)
+        a = row_root(t, live, a, r.to(ACC), ACC)
         tl.store(at, a, mask=inside)
-    else:
-        a = tl.load(at, mask=inside, other=0.0).to(ACC)
     t = tl.where(live, t + a[:, None], float("-inf"))
     share, _ = sigmoid(t)
     if MODE == "row":

@@ -8,6 +8,7 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
+    launch_options,
     log_sum,
     or_alone,
     rescale,
@@ -49,8 +50,7 @@ def row_forward(
         ACC=triton_dtype(x),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=tile.warps,
-        enable_fp_fusion=True,
+        **launch_options(tile.warps),
     )
     return y, total
 
@@ -85,8 +85,7 @@ def row_backward(
         ACC=triton_dtype(y),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=tile.warps,
-        enable_fp_fusion=True,
+        **launch_options(tile.warps),
     )
     return out
 

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from ._root import sigmoid
-from ._tile import Tile, cells, spread, tile_for, triton_dtype, working_dtype
+from ._tile import Tile, cells, launch_options, spread, tile_for, triton_dtype, working_dtype
 from .newton import PROGRAMS, add_partials
 
 ELEMENTS = 2048
@@ -40,8 +40,7 @@ def solve_schur(weight: torch.Tensor, bend: torch.Tensor, right: torch.Tensor) -
         K=width,
         ACC=triton_dtype(bend),
         BLOCK_K=block,
-        num_warps=4 if block <= 64 else 8,
-        enable_fp_fusion=True,
+        **launch_options(4 if block <= 64 else 8),
     )
     return out
 
@@ -116,8 +115,7 @@ def apply_schur(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=tile.warps,
-        enable_fp_fusion=True,
+        **launch_options(tile.warps),
     )
     return add_partials(part).select(1, 0)
 

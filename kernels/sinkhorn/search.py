@@ -14,13 +14,26 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import forms_square, spread, triton_dtype, working_dtype
+from ._tile import forms_square, launch_options, spread, triton_dtype, working_dtype
 from .newton import newton_pass
 from .schur import _conjugate, solve_wide
 from .sweep import Budgets
 
 EASE = 250.0  # the span of exponents from which a problem starts warm
 COOL = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a problem keeps between passes; `numbers` is (length, slope, error, steps, warmth)."""
+
+    base: torch.Tensor
+    move: torch.Tensor
+    trial: torch.Tensor
+    scale: torch.Tensor
+    numbers: torch.Tensor
+    solved: torch.Tensor
+    guess: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +45,7 @@ class Found:
     error: torch.Tensor  # (B,) worst relative violation of a column sum; rows are exact
     steps: torch.Tensor  # (B,) passes after the first
     solved: torch.Tensor  # (B,) int32, 1 where the error is within the tolerance
+    state: State  # to go on from
 
 
 def search(
@@ -53,12 +67,11 @@ def search(
         budgets: the margins; those of columns must be exact.
         tolerance: relative violation of a column sum that counts as solved.
         passes: visits to the scores, all of them launched.
-        resume: what an earlier call found, to go on from there.
+        resume: what an earlier call found, to go on from there with more passes.
     """
     batch, count, width = scores.shape
     kind, device = working_dtype(scores), scores.device
-    state = _begin(scores, scale, start, resume)
-    guess = torch.full((batch, count), float("nan"), dtype=kind, device=device)
+    state = _begin(scores, scale, start) if resume is None else resume.state
     columns = spread(budgets.columns, batch, width)
     limit = torch.full((1,), tolerance, dtype=kind, device=device)
     dense = forms_square(width, kind)
@@ -67,7 +80,7 @@ def search(
             scores,
             state.scale,
             state.trial,
-            guess,
+            state.guess,
             budgets.rows,
             mask=budgets.free,
             idle=state.solved,
@@ -76,7 +89,7 @@ def search(
         if not dense:
             pull = found.load - columns.to(kind)
             fresh = solve_wide(
-                scores, state.scale, guess, state.trial, found.weight, pull, free=budgets.free
+                scores, state.scale, state.guess, state.trial, found.weight, pull, free=budgets.free
             )
         _step[(batch,)](
             found.load,
@@ -98,46 +111,31 @@ def search(
             COOL=COOL,
             ACC=triton_dtype(scores),
             BLOCK_K=max(16, triton.next_power_of_2(width)),
-            num_warps=4 if width <= 64 else 8,
-            enable_fp_fusion=True,
+            **launch_options(4 if width <= 64 else 8),
         )
     return Found(
-        row_potential=guess,
+        row_potential=state.guess,
         column_potential=state.trial,
         error=state.numbers.select(1, 2),
         steps=state.numbers.select(1, 3),
         solved=state.solved,
+        state=state,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """What a problem keeps between passes; `numbers` is (length, slope, error, steps, warmth)."""
-
-    base: torch.Tensor
-    move: torch.Tensor
-    trial: torch.Tensor
-    scale: torch.Tensor
-    numbers: torch.Tensor
-    solved: torch.Tensor
-
-
-def _begin(
-    scores: torch.Tensor, scale: torch.Tensor, start: torch.Tensor | None, resume: Found | None
-) -> _State:
+def _begin(scores: torch.Tensor, scale: torch.Tensor, start: torch.Tensor | None) -> State:
     """The first trial of every problem, warm enough for its span of exponents."""
-    batch, _, width = scores.shape
+    batch, count, width = scores.shape
     kind, device = working_dtype(scores), scores.device
-    if resume is not None:
-        start = resume.column_potential
     scale = spread(scale, batch)
-    state = _State(
+    state = State(
         base=torch.empty((batch, width), dtype=kind, device=device),
         move=torch.empty((batch, width), dtype=kind, device=device),
         trial=torch.empty((batch, width), dtype=kind, device=device),
         scale=torch.empty((batch,), dtype=kind, device=device),
         numbers=torch.empty((batch, 8), dtype=kind, device=device),
         solved=torch.empty((batch,), dtype=torch.int32, device=device),
+        guess=torch.full((batch, count), float("nan"), dtype=kind, device=device),
     )
     high = scores.amax((1, 2))
     _first[(batch,)](
@@ -145,8 +143,6 @@ def _begin(
         scores.amin((1, 2)),
         scale,
         high if start is None else start,
-        state.base if resume is None else resume.steps,
-        state.solved if resume is None else resume.solved,
         state.base,
         state.move,
         state.trial,
@@ -154,16 +150,13 @@ def _begin(
         state.numbers,
         state.solved,
         scale.stride(0),
-        0 if resume is None else resume.steps.stride(0),
         K=width,
         START=start is not None,
-        RESUME=resume is not None,
         EASE=EASE,
         COOL=COOL,
         ACC=triton_dtype(scores),
         BLOCK_K=max(16, triton.next_power_of_2(width)),
-        num_warps=4,
-        enable_fp_fusion=True,
+        **launch_options(4),
     )
     return state
 
@@ -175,19 +168,15 @@ def _first(
     low,
     wanted,
     start,
-    steps,
-    solved,
     base,
     move,
     trial,
     scale,
     numbers,
-    settled,
+    solved,
     stride_scale,
-    stride_steps,
     K: tl.constexpr,
     START: tl.constexpr,
-    RESUME: tl.constexpr,
     EASE: tl.constexpr,
     COOL: tl.constexpr,
     ACC: tl.constexpr,
@@ -209,15 +198,9 @@ def _first(
     tl.store(base + at, b, mask=wide)
     tl.store(move + at, tl.zeros([BLOCK_K], ACC), mask=wide)
     tl.store(scale + problem, factor / warmth)
-    passed = tl.zeros([], ACC)
-    done = 0
-    if RESUME:
-        passed = tl.load(steps + problem * stride_steps).to(ACC)
-        done = tl.load(solved + problem)
     lane = tl.arange(0, 8)
-    begun = tl.where(lane == 3, passed, tl.where(lane == 4, warmth, 0.0))
-    tl.store(numbers + problem * 8 + lane, begun)
-    tl.store(settled + problem, done)
+    tl.store(numbers + problem * 8 + lane, tl.where(lane == 4, warmth, 0.0))
+    tl.store(solved + problem, 0)
 
 
 @triton.jit

@@ -21,9 +21,9 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cells,
+    launch_options,
     merge_max,
     or_alone,
-    register_limit,
     row_log_sum,
     shares,
     spread,
@@ -102,9 +102,7 @@ def sweep(
         ACC=triton_dtype(part),
         BLOCK_P=64,
         BLOCK_K=block,
-        num_warps=4,
-        enable_fp_fusion=True,
-        **register_limit(128),
+        **launch_options(4),
     )
     return after, moved
 
@@ -173,8 +171,7 @@ def _visit(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        num_warps=tile.warps,
-        enable_fp_fusion=True,
+        **launch_options(tile.warps),
     )
     return after, part
 

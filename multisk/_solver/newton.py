@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from multisk._margins import Margins
+from multisk._solver import fused
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
 from multisk._solver.semidual import Point, direction, slope, visit
@@ -48,6 +49,12 @@ class Newton:
         """Solve every problem of the batch."""
         if not system.two_groups:
             raise ValueError("damping must have at most two levels for Newton (use Sinkhorn)")
+        if fused.takes(system):
+            return fused.newton(system, init, float(self.tolerance), self.max_steps)
+        return self.run_in_torch(system, init)
+
+    def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
+        """The same in plain torch, on any device."""
         n, k = system.scores.shape[1:]
         if n < k and init is None and system.group is None and system.margins.upper is None:
             return transposed(self.solve(transpose(system), None))

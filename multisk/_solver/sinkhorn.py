@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multisk._solver import dense
+from multisk._solver import dense, fused
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
 from multisk._solver.sweeps import ORDERS, Sweeps, sweeps_of
@@ -63,7 +63,12 @@ class Sinkhorn:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
         sweeps = sweeps_of(system, self.order)
         if self.steps is not None:
-            a, b = sweep_exactly(sweeps, self.steps, init)
+            if fused.takes(system):
+                start = None if init is None else sweeps.warm(init)
+                first = self.order == ORDERS[0]
+                a, b = fused.sweep_exactly(system, self.steps, start, rows_first=first)
+            else:
+                a, b = sweep_exactly(sweeps, self.steps, init)
             steps = torch.full(a.shape[:1], self.steps, dtype=torch.int64, device=a.device)
         else:
             a, b, steps = self.sweep_until(sweeps, init)
