@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rfpmss.config import PAD, ModelConfig
 from rfpmss.model.features import Text
@@ -41,11 +42,14 @@ class ReportEncoder(nn.Module):
             add_pooling_layer=config.text_pooling == "pooler",
         )
         self.project = nn.Linear(config.text_dim, width)
-        if config.recompute:
-            self.bert.gradient_checkpointing_enable({"use_reentrant": False})
-        if config.text_frozen:
+        self.recompute, self.frozen = config.recompute, config.text_frozen
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Keep the embeddings and the first layers as they are, where the configuration says so."""
+        if self.frozen:
             self.bert.embeddings.requires_grad_(requires_grad=False)
-            for layer in self.bert.encoder.layer[: config.text_frozen]:
+            for layer in self.bert.encoder.layer[: self.frozen]:
                 layer.requires_grad_(requires_grad=False)
 
     def forward(self, tokens: Int64[Tensor, "b t"], present: Bool[Tensor, " b"]) -> Text:
@@ -53,10 +57,16 @@ class ReportEncoder(nn.Module):
         tokens = tokens.masked_fill(~present[:, None], PAD)
         mask = tokens != PAD
         mask[:, 0] = True
-        out = self.bert(input_ids=tokens, attention_mask=mask[:, None, None, :])
-        hidden = out.last_hidden_state
-        vectors = self.project(self._pool(hidden, mask, out.pooler_output))
+        if self.recompute and torch.is_grad_enabled():
+            hidden, pooled = checkpoint(self._read, tokens, mask, use_reentrant=False)
+        else:
+            hidden, pooled = self._read(tokens, mask)
+        vectors = self.project(self._pool(hidden, mask, pooled))
         return Text(vectors.masked_fill(~present[:, None], 0.0), hidden, mask)
+
+    def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        out = self.bert(input_ids=tokens, attention_mask=mask[:, None, None, :])
+        return out.last_hidden_state, out.pooler_output
 
     def _pool(
         self, hidden: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"], pooled: Tensor | None

@@ -1,0 +1,42 @@
+"""The paper's two stages: train the backbone first, then projections and anchors on top of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rfpmss.config import LossConfig
+from rfpmss.model.rfpmss import RFPMSS
+
+Stage = Literal["joint", "backbone", "anchors"]
+
+PARTS = {
+    "joint": ("image", "fuse", "report", "decoder", "project", "anchors"),
+    "backbone": ("image", "fuse", "report", "decoder"),
+    "anchors": ("project", "anchors"),
+}
+"""Parts of the model that learn in a stage; the others are frozen."""
+
+LOSSES = {
+    "joint": ("language", "contrast", "nce", "consistency"),
+    "backbone": ("language", "contrast"),
+    "anchors": ("nce", "consistency"),
+}
+"""Losses that count in a stage."""
+
+
+def train_only(model: RFPMSS, stage: Stage) -> None:
+    """Let the parts of a stage learn and freeze the others; layers frozen for good stay frozen."""
+    for name, part in model.named_children():
+        part.requires_grad_(name in PARTS[stage])
+    model.report.freeze()
+
+
+def weights_of(stage: Stage, config: LossConfig) -> LossConfig:
+    """Loss weights of a stage: those of the other stage's losses are zero.
+
+    Example:
+        >>> weights_of("anchors", LossConfig()).language
+        0.0
+    """
+    off = {name: 0.0 for name in LOSSES["joint"] if name not in LOSSES[stage]}
+    return config.model_copy(update=off)
