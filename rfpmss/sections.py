@@ -1,0 +1,263 @@
+"""The sections of a configuration: frozen, checked, the paper's values as defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+VIEWS = ("ct", "mri", "pathology")
+"""The imaging modalities, in the order of every tensor axis that runs over views."""
+
+MODALITIES = (*VIEWS, "report")
+"""All modalities, in the order of every tensor axis that runs over modalities."""
+
+CHANNELS = {"ct": 3, "mri": 4, "pathology": 3}
+"""Input channels of a view: three CT windows, four MRI sequences, red-green-blue."""
+
+PAD, UNK, START, END = range(4)
+"""Token ids with a meaning of their own."""
+
+
+class Frozen(BaseModel):
+    """A configuration section: frozen, keyword-only, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PhantomConfig(Frozen):
+    """The generated cohort used when no manifest is given."""
+
+    train: PositiveInt = 512
+    """Patients in the training split."""
+    test: PositiveInt = 128
+    """Held-out patients."""
+    seed: int = 0
+    """Seed of the cohort; patient i depends on (seed, i) only."""
+    mri_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 32)
+    """MRI volume, voxels."""
+    ct_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (128, 128, 24)
+    """CT volume: columns, rows, slices."""
+    slide_size: PositiveInt = 1024
+    """Side of the pathology slide at full resolution, pixels."""
+    views: PositiveInt = 1
+    """Slices or tiles prepared for each imaging modality."""
+    missing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability that an imaging modality of a patient is absent (never all of them)."""
+
+
+class DataConfig(Frozen):
+    """How studies become tensors (paper: Parameter settings)."""
+
+    resize: PositiveInt = 256
+    """Side to which an image is resized before cropping, pixels."""
+    size: PositiveInt = 224
+    """Side of the crop that enters the model, pixels."""
+    slices: PositiveInt = 1
+    """Images (slices or tiles) that stand for one view of a study."""
+    tokens: int = Field(default=100, ge=4)
+    """Longest report, tokens, start and end included."""
+    vocabulary: int = Field(default=10_000, ge=32)
+    """Upper bound of the tokenizer's vocabulary."""
+    flip: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Probability of a left-right flip of the whole study, text included."""
+    rotation: float = Field(default=10.0, ge=0.0, le=180.0)
+    """Largest rotation, degrees either way."""
+    brightness: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Largest change of brightness, in units of the image range."""
+    contrast: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Largest relative change of contrast."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> DataConfig:
+        if self.size > self.resize:
+            raise ValueError(
+                f"data.size must be at most data.resize={self.resize}, got {self.size}"
+            )
+        return self
+
+
+class ModelConfig(Frozen):
+    """Sizes and readings of the network (paper: Method, Fig. 2 and 3)."""
+
+    backbone: Literal["vit", "resnet101"] = "vit"
+    """Medical Image Transformer, or a residual network (Table 5, row 1)."""
+    trunk: Literal["shared", "separate"] = "shared"
+    """One trunk for all views, or one each."""
+    image_weights: str | None = None
+    """ViT or ResNet weights to start from: a file (safetensors, npz, pt) or a folder."""
+    slice_pooling: Literal["mean", "attention"] = "mean"
+    """How the slices, tiles or time points of a view become one."""
+    recompute: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    patch: PositiveInt = 16
+    """Side of an image patch, pixels."""
+    dim: PositiveInt = 768
+    """Width of the Medical Image Transformer."""
+    depth: PositiveInt = 12
+    """Self-attention blocks."""
+    heads: PositiveInt = 12
+    """Attention heads."""
+    mlp: PositiveInt = 3072
+    """Width of the perceptron layer."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Dropout after embeddings and in the decoder."""
+    activation: Literal["mish", "gelu"] = "mish"
+    """Perceptron activation; gelu when GELU-trained weights are loaded."""
+    position: Literal["concatenate", "add"] = "concatenate"
+    """How learned positions join the patch vectors."""
+    recurrent: Literal["concatenate", "add", "none"] = "concatenate"
+    """How the aggregation embedding rejoins every patch in the last layer."""
+    fusion: Literal["view", "token", "none"] = "view"
+    """Softmax over views; sigmoid per token; or each view alone with the report."""
+    text_dim: PositiveInt = 768
+    """Width of the BERT text encoder."""
+    text_depth: PositiveInt = 12
+    """BERT layers."""
+    text_heads: PositiveInt = 12
+    """BERT attention heads."""
+    text_mlp: PositiveInt = 3072
+    """BERT intermediate width."""
+    text_pooling: Literal["pooler", "cls", "mean"] = "pooler"
+    """Which BERT output becomes the report vector."""
+    text_weights: str | None = None
+    """BERT weights to start from: a file, a folder or the name of a model in the local cache."""
+    text_frozen: int = Field(default=0, ge=0)
+    """BERT layers, embeddings included, that are not trained."""
+    decoder_dim: PositiveInt = 1024
+    """Width of the report decoder."""
+    decoder_depth: PositiveInt = 1
+    """Decoder layers."""
+    decoder_heads: PositiveInt = 16
+    """Decoder attention heads."""
+    decoder_mlp: PositiveInt = 4096
+    """Decoder feed-forward width."""
+    decoder_prenorm: bool = False
+    """Normalise before attention instead of after it."""
+    token_dim: PositiveInt = 4096
+    """Width of the token projection (common label space) and of the joint transformer block."""
+    joint_heads: PositiveInt = 64
+    """Heads of the joint transformer block."""
+    joint_mlp: PositiveInt = 4096
+    """MLP width of the joint transformer block."""
+    joint_dim: PositiveInt = 6144
+    """Width of the joint embedding space."""
+    anchors: PositiveInt = 64
+    """Anchors K per modality and space."""
+    rebuild: bool = False
+    """Heads that rebuild input from joint features, for loss.structure=reconstruction."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loaded_weights_are_gelu(cls, values: dict[str, object]) -> dict[str, object]:
+        if values.get("image_weights") and "activation" not in values:
+            return values | {"activation": "gelu"}
+        return values
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        for width, heads in (
+            ("dim", "heads"),
+            ("text_dim", "text_heads"),
+            ("decoder_dim", "decoder_heads"),
+            ("token_dim", "joint_heads"),
+        ):
+            if getattr(self, width) % getattr(self, heads):
+                raise ValueError(
+                    f"model.{width} must be a multiple of model.{heads}={getattr(self, heads)}, "
+                    f"got {getattr(self, width)}"
+                )
+        return self
+
+
+class AssignmentConfig(Frozen):
+    """The assignment M(.) of samples to anchors (paper: Algorithm 1)."""
+
+    k: PositiveInt = 32
+    """Anchors K' per sample."""
+    eps: PositiveFloat = 0.07
+    """Temperature 1/lambda."""
+    damping: float = Field(default=0.25, ge=0.0, lt=1.0)
+    """Scale mu of the channels that are not selected."""
+    solver: Literal["newton", "sinkhorn", "modified", "none"] = "newton"
+    """Exact limit; a fixed number of sweeps; plain Sinkhorn with row sum k; no assignment."""
+    steps: PositiveInt = 20
+    """Sweeps of the sinkhorn and modified solvers."""
+    order: Literal["row-column-depth", "column-depth-row"] = "row-column-depth"
+    """Order of the normalisations within a sweep."""
+    bank: int = Field(default=5500, ge=0)
+    """Past feature pairs assigned together with the batch; at most the training studies."""
+    start: Literal["full", "rows", "wait"] = "full"
+    """The bank counts once full; or row by row; or no consistency loss before it is full."""
+    loads: tuple[PositiveFloat, ...] | None = None
+    """Relative loads of the anchors; even when not given."""
+    slack: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share by which an anchor's load may leave its target, the scores deciding."""
+
+
+class LossConfig(Frozen):
+    """Weights and readings of the losses (Eq. 4-9)."""
+
+    language: float = Field(default=1.0, ge=0.0)
+    """Weight of the report-generation loss, Eq. 4."""
+    contrast: float = Field(default=1.0, ge=0.0)
+    """Weight of the study-report contrast, Eq. 7."""
+    consistency: float = Field(default=1.0, ge=0.0)
+    """Weight of the semantic-structure consistency, Eq. 6."""
+    nce: float = Field(default=1.0, ge=0.0)
+    """Weight of the contrast between modalities, Eq. 9."""
+    temperature: PositiveFloat = 0.1
+    """Temperature tau of Eq. 5 and Eq. 7."""
+    kappa: PositiveFloat = 0.05
+    """Temperature of Eq. 8."""
+    similarity: Literal["product", "sum", "logit"] = "product"
+    """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself."""
+    max_logit: float | None = Field(default=None, gt=0.0)
+    """Clamp of sim(a, b) before the binary cross-entropy; none by default."""
+    report_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the Eq. 6 and Eq. 9 terms that touch the report."""
+    other_weight: float = Field(default=0.1, ge=0.0)
+    """Weight of the remaining terms."""
+    pairs: Literal["paper", "all"] = "paper"
+    """Modality pairs of Eq. 9: the paper's four, or all six."""
+    readout: Literal["minmax", "raw", "clamp"] = "minmax"
+    """How a plan becomes a target: each row scaled to [0, 1], as it is, or clamped."""
+    symmetric: bool = False
+    """Eq. 7 in both directions, 0.75 and 0.25."""
+    structure: Literal["sspc", "no-cross-modal", "no-sspc", "reconstruction"] = "sspc"
+    """Eq. 6; its m = n terms; assignments kept within a space; or reconstruction (Table 4a)."""
+    pair_weights: tuple[tuple[float, ...], ...] | None = None
+    """Weights of Eq. 6 in full: rows joint-space modality, columns anchors' modality."""
+    stop_gradient: bool = False
+    """Input-space features enter Eq. 6 without a gradient."""
+
+
+class TrainConfig(Frozen):
+    """The optimisation (paper: Parameter settings)."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network; losses and assignments stay in float32."""
+    ema: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Decay of the averaged weights; 0 keeps none."""
+    batch: PositiveInt = 64
+    """Studies in a batch."""
+    epochs: PositiveInt = 15
+    """Passes over the training split."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """Adam as in the paper, or with decoupled weight decay."""
+    lr: PositiveFloat = 5e-5
+    """Learning rate."""
+    schedule: Literal["exponential", "onecycle"] = "exponential"
+    """x decay each epoch (paper), or linear warm-up and cosine over the whole run."""
+    decay: float = Field(default=0.9, gt=0.0, le=1.0)
+    """Factor on the learning rate after each epoch (exponential schedule)."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay."""
+    clip: float = Field(default=0.0, ge=0.0)
+    """Largest gradient norm; 0 leaves gradients alone."""
+    save_every: PositiveInt = 100
+    """Steps between checkpoints."""
+    keep: PositiveInt = 2
+    """Checkpoints kept."""
+    threads: PositiveInt = 1
+    """Threads of the CPU; results are bit-identical only at an equal number."""
