@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from multisk._exchange import Exchange
-from multisk._solver.newton import Search
+from multisk._solver.search import Search
 from multisk._system import System
 
 if TYPE_CHECKING:

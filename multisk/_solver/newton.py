@@ -7,14 +7,14 @@ from torch import Tensor
 
 from multisk._margins import Margins
 from multisk._solver import fused
+from multisk._solver.anneal import WARM, anneal
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
-from multisk._solver.semidual import Point, direction, slope, visit
+from multisk._solver.search import Search
+from multisk._solver.semidual import Point
 from multisk._solver.sweeps import coldest
 from multisk._status import Status
 from multisk._system import System
-
-ANNEAL_BELOW = 40.0  # a temperature is easy when the exponents span less than this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,37 +65,17 @@ class Newton:
         search = Search(system, float(self.tolerance))
         b = torch.zeros_like(system.margins.columns) if init is None else init.double()
         widest = coldest(system)
-        hard = widest is None or widest > ANNEAL_BELOW
-        direct = min(self.max_steps, 10) if hard else self.max_steps
+        hard = widest is None or widest > WARM
+        direct = min(self.max_steps, 8) if hard else self.max_steps
         point, steps = search.run(b, None, direct)
         left = point.error > self.tolerance
         if hard and direct < self.max_steps and bool(left.any()):
             index = left.nonzero().squeeze(-1)
-            better, more = self.anneal(system.take(index), self.max_steps - direct)
+            budget = self.max_steps - direct
+            better, more = anneal(system.take(index), float(self.tolerance), budget)
             point.put(index, better)
             steps[index] += more
         return self.wrap(point, steps)
-
-    def anneal(self, system: System, budget: int) -> tuple[Point, Tensor]:
-        """Follow the solution from a warm temperature down to the one asked for."""
-        widest = coldest(system) or 1e4
-        factor = 1.0
-        while widest / factor > ANNEAL_BELOW:
-            factor *= 3.0
-        b, a = torch.zeros_like(system.margins.columns), None
-        used = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
-        while True:
-            level = replace(system, eps=system.eps * factor)
-            last = factor == 1.0
-            search = Search(level, float(self.tolerance) if last else 1e-2)
-            most = max(int(budget - used.max()), 1)
-            point, steps = search.run(b, a, most if last else min(most, 8))
-            used += steps
-            if last:
-                return point, used
-            cooler = max(factor / 3.0, 1.0)
-            b, a = point.b * (factor / cooler), point.a * (factor / cooler)
-            factor = cooler
 
     def wrap(self, point: Point, steps: Tensor) -> Raw:
         """Judge the last point."""
@@ -103,51 +83,6 @@ class Newton:
         missed = torch.where(steps >= self.max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
         code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
         return Raw(point.plan, point.a, point.b, point.error, steps, good, code)
-
-
-class Search:
-    """Newton directions with steps cut where the dual's slope says they went too far."""
-
-    def __init__(self, system: System, tolerance: float) -> None:
-        self.system, self.tolerance = system, tolerance
-        # In float64 one more step after the tolerance is reached squares the error: gradients and
-        # comparisons then see the limit itself.
-        double = system.scores.dtype == torch.float64
-        self.finest = 1e-10 if double else tolerance
-        self.row_tolerance = 1e-3 * self.finest if double else 0.1 * tolerance
-
-    def run(self, b: Tensor, a: Tensor | None, most: int) -> tuple[Point, Tensor]:
-        """From `b`, at most `most` passes after the first; the best point and passes used."""
-        point = visit(self.system, b, a, self.row_tolerance)
-        best = point.copy()
-        steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
-        base, move, length, idle = b, None, torch.ones_like(b[:, :1]), torch.zeros_like(steps)
-        slopes = torch.zeros_like(b[:, 0])
-        polished = best.error <= self.finest
-        for _ in range(most):
-            reached = best.error <= self.tolerance
-            live = torch.where(reached, ~polished, idle < 8)
-            if not bool(live.any()):
-                break
-            polished = reached
-            fresh = direction(self.system, point)
-            if move is None:
-                move, slopes = fresh, slope(self.system, point, fresh, ahead=True)
-            else:
-                behind = slope(self.system, point, move, ahead=False)
-                accept = behind <= 0.5 * slopes.abs()
-                cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.1, 0.7)[:, None]
-                length = torch.where(accept[:, None], 1.0, length * cut)
-                base = torch.where(accept[:, None], point.b, base)
-                slopes = torch.where(accept, slope(self.system, point, fresh, ahead=True), slopes)
-                move = torch.where(accept[:, None], fresh, move)
-            target = torch.where(live[:, None], base + length * move, best.b)
-            point = visit(self.system, target, point.a, self.row_tolerance)
-            steps += live
-            better = point.error < best.error
-            idle = torch.where(better, 0, idle + 1)
-            best.put(better.nonzero().squeeze(-1), point.pick(better))
-        return best, steps
 
 
 def transpose(system: System) -> System:
