@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfpmss.config import CHANNELS, VIEWS, ModelConfig
 from rfpmss.model.features import Views
 from rfpmss.model.resnet import ConvStem, ResNetTrunk
-from rfpmss.model.vit import PatchStem, Trunk
+from rfpmss.model.vit import MedicalImageTransformer, PatchStem
 
 Images = tuple[Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"]]
 """One tensor (b, slices, channels, height, width) per view, in the order of ``VIEWS``."""
@@ -40,7 +40,9 @@ class ImageEncoder(nn.Module):
         )
         self.trunks = nn.ModuleDict(
             {
-                name: ResNetTrunk(config) if convolutional else Trunk(config, size)
+                name: ResNetTrunk(config)
+                if convolutional
+                else MedicalImageTransformer(config, size)
                 for name in ((SHARED,) if config.trunk == "shared" else VIEWS)
             }
         )

@@ -56,7 +56,7 @@ RESNET = (
 
 
 def vit_names(state: State) -> State:
-    """Tensors of a vision transformer under the names of ``Trunk``, its patch kernel as ``stem``.
+    """Tensors of a vision transformer under the names used here, its patch kernel as ``stem``.
 
     Accepts the names of transformers and of the original npz files.
     """

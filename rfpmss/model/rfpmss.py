@@ -16,7 +16,7 @@ from rfpmss.model.image import ImageEncoder, Images
 from rfpmss.model.project import Projections
 from rfpmss.model.report import ReportEncoder
 from rfpmss.model.search import beam, greedy
-from rfpmss.model.vit import Trunk
+from rfpmss.model.vit import MedicalImageTransformer
 
 REPORT = MODALITIES.index("report")
 
@@ -89,7 +89,7 @@ class RFPMSS(nn.Module):
         maps = []
         for i, view in enumerate(VIEWS):
             trunk = self.image.trunk(view)
-            if not isinstance(trunk, Trunk):
+            if not isinstance(trunk, MedicalImageTransformer):
                 raise ValueError("attention needs model.backbone=vit, got a residual network")
             weights = trunk.attention(self.image.stem(view, images[i], present[:, i]))
             maps.append(rearrange(weights, "n (b s) q k -> n b s q k", b=len(present)))

@@ -30,7 +30,7 @@ class PatchStem(nn.Module):
         return self.linear(patches)
 
 
-class Trunk(nn.Module):
+class MedicalImageTransformer(nn.Module):
     """Pre-norm vision transformer whose aggregation embedding rejoins every patch at the end.
 
     Args:
