@@ -2,8 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Delong:
+    """Areas under correlated ROC curves (DeLong, DeLong and Clarke-Pearson, 1988)."""
+
+    auc: Float[np.ndarray, " s"]
+    """Area under each of ``s`` curves."""
+    covariance: Float[np.ndarray, "s s"]
+    """Covariance of the areas."""
+
+    def interval(self, which: int = 0, level: float = 0.95) -> tuple[float, float]:
+        """Normal interval of one area, cut to [0, 1]."""
+        width = stats.norm.ppf(0.5 + level / 2) * np.sqrt(self.covariance[which, which])
+        low, high = self.auc[which] - width, self.auc[which] + width
+        return float(max(low, 0.0)), float(min(high, 1.0))
+
+    def p_value(self, contrast: Sequence[Sequence[float]]) -> float:
+        """Two-sided p of ``contrast @ auc = 0``, chi-squared with the contrast's rank.
+
+        Identical curves have p 1.
+        """
+        rows = np.asarray(contrast, float)
+        difference = rows @ self.auc
+        spread = rows @ self.covariance @ rows.T
+        if not spread.any():
+            return 1.0 if not difference.any() else 0.0
+        statistic = difference @ np.linalg.pinv(spread) @ difference
+        return float(stats.chi2.sf(statistic, np.linalg.matrix_rank(spread)))
+
+
+def delong(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, "s n"]) -> Delong:
+    """Areas under the ROC curves of several scores of the same cases, and their covariance.
+
+    Args:
+        positive: which cases have the finding.
+        scores: one row per test, higher means more likely positive. Ties count one half.
+
+    Raises:
+        ValueError: if there are not at least two positive and two negative cases.
+
+    Example:
+        >>> delong(np.array([0, 0, 1, 1], bool), np.array([[0.1, 0.4, 0.35, 0.8]])).auc.tolist()
+        [0.75]
+    """
+    cases, controls = scores[:, positive], scores[:, ~positive]
+    m, n = cases.shape[1], controls.shape[1]
+    if m < 2 or n < 2:
+        raise ValueError(f"positive must hold two of each kind, got {m} positive, {n} negative")
+    # Mid-ranks give the placement values without comparing every pair.
+    together = stats.rankdata(np.concatenate([cases, controls], axis=1), axis=1)
+    above = (together[:, :m] - stats.rankdata(cases, axis=1)) / n
+    below = 1 - (together[:, m:] - stats.rankdata(controls, axis=1)) / m
+    covariance = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
+    return Delong(above.mean(axis=1), covariance)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of the p-values of one table.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted.tolist()
 
 
 def interval(
@@ -36,3 +110,53 @@ def interval(
     means = (drawn @ sums) / (drawn @ sizes)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Difference of a statistic between two methods on the same patients."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    """Two-sided: twice the smaller share of resamples on either side of zero, at least 2 / (draws
+    + 1)."""
+
+
+def paired_bootstrap(
+    statistic: Callable[[Int[np.ndarray, " n"]], tuple[float, float]],
+    groups: Shaped[np.ndarray, " n"],
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Paired:
+    """Compare two methods on resamples of the patients, both on the same resample.
+
+    Args:
+        statistic: both methods' figures on the given cases; not finite where undefined (such
+            resamples are drawn again).
+        groups: the patient of each case.
+        draws: resamples.
+        seed: of the resamples.
+        level: coverage of the interval.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(group == i) for i in range(len(names))]
+    draw = np.random.default_rng(seed)
+    found: list[float] = []
+    for _ in range(20 * draws):
+        chosen = draw.integers(len(names), size=len(names))
+        first, second = statistic(np.concatenate([members[i] for i in chosen]))
+        if np.isfinite(first) and np.isfinite(second):
+            found.append(first - second)
+        if len(found) == draws:
+            break
+    first, second = statistic(np.arange(len(group)))
+    if len(found) < draws or not np.isfinite(first - second):
+        raise ValueError("statistic must be defined on most resamples, got too few finite values")
+    differences = np.asarray(found)
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    p_value = min(1.0, 2 * (float(tail) + 1) / (draws + 1))
+    return Paired(float(first - second), float(low), float(high), p_value)
