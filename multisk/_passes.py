@@ -39,6 +39,9 @@ def log_ratio(target: Tensor, log_sum: Tensor) -> Tensor:
 
 def safe_logsumexp(t: Tensor, dim: int) -> Tensor:
     """Logsumexp with slices of only minus infinity giving 0 instead of poisoned gradients."""
+    if not t.requires_grad:
+        found = t.logsumexp(dim)
+        return found.masked_fill_(found == -torch.inf, 0.0)
     empty = (t == -torch.inf).all(dim, keepdim=True)
     return t.masked_fill(empty, 0.0).logsumexp(dim).masked_fill(empty.squeeze(dim), 0.0)
 
@@ -50,6 +53,18 @@ def log_row_scale(t: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """
     change = log_ratio(target, safe_logsumexp(t, -1))
     return change, (t + change[..., None]).logsumexp(-2)
+
+
+def first_linear(x: Cells, scale: Scale, center: Tensor, target: Rows) -> tuple[Rows, Columns]:
+    """Row step on the raw kernel exp(scale * x), and the column sums after it, for small ranges.
+
+    Returns:
+        The potential's change and the column sums themselves, not their logarithms.
+    """
+    kernel = ((x - center) * scale).exp()
+    weight = target / kernel.sum(-1)
+    shift = (center * scale).reshape(-1, 1) if isinstance(scale, Tensor) else center * scale
+    return weight.log() - shift, torch.matmul(weight[..., None, :], kernel).squeeze(-2)
 
 
 def sweep_linear(

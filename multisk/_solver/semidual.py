@@ -71,7 +71,11 @@ def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Poin
             w, sums_here = p, p.sum(-1)
             h = sums_here / strength(system, 0)
         else:
-            guess = first_rows(y, goal, margins.row_cells[:, part]) if a is None else a[:, part]
+            guess = (
+                first_rows(y, goal, margins.row_cells[:, part], plain=free is None)
+                if a is None
+                else a[:, part]
+            )
             potential = passes.sigmoid_rows(y, goal, margins.row_cells[:, part], guess, tolerance)
             p = torch.sigmoid(y + potential[..., None])
             w, sums_here = p - p * p, p.sum(-1)
@@ -104,8 +108,10 @@ def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b:
     return violation(exact, row_sums, system.margins.columns + pull, a, b)
 
 
-def first_rows(y: Tensor, rows: Tensor, count: Tensor) -> Tensor:
+def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -> Tensor:
     """A first guess of the rows' potentials: exact when the row's scores are all equal."""
+    if plain:  # nothing is forbidden, and every budget is inside its bounds
+        return torch.logit(rows / count) - y.mean(-1)
     live = (rows > 0) & (rows < count)
     share = torch.logit(torch.where(live, rows / count.clamp_min(1.0), 0.5))
     mean = y.masked_fill(y == -torch.inf, 0.0).sum(-1) / count.clamp_min(1.0)

@@ -62,6 +62,9 @@ class TwoGroupSweeps:
         limit = 60.0 if system.scores.dtype == torch.float32 else 500.0
         widest = coldest(system)
         self.linear = widest is not None and widest < limit
+        # The raw kernel has the full scale, not the difference of two.
+        steep = widest is not None and system.gap > 0 and widest / system.gap < limit
+        self.linear_first = self.rows_first and steep and system.margins.free is None
 
     def first(self) -> tuple[Tensor, Tensor]:
         """Alg. 1 up to the first depth line, in the log domain."""
@@ -70,6 +73,8 @@ class TwoGroupSweeps:
         scales = [
             scale / system.eps for scale in (system.groups.scales[0], system.groups.scales[-1])
         ]
+        if self.linear_first:
+            return self.first_linear(scales)
         parts, top, rest = [], None, None
         for part in tiles(system):
             tile, free = cells(system, part)
@@ -81,6 +86,20 @@ class TwoGroupSweeps:
             parts.append(grow - shrink)
             top, rest = add_logs(top, sums), add_logs(rest, other_sums)
         return torch.cat(parts, 1), self.column_step(0.0, top, rest, log=True)
+
+    def first_linear(self, scales: list[Any]) -> tuple[Tensor, Tensor]:
+        """The same without logarithms, where no exponent can leave the number format."""
+        system = self.system
+        center = system.scores.detach().mean()
+        parts, top, rest = [], 0.0, 0.0
+        for part in tiles(system):
+            tile, _ = cells(system, part)
+            rows, others = self.rows(part)
+            grow, sums = passes.first_linear(tile, scales[0], center, rows)
+            shrink, other_sums = passes.first_linear(tile, scales[1], center, others)
+            parts.append(grow - shrink)
+            top, rest = top + sums.double(), rest + other_sums.double()
+        return torch.cat(parts, 1), self.column_step(0.0, top, rest, log=False)
 
     def raw(self, t: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Row step and column sums of the raw kernel; without the row step, its multiplicity."""
