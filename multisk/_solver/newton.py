@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from multisk import _cpu
 from multisk._margins import Margins
 from multisk._solver import fused
 from multisk._solver.anneal import WARM, anneal
@@ -51,7 +52,8 @@ class Newton:
             raise ValueError("damping must have at most two levels for Newton (use Sinkhorn)")
         if fused.takes(system):
             return fused.newton(system, init, float(self.tolerance), self.max_steps)
-        return self.run_in_torch(system, init)
+        fast = _cpu.newton(system, init, float(self.tolerance), self.max_steps)
+        return self.run_in_torch(system, init) if fast is None else fast
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch, on any device."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multisk import _cpu
 from multisk._solver import dense, fused
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
@@ -61,6 +62,10 @@ class Sinkhorn:
             raise ValueError("capacity must be exact for Sinkhorn, got an interval (use Newton)")
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
+        if self.order == ORDERS[0]:
+            fast = _cpu.sweep(system, self.steps, float(self.tolerance), self.max_steps, init)
+            if fast is not None:
+                return fast
         sweeps = sweeps_of(system, self.order)
         if self.steps is not None:
             if fused.takes(system):
