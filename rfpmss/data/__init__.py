@@ -1,0 +1,1 @@
+"""From files to batches: sources, readers, shards, text, augmentation."""

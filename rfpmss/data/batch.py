@@ -1,0 +1,261 @@
+"""Cohort and Batch: prepared studies to the tensors of one training step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64, UInt8
+from torch import Tensor
+
+from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
+from rfpmss.data import augment as augmenting
+from rfpmss.data.errors import UnreadableError
+from rfpmss.data.manifest import Row, jail, read, unpack_labels
+from rfpmss.data.phantom.latents import Latents
+from rfpmss.data.report import encode, swap_sides
+from rfpmss.data.shards import open_shard
+from rfpmss.data.study import Source, Study
+from rfpmss.data.views import CODE_STEP, CODE_ZERO, Box
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+STAIN_MEAN = (0.88, 0.76, 0.85)
+STAIN_DEVIATION = (0.15, 0.20, 0.13)
+"""Typical haematoxylin and eosin, red-green-blue of 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step needs."""
+
+    images: tuple[Float32[Tensor, "b s c h w"], ...]
+    """One tensor per view in the order of VIEWS, about zero mean and unit variance; an absent
+    view is zero and must not be looked at."""
+    present: Bool[Tensor, "b m"]
+    """Which modalities exist, in the order of MODALITIES."""
+    tokens: Int64[Tensor, "b t"]
+    """``START words END PAD...``; all PAD without a report."""
+    index: Int64[Tensor, "b"]
+    """Positions of the studies in the cohort."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            tuple(image.to(device) for image in self.images),
+            self.present.to(device),
+            self.tokens.to(device),
+            self.index.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a prepared view lies."""
+
+    shard: UInt8[np.ndarray, "n s c h w"]
+    row: int
+    boxes: tuple[Box | None, ...]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All studies of a manifest, their prepared images mapped into memory."""
+
+    studies: tuple[Study, ...]
+    """In the order of the manifest."""
+    places: tuple[tuple[Place | None, ...], ...]
+    """For each study and view."""
+    config: DataConfig
+    """Sizes and augmentation."""
+    latents: tuple[Latents | None, ...]
+    """The truth behind generated studies."""
+
+    @classmethod
+    def open(cls, manifest: Path, config: DataConfig) -> Cohort:
+        """Open a manifest that ``rfpmss.prepare`` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no manifest.
+            DataError: if the manifest or a shard is damaged, or a patient is in two splits.
+        """
+        if not manifest.is_file():
+            raise FileNotFoundError(
+                f"there is no manifest {manifest}; write one with "
+                "`python -m rfpmss.prepare <source> SRC --out DIR`"
+            )
+        groups: dict[str, list[Row]] = {}
+        for row in read(manifest):
+            groups.setdefault(row.study_id, []).append(row)
+        shards: dict[Path, np.ndarray] = {}
+        studies = tuple(_study(rows) for rows in groups.values())
+        places = tuple(_places(rows, manifest.parent, shards) for rows in groups.values())
+        truth = _truth(manifest.parent / "truth.json")
+        return cls(studies, places, config, tuple(truth.get(s.study_id) for s in studies))
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def indices(self, split: str) -> Int64[np.ndarray, "n"]:
+        """Positions of the studies of a split, in the order of the manifest."""
+        return np.array([i for i, s in enumerate(self.studies) if s.split == split], np.int64)
+
+    def reports(self, split: str) -> list[str]:
+        """Texts of a split's reports, for the tokenizer."""
+        chosen = (study.report for study in self.studies if study.split == split)
+        return [text for text in chosen if text is not None]
+
+    def truth(self, index: int) -> Latents | None:
+        """The findings behind a generated study, None for all others."""
+        return self.latents[index]
+
+    def box(self, index: int, view: str) -> Box | None:
+        """The finding's x0, y0, x1, y1 in pixels of the centre crop of the first image, if known."""
+        place = self.places[index][VIEWS.index(view)]
+        if place is None or place.boxes[0] is None:
+            return None
+        side, size = self.config.resize, self.config.size
+        low = (side - size) // 2
+        a, b, c, d = (float(np.clip(v * side - low, 0, size)) for v in place.boxes[0])
+        return (a, b, c, d) if c > a and d > b else None
+
+    def batch(
+        self,
+        indices: Sequence[int] | Int64[np.ndarray, "b"] | Int64[Tensor, "b"],
+        tokenizer: Tokenizer,
+        augment: tuple[int, int] | None,
+    ) -> Batch:
+        """The studies at ``indices`` as tensors.
+
+        Args:
+            indices: positions in the cohort.
+            tokenizer: of `rfpmss.data.report.train_tokenizer`.
+            augment: (seed, epoch) of the random draw, which is a function of these and the index
+                alone; None for the centre crop.
+        """
+        index = np.asarray(indices, np.int64)
+        drawn = None if augment is None else augmenting.draw(self.config, *augment, index)
+        images = tuple(self._view(index, view, drawn) for view in range(len(VIEWS)))
+        texts = [self.studies[i].report for i in index]
+        present = [
+            [place is not None for place in self.places[i]] + [text is not None]
+            for i, text in zip(index, texts, strict=True)
+        ]
+        flip = np.zeros(len(index), bool) if drawn is None else drawn.flip
+        shown = [
+            (swap_sides(text) if mirrored else text) if text is not None else ""
+            for text, mirrored in zip(texts, flip, strict=True)
+        ]
+        tokens = encode(tokenizer, shown, self.config.tokens)
+        mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
+        tokens[~mask[:, -1]] = PAD
+        return Batch(images, mask, tokens, torch.from_numpy(index))
+
+    def _view(
+        self, index: Int64[np.ndarray, "b"], view: int, drawn: augmenting.Draw | None
+    ) -> Float32[Tensor, "b s c h w"]:
+        size, count = self.config.size, self.config.slices
+        result = torch.zeros(len(index), count, CHANNELS[VIEWS[view]], size, size)
+        groups: dict[int, list[int]] = {}
+        for position, i in enumerate(index):
+            place = self.places[i][view]
+            if place is not None:
+                groups.setdefault(id(place.shard), []).append(position)
+        for positions in groups.values():
+            chosen = [self.places[index[p]][view] for p in positions]
+            pick = np.zeros(len(positions)) if drawn is None else drawn.pick[positions]
+            stack = np.stack(
+                [
+                    p.shard[p.row, _which(u, count, p.shard.shape[1])]
+                    for p, u in zip(chosen, pick, strict=True)
+                    if p
+                ]
+            )
+            images = _decode(torch.from_numpy(stack), view)
+            if drawn is None:
+                made = augmenting.centre(images, self.config)
+            else:
+                made = augmenting.apply(images, self.config, _take(drawn, positions), view)
+            result[positions] = made
+        return result
+
+
+def _which(pick: float, count: int, stored: int) -> list[int]:
+    """``count`` of the stored images: the best first, or from a random start."""
+    start = int(pick * stored)
+    return [(start + k) % stored for k in range(count)]
+
+
+def _take(drawn: augmenting.Draw, positions: list[int]) -> augmenting.Draw:
+    return augmenting.Draw(**{name: value[positions] for name, value in vars(drawn).items()})
+
+
+def _decode(codes: UInt8[Tensor, "b s c h w"], view: int) -> Float32[Tensor, "b s c h w"]:
+    values = codes.to(torch.float32)
+    if VIEWS[view] != "pathology":
+        return values.sub_(CODE_ZERO).mul_(1 / CODE_STEP)
+    mean, deviation = torch.tensor(STAIN_MEAN), torch.tensor(STAIN_DEVIATION)
+    return values.sub_(255 * mean.view(3, 1, 1)).div_(255 * deviation.view(3, 1, 1))
+
+
+def _study(rows: list[Row]) -> Study:
+    first = rows[0]
+    by = {row.modality: row for row in rows if row.path}
+    report = next((row for row in rows if row.report), None)
+    return Study(
+        study_id=first.study_id,
+        patient_id=first.patient_id,
+        split=first.split,
+        views=tuple(
+            Source(kind="shard", paths=(Path(by[view].path),), series=by[view].series)
+            if view in by
+            else None
+            for view in VIEWS
+        ),
+        report=report.report if report else None,
+        derived=report is not None and report.derived == "yes",
+        labels=unpack_labels(first.labels),
+    )
+
+
+def _places(
+    rows: list[Row], root: Path, shards: dict[Path, np.ndarray]
+) -> tuple[Place | None, ...]:
+    result: dict[str, Place] = {}
+    for row in rows:
+        if not row.path or row.modality in result:
+            continue
+        name, _, number = row.path.rpartition("#")
+        path = jail(root, name)
+        if path not in shards:
+            shards[path] = open_shard(path)
+        shard = shards[path]
+        if not number.isdecimal() or int(number) >= len(shard):
+            raise UnreadableError(f"the shard {path.name} has no row {number}")
+        if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
+            raise UnreadableError(f"the shard {path.name} is no stack of {row.modality} images")
+        result[row.modality] = Place(shard, int(number), _boxes(row.boxes, shard.shape[1]))
+    return tuple(result.get(view) for view in VIEWS)
+
+
+def _boxes(text: str, count: int) -> tuple[Box | None, ...]:
+    if not text:
+        return (None,) * count
+    boxes: list[Box | None] = []
+    for item in text.split("|"):
+        numbers = [float(part) for part in item.split()]
+        boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]) if item.strip() else None)
+    return tuple(boxes)
+
+
+def _truth(path: Path) -> dict[str, Latents]:
+    if not path.is_file():
+        return {}
+    records = json.loads(path.read_text())
+    return {record["study_id"]: Latents.from_dict(record["latents"]) for record in records}

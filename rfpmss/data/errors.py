@@ -1,0 +1,98 @@
+"""What can be wrong with a file: one class per kind, each with its reason and its cure."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DataError(ValueError):
+    """A file or folder is refused; ``str()`` gives the reason and the way out, never a name.
+
+    Messages name no file and no patient: the caller adds the path where that is safe
+    (``rejections.csv``), so that nothing personal reaches a log.
+    """
+
+    cure: ClassVar[str] = "remove the file or repair it"
+    """What the user can do about every error of this class."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; {self.cure}")
+        self.reason = reason
+
+
+class UnreadableError(DataError):
+    """The bytes are not what the file claims to be, or end too early."""
+
+    cure = "copy the file again from where it came from"
+
+
+class UnsupportedError(DataError):
+    """A sound file of a kind that is not an image, report or table this pipeline knows."""
+
+    cure = "leave it out or convert it"
+
+
+class CodecError(DataError):
+    """The pixels are compressed in a way that no installed decoder reads."""
+
+    cure = "install a decoder for this syntax (python-gdcm, pyjpegls, imagecodecs) or decompress it"
+
+
+class BombError(DataError):
+    """Decoding would need far more memory than the file's size makes plausible."""
+
+    cure = "raise the limit with --max-mib if the file is genuine"
+
+
+class GeometryError(DataError):
+    """Slices or sequences do not form one regular volume."""
+
+    cure = "export the whole series again, or pass --gaps resample where that is acceptable"
+
+
+class LocalizerError(DataError):
+    """A planning image, not a study image."""
+
+    cure = "nothing to do; localizers are left out on purpose"
+
+
+class IncompleteError(DataError):
+    """A part that the study needs is missing."""
+
+    cure = "add the missing part or leave the study out"
+
+
+class ValuesError(DataError):
+    """Voxel values that cannot be an image: not finite, constant, out of range."""
+
+    cure = "export the image again without masking or scaling it away"
+
+
+class ScaleError(DataError):
+    """A slide that does not say how large its pixels are."""
+
+    cure = "pass --mpp with the microns per pixel of the scanner"
+
+
+class TextError(DataError):
+    """A report or a table that is empty or cannot be decoded."""
+
+    cure = "save the text as UTF-8"
+
+
+class PathError(DataError):
+    """A path that leads out of the folder it belongs to."""
+
+    cure = "use plain relative paths inside the source folder"
+
+
+class DuplicateError(DataError):
+    """The same image or identifier stands twice."""
+
+    cure = "keep one of the two"
+
+
+class LeakageError(DataError):
+    """One patient would stand in two splits."""
+
+    cure = "give all studies of a patient the same split"

@@ -1,0 +1,202 @@
+"""A head with a glioma as a function of world coordinates, and how MRI and CT see it.
+
+World coordinates are millimetres, x to the patient's Left, y to Posterior, z to Superior (the
+axes of DICOM). An axial array indexed [z, y, x] therefore shows the patient's right on the left
+of the image, the radiological convention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int16, UInt8
+from scipy.ndimage import uniform_filter
+
+from rfpmss.data.phantom.latents import ENHANCEMENTS, Latents
+
+FIELD = 160.0
+"""Side of the axial field of view, mm."""
+HEIGHT = 110.0
+"""Extent of the volumes along z, mm."""
+HALF = FIELD / 2
+
+(AIR, SKULL, GREY, WHITE, CSF, EDEMA, TUMOUR, NECROSIS, ENHANCING, BLOOD, CALCIUM) = range(11)
+
+# Lobe centres of the right side, in units of HALF (x, y) and mm (z).
+CENTRES = {
+    "frontal": (-0.30, -0.50, 5.0),
+    "temporal": (-0.52, -0.02, -15.0),
+    "parietal": (-0.34, 0.20, 20.0),
+    "occipital": (-0.25, 0.60, 0.0),
+}
+RIM = {"mild": 1.25, "moderate": 1.6, "marked": 2.0}
+"""Outer radius of the oedema in units of the tumour's radius."""
+
+#                        air  skull grey white  csf edema tumour necrosis enh blood calcium
+MRI = {
+    "t1": np.array([0.0, 0.70, 0.45, 0.65, 0.15, 0.42, 0.40, 0.20, 0.42, 0.50, 0.35], np.float32),
+    "t1ce": np.array([0.0, 0.80, 0.45, 0.65, 0.15, 0.42, 0.42, 0.20, 1.0, 0.50, 0.35], np.float32),
+    "t2": np.array([0.0, 0.30, 0.55, 0.40, 0.95, 0.85, 0.75, 0.95, 0.70, 0.60, 0.50], np.float32),
+    "flair": np.array([0.0, 0.3, 0.50, 0.40, 0.12, 0.90, 0.80, 0.35, 0.75, 0.65, 0.5], np.float32),
+}
+CT = np.array([-1000, 900, 37, 30, 8, 22, 36, 14, 38, 66, 160], np.float32)
+"""Hounsfield units."""
+SEGMENTATION = np.array([0, 0, 0, 0, 0, 2, 1, 1, 4, 1, 1], np.uint8)
+"""BraTS labels: 1 core without enhancement, 2 oedema, 4 enhancing."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Nuisance of one patient: shape, place and irregularity. Fixed before any image is drawn."""
+
+    axes: tuple[float, float, float]
+    shift: tuple[float, float]
+    tumour: tuple[float, float, float]
+    lobes: tuple[float, ...]
+    waves: Float32[np.ndarray, "w 4"]
+    latents: Latents
+
+    @classmethod
+    def draw(cls, latents: Latents, rng: np.random.Generator) -> Head:
+        """A head for these findings."""
+        axes = (
+            HALF * rng.uniform(0.74, 0.82),
+            HALF * rng.uniform(0.88, 0.95),
+            HALF * rng.uniform(0.76, 0.86),
+        )
+        shift = (HALF * rng.uniform(-0.04, 0.04), HALF * rng.uniform(-0.04, 0.04))
+        x, y, z = CENTRES[latents.lobe]
+        x = x * axes[0] / 0.78 + rng.normal(0, 3.0)
+        if latents.side == "left":
+            x = -x
+        tumour = (
+            x + shift[0],
+            y * axes[1] / 0.9 + rng.normal(0, 3.0) + shift[1],
+            z + rng.normal(0, 3.0),
+        )
+        waves = np.concatenate(
+            [rng.normal(0, 1, (12, 3)), rng.uniform(0, 2 * np.pi, (12, 1))], axis=1
+        ).astype(np.float32)
+        return cls(axes, shift, tumour, tuple(rng.uniform(0, 2 * np.pi, 3)), waves, latents)
+
+
+def grid(shape: tuple[int, int, int]) -> tuple[Float32[np.ndarray, "..."], ...]:
+    """Open world coordinates (z, y, x) of the voxel centres of a volume of x, y, z voxels."""
+    columns, rows, slices = shape
+    axis = [
+        ((np.arange(n) - (n - 1) / 2) * (extent / n)).astype(np.float32)
+        for n, extent in ((slices, HEIGHT), (rows, FIELD), (columns, FIELD))
+    ]
+    return axis[0][:, None, None], axis[1][None, :, None], axis[2][None, None, :]
+
+
+def tissue(head: Head, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "z y x"]:
+    """Which tissue fills each voxel."""
+    z, y, x = grid(shape)
+    a, b, c = head.axes
+    x0, y0 = head.shift
+    # |p / axes|^2: below 1 is brain, up to 1.3 is skull.
+    radius = ((x - x0) / a) ** 2 + ((y - y0) / b) ** 2 + (z / c) ** 2
+    folds = _waves(head.waves[:4], 0.07, z, y, x)
+    inner = ((x - x0) / (0.72 * a)) ** 2 + ((y - y0) / (0.75 * b)) ** 2 + (z / (0.8 * c)) ** 2
+    label = np.zeros(radius.shape, np.uint8)
+    label[radius < 1.3] = SKULL
+    brain = radius < 1
+    label[brain] = GREY
+    label[brain & (inner + 0.08 * folds < 1)] = WHITE
+    for middle in (-0.1, 0.1):
+        u, v = (x - x0 - HALF * middle) / 8.5, (y - y0 + 4.0) / 13.0
+        label[brain & (u**2 + v**2 + ((z - 2) / 22.0) ** 2 < 1)] = CSF
+    _grow(label, brain, head, (z, y, x))
+    return label
+
+
+def _grow(
+    label: UInt8[np.ndarray, "z y x"], brain: np.ndarray, head: Head, at: tuple[np.ndarray, ...]
+) -> None:
+    """Put the tumour and its oedema into ``label``."""
+    z, y, x = at
+    latents = head.latents
+    tx, ty, tz = head.tumour
+    reach = 0.75 * latents.size * RIM[latents.edema]
+    near = np.ix_(
+        np.abs(z.ravel() - tz) < reach,
+        np.abs(y.ravel() - ty) < reach,
+        np.abs(x.ravel() - tx) < reach,
+    )
+    dz, dy, dx = (z.ravel() - tz)[near[0]], (y.ravel() - ty)[near[1]], (x.ravel() - tx)[near[2]]
+    angle = np.arctan2(dy, dx)
+    ripple = 1 + sum(
+        0.15 / k * np.cos(k * angle + phase) for k, phase in zip((2, 3, 4), head.lobes, strict=True)
+    )
+    distance = np.sqrt(dx**2 + dy**2 + dz**2) / (latents.size / 2 * ripple)
+    part, inside = label[near], brain[near]
+    core = (distance < 1) & inside
+    part[(distance < RIM[latents.edema]) & inside & ~core] = EDEMA
+    part[core] = TUMOUR
+    grain = _waves(head.waves[4:], 0.42, dz, dy, dx)
+    if latents.enhancement == ENHANCEMENTS[2]:
+        part[core & (distance > 0.7)] = ENHANCING
+    elif latents.enhancement == ENHANCEMENTS[1]:
+        part[core & (grain > 0.1)] = ENHANCING
+    if latents.necrosis:
+        part[(distance < 0.55) & inside] = NECROSIS
+    label[near] = part
+
+
+def _waves(waves: np.ndarray, frequency: float, *at: np.ndarray) -> Float32[np.ndarray, "z y x"]:
+    """A smooth random field of about unit variance, the same on every grid (radians per mm)."""
+    total = np.float32(0.0)
+    for *k, phase in waves:
+        total = total + np.cos(
+            sum(np.float32(frequency * k[i]) * at[i] for i in range(3)) + np.float32(phase)
+        )
+    return (total * np.float32(np.sqrt(2 / len(waves)))).astype(np.float32)
+
+
+def mri(
+    label: UInt8[np.ndarray, "z y x"], rng: np.random.Generator
+) -> dict[str, Int16[np.ndarray, "z y x"]]:
+    """The four sequences with bias field, gain and noise."""
+    z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in label.shape)
+    volumes = {}
+    for name, table in MRI.items():
+        k = rng.normal(0, 0.08, 3).astype(np.float32)
+        bias = np.exp(k[0] * z[:, None, None] + k[1] * y[:, None] + k[2] * x) * np.float32(
+            rng.uniform(0.9, 1.1)
+        )
+        image = _soften(table[label]) * bias
+        noise = rng.standard_normal(label.shape, np.float32)
+        image += noise * np.where(label > AIR, np.float32(0.03), np.float32(0.008))
+        volumes[name] = np.clip(image * 1000, 0, 4000).astype(np.int16)
+    return volumes
+
+
+def ct(
+    label: UInt8[np.ndarray, "z y x"], head: Head, rng: np.random.Generator
+) -> Int16[np.ndarray, "z y x"]:
+    """Hounsfield units, with blood and calcium where the findings have them."""
+    label = label.copy()
+    shape = (label.shape[2], label.shape[1], label.shape[0])
+    z, y, x = grid(shape)
+    tx, ty, tz = head.tumour
+    core = (label == TUMOUR) | (label == NECROSIS) | (label == ENHANCING)
+    distance = np.sqrt((x - tx) ** 2 + (y - ty) ** 2 + (z - tz) ** 2) / (head.latents.size / 2)
+    if head.latents.hemorrhage:
+        label[core & (distance < 0.5)] = BLOOD
+    if head.latents.calcification:
+        grain = _waves(head.waves[4:], 0.55, z - tz, y - ty, x - tx)
+        label[core & (distance > 0.35) & (grain > 0.6)] = CALCIUM
+    noise = rng.standard_normal(label.shape, np.float32) * np.float32(3.0)
+    return np.round(_soften(CT[label]) + noise).astype(np.int16)
+
+
+def _soften(image: Float32[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
+    """In-plane partial volume: half the voxel, half the mean of its nine neighbours."""
+    return 0.5 * image + 0.5 * uniform_filter(image, (1, 3, 3), mode="nearest")
+
+
+def segmentation(label: UInt8[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "z y x"]:
+    """The mask in BraTS labels 0/1/2/4."""
+    return SEGMENTATION[label]

@@ -1,0 +1,220 @@
+"""A generated patient as real files: NIfTI, DICOM, pyramidal TIFF, text, truth."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+
+from rfpmss.config import VIEWS, PhantomConfig
+from rfpmss.data.phantom import anatomy, slide
+from rfpmss.data.phantom.latents import Latents, draw
+from rfpmss.data.phantom.text import write_report
+from rfpmss.data.study import Source, Study
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SEQUENCES = ("t1", "t1ce", "t2", "flair")
+TILE = 128
+SMALLEST_LEVEL = 128
+
+
+def study_id(index: int) -> str:
+    """Name of patient ``index``."""
+    return f"Phantom_{index:05d}"
+
+
+def seeded(config: PhantomConfig, index: int) -> np.random.Generator:
+    """The generator of patient ``index``, independent of all other patients."""
+    return np.random.default_rng([config.seed, index])
+
+
+def write_patient(folder: Path, index: int, config: PhantomConfig) -> None:
+    """Write all files of patient ``index`` into ``folder``, which appears only when complete.
+
+    The same configuration and index give the same bytes, whatever else is generated.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    rng = seeded(config, index)
+    latents = draw(rng)
+    shown = _shown(config.missing, rng)
+    head = anatomy.Head.draw(latents, rng)
+    report = write_report(latents, rng)
+    name = study_id(index)
+    if "mri" in shown:
+        label = anatomy.tissue(head, config.mri_shape)
+        for sequence, volume in anatomy.mri(label, rng).items():
+            _write_nifti(temporary / f"{name}_{sequence}.nii.gz", volume)
+        _write_nifti(temporary / f"{name}_seg.nii.gz", anatomy.segmentation(label))
+    if "ct" in shown:
+        volume = anatomy.ct(anatomy.tissue(head, config.ct_shape), head, rng)
+        _write_ct(temporary / "ct", volume, (config.seed, index), rng)
+    if "pathology" in shown:
+        _write_slide(temporary / "slide.tiff", slide.paint(latents, config.slide_size, rng))
+    (temporary / "report.txt").write_text(report + "\n", encoding="utf-8")
+    truth = {"study_id": name, "latents": latents.as_dict(), "shown": list(shown)}
+    (temporary / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    try:
+        temporary.rename(folder)
+    except OSError:  # another process finished the same patient first: the same bytes
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_patient(folder: Path, split: str) -> Study:
+    """The study whose files lie in ``folder``."""
+    name = folder.name
+    mask = folder / f"{name}_seg.nii.gz"
+    sources: dict[str, Source | None] = dict.fromkeys(VIEWS)
+    if mask.exists():
+        paths = tuple(folder / f"{name}_{sequence}.nii.gz" for sequence in SEQUENCES)
+        sources["mri"] = Source(
+            kind="nifti", paths=paths, channels=SEQUENCES, series="+".join(SEQUENCES), mask=mask
+        )
+    if (folder / "ct").is_dir():
+        paths = tuple(sorted((folder / "ct").iterdir()))
+        sources["ct"] = Source(
+            kind="dicom", paths=paths, series="head", mask=mask if mask.exists() else None
+        )
+    if (folder / "slide.tiff").exists():
+        sources["pathology"] = Source(kind="slide", paths=(folder / "slide.tiff",), series="H&E")
+    truth = json.loads((folder / "truth.json").read_text())
+    return Study(
+        study_id=name,
+        patient_id=name,
+        split=split,
+        views=tuple(sources[view] for view in VIEWS),
+        report=(folder / "report.txt").read_text(encoding="utf-8").strip(),
+        labels=Latents.from_dict(truth["latents"]).labels(),
+    )
+
+
+def _shown(missing: float, rng: np.random.Generator) -> tuple[str, ...]:
+    """The imaging modalities that this patient has: never none."""
+    keep = rng.random(len(VIEWS)) >= missing
+    if not keep.any():
+        keep[rng.integers(len(VIEWS))] = True
+    return tuple(view for view, kept in zip(VIEWS, keep, strict=True) if kept)
+
+
+def _write_nifti(
+    path: Path, volume: Int16[np.ndarray, "z y x"] | UInt8[np.ndarray, "z y x"]
+) -> None:
+    """Voxels run to Left, Posterior, Superior, as in BraTS and UPENN-GBM."""
+    import nibabel as nib
+
+    array = volume.transpose(2, 1, 0)
+    step = np.array([anatomy.FIELD, anatomy.FIELD, anatomy.HEIGHT]) / array.shape
+    origin = (np.array(array.shape) - 1) / 2 * step
+    affine = np.diag([-step[0], -step[1], step[2], 1.0])
+    affine[:3, 3] = origin * (1, 1, -1)
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    # gzip without a time stamp: the same volume gives the same bytes.
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
+def _write_ct(
+    folder: Path,
+    volume: Int16[np.ndarray, "z y x"],
+    entropy: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
+    """One file a slice in shuffled order, shuffled InstanceNumber, and a localizer."""
+    from pydicom.uid import generate_uid
+
+    folder.mkdir()
+    slices, rows, columns = volume.shape
+    step = (anatomy.FIELD / columns, anatomy.FIELD / rows, anatomy.HEIGHT / slices)
+    corner = [-(n - 1) / 2 * s for n, s in zip((columns, rows, slices), step, strict=True)]
+    uid = [generate_uid(entropy_srcs=[f"{entropy}-{name}"]) for name in ("study", "ct", "scout")]
+    slope, intercept = ((1.0, -1024.0), (0.5, -1024.0))[rng.integers(2)]
+    data = _header(entropy, uid[0], uid[1], (rows, columns))
+    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    data.PixelSpacing = [f"{step[1]:.6f}", f"{step[0]:.6f}"]
+    data.SliceThickness = f"{step[2]:.6f}"
+    data.RescaleSlope, data.RescaleIntercept = str(slope), str(intercept)
+    stored = np.clip(np.round((volume - intercept) / slope), 0, 65535).astype("<u2")
+    numbers = rng.permutation(slices + 1)
+    for k in range(slices):
+        data.ImagePositionPatient = [
+            f"{corner[0]:.6f}",
+            f"{corner[1]:.6f}",
+            f"{corner[2] + k * step[2]:.6f}",
+        ]
+        _save(data, folder, uid[1], int(numbers[k]), stored[k])
+    data.SeriesInstanceUID = uid[2]
+    data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    data.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    data.ImagePositionPatient = [f"{corner[0]:.6f}", "0", f"{-corner[2]:.6f}"]
+    scout = np.zeros((rows, columns), "<u2")
+    scout[:slices] = stored[::-1, rows // 2]
+    _save(data, folder, uid[2], int(numbers[slices]), scout)
+
+
+def _header(entropy: tuple[int, int], study: str, series: str, size: tuple[int, int]) -> Dataset:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID = CTImageStorage
+    data.Modality = "CT"
+    data.PatientName = f"Phantom^{entropy[1]:05d}"
+    data.PatientID = study_id(entropy[1])
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+    data.FrameOfReferenceUID = generate_uid(entropy_srcs=[f"{entropy}-frame"])
+    data.StudyDate = data.SeriesDate = "20200101"
+    data.SeriesDescription = "HEAD"
+    data.SeriesNumber, data.AcquisitionNumber = "2", "1"
+    data.Rows, data.Columns = size
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.PixelRepresentation = 0
+    return data
+
+
+def _save(data: Dataset, folder: Path, series: str, number: int, pixels: np.ndarray) -> None:
+    data.SOPInstanceUID = f"{series[:56]}.{number + 1}"
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.InstanceNumber = str(number + 1)
+    data.PixelData = pixels.tobytes()
+    data["PixelData"].VR = "OW"
+    data.save_as(folder / f"IM{number:04d}.dcm", enforce_file_format=True)
+
+
+def _write_slide(path: Path, image: UInt8[np.ndarray, "size size 3"]) -> None:
+    """Tiled, deflated, with a pyramid in SubIFDs-free pages and the resolution of each level."""
+    import tifffile
+
+    levels = [image]
+    while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
+        level = levels[-1].astype(np.uint16)
+        mean = level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2]
+        levels.append(((mean + 2) // 4).astype(np.uint8))
+    with tifffile.TiffWriter(path) as writer:
+        for number, level in enumerate(levels):
+            micron = slide.EXTENT / level.shape[0]
+            writer.write(
+                level,
+                photometric="rgb",
+                tile=(TILE, TILE),
+                compression="zlib",
+                compressionargs={"level": 1},
+                resolution=(1e4 / micron, 1e4 / micron),
+                resolutionunit="CENTIMETER",
+                subfiletype=0 if number == 0 else 1,
+                software="rfpmss phantom",
+                metadata=None,
+            )

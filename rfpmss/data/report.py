@@ -1,0 +1,104 @@
+"""Reports to token ids and back, and the exchange of left and right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from rfpmss.config import END, PAD, START, UNK
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL = {"[PAD]": PAD, "[UNK]": UNK, "[START]": START, "[END]": END}
+ENGLISH = {"left": "right", "right": "left"}
+CHINESE = {"左": "右", "右": "左"}
+# Whole Latin words; runs of 左 and 右, of which only those of length one name a side
+# (左右 means "both sides" or "about").
+_SIDES = re.compile(r"(?<![A-Za-z0-9_])(?:left|right)(?![A-Za-z0-9_])|[左右]+", re.IGNORECASE)
+
+
+def swap_sides(text: str) -> str:
+    """The report of the mirrored patient; twice is the identity.
+
+    Whole words only, case kept; 左右 is left alone.
+
+    Example:
+        >>> swap_sides("Left frontal, bright, RIGHT-sided; 左额叶")
+        'Right frontal, bright, LEFT-sided; 右额叶'
+    """
+    return _SIDES.sub(_swap, text)
+
+
+def _swap(match: re.Match[str]) -> str:
+    word = match.group()
+    if word[0] in CHINESE:
+        return CHINESE[word] if len(word) == 1 else word
+    other = ENGLISH[word.lower()]
+    for case in (str.lower, str.upper, str.capitalize):
+        if word == case(word):
+            return case(other)
+    return word  # mixed case is no word that a person wrote
+
+
+def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
+    """A WordPiece tokenizer of at most ``size`` words, special tokens first.
+
+    Args:
+        reports: training texts; both sides' words are learned from either.
+        size: upper bound of the vocabulary.
+
+    Raises:
+        ValueError: if there is no text.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    texts = [text for text in reports if text.strip()]
+    if not texts:
+        raise ValueError("reports must hold some text, got none")
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=list(SPECIAL), show_progress=False
+    )
+    mirrored = [swap_sides(text) for text in texts]
+    tokenizer.train_from_iterator(texts + mirrored, trainer)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Int64[Tensor, "b t"]:
+    """``START words END PAD...``; longer texts lose their tail, never their END.
+
+    Example:
+        >>> words = train_tokenizer(["a mass on the left"], 64)
+        >>> ids = encode(words, ["left mass", ""], 5)
+        >>> [int(row[0]) for row in ids], int(ids[1, 1])
+        ([2, 2], 3)
+    """
+    if length < 2:
+        raise ValueError(f"length must be at least 2, got {length}")
+    ids = np.full((len(texts), length), PAD, np.int64)
+    coded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    for row, item in zip(ids, coded, strict=True):
+        words = item.ids[: length - 2]
+        row[0], row[1 : 1 + len(words)], row[1 + len(words)] = START, words, END
+    return torch.from_numpy(ids)
+
+
+def decode(tokenizer: Tokenizer, ids: Int64[Tensor, "t"] | Sequence[int]) -> str:
+    """Words up to the first END, without special tokens."""
+    words = []
+    for word in ids.tolist() if isinstance(ids, Tensor) else ids:
+        if word == END:
+            break
+        if word not in (PAD, START):
+            words.append(int(word))
+    return tokenizer.decode(words, skip_special_tokens=False)

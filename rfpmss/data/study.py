@@ -1,0 +1,56 @@
+"""Study: one patient's views and report, the only type that sources produce."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rfpmss.config import VIEWS
+
+Kind = Literal["nifti", "dicom", "slide", "image", "shard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Files that together are one view of a study."""
+
+    kind: Kind
+    """How to read them; ``shard``: already prepared."""
+    paths: tuple[Path, ...]
+    """The files: one per channel (nifti), one per slice (dicom), or one (slide, image)."""
+    channels: tuple[str, ...] = ()
+    """Names of the MRI sequences in ``paths``, of ``t1 t1ce t2 flair``; empty: not known."""
+    series: str = ""
+    """Name of the series, free of personal data."""
+    mask: Path | None = None
+    """Segmentation (NIfTI) in the same frame of reference, labels 0/1/2/4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One patient at one time."""
+
+    study_id: str
+    """Unique in the cohort, free of personal data."""
+    patient_id: str
+    """Unique to the patient, free of personal data."""
+    split: str = ""
+    """``train``, ``val``, ``test`` or empty (not yet split)."""
+    views: tuple[Source | None, ...] = (None,) * len(VIEWS)
+    """A source for each of ``rfpmss.config.VIEWS``, or None where it is absent."""
+    report: str | None = None
+    """The report's text."""
+    derived: bool = False
+    """The report was made from masks or tables, not written by a person."""
+    labels: tuple[tuple[str, str], ...] = field(default=())
+    """Named findings, for fine-tuning and stratified splits."""
+
+    def label(self, name: str) -> str | None:
+        """The value of one label, None if the study does not have it.
+
+        Example:
+            >>> Study(study_id="a", patient_id="a", labels=(("grade", "4"),)).label("grade")
+            '4'
+        """
+        return dict(self.labels).get(name)

@@ -1,0 +1,259 @@
+"""From a source to the few images that stand for a view: choose, normalise, make square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
+
+from rfpmss.config import CHANNELS
+from rfpmss.data import dicom, slide
+from rfpmss.data.errors import GeometryError, IncompleteError, UnsupportedError, ValuesError
+from rfpmss.data.resize import resize
+from rfpmss.data.study import Source
+from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
+
+SEQUENCES = ("t1", "t1ce", "t2", "flair")
+"""Order of the MRI channels."""
+WINDOWS = ((40.0, 80.0), (75.0, 200.0), (400.0, 1800.0))
+"""Centre and width of the CT channels, Hounsfield units: brain, subdural, bone."""
+CODE_ZERO, CODE_STEP = 128.0, 32.0
+"""CT and MRI are stored as 8 bits: value = (code - 128) / 32 standard deviations."""
+FLOOR = 0.05
+"""Least standard deviation of a CT window, in units of its width."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The stored images of one view."""
+
+    images: UInt8[np.ndarray, "s c h w"]
+    """Best first."""
+    boxes: tuple[Box | None, ...]
+    """x0, y0, x1, y1 of the finding in each image, as fractions of its side; None: not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How views are made."""
+
+    size: int = 256
+    """Largest side of a stored image; smaller images are not enlarged."""
+    count: int = 1
+    """Images per view."""
+    mpp: float = 2.0
+    """Microns per pixel of pathology tiles."""
+    slide_mpp: float | None = None
+    """Microns per pixel of slides that do not say so themselves."""
+    gaps: str = "refuse"
+    """What happens to unevenly spaced slices: ``refuse`` or ``resample``."""
+    limit: int = MAX_BYTES
+    """Largest decoded image, bytes."""
+
+
+def read_views(view: str, source: Source, choice: Choice) -> Views:
+    """Read a source and make its stored images.
+
+    Raises:
+        DataError: of the class that tells what is wrong with the files.
+    """
+    if view == "pathology":
+        return _pathology(source, choice)
+    if source.kind == "nifti":
+        volumes = [read_nifti(path, choice.limit) for path in source.paths]
+        names = source.channels or tuple("" for _ in volumes)
+        first = volumes[0]
+        for name, other in zip(names, volumes, strict=True):
+            _same_place(first, other, name or "image")
+    elif source.kind == "dicom":
+        first = _series(source, choice)
+        volumes, names = [first], source.channels or ("",)
+    else:
+        raise UnsupportedError(f"a {source.kind} file is no {view} series")
+    mask = read_nifti(source.mask, choice.limit) if source.mask else None
+    if view == "ct":
+        channels = _windows(first.array.astype(np.float32, copy=False))
+    else:
+        channels = _sequences(volumes, names)
+    return _slices(channels, first, mask, choice)
+
+
+def _series(source: Source, choice: Choice) -> Volume:
+    planes = []
+    for path in source.paths:
+        try:
+            planes += dicom.frames(dicom.read_file(path, choice.limit), choice.limit)
+        except dicom.LocalizerError:
+            continue
+    if not planes:
+        raise IncompleteError("the series holds nothing but localizers")
+    groups = dicom.stacks(planes)
+    longest = max(groups, key=len)
+    return dicom.assemble(longest, "resample" if choice.gaps == "resample" else "refuse")
+
+
+def _same_place(a: Volume, b: Volume, name: str) -> None:
+    if a.array.shape != b.array.shape or np.abs(a.affine - b.affine).max() > 1e-2:
+        raise GeometryError(f"the sequence {name} lies on another grid than the first one")
+
+
+def _windows(hounsfield: Float32[np.ndarray, "z y x"]) -> list[Float32[np.ndarray, "z y x"]]:
+    """CT windows, each standardised by the contrast inside the skull."""
+    inside = in_skull(hounsfield)
+    result = []
+    for centre, width in WINDOWS:
+        shown = np.clip(hounsfield, centre - width / 2, centre + width / 2)
+        result.append(_standard(shown, shown[inside], FLOOR * width))
+    return result
+
+
+def in_skull(hounsfield: Float32[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
+    """Soft tissue with bone on all four sides in its slice; all soft tissue if there is no skull.
+
+    Voxels of 0 to 80 Hounsfield units that a straight look along the rows and the columns finds
+    enclosed by more than 300 units.
+    """
+    bone = hounsfield > 300
+    enclosed = np.ones_like(bone)
+    for axis in (1, 2):
+        enclosed &= np.logical_or.accumulate(bone, axis=axis)
+        enclosed &= np.flip(np.logical_or.accumulate(np.flip(bone, axis), axis=axis), axis)
+    soft = (hounsfield > 0) & (hounsfield < 80)
+    inside = enclosed & soft
+    if inside.sum() < 0.02 * inside.size:
+        inside = soft if soft.sum() > 0.01 * soft.size else np.ones_like(soft)
+    return inside
+
+
+def _sequences(volumes: list[Volume], names: tuple[str, ...]) -> list[Float32[np.ndarray, "z y x"]]:
+    """Four channels; absent sequences are zero, an unnamed one stands for all four."""
+    scaled = {name: _brain(v.array) for name, v in zip(names, volumes, strict=True)}
+    if set(scaled) == {""}:
+        return [scaled[""]] * len(SEQUENCES)
+    blank = np.zeros(volumes[0].array.shape, np.float32)
+    return [scaled.get(name, blank) for name in SEQUENCES]
+
+
+def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
+    """Standardised by the voxels brighter than the background."""
+    image = array.astype(np.float32)
+    sample = image.reshape(-1)[:: max(image.size // 50_000, 1)]
+    low, high = np.percentile(sample, (1, 99))
+    inside = sample[sample > low + 0.1 * (high - low)]
+    return _standard(image, inside if inside.size > 16 else sample, 0.0)
+
+
+def _standard(
+    image: Float32[np.ndarray, "z y x"], inside: Float32[np.ndarray, "n"], floor: float
+) -> Float32[np.ndarray, "z y x"]:
+    mean, deviation = float(inside.mean()), float(inside.std())
+    if not np.isfinite(deviation) or max(deviation, floor) <= 1e-9:
+        raise ValuesError("all voxels have the same value")
+    return (image - np.float32(mean)) * np.float32(1 / max(deviation, floor))
+
+
+def encode(image: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Standard deviations to the stored 8 bits."""
+    return np.clip(np.round(image * CODE_STEP + CODE_ZERO), 0, 255).astype(np.uint8)
+
+
+def _slices(
+    channels: list[Float32[np.ndarray, "z y x"]],
+    volume: Volume,
+    mask: Volume | None,
+    choice: Choice,
+) -> Views:
+    """The chosen axial slices with their boxes."""
+    found = _inside(mask, volume) if mask is not None else None
+    if found is not None and len(found):
+        order = _by_mask(found, len(channels[0]), choice.count)
+    else:
+        order, found = _by_content(channels[0], choice.count), None
+    images, boxes = [], []
+    for k in order:
+        picture = np.stack([channel[k] for channel in channels], axis=-1)
+        square, frame = _square(picture, volume, choice.size)
+        images.append(encode(square.transpose(2, 0, 1)))
+        boxes.append(_box(found, k, volume.array.shape, frame) if found is not None else None)
+    return Views(np.stack(images), tuple(boxes))
+
+
+def _inside(mask: Volume, volume: Volume) -> Float64[np.ndarray, "n 3"]:
+    """Voxel coordinates (x, y, z) in ``volume`` of all labelled voxels of ``mask``."""
+    z, y, x = np.nonzero(mask.array > 0)
+    if mask.array.shape == volume.array.shape and np.abs(mask.affine - volume.affine).max() < 1e-3:
+        return np.stack([x, y, z], axis=1).astype(np.float64)
+    points = np.stack([x, y, z, np.ones_like(x)], axis=1) @ mask.affine.T
+    points = (points @ np.linalg.inv(volume.affine).T)[:, :3]
+    limits = np.array(volume.array.shape[::-1]) - 0.5
+    return points[((points > -0.5) & (points < limits)).all(axis=1)]
+
+
+def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int[np.ndarray, "s"]:
+    """The slice with most of the tumour first, the others spread through it."""
+    area = np.bincount(np.round(points[:, 2]).astype(int).clip(0, slices - 1), minlength=slices)
+    best = int(area.argmax())
+    if count == 1:
+        return np.array([best])
+    touched = np.flatnonzero(area > 0.3 * area.max())
+    spread = touched[np.linspace(0, len(touched) - 1, count).round().astype(int)]
+    return np.array([best, *[k for k in spread if k != best], *[best] * count][:count])
+
+
+def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarray, "s"]:
+    """Slices with much contrast: one at the middle of them, or several spread through them."""
+    detail = image.std(axis=(1, 2))
+    good = np.flatnonzero(detail >= 0.8 * detail.max())
+    if count == 1:
+        return good[[len(good) // 2]]
+    places = np.linspace(0, len(good) - 1, count + 2)[1:-1].round().astype(int)
+    return good[places]
+
+
+def _square(
+    picture: Float32[np.ndarray, "h w c"], volume: Volume, size: int
+) -> tuple[Float32[np.ndarray, "s s c"], tuple[float, float, float]]:
+    """Pad to a square in millimetres and resize; also the offsets (x, y) and side in pixels of x."""
+    h, w = picture.shape[:2]
+    dx, dy, _ = volume.spacing
+    if abs(dx - dy) > 1e-3 * dx:
+        h = max(round(h * dy / dx), 1)
+        picture = resize(picture, (h, w))
+    side = max(h, w)
+    top, left = (side - h) // 2, (side - w) // 2
+    if h != w:
+        around = ((top, side - h - top), (left, side - w - left), (0, 0))
+        picture = np.pad(picture, around, mode="edge")
+    new = min(size, side)
+    return resize(picture, (new, new)), (left, top, side)
+
+
+def _box(
+    points: Float64[np.ndarray, "n 3"],
+    k: int,
+    shape: tuple[int, ...],
+    frame: tuple[float, float, float],
+) -> Box | None:
+    here = points[np.abs(points[:, 2] - k) <= 0.5]
+    if not len(here):
+        return None
+    left, top, side = frame
+    stretch = (side - 2 * top) / shape[1]  # rows were resized to the pixel size of columns
+    x0, y0 = here[:, 0].min(), here[:, 1].min()
+    x1, y1 = here[:, 0].max() + 1, here[:, 1].max() + 1
+    values = (x0 + left, y0 * stretch + top, x1 + left, y1 * stretch + top)
+    a, b, c, d = (float(np.clip(value / side, 0, 1)) for value in values)
+    return a, b, c, d
+
+
+def _pathology(source: Source, choice: Choice) -> Views:
+    if source.kind != "slide":
+        raise UnsupportedError(f"a {source.kind} file is no slide")
+    with slide.open_slide(source.paths[0], choice.slide_mpp, choice.limit) as opened:
+        found = slide.tiles(opened, choice.size, choice.mpp, choice.count, choice.limit)
+    images = np.ascontiguousarray(found.transpose(0, 3, 1, 2))
+    assert images.shape[1] == CHANNELS["pathology"]
+    return Views(images, (None,) * choice.count)
