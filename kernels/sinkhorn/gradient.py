@@ -62,7 +62,7 @@ def plan_backward(
         width,
         kind,
         elements=ELEMENTS,
-        block_rows=16 if dense and width > 64 else 0,
+        block_rows=16 if dense else 0,
         programs=max(8, PROGRAMS // max(batch, 1)),
     )
     lines = 2 + (width if dense else 0)

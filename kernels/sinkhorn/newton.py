@@ -75,7 +75,7 @@ def newton_pass(
         width,
         working_dtype(scores),
         elements=ELEMENTS,
-        block_rows=16 if dense and width > 64 else 0,
+        block_rows=16 if dense else 0,
         programs=max(8, PROGRAMS // max(batch, 1)),
     )
     lines = 2 + (width if dense else 0)

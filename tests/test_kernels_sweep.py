@@ -1,0 +1,181 @@
+import pytest
+import torch
+
+from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, needs_kernels
+
+needs_kernels()
+
+from multisk.kernels._tile import tile_for  # noqa: E402
+from multisk.kernels.groups import group_sweep  # noqa: E402
+from multisk.kernels.sweep import Budgets, sweep, sweep_sums  # noqa: E402
+
+pytestmark = marks
+
+
+def draw(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, dtype=torch.float64, generator=generator).to(DEVICE)
+
+
+def problem(count, width, *, masked, dtype=torch.float64):
+    """Scores in [-1, 1], budgets that differ by row and column, and their masks."""
+    x = (2 * draw(2, count, width) - 1).to(dtype)
+    free = draw(2, count, width, seed=1) > 0.1 if masked else None
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    full = torch.ones(x.shape, device=DEVICE) if free is None else free
+    row_cells, column_cells = full.sum(-1).to(kind), full.sum(-2).double()
+    rows = (0.1 + 0.5 * draw(2, count, seed=2)).to(kind) * row_cells
+    columns = (0.2 + 0.3 * draw(2, width, seed=3)) * column_cells
+    return x, Budgets(
+        rows=rows, row_cells=row_cells, columns=columns, column_cells=column_cells, free=free
+    )
+
+
+def tables(x, scales, rows, columns, free, steps, order):
+    """Algorithm 1 on the groups' log masses, in float64: (B, C, N, K)."""
+    t = torch.stack([x.double() * s for s in scales], 1)
+    blocked = torch.zeros_like(t, dtype=torch.bool) if free is None else (~free)[:, None]
+    t = (t + rows.double().log()[..., None]).masked_fill(blocked, -torch.inf)
+    for step in order * steps:
+        if step == "row":
+            t = t - t.logsumexp(-1, keepdim=True) + rows.double().log()[..., None]
+        elif step == "column":
+            t = t - t.logsumexp(-2, keepdim=True) + columns.double().log()[..., None, :]
+        else:
+            t = (t - t.logsumexp(1, keepdim=True)).masked_fill(blocked, -torch.inf)
+    return t
+
+
+def both(budget, cells):
+    return torch.stack([budget, cells - budget], 1)
+
+
+@pytest.mark.parametrize("eps", [0.07, 0.002])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("order", [("row", "column", "depth"), ("column", "depth", "row")])
+@pytest.mark.parametrize(("count", "width"), [(2, 3), (63, 50), (40, 130)])
+def test_sweeps_of_potentials_are_the_sweeps_of_the_table(count, width, order, masked, eps):
+    x, budgets = problem(count, width, masked=masked)
+    scales = torch.tensor([[1 / eps, 0.25 / eps]], dtype=torch.float64, device=DEVICE)
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    for step in range(3):
+        x_, check = guarded(x)
+        with nan_arenas():
+            plain = order[0] == "row" or step > 0
+            a, b = sweep(x_, scales, a, b, budgets, first=step == 0, row_step=plain)
+        check()
+        p = torch.sigmoid((scales[0, 0] - scales[0, 1]) * x + a[..., None] + b[:, None])
+        p = p if budgets.free is None else p.masked_fill(~budgets.free, 0.0)
+        if order[0] != "row":
+            p = budgets.rows[..., None] * p / p.sum(-1, keepdim=True)
+        rows, columns = (
+            both(budgets.rows, budgets.row_cells),
+            both(budgets.columns, budgets.column_cells),
+        )
+        t = tables(x, scales[0], rows, columns, budgets.free, step + 1, order)
+        assert_near(p, t[:, 0].exp(), scale=100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_sixteen_bit_scores_are_swept_in_float32(dtype):
+    x, budgets = problem(70, 33, masked=False, dtype=dtype)
+    scales = torch.tensor([[14.0, 3.5]], device=DEVICE)
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    double = Budgets(**{**vars(budgets), "rows": budgets.rows.double()})
+    a_, b_ = torch.empty_like(double.rows), b
+    for step in range(3):
+        a, b = sweep(x, scales, a, b, budgets, first=step == 0)
+        a_, b_ = sweep(x.double(), scales.double(), a_, b_, double, first=step == 0)
+    assert a.dtype == torch.float32
+    assert_near(a, a_, torch.float32)
+    assert_near(b, b_, torch.float32)
+
+
+def test_rows_on_two_machines_sum_to_the_sweep_of_all():
+    x, budgets = problem(70, 20, masked=False)
+    scales = torch.tensor([[14.0, 3.5]], dtype=torch.float64, device=DEVICE)
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    for step in range(2):
+        parts = []
+        for part in (slice(0, 30), slice(30, 70)):
+            shard = Budgets(
+                rows=budgets.rows[:, part],
+                row_cells=budgets.row_cells[:, part],
+                columns=budgets.columns,
+                column_cells=budgets.column_cells,
+            )
+            parts.append(
+                sweep_sums(x[:, part], scales, a[:, part].contiguous(), b, shard, first=step == 0)
+            )
+        sums = torch.logaddexp(parts[0][1], parts[1][1])
+        a, whole = sweep(x, scales, a, b, budgets, first=step == 0)
+        moved = (budgets.columns / (budgets.column_cells - budgets.columns)).log()
+        moved = moved - sums[0] + sums[1]
+        b = moved if step == 0 else b + moved
+        assert_near(b, whole)
+        assert_near(torch.cat([part[0] for part in parts], 1), a)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("order", [("row", "column", "depth"), ("column", "depth", "row")])
+def test_sweeps_of_four_groups_are_the_sweeps_of_the_table(order, masked):
+    x, budgets = problem(45, 20, masked=masked)
+    scales = torch.tensor([[14.0, 9.0, 6.0, 3.0]], dtype=torch.float64, device=DEVICE)
+    share = torch.tensor([0.3, 0.7], dtype=torch.float64, device=DEVICE)[None, :, None]
+    rows = both(budgets.rows, budgets.row_cells).repeat_interleave(2, 1) * share.repeat(1, 2, 1)
+    columns = both(budgets.columns, budgets.column_cells)
+    columns = columns.repeat_interleave(2, 1) * share.repeat(1, 2, 1)
+    u, v = torch.empty_like(rows), torch.empty_like(columns)
+    for step in range(3):
+        with nan_arenas():
+            u, sums = group_sweep(
+                x,
+                scales,
+                u,
+                v,
+                rows,
+                free=budgets.free,
+                first=step == 0,
+                row_step=order[0] == "row" or step > 0,
+            )
+        v = columns.log() - sums + (v if step else 0.0)
+        t = torch.stack([x * s for s in scales[0]], 1) + u[..., None] + v[..., None, :]
+        t = t.log_softmax(1)
+        if budgets.free is not None:
+            t = t.masked_fill(~budgets.free[:, None], -torch.inf)
+        if order[0] != "row":
+            t = t - t.logsumexp(-1, keepdim=True) + rows.log()[..., None]
+        want = tables(x, scales[0], rows, columns, budgets.free, step + 1, order)
+        assert_near(t.exp(), want.exp(), scale=10)
+
+
+def test_another_cut_changes_rounding_only():
+    x, budgets = problem(150, 20, masked=True)
+    scales = torch.tensor([[14.0, 3.5]], dtype=torch.float64, device=DEVICE)
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    plain = sweep(x, scales, a, b, budgets, first=True)
+    for block, programs in ((16, 3), (64, 2)):
+        tile = tile_for(150, 20, x.dtype, block_rows=block, programs=programs)
+        cut = sweep(x, scales, a, b, budgets, first=True, tile=tile)
+        assert_near(cut[0], plain[0])
+        assert_near(cut[1], plain[1])
+
+
+def test_rows_and_columns_without_a_share_stay_out():
+    x, budgets = problem(20, 8, masked=False)
+    free = torch.ones(2, 20, 8, dtype=torch.bool, device=DEVICE)
+    free[:, 3], free[:, :, 5] = False, False
+    rows, columns = budgets.rows.clone(), budgets.columns.clone()
+    rows[:, 3], columns[:, 5] = 0.0, 0.0
+    cells = free.sum(-1).double(), free.sum(-2).double()
+    rows = torch.minimum(rows, 0.9 * cells[0])
+    margins = Budgets(
+        rows=rows, row_cells=cells[0], columns=columns, column_cells=cells[1], free=free
+    )
+    scales = torch.tensor([[14.0, 3.5]], dtype=torch.float64, device=DEVICE)
+    a, b = sweep(x, scales, torch.empty_like(rows), torch.empty_like(columns), margins, first=True)
+    a, b = sweep(x, scales, a, b, margins)
+    assert a.isfinite().all()
+    assert b.isfinite().all()
+    assert (a[:, 3] == 0).all()
+    assert (b[:, 5] == 0).all()
