@@ -105,7 +105,7 @@ def _cells(
     """The scores in the solver's precision and one batch dimension, their mask and range."""
     check_scores(scores)
     wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    x = scores.to(wide).reshape(flat(scores))
+    x = scores.to(wide).reshape(flat(scores)).contiguous()  # the same bits for any layout
     mask = _mask(problem.mask, scores)
     if mask is not None:
         x = x.masked_fill(~mask, 0.0)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multisk._passes import log_shares
+from multisk._passes import exponent, log_shares
 from multisk._sharded import total
 from multisk._solution import Solution
 from multisk._solver.groups import GroupSweeps
@@ -150,7 +150,8 @@ def gap(solution: Solution) -> Tensor:
     system, raw = solution.system.detach(), solution.raw
     with torch.no_grad():
         if raw.channels is not None or not system.two_groups or raw.row_scale is not None:
-            return solution.value.detach() * float("nan")
+            found = dual(system, raw) - solution.value.detach().reshape(-1)
+            return found.clamp_min(0.0).view(system.batch)
         plan = solution.flat_plan.detach()
         if system.margins.ones is not None:
             plan = plan.masked_fill(system.margins.ones, 0.0)
@@ -169,6 +170,29 @@ def gap(solution: Solution) -> Tensor:
         by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
         by_column = price_of(system.relax[1], columns, low, b, eps, miss)
         return (total(by_row, system.group) + by_column).to(plan.dtype).view(system.batch)
+
+
+def dual(system: System, raw: Any) -> Tensor:
+    """The dual objective of an assignment at any potentials: never below the optimum."""
+    assert system.groups is not None
+    free = system.margins.free
+    a, b = raw.row_potential, raw.column_potential
+    if system.two_groups:
+        t = exponent(system.scores, system.scale, a, b, None)
+        cells = torch.nn.functional.softplus(t)
+        rows, columns = a * system.margins.rows, b * system.margins.columns
+    else:
+        sweeps = GroupSweeps(system, "row-column-depth")
+        steep = [scale - sweeps.scales[-1] for scale in sweeps.scales]
+        t = torch.stack([system.scores * s for s in steep], 1) + a[..., None]
+        cells = (t + b[..., None, :].to(t)).logsumexp(1)
+        rows, columns = a * sweeps.row_targets, b * sweeps.column_targets
+    if free is not None:
+        cells = cells.masked_fill(~free, 0.0)
+    local = cells.double().sum((-2, -1)) - rows.double().flatten(1).sum(-1)
+    eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
+    found = eps * (total(local, system.group) - columns.flatten(1).sum(-1))
+    return found.to(system.scores.dtype)
 
 
 def price_of(

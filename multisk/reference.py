@@ -1,5 +1,7 @@
 """The oracle of all tests: NumPy and SciPy in float64, word for word, without torch."""
 
+from typing import Any
+
 import numpy as np
 
 Array = np.ndarray
@@ -59,10 +61,10 @@ def multi_sk_channels(
 
 def multi_assignment(
     scores: Array,
-    k: int | Array,
+    k: Any,
     eps: float = 0.07,
     damping: float = 0.25,
-    capacity: Array | None = None,
+    capacity: Any = None,
     mask: Array | None = None,
 ) -> Array:
     """The limit of the iteration: P = sigmoid((1 - damping) X / eps + a_i + b_j).
@@ -119,7 +121,7 @@ def multi_assignment(
     return plan(x)
 
 
-def b_matching(scores: Array, k: int | Array, capacity: Array, mask: Array | None = None) -> Array:
+def b_matching(scores: Array, k: Any, capacity: Any, mask: Array | None = None) -> Array:
     """The zero-temperature optimum: exactly `k` columns a row, loads `capacity`, by HiGHS.
 
     Args:
@@ -157,9 +159,7 @@ def b_matching(scores: Array, k: int | Array, capacity: Array, mask: Array | Non
     return np.round(found.x.reshape(rows, columns), 9) + 0.0
 
 
-def transport(
-    scores: Array, eps: float, rows: Array | None = None, columns: Array | None = None
-) -> Array:
+def transport(scores: Array, eps: float, rows: Any = None, columns: Any = None) -> Array:
     """Entropic transport exp(X / eps + a_i + b_j) with the given margins, by a SciPy root finder.
 
     Example:
@@ -171,7 +171,11 @@ def transport(
 
     scores = np.asarray(scores, np.float64)
     r = np.ones(scores.shape[0]) if rows is None else np.asarray(rows, np.float64)
-    c = np.full(scores.shape[1], r.sum() / scores.shape[1]) if columns is None else columns
+    c = (
+        np.full(scores.shape[1], r.sum() / scores.shape[1])
+        if columns is None
+        else np.asarray(columns)
+    )
     logits = scores / eps
 
     def plan(b: Array) -> Array:

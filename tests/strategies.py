@@ -1,7 +1,10 @@
 """Random problems for property tests: always feasible, sizes small, all from one seed."""
 
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
+
+FEW = settings(max_examples=max(10, settings().max_examples // 3))  # for dear properties
 
 
 @st.composite
