@@ -1,8 +1,8 @@
 """The fast path on the CPU: whole solves through compiled loops, where numba is installed.
 
-It takes problems without masks and intervals whose exponents fit the number format, keeps the
-table exp(scale * scores) in the memory of the plan, and hands back anything that does not settle:
-`None` means that the caller has to run its own passes.
+It takes problems without masks and intervals whose exponents fit the number format, and keeps the
+table exp(scale * scores) in the memory of the plan. What does not settle goes to the caller's own
+passes, problem by problem; a system that is not covered at all gives None.
 """
 
 import functools
@@ -47,9 +47,10 @@ def takes(system: System) -> bool:
         return False
     if x.shape[0] > BATCH and x.shape[1] * x.shape[2] < BATCHED_CELLS:
         return False
-    scales = (1.0,) if system.groups is None else system.groups.scales
-    widest = system.spread * max(abs(s) for s in scales) / system.eps
-    return widest < WIDEST[x.dtype] and kernels() is not None
+    return kernels() is not None
+
+
+Otherwise = Callable[[System, Tensor | None], Raw]
 
 
 class Problem:
@@ -57,7 +58,16 @@ class Problem:
 
     def __init__(self, system: System, index: int, plan: Tensor, b: Tensor | None) -> None:
         margins = system.margins
-        self.x, self.center = system.scores[index], center_of(system)
+        self.x = system.scores[index]
+        low, high = (float(end) for end in torch.aminmax(self.x))
+        scales = (1.0,) if system.groups is None else system.groups.scales
+        # Exponents reach half the range to both sides of the middle. A relaxed margin answers to
+        # the potentials themselves, and leaves no shift free.
+        free_shift = system.relax == (None, None)
+        self.center = (low + high) / 2 if free_shift else 0.0
+        reach = high - low if free_shift else 2 * max(abs(low), abs(high))
+        widest = reach * max(abs(s) for s in scales) / float(system.eps)
+        self.fits = widest < WIDEST[self.x.dtype]
         n, k = self.x.shape
         self.kernels: Any = kernels()
         self.plan, self.table = plan, plan.numpy()
@@ -65,9 +75,10 @@ class Problem:
         self.goal, self.unit = margins.columns[index].numpy(), margins.column_unit[index].numpy()
         self.cells = margins.column_cells[index].numpy()
         self.b = np.zeros(k) if b is None else b.numpy().copy()
-        if system.relax == (None, None):
+        if free_shift:
             self.b -= self.b.mean()  # any shift is the same plan
-        self.u, self.v = np.ones(n), np.exp(self.b).astype(self.table.dtype)
+        self.u, self.v = np.ones(n), np.ones(k, self.table.dtype)
+        self.move_columns(0.0)
         height = max(CHUNK, -(-n // CHUNKS))
         self.parts = [(lo, min(lo + height, n)) for lo in range(0, n, height)]
         threads = torch.get_num_threads() if n * k >= SHARED_CELLS else 1
@@ -86,6 +97,12 @@ class Problem:
         """exp(scale * (x - center)) of some rows."""
         shifted = torch.sub(self.x[lo:hi], self.center, out=out)
         return shifted.mul_(scale).exp_()
+
+    def move_columns(self, move: np.ndarray | float) -> None:
+        """Shift the columns' potentials; a factor out of range shows up in the sums."""
+        self.b += move
+        with np.errstate(over="ignore"):
+            self.v[:] = np.exp(self.b)
 
     def fill(self) -> None:
         """Write the table into the plan's memory."""
@@ -116,18 +133,14 @@ class Problem:
         return np.log(self.u) - self.scale * self.center
 
 
-def center_of(system: System) -> float:
-    """The middle of the scores' range: exponents reach half of it to both sides.
-
-    A relaxed margin answers to the potentials themselves, and leaves no shift free.
-    """
-    if system.relax != (None, None) or system.spread is None:
-        return 0.0
-    return float(system.scores.max()) - system.spread / 2
-
-
 def sweep(
-    system: System, steps: int | None, tolerance: float, most: int, init: Tensor | None
+    system: System,
+    init: Tensor | None,
+    otherwise: Otherwise,
+    *,
+    steps: int | None,
+    tolerance: float,
+    most: int,
 ) -> Raw | None:
     """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`."""
     if not takes(system):
@@ -137,7 +150,7 @@ def sweep(
         return None
     missed = Status.MAX_STEPS if steps is None else Status.STEPS_DONE
     solve_one = functools.partial(run, system, steps=steps, tolerance=tolerance, most=most)
-    return gather(system, init, tolerance, missed, solve_one)
+    return gather(system, init, tolerance, missed, solve_one, otherwise)
 
 
 def sweep_assignment(
@@ -193,24 +206,26 @@ def sweep_transport(
         error = one.kernels.transport_columns(sums, one.goal, powers[1], yields[1], one.b, one.v)
         if steps is None and not error > tolerance:
             one.b = kept
-            one.v[:] = np.exp(kept)
+            one.move_columns(0.0)
             return done
         if not np.isfinite(error):
             return done
     return most if steps is None else steps
 
 
-def newton(system: System, init: Tensor | None, tolerance: float, most: int) -> Raw | None:
-    """`Newton.run` for capped problems with few columns; None when steps had to be refused."""
+def newton(
+    system: System, init: Tensor | None, otherwise: Otherwise, *, tolerance: float, most: int
+) -> Raw | None:
+    """`Newton.run` for capped problems with few columns."""
     n, k = system.scores.shape[1:]
     if system.groups is None or k > NEWTON_COLUMNS or n < k or not takes(system):
         return None
     solve_one = functools.partial(newton_one, tolerance=tolerance, most=most)
-    return gather(system, init, tolerance, Status.MAX_STEPS, solve_one)
+    return gather(system, init, tolerance, Status.MAX_STEPS, solve_one, otherwise)
 
 
 def newton_one(one: Problem, *, tolerance: float, most: int) -> int:
-    """Full Newton steps; -1 as soon as the dual's slope says that one went too far."""
+    """Count full Newton steps; -1 as soon as the dual's slope says that one went too far."""
     k = one.v.shape[0]
     double = one.table.dtype == np.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
@@ -248,8 +263,7 @@ def newton_one(one: Problem, *, tolerance: float, most: int) -> int:
         if done == most:
             return done
         last = abs(slope)
-        one.b += move
-        one.v[:] = np.exp(one.b)
+        one.move_columns(move)
     return most
 
 
@@ -259,26 +273,36 @@ def gather(
     tolerance: float,
     missed: Status,
     run: Callable[[Problem], int],
-) -> Raw | None:
-    """Solve problem after problem into one answer; None when any of them failed."""
+    otherwise: Otherwise,
+) -> Raw:
+    """Solve problem after problem into one answer; `otherwise` solves those that failed."""
     x = system.scores
     count, n, k = x.shape
     plan = torch.empty_like(x, memory_format=torch.contiguous_format)
     a, b = x.new_empty((count, n)), x.new_empty((count, k), dtype=torch.float64)
     errors, steps = b.new_empty(count), torch.empty(count, dtype=torch.int64)
+    left = []
     for index in range(count):
         one = Problem(system, index, plan[index], None if init is None else init[index].double())
-        used = run(one)
-        if used < 0:
-            return None
-        error, finite = one.close(capped=system.groups is not None)
+        used = run(one) if one.fits else -1
+        error, finite = one.close(capped=system.groups is not None) if used >= 0 else (0.0, False)
         if not finite:
-            return None
+            left.append(index)
+            continue
         a[index], b[index] = torch.from_numpy(one.row_potential()), torch.from_numpy(one.b)
         errors[index], steps[index] = error_of(system, one, error), used
+    if len(left) == count:
+        return otherwise(system, init)
     good = errors <= tolerance
     code = torch.where(good, Status.CONVERGED.code, missed.code).to(torch.int8)
-    return Raw(plan, a, b, errors, steps, good, code)
+    raw = Raw(plan, a, b, errors, steps, good, code)
+    if left:
+        index = torch.tensor(left)
+        again = otherwise(system.take(index), None if init is None else init[index])
+        for name in ("plan", "row_potential", "column_potential", "error", "steps", "converged"):
+            getattr(raw, name)[index] = getattr(again, name)
+        raw.code[index] = again.code
+    return raw
 
 
 def error_of(system: System, one: Problem, error: float) -> float:

@@ -8,6 +8,8 @@ from multisk._sharded import total
 from multisk._system import System
 from multisk._tiles import add_logs, cells, tiles, total_logs, violation
 
+Scales = tuple[Tensor, Tensor] | None
+
 
 class GroupSweeps:
     """Group masses are a softmax over groups of s_c X / eps + u_c,i + v_c,j after a depth step."""
@@ -72,15 +74,25 @@ class GroupSweeps:
             error = violation(self.system, row_sums, column_sums, a, b)
         return torch.cat(parts, 2), b + passes.log_ratio(self.column_targets, sums), error
 
-    def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
+        """The error is that of the plan before the sweep."""
+        del new_a
+        return a
+
+    def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """Sum of the plan's groups, after a last row step when that ends a sweep."""
-        plans = []
+        plans, changes = [], []
         for part in tiles(self.system):
             tile, free = cells(self.system, part)
-            shares = passes.log_shares(tile, self.scales, a[:, :, part], b, free)[:, : self.top]
+            shares = passes.log_shares(tile, self.scales, a[:, :, part], b, free)
             if not self.rows_first:
-                rows = self.row_targets[:, : self.top, part]
-                shares = shares + passes.log_row_scale(shares, rows)[0][..., None]
-            plans.append(shares.exp().sum(1))
+                change = passes.log_row_scale(shares, self.row_targets[:, :, part])[0]
+                changes.append(change)
+                shares = shares + change[..., None]
+            plans.append(shares[:, : self.top].exp().sum(1))
         plan = torch.cat(plans, 1)
-        return plan, plan.sum(-1), total(plan.double().sum(-2), self.system.group), None
+        sums = total(plan.double().sum(-2), self.system.group)
+        if self.rows_first:
+            return plan, plan.sum(-1), sums, None
+        scale = torch.cat(changes, 2)
+        return plan, plan.sum(-1), sums, (scale, scale)

@@ -52,7 +52,8 @@ class Newton:
             raise ValueError("damping must have at most two levels for Newton (use Sinkhorn)")
         if fused.takes(system):
             return fused.newton(system, init, float(self.tolerance), self.max_steps)
-        fast = _cpu.newton(system, init, float(self.tolerance), self.max_steps)
+        limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
+        fast = _cpu.newton(system, init, self.run_in_torch, **limits)
         return self.run_in_torch(system, init) if fast is None else fast
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:

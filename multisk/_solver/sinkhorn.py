@@ -63,9 +63,14 @@ class Sinkhorn:
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
         if self.order == ORDERS[0]:
-            fast = _cpu.sweep(system, self.steps, float(self.tolerance), self.max_steps, init)
+            limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
+            fast = _cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
                 return fast
+        return self.run_in_torch(system, init)
+
+    def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
+        """The same in plain torch or by the operators, on any device."""
         sweeps = sweeps_of(system, self.order)
         if self.steps is not None:
             if fused.takes(system):
@@ -86,8 +91,11 @@ class Sinkhorn:
         steps = torch.full_like(done, self.max_steps, dtype=torch.int64)
         for sweep in range(0 if init is not None else 1, self.max_steps):
             new_a, new_b, error = sweeps.next(a, b, measure=True)
-            steps = torch.where((error <= self.tolerance) & ~done, sweep, steps)
-            done = done | (error <= self.tolerance)
+            reached = (error <= self.tolerance) & ~done
+            steps = torch.where(reached, sweep, steps)
+            here = reached.view(-1, *[1] * (a.ndim - 1))
+            a = torch.where(here, sweeps.measured(a, new_a), a)
+            done = done | reached
             if bool(done.all()):
                 break
             still = done.view(-1, *[1] * (a.ndim - 1))

@@ -40,6 +40,10 @@ class Sweeps(Protocol):
         """One more sweep, and the error of the plan before it when `measure` is set."""
         ...
 
+    def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
+        """The row potentials to which the error of `next` belongs; the columns' are the old ones."""
+        ...
+
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """The plan, its row and column sums, and log factors of a final row step."""
         ...
@@ -166,6 +170,11 @@ class TwoGroupSweeps:
         grow = passes.log_ratio(goal, total_logs(top, system.group))
         return b + grow - passes.log_ratio(count - goal, total_logs(rest, system.group))
 
+    def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
+        """The error is that of the plan before the sweep."""
+        del new_a
+        return a
+
     def rows(self, part: slice) -> tuple[Tensor, Tensor]:
         """Row targets of the plan's group and of the other one."""
         rows = self.system.margins.rows[:, part]
@@ -243,6 +252,10 @@ class TransportSweeps:
         goal = column_goal(system, b)
         column_sums = torch.where(goal > 0, (sums + b).exp(), 0.0)
         return new, violation(system, rows, column_sums, a, b)
+
+    def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
+        """The error is that of the plan between the sweep's row step and its column step."""
+        return new_a if self.rows_first else a
 
     def strength(self, side: int) -> float | Tensor:
         """Exponent of a relaxed margin's update, 1 for an exact margin."""
