@@ -1,5 +1,10 @@
 """Options of the model that no other file pins: residual trunk, frozen layers, stages."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -91,6 +96,28 @@ def test_recomputing_the_whole_model_changes_nothing():
     assert len(results[0]) == len(results[1])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+COMPILE = """
+import torch
+from rfpmss.model.rfpmss import RFPMSS
+from tests.model_tools import WORDS, random_batch, small_config
+
+torch.manual_seed(0)
+config = small_config()
+model, batch = RFPMSS(config.model, config.data, WORDS), random_batch(config)
+compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+mine, expected = (one(batch.images, batch.present, batch.tokens) for one in (compiled, model))
+torch.testing.assert_close(mine.joint, expected.joint)
+torch.testing.assert_close(mine.logits, expected.logits)
+"""
+
+
+@pytest.mark.slow
+def test_the_network_compiles_to_one_graph_without_a_break():
+    # A process of its own: the run-time checks of shapes in tests cannot be traced.
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", COMPILE], env=environment, check=True, timeout=600)
 
 
 @pytest.mark.parametrize("stage", list(PARTS))

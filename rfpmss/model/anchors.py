@@ -36,11 +36,17 @@ class Anchors(nn.Module):
     def forward(self, inputs: Float[Tensor, "n m d"], joint: Float[Tensor, "n m e"]) -> Scores:
         """Score every feature; a zero feature (absent modality) scores zero."""
         with cast_to("float32", inputs):
-            own = torch.einsum("nmd,mkd->nmk", _unit(inputs), _unit(self.inputs))
-            flat = _unit(joint) @ rearrange(_unit(self.joint), "m k e -> e (m k)")
+            inputs, joint = precise(inputs), precise(joint)
+            own = torch.einsum("nmd,mkd->nmk", inputs, _unit(self.inputs)) / _norm(inputs)
+            flat = joint @ rearrange(_unit(self.joint), "m k e -> e (m k)") / _norm(joint)
             cross = rearrange(flat, "n a (m k) -> n a m k", m=len(MODALITIES))
         return Scores(own, cross)
 
 
 def _unit(x: Tensor) -> Tensor:
     return F.normalize(precise(x), dim=-1)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Dividing the products spares a normalised copy of the whole bank."""
+    return x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
