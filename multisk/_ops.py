@@ -153,6 +153,10 @@ def sweeps(
             **dict(zip(("rows", "row_cells", "columns", "column_cells"), margins, strict=True)),
             free=free,
         )
+        if not start and steps > 0 and _stays_resident(scores):
+            from multisk.kernels.resident import resident_sweeps
+
+            return resident_sweeps(scores, scales, budgets, steps, rows_first=rows_first)
         a, b = _first_potentials(scores, margins, start)
         for step in range(steps):
             first = not start and step == 0
@@ -162,6 +166,17 @@ def sweeps(
     from multisk._solver.fused import sweep_in_torch
 
     return sweep_in_torch(scores, scales, margins, free, start, steps, rows_first=rows_first)
+
+
+def _stays_resident(scores: Tensor) -> bool:
+    """Whether all sweeps go into one launch, the scores staying in registers."""
+    from multisk.kernels.resident import fits, resident_tile
+
+    tile = resident_tile(scores.shape[1], scores.shape[2], scores.dtype)
+    count = 0
+    if scores.is_cuda:
+        count = torch.cuda.get_device_properties(scores.device).multi_processor_count
+    return fits(scores.shape[0], tile, count)
 
 
 def _first_potentials(

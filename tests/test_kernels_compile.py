@@ -17,6 +17,7 @@ from multisk.kernels.gradient import plan_backward  # noqa: E402
 from multisk.kernels.groups import group_sweep  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402
 from multisk.kernels.plan import assign, write_plan  # noqa: E402
+from multisk.kernels.resident import resident_sweeps  # noqa: E402
 from multisk.kernels.row import row_backward, row_forward  # noqa: E402
 from multisk.kernels.schur import apply_schur, solve_schur  # noqa: E402
 from multisk.kernels.search import search  # noqa: E402
@@ -25,7 +26,16 @@ from tests.compile_only import TARGETS, compile_only, fake, resources, upsert  #
 
 TABLE = Path(__file__).parent.parent / "benchmarks" / "results" / "static.csv"
 KEYS = ("launcher", "kernel", "variant", "columns", "layout", "dtype", "target", "triton")
-READS_SCORES = ("_forward", "_backward", "_apply", "_partials", "_sweep", "_pass", "_gather")
+READS_SCORES = (
+    "_forward",
+    "_backward",
+    "_apply",
+    "_partials",
+    "_sweep",
+    "_resident",
+    "_pass",
+    "_gather",
+)
 READS_SCORES += ("_spread", "_plan")
 B, N = 2, 5716
 
@@ -66,6 +76,11 @@ def sweeps(t):
     sweep_sums(t.x, t.scales, t.a, t.b, t.budgets())
 
 
+def resident(t):
+    resident_sweeps(t.x, t.scales, t.budgets(), 20)
+    resident_sweeps(t.x.narrow(1, 0, 40), t.scales, t.budgets(), 20, rows_first=False)
+
+
 def groups(t):
     u, v = fake(B, 3, N, dtype=t.kind), fake(B, 3, t.width, dtype=t.kind)
     scales = fake(1, 3, dtype=t.kind)
@@ -95,6 +110,7 @@ LAUNCHERS = {
     "column": lambda t: normalise(t, column_forward, column_backward),
     "depth": lambda t: normalise(t, depth_forward, depth_backward),
     "sweep": sweeps,
+    "resident": resident,
     "groups": groups,
     "newton": newton,
     "search": lambda t: search(t.x, t.one, None, t.budgets(), passes=1),

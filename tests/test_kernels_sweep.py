@@ -1,12 +1,21 @@
 import pytest
 import torch
 
-from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, needs_kernels
+from tests.kernel_tools import (
+    DEVICE,
+    INTERPRET,
+    assert_near,
+    guarded,
+    marks,
+    nan_arenas,
+    needs_kernels,
+)
 
 needs_kernels()
 
 from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.groups import group_sweep  # noqa: E402
+from multisk.kernels.resident import fits, resident_sweeps, resident_tile  # noqa: E402
 from multisk.kernels.sweep import Budgets, sweep, sweep_sums  # noqa: E402
 
 pytestmark = marks
@@ -179,3 +188,51 @@ def test_rows_and_columns_without_a_share_stay_out():
     assert b.isfinite().all()
     assert (a[:, 3] == 0).all()
     assert (b[:, 5] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rows_first", [True, False])
+@pytest.mark.parametrize(("count", "width"), [(1, 3), (50, 16), (63, 20)])
+def test_resident_sweeps_are_the_sweeps_of_several_launches(
+    count, width, rows_first, masked, dtype
+):
+    x, budgets = problem(count, width, masked=masked, dtype=dtype)
+    scales = torch.tensor([[14.0, 3.5]], device=DEVICE).to(budgets.rows)
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    for step in range(4):
+        plain = rows_first or step > 0
+        a, b = sweep(x, scales, a, b, budgets, first=step == 0, row_step=plain)
+    x, check = guarded(x)
+    with nan_arenas():
+        whole = resident_sweeps(x, scales, budgets, 4, rows_first=rows_first)
+    check()
+    kind = budgets.rows.dtype
+    assert_near(whole[0], a, kind, scale=10)
+    assert_near(whole[1], b, kind, scale=10)
+
+
+def test_what_does_not_fit_is_not_made_resident():
+    small, large = resident_tile(64, 64, torch.float32), resident_tile(5716, 64, torch.float32)
+    assert small.programs == 1
+    assert fits(4096, small, 0)
+    assert large.programs == 179
+    assert fits(1, large, 132)
+    assert not fits(2, large, 132)
+
+
+def test_a_share_of_a_resident_launch_waits_for_the_others_on_a_gpu():
+    if INTERPRET:
+        pytest.skip("the interpreter runs programs one by one: a barrier would never open")
+    x, budgets = problem(2000, 64, masked=False, dtype=torch.float32)
+    scales = torch.tensor([[14.0, 3.5]], device=DEVICE)
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    for step in range(20):
+        a, b = sweep(x, scales, a, b, budgets, first=step == 0)
+    first = resident_sweeps(x, scales, budgets, 20)
+    assert_near(first[0], a, scale=10)
+    assert_near(first[1], b, torch.float32, scale=10)
+    for _ in range(20):
+        again = resident_sweeps(x, scales, budgets, 20)
+        assert torch.equal(again[0], first[0])
+        assert torch.equal(again[1], first[1])

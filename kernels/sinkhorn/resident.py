@@ -1,0 +1,231 @@
+"""All sweeps of small problems in one launch: the scores stay in registers from first to last.
+
+A problem is spread over P programs, each holding one tile of rows. After its row step a program
+writes the partial column sums of its tile, waits for the other P - 1, and adds all partials up in
+order: every program finds the same column potentials. With P = 1 nothing is waited for and any
+number of problems runs side by side; with P > 1 all programs have to be on the GPU at once, so
+the launch is cooperative and `fits` says when it may be used; otherwise use `sweep`.
+"""
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ._tile import (
+    Tile,
+    cells,
+    launch_options,
+    merge_max,
+    on_nvidia,
+    shares,
+    spread,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
+from .sweep import Budgets, _add_logs, _balance_rows, _log_step
+
+ELEMENTS = 2048
+LARGEST = 4096  # values that one program keeps in registers
+
+
+def resident_tile(count: int, width: int, dtype: torch.dtype) -> Tile:
+    """One tile of rows a program; a small problem is one tile."""
+    columns = max(16, triton.next_power_of_2(width))
+    rows = max(16, triton.next_power_of_2(count))
+    largest = LARGEST // 2 if dtype == torch.float64 else LARGEST
+    if rows * columns <= largest:
+        warps = 4 if rows * columns <= ELEMENTS else 8
+        return Tile(rows=rows, columns=columns, warps=warps, programs=1, steps=1)
+    tile = tile_for(count, width, dtype, elements=ELEMENTS, programs=1 << 30)
+    return Tile(
+        rows=tile.rows, columns=tile.columns, warps=tile.warps, programs=tile.programs, steps=1
+    )
+
+
+def fits(batch: int, tile: Tile, multiprocessors: int) -> bool:
+    """Whether every program runs at once: two of four warps or one of eight a multiprocessor."""
+    together = multiprocessors * (2 if tile.warps == 4 else 1)
+    return tile.programs == 1 or batch * tile.programs <= together
+
+
+def resident_sweeps(
+    scores: torch.Tensor,
+    scales: torch.Tensor,
+    budgets: Budgets,
+    steps: int,
+    *,
+    rows_first: bool = True,
+    tile: Tile | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Potentials (B, N), (B, K) after `steps` sweeps from the scores.
+
+    Args:
+        scores: X, (B, N, K), any strides.
+        scales: (B or 1, 2): scale over temperature of the plan's group and of the other.
+        budgets: the margins; the potentials have the dtypes of its rows and columns.
+        steps: sweeps, at least 1.
+        rows_first: whether a sweep is row, column, depth; else column, depth, row.
+        tile: another cut than the chosen one.
+    """
+    batch, count, width = scores.shape
+    kind = working_dtype(scores)
+    tile = tile or resident_tile(count, width, kind)
+    rows, size = spread(budgets.rows, batch, count), spread(budgets.row_cells, batch, count)
+    columns = spread(budgets.columns, batch, width)
+    column_size = spread(budgets.column_cells, batch, width)
+    scales = spread(scales, batch, 2)
+    device = scores.device
+    a = torch.empty((batch, count), dtype=rows.dtype, device=device)
+    b = torch.empty((batch, width), dtype=columns.dtype, device=device)
+    # Two halves take turns, so that nobody writes where somebody may still read.
+    part = torch.empty((2, 2, batch, tile.programs, 2, width), dtype=kind, device=device)
+    arrived = torch.zeros((batch,), dtype=torch.int32, device=device)
+    free = scores if budgets.free is None else budgets.free
+    together = {"launch_cooperative_grid": True} if tile.programs > 1 and on_nvidia() else {}
+    _resident[(batch * tile.programs,)](
+        scores,
+        free,
+        scales,
+        rows,
+        size,
+        columns,
+        column_size,
+        a,
+        b,
+        part,
+        arrived,
+        count,
+        batch,
+        tile.programs,
+        steps,
+        *scores.stride(),
+        *free.stride(),
+        scales.stride(0),
+        *rows.stride(),
+        *size.stride(),
+        *columns.stride(),
+        *column_size.stride(),
+        K=width,
+        ROWS_FIRST=rows_first,
+        MASKED=budgets.free is not None,
+        ALONE=tile.programs == 1,
+        ACC=triton_dtype(scores),
+        BLOCK_N=tile.rows,
+        BLOCK_K=tile.columns,
+        BLOCK_P=16,
+        **launch_options(tile.warps),
+        **together,
+    )
+    return a, b
+
+
+@triton.jit
+@no_type_check
+def _wait(arrived, target):
+    """A barrier among the programs of one problem: arrive, then wait for `target` arrivals."""
+    tl.debug_barrier()
+    tl.atomic_add(arrived, 1, sem="acq_rel", scope="gpu")
+    while tl.atomic_add(arrived, 0, sem="acquire", scope="gpu") < target:
+        pass
+    tl.debug_barrier()
+
+
+@triton.jit
+@no_type_check
+def _leave(to, x, k, K: tl.constexpr, ACC: tl.constexpr, BLOCK_K: tl.constexpr):
+    """Write the tile's column log-sums as pairs (largest, sum)."""
+    top, sums = tl.full([BLOCK_K], float("-inf"), ACC), tl.zeros([BLOCK_K], ACC)
+    top, sums = merge_max(top, sums, x, 0)
+    tl.store(to + k, top, mask=k < K)
+    tl.store(to + K + k, sums, mask=k < K)
+
+
+@triton.jit(do_not_specialize=["rows", "batch", "programs", "sweeps"])
+@no_type_check
+def _resident(
+    scores,
+    free,
+    scales,
+    budget,
+    size,
+    goal,
+    depth,
+    row_potential,
+    column_potential,
+    part,
+    arrived,
+    rows,
+    batch,
+    programs,
+    sweeps,
+    stride_problem,
+    stride_row,
+    stride_column,
+    free_problem,
+    free_row,
+    free_column,
+    stride_scale,
+    budget_problem,
+    budget_row,
+    size_problem,
+    size_row,
+    goal_problem,
+    goal_column,
+    depth_problem,
+    depth_column,
+    K: tl.constexpr,
+    ROWS_FIRST: tl.constexpr,
+    MASKED: tl.constexpr,
+    ALONE: tl.constexpr,
+    ACC: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    problem = (tl.program_id(0) // programs).to(tl.int64)
+    program = tl.program_id(0) % programs
+    n, k = program * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_K)
+    inside, wide = n < rows, k < K
+    live = inside[:, None] & wide[None, :]
+    source = scores + problem * stride_problem
+    x = cells(source, n.to(tl.int64), k, live, stride_row, stride_column, 0.0).to(ACC)
+    if MASKED:
+        source = free + problem * free_problem
+        live = live & (cells(source, n.to(tl.int64), k, live, free_row, free_column, 0) != 0)
+    r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0).to(ACC)
+    m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0).to(ACC)
+    c = tl.load(goal + problem * goal_problem + k * goal_column, mask=wide, other=0.0).to(ACC)
+    h = tl.load(depth + problem * depth_problem + k * depth_column, mask=wide, other=0.0).to(ACC)
+    high = tl.load(scales + problem * stride_scale).to(ACC)
+    low = tl.load(scales + problem * stride_scale + 1).to(ACC)
+    lines = batch.to(tl.int64) * programs * 2 * K
+    first = part + problem * programs * 2 * K
+    # The first sweep acts on the raw groups.
+    one = tl.full([BLOCK_N, BLOCK_K], 1.0, ACC)
+    la, a = _balance_rows(tl.where(live, high * x, float("-inf")), one, r, ROWS_FIRST)
+    lb, other = _balance_rows(tl.where(live, low * x, float("-inf")), one, m - r, ROWS_FIRST)
+    a -= other
+    b = tl.zeros([BLOCK_K], ACC)
+    for sweep in range(0, sweeps):
+        if sweep > 0:
+            la, lb, one = shares((high - low) * x + a[:, None] + b[None, :])
+            la, up = _balance_rows(tl.where(live, la, float("-inf")), one, r, True)  # noqa: FBT003
+            lb, down = _balance_rows(tl.where(live, lb, float("-inf")), one, m - r, True)  # noqa: FBT003
+            a += up - down
+            one = tl.log(one)
+            la, lb = la - one, lb - one
+        half = first + (sweep % 2) * 2 * lines
+        _leave(half + program * 2 * K, la, k, K, ACC, BLOCK_K)
+        _leave(half + lines + program * 2 * K, lb, k, K, ACC, BLOCK_K)
+        if ALONE:
+            tl.debug_barrier()
+        else:
+            _wait(arrived + problem, (sweep + 1) * programs)
+        b += _log_step(c, _add_logs(half, programs, k, K, ACC, BLOCK_P, BLOCK_K))
+        b -= _log_step(h - c, _add_logs(half + lines, programs, k, K, ACC, BLOCK_P, BLOCK_K))
+    tl.store(row_potential + problem * rows + n, a.to(row_potential.dtype.element_ty), mask=inside)
+    kind = column_potential.dtype.element_ty
+    tl.store(column_potential + problem * K + k, b.to(kind), mask=wide & (program == 0))
