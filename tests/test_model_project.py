@@ -1,8 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
+from rfpmss.model.pool import masked_mean
 from rfpmss.model.project import Gated, Projection
-from rfpmss.model.report import masked_mean
 from tests.model_tools import small_config
 
 
@@ -44,6 +45,22 @@ def test_the_order_of_tokens_does_not_matter():
         projection(tokens[:, torch.randperm(5)]), projection(tokens), strict=True
     ):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_mean_of_a_block_is_the_mean_of_its_tokens(masked):
+    _, projection = build()
+    x = torch.randn(3, 5, 10, dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 1, 0, 1], [0, 0, 0, 1, 0]]).bool()
+    for part in projection.block.parameters():
+        nn.init.normal_(part, std=0.4)
+    if masked:
+        tokens = projection.block(x, mask[:, None, None])
+        expected = torch.stack([tokens[i, mask[i]].mean(0) for i in range(3)])
+        mine = projection.block.mean(x, mask)
+    else:
+        expected, mine = projection.block(x).mean(1), projection.block.mean(x)
+    torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)
 
 
 def test_joint_features_have_unit_norm():

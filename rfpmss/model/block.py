@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rfpmss.model.activation import activate
+from rfpmss.model.pool import masked_mean
 
 EPS = 1e-6
 """Added to the variance in every layer normalisation of the encoders."""
@@ -108,7 +109,11 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Widen, activate, narrow."""
-        return self.narrow(activate(self.widen(x), self.activation))
+        return self.narrow(self.hidden(x))
+
+    def hidden(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b m"]:
+        """Widen and activate."""
+        return activate(self.widen(x), self.activation)
 
 
 class Block(nn.Module):
@@ -129,6 +134,19 @@ class Block(nn.Module):
         """One block; ``mask`` False marks tokens that nobody may look at."""
         x = x + self.attention(self.norm1(x), mask)
         return x + self.perceptron(self.norm2(x))
+
+    def mean(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
+    ) -> Float[Tensor, "b d"]:
+        """The mean over tokens of what the block gives, the last linear map after the mean.
+
+        Linear maps and means commute: a sixth of the block's products are done once per row
+        instead of once per token.
+        """
+        allowed = None if mask is None else rearrange(mask, "b t -> b 1 1 t")
+        x = x + self.attention(self.norm1(x), allowed)
+        hidden = masked_mean(self.perceptron.hidden(self.norm2(x)), mask)
+        return masked_mean(x, mask) + self.perceptron.narrow(hidden)
 
 
 class Join(nn.Module):

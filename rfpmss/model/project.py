@@ -6,7 +6,6 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from rfpmss.config import MODALITIES, VIEWS, ModelConfig
 from rfpmss.model.block import EPS, Block
 from rfpmss.model.features import Text, Views
-from rfpmss.model.report import masked_mean
+from rfpmss.model.pool import masked_mean
 from rfpmss.precision import precise
 
 
@@ -58,8 +57,7 @@ class Projection(nn.Module):
 
     def _project(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self.norm(self.tokens(tokens))
-        allowed = None if mask is None else rearrange(mask, "b t -> b 1 1 t")
-        inputs, mixed = masked_mean(x, mask), masked_mean(self.block(x, allowed), mask)
+        inputs, mixed = masked_mean(x, mask), self.block.mean(x, mask)
         return inputs, F.normalize(precise(self.joint(mixed)), dim=-1)
 
 

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rfpmss.config import PAD, ModelConfig
 from rfpmss.model.features import Text
-from rfpmss.precision import cast_to
+from rfpmss.model.pool import masked_mean
 
 
 class ReportEncoder(nn.Module):
@@ -74,19 +74,3 @@ class ReportEncoder(nn.Module):
         if self.pooling == "mean":
             return masked_mean(hidden, mask)
         return hidden[:, 0] if pooled is None else pooled
-
-
-def masked_mean(
-    x: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"] | None
-) -> Float[Tensor, "b w"]:
-    """Mean over the tokens that ``mask`` keeps (all without one); every row keeps at least one.
-
-    Example:
-        >>> masked_mean(torch.tensor([[[1.0], [5.0]]]), torch.tensor([[True, False]])).tolist()
-        [[1.0]]
-    """
-    if mask is None:
-        return x.mean(dim=1)
-    weight = mask.to(x.dtype)
-    with cast_to("float32", x):
-        return torch.einsum("btw,bt->bw", x, weight) / weight.sum(dim=1, keepdim=True)
