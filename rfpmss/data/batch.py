@@ -35,20 +35,23 @@ STAIN_DEVIATION = (0.15, 0.20, 0.13)
 class Batch:
     """What one step needs."""
 
-    images: tuple[Float32[Tensor, "b s c h w"], ...]
+    images: tuple[
+        Float32[Tensor, "b s 3 h w"], Float32[Tensor, "b s 4 h w"], Float32[Tensor, "b s 3 h w"]
+    ]
     """One tensor per view in the order of VIEWS, about zero mean and unit variance; an absent
     view is zero and must not be looked at."""
     present: Bool[Tensor, "b m"]
     """Which modalities exist, in the order of MODALITIES."""
     tokens: Int64[Tensor, "b t"]
     """``START words END PAD...``; all PAD without a report."""
-    index: Int64[Tensor, "b"]
+    index: Int64[Tensor, " b"]
     """Positions of the studies in the cohort."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
+        ct, mri, pathology = (image.to(device) for image in self.images)
         return Batch(
-            tuple(image.to(device) for image in self.images),
+            (ct, mri, pathology),
             self.present.to(device),
             self.tokens.to(device),
             self.index.to(device),
@@ -102,7 +105,7 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.studies)
 
-    def indices(self, split: str) -> Int64[np.ndarray, "n"]:
+    def indices(self, split: str) -> Int64[np.ndarray, " n"]:
         """Positions of the studies of a split, in the order of the manifest."""
         return np.array([i for i, s in enumerate(self.studies) if s.split == split], np.int64)
 
@@ -116,7 +119,7 @@ class Cohort:
         return self.latents[index]
 
     def box(self, index: int, view: str) -> Box | None:
-        """The finding's x0, y0, x1, y1 in pixels of the centre crop of the first image, if known."""
+        """The finding's x0, y0, x1, y1 in pixels of the first image's centre crop, if known."""
         place = self.places[index][VIEWS.index(view)]
         if place is None or place.boxes[0] is None:
             return None
@@ -127,7 +130,7 @@ class Cohort:
 
     def batch(
         self,
-        indices: Sequence[int] | Int64[np.ndarray, "b"] | Int64[Tensor, "b"],
+        indices: Sequence[int] | Int64[np.ndarray, " b"] | Int64[Tensor, " b"],
         tokenizer: Tokenizer,
         augment: tuple[int, int] | None,
     ) -> Batch:
@@ -141,7 +144,7 @@ class Cohort:
         """
         index = np.asarray(indices, np.int64)
         drawn = None if augment is None else augmenting.draw(self.config, *augment, index)
-        images = tuple(self._view(index, view, drawn) for view in range(len(VIEWS)))
+        ct, mri, pathology = (self._view(index, view, drawn) for view in range(len(VIEWS)))
         texts = [self.studies[i].report for i in index]
         present = [
             [place is not None for place in self.places[i]] + [text is not None]
@@ -155,10 +158,10 @@ class Cohort:
         tokens = encode(tokenizer, shown, self.config.tokens)
         mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
         tokens[~mask[:, -1]] = PAD
-        return Batch(images, mask, tokens, torch.from_numpy(index))
+        return Batch((ct, mri, pathology), mask, tokens, torch.from_numpy(index))
 
     def _view(
-        self, index: Int64[np.ndarray, "b"], view: int, drawn: augmenting.Draw | None
+        self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
     ) -> Float32[Tensor, "b s c h w"]:
         size, count = self.config.size, self.config.slices
         result = torch.zeros(len(index), count, CHANNELS[VIEWS[view]], size, size)
