@@ -1,0 +1,176 @@
+"""Finetune: how much pretraining helps when labels are few (Table 2).
+
+    python -m rfpmss.finetune --run-dir runs/tiny-0
+    python -m rfpmss.finetune --run-dir runs/tiny-0 --baseline no-consistency=runs/other
+
+A linear probe and full tuning at 1, 10 and 100 % of the labelled training patients, each against
+the same encoder with random weights and against the encoders of other runs. Writes
+RUN/evaluation/finetune.json, .csv, .tex, the test scores, and the tuned encoder.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from rfpmss.evaluate import Opened
+    from rfpmss.model.rfpmss import RFPMSS
+
+RANDOM = "random weights"
+PRETRAINED = "this run"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What ``python -m rfpmss.finetune`` takes."""
+
+    run_dir: Path
+    """Run folder of rfpmss.train."""
+    data: Path | None = None
+    """Manifest with labels; by default the one the run was trained on."""
+    baseline: tuple[str, ...] = ()
+    """Other starts, each NAME=RUN_DIR, with the same image size."""
+    label: str = "grade"
+    """Label of the manifest."""
+    positive: tuple[str, ...] = ("4",)
+    """Values of the label that count as positive."""
+    fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
+    """Shares of the labelled training patients, each holding the smaller ones."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of subset, head and order."""
+    modes: tuple[Literal["linear", "full"], ...] = ("linear", "full")
+    """linear: fixed encoder; full: everything is tuned."""
+    epochs: int = 15
+    """Most passes of full tuning; it stops early on validation patients."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        if not all(0 < fraction <= 1 for fraction in self.fractions):
+            raise ValueError(f"--fractions must be in (0, 1], got {self.fractions}")
+        if not self.seeds or not self.modes or not self.fractions or not self.positive:
+            raise ValueError("--seeds, --modes, --fractions and --positive must not be empty")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    try:
+        arguments = tyro.cli(
+            Arguments, args=argv, prog="python -m rfpmss.finetune", description=__doc__
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from rfpmss.evaluate import open_run
+
+    opened = open_run(arguments.run_dir, arguments.data, arguments.device)
+    if isinstance(opened, str):
+        print(f"error: {opened}", file=sys.stderr)
+        return 1
+    try:
+        return finetune(arguments, opened)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def finetune(arguments: Arguments, opened: Opened) -> int:
+    """Tune, compare, write; return 0."""
+    from safetensors.torch import save_file
+
+    from rfpmss.evaluation.probe import Tuning
+    from rfpmss.evaluation.tables import write_csv, write_json, write_latex
+    from rfpmss.evaluation.transfer import Plan, table, transfer
+    from rfpmss.progress import progress
+
+    starts = _starts(arguments, opened)
+    plan = Plan(
+        label=arguments.label,
+        positive=arguments.positive,
+        fractions=tuple(sorted(arguments.fractions)),
+        seeds=arguments.seeds,
+        modes=arguments.modes,
+        tuning=Tuning(epochs=arguments.epochs),
+    )
+    began = time.monotonic()
+    cells = len(starts) * len(plan.modes) * len(plan.fractions) * len(plan.seeds)
+    with progress("tuning", cells, unit="cells") as advance:
+        outcome = transfer(starts, opened.cohort, opened.tokenizer, plan, advance)
+    rows = table(outcome, PRETRAINED)
+    folder = arguments.run_dir / "evaluation"
+    write_json(
+        folder / "finetune.json",
+        {"plan": asdict(plan), "seconds": time.monotonic() - began, "rows": rows},
+    )
+    write_csv(folder / "finetune.csv", rows)
+    write_latex(folder / "finetune.tex", [_readable(row) for row in rows])
+    write_json(
+        folder / "finetune_scores.json",
+        [
+            {"start": key[0], "mode": key[1], "fraction": key[2], "scores": scores.tolist()}
+            for key, scores in outcome.scores.items()
+        ],
+    )
+    if outcome.classifier is not None:
+        target = arguments.run_dir / "finetuned.safetensors"
+        state = outcome.classifier.state_dict()
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in state.items()}, target
+        )
+    for row in rows:
+        print("  ".join(str(cell) for cell in _readable(row).values()))
+    print(f"tables: {folder.resolve()}")
+    return 0
+
+
+def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
+    from rfpmss import checkpoint
+    from rfpmss.evaluation.transfer import random_start
+
+    vocabulary = opened.tokenizer.get_vocab_size()
+    starts = {
+        PRETRAINED: opened.model,
+        RANDOM: random_start(opened.config, vocabulary).to(arguments.device),
+    }
+    for entry in arguments.baseline:
+        name, found, folder = entry.partition("=")
+        if not found or not name or name in starts:
+            raise ValueError(f"--baseline must be NAME=RUN_DIR with a new name, got {entry}")
+        try:
+            model, _, config = checkpoint.load_model(Path(folder), arguments.device)
+        except checkpoint.CheckpointError as error:
+            raise ValueError(str(error)) from None
+        if config.data.size != opened.config.data.size:
+            raise ValueError(
+                f"--baseline must have images of {opened.config.data.size} pixels, "
+                f"got {config.data.size} in {name}"
+            )
+        starts[name] = model
+    return starts
+
+
+def _readable(row: dict[str, object]) -> dict[str, object]:
+    def number(name: str, digits: int = 3) -> str:
+        value = row[name]
+        return "-" if value is None else f"{float(str(value)):.{digits}g}"
+
+    return {
+        "Start": row["start"],
+        "Mode": row["mode"],
+        "Labels": f"{100 * float(str(row['fraction'])):g} %",
+        "AUC (95 %)": f"{number('auc')} ({number('auc_low')}, {number('auc_high')})",
+        "SD over seeds": number("auc_sd", 2),
+        "p (DeLong)": number("p_delong", 2),
+        "p (bootstrap)": number("p_bootstrap", 2),
+        "p (Holm)": number("p_holm", 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
