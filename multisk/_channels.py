@@ -17,7 +17,8 @@ def channels(solution: Solution) -> Tensor:
     n, k = system.scores.shape[1:]
     if raw.channels is not None:
         return raw.channels.view(*system.batch, -1, n, k).to(system.dtype)
-    if sum(groups.counts) != k or (groups.counts[0] == 1 and not _uniform(solution)):
+    top = sum(groups.counts[: groups.top])
+    if top and not bool((system.margins.row_unit == top).all()):
         raise ValueError("k must be an int for channels, got a budget for every row")
     with torch.no_grad():
         parts = _two(solution) if system.two_groups else _many(solution)
@@ -29,11 +30,6 @@ def channels(solution: Solution) -> Tensor:
             1,
         )
     return table.reshape(*system.batch, k, n, k).to(system.dtype)
-
-
-def _uniform(solution: Solution) -> bool:
-    rows = solution.system.margins.row_unit
-    return bool((rows == 1).all())
 
 
 def _two(solution: Solution) -> list[Tensor]:
@@ -52,10 +48,9 @@ def _two(solution: Solution) -> list[Tensor]:
 
 def _many(solution: Solution) -> list[Tensor]:
     system, raw = solution.system.detach(), solution.raw
-    order = "row-column-depth" if raw.row_scale is None else "column-depth-row"
-    sweeps = GroupSweeps(system, order)
+    scales = GroupSweeps(system, "row-column-depth").scales
     a, b, free = raw.row_potential, raw.column_potential, system.margins.free
-    shares = passes.log_shares(system.scores, sweeps.scales, a, b, free)
-    if not sweeps.rows_first:
-        shares = shares + passes.log_row_scale(shares, sweeps.row_targets)[0][..., None]
+    shares = passes.log_shares(system.scores, scales, a, b, free)
+    if raw.row_scale is not None:
+        shares = shares + raw.row_scale[0][..., None]
     return list(shares.exp().unbind(1))

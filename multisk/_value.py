@@ -169,7 +169,8 @@ def gap(solution: Solution) -> Tensor:
                 a, b = a - shift, b + shift
         by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
         by_column = price_of(system.relax[1], columns, low, b, eps, miss)
-        return (total(by_row, system.group) + by_column).to(plan.dtype).view(system.batch)
+        found = (total(by_row, system.group) + by_column).clamp_min(0.0)
+        return found.to(plan.dtype).view(system.batch)
 
 
 def dual(system: System, raw: Any) -> Tensor:

@@ -29,10 +29,30 @@ def pull_along(
     return sums - torch.where(side > 0, lower, upper)
 
 
+def best_shift(b: Tensor, lower: Tensor, upper: Tensor, mass: Tensor) -> Tensor:
+    """The common shift of all prices that minimises the dual: it puts one of them at 0.
+
+    A shift changes no plan, only which bound each column answers for; along it the dual is
+    piecewise linear with the slope mass - (lower bounds of b > 0) - (upper bounds of b < 0).
+    """
+    if not b.shape[-1]:
+        return torch.zeros_like(mass)
+    empty = upper <= 0
+    order = b.masked_fill(empty, -torch.inf).argsort(-1, descending=True)
+    low, high = lower.gather(-1, order), upper.gather(-1, order)
+    slope = mass - low.cumsum(-1) - (high.sum(-1, keepdim=True) - high.cumsum(-1))
+    enough = slope >= -1e-12 * mass
+    first = torch.where(
+        enough.any(-1, keepdim=True), enough.to(torch.int8).argmax(-1, keepdim=True), 0
+    )
+    shift = -b.gather(-1, order.gather(-1, first))
+    return torch.where(empty.all(-1, keepdim=True), 0.0, shift)
+
+
 def kinked_step(
     b: Tensor,
     sums: Tensor,
-    bounds: tuple[Tensor, Tensor],
+    bounds: tuple[Tensor, Tensor, Tensor],
     weight: Tensor,
     still: Tensor,
     apply: Apply,
@@ -45,13 +65,13 @@ def kinked_step(
     Args:
         b: Current potentials (b, k).
         sums: The loads there.
-        bounds: (lower, upper).
+        bounds: (lower, upper, sum of all loads (b, 1)).
         weight: Diagonal of the Hessian, the natural measure of a potential in loads.
         still: Columns without free cells.
         apply: The Hessian times a vector.
         solve: Solves the Hessian restricted to the columns that are not held.
     """
-    lower, upper = bounds
+    lower, upper, mass = bounds
     y, load = b, sums
     before = None
     for _ in range(30):
@@ -67,4 +87,8 @@ def kinked_step(
         moved = solve(goal - sums - apply(parked), inside)
         step = torch.where(inside, parked, moved)
         y, load = b + step, sums + apply(step)
+        # With nothing held the common shift was arbitrary; without a load's change, set it right.
+        loose = ~(inside & ~still).any(-1, keepdim=True)
+        shift = best_shift(y, lower, upper, mass)
+        y = torch.where(loose & ~still, y + shift, y)
     return torch.where(inside & ~still, -b, y - b)

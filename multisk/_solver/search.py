@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from multisk._solver.semidual import Point, direction, slope, visit
+from multisk._solver.semidual import Point, direction, recentred, slope, visit
 from multisk._system import System
 
 
@@ -21,9 +21,15 @@ class Search:
     def run(self, b: Tensor, a: Tensor | None, most: int) -> tuple[Point, Tensor]:
         """From `b`, at most `most` passes after the first; the best point and passes used."""
         point = visit(self.system, b, a, self.row_tolerance)
-        best = point.copy()
+        centred = recentred(self.system, point)
+        best = centred.copy()
         steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
-        base, move, length, idle = b, None, torch.ones_like(b[:, :1]), torch.zeros_like(steps)
+        base, move, length, idle = (
+            centred.b,
+            None,
+            torch.ones_like(b[:, :1]),
+            torch.zeros_like(steps),
+        )
         slopes = torch.zeros_like(b[:, 0])
         polished = best.error <= self.finest
         for _ in range(most):
@@ -32,21 +38,23 @@ class Search:
             if not bool(live.any()):
                 break
             polished = reached
-            fresh = direction(self.system, point)
+            fresh = direction(self.system, centred)
             if move is None:
-                move, slopes = fresh, slope(self.system, point, fresh, ahead=True)
+                move, slopes = fresh, slope(self.system, centred, fresh, ahead=True)
             else:
                 behind = slope(self.system, point, move, ahead=False)
                 accept = behind <= 0.5 * slopes.abs()
                 cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.1, 0.7)[:, None]
                 length = torch.where(accept[:, None], 1.0, length * cut)
-                base = torch.where(accept[:, None], point.b, base)
-                slopes = torch.where(accept, slope(self.system, point, fresh, ahead=True), slopes)
+                base = torch.where(accept[:, None], centred.b, base)
+                ahead = slope(self.system, centred, fresh, ahead=True)
+                slopes = torch.where(accept, ahead, slopes)
                 move = torch.where(accept[:, None], fresh, move)
             target = torch.where(live[:, None], base + length * move, best.b)
             point = visit(self.system, target, point.a, self.row_tolerance)
+            centred = recentred(self.system, point)
             steps += live
-            better = point.error < best.error
+            better = centred.error < best.error
             idle = torch.where(better, 0, idle + 1)
-            best.put(better.nonzero().squeeze(-1), point.pick(better))
+            best.put(better.nonzero().squeeze(-1), centred.pick(better))
         return best, steps

@@ -10,7 +10,7 @@ from torch import Tensor
 from multisk import _passes as passes
 from multisk._schur import DENSE_COLUMNS, solve_dense, solve_iteratively
 from multisk._sharded import total
-from multisk._solver.interval import kinked_step, pull_along, pull_at
+from multisk._solver.interval import best_shift, kinked_step, pull_along, pull_at
 from multisk._system import System
 from multisk._tiles import cells, column, column_goal, tiles, violation
 
@@ -138,7 +138,21 @@ def direction(system: System, point: Point) -> Tensor:
     if upper is None:
         return -solve(point.pull, still)
     bounds = system.margins.columns, upper
-    return kinked_step(point.b, point.sums, bounds, point.weight, still, apply, solve)
+    mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
+    return kinked_step(point.b, point.sums, (*bounds, mass), point.weight, still, apply, solve)
+
+
+def recentred(system: System, point: Point) -> Point:
+    """The same plan with the common shift of the prices at its optimum (intervals only)."""
+    lower, upper = system.margins.columns, system.margins.upper
+    if upper is None:
+        return point
+    mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
+    shift = best_shift(point.b, lower, upper, mass)
+    b, a = point.b + shift, point.a - shift.to(point.a)
+    pull, held = pull_at(b, point.sums, lower, upper)
+    error = interval_error(system, point.plan.sum(-1), pull, a, b)
+    return replace(point, b=b, a=a, pull=pull, held=held, error=error)
 
 
 def slope(system: System, point: Point, move: Tensor, *, ahead: bool) -> Tensor:

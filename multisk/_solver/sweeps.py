@@ -41,7 +41,7 @@ class Sweeps(Protocol):
         ...
 
     def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
-        """The row potentials to which the error of `next` belongs; the columns' are the old ones."""
+        """The row potentials that the error of `next` belongs to, beside the old columns."""
         ...
 
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
