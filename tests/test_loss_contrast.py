@@ -65,6 +65,13 @@ def test_what_an_absent_modality_holds_never_matters():
     assert torch.equal(nce(joint, present, LossConfig()), nce(other, present, LossConfig()))
 
 
+def test_a_study_alone_finds_its_report_at_no_cost_at_all():
+    joint, present = torch.randn(6, 4, 5), torch.zeros(6, 4).bool()
+    present[2] = True
+    assert nce(joint, present, LossConfig()).item() == 0
+    assert contrast(joint[:, :1], joint[:, 1], present[:, :1], LossConfig()).item() == 0
+
+
 def test_without_any_pair_both_losses_are_exactly_zero_with_zero_gradient():
     joint = torch.randn(4, 4, 5, requires_grad=True)
     report = torch.zeros(4, 5, requires_grad=True)

@@ -40,11 +40,11 @@ def match(
     Only pairs in ``exist`` take part, as queries and as candidates.
     """
     rows, columns = (F.normalize(precise(x), dim=-1) for x in (rows, columns))
-    own = (rows * columns).sum(dim=-1) / temperature
-    absent = ~peers.gather(exist)
+    absent, first = ~peers.gather(exist), peers.rank * len(rows)
     results = []
     for queries, gallery in ((rows, columns), (columns, rows)):
         logits = queries @ peers.gather(gallery).T / temperature
+        own = logits.diagonal(offset=first)  # before masking: rows that do not exist stay finite
         logits = logits.masked_fill(absent, torch.finfo(logits.dtype).min)
         results.append(masked_mean(logits.logsumexp(dim=1) - own, exist, peers))
     return results[0], results[1]
