@@ -1,0 +1,119 @@
+"""Small tables, CSV or XLSX, as rows of text; nothing in them is ever run."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rfpmss.data.errors import BombError, TextError, UnreadableError
+from rfpmss.data.volume import MIB
+
+LARGEST = 64 * MIB
+"""A table's text, decoded."""
+_SHEET = "xl/worksheets/sheet1.xml"
+_STRINGS = "xl/sharedStrings.xml"
+_SPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_MISSING = re.compile(
+    r"not (?:available|applicable|recorded)|n\.?/?a\.?|nan|none|unknown|indeterminate|nos(?:/nec)?"
+    r"|nec|-+|",
+    re.IGNORECASE,
+)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file or of the first sheet of an XLSX file, by column name.
+
+    Raises:
+        TextError: if it is no table in UTF-8 with a header.
+        UnreadableError: if an XLSX file is damaged.
+        BombError: if it is implausibly large.
+    """
+    if path.suffix.lower() == ".xlsx":
+        return _named(_sheet(path))
+    if path.stat().st_size > LARGEST:
+        raise BombError("the table is larger than a table of patients can be")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _named([[cell.strip() for cell in row] for row in csv.reader(file, strict=True)])
+    except (UnicodeDecodeError, csv.Error):
+        raise TextError("the table is not a CSV file in UTF-8") from None
+
+
+def missing(value: str) -> bool:
+    """Whether a cell says that the value is not known.
+
+    Example:
+        >>> [word for word in ("NOS/NEC", "Not Available", "Wildtype", "0", "") if missing(word)]
+        ['NOS/NEC', 'Not Available', '']
+    """
+    return _MISSING.fullmatch(value.strip()) is not None
+
+
+def _named(rows: list[list[str]]) -> list[dict[str, str]]:
+    rows = [row for row in rows if any(row)]
+    if not rows:
+        raise TextError("the table is empty")
+    header = rows[0]
+    if len(set(filter(None, header))) < len(list(filter(None, header))):
+        raise TextError("the table has two columns of the same name")
+    return [
+        {name: cell for name, cell in zip(header, row, strict=False) if name} for row in rows[1:]
+    ]
+
+
+def _sheet(path: Path) -> list[list[str]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            strings = [
+                "".join(part.text or "" for part in item.iter(f"{_SPACE}t"))
+                for item in _part(archive, _STRINGS)
+            ]
+            sheet = _part(archive, _SHEET)
+    except (zipfile.BadZipFile, ElementTree.ParseError, EOFError, OSError, RuntimeError):
+        raise UnreadableError("the XLSX file is damaged") from None
+    rows = []
+    for row in sheet.iter(f"{_SPACE}row"):
+        cells: dict[int, str] = {}
+        for position, cell in enumerate(row.iter(f"{_SPACE}c")):
+            cells[_column(cell.get("r", ""), position)] = _text(cell, strings)
+        rows.append([cells.get(n, "") for n in range(max(cells, default=-1) + 1)])
+    return rows
+
+
+def _part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    if name not in archive.namelist():
+        if name == _STRINGS:
+            return ElementTree.Element("none")
+        raise UnreadableError("the XLSX file holds no first sheet")
+    if archive.getinfo(name).file_size > LARGEST:
+        raise BombError("the table is larger than a table of patients can be")
+    with archive.open(name) as file:
+        data = file.read(LARGEST + 1)
+    if b"<!DOCTYPE" in data[:4096] or b"<!ENTITY" in data:
+        raise UnreadableError("the XLSX file defines entities of its own")
+    return ElementTree.fromstring(data)  # noqa: S314 - entities are refused above
+
+
+def _column(reference: str, position: int) -> int:
+    """``"AB12"`` -> 27; the position where the file gives no reference."""
+    letters = re.match(r"[A-Z]{1,3}", reference)
+    if not letters:
+        return position
+    number = 0
+    for letter in letters.group():
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number - 1
+
+
+def _text(cell: ElementTree.Element, strings: list[str]) -> str:
+    if cell.get("t") == "inlineStr":
+        return "".join(part.text or "" for part in cell.iter(f"{_SPACE}t")).strip()
+    value = (cell.findtext(f"{_SPACE}v") or "").strip()
+    if cell.get("t") == "s":
+        if not value.isdecimal() or int(value) >= len(strings):
+            raise UnreadableError("the XLSX file refers to a text that it does not hold")
+        return strings[int(value)].strip()
+    return value.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", value) else value
