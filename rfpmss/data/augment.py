@@ -21,13 +21,13 @@ _DRAWS = 5 + 2 * len(VIEWS)
 class Draw:
     """What happens to each study of a batch."""
 
-    flip: Bool[np.ndarray, "b"]
+    flip: Bool[np.ndarray, " b"]
     """Mirror the images left to right and swap the words."""
-    angle: Float64[np.ndarray, "b"]
+    angle: Float64[np.ndarray, " b"]
     """Rotation, radians."""
     shift: Float64[np.ndarray, "b 2"]
     """Place of the crop, x and y, -1 (first) to 1 (last)."""
-    pick: Float64[np.ndarray, "b"]
+    pick: Float64[np.ndarray, " b"]
     """Which of the stored images, 0 to 1."""
     brightness: Float64[np.ndarray, "b v"]
     """Added to each view, standard deviations."""
@@ -36,7 +36,7 @@ class Draw:
 
 
 def uniform(
-    seed: int, epoch: int, index: Int64[np.ndarray, "b"], draws: int
+    seed: int, epoch: int, index: Int64[np.ndarray, " b"], draws: int
 ) -> Float64[np.ndarray, "b draws"]:
     """Random numbers in [0, 1) as a pure function of their coordinates (splitmix64).
 
@@ -57,7 +57,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def draw(config: DataConfig, seed: int, epoch: int, index: Int64[np.ndarray, "b"]) -> Draw:
+def draw(config: DataConfig, seed: int, epoch: int, index: Int64[np.ndarray, " b"]) -> Draw:
     """The draw of each study in one epoch."""
     u = uniform(seed, epoch, index, _DRAWS)
     views = len(VIEWS)
@@ -77,7 +77,8 @@ def apply(
     """Resize, rotate, crop and flip in one sampling, then change the grey values."""
     b, s, c, _, _ = images.shape
     images = _shrink(images, config.resize)
-    grid = F.affine_grid(_affine(config, drawn), [b, 1, config.size, config.size], False)
+    shape = [b, 1, config.size, config.size]
+    grid = F.affine_grid(_affine(config, drawn), shape, align_corners=False)
     flat = images.reshape(b, s * c, *images.shape[-2:])
     flat = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
     result = flat.reshape(b, s, c, config.size, config.size)

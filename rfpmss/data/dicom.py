@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from rfpmss.data.errors import (
+    BombError,
     CodecError,
     DataError,
     GeometryError,
@@ -20,6 +21,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
     ValuesError,
 )
+from rfpmss.data.sniff import bare_dicom
 from rfpmss.data.volume import MAX_BYTES, Volume, check_size, orient
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.01
 """Largest relative deviation of slice distances, and of a unit vector's components."""
+
+MAX_FRAMES = 100_000
+"""More images in one file are not believed."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Frame:
     intercept: float
 
 
-def read_file(path: Path, limit: int = MAX_BYTES) -> Dataset:
-    """Read one DICOM file; the pixels stay encoded.
+def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dataset:
+    """Read one DICOM file; the pixels stay encoded, or with ``pixels=False`` on the disk.
 
     Raises:
         UnreadableError: if it is no DICOM file or ends too early.
@@ -59,7 +64,9 @@ def read_file(path: Path, limit: int = MAX_BYTES) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = dcmread(path)
+            with path.open("rb") as file:
+                bare = bare_dicom(file.read(16))
+            data = dcmread(path, stop_before_pixels=not pixels, force=bare)
             data.get("Rows")
     except InvalidDicomError:
         raise UnreadableError("the file is no DICOM file") from None
@@ -90,7 +97,7 @@ def refuse_deflated_bomb(path: Path, limit: int) -> None:
             raise UnreadableError("the deflated DICOM file is damaged") from None
 
 
-def frames(data: Dataset, limit: int = MAX_BYTES) -> list[Frame]:
+def frames(data: Dataset, limit: int = MAX_BYTES, *, pixels: bool = True) -> list[Frame]:
     """The image planes of a file: one, or all frames of a multi-frame file.
 
     Raises:
@@ -99,15 +106,16 @@ def frames(data: Dataset, limit: int = MAX_BYTES) -> list[Frame]:
         GeometryError: if the plane has no usable size or spacing.
     """
     try:
-        return _frames(data, limit)
+        return _frames(data, limit, pixels=pixels)
     except DataError:
         raise
     except Exception:
         raise UnreadableError("the DICOM header holds values that cannot be") from None
 
 
-def _frames(data: Dataset, limit: int) -> list[Frame]:
-    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+def _frames(data: Dataset, limit: int, *, pixels: bool) -> list[Frame]:
+    stored = ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if pixels else ("Rows",)
+    if not any(name in data for name in stored):
         raise UnsupportedError("the DICOM file holds no image")
     kind = [str(part).upper() for part in data.get("ImageType", None) or []]
     if "LOCALIZER" in kind:
@@ -118,10 +126,10 @@ def _frames(data: Dataset, limit: int) -> list[Frame]:
     if rows < 1 or columns < 1:
         raise UnreadableError("the image has no rows or columns")
     count = int(data.get("NumberOfFrames", 1) or 1)
-    stored = len(data.PixelData) if "PixelData" in data else rows * columns * count
-    check_size(
-        rows * columns * count * max(int(data.get("BitsAllocated", 8)) // 8, 1), stored, limit
-    )
+    if not 0 < count <= MAX_FRAMES:
+        raise BombError(f"the file claims {count} frames")
+    needed = rows * columns * count * max(int(data.get("BitsAllocated", 8)) // 8, 1)
+    check_size(needed, len(data.PixelData) if "PixelData" in data else needed, limit)
     shared = _groups(data, "SharedFunctionalGroupsSequence", 0)
     result = []
     for number in range(count):
@@ -167,8 +175,8 @@ def _vector(value: Any, length: int) -> np.ndarray | None:
 def stacks(planes: Iterable[Frame]) -> list[list[Frame]]:
     """Split one series into parallel stacks.
 
-    By orientation first; then by acquisition, but only where two planes share a position, so that
-    a gap is never explained away.
+    By orientation first; then by acquisition, echo or time point, but only where two planes share
+    a position, so that a gap is never explained away. The stack with most planes comes first.
     """
     groups: list[list[Frame]] = []
     for plane in planes:
@@ -180,14 +188,21 @@ def stacks(planes: Iterable[Frame]) -> list[list[Frame]]:
             groups.append([plane])
     result: list[list[Frame]] = []
     for group in groups:
-        if _repeats(group):
-            by: dict[str, list[Frame]] = {}
-            for plane in group:
-                by.setdefault(str(plane.data.get("AcquisitionNumber", "")), []).append(plane)
-            result.extend(by.values())
-        else:
-            result.append(group)
-    return result
+        result += _untangle(group)
+    return sorted(result, key=len, reverse=True)
+
+
+def _untangle(group: list[Frame]) -> list[list[Frame]]:
+    """Acquisitions, echoes or time points, if one of these explains repeated positions."""
+    if not _repeats(group):
+        return [group]
+    for name in ("AcquisitionNumber", "EchoNumbers", "TemporalPositionIdentifier", "ImageType"):
+        by: dict[str, list[Frame]] = {}
+        for plane in group:
+            by.setdefault(str(plane.data.get(name, "")), []).append(plane)
+        if not any(_repeats(part) for part in by.values()):
+            return list(by.values())
+    return [group]
 
 
 def _parallel(a: Frame, b: Frame) -> bool:

@@ -62,10 +62,22 @@ class IncompleteError(DataError):
     cure = "add the missing part or leave the study out"
 
 
+class UnusedError(DataError):
+    """A sound image that another one of the same series stands for."""
+
+    cure = "nothing to do"
+
+
 class ValuesError(DataError):
     """Voxel values that cannot be an image: not finite, constant, out of range."""
 
     cure = "export the image again without masking or scaling it away"
+
+
+class ChoiceError(DataError):
+    """Several images where one is wanted."""
+
+    cure = "pass --volume with the number of the one to take, from 0"
 
 
 class ScaleError(DataError):
@@ -74,10 +86,16 @@ class ScaleError(DataError):
     cure = "pass --mpp with the microns per pixel of the scanner"
 
 
+class OwnerError(DataError):
+    """A file that cannot be told to belong to one patient."""
+
+    cure = "put it into the patient's folder, name it after the patient, or pass --patient-level"
+
+
 class TextError(DataError):
     """A report or a table that is empty or cannot be decoded."""
 
-    cure = "save the text as UTF-8"
+    cure = "correct the text and save it as UTF-8"
 
 
 class PathError(DataError):

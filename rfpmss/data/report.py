@@ -93,7 +93,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Int64[Ten
     return torch.from_numpy(ids)
 
 
-def decode(tokenizer: Tokenizer, ids: Int64[Tensor, "t"] | Sequence[int]) -> str:
+def decode(tokenizer: Tokenizer, ids: Int64[Tensor, " t"] | Sequence[int]) -> str:
     """Words up to the first END, without special tokens."""
     words = []
     for word in ids.tolist() if isinstance(ids, Tensor) else ids:

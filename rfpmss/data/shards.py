@@ -18,21 +18,43 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rfpmss.config import VIEWS
-from rfpmss.data.errors import DataError, UnreadableError
+from rfpmss.data.errors import BombError, DataError, UnreadableError, UnusedError
 from rfpmss.data.manifest import Row, pack_labels
-from rfpmss.data.study import Study
+from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Box, Choice, read_views
 
 SIZE = 1024
 """Studies in one shard."""
 
-Rejection = tuple[str, str, str]
-"""Study, view, reason."""
+Rejection = tuple[Path, str]
+"""A file that is in no view, and why."""
 
 
 def piece_path(folder: Path, study_id: str) -> Path:
     """Where one prepared study waits for its shard."""
     return folder / f"{study_id}.npz"
+
+
+def series(study: Study) -> dict[str, Source]:
+    """All series of a study: ``ct``, ``mri``, ... the best of each view; ``mri.1``, ... the others.
+
+    Example:
+        >>> mri = Source(kind="nifti", paths=(Path("t1.nii"),))
+        >>> list(series(Study(study_id="a", patient_id="a", views=(None, mri, None),
+        ...                   others=(("mri", mri),))))
+        ['mri', 'mri.1']
+    """
+    result = {
+        view: source for view, source in zip(VIEWS, study.views, strict=True) if source is not None
+    }
+    for number, (view, source) in enumerate(study.others, start=1):
+        result[f"{view}.{number}"] = source
+    return result
+
+
+def describe(error: DataError) -> str:
+    """Class, reason and cure, as ``rejections.csv`` has them."""
+    return f"{type(error).__name__}: {error}"
 
 
 def write_piece(folder: Path, study: Study, choice: Choice) -> None:
@@ -42,22 +64,24 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     notes: dict[str, object] = {}
-    for view, source in zip(VIEWS, study.views, strict=True):
-        if source is None:
-            continue
+    for name, source in series(study).items():
         try:
-            made = read_views(view, source, choice)
+            made = read_views(name.partition(".")[0], source, choice)
         except DataError as error:
-            notes[view] = {"class": type(error).__name__, "reason": error.reason}
+            notes[name] = {"reason": describe(error)}
             continue
         except MemoryError:
-            notes[view] = {"class": "BombError", "reason": "the memory does not suffice"}
+            notes[name] = {"reason": describe(BombError("the memory does not suffice"))}
             continue
         except OSError:
-            notes[view] = {"class": "UnreadableError", "reason": "the file cannot be opened"}
+            notes[name] = {"reason": describe(UnreadableError("a file cannot be opened"))}
             continue
-        arrays[view] = made.images
-        notes[view] = {"boxes": [list(box) if box else None for box in made.boxes]}
+        arrays[name] = made.images
+        notes[name] = {
+            "shape": made.images.shape,
+            "boxes": [list(box) if box else None for box in made.boxes],
+            "unused": [[source.paths.index(path), reason] for path, reason in made.unused],
+        }
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     final = piece_path(folder, study.study_id)
@@ -67,11 +91,10 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     temporary.replace(final)
 
 
-def read_piece(path: Path) -> tuple[dict[str, UInt8[np.ndarray, "s c h w"]], dict[str, dict]]:
-    """Arrays and notes of a piece."""
+def read_notes(path: Path) -> dict[str, dict]:
+    """What a piece says of each series: ``shape`` and ``boxes``, or the ``reason`` of its lack."""
     with np.load(path, allow_pickle=False) as piece:
-        notes = json.loads(piece["notes"].tobytes().decode())
-        return {view: piece[view] for view in VIEWS if view in piece.files}, notes
+        return json.loads(piece["notes"].tobytes().decode())
 
 
 def assemble(
@@ -92,37 +115,41 @@ def assemble(
     rejections: list[Rejection] = []
     for start in range(0, len(studies), SIZE):
         block = studies[start : start + SIZE]
-        loaded = [read_piece(piece_path(pieces, study.study_id)) for study in block]
-        places = _write_shards(shards, loaded, f"{prefix}{start // SIZE:05d}")
-        for number, (study, (_, notes)) in enumerate(zip(block, loaded, strict=True)):
-            rows += _rows(study, notes, places[number])
-            rejections += [
-                (study.study_id, view, f"{note['class']}: {note['reason']}")
-                for view, note in notes.items()
-                if "reason" in note
-            ]
+        paths = [piece_path(pieces, study.study_id) for study in block]
+        notes = [read_notes(path) for path in paths]
+        places = _write_shards(shards, paths, notes, f"{prefix}{start // SIZE:05d}")
+        for study, said, place in zip(block, notes, places, strict=True):
+            rows += _rows(study, said, place)
+            rejections += unused(study, said)
     return rows, rejections
 
 
 def _write_shards(
-    shards: Path, loaded: Sequence[tuple[dict[str, np.ndarray], dict]], name: str
+    shards: Path, paths: Sequence[Path], notes: Sequence[dict[str, dict]], name: str
 ) -> list[dict[str, str]]:
     """One file per view and image size; the place of every study's views."""
-    places: list[dict[str, str]] = [{} for _ in loaded]
+    places: list[dict[str, str]] = [{} for _ in notes]
+    stacks: dict[str, np.memmap] = {}
     for view in VIEWS:
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for number, (arrays, _) in enumerate(loaded):
-            if view in arrays:
-                by_shape.setdefault(arrays[view].shape, []).append(number)
+        by_shape: dict[tuple[int, ...], list[tuple[int, str]]] = {}
+        for number, said in enumerate(notes):
+            for key, note in said.items():
+                if key.partition(".")[0] == view and "shape" in note:
+                    by_shape.setdefault(tuple(note["shape"]), []).append((number, key))
         for kind, (shape, numbers) in enumerate(sorted(by_shape.items())):
             file = f"{view}-{name}{f'-{kind}' if kind else ''}.npy"
-            stack = np.lib.format.open_memmap(
+            stacks[f"shards/{file}"] = np.lib.format.open_memmap(
                 shards / file, mode="w+", dtype=np.uint8, shape=(len(numbers), *shape)
             )
-            for row, number in enumerate(numbers):
-                stack[row] = loaded[number][0][view]
-                places[number][view] = f"shards/{file}#{row}"
-            stack.flush()
+            for row, (number, key) in enumerate(numbers):
+                places[number][key] = f"shards/{file}#{row}"
+    for path, place in zip(paths, places, strict=True):
+        with np.load(path, allow_pickle=False) as piece:
+            for key, where in place.items():
+                file, _, row = where.rpartition("#")
+                stacks[file][int(row)] = piece[key]
+    for stack in stacks.values():
+        stack.flush()
     return places
 
 
@@ -133,16 +160,16 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
         "split": study.split,
         "labels": pack_labels(study.labels),
     }
-    for view, source in zip(VIEWS, study.views, strict=True):
-        if view in places and source is not None:
-            boxes = "|".join(_box_text(box) for box in notes[view]["boxes"])
-            yield Row(
-                **common,
-                modality=view,
-                path=places[view],
-                series=source.series,
-                boxes=boxes if boxes.strip("|") else "",
-            )
+    found = series(study)
+    for name in sorted(places, key=lambda name: VIEWS.index(name.partition(".")[0])):
+        boxes = "|".join(_box_text(box) for box in notes[name]["boxes"])
+        yield Row(
+            **common,
+            modality=name.partition(".")[0],
+            path=places[name],
+            series=found[name].series,
+            boxes=boxes if boxes.strip("|") else "",
+        )
     if study.report is not None:
         yield Row(
             **common,
@@ -150,6 +177,16 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             report=study.report,
             derived="yes" if study.derived else "",
         )
+
+
+def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
+    """The files of a study that are in none of its views."""
+    for name, source in series(study).items():
+        note = notes[name]
+        if "reason" in note:
+            yield from ((path, note["reason"]) for path in source.paths)
+        for number, reason in note.get("unused", ()):
+            yield source.paths[number], describe(UnusedError(reason))
 
 
 def _box_text(box: Box | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,43 @@ def open_slide(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
                 Level(p, scale * width / p.imagewidth, (p.imagelength, p.imagewidth)) for p in pages
             )
         )
+
+
+@contextmanager
+def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> Iterator[Slide]:
+    """Open a colour PNG or JPEG as a slide of one level.
+
+    Args:
+        path: the file.
+        mpp: microns per pixel; these files cannot say it themselves.
+        limit: largest decoded image, bytes.
+
+    Raises:
+        ScaleError: if ``mpp`` is not given.
+        UnsupportedError: if the image is grey.
+        BombError: if decoding would need too much memory.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(path)
+    except Exception:
+        raise UnreadableError("the image file is damaged") from None
+    with image:
+        if image.mode not in ("RGB", "RGBA", "P"):
+            raise UnsupportedError("the image is grey; CT and MR are read from DICOM or NIfTI")
+        check_size(3 * image.width * image.height, path.stat().st_size, limit)
+        if mpp is None:
+            raise ScaleError("the image does not say how large its pixels are")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pixels = np.asarray(image.convert("RGB"))
+        except Exception:
+            raise UnreadableError("the image's pixels are damaged or end too early") from None
+    yield Slide((Level(pixels, mpp, pixels.shape[:2]),))
 
 
 def _pyramid(pages: list[Any]) -> list[TiffPage]:
@@ -201,6 +239,8 @@ def region(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Decode a rectangle of one level; only the tiles or strips that it touches are read."""
     page = level.page
+    if isinstance(page, np.ndarray):
+        return page[corner[0] : corner[0] + shape[0], corner[1] : corner[1] + shape[1]]
     try:
         return _region(page, corner, shape)
     except DataError:

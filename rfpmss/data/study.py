@@ -23,6 +23,8 @@ class Source:
     """Names of the MRI sequences in ``paths``, of ``t1 t1ce t2 flair``; empty: not known."""
     series: str = ""
     """Name of the series, free of personal data."""
+    volume: int | None = None
+    """Which volume of 4-D files; None: they must hold one."""
     mask: Path | None = None
     """Segmentation (NIfTI) in the same frame of reference, labels 0/1/2/4."""
 
@@ -39,6 +41,8 @@ class Study:
     """``train``, ``val``, ``test`` or empty (not yet split)."""
     views: tuple[Source | None, ...] = (None,) * len(VIEWS)
     """A source for each of ``rfpmss.config.VIEWS``, or None where it is absent."""
+    others: tuple[tuple[str, Source], ...] = ()
+    """Further series of the views, each with its view; the next best comes first."""
     report: str | None = None
     """The report's text."""
     derived: bool = False

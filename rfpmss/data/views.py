@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from rfpmss.config import CHANNELS
 from rfpmss.data import dicom, slide
-from rfpmss.data.errors import GeometryError, IncompleteError, UnsupportedError, ValuesError
+from rfpmss.data.errors import (
+    GeometryError,
+    IncompleteError,
+    LocalizerError,
+    UnsupportedError,
+    ValuesError,
+)
 from rfpmss.data.resize import resize
 from rfpmss.data.study import Source
 from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
@@ -34,6 +41,8 @@ class Views:
     """Best first."""
     boxes: tuple[Box | None, ...]
     """x0, y0, x1, y1 of the finding in each image, as fractions of its side; None: not known."""
+    unused: tuple[tuple[Path, str], ...] = ()
+    """Files of the source that are not in the images, each with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +71,15 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     """
     if view == "pathology":
         return _pathology(source, choice)
+    unused: tuple[tuple[Path, str], ...] = ()
     if source.kind == "nifti":
-        volumes = [read_nifti(path, choice.limit) for path in source.paths]
+        volumes = [read_nifti(path, choice.limit, source.volume) for path in source.paths]
         names = source.channels or tuple("" for _ in volumes)
         first = volumes[0]
         for name, other in zip(names, volumes, strict=True):
             _same_place(first, other, name or "image")
     elif source.kind == "dicom":
-        first = _series(source, choice)
+        first, unused = _series(source, choice)
         volumes, names = [first], source.channels or ("",)
     else:
         raise UnsupportedError(f"a {source.kind} file is no {view} series")
@@ -78,21 +88,27 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
         channels = _windows(first.array.astype(np.float32, copy=False))
     else:
         channels = _sequences(volumes, names)
-    return _slices(channels, first, mask, choice)
+    return replace(_slices(channels, first, mask, choice), unused=unused)
 
 
-def _series(source: Source, choice: Choice) -> Volume:
-    planes = []
+def _series(source: Source, choice: Choice) -> tuple[Volume, tuple[tuple[Path, str], ...]]:
+    """The largest stack of a series, and the files that are not in it."""
+    planes, owner = [], {}
     for path in source.paths:
         try:
-            planes += dicom.frames(dicom.read_file(path, choice.limit), choice.limit)
-        except dicom.LocalizerError:
+            mine = dicom.frames(dicom.read_file(path, choice.limit), choice.limit)
+        except LocalizerError:
             continue
+        planes += mine
+        owner |= dict.fromkeys(map(id, mine), path)
     if not planes:
         raise IncompleteError("the series holds nothing but localizers")
-    groups = dicom.stacks(planes)
-    longest = max(groups, key=len)
-    return dicom.assemble(longest, "resample" if choice.gaps == "resample" else "refuse")
+    largest, *rest = dicom.stacks(planes)
+    volume = dicom.assemble(largest, "resample" if choice.gaps == "resample" else "refuse")
+    taken = {owner[id(plane)] for plane in largest}
+    reason = f"the series holds {len(rest) + 1} stacks; the largest one is used"
+    left = dict.fromkeys(owner[id(plane)] for part in rest for plane in part)
+    return volume, tuple((path, reason) for path in left if path not in taken)
 
 
 def _same_place(a: Volume, b: Volume, name: str) -> None:
@@ -147,7 +163,7 @@ def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
 
 
 def _standard(
-    image: Float32[np.ndarray, "z y x"], inside: Float32[np.ndarray, "n"], floor: float
+    image: Float32[np.ndarray, "z y x"], inside: Float32[np.ndarray, " n"], floor: float
 ) -> Float32[np.ndarray, "z y x"]:
     mean, deviation = float(inside.mean()), float(inside.std())
     if not np.isfinite(deviation) or max(deviation, floor) <= 1e-9:
@@ -173,7 +189,7 @@ def _slices(
     else:
         order, found = _by_content(channels[0], choice.count), None
     images, boxes = [], []
-    for k in order:
+    for k in order.tolist():
         picture = np.stack([channel[k] for channel in channels], axis=-1)
         square, frame = _square(picture, volume, choice.size)
         images.append(encode(square.transpose(2, 0, 1)))
@@ -192,7 +208,7 @@ def _inside(mask: Volume, volume: Volume) -> Float64[np.ndarray, "n 3"]:
     return points[((points > -0.5) & (points < limits)).all(axis=1)]
 
 
-def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int[np.ndarray, "s"]:
+def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int[np.ndarray, " s"]:
     """The slice with most of the tumour first, the others spread through it."""
     area = np.bincount(np.round(points[:, 2]).astype(int).clip(0, slices - 1), minlength=slices)
     best = int(area.argmax())
@@ -203,7 +219,7 @@ def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int
     return np.array([best, *[k for k in spread if k != best], *[best] * count][:count])
 
 
-def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarray, "s"]:
+def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarray, " s"]:
     """Slices with much contrast: one at the middle of them, or several spread through them."""
     detail = image.std(axis=(1, 2))
     good = np.flatnonzero(detail >= 0.8 * detail.max())
@@ -215,8 +231,8 @@ def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarr
 
 def _square(
     picture: Float32[np.ndarray, "h w c"], volume: Volume, size: int
-) -> tuple[Float32[np.ndarray, "s s c"], tuple[float, float, float]]:
-    """Pad to a square in millimetres and resize; also the offsets (x, y) and side in pixels of x."""
+) -> tuple[Float32[np.ndarray, "s s c"], tuple[int, int, int]]:
+    """Pad to a square in millimetres, resize; also its offsets (x, y) and side in pixels of x."""
     h, w = picture.shape[:2]
     dx, dy, _ = volume.spacing
     if abs(dx - dy) > 1e-3 * dx:
@@ -235,7 +251,7 @@ def _box(
     points: Float64[np.ndarray, "n 3"],
     k: int,
     shape: tuple[int, ...],
-    frame: tuple[float, float, float],
+    frame: tuple[int, int, int],
 ) -> Box | None:
     here = points[np.abs(points[:, 2] - k) <= 0.5]
     if not len(here):
@@ -250,9 +266,10 @@ def _box(
 
 
 def _pathology(source: Source, choice: Choice) -> Views:
-    if source.kind != "slide":
+    if source.kind not in ("slide", "image"):
         raise UnsupportedError(f"a {source.kind} file is no slide")
-    with slide.open_slide(source.paths[0], choice.slide_mpp, choice.limit) as opened:
+    reader = slide.open_slide if source.kind == "slide" else slide.open_image
+    with reader(source.paths[0], choice.slide_mpp, choice.limit) as opened:
         found = slide.tiles(opened, choice.size, choice.mpp, choice.count, choice.limit)
     images = np.ascontiguousarray(found.transpose(0, 3, 1, 2))
     assert images.shape[1] == CHANNELS["pathology"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from rfpmss.data.errors import BombError, GeometryError, UnreadableError, ValuesError
+from rfpmss.data.errors import BombError, ChoiceError, GeometryError, UnreadableError, ValuesError
 
 MIB = 1 << 20
 MAX_BYTES = 1024 * MIB
@@ -74,6 +74,7 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
         UnreadableError: if the bytes end early or are no NIfTI.
         BombError: if decoding would need implausibly much memory.
         GeometryError: if the affine is no rotation and scale, or the dimensions are not usable.
+        ChoiceError: if there are several volumes and ``frame`` names none of them.
         ValuesError: if voxels are not finite.
     """
     import nibabel as nib
@@ -85,7 +86,7 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
         header = header_class.from_fileobj(io.BytesIO(data), check=False)
         kind = header.get_data_dtype()
         offset = int(header["vox_offset"])
-        affine = header.get_best_affine()
+        affine = np.asarray(header.get_best_affine(), np.float64)
         shape = tuple(int(n) for n in header.get_data_shape())
     except Exception:
         raise UnreadableError("the NIfTI header is damaged") from None
@@ -183,7 +184,7 @@ def _three(shape: tuple[int, ...], frame: int | None) -> tuple[int, ...]:
     if len(shape) == 4 and frame is not None:
         return shape
     if len(shape) > 3:
-        raise GeometryError(f"the file holds {np.prod(shape[3:])} volumes and none was chosen")
+        raise ChoiceError(f"the file holds {np.prod(shape[3:])} volumes and none was chosen")
     if len(shape) < 2:
         raise GeometryError("the file holds no image, only a line of voxels")
     return shape if len(shape) == 3 else (*shape, 1)
@@ -202,7 +203,7 @@ def _voxels(
     array = np.frombuffer(data, kind, count, offset).reshape(shape, order="F")
     if array.ndim == 4:
         if not -array.shape[3] <= (frame or 0) < array.shape[3]:
-            raise GeometryError(f"the file holds {array.shape[3]} volumes, not volume {frame}")
+            raise ChoiceError(f"the file holds {array.shape[3]} volumes, not volume {frame}")
         array = array[..., frame or 0]
     return array.astype(kind.newbyteorder("="), copy=False)
 

@@ -81,7 +81,7 @@ class Head:
         return cls(axes, shift, tumour, tuple(rng.uniform(0, 2 * np.pi, 3)), waves, latents)
 
 
-def grid(shape: tuple[int, int, int]) -> tuple[Float32[np.ndarray, "..."], ...]:
+def grid(shape: tuple[int, int, int]) -> tuple[Float32[np.ndarray, " ..."], ...]:
     """Open world coordinates (z, y, x) of the voxel centres of a volume of x, y, z voxels."""
     columns, rows, slices = shape
     axis = [
@@ -147,12 +147,12 @@ def _grow(
 
 def _waves(waves: np.ndarray, frequency: float, *at: np.ndarray) -> Float32[np.ndarray, "z y x"]:
     """A smooth random field of about unit variance, the same on every grid (radians per mm)."""
-    total = np.float32(0.0)
+    total: np.ndarray = np.zeros((1, 1, 1), np.float32)
     for *k, phase in waves:
         total = total + np.cos(
             sum(np.float32(frequency * k[i]) * at[i] for i in range(3)) + np.float32(phase)
         )
-    return (total * np.float32(np.sqrt(2 / len(waves)))).astype(np.float32)
+    return np.asarray(total * np.float32(np.sqrt(2 / len(waves))), np.float32)
 
 
 def mri(
@@ -194,7 +194,7 @@ def ct(
 
 def _soften(image: Float32[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
     """In-plane partial volume: half the voxel, half the mean of its nine neighbours."""
-    return 0.5 * image + 0.5 * uniform_filter(image, (1, 3, 3), mode="nearest")
+    return 0.5 * image + 0.5 * uniform_filter(image, (1, 3, 3), mode="nearest")  # pyright: ignore[reportArgumentType]
 
 
 def segmentation(label: UInt8[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "z y x"]:

@@ -143,7 +143,7 @@ def _finish(work: Path, config: PhantomConfig) -> None:
         truth.append(json.loads((folder / "truth.json").read_text()))
     rows, rejections = assemble(work, work / PIECES, studies)
     if rejections:
-        raise RuntimeError(f"the generated cohort could not be read back: {rejections[0][2]}")
+        raise RuntimeError(f"the generated cohort could not be read back: {rejections[0][1]}")
     (work / "truth.json").write_text(json.dumps(truth) + "\n")
     write(work / NAME, rows)
     shutil.rmtree(work / PIECES)

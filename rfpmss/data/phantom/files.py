@@ -186,8 +186,10 @@ def _header(entropy: tuple[int, int], study: str, series: str, size: tuple[int, 
 
 
 def _save(data: Dataset, folder: Path, series: str, number: int, pixels: np.ndarray) -> None:
+    from pydicom.uid import UID
+
     data.SOPInstanceUID = f"{series[:56]}.{number + 1}"
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.file_meta.MediaStorageSOPInstanceUID = UID(data.SOPInstanceUID)
     data.InstanceNumber = str(number + 1)
     data.PixelData = pixels.tobytes()
     data["PixelData"].VR = "OW"

@@ -1,0 +1,79 @@
+"""What a file is, by its first bytes; its name decides only where bytes cannot."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Literal
+
+from rfpmss.data.errors import UnreadableError, UnsupportedError
+
+Kind = Literal["dicom", "nifti", "slide", "image", "text"]
+
+NIFTI_NAMES = (".nii", ".nii.gz")
+DICOM_NAMES = (".dcm", ".dicom", ".ima")
+TEXT_NAMES = (".txt",)
+ARCHIVES = (b"PK\3\4", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
+NOT_REPORTS = ("readme", "license", "licence", "copying", "changelog", "notice", "requirements")
+
+
+def kind_of(path: Path) -> Kind:
+    """Tell how to read a file.
+
+    Args:
+        path: any file.
+
+    Raises:
+        UnreadableError: if the file is empty, or is named as an image and is none.
+        UnsupportedError: if it is nothing that this pipeline reads.
+
+    Example:
+        >>> from pydicom.data import get_testdata_file
+        >>> kind_of(Path(get_testdata_file("CT_small.dcm")))
+        'dicom'
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    name = path.name.lower()
+    if not head:
+        raise UnreadableError("the file is empty")
+    if kind := _by_bytes(head):
+        return kind
+    if name.endswith(NIFTI_NAMES):
+        return "nifti"  # the reader tells what is wrong with it
+    if name.endswith(DICOM_NAMES):
+        raise UnreadableError("the file is named as DICOM but does not start as DICOM does")
+    if name.endswith((".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")):
+        raise UnreadableError("the file is named as an image and is none")
+    if head.startswith(ARCHIVES) or head[257:262] == b"ustar" or head[:2] == b"\x1f\x8b":
+        raise UnsupportedError("the file is an archive; unpack it first")
+    if name.endswith(TEXT_NAMES):
+        if name.startswith(NOT_REPORTS):
+            raise UnsupportedError("the text is about files, no report")
+        return "text"
+    raise UnsupportedError("the file is no image and no report that is known here")
+
+
+def _by_bytes(head: bytes) -> Kind | None:
+    if head[128:132] == b"DICM" or bare_dicom(head):
+        return "dicom"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "slide"
+    if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
+        return "image"
+    start = head
+    if head[:2] == b"\x1f\x8b":
+        try:
+            start = zlib.decompressobj(31).decompress(head, 600)
+        except zlib.error:
+            return None
+    return "nifti" if start[344:347] == b"n+1" or start[4:7] == b"n+2" else None
+
+
+def bare_dicom(head: bytes) -> bool:
+    """A DICOM data set without the preamble, little-endian, as old archives hold them."""
+    group, element = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
+    if (group, element) not in ((2, 0), (2, 1), (2, 2), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16)):
+        return False
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return explicit or int.from_bytes(head[4:8], "little") < 256

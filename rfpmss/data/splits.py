@@ -1,0 +1,88 @@
+"""Splits by patient: seeded, balanced over what patients have, stable when patients are added."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from rfpmss.data.study import Study
+
+SPLITS = ("train", "val", "test")
+
+
+def split(
+    studies: Sequence[Study],
+    shares: tuple[float, float, float],
+    seed: int,
+    known: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """A split for every patient.
+
+    Patients are ordered by what they have (modalities, report) and then by a hash, and the splits
+    are dealt along that order: each gets its share of every kind. At least one patient with a
+    report trains, where there is one.
+
+    Args:
+        studies: all studies; several of one patient count once.
+        shares: of train, val and test; the sum must be one.
+        seed: of the hash.
+        known: splits that are settled already, by patient.
+
+    Example:
+        >>> people = [Study(study_id=str(i), patient_id=str(i), report="x") for i in range(10)]
+        >>> dealt = split(people, (0.8, 0.1, 0.1), seed=0)
+        >>> sorted(dealt.values()).count("train"), set(dealt.values()) == set(SPLITS)
+        (8, True)
+    """
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
+        raise ValueError(f"shares must be positive for train and sum to 1, got {shares}")
+    has = _kinds(studies)
+    result = {patient: s for patient, s in (known or {}).items() if patient in has}
+    order = sorted((p for p in has if p not in result), key=lambda p: (has[p], _hash(seed, p)))
+    total = {name: share * len(has) for name, share in zip(SPLITS, shares, strict=True)}
+    total |= _at_least_one(total, len(has))
+    counts = {name: list(result.values()).count(name) for name in SPLITS}
+    need = {name: max(total[name] - counts[name], 0.0) for name in SPLITS}
+    whole = sum(need.values()) or 1.0
+    given = dict.fromkeys(SPLITS, 0)
+    for number, patient in enumerate(order, start=1):
+        # The split that lags most behind its share of the patients dealt so far.
+        name = max(SPLITS, key=lambda s: need[s] / whole * number - given[s])
+        given[name] += 1
+        result[patient] = name
+    return _one_report_trains(result, has, frozenset(known or ()))
+
+
+def _at_least_one(total: dict[str, float], patients: int) -> dict[str, float]:
+    """From four patients on, a wanted test split is never empty."""
+    if patients < 4:
+        return {"train": float(patients), "val": 0.0, "test": 0.0}
+    return {"test": max(total["test"], 1.0)} if total["test"] > 0 else {}
+
+
+def _kinds(studies: Sequence[Study]) -> dict[str, tuple[bool, int]]:
+    """Per patient: lacks a report, and minus the number of views; the richest sort first."""
+    result: dict[str, tuple[bool, int]] = {}
+    for study in studies:
+        views = sum(view is not None for view in study.views)
+        mine = (study.report is None, -views)
+        result[study.patient_id] = min(mine, result.get(study.patient_id, mine))
+    return result
+
+
+def _one_report_trains(
+    result: dict[str, str], has: dict[str, tuple[bool, int]], settled: frozenset[str]
+) -> dict[str, str]:
+    told = [patient for patient in result if not has[patient][0]]
+    if told and not any(result[patient] == "train" for patient in told):
+        mine = next((p for p in told if p not in settled), None)
+        other = next((p for p in result if result[p] == "train" and p not in settled), None)
+        if mine and other:
+            result[mine], result[other] = "train", result[mine]
+        elif mine:
+            result[mine] = "train"
+    return result
+
+
+def _hash(seed: int, patient: str) -> str:
+    return hashlib.sha256(f"{seed}\0{patient}".encode()).hexdigest()

@@ -1,0 +1,171 @@
+"""Prepare: any source to a manifest and shards.
+
+    python -m rfpmss.prepare hospital SRC --out DIR    DICOM, NIfTI, TIFF, PNG, JPEG and texts
+    python -m rfpmss.prepare phantom --out DIR         the generated cohort
+
+DIR/manifest.csv is what ``python -m rfpmss.train --data`` takes; DIR/rejections.csv lists every
+file that was left out, and why. Starting again resumes.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A folder of any nesting with DICOM CT and MR, NIfTI, slides and text reports."""
+
+    src: tyro.conf.Positional[Path]
+    """The folder; it is only read."""
+    out: Path
+    """Folder for manifest.csv, rejections.csv and shards/."""
+    views: int = 1
+    """Slices or tiles to keep of each series."""
+    size: int = 256
+    """Largest side of a kept image, pixels."""
+    tile_mpp: float = 2.0
+    """Microns per pixel of the tiles of a slide."""
+    mpp: float | None = None
+    """Microns per pixel of slides and images that do not say so themselves."""
+    gaps: Literal["refuse", "resample"] = "refuse"
+    """What happens to series whose slices are unevenly spaced."""
+    volume: int | None = None
+    """Which volume of 4-D NIfTI files to take, from 0."""
+    patient_level: int = 0
+    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
+    splits: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of the patients for train, val and test."""
+    seed: int = 0
+    """Seed of the splits; patients that were dealt before stay where they are."""
+    salt: Path | None = None
+    """File with the secret of the hashed patient ids; by default OUT/.salt, made if absent."""
+    max_mib: int = 1024
+    """Largest decoded image, MiB."""
+    workers: int = 2
+    """Processes that decode."""
+
+    def __post_init__(self) -> None:
+        for name in ("views", "size", "max_mib", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+        if self.patient_level < 0:
+            raise ValueError("--patient-level must be at least 0")
+        if not all(v is None or v > 0 for v in (self.mpp, self.tile_mpp)):
+            raise ValueError("--mpp and --tile-mpp must be positive")
+        if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
+            raise ValueError("--splits must be three shares that sum to 1, the first above 0")
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """The generated cohort of a preset, as real files and prepared."""
+
+    out: Path
+    """Folder that will hold phantom-<hash>/manifest.csv."""
+    preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
+    """Whose sizes and number of patients."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    try:
+        arguments = tyro.extras.subcommand_cli_from_dict(
+            {"hospital": Hospital, "phantom": Phantom},
+            prog="python -m rfpmss.prepare",
+            description=__doc__,
+            args=argv,
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from rfpmss.data.build import WorkerError
+    from rfpmss.data.errors import DataError
+
+    try:
+        return phantom(arguments) if isinstance(arguments, Phantom) else hospital(arguments)
+    except (DataError, WorkerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+    return 1
+
+
+def hospital(arguments: Hospital) -> int:
+    """Prepare a hospital's folder; return the exit status."""
+    import logging
+
+    from rfpmss.data.build import REJECTIONS, build
+    from rfpmss.data.hospital import scan
+    from rfpmss.data.private import SALT, read_salt
+    from rfpmss.data.views import Choice
+    from rfpmss.data.volume import MIB
+
+    src, out = arguments.src.resolve(), arguments.out.resolve()
+    if not src.is_dir():
+        print(f"error: SRC must be an existing folder, got {arguments.src}", file=sys.stderr)
+        return 2
+    if out == src or out in src.parents:
+        print("error: --out must not be SRC or hold it", file=sys.stderr)
+        return 2
+    for name in ("pydicom", "tifffile", "nibabel", "PIL"):  # they print names of files
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    out.mkdir(parents=True, exist_ok=True)
+    limit = arguments.max_mib * MIB
+    found = scan(
+        src,
+        read_salt(arguments.salt or out / SALT),
+        leave=out,
+        level=arguments.patient_level,
+        volume=arguments.volume,
+        limit=limit,
+    )
+    choice = Choice(
+        size=arguments.size,
+        count=arguments.views,
+        mpp=arguments.tile_mpp,
+        slide_mpp=arguments.mpp,
+        gaps=arguments.gaps,
+        limit=limit,
+    )
+    made = build(
+        found,
+        src,
+        out,
+        choice,
+        shares=arguments.splits,
+        seed=arguments.seed,
+        workers=arguments.workers,
+    )
+    _print("studies", made.splits)
+    _print("series", made.series)
+    print(f"reports: {made.reports}")
+    _print("rejected files", made.rejected)
+    if not made.reports:
+        print("note: training needs at least one report; put .txt files beside the images")
+    print(f"manifest: {out / 'manifest.csv'}")
+    print(f"rejections: {out / REJECTIONS} (holds paths of your files; keep it to yourself)")
+    return 0
+
+
+def phantom(arguments: Phantom) -> int:
+    """Generate and prepare the phantom cohort; return the exit status."""
+    from rfpmss.config import PRESETS
+    from rfpmss.data.phantom import ensure_cohort
+
+    print(f"manifest: {ensure_cohort(PRESETS[arguments.preset]().phantom, arguments.out)}")
+    return 0
+
+
+def _print(title: str, counts: dict[str, int]) -> None:
+    shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    print(f"{title}: {sum(counts.values())}{f' ({shown})' if shown else ''}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
