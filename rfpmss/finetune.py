@@ -44,6 +44,8 @@ class Arguments:
     """Shares of the labelled training patients, each holding the smaller ones."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of subset, head and order."""
+    views: tuple[Literal["ct", "mri", "pathology"], ...] = ("ct", "mri", "pathology")
+    """Imaging modalities that are looked at; the others are treated as absent."""
     modes: tuple[Literal["linear", "full"], ...] = ("linear", "full")
     """linear: fixed encoder; full: everything is tuned."""
     epochs: int = 15
@@ -95,6 +97,7 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
         positive=arguments.positive,
         fractions=tuple(sorted(arguments.fractions)),
         seeds=arguments.seeds,
+        views=arguments.views,
         modes=arguments.modes,
         tuning=Tuning(epochs=arguments.epochs),
     )

@@ -22,6 +22,8 @@ class Arguments:
     """Run folder of rfpmss.train."""
     data: Path | None = None
     """Manifest of a prepared cohort; by default the one the run was trained on."""
+    quick: bool = False
+    """Measure attention on a few studies only, as after training."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
 
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     parts = (opened.model, opened.cohort, opened.tokenizer, opened.config)
     evaluation.run(*parts, arguments.run_dir)
-    path = evaluation.page(arguments.run_dir, *parts)
+    path = evaluation.page(arguments.run_dir, *parts, quick=arguments.quick)
     print(f"page: {path.resolve()}")
     return 0
 

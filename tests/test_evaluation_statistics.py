@@ -45,7 +45,7 @@ def test_areas_and_covariance_are_those_of_counting_every_pair(seed):
     expected = np.cov(wins.mean(axis=2)) / x.shape[1] + np.cov(wins.mean(axis=1)) / y.shape[1]
     assert found.auc == pytest.approx([roc_auc_score(positive, s) for s in scores], abs=1e-12)
     assert found.covariance == pytest.approx(expected, abs=1e-12)
-    low, high = found.interval()
+    low, high = found.interval((1.0, 0.0))
     assert 0 <= low <= found.auc[0] <= high <= 1
 
 

@@ -71,8 +71,11 @@ class Cases:
     references: dict[int, Box]
 
 
-def cases(cohort: Cohort, view: str) -> Cases | None:
-    """Validation (split val, or the last of train) and test studies with a box of ``view``."""
+def cases(cohort: Cohort, view: str, limit: int | None = None) -> Cases | None:
+    """Validation (split val, or the last of train) and test studies with a box of ``view``.
+
+    Of each at most ``limit``; of validation at most ``VALIDATION``.
+    """
     references = {}
     for i in range(len(cohort.studies)):
         box = cohort.box(i, view)
@@ -85,8 +88,9 @@ def cases(cohort: Cohort, view: str) -> Cases | None:
     validation = splits["val"] if len(splits["val"]) else splits["train"][-VALIDATION:]
     if not len(validation) or not len(splits["test"]):
         return None
-    patients = [cohort.studies[i].patient_id for i in splits["test"]]
-    return Cases(validation[:VALIDATION], splits["test"], patients, references)
+    test = splits["test"][:limit]
+    patients = [cohort.studies[i].patient_id for i in test]
+    return Cases(validation[: min(limit or VALIDATION, VALIDATION)], test, patients, references)
 
 
 def ground(
@@ -96,6 +100,7 @@ def ground(
     cohort: Cohort,
     tokenizer: Tokenizer,
     view: str,
+    limit: int | None = None,
 ) -> list[Grounded]:
     """Every method and control on ``view``; none if no study has a box.
 
@@ -106,8 +111,9 @@ def ground(
         cohort: holds the studies.
         tokenizer: of the run.
         view: ct, mri or pathology.
+        limit: most studies of each split.
     """
-    chosen = cases(cohort, view)
+    chosen = cases(cohort, view, limit)
     if chosen is None:
         return []
     methods: list[tuple[str, bool, Callable[[Batch], dict[str, Tensor]]]] = [

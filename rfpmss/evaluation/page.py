@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rfpmss.config import MODALITIES, Config
-from rfpmss.evaluation import anchors as anchoring
+from rfpmss.evaluation import sections
 from rfpmss.evaluation.charts import HEIGHT, WIDTH, Curve, curve
-from rfpmss.evaluation.embed import Embeddings, embed
-from rfpmss.evaluation.examples import finding_accuracy, retrieved, write_reports, written
-from rfpmss.evaluation.tables import percent, write_json
+from rfpmss.evaluation.embed import embed
+from rfpmss.evaluation.probe import Classifier
+from rfpmss.evaluation.tables import percent
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,11 +39,24 @@ MEANING = {
     "consistency": "anchor assignments kept alike (Eq. 5-6)",
 }
 
+EMPTY: dict[str, Any] = {
+    **{"examples": [], "written": [], "findings": [], "wording": {}, "names": []},
+    **{"comparisons": [], "overlap": [], "carried": [], "kept": [], "maps": []},
+    **{"map_label": "", "map_kinds": [], "grounding": [], "overlays": [], "overlay_method": ""},
+}
+"""What the sections hold without held-out studies."""
+
 PACKAGES = ("torch", "numpy", "transformers", "tokenizers", "multisk")
 
 
 def page(
-    run_dir: Path, model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, config: Config
+    run_dir: Path,
+    model: RFPMSS,
+    cohort: Cohort,
+    tokenizer: Tokenizer,
+    config: Config,
+    *,
+    quick: bool = True,
 ) -> Path:
     """Write ``run_dir/report.html`` from the run's files and the model's held-out studies.
 
@@ -55,6 +68,7 @@ def page(
         cohort: its test split is shown.
         tokenizer: of the run.
         config: of the run.
+        quick: measure attention on a few studies only, as after training.
     """
     metrics = _lines(run_dir / "metrics.jsonl")
     content: dict[str, Any] = {
@@ -67,18 +81,19 @@ def page(
         "counts": _counts(cohort),
         "versions": _versions(),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "examples": [],
-        "written": [],
-        "findings": [],
-        "comparisons": [],
-        "overlap": [],
+        "transfer": _json(run_dir / "evaluation" / "finetune.json"),
+        "quick": quick,
+        **EMPTY,
     }
     indices = np.asarray(cohort.indices("test"))
     if len(indices) > 1:
         training = model.training
         model.eval()
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
-        content |= _shown(run_dir, model, cohort, tokenizer, config, embeddings)
+        run = sections.Opened(model, cohort, tokenizer, config, embeddings, run_dir / "evaluation")
+        content |= sections.examples(run) | sections.reports(run) | sections.anchors(run)
+        content |= sections.space(run)
+        content |= sections.attention(run, _tuned(run_dir, model), quick=quick)
         model.train(training)
     path = run_dir / "report.html"
     temporary = path.with_name(".report.html.part")
@@ -117,42 +132,19 @@ def render(content: dict[str, Any]) -> str:
     )
 
 
-def _shown(
-    run_dir: Path,
-    model: RFPMSS,
-    cohort: Cohort,
-    tokenizer: Tokenizer,
-    config: Config,
-    embeddings: Embeddings,
-) -> dict[str, Any]:
-    folder, indices = run_dir / "evaluation", embeddings.index
-    texts = write_reports(model, cohort, tokenizer, indices, config.train.batch)
-    told = [i for i, index in enumerate(indices) if cohort.studies[index].report]
-    originals = [cohort.studies[indices[i]].report or "" for i in told]
-    findings = finding_accuracy([texts[i] for i in told], originals)
-    write_json(folder / "findings.json", findings)
-    write_json(
-        folder / "reports.json",
-        [
-            {"study": cohort.studies[index].study_id, "generated": text}
-            for index, text in zip(indices, texts, strict=True)
-        ],
-    )
-    shown: dict[str, Any] = {
-        "examples": retrieved(cohort, tokenizer, embeddings),
-        "written": written(cohort, tokenizer, indices, texts),
-        "findings": findings,
-        "names": [cohort.studies[index].study_id for index in indices],
-    }
-    if config.assignment.solver != "none":
-        assigned = anchoring.assignments(model, embeddings, config.assignment)
-        table = anchoring.overlap(assigned, embeddings.present, config.assignment.k)
-        write_json(folder / "anchors.json", table)
-        shown |= {
-            "comparisons": anchoring.comparisons(embeddings, assigned),
-            "overlap": table,
-        }
-    return shown
+def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
+    """The encoder that ``rfpmss.finetune`` left, if it fits this model."""
+    path = run_dir / "finetuned.safetensors"
+    if not path.is_file():
+        return None
+    from safetensors.torch import load_file
+
+    tuned = Classifier(model)
+    try:
+        tuned.load_state_dict(load_file(path))
+    except RuntimeError:  # of another checkpoint with other sizes
+        return None
+    return tuned.to(next(model.parameters()).device).eval()
 
 
 def _curves(metrics: list[dict], config: Config, vocabulary: int) -> list[Curve]:

@@ -47,9 +47,16 @@ def pictures(batch: Batch, row: int) -> list[Picture]:
             continue
         image = batch.images[place][row, 0].cpu().numpy()
         for caption, channel in CHANNELS_SHOWN[view]:
-            pixels = stained(image) if channel is None else to_pixels(image[channel])
+            pixels = shown_pixels(image, channel)
             found.append(Picture(caption, data_uri(pixels), pixels.shape[0]))
     return found
+
+
+def shown_pixels(
+    image: Float[np.ndarray, "c h w"], channel: int | None
+) -> UInt8[np.ndarray, "h w *c"]:
+    """One channel in grey, or three in their colours."""
+    return stained(image) if channel is None else to_pixels(image[channel])
 
 
 def to_pixels(image: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
@@ -78,3 +85,15 @@ def data_uri(pixels: UInt8[np.ndarray, "h w *c"]) -> str:
     kind = "png" if max(pixels.shape[:2]) <= SMALL else "jpeg"
     Image.fromarray(pixels).save(buffer, kind, **({"quality": 88} if kind == "jpeg" else {}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def heat_uri(heat: Float[np.ndarray, "h w"]) -> str:
+    """Red that is the more opaque the higher the value in [0, 1]."""
+    pixels = np.zeros((*heat.shape, 4), np.uint8)
+    pixels[..., 0] = 230
+    pixels[..., 3] = (heat.clip(0, 1) * 190).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    from PIL import Image
+
+    Image.fromarray(pixels).save(buffer, "png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import nn
+from torch import Tensor, nn
+
+from rfpmss.config import MODALITIES, VIEWS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -144,14 +146,15 @@ def linear_probe(
 class Classifier(nn.Module):
     """The image encoder with one linear output on the vectors of all views."""
 
-    def __init__(self, model: RFPMSS) -> None:
+    def __init__(self, model: RFPMSS, views: Sequence[str] = VIEWS) -> None:
         super().__init__()
+        self.views = tuple(views)
         self.image = copy.deepcopy(model.image)
         self.head = nn.LazyLinear(1)
 
-    def forward(self, batch: Batch) -> Float[torch.Tensor, " b"]:
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Logits; an absent view is zero."""
-        vectors = self.image(batch.images, batch.present).vectors
+        vectors = self.image(batch.images, only(batch.present, self.views)).vectors
         return self.head(vectors.flatten(1))[:, 0]
 
 
@@ -162,6 +165,7 @@ def tune(
     problem: Task,
     fraction: float,
     seed: int,
+    views: Sequence[str],
     tuning: Tuning,
 ) -> tuple[Classifier, Float[np.ndarray, " t"]]:
     """Tune encoder and head on a subset; return the best on validation and its test scores."""
@@ -169,7 +173,7 @@ def tune(
 
     torch.manual_seed(seed)
     device = next(model.parameters()).device
-    classifier = Classifier(model).to(device)
+    classifier = Classifier(model, views).to(device)
     predict(classifier, cohort, tokenizer, problem.validation[:2])  # sizes the lazy layer
     optimiser = torch.optim.AdamW(classifier.parameters(), lr=tuning.lr, weight_decay=0.01)
     chosen, draw = problem.subset(fraction), np.random.default_rng(seed)
@@ -209,8 +213,10 @@ def predict(
     return np.concatenate(parts).astype(float)
 
 
-def image_features(model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer) -> Float[np.ndarray, "c f"]:
-    """Vectors of all views of every study of the cohort, side by side; absent views are zero."""
+def image_features(
+    model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, views: Sequence[str] = VIEWS
+) -> Float[np.ndarray, "c f"]:
+    """Vectors of ``views`` of every study of the cohort, side by side; absent views are zero."""
     device = next(model.parameters()).device
     everything = np.arange(len(cohort.studies))
     model.eval()
@@ -218,8 +224,15 @@ def image_features(model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer) -> Float
     with torch.no_grad():
         for part in np.array_split(everything, max(1, len(everything) // 64)):
             batch = cohort.batch(part, tokenizer, augment=None).to(device)
-            found.append(model.image(batch.images, batch.present).vectors.flatten(1).cpu().numpy())
+            vectors = model.image(batch.images, only(batch.present, views)).vectors
+            found.append(vectors.flatten(1).cpu().numpy())
     return np.concatenate(found).astype(float)
+
+
+def only(present: Bool[Tensor, "b m"], views: Sequence[str]) -> Bool[Tensor, "b m"]:
+    """Presence with all but ``views`` taken away."""
+    kept = torch.tensor([name in views for name in MODALITIES], device=present.device)
+    return present & kept
 
 
 def _batches(

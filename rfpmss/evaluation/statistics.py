@@ -19,10 +19,13 @@ class Delong:
     covariance: Float[np.ndarray, "s s"]
     """Covariance of the areas."""
 
-    def interval(self, which: int = 0, level: float = 0.95) -> tuple[float, float]:
-        """Normal interval of one area, cut to [0, 1]."""
-        width = stats.norm.ppf(0.5 + level / 2) * np.sqrt(self.covariance[which, which])
-        low, high = self.auc[which] - width, self.auc[which] + width
+    def interval(
+        self, weights: Sequence[float] = (1.0,), level: float = 0.95
+    ) -> tuple[float, float]:
+        """Normal interval of a weighted sum of the areas, cut to [0, 1]."""
+        w = np.asarray(weights, float)
+        width = stats.norm.ppf(0.5 + level / 2) * np.sqrt(max(w @ self.covariance @ w, 0.0))
+        low, high = w @ self.auc - width, w @ self.auc + width
         return float(max(low, 0.0)), float(min(high, 1.0))
 
     def p_value(self, contrast: Sequence[Sequence[float]]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 
+from rfpmss.config import VIEWS
 from rfpmss.evaluation.probe import Classifier, Tuning, image_features, linear_probe, task, tune
 from rfpmss.evaluation.statistics import delong, holm, paired_bootstrap
 
@@ -36,6 +37,8 @@ class Plan:
     """Shares of the labelled training patients; each holds the smaller ones."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the subset, the head and the order."""
+    views: tuple[str, ...] = VIEWS
+    """Imaging modalities that are looked at; the others are treated as absent."""
     modes: tuple[str, ...] = ("linear", "full")
     """linear: the encoder stays as it is; full: everything is tuned."""
     tuning: Tuning = Tuning()
@@ -74,13 +77,22 @@ def transfer(
     first = problems[plan.seeds[0]]
     classifier = None
     for name, model in starts.items():
-        fixed = image_features(model, cohort, tokenizer) if "linear" in plan.modes else None
+        fixed = (
+            image_features(model, cohort, tokenizer, plan.views) if "linear" in plan.modes else None
+        )
         for mode, fraction, seed in _cells(plan):
             if mode == "linear" and fixed is not None:
                 found = linear_probe(fixed, problems[seed], fraction)
             else:
                 tuned, found = tune(
-                    model, cohort, tokenizer, problems[seed], fraction, seed, plan.tuning
+                    model,
+                    cohort,
+                    tokenizer,
+                    problems[seed],
+                    fraction,
+                    seed,
+                    plan.views,
+                    plan.tuning,
                 )
                 if model is next(iter(starts.values())) and fraction == max(plan.fractions):
                     classifier = classifier or tuned
@@ -92,32 +104,33 @@ def transfer(
 
 
 def table(outcome: Outcome, reference: str, draws: int = 1000) -> list[dict[str, object]]:
-    """A row per start, mode and fraction; p-values against the first start, Holm over the table.
+    """A row per start, mode and fraction; p-values against ``reference``, Holm over the table.
 
-    ``auc`` is the mean over seeds and ``auc_low``, ``auc_high`` the DeLong interval of the mean
-    score over seeds; the comparisons use that mean score too, on the same patients.
+    ``auc`` is the mean over seeds; its interval and the comparisons treat the seeds as correlated
+    tests of the same patients, so that they tell about new patients, not about new seeds (whose
+    standard deviation is ``auc_sd``).
     """
     rows: list[dict[str, object]] = []
     for (name, mode, fraction), scores in outcome.scores.items():
-        per_seed = delong(outcome.positive, scores).auc
-        mine = _mean_rank(scores)
-        low, high = delong(outcome.positive, mine[None]).interval()
+        seeds = len(scores)
+        found = delong(outcome.positive, scores)
+        low, high = found.interval([1 / seeds] * seeds)
         row: dict[str, object] = {
-            **{"start": name, "mode": mode, "fraction": fraction, "seeds": len(scores)},
+            **{"start": name, "mode": mode, "fraction": fraction, "seeds": seeds},
             **{"n": len(outcome.positive), "positive": int(outcome.positive.sum())},
-            **{"auc": float(per_seed.mean()), "auc_sd": _deviation(per_seed)},
+            **{"auc": float(found.auc.mean()), "auc_sd": _deviation(found.auc)},
             **{"auc_low": low, "auc_high": high},
             **{"difference": None, "p_delong": None, "p_bootstrap": None, "p_holm": None},
         }
         if name != reference:
-            other = _mean_rank(outcome.scores[reference, mode, fraction])
-            both = delong(outcome.positive, np.stack([other, mine]))
+            both = np.concatenate([outcome.scores[reference, mode, fraction], scores])
+            contrast = [1 / seeds] * seeds + [-1 / seeds] * seeds
             paired = paired_bootstrap(
-                _areas(outcome.positive, other, mine), outcome.patients, draws=draws
+                _areas(outcome.positive, both, seeds), outcome.patients, draws=draws
             )
             row |= {
                 "difference": paired.difference,
-                "p_delong": both.p_value([[1.0, -1.0]]),
+                "p_delong": delong(outcome.positive, both).p_value([contrast]),
                 "p_bootstrap": paired.p_value,
             }
         rows.append(row)
@@ -145,23 +158,18 @@ def _cells(plan: Plan) -> Iterator[tuple[str, float, int]]:
 
 
 def _areas(
-    positive: np.ndarray, first: np.ndarray, second: np.ndarray
+    positive: Bool[np.ndarray, " t"], scores: Float[np.ndarray, "s t"], first: int
 ) -> Callable[[np.ndarray], tuple[float, float]]:
+    """Mean areas of the first rows and of the others on any cases."""
+
     def areas(cases: np.ndarray) -> tuple[float, float]:
         kinds = positive[cases]
         if min(kinds.sum(), (~kinds).sum()) < 2:
             return float("nan"), float("nan")
-        found = delong(kinds, np.stack([first[cases], second[cases]])).auc
-        return float(found[0]), float(found[1])
+        found = delong(kinds, scores[:, cases]).auc
+        return float(found[:first].mean()), float(found[first:].mean())
 
     return areas
-
-
-def _mean_rank(scores: Float[np.ndarray, "s t"]) -> Float[np.ndarray, " t"]:
-    """Scores of different seeds have different scales: their ranks are averaged."""
-    from scipy.stats import rankdata
-
-    return rankdata(scores, axis=1).mean(axis=0)
 
 
 def _deviation(values: Sequence[float] | np.ndarray) -> float:

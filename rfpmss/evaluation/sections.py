@@ -1,0 +1,217 @@
+"""What the sections of the page show: each computes, writes its JSON, and returns plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rfpmss.config import MODALITIES, VIEWS
+from rfpmss.evaluation import anchors as anchoring
+from rfpmss.evaluation import structure
+from rfpmss.evaluation.embed import Embeddings
+from rfpmss.evaluation.examples import finding_accuracy, retrieved, write_reports, written
+from rfpmss.evaluation.grounding import Grounded, cases, ground, table
+from rfpmss.evaluation.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
+from rfpmss.evaluation.tables import write_csv, write_json
+from rfpmss.evaluation.wording import scores
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.config import Config
+    from rfpmss.data.batch import Cohort
+    from rfpmss.evaluation.probe import Classifier
+    from rfpmss.model.rfpmss import RFPMSS
+
+OVERLAYS = 8
+"""Studies whose attention is shown."""
+
+QUICK = 32
+"""Studies per split on which attention is measured when the page must be fast."""
+
+LABELS_SHOWN = ("grade", "necrosis", "enhancement", "side")
+"""Labels by which the map may be coloured; the first that the cohort has is taken."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What every section is made from."""
+
+    model: RFPMSS
+    cohort: Cohort
+    tokenizer: Tokenizer
+    config: Config
+    embeddings: Embeddings
+    folder: Path
+    """``evaluation`` of the run."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One image with its attention and boxes."""
+
+    study_id: str
+    image: str
+    heat: str
+    size: int
+    reference: tuple[float, float, float, float]
+    """x, y, width, height."""
+    predicted: tuple[float, float, float, float]
+    iou: float
+
+
+def reports(run: Opened) -> dict[str, Any]:
+    """Generated reports: findings, words, and some beside their originals."""
+    indices, studies = run.embeddings.index, run.cohort.studies
+    texts = write_reports(run.model, run.cohort, run.tokenizer, indices, run.config.train.batch)
+    told = [i for i, index in enumerate(indices) if studies[index].report]
+    originals = [studies[indices[i]].report or "" for i in told]
+    findings = finding_accuracy([texts[i] for i in told], originals)
+    words = scores([texts[i] for i in told], originals) if told else {}
+    write_json(run.folder / "findings.json", findings)
+    write_json(run.folder / "wording.json", words)
+    write_csv(run.folder / "findings.csv", findings)
+    write_json(
+        run.folder / "reports.json",
+        [
+            {"study": studies[index].study_id, "generated": text}
+            for index, text in zip(indices, texts, strict=True)
+        ],
+    )
+    return {
+        "findings": findings,
+        "wording": words,
+        "written": written(run.cohort, run.tokenizer, indices, texts),
+    }
+
+
+def examples(run: Opened) -> dict[str, Any]:
+    """Retrieved studies with pictures."""
+    return {"examples": retrieved(run.cohort, run.tokenizer, run.embeddings)}
+
+
+def anchors(run: Opened) -> dict[str, Any]:
+    """Assignments side by side, overlap over all studies, and findings that anchors carry."""
+    assignment = run.config.assignment
+    names = [run.cohort.studies[index].study_id for index in run.embeddings.index]
+    if assignment.solver == "none":
+        return {"names": names, "comparisons": [], "overlap": [], "carried": []}
+    assigned = anchoring.assignments(run.model, run.embeddings, assignment)
+    overlap = anchoring.overlap(assigned, run.embeddings.present, assignment.k)
+    values = structure.labels(run.cohort, run.embeddings.index)
+    carried = []
+    for place, name in enumerate(MODALITIES):
+        rows = run.embeddings.present[:, place]
+        if rows.sum() > 1 and values:
+            some = {
+                label: [value for value, row in zip(column, rows, strict=True) if row]
+                for label, column in values.items()
+            }
+            carried.append(
+                {"modality": name, "rows": structure.carried(assigned[rows, place, place], some)}
+            )
+    write_json(run.folder / "anchors.json", {"overlap": overlap, "information": carried})
+    return {
+        "names": names,
+        "comparisons": anchoring.comparisons(run.embeddings, assigned),
+        "overlap": overlap,
+        "carried": carried,
+    }
+
+
+def space(run: Opened) -> dict[str, Any]:
+    """Maps of the joint space and how far it keeps neighbourhoods."""
+    kept = structure.preservation(run.embeddings)
+    maps = structure.maps(run.embeddings)
+    values = structure.labels(run.cohort, run.embeddings.index)
+    label = next((name for name in LABELS_SHOWN if name in values), next(iter(values), ""))
+    kinds = sorted(set(values.get(label, [])))
+    codes = [kinds.index(value) for value in values.get(label, [])]
+    write_json(
+        run.folder / "structure.json",
+        {
+            "preservation": kept,
+            "maps": [
+                {
+                    **{"name": found.name, "xy": found.xy.round(4).tolist()},
+                    **{"study": found.study.tolist(), "modality": found.modality.tolist()},
+                }
+                for found in maps
+            ],
+        },
+    )
+    return {
+        "kept": kept,
+        "maps": [
+            {
+                "name": found.name,
+                "points": [
+                    (*(round(float(v), 4) for v in xy), int(modality), codes[study] if codes else 0)
+                    for xy, modality, study in zip(
+                        found.xy, found.modality, found.study, strict=True
+                    )
+                ],
+            }
+            for found in maps
+        ],
+        "map_label": label,
+        "map_kinds": kinds,
+    }
+
+
+def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str, Any]:
+    """Attention against reference boxes, controls beside, for every view that has boxes."""
+    from rfpmss.evaluation.transfer import random_start
+
+    nothing: dict[str, Any] = {"grounding": [], "overlays": [], "overlay_method": ""}
+    if run.config.model.backbone != "vit" or run.config.model.fusion == "none":
+        return nothing
+    fresh = random_start(run.config, run.tokenizer.get_vocab_size())
+    fresh = fresh.to(next(run.model.parameters()).device)
+    rows, overlays, shown = [], [], ""
+    for view in ("mri", "ct") if quick else ("mri", "ct", "pathology"):
+        limit = QUICK if quick else None
+        chosen = cases(run.cohort, view, limit)
+        if chosen is None:
+            continue
+        found = ground(run.model, fresh, tuned, run.cohort, run.tokenizer, view, limit)
+        rows += table(found, chosen.patients, view)
+        if not overlays:
+            best = max((f for f in found if not f.control), key=lambda f: f.validation_iou)
+            shown = f"{view}, {best.method} {best.variant}".strip()
+            references = [chosen.references[int(i)] for i in chosen.test]
+            overlays = _overlays(run, best, view, chosen.test, references)
+    write_json(run.folder / "attention.json", rows)
+    write_csv(run.folder / "attention.csv", rows)
+    return {"grounding": rows, "overlays": overlays, "overlay_method": shown}
+
+
+def _overlays(
+    run: Opened,
+    found: Grounded,
+    view: str,
+    indices: np.ndarray,
+    references: list[tuple[float, float, float, float]],
+) -> list[Overlay]:
+    batch = run.cohort.batch(indices[:OVERLAYS], run.tokenizer, augment=None)
+    images = batch.images[VIEWS.index(view)][:, 0].cpu().numpy()
+    channel = CHANNELS_SHOWN[view][-1][1]
+    return [
+        Overlay(
+            study_id=run.cohort.studies[indices[i]].study_id,
+            image=data_uri(shown_pixels(image, channel)),
+            heat=heat_uri(found.heats[i]),
+            size=image.shape[-1],
+            reference=_sides(references[i]),
+            predicted=_sides(found.boxes[i]),
+            iou=float(found.ious[i]),
+        )
+        for i, image in enumerate(images)
+    ]
+
+
+def _sides(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    return box[0], box[1], box[2] - box[0], box[3] - box[1]
