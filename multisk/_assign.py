@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from multisk import _ops
 from multisk import _passes as passes
 from multisk._solution import Solution, _plain, budget_of
+from multisk._solver import fused
 from multisk._solver.semidual import first_rows
 
 
@@ -21,8 +23,12 @@ def assign(solution: Solution, new_scores: Tensor) -> Tensor:
         x = new_scores.detach().to(system.scores.dtype).reshape(-1, *new_scores.shape[-2:])
         if not bool(x.isfinite().all()):
             raise ValueError("new_scores must be finite, got a value that is not")
-        y = passes.exponent(x, _plain(system.scale), None, raw.column_potential, None)
         budget = x.new_full(x.shape[:2], float(budget_of(system)))
+        if fused.takes(system) and x.numel():
+            b, scale = raw.column_potential, fused.scale_of(system)
+            plan = _ops.assign(x, scale, b, budget, None)[1]
+            return plan.view(new_scores.shape).to(new_scores.dtype)
+        y = passes.exponent(x, _plain(system.scale), None, raw.column_potential, None)
         if system.groups is None:
             plan = (y + passes.exp_rows(y, budget, 1.0)[..., None]).exp()
         else:

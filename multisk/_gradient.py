@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from multisk._implicit import Implicit, ImplicitPlan, Side
 from multisk._implicit_groups import attach_groups
+from multisk._problem import readable
 from multisk._solver.base import Raw
 from multisk._solver.sweeps import sweeps_of
 from multisk._system import System
@@ -35,9 +36,9 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tenso
     if mode == "none" or nothing:
         return raw.plan
     if mode == "unroll":
-        return unrolled(system, raw, solver.order, start)
+        return unrolled(system, raw, solver, start)
     tolerance = float(solver.tolerance)
-    if system.scores.device.type == "cpu" and bool((raw.error > math.sqrt(tolerance)).any()):
+    if readable(raw.error) and bool((raw.error > math.sqrt(tolerance)).any()):
         warnings.warn(
             "the implicit derivative belongs to the limit, but the marginal error is still "
             f"{float(raw.error.max()):.1e}; use more steps, or gradient='unroll'",
@@ -70,14 +71,16 @@ def held_columns(system: System, raw: Raw) -> Tensor | None:
     return None if system.margins.upper is None else raw.column_potential == 0
 
 
-def unrolled(system: System, raw: Raw, order: str, start: Tensor | None) -> Tensor:
+def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
     """Replay the sweeps under autograd; only potentials are stored, cells are recomputed."""
-    sweeps = sweeps_of(system, order)
+    sweeps = sweeps_of(system, solver.order)
     a, b = checkpoint(
         sweeps.first if start is None else lambda: sweeps.warm(start), use_reentrant=False
     )
-    most = int(raw.steps.max()) if raw.steps.numel() else 0
-    uneven = not bool((raw.steps == most).all())
+    most, uneven = solver.steps, False  # fixed sweeps are known without reading them
+    if most is None:
+        most = int(raw.steps.max()) if raw.steps.numel() else 0
+        uneven = not bool((raw.steps == most).all())
     for sweep in range(0 if start is not None else 1, most):
         new_a, new_b = checkpoint(step_of(sweeps), a, b, use_reentrant=False)
         if uneven:

@@ -117,6 +117,40 @@ def test_a_normalisation_compiles_whole_with_its_gradient(log):
     torch.testing.assert_close(x.grad, y.grad)
 
 
+@pytest.mark.skipif(INTERPRET, reason="compiles the CPU path")
+def test_whole_solves_compile_as_one_graph_with_their_gradients():
+    # In a process of its own: run-time type checks cannot be traced.
+    code = """
+import torch, multisk
+problem = multisk.MultiAssignment(k=2, eps=0.5)
+grad = torch.randn(20, 6)
+for solver in (multisk.Newton(), multisk.Sinkhorn(steps=3)):
+    def loss(x):
+        return (multisk.solve(x, problem, solver).plan * grad).sum()
+    x = torch.randn(20, 6, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    torch.compile(loss, fullgraph=True, backend="aot_eager")(x).backward()
+    loss(y).backward()
+    torch.testing.assert_close(x.grad, y.grad, rtol=1e-4, atol=1e-5)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.skipif(INTERPRET, reason="exports the CPU path")
+def test_an_exported_solve_keeps_the_operator_and_gives_the_plan():
+    class Assign(torch.nn.Module):
+        def forward(self, x):
+            return multisk.solve(x, multisk.MultiAssignment(k=2, eps=0.5)).plan
+
+    x = draw(20, 6, dtype=torch.float32)
+    program = torch.export.export(Assign(), (x,))
+    graphs = [m.graph for m in program.graph_module.modules() if hasattr(m, "graph")]
+    names = {str(node.target) for graph in graphs for node in graph.nodes}
+    assert "multisk.newton.default" in names
+    torch.testing.assert_close(program.module()(x), Assign()(x), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.skipif(INTERPRET, reason="starts a process of its own")
 def test_solving_on_the_processor_loads_no_triton():
     code = (
