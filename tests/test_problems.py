@@ -144,8 +144,8 @@ def test_relaxed_transport_is_stationary_and_agrees_with_pot(relax, solver):
     ot = pytest.importorskip("ot")
     if relax[0] == relax[1]:
         pot = ot.unbalanced.sinkhorn_unbalanced(
-            rows.numpy(), columns.numpy(), -x.numpy(), 0.3, relax[0], reg_type="kl", c=np.ones(x.shape),
-            numItermax=50000, stopThr=1e-14,
+            rows.numpy(), columns.numpy(), -x.numpy(), 0.3, relax[0], reg_type="kl",
+            c=np.ones(x.shape), numItermax=50000, stopThr=1e-14,
         )  # fmt: skip
         assert close(plan, pot, 1e-6)
 

@@ -77,6 +77,7 @@ class Newton:
             budget = self.max_steps - direct
             better, more = anneal(system.take(index), float(self.tolerance), budget)
             point.put(index, better)
+            point.plan[index] = better.plan
             steps[index] += more
         return self.wrap(point, steps)
 

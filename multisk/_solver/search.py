@@ -20,7 +20,9 @@ class Search:
 
     def run(self, b: Tensor, a: Tensor | None, most: int) -> tuple[Point, Tensor]:
         """From `b`, at most `most` passes after the first; the best point and passes used."""
-        point = visit(self.system, b, a, self.row_tolerance)
+        plan = torch.empty_like(self.system.scores, memory_format=torch.contiguous_format)
+        everyone = torch.ones_like(b[:, 0], dtype=torch.bool)
+        point = visit(self.system, b, a, self.row_tolerance, plan, everyone)
         centred = recentred(self.system, point)
         best = centred.copy()
         steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
@@ -32,6 +34,7 @@ class Search:
         )
         slopes = torch.zeros_like(b[:, 0])
         polished = best.error <= self.finest
+        stale = ~everyone  # problems whose buffer holds a later plan than their best
         for _ in range(most):
             reached = best.error <= self.tolerance
             live = torch.where(reached, ~polished, idle < 8)
@@ -51,10 +54,14 @@ class Search:
                 slopes = torch.where(accept, ahead, slopes)
                 move = torch.where(accept[:, None], fresh, move)
             target = torch.where(live[:, None], base + length * move, best.b)
-            point = visit(self.system, target, point.a, self.row_tolerance)
+            point = visit(self.system, target, point.a, self.row_tolerance, plan, live)
             centred = recentred(self.system, point)
             steps += live
-            better = centred.error < best.error
+            better = live & (centred.error < best.error)
+            stale = torch.where(live, ~better, stale)
             idle = torch.where(better, 0, idle + 1)
             best.put(better.nonzero().squeeze(-1), centred.pick(better))
+        if bool(stale.any()):
+            point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)
+            best.put(stale.nonzero().squeeze(-1), recentred(self.system, point).pick(stale))
         return best, steps

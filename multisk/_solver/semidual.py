@@ -19,9 +19,10 @@ from multisk._tiles import cells, column, column_goal, tiles, violation
 class Point:
     """The columns' potentials, everything one pass says about them, and the plan there."""
 
+    plan: Tensor  # (b, n, k), one buffer for all points of a search: the last visit's
     b: Float[Tensor, "b k"]
     a: Float[Tensor, "b n"]
-    plan: Float[Tensor, "b n k"]
+    row_sums: Float[Tensor, "b n"]
     sums: Float[Tensor, "b k"]
     pull: Float[Tensor, "b k"]  # gradient of the dual: column sums minus goals
     weight: Float[Tensor, "b k"]  # diagonal of the Hessian before the rows' answer
@@ -38,25 +39,31 @@ class Point:
         if bool(chosen.all()):
             return self.copy()
         parts: dict[str, Any] = {
-            name: None if value is None else value[chosen] for name, value in vars(self).items()
+            name: value if name == "plan" or value is None else value[chosen]
+            for name, value in vars(self).items()
         }
         return Point(**parts)
 
     def put(self, index: Tensor, other: "Point") -> None:
-        """Take the problems at `index` from `other`."""
+        """Take the problems at `index` from `other`, which holds only those; plans stay."""
         if index.numel() == self.b.shape[0]:
-            self.__dict__.update(vars(other))
+            self.__dict__.update({**vars(other), "plan": self.plan})
         elif index.numel():
             for name, value in vars(self).items():
-                if value is not None:
+                if value is not None and name != "plan":
                     setattr(self, name, value.index_copy(0, index, getattr(other, name)))
 
 
-def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Point:
-    """Solve every row for `b`, and collect the columns' sums and couplings, in one pass."""
+def visit(
+    system: System, b: Tensor, a: Tensor | None, tolerance: float, plan: Tensor, live: Tensor
+) -> Point:
+    """Solve every row for `b`, and collect the columns' sums and couplings, in one pass.
+
+    Writes the plans of the `live` problems into `plan`; the others keep theirs.
+    """
     x, margins = system.scores, system.margins
     count, n, k = x.shape
-    plan = torch.empty_like(x, memory_format=torch.contiguous_format)
+    everyone = count == 1 or bool(live.all())
     row_sums, rows = x.new_empty((count, n)), x.new_empty((count, n))
     sums, weight = b.new_zeros((count, k)), b.new_zeros((count, k))
     dense = k <= DENSE_COLUMNS
@@ -80,7 +87,8 @@ def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Poin
             p = torch.sigmoid(y + potential[..., None])
             w, sums_here = p - p * p, p.sum(-1)
             h = w.sum(-1)
-        plan[:, part], rows[:, part], row_sums[:, part] = p, potential, sums_here
+        plan[:, part] = p if everyone else torch.where(live[:, None, None], p, plan[:, part])
+        rows[:, part], row_sums[:, part] = potential, sums_here
         sums += p.sum(-2)
         weight += w.sum(-2)
         if dense:
@@ -99,7 +107,7 @@ def visit(system: System, b: Tensor, a: Tensor | None, tolerance: float) -> Poin
     if system.relax[1] is not None:
         weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
-    return Point(b, rows, plan, sums, pull, weight, coupling, held, error)
+    return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
 
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ def recentred(system: System, point: Point) -> Point:
     shift = best_shift(point.b, lower, upper, mass)
     b, a = point.b + shift, point.a - shift.to(point.a)
     pull, held = pull_at(b, point.sums, lower, upper)
-    error = interval_error(system, point.plan.sum(-1), pull, a, b)
+    error = interval_error(system, point.row_sums, pull, a, b)
     return replace(point, b=b, a=a, pull=pull, held=held, error=error)
 
 
