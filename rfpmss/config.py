@@ -160,7 +160,7 @@ def tiny() -> Config:
         data=DataConfig(resize=72, size=64, tokens=72, vocabulary=512),
         model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16),
         assignment=AssignmentConfig(k=8, bank=512),
-        # Eq. 6 sums 32 terms of about 4 each: unweighted it drowns the other losses in so short a run.
+        # Eq. 6 sums 32 terms of about 4 each: at weight 1 it drowns the others in a short run.
         loss=LossConfig(consistency=0.1),
         train=TrainConfig(
             batch=32,
