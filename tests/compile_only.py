@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import os
 import re
 import subprocess
@@ -119,19 +120,22 @@ def _tool(name, *arguments):
 def upsert(path, rows, keys):
     """Put rows into a CSV: one line a key, sorted; a second run changes its own lines only."""
     path = Path(path)
-    held = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            held = {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
-    for row in rows:
-        row = {key: str(value) for key, value in row.items()}
-        held[tuple(row[key] for key in keys)] = row
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(held[key] for key in sorted(held))
-    os.replace(part, path)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may write at the same time
+        held = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                held = {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
+        for row in rows:
+            row = {key: str(value) for key, value in row.items()}
+            held[tuple(row[key] for key in keys)] = row
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(held[key] for key in sorted(held))
+        os.replace(part, path)
+    path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def fake(*shape, dtype=torch.float32):

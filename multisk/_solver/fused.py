@@ -10,22 +10,27 @@ from multisk import _passes as passes
 from multisk._collapse import Groups
 from multisk._margins import Margins
 from multisk._solver.base import Raw
+from multisk._solver.sweeps import Sweeps
 from multisk._status import Status
 from multisk._system import System
 from multisk._tiles import violation
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+LOOK = 10  # sweeps between two looks
 PASSES = 6  # visits launched between two looks at the outcome, where the host may look
 
 
-def takes(system: System) -> bool:
-    """Whether the operators cover the system and should run it: exact margins, on one device."""
+def takes(system: System, *, looking: bool = False) -> bool:
+    """Whether the operators cover the system and should run it: exact margins, on one device.
+
+    With `looking`, the host has to read values between operators, which no graph can hold.
+    """
     plain = system.two_groups and system.groups is not None and system.group is None
     exact = system.margins.upper is None and system.relax == (None, None)
     x = system.scores
     if not (plain and exact and x.numel() > 0 and min(x.shape[1:]) <= _ops.WIDEST):
         return False
-    return _ops.kernels_run(x) or torch.compiler.is_compiling()
+    return _ops.kernels_run(x) or (torch.compiler.is_compiling() and not looking)
 
 
 def margins_of(system: System) -> list[Tensor]:
@@ -78,6 +83,33 @@ def sweep_exactly(
         steps,
         rows_first,
     )
+
+
+def sweep_until(
+    system: System,
+    sweeps: Sweeps,
+    start: tuple[Tensor, Tensor] | None,
+    limits: tuple[float, int],
+    rows_first: bool,  # noqa: FBT001
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sweep to a tolerance, measured every `LOOK` sweeps; solved problems stand still."""
+    tolerance, most = limits
+    count = min(LOOK, most)
+    a, b = sweep_exactly(system, count, start, rows_first=rows_first)
+    done = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
+    steps = torch.full_like(done, most, dtype=torch.int64)
+    while True:
+        _, row_sums, column_sums, _ = sweeps.finish(a, b)
+        reached = (violation(system, row_sums, column_sums, a, b) <= tolerance) & ~done
+        steps = torch.where(reached, count, steps)
+        done = done | reached
+        if count >= most or bool(done.all()):
+            return a, b, steps
+        more = min(LOOK, most - count)
+        new_a, new_b = sweep_exactly(system, more, (a, b), rows_first=rows_first)
+        a = torch.where(done[:, None], a, new_a)
+        b = torch.where(done[:, None], b, new_b)
+        count += more
 
 
 def gradient(system: System, a: Tensor, b: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:

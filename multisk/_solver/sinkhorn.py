@@ -62,7 +62,7 @@ class Sinkhorn:
             raise ValueError("capacity must be exact for Sinkhorn, got an interval (use Newton)")
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
-        if self.order == ORDERS[0]:
+        if self.order == ORDERS[0] and not fused.takes(system):
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
             fast = _cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
@@ -80,6 +80,10 @@ class Sinkhorn:
             else:
                 a, b = sweep_exactly(sweeps, self.steps, init)
             steps = torch.full(a.shape[:1], self.steps, dtype=torch.int64, device=a.device)
+        elif fused.takes(system, looking=True):
+            start = None if init is None else sweeps.warm(init)
+            limits = (float(self.tolerance), self.max_steps)
+            a, b, steps = fused.sweep_until(system, sweeps, start, limits, self.order == ORDERS[0])
         else:
             a, b, steps = self.sweep_until(sweeps, init)
         return self.wrap(system, sweeps, a, b, steps)
