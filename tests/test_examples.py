@@ -1,6 +1,7 @@
 """Every recipe runs, and what it claims holds (the recipes assert it themselves)."""
 
 import ast
+import re
 import runpy
 from pathlib import Path
 
@@ -35,3 +36,14 @@ def test_a_recipe_states_and_asserts_what_it_shows(path):
     tree = ast.parse(path.read_text())
     assert "Shows" in (ast.get_docstring(tree) or "")
     assert sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) >= 3
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "multisk").glob("*.md")), ids=lambda page: page.stem
+)
+def test_the_code_of_a_page_runs(page, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), {"__name__": page.stem})
+    assert capsys.readouterr().out
