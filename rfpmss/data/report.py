@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from rfpmss.config import END, PAD, START, UNK
+from rfpmss.data.errors import TextError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -55,13 +56,13 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
         size: upper bound of the vocabulary.
 
     Raises:
-        ValueError: if there is no text.
+        TextError: if there is no text.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     texts = [text for text in reports if text.strip()]
     if not texts:
-        raise ValueError("reports must hold some text, got none")
+        raise TextError("there is no report with text to learn words from")
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]

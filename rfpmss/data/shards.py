@@ -21,7 +21,7 @@ from rfpmss.config import VIEWS
 from rfpmss.data.errors import BombError, DataError, UnreadableError, UnusedError
 from rfpmss.data.manifest import Row, pack_labels
 from rfpmss.data.study import Source, Study
-from rfpmss.data.views import Box, Choice, read_views
+from rfpmss.data.views import Choice, read_views
 
 SIZE = 1024
 """Studies in one shard."""
@@ -189,7 +189,7 @@ def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
             yield source.paths[number], describe(UnusedError(reason))
 
 
-def _box_text(box: Box | None) -> str:
+def _box_text(box: Sequence[float] | None) -> str:
     return " ".join(f"{value:.5f}" for value in box) if box else ""
 
 

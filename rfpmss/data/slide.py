@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from rfpmss.data.errors import CodecError, DataError, ScaleError, UnreadableError, UnsupportedError
+from rfpmss.data.errors import (
+    BombError,
+    CodecError,
+    DataError,
+    ScaleError,
+    UnreadableError,
+    UnsupportedError,
+)
 from rfpmss.data.resize import resize
 from rfpmss.data.volume import MAX_BYTES, check_size
 
@@ -101,6 +108,8 @@ def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(path)
+    except Image.DecompressionBombError:
+        raise BombError("the image claims more pixels than can be believed") from None
     except Exception:
         raise UnreadableError("the image file is damaged") from None
     with image:
@@ -125,7 +134,9 @@ def _pyramid(pages: list[Any]) -> list[TiffPage]:
     whole = [page for page in pages if isinstance(page, tifffile.TiffPage)]
     for page in list(whole):
         whole += [sub for sub in (page.pages or ()) if isinstance(sub, tifffile.TiffPage)]
-    if not whole or whole[0].samplesperpixel not in (3, 4) or whole[0].dtype != np.uint8:
+    if not whole:
+        raise UnreadableError("the TIFF file holds no image directory")
+    if whole[0].samplesperpixel not in (3, 4) or whole[0].dtype != np.uint8:
         raise UnsupportedError("the TIFF file holds no 8-bit colour image")
     first = whole[0]
     if first.imagewidth < 1 or first.imagelength < 1:

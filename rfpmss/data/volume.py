@@ -153,6 +153,8 @@ def _finish(stream: zlib._Decompress) -> None:
         stream.decompress(stream.unconsumed_tail, 1024)
     except zlib.error:
         raise UnreadableError("the checksum of the gzip data is wrong") from None
+    if not stream.eof and not stream.unconsumed_tail:
+        raise UnreadableError("the gzip data ends too early")
 
 
 def _needed(first: bytes) -> int:
@@ -177,7 +179,7 @@ def _needed(first: bytes) -> int:
 
 
 def _three(shape: tuple[int, ...], frame: int | None) -> tuple[int, ...]:
-    if not shape or min(shape) < 1:
+    if not 1 <= len(shape) <= 7 or min(shape) < 1:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
