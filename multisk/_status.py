@@ -1,6 +1,7 @@
 """How a solve ended: whole sentences, one number each so that a device can report them."""
 
 import enum
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,12 @@ class Status(enum.Enum):
     @property
     def code(self) -> int:
         """The number that stands for this status in `Solution.status_code`."""
-        return list(Status).index(self)
+        return _codes()[self]
+
+
+@functools.cache
+def _codes() -> dict[Status, int]:
+    return {status: number for number, status in enumerate(Status)}
 
 
 @dataclass
