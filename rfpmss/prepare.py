@@ -1,10 +1,11 @@
 """Prepare: any source to a manifest and shards.
 
     python -m rfpmss.prepare hospital SRC --out DIR    DICOM, NIfTI, TIFF, PNG, JPEG and texts
+    python -m rfpmss.prepare public --brats2021 SRC --upenn-gbm SRC --mapping XLSX --out DIR
     python -m rfpmss.prepare phantom --out DIR         the generated cohort
 
 DIR/manifest.csv is what ``python -m rfpmss.train --data`` takes; DIR/rejections.csv lists every
-file that was left out, and why. Starting again resumes.
+file that was left out, and why; DIR/cohort.html shows what is there. Starting again resumes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+from rfpmss.data.cohorts import Public
+
+if TYPE_CHECKING:
+    from rfpmss.data.build import Summary
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
         arguments = tyro.extras.subcommand_cli_from_dict(
-            {"hospital": Hospital, "phantom": Phantom},
+            {"hospital": Hospital, "public": Public, "phantom": Phantom},
             prog="python -m rfpmss.prepare",
             description=__doc__,
             args=argv,
@@ -88,7 +94,9 @@ def main(argv: list[str] | None = None) -> int:
     from rfpmss.data.errors import DataError
 
     try:
-        return phantom(arguments) if isinstance(arguments, Phantom) else hospital(arguments)
+        if isinstance(arguments, Phantom):
+            return phantom(arguments)
+        return public(arguments) if isinstance(arguments, Public) else hospital(arguments)
     except (DataError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -100,7 +108,7 @@ def hospital(arguments: Hospital) -> int:
     """Prepare a hospital's folder; return the exit status."""
     import logging
 
-    from rfpmss.data.build import REJECTIONS, build
+    from rfpmss.data.build import build
     from rfpmss.data.hospital import scan
     from rfpmss.data.private import SALT, read_salt
     from rfpmss.data.views import Choice
@@ -142,14 +150,15 @@ def hospital(arguments: Hospital) -> int:
         seed=arguments.seed,
         workers=arguments.workers,
     )
-    _print("studies", made.splits)
-    _print("series", made.series)
-    print(f"reports: {made.reports}")
-    _print("rejected files", made.rejected)
-    if not made.reports:
-        print("note: training needs at least one report; put .txt files beside the images")
-    print(f"manifest: {out / 'manifest.csv'}")
-    print(f"rejections: {out / REJECTIONS} (holds paths of your files; keep it to yourself)")
+    _tell(made, out)
+    return 0
+
+
+def public(arguments: Public) -> int:
+    """Prepare BraTS2021, UPENN-GBM or both; return the exit status."""
+    from rfpmss.data.cohorts import prepare
+
+    _tell(prepare(arguments), arguments.out)
     return 0
 
 
@@ -160,6 +169,22 @@ def phantom(arguments: Phantom) -> int:
 
     print(f"manifest: {ensure_cohort(PRESETS[arguments.preset]().phantom, arguments.out)}")
     return 0
+
+
+def _tell(made: Summary, out: Path) -> None:
+    """What was made, in numbers, and where it is."""
+    from rfpmss.data.build import REJECTIONS
+    from rfpmss.data.overview import write_page
+
+    _print("studies", made.splits)
+    _print("series", made.series)
+    print(f"reports: {made.reports}")
+    _print("rejected files", made.rejected)
+    if not made.reports:
+        print("note: training needs at least one report; put .txt files beside the images")
+    print(f"manifest: {out / 'manifest.csv'}")
+    print(f"page: {write_page(out)}")
+    print(f"rejections: {out / REJECTIONS} (holds paths of your files; keep it to yourself)")
 
 
 def _print(title: str, counts: dict[str, int]) -> None:

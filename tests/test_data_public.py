@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import zipfile
 from pathlib import Path
@@ -10,8 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from rfpmss.config import VIEWS, PhantomConfig
+from rfpmss.config import VIEWS, DataConfig, PhantomConfig
 from rfpmss.data import brats, upenn
+from rfpmss.data.batch import Cohort
+from rfpmss.data.cohorts import Public, prepare
 from rfpmss.data.derive import derive, findings
 from rfpmss.data.errors import (
     BombError,
@@ -24,10 +27,12 @@ from rfpmss.data.errors import (
     UnsupportedError,
     ValuesError,
 )
+from rfpmss.data.manifest import read as read_manifest
 from rfpmss.data.phantom import anatomy
 from rfpmss.data.phantom.files import read_patient, write_patient
 from rfpmss.data.phantom.latents import Latents, draw
 from rfpmss.data.public import Found, merge, read_crosswalk
+from rfpmss.data.report import train_tokenizer
 from rfpmss.data.tables import read_table
 from rfpmss.data.views import Choice, read_views
 from rfpmss.data.volume import Volume, read_nifti
@@ -342,3 +347,45 @@ def test_masks_that_cannot_be_described_are_refused(scan, tmp_path):
         findings(Volume(mask.array * 0, mask.affine), image)
     with pytest.raises(ValuesError):
         findings(mask, Volume(image.array * 0, image.affine))
+
+
+def test_both_trees_are_prepared_merged_and_split_into_a_cohort(tmp_path, scan):
+    for number in range(1, 7):
+        brats_case(tmp_path / "b" / ARCHIVE, f"BraTS2021_{number:05d}", scan)
+    for scan_id in ("UPENN-GBM-00002_11", "UPENN-GBM-00002_21", "UPENN-GBM-00004_11"):
+        upenn_scan(tmp_path / "u", scan_id, scan)
+    broken = tmp_path / "b" / ARCHIVE / "BraTS2021_00005" / "BraTS2021_00005_t2.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    wanted = Public(
+        out=tmp_path / "out",
+        brats2021=tmp_path / "b",
+        upenn_gbm=tmp_path / "u",
+        mapping=mapping(tmp_path / "map.xlsx"),
+        derive_reports=True,
+        clinical=("mgmt",),
+        size=16,
+        splits=(0.5, 0.0, 0.5),
+        workers=1,
+    )
+    made = prepare(wanted)
+    assert made.studies == made.reports == 7
+    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert {row.derived for row in rows if row.modality == "report"} == {"yes"}
+    assert {row.study_id for row in rows} & {"BraTS2021_00001", "BraTS2021_00005"} == set()
+    visits = {row.split for row in rows if row.patient_id == "UPENN-GBM-00002"}
+    assert len(visits) == 1
+    with (tmp_path / "out" / "rejections.csv").open() as file:
+        reasons = {row["path"]: row["reason"].partition(":")[0] for row in csv.DictReader(file)}
+    assert reasons["BraTS2021_00001"] == "DuplicateError"
+    inside = broken.relative_to(tmp_path).as_posix()
+    assert reasons[inside] == "UnreadableError"
+    tiny = DataConfig(resize=12, size=8, tokens=48, vocabulary=200)
+    cohort = Cohort.open(tmp_path / "out" / "manifest.csv", tiny)
+    tokenizer = train_tokenizer(cohort.reports("train"), 200)
+    batch = cohort.batch(cohort.indices("train"), tokenizer, (0, 0))
+    assert batch.present.tolist() == [[False, True, False, True]] * len(cohort.indices("train"))
+
+
+def test_a_public_cohort_must_be_named():
+    with pytest.raises(ValueError, match="--brats2021"):
+        Public(out=Path("x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,7 +141,7 @@ def walk(root: Path) -> Iterator[tuple[Path, DataError | None]]:
         NotADirectoryError: if ``root`` is no folder.
     """
     if not root.is_dir():
-        raise NotADirectoryError(f"the source must be a folder, got {root}")
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(root))
     for folder, names, files in os.walk(root):
         names.sort()
         for name in list(names):
