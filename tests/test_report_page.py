@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -117,14 +119,16 @@ def test_a_reader_without_eyes_finds_the_way(elements):
 def test_every_section_is_filled(written):
     folder, _, text = written
     assert "not for clinical use" in text
-    assert text.count('class="chart"') == 5
+    assert text.count('class="chart"') == 5 + 4 + 4  # losses, maps, what anchors carry
+    assert text.count('class="reference-box"') == 2 * 8
     assert text.count('class="example"') == 4
     assert text.count('class="written"') == 6
     assert text.count('class="assignment"') == 5
     assert len(text) < 15e6
     assert {p.name for p in (folder / "evaluation").iterdir()} >= {
         *("retrieval.json", "retrieval_full.json", "retrieval.csv", "retrieval.tex"),
-        *("findings.json", "reports.json", "anchors.json"),
+        *("findings.json", "reports.json", "anchors.json", "structure.json"),
+        *("attention.json", "attention.csv", "wording.json", "retrieval_queries.json"),
     }
 
 
@@ -180,3 +184,39 @@ def test_the_size_of_the_evaluation_batch_changes_nothing(parts):
     assert np.allclose(one.joint, many.joint, atol=1e-5)
     assert np.allclose(one.study, many.study, atol=1e-5)
     assert one.patient.tolist() == many.patient.tolist()
+
+
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_real_browser_runs_the_script_and_refuses_nothing(written, tmp_path):
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--v=0",
+    ]
+    run = subprocess.run(
+        [
+            BROWSER,
+            *options,
+            f"--user-data-dir={tmp_path}",
+            "--dump-dom",
+            written[0] / "report.html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in run.stderr, run.stderr
+    seen = Elements()
+    seen.feed(run.stdout)
+    sortable = [a for t, a in seen.found if t == "th" and "aria-sort" in a]
+    buttons = [a for t, a in seen.found if t == "button"]
+    assert len(buttons) == len(sortable) + 1
+    assert not [a for a in buttons if "hidden" in a]

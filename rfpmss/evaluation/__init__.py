@@ -9,8 +9,8 @@ import numpy as np
 
 from rfpmss.evaluation.embed import embed
 from rfpmss.evaluation.page import page
-from rfpmss.evaluation.tables import print_table, write_retrieval
-from rfpmss.evaluation.zeroshot import Row, findings_of, rows
+from rfpmss.evaluation.tables import print_table, write_json, write_retrieval
+from rfpmss.evaluation.zeroshot import Row, findings_of, queries, rows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,9 +43,11 @@ def run(
         name: of the files.
     """
     indices = np.asarray(cohort.indices(split))
-    scored = []
+    scored, single = [], []
     if len(indices) > 1:
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
         scored = rows(embeddings, findings_of(cohort, indices))
+        single = queries(embeddings)
+    write_json(run_dir / "evaluation" / f"{name}_queries.json", single)
     write_retrieval(scored, run_dir / "evaluation", name)
     return scored

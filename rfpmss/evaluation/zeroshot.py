@@ -83,6 +83,25 @@ def rows(
     return [row for row in scored if row is not None]
 
 
+def queries(embeddings: Embeddings) -> list[dict[str, object]]:
+    """The expected rank and the hits of every single query, for tests between runs."""
+    table: list[dict[str, object]] = []
+    for query, gallery in PAIRS:
+        matching = match(embeddings, query, gallery)
+        asked, offered = embeddings.patient[matching.rows], embeddings.patient[matching.columns]
+        ranks = rank(matching.scores, asked, offered)
+        if len(ranks.query):
+            table.append(
+                {
+                    **{"query": query, "gallery": gallery},
+                    "patient": asked[ranks.query].tolist(),
+                    "rank": ranks.positions().tolist(),
+                    **{f"hit{k}": ranks.hits(k).tolist() for k in DEPTHS},
+                }
+            )
+    return table
+
+
 def findings_of(cohort: Cohort, indices: Int[np.ndarray, " n"]) -> list[dict[str, Findings]] | None:
     """What each modality of each study shows; None if any study has no latent record."""
     truths = [truth for i in indices if (truth := cohort.truth(int(i))) is not None]

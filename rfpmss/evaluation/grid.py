@@ -1,0 +1,166 @@
+"""The rows of Tables 4 and 5 and Fig. 6: what each changes, and their comparison with ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rfpmss.config import Config
+from rfpmss.evaluation.statistics import holm, interval, paired_bootstrap
+
+OURS = "ours"
+
+PAIRS = (
+    *(("study", "report"), ("report", "study"), ("mri", "report")),
+    *(("pathology", "report"), ("ct", "mri")),
+)
+"""Directions in the table."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: a name, where it stands in the paper, what it changes."""
+
+    title: str
+    table: str
+    changes: Mapping[str, object]
+    """``section.field`` -> value; a number in ``scale`` multiplies instead."""
+    scale: Mapping[str, float] | None = None
+
+
+VARIANTS: dict[str, Variant] = {
+    OURS: Variant("ours", "4a", {}),
+    "reconstruction": Variant(
+        "reconstruction + contrast",
+        "4a",
+        {"loss.structure": "reconstruction", "model.rebuild": True},
+    ),
+    "no-cross-modal": Variant("w/o cross-modal SSPC", "4a", {"loss.structure": "no-cross-modal"}),
+    "no-sspc": Variant("w/o SSPC", "4a", {"loss.structure": "no-sspc"}),
+    "modified-sk": Variant("modified SK", "4a", {"assignment.solver": "modified"}),
+    "no-consistency": Variant("without Eq. 5-6 at all", "4a", {"loss.consistency": 0.0}),
+    "anchors-quarter": Variant(
+        "K / 4, K' / 4", "4b", {}, {"model.anchors": 0.25, "assignment.k": 0.25}
+    ),
+    "anchors-half": Variant("K / 2, K' / 2", "4b", {}, {"model.anchors": 0.5, "assignment.k": 0.5}),
+    "k-half": Variant("K, K' / 2", "4b", {}, {"assignment.k": 0.5}),
+    "k-more": Variant("K, 1.5 K'", "4b", {}, {"assignment.k": 1.5}),
+    "resnet": Variant("row 1: ResNet-101 trunk", "5", {"model.backbone": "resnet101"}),
+    "no-recurrence": Variant("row 2: no recurrent concatenation", "5", {"model.recurrent": "none"}),
+    "no-fusion": Variant("row 3: no view fusion", "5", {"model.fusion": "none"}),
+    "no-language": Variant("row 6: without report generation", "5", {"loss.language": 0.0}),
+    "no-contrast": Variant("row 5: without study-report contrast", "5", {"loss.contrast": 0.0}),
+    "sweeps-3": Variant(
+        "3 sweeps", "solver", {"assignment.solver": "sinkhorn", "assignment.steps": 3}
+    ),
+    "sweeps-20": Variant(
+        "20 sweeps", "solver", {"assignment.solver": "sinkhorn", "assignment.steps": 20}
+    ),
+    "loads-free": Variant("loads within 50 %", "solver", {"assignment.slack": 0.5}),
+    "pairs-all": Variant("Eq. 9 over all pairs", "solver", {"loss.pairs": "all"}),
+    "missing-25": Variant("25 % of views missing", "missing", {"phantom.missing": 0.25}),
+    "missing-50": Variant("50 % of views missing", "missing", {"phantom.missing": 0.5}),
+    "missing-75": Variant("75 % of views missing", "missing", {"phantom.missing": 0.75}),
+}
+"""Every row by name. Row 4 of Table 5 (labels instead of reports) is a matter of fine-tuning."""
+
+
+def changed(config: Config, variant: Variant, seed: int) -> Config:
+    """The configuration of one row and seed, checked.
+
+    Example:
+        >>> from rfpmss.config import smoke
+        >>> changed(smoke(), VARIANTS["k-half"], 1).assignment.k
+        2
+    """
+    tree = config.model_dump()
+    tree["seed"] = seed
+    for path, value in variant.changes.items():
+        section, field = path.split(".")
+        tree[section][field] = value
+    for path, factor in (variant.scale or {}).items():
+        section, field = path.split(".")
+        tree[section][field] = max(1, round(tree[section][field] * factor))
+    return Config.model_validate(tree)
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """Rows by name or by table (``4a 4b 5 solver missing``), ours always first.
+
+    Raises:
+        ValueError: if a name is none of these.
+    """
+    tables = {variant.table for variant in VARIANTS.values()}
+    for name in names:
+        if name not in VARIANTS and name not in tables and name != "all":
+            raise ValueError(
+                f"rows must be of {', '.join(VARIANTS)}, a table of {', '.join(sorted(tables))}, "
+                f"or all, got {name}"
+            )
+    return [
+        name
+        for name, variant in VARIANTS.items()
+        if name == OURS or name in names or variant.table in names or "all" in names
+    ]
+
+
+def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 1000) -> list[dict[str, Any]]:
+    """A line per row and direction: R@5 and R@10 over seeds, paired with ours by patient.
+
+    Args:
+        folders: run folder of each row and seed that is complete.
+        draws: bootstrap resamples.
+
+    Rows whose queries differ from ours (missing views) are not paired. Holm over all paired lines.
+    """
+    lines: list[dict[str, Any]] = []
+    ours = _hits(folders.get(OURS, {}))
+    for name, seeds in folders.items():
+        for pair, (patients, hits) in _hits(seeds).items():
+            line: dict[str, Any] = {
+                **{"row": name, "title": VARIANTS[name].title, "table": VARIANTS[name].table},
+                **{"query": pair[0], "gallery": pair[1], "seeds": len(seeds), "n": len(patients)},
+            }
+            for k, values in hits.items():
+                low, high = interval(values.mean(axis=0), patients)
+                line |= {f"r{k}": float(values.mean()), f"r{k}_low": low, f"r{k}_high": high}
+                line[f"r{k}_sd"] = (
+                    float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else 0.0
+                )
+            line |= {"difference_r5": None, "p_bootstrap": None, "p_holm": None}
+            if name != OURS and pair in ours and np.array_equal(ours[pair][0], patients):
+                mine, theirs = hits[5].mean(axis=0), ours[pair][1][5].mean(axis=0)
+                paired = paired_bootstrap(_means(mine, theirs), patients, draws=draws)
+                line |= {"difference_r5": paired.difference, "p_bootstrap": paired.p_value}
+            lines.append(line)
+    tested = [line for line in lines if line["p_bootstrap"] is not None]
+    for line, p_value in zip(tested, holm([line["p_bootstrap"] for line in tested]), strict=True):
+        line["p_holm"] = p_value
+    return lines
+
+
+def _means(mine: np.ndarray, theirs: np.ndarray):  # noqa: ANN202
+    return lambda cases: (float(mine[cases].mean()), float(theirs[cases].mean()))
+
+
+def _hits(
+    seeds: Mapping[int, Path],
+) -> dict[tuple[str, str], tuple[np.ndarray, dict[int, np.ndarray]]]:
+    """For each direction the patients, and for each k the hits, one row per seed."""
+    read = [
+        {(entry["query"], entry["gallery"]): entry for entry in json.loads(path.read_text())}
+        for path in (folder / "evaluation" / "retrieval_queries.json" for folder in seeds.values())
+    ]
+    return {
+        pair: (
+            np.array(read[0][pair]["patient"]),
+            {k: np.array([table[pair][f"hit{k}"] for table in read]) for k in (5, 10)},
+        )
+        for pair in PAIRS
+        if read and all(pair in table for table in read)
+    }

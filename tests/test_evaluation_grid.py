@@ -1,0 +1,87 @@
+"""The ablation grid: every row is a valid run, comparisons are paired, a finished cell stays."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rfpmss import ablate
+from rfpmss.config import PRESETS, smoke
+from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_row_is_a_valid_configuration_that_differs_from_ours(name, preset):
+    base = PRESETS[preset]()
+    made = changed(base, VARIANTS[name], seed=7)
+    assert made.seed == 7
+    assert (made == changed(base, VARIANTS[OURS], 7)) is (name == OURS)
+
+
+def test_rows_are_chosen_by_name_and_table_and_ours_is_always_there():
+    assert chosen(["no-fusion"]) == [OURS, "no-fusion"]
+    assert set(chosen(["4b"])) == {OURS, "anchors-quarter", "anchors-half", "k-half", "k-more"}
+    assert chosen(["all"]) == list(VARIANTS)
+    with pytest.raises(ValueError, match="rows must be of"):
+        chosen(["nothing"])
+
+
+def finished(folder, hits, patients=None):
+    (folder / "evaluation").mkdir(parents=True)
+    entry = {
+        **{"query": "study", "gallery": "report"},
+        "patient": patients or [f"p{i}" for i in range(len(hits))],
+        "rank": [1.0] * len(hits),
+        **{f"hit{k}": list(hits) for k in (1, 5, 10)},
+    }
+    (folder / "evaluation" / "retrieval_queries.json").write_text(json.dumps([entry]))
+    return folder
+
+
+def test_rows_are_paired_with_ours_query_by_query(tmp_path):
+    draw = np.random.default_rng(0)
+    base = (draw.random((2, 80)) < 0.6).astype(float)
+    worse = base * (draw.random((2, 80)) < 0.5)
+    folders = {
+        name: {seed: finished(tmp_path / name / str(seed), hits[seed]) for seed in (0, 1)}
+        for name, hits in ((OURS, base), ("no-sspc", worse), ("modified-sk", base))
+    }
+    ours, no_sspc, modified = summary(folders, draws=300)
+    assert ours["p_bootstrap"] is None
+    assert ours["r5"] == pytest.approx(base.mean())
+    assert no_sspc["difference_r5"] == pytest.approx((worse - base).mean())
+    assert no_sspc["p_holm"] < 0.02
+    assert modified["difference_r5"] == 0.0
+    assert modified["p_holm"] == 1.0
+
+
+def test_rows_with_other_queries_are_not_paired(tmp_path):
+    folders = {
+        OURS: {0: finished(tmp_path / "a", [1.0, 0.0])},
+        "missing-25": {0: finished(tmp_path / "b", [1.0, 0.0], ["x", "y"])},
+    }
+    assert [line["p_bootstrap"] for line in summary(folders)] == [None, None]
+
+
+def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def run(command, **_):
+        folder = command[command.index("--run-dir") + 1]
+        calls.append(folder)
+        broken = "no-sspc" in folder and "seed-1" in folder
+        if not broken:
+            finished(type(tmp_path)(folder), [1.0, 0.0, 1.0])
+        return type("Done", (), {"returncode": int(broken)})
+
+    monkeypatch.setattr(ablate.subprocess, "run", run)
+    words = ["--out", str(tmp_path), "--rows", "no-sspc", "--seeds", "0", "1", "--preset", "smoke"]
+    assert ablate.main(words) == 1
+    assert "no-sspc, seed 1: training ended with status 1" in capsys.readouterr().err
+    assert len(calls) == 4
+    assert ablate.main(words) == 1
+    assert len(calls) == 5
+    lines = json.loads((tmp_path / "ablation.json").read_text())
+    assert [(line["row"], line["seeds"]) for line in lines] == [(OURS, 2), ("no-sspc", 1)]
+    assert changed(smoke(), VARIANTS["no-sspc"], 0).loss.structure == "no-sspc"
