@@ -41,7 +41,9 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
     In units of score the prices move almost linearly with the temperature, so the next ones are
     extrapolated from the last two; near zero temperature that is exact.
     """
-    heat = max(1.0, (coldest(system) or 1e4) / WARM)
+    # Kinks of intervals make even moderate temperatures hard for a handful of rows.
+    warm = WARM if system.margins.upper is None else 5.0
+    heat = max(1.0, (coldest(system) or 1e4) / warm)
     # A part of one row must not hide in the tolerance: the slope that would move it is gone later.
     largest = float(system.margins.columns.max()) if system.margins.columns.numel() else 1.0
     loose = 1e-2 / max(1.0, largest)

@@ -72,9 +72,9 @@ class Newton:
         direct = min(self.max_steps, 8) if hard else self.max_steps
         point, steps = search.run(b, None, direct)
         left = point.error > self.tolerance
-        if hard and direct < self.max_steps and bool(left.any()):
+        budget = self.max_steps - int(steps.max()) if steps.numel() else 0
+        if budget > 0 and bool(left.any()):
             index = left.nonzero().squeeze(-1)
-            budget = self.max_steps - direct
             better, more = anneal(system.take(index), float(self.tolerance), budget)
             point.put(index, better)
             point.plan[index] = better.plan
