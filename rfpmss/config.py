@@ -156,7 +156,9 @@ def tiny() -> Config:
     """Minutes on a laptop's CPU: 64-pixel images, the demonstration."""
     return Config(
         preset="tiny",
-        phantom=PhantomConfig(train=512, test=128),
+        phantom=PhantomConfig(
+            train=512, test=128, mri_shape=(96, 96, 24), ct_shape=(96, 96, 16), slide_size=512
+        ),
         data=DataConfig(resize=72, size=64, tokens=72, vocabulary=512),
         model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16),
         assignment=AssignmentConfig(k=8, bank=512),

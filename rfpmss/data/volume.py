@@ -93,6 +93,8 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
     magic = bytes(header["magic"])[:3]
     if magic not in (b"n+1", b"n+2"):
         raise UnreadableError("the file is no single-file NIfTI")
+    if not 1 <= int(header["dim"][0]) <= 7:
+        raise UnreadableError("the dimensions in the NIfTI header are impossible")
     shape = _three(shape, frame)
     array = _voxels(data, offset, kind, shape, frame)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
@@ -179,7 +181,7 @@ def _needed(first: bytes) -> int:
 
 
 def _three(shape: tuple[int, ...], frame: int | None) -> tuple[int, ...]:
-    if not 1 <= len(shape) <= 7 or min(shape) < 1:
+    if not shape or min(shape) < 1:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

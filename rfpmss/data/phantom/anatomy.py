@@ -40,6 +40,8 @@ MRI = {
     "t2": np.array([0.0, 0.30, 0.55, 0.40, 0.95, 0.85, 0.75, 0.95, 0.70, 0.60, 0.50], np.float32),
     "flair": np.array([0.0, 0.3, 0.50, 0.40, 0.12, 0.90, 0.80, 0.35, 0.75, 0.65, 0.5], np.float32),
 }
+UNITS = 125
+"""Stored steps of an MRI intensity of one: a quarter of the noise's deviation each, no finer."""
 CT = np.array([-1000, 900, 37, 30, 8, 22, 36, 14, 38, 66, 160], np.float32)
 """Hounsfield units."""
 SEGMENTATION = np.array([0, 0, 0, 0, 0, 2, 1, 1, 4, 1, 1], np.uint8)
@@ -169,7 +171,7 @@ def mri(
         image = _soften(table[label]) * bias
         noise = rng.standard_normal(label.shape, np.float32)
         image += noise * np.where(label > AIR, np.float32(0.03), np.float32(0.008))
-        volumes[name] = np.clip(image * 1000, 0, 4000).astype(np.int16)
+        volumes[name] = np.clip(np.round(image * UNITS), 0, 4 * UNITS).astype(np.int16)
     return volumes
 
 
