@@ -79,19 +79,23 @@ class Problem:
             self.b -= self.b.mean()  # any shift is the same plan
         self.u, self.v = np.ones(n), np.ones(k, self.table.dtype)
         self.move_columns(0.0)
-        height = max(CHUNK, -(-n // CHUNKS))
-        self.parts = [(lo, min(lo + height, n)) for lo in range(0, n, height)]
+        self.height = max(CHUNK, -(-n // CHUNKS))
+        self.chunks = -(-n // self.height)
         threads = torch.get_num_threads() if n * k >= SHARED_CELLS else 1
-        self.threads = min(threads, len(self.parts))
+        self.threads = min(threads, self.chunks)
         self.scale = float(system.gap / system.eps)
 
-    def each(self, work: Callable[[int, int, int], Any]) -> list[Any]:
-        """Run `work(chunk, lo, hi)` for every chunk of rows; threads share the chunks."""
-        jobs = [(chunk, lo, hi) for chunk, (lo, hi) in enumerate(self.parts)]
+    def each(self, work: Callable[[int, int], Any]) -> list[Any]:
+        """Run `work(first, last)` for all chunks of rows; threads share the chunks."""
         if self.threads == 1:
-            return [work(*job) for job in jobs]
+            return [work(0, self.chunks)]
+        ends = [self.chunks * thread // self.threads for thread in range(self.threads + 1)]
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(lambda job: work(*job), jobs))
+            return list(pool.map(work, ends[:-1], ends[1:]))
+
+    def part(self, chunk: int) -> tuple[int, int]:
+        """The rows of a chunk."""
+        return chunk * self.height, min((chunk + 1) * self.height, self.table.shape[0])
 
     def exponentials(self, scale: float, lo: int, hi: int, out: Tensor | None = None) -> Tensor:
         """exp(scale * (x - center)) of some rows."""
@@ -106,20 +110,21 @@ class Problem:
 
     def fill(self) -> None:
         """Write the table into the plan's memory."""
-        for lo, hi in self.parts:
+        for chunk in range(self.chunks):
+            lo, hi = self.part(chunk)
             self.exponentials(self.scale, lo, hi, self.plan[lo:hi])
 
     def zeros(self, *shape: int) -> np.ndarray:
         """Sums of every chunk."""
-        return np.zeros((len(self.parts), *(shape or (self.v.shape[0],))))
+        return np.zeros((self.chunks, *(shape or (self.v.shape[0],))))
 
     def close(self, *, capped: bool) -> tuple[float, bool]:
         """Turn the table into the plan; its error, and whether everything stayed finite."""
         row_sums, sums = np.empty_like(self.u), self.zeros()
 
-        def work(chunk: int, lo: int, hi: int) -> None:
-            table, u, v = self.table, self.u, self.v
-            self.kernels.finish(table, u, v, capped, lo, hi, row_sums, sums[chunk])
+        def work(first: int, last: int) -> None:
+            ends = self.height, first, last
+            self.kernels.finish(self.table, self.u, self.v, capped, *ends, row_sums, sums)
 
         self.each(work)
         self.row_sums, self.sums = row_sums, sums.sum(0)
@@ -161,17 +166,19 @@ def sweep_assignment(
     top, rest, plain = one.zeros(), one.zeros(), one.zeros()
     low = system.groups.scales[-1] / float(system.eps)
 
-    def first(chunk: int, lo: int, hi: int) -> None:
-        one.exponentials(one.scale, lo, hi, one.plan[lo:hi])
-        small = one.exponentials(low, lo, hi).numpy()
-        one.kernels.first_sweep(one.table, small, one.rows, lo, hi, one.u, top[chunk], rest[chunk])
+    def first_of_all(first: int, last: int) -> None:
+        for chunk in range(first, last):
+            lo, hi = one.part(chunk)
+            one.exponentials(one.scale, lo, hi, one.plan[lo:hi])
+            small = one.exponentials(low, lo, hi).numpy()
+            sums = top[chunk], rest[chunk]
+            one.kernels.first_sweep(one.table, small, one.rows, lo, hi, one.u, *sums)
 
-    def again(chunk: int, lo: int, hi: int) -> float:
-        sums = top[chunk], rest[chunk], plain[chunk]
-        unit = one.row_unit
-        return one.kernels.sweep(one.table, one.u, one.v, one.rows, unit, lo, hi, *sums)
+    def again(first: int, last: int) -> float:
+        rows, ends = (one.rows, one.row_unit), (one.height, first, last)
+        return one.kernels.sweep(one.table, one.u, one.v, *rows, *ends, top, rest, plain)
 
-    one.each(first)
+    one.each(first_of_all)
     one.kernels.column_step(top, rest, one.goal, one.cells, one.b, one.v)
     for done in range(1, most if steps is None else steps):
         before = one.u.copy() if steps is None else one.u
@@ -196,9 +203,9 @@ def sweep_transport(
     sums = one.zeros()
     one.fill()
 
-    def work(chunk: int, lo: int, hi: int) -> None:
-        part = sums[chunk]
-        one.kernels.transport_sweep(one.table, one.u, one.v, one.rows, powers[0], lo, hi, part)
+    def work(first: int, last: int) -> None:
+        ends = one.height, first, last
+        one.kernels.transport_sweep(one.table, one.u, one.v, one.rows, powers[0], *ends, sums)
 
     for done in range(most if steps is None else steps):
         one.each(work)
@@ -237,19 +244,11 @@ def newton_one(one: Problem, *, tolerance: float, most: int) -> int:
     for done in range(most + 1):
         sums, weight, coupling = one.zeros(), one.zeros(), one.zeros(k, k)
 
-        def work(
-            chunk: int,
-            lo: int,
-            hi: int,
-            sums: np.ndarray = sums,
-            weight: np.ndarray = weight,
-            coupling: np.ndarray = coupling,
-        ) -> float:
-            parts = sums[chunk], weight[chunk], coupling[chunk]
-            unit = one.row_unit
-            return one.kernels.newton_pass(
-                one.table, one.u, one.v, one.rows, unit, fine, lo, hi, *parts
-            )
+        parts = sums, weight, coupling
+
+        def work(first: int, last: int, parts: tuple[np.ndarray, ...] = parts) -> float:
+            rows, ends = (one.rows, one.row_unit), (one.height, first, last)
+            return one.kernels.newton_pass(one.table, one.u, one.v, *rows, fine, *ends, *parts)
 
         by_row = max(one.each(work))
         ahead = (sums.sum(0) - one.goal) @ move

@@ -3,7 +3,8 @@
 
 Every cell is t = table_ij * u_i * v_j, the odds P / (1 - P) of an assignment or the plan of a
 transport. Columns are summed in the table's precision over `BLOCK` rows and in float64 beyond,
-chunk by chunk, so that a result never depends on how many threads share the chunks.
+chunk by chunk of `height` rows, so that a result never depends on how many threads share the
+chunks first..last.
 """
 
 import inspect
@@ -59,7 +60,7 @@ def flush(part, sums):
 
 
 @jit
-def sweep(table, u, v, rows, unit, lo, hi, top, rest, plain):
+def sweep_chunk(table, u, v, rows, unit, lo, hi, top, rest, plain):
     """Row step and the column sums after it; `plain` gets those before it. Gives the row error."""
     k = table.shape[1]
     kind = table.dtype.type
@@ -94,6 +95,18 @@ def sweep(table, u, v, rows, unit, lo, hi, top, rest, plain):
 
 
 @jit
+def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
+    """`sweep_chunk` for the chunks first..last; the worst row error."""
+    worst = 0.0
+    for chunk in range(first, last):
+        lo = chunk * height
+        hi = min(lo + height, table.shape[0])
+        parts = top[chunk], rest[chunk], plain[chunk]
+        worst = max(worst, sweep_chunk(table, u, v, rows, unit, lo, hi, *parts))
+    return worst
+
+
+@jit
 def column_step(top, rest, goal, count, b, v):
     """Both groups' column steps as one change of b; `top`, `rest` (chunks, k) are used up."""
     for j in range(goal.shape[0]):
@@ -123,7 +136,7 @@ def column_error(plain, goal, unit):
 
 
 @jit
-def transport_sweep(table, u, v, rows, power, lo, hi, sums):
+def transport_chunk(table, u, v, rows, power, lo, hi, sums):
     """Row step u = (rows / table v)^power and the column sums u table after it, in one read."""
     k = table.shape[1]
     part = np.zeros(k, table.dtype)
@@ -139,6 +152,15 @@ def transport_sweep(table, u, v, rows, power, lo, hi, sums):
             part[j] += e[j] * scale
         if (i - lo) % BLOCK == BLOCK - 1 or i == hi - 1:
             flush(part, sums)
+
+
+@jit
+def transport_sweep(table, u, v, rows, power, height, first, last, sums):
+    """`transport_chunk` for the chunks first..last."""
+    for chunk in range(first, last):
+        lo = chunk * height
+        hi = min(lo + height, table.shape[0])
+        transport_chunk(table, u, v, rows, power, lo, hi, sums[chunk])
 
 
 @jit
@@ -160,7 +182,7 @@ def transport_columns(sums, goal, power, yields, b, v):
 
 
 @jit
-def finish(table, u, v, capped, lo, hi, row_sums, column_sums):
+def finish_chunk(table, u, v, capped, lo, hi, row_sums, column_sums):
     """Turn the table into the plan, in place, and sum it."""
     k = table.shape[1]
     one = table.dtype.type(1)
@@ -177,6 +199,15 @@ def finish(table, u, v, capped, lo, hi, row_sums, column_sums):
         row_sums[i] = found
         if (i - lo) % BLOCK == BLOCK - 1 or i == hi - 1:
             flush(part, column_sums)
+
+
+@jit
+def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
+    """`finish_chunk` for the chunks first..last."""
+    for chunk in range(first, last):
+        lo = chunk * height
+        hi = min(lo + height, table.shape[0])
+        finish_chunk(table, u, v, capped, lo, hi, row_sums, column_sums[chunk])
 
 
 @jit
@@ -219,7 +250,7 @@ def row_root(cells, target, guess, goal):
 
 
 @jit
-def newton_pass(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
+def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
     """Solve the rows lo..hi, then sum P, W = P (1 - P) and W^T diag(1 / h) W over them.
 
     Only the lower triangle of `coupling` (k, k) is filled. Gives the worst row error.
@@ -263,6 +294,18 @@ def newton_pass(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
             flush(part_w, weight)
             for j in range(k):
                 flush(part_c[j, : j + 1], coupling[j, : j + 1])
+    return worst
+
+
+@jit
+def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight, coupling):
+    """`newton_chunk` for the chunks first..last; the worst row error."""
+    worst = 0.0
+    for chunk in range(first, last):
+        lo = chunk * height
+        hi = min(lo + height, table.shape[0])
+        parts = sums[chunk], weight[chunk], coupling[chunk]
+        worst = max(worst, newton_chunk(table, u, v, rows, unit, goal, lo, hi, *parts))
     return worst
 
 
