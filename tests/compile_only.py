@@ -36,9 +36,15 @@ def compile_only(target):
 
     driver.set_active(_Driver(target))
     triton.knobs.compilation.listener = collect
-    triton.KernelInterface.__getitem__ = lambda kernel, grid: (
-        lambda *args, **options: kernel.warmup(*args, grid=grid, **options)
-    )
+    seen = set()
+
+    def launcher(kernel, grid):
+        if kernel not in seen:  # what an earlier context compiled is compiled anew
+            seen.add(kernel)
+            kernel.device_caches.clear()
+        return lambda *args, **options: kernel.warmup(*args, grid=grid, **options)
+
+    triton.KernelInterface.__getitem__ = launcher
     try:
         fake = FakeTensorMode(allow_non_fake_inputs=True)
         with warnings.catch_warnings(), fake, _AlignedPointers():

@@ -13,6 +13,7 @@ marks = [
     pytest.mark.interpret,
     pytest.mark.gpu,
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # NumPy speaks up where a GPU does not
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),  # Triton 3.6, NumPy 2.3
 ]
 
 

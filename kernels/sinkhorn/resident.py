@@ -228,4 +228,4 @@ def _resident(
         b -= _log_step(h - c, _add_logs(half + lines, programs, k, K, ACC, BLOCK_P, BLOCK_K))
     tl.store(row_potential + problem * rows + n, a.to(row_potential.dtype.element_ty), mask=inside)
     kind = column_potential.dtype.element_ty
-    tl.store(column_potential + problem * K + k, b.to(kind), mask=wide & (program == 0))
+    tl.store(column_potential + problem * K + k, b.to(kind), mask=wide & (program + 0 * k == 0))
