@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from rfpmss.data import errors
+from rfpmss.data.cohorts import Public
 from rfpmss.data.manifest import COLUMNS
 from rfpmss.prepare import Hospital
 
@@ -25,7 +26,7 @@ def test_every_class_of_rejection_has_its_row() -> None:
 
 def test_every_option_that_the_guide_and_the_cures_name_exists() -> None:
     cures = " ".join(kind.cure for kind in errors.DataError.__subclasses__())
-    options = {f"--{field.name.replace('_', '-')}" for field in fields(Hospital)}
+    options = {f"--{f.name.replace('_', '-')}" for f in (*fields(Hospital), *fields(Public))}
     for word in (GUIDE + cures).replace("`", " ").replace(",", " ").replace(";", " ").split():
         if word.startswith("--") and word not in ("--data", "--preset", "--help"):
             assert word.rstrip(".:)") in options, word

@@ -348,3 +348,42 @@ def test_wrong_calls_end_in_one_sentence(
     said = capsys.readouterr().err
     assert said.count("error: ") == 3
     assert "Traceback" not in said
+
+
+def test_a_preparation_that_broke_off_is_resumed_without_decoding_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rfpmss.data import build as building
+
+    for number in range(3):
+        write_nifti(tmp_path / "src" / f"P{number}" / "t1.nii", brain((8, 8, 4), number))
+    real, made = building.write_piece, []
+
+    def breaking(folder: Path, study: Study, choice: object) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(study.study_id)
+        real(folder, study, choice)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(building, "write_piece", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "src", tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+    made.pop()
+    rows = prepared(tmp_path / "src", tmp_path / "out")
+    assert len(rows) == 3
+    assert len(set(made)) == len(made) == 2  # one before the break, one after
+    assert "resuming" in capsys.readouterr().err
+
+
+def test_without_a_held_out_patient_training_still_ends_with_its_page(tmp_path: Path) -> None:
+    for number in range(3):
+        write_nifti(tmp_path / "src" / f"P{number}" / "t1.nii", brain(seed=number))
+    (tmp_path / "src" / "P1" / "report.txt").write_text("A mass on the left.")
+    rows = prepared(tmp_path / "src", tmp_path / "out")
+    assert {row.split for row in rows} == {"train"}
+    command = ["--preset", "smoke", "--data", str(tmp_path / "out" / "manifest.csv")]
+    command += ["--run-dir", str(tmp_path / "run"), "--max-steps", "1", "--train.batch", "3"]
+    assert train.main(command) == 0
+    assert (tmp_path / "run" / "report.html").exists()
+    assert (tmp_path / "run" / "evaluation" / "retrieval.json").read_text().strip() == "[]"
