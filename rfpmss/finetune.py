@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from rfpmss.evaluate import Opened
+    from rfpmss.evaluation.opened import Opened
     from rfpmss.model.rfpmss import RFPMSS
 
 RANDOM = "random weights"
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from rfpmss.evaluate import open_run
+    from rfpmss.evaluation.opened import open_run
 
     opened = open_run(arguments.run_dir, arguments.data, arguments.device)
     if isinstance(opened, str):

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.report", description=__doc__)
     from rfpmss import evaluation
-    from rfpmss.evaluate import open_run
+    from rfpmss.evaluation.opened import open_run
 
     opened = open_run(arguments.run_dir, arguments.data, arguments.device)
     if isinstance(opened, str):

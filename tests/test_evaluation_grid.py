@@ -1,6 +1,8 @@
 """The ablation grid: every row is a valid run, comparisons are paired, a finished cell stays."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,3 +87,16 @@ def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(tmp_path, mo
     lines = json.loads((tmp_path / "ablation.json").read_text())
     assert [(line["row"], line["seeds"]) for line in lines] == [(OURS, 2), ("no-sspc", 1)]
     assert changed(smoke(), VARIANTS["no-sspc"], 0).loss.structure == "no-sspc"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "finetune", "ablate"])
+def test_help_is_complete_and_loads_no_torch(command):
+    code = (
+        f"import sys, rfpmss.{command} as c\n"
+        "try: c.main(['--help'])\n"
+        "except SystemExit as e: assert not e.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--data" in run.stdout
+    assert "--device" in run.stdout

@@ -14,7 +14,7 @@ from rfpmss.config import smoke
 from rfpmss.data.batch import Cohort
 from rfpmss.data.report import train_tokenizer
 from rfpmss.data.study import Study
-from rfpmss.evaluate import Opened
+from rfpmss.evaluation.opened import Opened
 from rfpmss.evaluation.probe import (
     Task,
     Tuning,
