@@ -22,6 +22,8 @@ def main() -> None:
     cases = sorted({row["case"] for row in table if row["case"].startswith("transport")})
     for case, axis in zip(cases, panels, strict=False):
         by_error(axis, case, [row for row in table if row["case"] == case])
+    for axis in panels:
+        axis.set_visible(False)
     figure.suptitle("One thread, minimum of repeats; machine, versions and load stand in cpu.csv")
     figure.tight_layout()
     figure.savefig(FOLDER / "cpu.png", dpi=110)
