@@ -141,8 +141,6 @@ def load_model(run_dir: Path, device: str = "cpu") -> tuple[RFPMSS, Tokenizer, C
     Example:
         >>> model, tokenizer, config = load_model(Path("runs/tiny-0"))  # doctest: +SKIP
     """
-    from tokenizers import Tokenizer
-
     from rfpmss.model.rfpmss import RFPMSS
 
     folder = latest(run_dir)
@@ -152,10 +150,17 @@ def load_model(run_dir: Path, device: str = "cpu") -> tuple[RFPMSS, Tokenizer, C
             f"python -m rfpmss.train --run-dir {run_dir}"
         )
     config = read_config(folder / "config.yaml")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = read_tokenizer(folder)
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval(), tokenizer, config
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a verified checkpoint."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def read_config(path: Path) -> Config:

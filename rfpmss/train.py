@@ -14,7 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rfpmss.arguments import TrainArguments, parse
 
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     import torch
 
+    from rfpmss.bank import Bank
     from rfpmss.checkpoint import State
     from rfpmss.config import Config, TrainConfig
     from rfpmss.data.batch import Batch, Cohort
+    from rfpmss.model.rfpmss import RFPMSS
     from rfpmss.run import Run
     from rfpmss.schedule import Schedule
 
@@ -69,7 +71,11 @@ def train(arguments: TrainArguments) -> int:
     if not len(cohort.indices("train")):
         raise RunError(f"data must hold studies with split 'train', got none in {manifest}")
     schedule = Schedule.of(config.train, config.seed, cohort.indices("train"))
-    tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
+    found = checkpoint.latest(folder)
+    if found:
+        tokenizer = checkpoint.read_tokenizer(found)
+    else:
+        tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size()).to(device)
     bank = Bank(min(config.assignment.bank, len(schedule.studies)), config.model).to(device)
     optimiser = _optimiser(model, config.train)
@@ -77,7 +83,7 @@ def train(arguments: TrainArguments) -> int:
 
     steps = arguments.max_steps or schedule.steps
     done = 0
-    if found := checkpoint.latest(folder):
+    if found:
         done = checkpoint.restore(found, state)
         print(f"resuming {folder} after step {done} of {steps}")
     run.rewind(done)
@@ -102,7 +108,8 @@ def _loop(
     from rfpmss.progress import progress
     from rfpmss.step import step as losses_of
 
-    model, bank, optimiser = state.modules["model"], state.modules["bank"], state.optimiser
+    model = cast("RFPMSS", state.modules["model"])
+    bank, optimiser = cast("Bank", state.modules["bank"]), state.optimiser
     device = next(model.parameters()).device
 
     def draw(step: int) -> Batch:

@@ -16,6 +16,7 @@ from rfpmss.data.errors import TextError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.models import Model
 
 SPECIAL = {"[PAD]": PAD, "[UNK]": UNK, "[START]": START, "[END]": END}
 ENGLISH = {"left": "right", "right": "left"}
@@ -58,21 +59,37 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
     Raises:
         TextError: if there is no text.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import models, trainers
 
     texts = [text for text in reports if text.strip()]
     if not texts:
         raise TextError("there is no report with text to learn words from")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    corpus = [*texts, *(swap_sides(text) for text in texts)]
+    learner = _tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    # The trainer numbers letters inside words in the order of a randomised hash and breaks ties by
+    # that number: without a fixed order no two processes would learn the same words.
+    inside = sorted({f"##{letter}" for word in _words(learner, corpus) for letter in word[1:]})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=[*SPECIAL, *inside], show_progress=False
+    )
+    learner.train_from_iterator(corpus, trainer)
+    # Letters are no special tokens: keep what was learned, not the markings.
+    return _tokenizer(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))  # type: ignore[call-arg]
+
+
+def _tokenizer(model: Model) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
     tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=list(SPECIAL), show_progress=False
-    )
-    mirrored = [swap_sides(text) for text in texts]
-    tokenizer.train_from_iterator(texts + mirrored, trainer)
     return tokenizer
+
+
+def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> set[str]:
+    plain = (tokenizer.normalizer.normalize_str(text) for text in texts)
+    return {word for text in plain for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Int64[Tensor, "b t"]:
