@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-interpret test-compile test-slow install-demo install-test clean
+.PHONY: help demo test lint test-cpu test-interpret test-compile test-slow gpu install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,10 +30,13 @@ test-cpu: ## everything that needs neither a GPU nor a process of its own
 	$(RUN) -m pytest -q
 
 test-interpret: ## Triton kernels in Triton's interpreter
-	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret
+	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret tests/test_kernels_normalize.py tests/test_kernels_sweep.py tests/test_kernels_solve.py tests/test_ops.py
 
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
-	$(RUN) -m pytest -q -m compile
+	$(RUN) -m pytest -q -m compile tests/test_kernels_compile.py
+
+gpu: ## tests, then benchmarks of the kernels on a GPU (8 minutes)
+	PYTHONPATH=. $(RUN) benchmarks/gpu.py
 
 test-slow: install-test ## the minutes-long tests
 	$(RUN) -m pytest -q -m slow

@@ -9,6 +9,8 @@ VERBS = {
     "prepare": "any source to a manifest and shards",
     "train": "pretrain; without arguments on the phantom cohort",
     "evaluate": "zero-shot retrieval of a trained run",
+    "finetune": "few-label fine-tuning of a trained run",
+    "ablate": "the ablation grid, row by row, resumable",
     "report": "the page of a trained run",
 }
 """Each verb and what it does."""

@@ -7,7 +7,7 @@ CODE = """
 from rfpmss.data.report import train_tokenizer
 letters = "abcdefghijklmnopqrstuvwxyz"
 texts = [
-    f"{letters[i % 26]}{letters[i * 7 % 26]}{letters[i * 5 % 26]} mass in the left {letters[i % 9]}obe"
+    f"{letters[i % 26]}{letters[i * 7 % 26]}{letters[i * 5 % 26]} mass, left {letters[i % 9]}obe"
     for i in range(60)
 ]
 print(train_tokenizer(texts, 120).to_str())
