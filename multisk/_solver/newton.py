@@ -77,7 +77,7 @@ class Newton:
             index = left.nonzero().squeeze(-1)
             better, more = anneal(system.take(index), float(self.tolerance), budget)
             point.put(index, better)
-            point.plan[index] = better.plan
+            point.plan[index] = better.plan.to(point.plan.dtype)
             steps[index] += more
         return self.wrap(point, steps)
 

@@ -51,7 +51,8 @@ class Point:
         elif index.numel():
             for name, value in vars(self).items():
                 if value is not None and name != "plan":
-                    setattr(self, name, value.index_copy(0, index, getattr(other, name)))
+                    new = getattr(other, name).to(value.dtype)  # annealing is in float64
+                    setattr(self, name, value.index_copy(0, index, new))
 
 
 def visit(
