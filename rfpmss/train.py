@@ -21,11 +21,11 @@ from rfpmss.arguments import TrainArguments, parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import torch
+    from torch.optim.swa_utils import AveragedModel
 
     from rfpmss.bank import Bank
     from rfpmss.checkpoint import State
-    from rfpmss.config import Config, TrainConfig
+    from rfpmss.config import Config
     from rfpmss.data.batch import Batch, Cohort
     from rfpmss.model.rfpmss import RFPMSS
     from rfpmss.run import Run
@@ -51,11 +51,10 @@ def train(arguments: TrainArguments) -> int:
     import torch
 
     from rfpmss import checkpoint, evaluation
-    from rfpmss.bank import Bank
+    from rfpmss.build import build
     from rfpmss.data.batch import Cohort
     from rfpmss.data.phantom import ensure_cohort
     from rfpmss.data.report import train_tokenizer
-    from rfpmss.model.rfpmss import RFPMSS
     from rfpmss.run import Run, RunError
     from rfpmss.schedule import Schedule
 
@@ -76,10 +75,7 @@ def train(arguments: TrainArguments) -> int:
         tokenizer = checkpoint.read_tokenizer(found)
     else:
         tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
-    model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size()).to(device)
-    bank = Bank(min(config.assignment.bank, len(schedule.studies)), config.model).to(device)
-    optimiser = _optimiser(model, config.train)
-    state = checkpoint.State({"model": model, "bank": bank}, optimiser, tokenizer)
+    state = build(config, tokenizer, len(schedule.studies), device, fresh=not found)
 
     steps = arguments.max_steps or schedule.steps
     done = 0
@@ -91,7 +87,10 @@ def train(arguments: TrainArguments) -> int:
     if status:
         return status
 
-    model.eval()
+    model = cast("RFPMSS", state.modules["model"]).eval()
+    if config.train.ema:
+        average = cast("RFPMSS", state.modules["average"].module)
+        evaluation.run(average, cohort, tokenizer, config, folder, name="retrieval_averaged")
     rows = evaluation.run(model, cohort, tokenizer, config, folder)
     page = evaluation.page(folder, model, cohort, tokenizer, config)
     evaluation.print_table(rows)
@@ -110,6 +109,7 @@ def _loop(
 
     model = cast("RFPMSS", state.modules["model"])
     bank, optimiser = cast("Bank", state.modules["bank"]), state.optimiser
+    average = cast("AveragedModel | None", state.modules.get("average"))
     device = next(model.parameters()).device
 
     def draw(step: int) -> Batch:
@@ -139,6 +139,8 @@ def _loop(
                     f"parameters were not touched; studies of the batch: {names}"
                 )
             optimiser.step()
+            if average is not None:
+                average.update_parameters(model)
             row |= {"lr": schedule.rate(step), "seconds": time.monotonic() - began}
             run.log(row)
             advance(loss=f"{row['loss']:.3f}", speed=f"{schedule.batch / row['seconds']:.0f}/s")
@@ -161,13 +163,6 @@ def _ahead(draw: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
             batch = waiting.result() if waiting else draw(step)
             waiting = loader.submit(draw, step + 1) if step + 1 in steps else None
             yield batch
-
-
-def _optimiser(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    import torch
-
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimiser]
-    return kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
 
 class NotFiniteError(RuntimeError):
