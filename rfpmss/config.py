@@ -163,10 +163,10 @@ def tiny() -> Config:
         model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16),
         assignment=AssignmentConfig(k=8, bank=512),
         # Eq. 6 sums 32 terms of about 4 each: at weight 1 it drowns the others in a short run.
-        loss=LossConfig(consistency=0.1),
+        loss=LossConfig(contrast=2.0, consistency=0.1),
         train=TrainConfig(
             batch=32,
-            epochs=50,
+            epochs=60,
             optimiser="adamw",
             lr=1e-3,
             schedule="onecycle",
