@@ -256,7 +256,7 @@ def newton_one(one: Problem, *, tolerance: float, most: int) -> int:
             return -1
         by_column, slope = one.kernels.newton_step(sums, weight, coupling, one.goal, one.unit, move)
         error = max(by_row, by_column)
-        if error <= tolerance and (not polish or error <= 1e-10):
+        if error <= tolerance and (not polish or error <= 1e-12):
             return done
         polish = polish and error > tolerance
         if done == most:

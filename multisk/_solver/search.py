@@ -15,7 +15,7 @@ class Search:
         # In float64 one more step after the tolerance is reached squares the error: gradients and
         # comparisons then see the limit itself.
         double = system.scores.dtype == torch.float64
-        self.finest = 1e-10 if double and polish else tolerance
+        self.finest = 1e-12 if double and polish else tolerance
         self.row_tolerance = 1e-13 if double else 0.1 * tolerance
 
     def run(self, b: Tensor, a: Tensor | None, most: int) -> tuple[Point, Tensor]:
