@@ -115,7 +115,7 @@ def resident_sweeps(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        BLOCK_P=16,
+        BLOCK_P=max(1, min(16, 1024 // tile.columns)),  # a block of partial sums in registers
         **launch_options(tile.warps),
         **together,
     )
