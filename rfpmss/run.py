@@ -44,7 +44,7 @@ class Run:
                     + "\n".join(differences)
                     + "\nchoose another --run-dir, or pass --allow-config-change to go on with it"
                 )
-        _replace(path, yaml.safe_dump(wanted, sort_keys=False))
+        replace_text(path, yaml.safe_dump(wanted, sort_keys=False))
 
     def rewind(self, step: int) -> None:
         """Drop metrics after ``step``, which no checkpoint holds, and a torn last line."""
@@ -52,7 +52,7 @@ class Run:
 
         path = self.folder / "metrics.jsonl"
         if path.exists():
-            _replace(path, "".join(f"{json.dumps(row)}\n" for row in read_metrics(path, step)))
+            replace_text(path, "".join(f"{json.dumps(row)}\n" for row in read_metrics(path, step)))
         self._board = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
 
     def log(self, row: dict[str, Any]) -> None:
@@ -96,7 +96,9 @@ def _leaves(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

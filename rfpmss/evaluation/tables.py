@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rfpmss.evaluation.zeroshot import Row
+from rfpmss.run import replace_text
 
 SHOWN = (
     *(("study", "report"), ("report", "study"), ("mri", "report"), ("ct", "report")),
@@ -69,27 +70,23 @@ def percent(value: float | None) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Write strict JSON, atomically."""
-    _replace(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    replace_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows of equal fields; text that a spreadsheet would run as a formula is quoted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        if rows:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(
-                [{name: _harmless(value) for name, value in row.items()} for row in rows]
-            )
-    os.replace(temporary, path)
+    table = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows([{name: _harmless(value) for name, value in row.items()} for row in rows])
+    replace_text(path, table.getvalue())
 
 
 def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write a ``tabular`` with booktabs rules, every cell escaped."""
     if not rows:
-        _replace(path, "% no rows\n")
+        replace_text(path, "% no rows\n")
         return
     heads = list(rows[0])
     lines = [r"\begin{tabular}{" + "l" + "r" * (len(heads) - 1) + "}", r"\toprule"]
@@ -97,7 +94,7 @@ def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     lines.append(r"\midrule")
     lines += [" & ".join(_tex(row[name]) for name in heads) + r" \\" for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    _replace(path, "\n".join(lines) + "\n")
+    replace_text(path, "\n".join(lines) + "\n")
 
 
 def _readable(row: Row) -> dict[str, object]:
@@ -138,10 +135,3 @@ _TEX = {
 
 def _tex(value: object) -> str:
     return "".join(_TEX.get(letter, letter) for letter in str(value))
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
