@@ -187,7 +187,8 @@ def _slices(
     if found is not None and len(found):
         order = _by_mask(found, len(channels[0]), choice.count)
     else:
-        order, found = _by_content(channels[0], choice.count), None
+        shown = next((channel for channel in channels if channel.any()), channels[0])
+        order, found = _by_content(shown, choice.count), None
     images, boxes = [], []
     for k in order.tolist():
         picture = np.stack([channel[k] for channel in channels], axis=-1)
@@ -231,8 +232,8 @@ def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarr
 
 def _square(
     picture: Float32[np.ndarray, "h w c"], volume: Volume, size: int
-) -> tuple[Float32[np.ndarray, "s s c"], tuple[int, int, int]]:
-    """Pad to a square in millimetres, resize; also its offsets (x, y) and side in pixels of x."""
+) -> tuple[Float32[np.ndarray, "s s c"], tuple[int, int, int, int]]:
+    """Pad to a square in millimetres, resize; also offsets (x, y), height and side, pixels of x."""
     h, w = picture.shape[:2]
     dx, dy, _ = volume.spacing
     if abs(dx - dy) > 1e-3 * dx:
@@ -244,20 +245,20 @@ def _square(
         around = ((top, side - h - top), (left, side - w - left), (0, 0))
         picture = np.pad(picture, around, mode="edge")
     new = min(size, side)
-    return resize(picture, (new, new)), (left, top, side)
+    return resize(picture, (new, new)), (left, top, h, side)
 
 
 def _box(
     points: Float64[np.ndarray, "n 3"],
     k: int,
     shape: tuple[int, ...],
-    frame: tuple[int, int, int],
+    frame: tuple[int, int, int, int],
 ) -> Box | None:
     here = points[np.abs(points[:, 2] - k) <= 0.5]
     if not len(here):
         return None
-    left, top, side = frame
-    stretch = (side - 2 * top) / shape[1]  # rows were resized to the pixel size of columns
+    left, top, height, side = frame
+    stretch = height / shape[1]  # rows were resized to the pixel size of columns
     x0, y0 = here[:, 0].min(), here[:, 1].min()
     x1, y1 = here[:, 0].max() + 1, here[:, 1].max() + 1
     values = (x0 + left, y0 * stretch + top, x1 + left, y1 * stretch + top)
