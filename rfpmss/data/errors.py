@@ -20,6 +20,17 @@ class DataError(ValueError):
         self.reason = reason
 
 
+def describe(error: DataError) -> str:
+    """Class, reason and cure, as ``rejections.csv`` has them."""
+    return f"{type(error).__name__}: {error}"
+
+
+class UnforeseenError(DataError):
+    """A reader failed in a way that nobody foresaw."""
+
+    cure = "leave the file out, and report which kind of file it is"
+
+
 class UnreadableError(DataError):
     """The bytes are not what the file claims to be, or end too early."""
 
@@ -89,7 +100,10 @@ class ScaleError(DataError):
 class OwnerError(DataError):
     """A file that cannot be told to belong to one patient."""
 
-    cure = "put it into the patient's folder, name it after the patient, or pass --patient-level"
+    cure = (
+        "put it into the folder of the patient and the visit, name it after the patient, or say so "
+        "with --patient-level or --mapping"
+    )
 
 
 class TextError(DataError):

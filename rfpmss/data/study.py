@@ -21,6 +21,8 @@ class Source:
     """The files: one per channel (nifti), one per slice (dicom), or one (slide, image)."""
     channels: tuple[str, ...] = ()
     """Names of the MRI sequences in ``paths``, of ``t1 t1ce t2 flair``; empty: not known."""
+    parts: tuple[int, ...] = ()
+    """How many of the paths make up each channel (dicom); empty: all paths are one series."""
     series: str = ""
     """Name of the series, free of personal data."""
     volume: int | None = None
