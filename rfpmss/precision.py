@@ -19,4 +19,6 @@ def cast_to(kind: str, x: Tensor) -> AbstractContextManager[object]:
     device = x.device.type
     if not torch.amp.is_autocast_available(device):
         return nullcontext()
+    if kind == "float32" and not torch.is_autocast_enabled(device):
+        return nullcontext()  # nothing to switch off; an exported graph holds no such context
     return torch.autocast(device, dtype=torch.bfloat16, enabled=kind == "bfloat16")

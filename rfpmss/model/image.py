@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
         slices = [view.shape[1] for view in images]
         exist = [present[:, i].repeat_interleave(s) for i, s in enumerate(slices)]
         if SHARED in self.trunks:
-            rows = [len(part) for part in stemmed]
+            rows = [part.shape[0] for part in stemmed]  # len() would fix the batch of an export
             vectors, tokens = self._run(SHARED, torch.cat(stemmed), torch.cat(exist))
             pairs = list(zip(vectors.split(rows), tokens.split(rows), strict=True))
         else:
@@ -91,7 +91,7 @@ class ImageEncoder(nn.Module):
         return (vectors * weight).sum(dim=1), (tokens * weight[..., None]).sum(dim=1)
 
     def _run(self, trunk: str, x: Tensor, exist: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.only_present:
+        if not (self.only_present and self.training):
             return self.trunks[trunk](x)
         index = exist.nonzero().squeeze(1)
         if not len(index):  # batch normalisation cannot take an empty batch; the result is unused

@@ -79,7 +79,7 @@ class MedicalImageTransformer(nn.Module):
 
     def embed(self, patches: Float[Tensor, "r p d"]) -> Float[Tensor, "r p+1 d"]:
         """The tokens before the first block."""
-        x = torch.cat([self.aggregation.expand(len(patches), -1, -1), patches], dim=1)
+        x = torch.cat([self.aggregation.expand(patches.shape[0], -1, -1), patches], dim=1)
         x = x + self.positions if self.place is None else self.place(x, self.positions)
         return self.dropout(x)
 
