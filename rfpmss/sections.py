@@ -235,8 +235,17 @@ class LossConfig(Frozen):
 class TrainConfig(Frozen):
     """The optimisation (paper: Parameter settings)."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network; losses and assignments stay in float32."""
+    stage: Literal["joint", "backbone", "heads"] = "joint"
+    """All losses at once; or language and contrast train encoders and decoder; then projections
+    and anchors learn on frozen encoders (with --start)."""
+    parallel: Literal["replicate", "shard"] = "replicate"
+    """Whether each rank holds all parameters (DDP) or its part of them (FSDP2)."""
+    accumulate: PositiveInt = 1
+    """Parts into which a rank's batch is cut to save memory; the losses see the whole batch."""
+    compile: bool = False
+    """Compile encoders, decoder and projections; the first steps take minutes."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Of the network; losses and assignments stay in float32, or in float64 for checks."""
     ema: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Decay of the averaged weights; 0 keeps none."""
     batch: PositiveInt = 64
@@ -258,6 +267,8 @@ class TrainConfig(Frozen):
     save_every: PositiveInt = 100
     """Steps between checkpoints."""
     keep: PositiveInt = 2
-    """Checkpoints kept."""
+    """Checkpoints kept, besides the best one."""
+    best: Literal["loss", "language", "contrast", "nce", "consistency"] = "loss"
+    """Which loss on the split val makes a checkpoint the best; computed at each save."""
     threads: PositiveInt = 1
     """Threads of the CPU; results are bit-identical only at an equal number."""

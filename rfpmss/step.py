@@ -12,11 +12,11 @@ from rfpmss.config import Config
 from rfpmss.distributed import ALONE, Peers
 from rfpmss.loss.consistency import consistency, reconstruction, targets
 from rfpmss.loss.contrast import contrast, nce
-from rfpmss.loss.language import language
+from rfpmss.loss.language import per_word
 from rfpmss.loss.total import Losses
 from rfpmss.model.features import Features
 from rfpmss.model.rfpmss import REPORT, RFPMSS
-from rfpmss.precision import cast_to
+from rfpmss.reading import read
 
 if TYPE_CHECKING:
     from rfpmss.data.batch import Batch
@@ -28,11 +28,10 @@ def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers =
     With peers the batch is this rank's part of the global batch, and the losses this rank's share:
     their mean over ranks is the loss.
     """
-    with cast_to(config.train.precision, batch.images[0]):
-        features = model(batch.images, batch.present, batch.tokens)
+    features, total, words = read(model, batch, config)
     pairs = features.readable & features.present[:, REPORT, None]
     losses = Losses(
-        language=language(features.logits, batch.tokens, pairs, peers),
+        language=per_word(total, words, peers),
         contrast=contrast(features.readings, features.report, pairs, config.loss, peers),
         nce=nce(features.joint, features.present, config.loss, peers),
         consistency=_structure(model, bank, features, config, peers),

@@ -136,6 +136,6 @@ def test_a_stage_trains_its_parts_with_its_losses(stage):
 
 
 def test_the_two_stages_share_the_whole_model_between_them():
-    assert sorted(PARTS["backbone"] + PARTS["anchors"]) == sorted(PARTS["joint"])
+    assert sorted(PARTS["backbone"] + PARTS["heads"]) == sorted(PARTS["joint"])
     _, model = build()
     assert sorted(PARTS["joint"]) == sorted(name for name, _ in model.named_children())

@@ -29,6 +29,15 @@ def language(
     Returns:
         A scalar; zero when nothing counts.
     """
+    return per_word(*surprise(logits, tokens, pairs), peers)
+
+
+def surprise(
+    logits: Float[Tensor, "b r u vocabulary"],
+    tokens: Int64[Tensor, "b t"],
+    pairs: Bool[Tensor, "b r"],
+) -> tuple[Float[Tensor, ""], Int64[Tensor, ""]]:
+    """The sum behind `language`, and the number of words that it runs over."""
     target = tokens[:, None, 1:].masked_fill(~pairs[..., None], PAD)
     total = F.cross_entropy(
         rearrange(precise(logits), "b r t w -> (b r t) w"),
@@ -36,4 +45,11 @@ def language(
         ignore_index=PAD,
         reduction="sum",
     )
-    return total * peers.size / peers.total((target != PAD).sum()).clamp(min=1)
+    return total, (target != PAD).sum()
+
+
+def per_word(
+    total: Float[Tensor, ""], words: Int64[Tensor, ""], peers: Peers = ALONE
+) -> Float[Tensor, ""]:
+    """This rank's share of the mean over the words of all ranks."""
+    return total * peers.size / peers.total(words).clamp(min=1)

@@ -7,19 +7,19 @@ from typing import Literal
 from rfpmss.config import LossConfig
 from rfpmss.model.rfpmss import RFPMSS
 
-Stage = Literal["joint", "backbone", "anchors"]
+Stage = Literal["joint", "backbone", "heads"]
 
 PARTS = {
     "joint": ("image", "fuse", "report", "decoder", "project", "anchors"),
     "backbone": ("image", "fuse", "report", "decoder"),
-    "anchors": ("project", "anchors"),
+    "heads": ("project", "anchors"),
 }
 """Parts of the model that learn in a stage; the others are frozen."""
 
 LOSSES = {
     "joint": ("language", "contrast", "nce", "consistency"),
     "backbone": ("language", "contrast"),
-    "anchors": ("nce", "consistency"),
+    "heads": ("nce", "consistency"),
 }
 """Losses that count in a stage."""
 
@@ -35,7 +35,7 @@ def weights_of(stage: Stage, config: LossConfig) -> LossConfig:
     """Loss weights of a stage: those of the other stage's losses are zero.
 
     Example:
-        >>> weights_of("anchors", LossConfig()).language
+        >>> weights_of("heads", LossConfig()).language
         0.0
     """
     off = {name: 0.0 for name in LOSSES["joint"] if name not in LOSSES[stage]}
