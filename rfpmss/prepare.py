@@ -3,6 +3,7 @@
     python -m rfpmss.prepare hospital SRC --out DIR    DICOM, NIfTI, TIFF, PNG, JPEG and texts
     python -m rfpmss.prepare public --brats2021 SRC --upenn-gbm SRC --mapping XLSX --out DIR
     python -m rfpmss.prepare phantom --out DIR         the generated cohort
+    python -m rfpmss.prepare merge PART ... --out DIR  the parts that --shard made
 
 DIR/manifest.csv is what ``python -m rfpmss.train --data`` takes; DIR/rejections.csv lists every
 file that was left out, and why; DIR/cohort.html shows what is there. Starting again resumes.
@@ -11,13 +12,14 @@ file that was left out, and why; DIR/cohort.html shows what is there. Starting a
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from rfpmss.data.cohorts import Public
+from rfpmss.data.parts import Merge, Part, Shard
 
 if TYPE_CHECKING:
     from rfpmss.data.build import Summary
@@ -55,11 +57,17 @@ class Hospital:
     """Largest decoded image, MiB."""
     workers: int = 2
     """Processes that decode."""
+    shard: str | None = None
+    """I/N: decode only part I of N, for `prepare merge`; needs --salt, the same for all parts."""
 
     def __post_init__(self) -> None:
         for name in ("views", "size", "max_mib", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+        if self.shard is not None:
+            Shard.parse(self.shard)
+            if self.salt is None:
+                raise ValueError("--shard needs --salt FILE, the same secret for all parts")
         if self.patient_level < 0:
             raise ValueError("--patient-level must be at least 0")
         if not all(v is None or v > 0 for v in (self.mpp, self.tile_mpp)):
@@ -82,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
         arguments = tyro.extras.subcommand_cli_from_dict(
-            {"hospital": Hospital, "public": Public, "phantom": Phantom},
+            {"hospital": Hospital, "public": Public, "phantom": Phantom, "merge": Merge},
             prog="python -m rfpmss.prepare",
             description=__doc__,
             args=argv,
@@ -96,6 +104,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if isinstance(arguments, Phantom):
             return phantom(arguments)
+        if isinstance(arguments, Merge):
+            return merge(arguments)
         return public(arguments) if isinstance(arguments, Public) else hospital(arguments)
     except (DataError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -110,6 +120,7 @@ def hospital(arguments: Hospital) -> int:
 
     from rfpmss.data.build import build
     from rfpmss.data.hospital import scan
+    from rfpmss.data.parts import build_part, identity
     from rfpmss.data.private import SALT, read_salt
     from rfpmss.data.views import Choice
     from rfpmss.data.volume import MIB
@@ -141,25 +152,40 @@ def hospital(arguments: Hospital) -> int:
         gaps=arguments.gaps,
         limit=limit,
     )
-    made = build(
-        found,
-        src,
-        out,
-        choice,
+    if arguments.shard is None:
+        made = build(
+            *(found, src, out, choice),
+            shares=arguments.splits,
+            seed=arguments.seed,
+            workers=arguments.workers,
+        )
+        return _tell(made, out)
+    shard = Shard.parse(arguments.shard)
+    part = Part(
+        shard=shard,
+        identity=identity(found, (asdict(choice), arguments.splits, arguments.seed)),
         shares=arguments.splits,
         seed=arguments.seed,
-        workers=arguments.workers,
     )
-    _tell(made, out)
-    return 0
+    made = build_part(shard.take(found), src, out, choice, part, arguments.workers)
+    return _tell_part(made, out, shard)
 
 
 def public(arguments: Public) -> int:
     """Prepare BraTS2021, UPENN-GBM or both; return the exit status."""
     from rfpmss.data.cohorts import prepare
 
-    _tell(prepare(arguments), arguments.out)
-    return 0
+    made = prepare(arguments)
+    if arguments.shard is None:
+        return _tell(made, arguments.out)
+    return _tell_part(made, arguments.out, Shard.parse(arguments.shard))
+
+
+def merge(arguments: Merge) -> int:
+    """Put the parts of several machines together; return the exit status."""
+    from rfpmss.data.parts import merge
+
+    return _tell(merge(arguments), arguments.out)
 
 
 def phantom(arguments: Phantom) -> int:
@@ -171,7 +197,16 @@ def phantom(arguments: Phantom) -> int:
     return 0
 
 
-def _tell(made: Summary, out: Path) -> None:
+def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
+    """What this part holds, and what to do next."""
+    print(f"part {shard.number} of {shard.count}: {made.studies} studies")
+    _print("series", made.series)
+    _print("rejected files", made.rejected)
+    print(f"next: python -m rfpmss.prepare merge, with {out} and the other parts")
+    return 0
+
+
+def _tell(made: Summary, out: Path) -> int:
     """What was made, in numbers, and where it is."""
     from rfpmss.data.build import REJECTIONS
     from rfpmss.data.overview import write_page
@@ -185,6 +220,7 @@ def _tell(made: Summary, out: Path) -> None:
     print(f"manifest: {out / 'manifest.csv'}")
     print(f"page: {write_page(out)}")
     print(f"rejections: {out / REJECTIONS} (holds paths of your files; keep it to yourself)")
+    return 0
 
 
 def _print(title: str, counts: dict[str, int]) -> None:

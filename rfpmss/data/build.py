@@ -37,15 +37,35 @@ from rfpmss.data.study import Study
 from rfpmss.data.views import Choice
 from rfpmss.progress import progress
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of the prepared arrays."""
 REJECTIONS = "rejections.csv"
 SPLIT_FILE = "splits.csv"
 PIECES = ".pieces"
 
 
+Refused = tuple[str, str]
+"""Path relative to the source, as text, and the reason."""
+
+
 class WorkerError(RuntimeError):
     """A worker process died."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Studies on disk that are not yet in shards."""
+
+    folder: Path
+    """Holds a piece of every study."""
+    studies: list[Study]
+    """Those with at least one image."""
+    refused: list[Refused]
+    """Files that are in no image."""
+
+    def pieces(self) -> list[Path]:
+        """The file of each study."""
+        return [piece_path(self.folder, study.study_id) for study in self.studies]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,30 +111,56 @@ def build(
     """
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
-        pieces = out / PIECES / _fingerprint(found, choice)
-        _decode(found.studies, pieces, choice, workers)
-        studies, lost = _kept(found, pieces)
-        rejections = [*found.rejections, *lost]
-        dealt = split(studies, shares, seed, _known(out))
-        if not studies:
-            _write_rejections(out, root, rejections)
-            raise IncompleteError(f"no study could be prepared; {REJECTIONS} says why")
-        studies = [replace(study, split=dealt[study.patient_id]) for study in studies]
-        rows = ({"patient_id": p, "split": s} for p, s in sorted(dealt.items()))
-        write_csv(out / SPLIT_FILE, ("patient_id", "split"), rows)
-        (out / NAME).unlink(missing_ok=True)  # never an old manifest beside new shards
-        written, more = assemble(out, pieces, studies)
-        rejections += more
-        _write_rejections(out, root, rejections)
-        write(out / NAME, written)
+        made = decode(found, root, out, choice, workers)
+        summary = finish(made.pieces(), made.studies, made.refused, out, shares, seed)
         shutil.rmtree(out / PIECES)
+    return summary
+
+
+def decode(found: Found, root: Path, out: Path, choice: Choice, workers: int) -> Decoded:
+    """Decode what is not decoded yet."""
+    folder = out / PIECES / _fingerprint(found, choice)
+    _decode(found.studies, folder, choice, workers)
+    kept, lost = _kept(found, folder)
+    refused = [(_safe(p, root), reason) for p, reason in (*found.rejections, *lost)]
+    return Decoded(folder=folder, studies=kept, refused=refused)
+
+
+def finish(
+    pieces: Sequence[Path],
+    studies: Sequence[Study],
+    refused: Sequence[Refused],
+    out: Path,
+    shares: tuple[float, float, float],
+    seed: int,
+) -> Summary:
+    """Deal the splits and write the cohort, the manifest last.
+
+    Raises:
+        IncompleteError: if there is no study; ``rejections.csv`` is written all the same.
+    """
+    dealt = split(studies, shares, seed, _known(out))
+    write_rejections(out, refused)
+    if not studies:
+        raise IncompleteError(f"no study could be prepared; {REJECTIONS} says why")
+    studies = [replace(study, split=dealt[study.patient_id]) for study in studies]
+    rows = ({"patient_id": p, "split": s} for p, s in sorted(dealt.items()))
+    write_csv(out / SPLIT_FILE, ("patient_id", "split"), rows)
+    (out / NAME).unlink(missing_ok=True)  # never an old manifest beside new shards
+    written = assemble(out, pieces, studies)
+    write(out / NAME, written)
     return Summary(
         studies=len(studies),
         reports=sum(study.report is not None for study in studies),
         series={view: sum(row.modality == view for row in written) for view in VIEWS},
         splits={name: sum(study.split == name for study in studies) for name in SPLITS},
-        rejected=dict(Counter(reason.partition(":")[0] for _, reason in rejections).most_common()),
+        rejected=count(refused),
     )
+
+
+def count(refused: Sequence[Refused]) -> dict[str, int]:
+    """Files per class of error, the most frequent first."""
+    return dict(Counter(reason.partition(":")[0] for _, reason in sorted(refused)).most_common())
 
 
 def _fingerprint(found: Found, choice: Choice) -> str:
@@ -179,14 +225,14 @@ def end_with_parent() -> None:
 
 
 def _kept(found: Found, pieces: Path) -> tuple[list[Study], list[Rejection]]:
-    """Studies with at least one view, and what is lost with the others."""
+    """Studies with at least one view, and all files that are in none."""
     kept, lost = [], []
     for study in found.studies:
         notes = read_notes(piece_path(pieces, study.study_id))
+        lost += unused(study, notes)
         if any("shape" in note for note in notes.values()):
             kept.append(study)
             continue
-        lost += unused(study, notes)
         error = IncompleteError("no image of the report's study can be used")
         lost += [(path, describe(error)) for path in found.reports.get(study.study_id, ())]
     return kept, lost
@@ -203,9 +249,10 @@ def _known(out: Path) -> dict[str, str]:
         raise DataError(f"{SPLIT_FILE} is damaged") from None
 
 
-def _write_rejections(out: Path, root: Path, rejections: Sequence[Rejection]) -> None:
-    rows = ({"path": _safe(path, root), "reason": reason} for path, reason in rejections)
-    write_csv(out / REJECTIONS, ("path", "reason"), sorted(rows, key=lambda row: row["path"]))
+def write_rejections(out: Path, refused: Sequence[Refused]) -> None:
+    """Write ``rejections.csv``, in the order of the paths."""
+    rows = ({"path": path, "reason": reason} for path, reason in sorted(refused))
+    write_csv(out / REJECTIONS, ("path", "reason"), rows)
 
 
 def _safe(path: Path, root: Path) -> str:

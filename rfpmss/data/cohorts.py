@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from rfpmss.data.parts import Part, Shard, build_part, identity
+
 if TYPE_CHECKING:
+    from rfpmss.data import hospital
     from rfpmss.data.build import Summary
     from rfpmss.data.public import Found
 
@@ -46,6 +49,8 @@ class Public:
     """Largest decoded image, MiB."""
     workers: int = 2
     """Processes that decode."""
+    shard: str | None = None
+    """I/N: decode only part I of N, for `prepare merge`."""
 
     def __post_init__(self) -> None:
         for name in ("views", "size", "max_mib", "workers"):
@@ -53,6 +58,8 @@ class Public:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
         if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
             raise ValueError("--splits must be three shares that sum to 1, the first above 0")
+        if self.shard is not None:
+            Shard.parse(self.shard)
         if not (self.brats2021 or self.upenn_gbm):
             raise ValueError("one of --brats2021 and --upenn-gbm must be given")
 
@@ -64,27 +71,41 @@ def prepare(wanted: Public) -> Summary:
         DataError: if the mapping is missing or damaged, or no study is left.
         OSError: if a folder cannot be read.
     """
-    from rfpmss.data import hospital
     from rfpmss.data.build import build
+    from rfpmss.data.hospital import Found as Whole
     from rfpmss.data.shards import describe
     from rfpmss.data.views import Choice
     from rfpmss.data.volume import MIB
 
     found = find(wanted)
-    if wanted.derive_reports:
-        found = _derived(found, wanted)
     roots = [path.resolve() for path in (wanted.brats2021, wanted.upenn_gbm) if path]
     root = Path(os.path.commonpath(roots))
-    rejections = tuple((root / path, describe(error)) for path, error in found.rejections)
-    return build(
-        hospital.Found(studies=found.studies, reports={}, rejections=rejections),
-        root,
-        wanted.out.resolve(),
-        Choice(size=wanted.size, count=wanted.views, limit=wanted.max_mib * MIB),
+    whole = Whole(
+        studies=found.studies,
+        reports={},
+        rejections=tuple((root / path, describe(error)) for path, error in found.rejections),
+    )
+    choice = Choice(size=wanted.size, count=wanted.views, limit=wanted.max_mib * MIB)
+    settings = (asdict(choice), wanted.splits, wanted.seed, wanted.derive_reports, wanted.clinical)
+    shard = Shard.parse(wanted.shard) if wanted.shard else None
+    mine = shard.take(whole) if shard else whole
+    if wanted.derive_reports:
+        mine = _derived(mine, wanted)
+    out = wanted.out.resolve()
+    if shard is None:
+        return build(
+            *(mine, root, out, choice),
+            shares=wanted.splits,
+            seed=wanted.seed,
+            workers=wanted.workers,
+        )
+    part = Part(
+        shard=shard,
+        identity=identity(whole, settings),
         shares=wanted.splits,
         seed=wanted.seed,
-        workers=wanted.workers,
     )
+    return build_part(mine, root, out, choice, part, wanted.workers)
 
 
 def find(wanted: Public) -> Found:
@@ -111,11 +132,12 @@ def _absolute(found: Found, root: Path) -> Found:
     )
 
 
-def _derived(found: Found, wanted: Public) -> Found:
+def _derived(found: hospital.Found, wanted: Public) -> hospital.Found:
     """Reports for all studies with a mask; the others keep none, with the reason noted."""
     from rfpmss.config import VIEWS
     from rfpmss.data.derive import derive
     from rfpmss.data.errors import DataError
+    from rfpmss.data.shards import describe
     from rfpmss.data.volume import MIB
     from rfpmss.progress import progress
 
@@ -128,7 +150,8 @@ def _derived(found: Found, wanted: Public) -> Found:
                     study = derive(study, wanted.clinical, wanted.max_mib * MIB)  # noqa: PLW2901
             except DataError as error:
                 assert source is not None
-                rejections.append((str(source.mask), error))
+                assert source.mask is not None
+                rejections.append((source.mask, describe(error)))
             studies.append(study)
             advance()
     return replace(found, studies=tuple(studies), rejections=tuple(rejections))

@@ -39,6 +39,10 @@ class Row:
     """``yes`` when the report was made from masks or tables."""
     boxes: str = ""
     """A box per stored image, ``x0 y0 x1 y1`` as fractions, joined by ``|``; empty: none known."""
+    spacing: str = ""
+    """Of the source: millimetres ``x y z``, or microns per pixel of a slide."""
+    grid: str = ""
+    """Of the source: voxels ``x y z``, or columns and rows of a slide."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

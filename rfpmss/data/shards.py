@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rfpmss.config import VIEWS
-from rfpmss.data.errors import BombError, DataError, UnreadableError, UnusedError
+from rfpmss.data.errors import BombError, DataError, UnreadableError, describe
 from rfpmss.data.manifest import Row, pack_labels
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Choice, read_views
@@ -52,11 +52,6 @@ def series(study: Study) -> dict[str, Source]:
     return result
 
 
-def describe(error: DataError) -> str:
-    """Class, reason and cure, as ``rejections.csv`` has them."""
-    return f"{type(error).__name__}: {error}"
-
-
 def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     """Decode one study once; the piece appears only when complete.
 
@@ -80,6 +75,8 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
         notes[name] = {
             "shape": made.images.shape,
             "boxes": [list(box) if box else None for box in made.boxes],
+            "spacing": made.spacing,
+            "grid": made.grid,
             "unused": [[source.paths.index(path), reason] for path, reason in made.unused],
         }
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
@@ -97,31 +94,25 @@ def read_notes(path: Path) -> dict[str, dict]:
         return json.loads(piece["notes"].tobytes().decode())
 
 
-def assemble(
-    root: Path, pieces: Path, studies: Sequence[Study], prefix: str = ""
-) -> tuple[list[Row], list[Rejection]]:
+def assemble(root: Path, pieces: Sequence[Path], studies: Sequence[Study]) -> list[Row]:
     """Put the pieces of all studies into shards under ``root``; give the manifest's rows.
 
     Args:
         root: folder of the manifest; gets ``shards/``.
-        pieces: folder with a piece of every study.
+        pieces: of `write_piece`, one a study.
         studies: in the order of the manifest.
-        prefix: keeps the shards of several machines apart.
     """
     shards = root / "shards"
-    shutil.rmtree(shards, ignore_errors=True) if not prefix else None
-    shards.mkdir(exist_ok=True)
+    shutil.rmtree(shards, ignore_errors=True)
+    shards.mkdir()
     rows: list[Row] = []
-    rejections: list[Rejection] = []
     for start in range(0, len(studies), SIZE):
-        block = studies[start : start + SIZE]
-        paths = [piece_path(pieces, study.study_id) for study in block]
+        block, paths = studies[start : start + SIZE], pieces[start : start + SIZE]
         notes = [read_notes(path) for path in paths]
-        places = _write_shards(shards, paths, notes, f"{prefix}{start // SIZE:05d}")
+        places = _write_shards(shards, paths, notes, f"{start // SIZE:05d}")
         for study, said, place in zip(block, notes, places, strict=True):
             rows += _rows(study, said, place)
-            rejections += unused(study, said)
-    return rows, rejections
+    return rows
 
 
 def _write_shards(
@@ -169,6 +160,8 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             path=places[name],
             series=found[name].series,
             boxes=boxes if boxes.strip("|") else "",
+            spacing=" ".join(f"{value:.4g}" for value in notes[name]["spacing"]),
+            grid=" ".join(map(str, notes[name]["grid"])),
         )
     if study.report is not None:
         yield Row(
@@ -186,7 +179,7 @@ def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
         if "reason" in note:
             yield from ((path, note["reason"]) for path in source.paths)
         for number, reason in note.get("unused", ()):
-            yield source.paths[number], describe(UnusedError(reason))
+            yield source.paths[number], reason
 
 
 def _box_text(box: Sequence[float] | None) -> str:

@@ -9,17 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from rfpmss.config import CHANNELS
-from rfpmss.data import dicom, slide
-from rfpmss.data.errors import (
-    GeometryError,
-    IncompleteError,
-    LocalizerError,
-    UnsupportedError,
-    ValuesError,
-)
+from rfpmss.data import slide
+from rfpmss.data.errors import UnsupportedError, ValuesError, describe
 from rfpmss.data.resize import resize
+from rfpmss.data.sources import Gaps, load
 from rfpmss.data.study import Source
-from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume
 
 SEQUENCES = ("t1", "t1ce", "t2", "flair")
 """Order of the MRI channels."""
@@ -42,7 +37,11 @@ class Views:
     boxes: tuple[Box | None, ...]
     """x0, y0, x1, y1 of the finding in each image, as fractions of its side; None: not known."""
     unused: tuple[tuple[Path, str], ...] = ()
-    """Files of the source that are not in the images, each with the reason."""
+    """Files of the source that are not in the images, each with class, reason and cure."""
+    spacing: tuple[float, ...] = ()
+    """Of the source: millimetres along x, y, z; microns per pixel of a slide."""
+    grid: tuple[int, ...] = ()
+    """Of the source: voxels along x, y, z; columns and rows of a slide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +56,8 @@ class Choice:
     """Microns per pixel of pathology tiles."""
     slide_mpp: float | None = None
     """Microns per pixel of slides that do not say so themselves."""
-    gaps: str = "refuse"
-    """What happens to unevenly spaced slices: ``refuse`` or ``resample``."""
+    gaps: Gaps = "refuse"
+    """What happens to uneven slices, tilt and unequal grids: ``refuse`` or ``resample``."""
     limit: int = MAX_BYTES
     """Largest decoded image, bytes."""
 
@@ -71,49 +70,14 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     """
     if view == "pathology":
         return _pathology(source, choice)
-    unused: tuple[tuple[Path, str], ...] = ()
-    if source.kind == "nifti":
-        volumes = [read_nifti(path, choice.limit, source.volume) for path in source.paths]
-        names = source.channels or tuple("" for _ in volumes)
-        first = volumes[0]
-        for name, other in zip(names, volumes, strict=True):
-            _same_place(first, other, name or "image")
-    elif source.kind == "dicom":
-        first, unused = _series(source, choice)
-        volumes, names = [first], source.channels or ("",)
-    else:
-        raise UnsupportedError(f"a {source.kind} file is no {view} series")
-    mask = read_nifti(source.mask, choice.limit) if source.mask else None
+    loaded = load(source, choice.gaps, choice.limit)
+    first = loaded.volumes[0]
     if view == "ct":
         channels = _windows(first.array.astype(np.float32, copy=False))
     else:
-        channels = _sequences(volumes, names)
-    return replace(_slices(channels, first, mask, choice), unused=unused)
-
-
-def _series(source: Source, choice: Choice) -> tuple[Volume, tuple[tuple[Path, str], ...]]:
-    """The largest stack of a series, and the files that are not in it."""
-    planes, owner = [], {}
-    for path in source.paths:
-        try:
-            mine = dicom.frames(dicom.read_file(path, choice.limit), choice.limit)
-        except LocalizerError:
-            continue
-        planes += mine
-        owner |= dict.fromkeys(map(id, mine), path)
-    if not planes:
-        raise IncompleteError("the series holds nothing but localizers")
-    largest, *rest = dicom.stacks(planes)
-    volume = dicom.assemble(largest, "resample" if choice.gaps == "resample" else "refuse")
-    taken = {owner[id(plane)] for plane in largest}
-    reason = f"the series holds {len(rest) + 1} stacks; the largest one is used"
-    left = dict.fromkeys(owner[id(plane)] for part in rest for plane in part)
-    return volume, tuple((path, reason) for path in left if path not in taken)
-
-
-def _same_place(a: Volume, b: Volume, name: str) -> None:
-    if a.array.shape != b.array.shape or np.abs(a.affine - b.affine).max() > 1e-2:
-        raise GeometryError(f"the sequence {name} lies on another grid than the first one")
+        channels = _sequences(list(loaded.volumes), loaded.names)
+    unused = tuple((path, describe(error)) for path, error in loaded.unused)
+    return replace(_slices(channels, first, loaded.mask, choice), unused=unused)
 
 
 def _windows(hounsfield: Float32[np.ndarray, "z y x"]) -> list[Float32[np.ndarray, "z y x"]]:
@@ -272,6 +236,9 @@ def _pathology(source: Source, choice: Choice) -> Views:
     reader = slide.open_slide if source.kind == "slide" else slide.open_image
     with reader(source.paths[0], choice.slide_mpp, choice.limit) as opened:
         found = slide.tiles(opened, choice.size, choice.mpp, choice.count, choice.limit)
+        finest = opened.levels[0]
     images = np.ascontiguousarray(found.transpose(0, 3, 1, 2))
     assert images.shape[1] == CHANNELS["pathology"]
-    return Views(images, (None,) * choice.count)
+    return Views(
+        images, (None,) * choice.count, spacing=(float(finest.mpp),), grid=finest.shape[::-1]
+    )

@@ -135,15 +135,17 @@ def _finish(work: Path, config: PhantomConfig) -> None:
     from rfpmss.data.manifest import write
     from rfpmss.data.phantom.files import read_patient
     from rfpmss.data.phantom.worker import patients
-    from rfpmss.data.shards import assemble
+    from rfpmss.data.shards import assemble, piece_path, read_notes
 
     studies, truth = [], []
     for folder, split in patients(work, config):
         studies.append(read_patient(folder, split))
         truth.append(json.loads((folder / "truth.json").read_text()))
-    rows, rejections = assemble(work, work / PIECES, studies)
-    if rejections:
-        raise RuntimeError(f"the generated cohort could not be read back: {rejections[0][1]}")
+    pieces = [piece_path(work / PIECES, study.study_id) for study in studies]
+    for path in pieces:
+        if bad := [n["reason"] for n in read_notes(path).values() if "reason" in n]:
+            raise RuntimeError(f"the generated cohort could not be read back: {bad[0]}")
+    rows = assemble(work, pieces, studies)
     (work / "truth.json").write_text(json.dumps(truth) + "\n")
     write(work / NAME, rows)
     shutil.rmtree(work / PIECES)
