@@ -12,6 +12,8 @@ VERBS = {
     "finetune": "few-label fine-tuning of a trained run",
     "ablate": "the ablation grid, row by row, resumable",
     "report": "the page of a trained run",
+    "export": "a trained run as a folder that loads in one line",
+    "embed": "new patients to a Parquet file of vectors",
 }
 """Each verb and what it does."""
 
