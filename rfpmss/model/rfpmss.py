@@ -12,6 +12,7 @@ from rfpmss.model.anchors import Anchors
 from rfpmss.model.decoder import ReportDecoder
 from rfpmss.model.features import Features, Study, Text, Views
 from rfpmss.model.fuse import Fusion
+from rfpmss.model.hub import CODERS, Published
 from rfpmss.model.image import ImageEncoder, Images
 from rfpmss.model.project import Projections
 from rfpmss.model.report import ReportEncoder
@@ -21,11 +22,13 @@ from rfpmss.model.vit import MedicalImageTransformer
 REPORT = MODALITIES.index("report")
 
 
-class RFPMSS(nn.Module):
+class RFPMSS(nn.Module, Published, coders=CODERS):
     """Medical Image Transformer, view fusion, BERT, report decoder, projections and anchors.
 
+    ``RFPMSS.from_pretrained(folder)`` loads what ``rfpmss export`` wrote.
+
     Args:
-        config: the network.
+        model: the network.
         data: image size and report length.
         vocabulary: number of token ids of the tokenizer.
 
@@ -35,14 +38,15 @@ class RFPMSS(nn.Module):
         >>> model = RFPMSS(smoke().model, smoke().data, vocabulary=50)
     """
 
-    def __init__(self, config: ModelConfig, data: DataConfig, vocabulary: int) -> None:
+    def __init__(self, model: ModelConfig, data: DataConfig, vocabulary: int) -> None:
         super().__init__()
-        self.image = ImageEncoder(config, data.size)
-        self.fuse = Fusion(config)
-        self.report = ReportEncoder(config, vocabulary, data.tokens, self.fuse.width)
-        self.decoder = ReportDecoder(config, vocabulary, data.tokens)
-        self.project = Projections(config)
-        self.anchors = Anchors(config)
+        self.config, self.data = model, data
+        self.image = ImageEncoder(model, data.size)
+        self.fuse = Fusion(model)
+        self.report = ReportEncoder(model, vocabulary, data.tokens, self.fuse.width)
+        self.decoder = ReportDecoder(model, vocabulary, data.tokens)
+        self.project = Projections(model)
+        self.anchors = Anchors(model)
 
     def forward(
         self, images: Images, present: Bool[Tensor, "b m"], tokens: Int64[Tensor, "b t"]

@@ -1,0 +1,247 @@
+"""Embed: a folder of new patients to one Parquet file of vectors, by an exported model.
+
+    python -m rfpmss.embed PATIENTS --model tiny --out embeddings.parquet
+
+PATIENTS is a hospital's folder (DICOM, NIfTI, TIFF, PNG, texts; any nesting), or the manifest.csv
+of a prepared cohort. Columns, one row a study:
+
+    patient_id, study_id     salted hashes; the same --salt gives the same ids
+    study                    study vector, all images fused; null without an image
+    report                   report vector in the space of `study`; null without a report
+    joint_ct, joint_mri, joint_pathology, joint_report
+                             unit vectors in the joint space; null where the modality is absent
+    inputs_ct, ...           input-space features, with --inputs
+
+Cosines compare `study` with `report`, and joint columns with each other. The file says which
+weights made it (SHA-256). Embeddings of patients are personal data: keep them like the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from jaxtyping import Bool, Float
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+    from rfpmss.data.batch import Cohort
+    from rfpmss.model.features import Features
+    from rfpmss.model.rfpmss import RFPMSS
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What ``python -m rfpmss.embed`` takes."""
+
+    src: tyro.conf.Positional[Path]
+    """Folder of patients, only read; or the manifest.csv of a prepared cohort."""
+    model: Path
+    """Folder of rfpmss.export."""
+    out: Path
+    """Parquet file; replaced when it exists."""
+    salt: Path | None = None
+    """File with the secret of the hashed ids; by default .salt beside --out, made if absent."""
+    patient_level: int = 0
+    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
+    mpp: float | None = None
+    """Microns per pixel of slides and images that do not say so themselves."""
+    inputs: bool = False
+    """Also the features of the input space."""
+    batch: int = 16
+    """Studies encoded at once."""
+    workers: int = 1
+    """Processes that decode."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    try:
+        arguments = tyro.cli(
+            Arguments, args=argv, prog="python -m rfpmss.embed", description=__doc__
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if find_spec("pyarrow") is None:
+        print(
+            "error: Parquet files need the package pyarrow: pip install 'multisk[parquet]'",
+            file=sys.stderr,
+        )
+        return 1
+    from rfpmss.data.build import WorkerError
+    from rfpmss.data.errors import DataError
+
+    try:
+        studies = embed(arguments)
+    except (DataError, FileNotFoundError, ValueError, WorkerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 1
+    print(f"{studies} studies: {arguments.out.resolve()}")
+    return 0
+
+
+def embed(arguments: Arguments) -> int:
+    """Prepare, encode, write; return the number of studies.
+
+    Raises:
+        DataError: if no study can be read.
+        FileNotFoundError: if there is no such manifest.
+        ValueError: if the model cannot be loaded.
+    """
+    from rfpmss.checkpoint import read_tokenizer
+    from rfpmss.data.batch import Cohort
+    from rfpmss.model.rfpmss import RFPMSS
+
+    model = RFPMSS.from_pretrained(arguments.model, map_location=arguments.device)
+    tokenizer = read_tokenizer(arguments.model)
+    digest = _sha256(arguments.model / "model.safetensors")
+    with tempfile.TemporaryDirectory(prefix="rfpmss-embed-") as work:
+        manifest = arguments.src
+        if not manifest.is_file():
+            manifest = _prepare(arguments, model, Path(work))
+        cohort = Cohort.open(manifest, model.data)
+        schema = _schema(model, digest, inputs=arguments.inputs)
+        _write(arguments.out, schema, _tables(model, cohort, tokenizer, arguments.batch, schema))
+    return len(cohort)
+
+
+def _prepare(arguments: Arguments, model: RFPMSS, work: Path) -> Path:
+    """The folder's studies decoded into ``work``, at the size that the model takes."""
+    import logging
+
+    from rfpmss.data.build import build
+    from rfpmss.data.hospital import scan
+    from rfpmss.data.private import SALT, read_salt
+    from rfpmss.data.views import Choice
+
+    src = arguments.src.resolve()
+    if not src.is_dir():
+        raise ValueError(f"SRC must be an existing folder or manifest, got {arguments.src}")
+    for name in ("pydicom", "tifffile", "nibabel", "PIL"):  # they print names of files
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    salt = read_salt(arguments.salt or arguments.out.resolve().parent / SALT)
+    found = scan(src, salt, level=arguments.patient_level)
+    choice = Choice(size=model.data.resize, count=model.data.slices, slide_mpp=arguments.mpp)
+    made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
+    refused = sum(made.rejected.values())
+    if refused:
+        classes = ", ".join(f"{count} {name}" for name, count in made.rejected.items())
+        print(f"{refused} files were left out ({classes}); `rfpmss prepare hospital` says which")
+    return work / "manifest.csv"
+
+
+def _schema(model: RFPMSS, digest: str, *, inputs: bool) -> pa.Schema:
+    """Fixed-size lists of float32, each column with its meaning."""
+    import pyarrow as pa
+
+    from rfpmss.config import MODALITIES
+
+    fields = [pa.field(name, pa.string(), nullable=False) for name in ("patient_id", "study_id")]
+    width, config = model.fuse.width, model.config
+    columns = [("study", width, "all images fused"), ("report", width, "in the space of study")]
+    columns += [(f"joint_{m}", config.joint_dim, "unit vector, joint space") for m in MODALITIES]
+    if inputs:
+        columns += [(f"inputs_{m}", config.token_dim, "input-space feature") for m in MODALITIES]
+    for name, size, meaning in columns:
+        about = {"meaning": f"{meaning}; null where absent"}
+        fields.append(pa.field(name, pa.list_(pa.float32(), size), metadata=about))
+    return pa.schema(fields, metadata={"model_sha256": digest, "writer": "rfpmss embed"})
+
+
+def _tables(
+    model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, size: int, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """The studies in the order of the manifest, ``size`` at a time."""
+    import torch
+
+    from rfpmss.progress import progress
+
+    device = next(model.parameters()).device
+    with progress("embedding", len(cohort), unit="studies") as advance:
+        for start in range(0, len(cohort), size):
+            chosen = range(start, min(start + size, len(cohort)))
+            batch = cohort.batch(chosen, tokenizer, augment=None).to(device)
+            with torch.no_grad():
+                features = model.encode(batch.images, batch.present, batch.tokens)
+            yield _table(features, [cohort.studies[i] for i in chosen], schema)
+            for _ in chosen:
+                advance()
+
+
+def _table(features: Features, studies: list, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    from rfpmss.config import MODALITIES, VIEWS
+
+    present = features.present
+    vectors = {
+        "study": (features.study, present[:, : len(VIEWS)].any(dim=1)),
+        "report": (features.report, present[:, -1]),
+    }
+    for i, name in enumerate(MODALITIES):
+        vectors[f"joint_{name}"] = (features.joint[:, i], present[:, i])
+        vectors[f"inputs_{name}"] = (features.inputs[:, i], present[:, i])
+    columns = [
+        pa.array([getattr(study, field.name) for study in studies])
+        if field.name in ("patient_id", "study_id")
+        else _lists(*vectors[field.name], field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _lists(vectors: Float[Tensor, "n d"], exist: Bool[Tensor, " n"], kind: pa.DataType) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    rows = vectors.float().cpu().numpy()
+    there = exist.tolist()
+    return pa.array(
+        [np.asarray(row) if ok else None for row, ok in zip(rows, there, strict=True)], kind
+    )
+
+
+def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+    """A Parquet file, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

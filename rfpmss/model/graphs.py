@@ -1,0 +1,108 @@
+"""The image encoder and the text encoder as graphs that run without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from rfpmss.config import CHANNELS, END, MODALITIES, PAD, START, UNK, VIEWS
+from rfpmss.model.project import Projection
+from rfpmss.model.rfpmss import RFPMSS
+
+BATCH = 2
+"""Studies of the example; a batch of one would be taken for a constant."""
+
+
+class ImageSide(nn.Module):
+    """Images to the study vector and to each view's place in the joint space."""
+
+    def __init__(self, model: RFPMSS) -> None:
+        super().__init__()
+        self.image, self.fuse, self.project = model.image, model.fuse, model.project
+
+    def forward(
+        self,
+        ct: Float[Tensor, "b s 3 h w"],
+        mri: Float[Tensor, "b s 4 h w"],
+        pathology: Float[Tensor, "b s 3 h w"],
+        present: Bool[Tensor, "b m"],
+    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b v e"]]:
+        """Study vector, and joint-space features; zero where a view is absent."""
+        views = self.image((ct, mri, pathology), present)
+        joint = [
+            cast("Projection", self.project.of[view])(views.tokens[:, i])[1]
+            for i, view in enumerate(VIEWS)
+        ]
+        absent = ~present[:, : len(VIEWS), None]
+        vectors = self.fuse(views, present).vectors
+        return vectors, torch.stack(joint, dim=1).masked_fill(absent, 0.0)
+
+
+class TextSide(nn.Module):
+    """Token ids to the report vector and to its place in the joint space."""
+
+    def __init__(self, model: RFPMSS) -> None:
+        super().__init__()
+        self.report, self.project = model.report, model.project.of["report"]
+
+    def forward(
+        self, tokens: Int64[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b e"]]:
+        """Report vector and joint-space feature; zero where the text is all padding."""
+        present = (tokens != PAD).any(dim=1)
+        text = self.report(tokens, present)
+        joint = self.project(text.tokens, text.mask)[1]
+        return text.vectors, joint.masked_fill(~present[:, None], 0.0)
+
+
+def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:
+    """``image`` and ``text`` of a model in evaluation, for any number of studies.
+
+    Take the weights along: a graph needs torch and nothing else to run. Paths of source files are
+    taken out of it.
+
+    Example:
+        >>> from rfpmss.config import smoke
+        >>> model = RFPMSS(smoke().model, smoke().data, vocabulary=50).eval()
+        >>> sorted(graphs(model))  # doctest: +SKIP
+        ['image', 'text']
+    """
+    data, b = model.data, Dim("studies", min=1)
+    device = next(model.parameters()).device
+    shape = (data.size, data.size)
+    images = [
+        torch.zeros(BATCH, data.slices, CHANNELS[view], *shape, device=device) for view in VIEWS
+    ]
+    present = torch.ones(BATCH, len(MODALITIES), dtype=torch.bool, device=device)
+    tokens = torch.full((BATCH, data.tokens), PAD, device=device)
+    tokens[:, :3] = torch.tensor([START, UNK, END])
+    sides = {"image": (ImageSide(model), (*images, present)), "text": (TextSide(model), (tokens,))}
+    found = {}
+    with torch.no_grad():
+        for name, (side, example) in sides.items():
+            dynamic = tuple({0: b} for _ in example)
+            found[name] = _nameless(torch.export.export(side, example, dynamic_shapes=dynamic))
+    return found
+
+
+def write(model: RFPMSS, folder: Path) -> list[Path]:
+    """Write ``image.pt2`` and ``text.pt2``; return their paths."""
+    paths = []
+    for name, program in graphs(model).items():
+        paths.append(folder / f"{name}.pt2")
+        torch.export.save(program, paths[-1])
+    return paths
+
+
+def _nameless(program: ExportedProgram) -> ExportedProgram:
+    """Without source paths, and without the example, which would be stored as a pickle."""
+    for node in program.graph.nodes:
+        for name in ("stack_trace", "source_fn_stack", "nn_module_stack", "from_node"):
+            node.meta.pop(name, None)
+    program._example_inputs = None  # noqa: SLF001
+    return program
