@@ -74,13 +74,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    try:
-        arguments = tyro.cli(
-            Arguments, args=argv, prog="python -m rfpmss.embed", description=__doc__
-        )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.embed", description=__doc__)
     if find_spec("pyarrow") is None:
         print(
             "error: Parquet files need the package pyarrow: pip install 'multisk[parquet]'",

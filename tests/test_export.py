@@ -14,17 +14,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from rfpmss import checkpoint
-from rfpmss.build import build
-from rfpmss.config import smoke
-from rfpmss.data.report import train_tokenizer
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.run import Run
 from tests.model_tools import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[1]
-RETRIEVAL = [
-    {"query": "mri", "gallery": "report", "n": 16, "r5": 0.5, "chance_r5": 0.3125, "ceiling_r5": 1}
-]
 
 
 def python(*words):
@@ -35,18 +28,12 @@ def python(*words):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run folder with one checkpoint whose weights are nothing special."""
+def run(smoke_cohort, tmp_path_factory):
+    """A run folder of the real command, after three steps."""
     folder = tmp_path_factory.mktemp("somebody") / "run"
-    config = smoke()
-    Run(folder, config, folder / "cohort" / "manifest.csv")
-    tokenizer = train_tokenizer(["a mass on the left side", "ring enhancement, grade 4"], 300)
-    torch.manual_seed(0)
-    state = build(config, tokenizer, 48, "cpu", fresh=True)
-    checkpoint.save(folder, 3, state, 2)
-    (folder / "evaluation").mkdir()
-    (folder / "evaluation" / "retrieval.json").write_text(json.dumps(RETRIEVAL))
-    (folder / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n')
+    words = ("--preset", "smoke", "--max-steps", 3, "--data", smoke_cohort, "--run-dir", folder)
+    done = python("-m", "rfpmss.train", *words)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -93,13 +80,15 @@ def test_the_folder_holds_neither_pickles_nor_paths_of_this_machine(run, exporte
     )
 
 
-def test_the_card_says_sizes_training_and_scores_beside_chance(exported):
+def test_the_card_says_sizes_training_and_scores_beside_chance(run, exported):
     card = (exported / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["license"] == "cc-by-4.0"
     assert "medical" in head["tags"]
     assert "not for clinical use" in card
-    assert "| mri | report | 16 | 50.0 | 31.2 | 100.0 |" in card
+    for line in json.loads((run / "evaluation" / "retrieval.json").read_text()):
+        shown = " | ".join(f"{100 * line[name]:.1f}" for name in ("r5", "chance_r5", "ceiling_r5"))
+        assert f"| {line['query']} | {line['gallery']} | {line['n']} | {shown} |" in card
     total = sum(p.numel() for p in RFPMSS.from_pretrained(exported).parameters())
     assert f"| total | {total:,} |" in card
     assert "preset `smoke`, seed 0, 3 steps of 12 studies" in card
