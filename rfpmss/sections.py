@@ -44,6 +44,19 @@ class PhantomConfig(Frozen):
     """Slices or tiles prepared for each imaging modality."""
     missing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability that an imaging modality of a patient is absent (never all of them)."""
+    hospital: Literal["home", "other", "held-out"] = "home"
+    """Scanners and stain: those of one hospital, of another one, or of the other one for the
+    held-out patients only."""
+    isointense: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that a tumour is no brighter or darker than the brain around it and shows by its
+    texture and by what it pushes aside."""
+    label_noise: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability that a finding in the column labels is another one than the true."""
+    duplicate_reports: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability that a patient has the findings of an earlier one and, word for word, the same
+    report."""
+    language: Literal["english", "chinese", "mixed"] = "english"
+    """Of the reports; mixed: either, with equal probability."""
 
 
 class DataConfig(Frozen):

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int16, UInt8
 from scipy.ndimage import uniform_filter
 
 from rfpmss.data.phantom.latents import ENHANCEMENTS, Latents
+from rfpmss.data.phantom.scanner import HOME, Scanner
 
 FIELD = 160.0
 """Side of the axial field of view, mm."""
@@ -32,6 +33,8 @@ CENTRES = {
 }
 RIM = {"mild": 1.25, "moderate": 1.6, "marked": 2.0}
 """Outer radius of the oedema in units of the tumour's radius."""
+PUSH = np.float32(0.45)
+"""How far a tumour with mass effect displaces its surroundings, in units of its radius."""
 
 #                        air  skull grey white  csf edema tumour necrosis enh blood calcium
 MRI = {
@@ -93,9 +96,12 @@ def grid(shape: tuple[int, int, int]) -> tuple[Float32[np.ndarray, " ..."], ...]
     return axis[0][:, None, None], axis[1][None, :, None], axis[2][None, None, :]
 
 
-def tissue(head: Head, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "z y x"]:
-    """Which tissue fills each voxel."""
-    z, y, x = grid(shape)
+def tissue(
+    head: Head, shape: tuple[int, int, int], *, pushed: bool = False
+) -> UInt8[np.ndarray, "z y x"]:
+    """Which tissue fills each voxel; ``pushed``: the brain gives way to the tumour."""
+    at = grid(shape)
+    z, y, x = _pulled_back(head, at) if pushed else at
     a, b, c = head.axes
     x0, y0 = head.shift
     # |p / axes|^2: below 1 is brain, up to 1.3 is skull.
@@ -110,8 +116,20 @@ def tissue(head: Head, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "z y x"
     for middle in (-0.1, 0.1):
         u, v = (x - x0 - HALF * middle) / 8.5, (y - y0 + 4.0) / 13.0
         label[brain & (u**2 + v**2 + ((z - 2) / 22.0) ** 2 < 1)] = CSF
-    _grow(label, brain, head, (z, y, x))
+    _grow(label, brain, head, at)
     return label
+
+
+def _pulled_back(head: Head, at: tuple[np.ndarray, ...]) -> list[Float32[np.ndarray, "z y x"]]:
+    """Where what is now at ``at`` was before the tumour pushed it away, most at its rim."""
+    steps = [
+        p - np.float32(t) for p, t in zip(at, (head.tumour[i] for i in (2, 1, 0)), strict=True)
+    ]
+    radius = np.float32(head.latents.size / 2)
+    distance = np.sqrt(sum(step**2 for step in steps)) + np.float32(1e-3)
+    near = np.minimum(distance / radius, 1)
+    push = PUSH * radius * near * np.exp(-np.maximum(distance - radius, 0) / (1.5 * radius))
+    return [p - push * step / distance for p, step in zip(at, steps, strict=True)]
 
 
 def _grow(
@@ -158,25 +176,44 @@ def _waves(waves: np.ndarray, frequency: float, *at: np.ndarray) -> Float32[np.n
 
 
 def mri(
-    label: UInt8[np.ndarray, "z y x"], rng: np.random.Generator
+    label: UInt8[np.ndarray, "z y x"],
+    rng: np.random.Generator,
+    scanner: Scanner = HOME,
+    faint: Head | None = None,
 ) -> dict[str, Int16[np.ndarray, "z y x"]]:
-    """The four sequences with bias field, gain and noise."""
+    """The four sequences with bias field, gain and noise.
+
+    Args:
+        label: of `tissue`.
+        rng: of the patient.
+        scanner: of the hospital.
+        faint: the head, if its tumour is to be no brighter than the brain.
+    """
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in label.shape)
     volumes = {}
-    for name, table in MRI.items():
-        k = rng.normal(0, 0.08, 3).astype(np.float32)
+    for gamma, (name, bright) in zip(scanner.gamma, MRI.items(), strict=True):
+        table = bright if gamma == 1 else bright ** np.float32(gamma)
+        k = rng.normal(0, scanner.bias, 3).astype(np.float32)
         bias = np.exp(k[0] * z[:, None, None] + k[1] * y[:, None] + k[2] * x) * np.float32(
             rng.uniform(0.9, 1.1)
         )
-        image = _soften(table[label]) * bias
+        image = table[label] if faint is None else _faint(table, label, faint, name == "t1ce")
+        for _ in range(scanner.passes):
+            image = _soften(image)
+        image = image * bias
         noise = rng.standard_normal(label.shape, np.float32)
-        image += noise * np.where(label > AIR, np.float32(0.03), np.float32(0.008))
+        image += noise * np.where(label > AIR, np.float32(scanner.noise), np.float32(0.008))
         volumes[name] = np.clip(np.round(image * UNITS), 0, 4 * UNITS).astype(np.int16)
     return volumes
 
 
 def ct(
-    label: UInt8[np.ndarray, "z y x"], head: Head, rng: np.random.Generator
+    label: UInt8[np.ndarray, "z y x"],
+    head: Head,
+    rng: np.random.Generator,
+    scanner: Scanner = HOME,
+    *,
+    faint: bool = False,
 ) -> Int16[np.ndarray, "z y x"]:
     """Hounsfield units, with blood and calcium where the findings have them."""
     label = label.copy()
@@ -190,8 +227,41 @@ def ct(
     if head.latents.calcification:
         grain = _waves(head.waves[4:], 0.55, z - tz, y - ty, x - tx)
         label[core & (distance > 0.35) & (grain > 0.6)] = CALCIUM
-    noise = rng.standard_normal(label.shape, np.float32) * np.float32(3.0)
-    return np.round(_soften(CT[label]) + noise).astype(np.int16)
+    noise = rng.standard_normal(label.shape, np.float32) * np.float32(scanner.grain)
+    image = _faint(CT, label, head, enhanced=False) if faint else CT[label]
+    for _ in range(scanner.passes):
+        image = _soften(image)
+    return np.round(image + np.float32(scanner.offset) + noise).astype(np.int16)
+
+
+def _faint(
+    table: Float32[np.ndarray, " tissues"],
+    label: UInt8[np.ndarray, "z y x"],
+    head: Head,
+    enhanced: bool,  # noqa: FBT001 - a property of the sequence, not a switch
+) -> Float32[np.ndarray, "z y x"]:
+    """The tumour in the mean brightness of the brain: a grain marks it, its absence necrosis.
+
+    The grain of the tumour is fine, that of the oedema coarse and weak; enhancing parts have a
+    stronger one after contrast.
+    """
+    z, y, x = grid((label.shape[2], label.shape[1], label.shape[0]))
+    tx, ty, tz = head.tumour
+    at = (z - np.float32(tz), y - np.float32(ty), x - np.float32(tx))
+    image = table[label]
+    brain = (table[GREY] + table[WHITE]) / 2
+    unit = np.float32(0.25) * max(brain, table[GREY] - table[WHITE])
+    fine = np.sign(_waves(head.waves[4:], 0.6, *at))
+    coarse = _waves(head.waves[:4], 0.3, *at)
+    for tissue_of, grain, strength in (
+        (EDEMA, coarse, 0.5),
+        (TUMOUR, fine, 1.0),
+        (ENHANCING, fine, 1.6 if enhanced else 1.0),
+        (NECROSIS, fine, 0.0),
+    ):
+        here = label == tissue_of
+        image[here] = brain + np.float32(strength) * unit * grain[here]
+    return image
 
 
 def _soften(image: Float32[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:

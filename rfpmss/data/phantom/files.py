@@ -15,7 +15,9 @@ from jaxtyping import Int16, UInt8
 from rfpmss.config import VIEWS, PhantomConfig
 from rfpmss.data.phantom import anatomy, slide
 from rfpmss.data.phantom.latents import Latents, draw
+from rfpmss.data.phantom.scanner import HOME, OTHER
 from rfpmss.data.phantom.text import write_report
+from rfpmss.data.phantom.variants import labels, variant, words
 from rfpmss.data.study import Source, Study
 
 if TYPE_CHECKING:
@@ -44,24 +46,34 @@ def write_patient(folder: Path, index: int, config: PhantomConfig) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    special = variant(config, index)
+    scanner = OTHER if special.other else HOME
     rng = seeded(config, index)
-    latents = draw(rng)
-    shown = _shown(config.missing, rng)
-    head = anatomy.Head.draw(latents, rng)
-    report = write_report(latents, rng)
+    latents, shown, head, report = _draw(config, rng, None)
+    if special.origin != index:
+        found, _, _, copied = _draw(config, seeded(config, special.origin), None)
+        rng = seeded(config, index)
+        latents, shown, head, report = *_draw(config, rng, found)[:3], copied
+    if special.language != "english":
+        report = write_report(latents, words(config, special.origin), special.language)
     name = study_id(index)
     if "mri" in shown:
-        label = anatomy.tissue(head, config.mri_shape)
-        for sequence, volume in anatomy.mri(label, rng).items():
+        label = anatomy.tissue(head, config.mri_shape, pushed=special.isointense)
+        volumes = anatomy.mri(label, rng, scanner, head if special.isointense else None)
+        for sequence, volume in volumes.items():
             _write_nifti(temporary / f"{name}_{sequence}.nii.gz", volume)
         _write_nifti(temporary / f"{name}_seg.nii.gz", anatomy.segmentation(label))
     if "ct" in shown:
-        volume = anatomy.ct(anatomy.tissue(head, config.ct_shape), head, rng)
+        label = anatomy.tissue(head, config.ct_shape, pushed=special.isointense)
+        volume = anatomy.ct(label, head, rng, scanner, faint=special.isointense)
         _write_ct(temporary / "ct", volume, (config.seed, index), rng)
     if "pathology" in shown:
-        _write_slide(temporary / "slide.tiff", slide.paint(latents, config.slide_size, rng))
+        image = slide.paint(latents, config.slide_size, rng, scanner)
+        _write_slide(temporary / "slide.tiff", image)
     (temporary / "report.txt").write_text(report + "\n", encoding="utf-8")
     truth = {"study_id": name, "latents": latents.as_dict(), "shown": list(shown)}
+    if config.label_noise:
+        truth["labels"] = dict(labels(latents, config, index))
     (temporary / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     try:
         temporary.rename(folder)
@@ -93,8 +105,20 @@ def read_patient(folder: Path, split: str) -> Study:
         split=split,
         views=tuple(sources[view] for view in VIEWS),
         report=(folder / "report.txt").read_text(encoding="utf-8").strip(),
-        labels=Latents.from_dict(truth["latents"]).labels(),
+        labels=tuple(truth.get("labels", {}).items())
+        or Latents.from_dict(truth["latents"]).labels(),
     )
+
+
+def _draw(
+    config: PhantomConfig, rng: np.random.Generator, found: Latents | None
+) -> tuple[Latents, tuple[str, ...], anatomy.Head, str]:
+    """Findings, unless they are given, modalities, head and report, in this order."""
+    drawn = draw(rng)
+    latents = drawn if found is None else found
+    shown = _shown(config.missing, rng)
+    head = anatomy.Head.draw(latents, rng)
+    return latents, shown, head, write_report(latents, rng)
 
 
 def _shown(missing: float, rng: np.random.Generator) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from rfpmss.data.phantom.latents import Latents
+from rfpmss.data.phantom.scanner import HOME, Scanner, stained
 
 EXTENT = 1024.0
 """Side of the scanned area, microns."""
@@ -22,7 +23,7 @@ LUMEN = np.array([0.90, 0.35, 0.40], np.float32)
 
 
 def paint(
-    latents: Latents, size: int, rng: np.random.Generator
+    latents: Latents, size: int, rng: np.random.Generator, scanner: Scanner = HOME
 ) -> UInt8[np.ndarray, "size size 3"]:
     """The slide at full resolution, ``size`` pixels for `EXTENT` microns."""
     micron = size / EXTENT
@@ -48,6 +49,8 @@ def paint(
     _stamp(image, points, tissue & ~dead, 4.0 * micron * (1.2 if latents.grade > 2 else 1.0), rng)
     if latents.proliferation:
         _vessels(image, tissue, micron, rng)
+    if scanner.stain is not None:
+        image = stained(image, scanner.stain)
     image += (rng.standard_normal((size, size, 1), np.float32)) * np.float32(0.012)
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
