@@ -84,7 +84,7 @@ def test_every_shipped_file_is_read_or_rejected_for_a_true_reason(
     reasons = rejected(out)
     wanted = {
         "rtplan/deep/er/rtplan.dcm": "holds no image",
-        "test-SR/deep/er/test-SR.dcm": "holds no image",
+        "test-SR/deep/er/test-SR.dcm": "belongs to no image",
         "MR_truncated/deep/er/MR_truncated.dcm": "same DICOM instance",
         "Nexamp/example4d.nii.gz": "holds 2 volumes",
         "Ntest./test.mgz": "archive",

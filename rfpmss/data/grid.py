@@ -52,7 +52,13 @@ def onto(volume: Volume, reference: Volume) -> Volume:
     # Voxels are boxes: the half voxel around the outermost centres is inside.
     padded = np.pad(image, 1, mode="edge")
     result = ndimage.affine_transform(
-        padded, linear, shift + 1, output_shape=shape, order=1, mode="constant", cval=low
+        padded,
+        linear,
+        tuple(shift + 1),  # type: ignore[arg-type]
+        output_shape=shape,
+        order=1,
+        mode="constant",
+        cval=low,
     )
     return Volume(result.astype(np.float32), reference.affine)
 

@@ -15,6 +15,14 @@ from rfpmss.data.volume import MAX_BYTES, read_nifti
 
 AIR = -900.0
 """Hounsfield units: only CT has values below."""
+_T1 = r"(?:ax|sag|cor|tra)?t1(?!rho)\w*"
+_CONTRAST = {"gd", "ce", "gad", "gado", "post", "contrast", "postcontrast", "km", "+c", "c+"}
+# Maps, diffusion, vessels and scouts: MRI, but none of the four sequences.
+_OTHERS = {
+    *("dwi", "adc", "dti", "perf", "perfusion", "dsc", "dce", "asl", "cbv", "cbf", "bold", "fmri"),
+    *("swi", "swan", "mra", "tof", "angio", "mip", "localizer", "scout", "survey", "map", "t1map"),
+    *("t2map", "subtraction", "spectroscopy"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,37 +44,47 @@ def sequence_of(text: str, *, contrast: bool = False) -> str:
     Example:
         >>> [sequence_of(t) for t in ("P1_T1GD", "ax t2 flair", "T2w", "sag MPRAGE +C", "dwi")]
         ['t1ce', 'flair', 't2', 't1ce', '']
+        >>> [sequence_of(t) for t in ("AX T1 FLAIR", "T1W_TSE", "T1增强", "T2*", "T2_FLAIR_tra")]
+        ['t1', 't1', 't1ce', '', 'flair']
     """
-    words = set(re.split(r"[^0-9a-z+]+", text.lower()))
-    after = contrast or bool(words & {"gd", "ce", "gad", "gado", "post", "contrast", "+c", "c+"})
-    if words & {"flair", "t2flair", "tirm", "darkfluid"}:
+    low = text.lower().replace("+c", " +c ").replace("t1+", "t1 +c ")
+    words = set(re.split(r"[^0-9a-z+]+", low))
+    if words & _OTHERS or any(word.startswith("t2*") or word == "t2star" for word in low.split()):
+        return ""
+    after = contrast or bool(words & _CONTRAST) or "增强" in text
+    t1 = any(re.fullmatch(_T1, word) for word in words)
+    t2 = any(re.fullmatch(r"(?:ax|sag|cor|tra)?t2(?!star)\w*", word) for word in words)
+    inverted = any("flair" in word for word in words) or bool(words & {"tirm", "darkfluid"})
+    if inverted and (t2 or not t1):  # "T1 FLAIR" is a T1 with an inversion pulse
         return "flair"
     if words & {"t1ce", "t1c", "t1gd", "t1wce", "t1post"}:
         return "t1ce"
-    if words & {"t1", "t1w", "mprage", "spgr", "bravo", "mpr"}:
+    if t1 and t2:
+        return ""
+    if t1 or words & {"mprage", "spgr", "bravo", "mpr"}:
         return "t1ce" if after else "t1"
-    return "t2" if words & {"t2", "t2w"} else ""
+    return "t2" if t2 else ""
 
 
-def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tuple[str, str]:
-    """View (``ct``, ``mri`` or ``mask``) and MRI sequence of a NIfTI file.
+def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tuple[str, str, str]:
+    """View (``ct``, ``mri`` or ``mask``) and MRI sequence of a NIfTI file, and what told them.
 
     The name decides, then the folder, then the values: only CT goes below `AIR`.
     """
     name = set(re.split(r"[^0-9a-z]+", plain(relative)))
     if name & {"seg", "segm", "mask", "label", "labels", "segmentation"}:
-        return "mask", ""
+        return "mask", "", "file name"
     if sequence := sequence_of(plain(relative)):
-        return "mri", sequence
+        return "mri", sequence, "file name"
     folder = set(re.split(r"[^0-9a-z]+", relative.parent.name.lower()))
-    for words in (name, folder):
+    for words, told in ((name, "file name"), (folder, "folder name")):
         if words & {"ct", "mr", "mri"}:
-            return ("ct" if "ct" in words else "mri"), ""
+            return ("ct" if "ct" in words else "mri"), "", told
     try:
         lowest = read_nifti(path, limit, 0).array.min()
     except DataError:
-        return "mri", ""  # the reader says later what is wrong
-    return ("ct" if lowest < AIR else "mri"), ""
+        return "mri", "", "nothing"  # the reader says later what is wrong
+    return ("ct" if lowest < AIR else "mri"), "", "voxel values"
 
 
 def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:

@@ -29,7 +29,32 @@ _WHO_LINE = re.compile(
     r"|pathologist|signed(?: by)?|电话|地址|医师|医生)[ \t]*[:：#].*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_KEEP = {"left", "right", "左", "右"}
+# Words that folders and institutions are named after and that findings need.
+_FINDINGS = """
+left right bilateral frontal parietal temporal occipital insular thalamus brain stem cerebral
+cerebellar lobe tumor tumour glioma glioblastoma astrocytoma oligodendroglioma gbm lgg hgg grade
+high low mass lesion edema oedema necrosis cancer normal control case patient head neck neuro
+oncology surgery imaging center centre institute hospital clinic university medical department
+radiology pathology general and the for with
+左 右 额叶 颞叶 顶叶 枕叶 医院 大学 胶质瘤 肿瘤 患者 病人
+"""
+_KEEP = frozenset(_FINDINGS.split())
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+# Full dates, numbers of six or more digits, telephone numbers, addresses of mail and web pages.
+_TRACES = re.compile(
+    r"(?<!\d)(?:19|20)\d\d\s?[-/.年]\s?\d{1,2}\s?[-/.月]\s?\d{1,2}日?(?!\d)"
+    r"|(?<!\d)\d{1,2}\s?[-/.]\s?\d{1,2}\s?[-/.]\s?(?:19|20)\d\d(?!\d)"
+    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|\.)?\s+)?{_MONTH}\.?,?\s+(?:\d{{1,2}},?\s+)?(?:19|20)\d\d"
+    r"(?!\d)"
+    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,}(?![\d]|\.\d)"
+    r"|(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
+    r"|\+\d[\d ()/-]{6,}\d"
+    r"|[\w.+-]+@[\w-]+\.[\w.-]*\w|(?:https?://|www\.)\S+",
+    re.IGNORECASE,
+)
 
 
 def read_salt(path: Path) -> bytes:
@@ -73,16 +98,30 @@ def read_report(path: Path) -> str:
     if path.stat().st_size > LARGEST_TEXT:
         raise TextError("the text is longer than a report can be")
     data = path.read_bytes()
-    text = _decode(data)
+    text = decode_text(data)
     if "\0" in text:
         raise TextError("the text holds binary data")
+    return clean(text)
+
+
+def clean(text: str) -> str:
+    """Plain line ends, no control characters.
+
+    Raises:
+        TextError: if no letter is left.
+    """
     text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.replace("\r", "\n"))
     if not any(letter.isalpha() for letter in text):
         raise TextError("the report is empty")
     return text
 
 
-def _decode(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
+    """Bytes as text: UTF-8 with or without mark, UTF-16 with mark, or GB 18030.
+
+    Raises:
+        TextError: if they are in no such encoding.
+    """
     codes = ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "gb18030")
     for code in codes:
         try:
@@ -95,25 +134,35 @@ def _decode(data: bytes) -> str:
 def redact(text: str, names: Iterable[str]) -> str:
     r"""The report on one line, without sentences that say who and without the given names.
 
-    A help, no proof of anonymity: names that no header or folder holds stay.
+    Full dates, numbers of six or more digits, telephone numbers, e-mail and web addresses go as
+    well. A help, no proof of anonymity: names that no header, table or folder holds stay.
 
     Args:
         text: a report.
         names: identifiers of the patient; parts shorter than three letters are ignored.
 
     Example:
-        >>> redact("Name: John Doe\nMr. Doe has a mass,  left.", ["Doe^John"])
-        'Mr. ___ has a mass, left.'
+        >>> redact("Name: John Doe\nMr. Doe has a mass,  left, since 4 May 2021.", ["Doe^John"])
+        'Mr. ___ has a mass, left, since ___.'
     """
     text = _WHO_LINE.sub("", _WHO.sub("", text))
-    parts = {part for name in names for part in (name, *re.split(r"[\^\s,=]+", name))}
-    wanted = [p for p in parts if len(p) > 2 or (len(p) > 1 and not p.isascii())]
-    for part in sorted(wanted, key=lambda p: (-len(p), p)):
-        if part.lower() not in _KEEP:
-            text = re.sub(
-                rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])",
-                BLANK,
-                text,
-                flags=re.IGNORECASE,
-            )
-    return " ".join(text.split())
+    for part in words_of(names):
+        text = re.sub(
+            rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])", BLANK, text, flags=re.IGNORECASE
+        )
+    return " ".join(_TRACES.sub(BLANK, text).split())
+
+
+def words_of(names: Iterable[str]) -> list[str]:
+    """The names and their parts that are to be blanked, the longest first.
+
+    Example:
+        >>> words_of(["Doe^John", "Left Lobe Clinic", "Li", "120"])
+        ['Left Lobe Clinic', 'Doe^John', 'DoeJohn', 'John', 'Doe']
+    """
+    parts = set()
+    for name in names:
+        parts |= {name, *re.split(r"[\s^,=_/\\.\-]+", name)}
+        parts |= {spelling.replace("^", "") for spelling in name.split("=")}
+    wanted = {p for p in parts if len(p) > (3 if p.isdigit() else 2 if p.isascii() else 1)}
+    return sorted((p for p in wanted if p.lower() not in _KEEP), key=lambda p: (-len(p), p))

@@ -8,11 +8,14 @@ from typing import Literal
 
 from rfpmss.data.errors import UnreadableError, UnsupportedError
 
-Kind = Literal["dicom", "nifti", "slide", "image", "text"]
+Kind = Literal["dicom", "nifti", "slide", "image", "text", "table"]
 
 NIFTI_NAMES = (".nii", ".nii.gz")
 DICOM_NAMES = (".dcm", ".dicom", ".ima")
 TEXT_NAMES = (".txt",)
+TABLE_NAMES = (".csv", ".tsv")
+SCANNER_NAMES = (".mrxs", ".vms", ".vmu")
+"""Slides in several files that only their index names."""
 ARCHIVES = (b"PK\3\4", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
 NOT_REPORTS = ("readme", "license", "licence", "copying", "changelog", "notice", "requirements")
 
@@ -37,8 +40,14 @@ def kind_of(path: Path) -> Kind:
     name = path.name.lower()
     if not head:
         raise UnreadableError("the file is empty")
+    if name.endswith(SCANNER_NAMES):
+        return "slide"
     if kind := _by_bytes(head):
         return kind
+    return _by_name(name, head)
+
+
+def _by_name(name: str, head: bytes) -> Kind:
     if name.endswith(NIFTI_NAMES):
         return "nifti"  # the reader tells what is wrong with it
     if name.endswith(DICOM_NAMES):
@@ -51,6 +60,8 @@ def kind_of(path: Path) -> Kind:
         if name.startswith(NOT_REPORTS):
             raise UnsupportedError("the text is about files, no report")
         return "text"
+    if name.endswith(TABLE_NAMES):
+        return "table"
     raise UnsupportedError("the file is no image and no report that is known here")
 
 

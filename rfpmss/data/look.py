@@ -1,0 +1,208 @@
+"""What one file of a source folder is, by its header alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from rfpmss.data import dicom, nifti
+from rfpmss.data.dates import day
+from rfpmss.data.errors import (
+    DataError,
+    IncompleteError,
+    PathError,
+    UnforeseenError,
+    UnreadableError,
+    UnsupportedError,
+    UnusedError,
+)
+from rfpmss.data.mapping import Words
+from rfpmss.data.private import clean
+from rfpmss.data.sniff import kind_of
+from rfpmss.data.structured import names_of, report_text
+from rfpmss.data.volume import MAX_BYTES
+from rfpmss.data.worksheet import read_reports
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+INDEX = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR."""
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One image, mask or report of the source folder."""
+
+    path: Path
+    relative: PurePosixPath
+    kind: str
+    view: str = ""
+    """One of VIEWS, ``mask`` or ``report``."""
+    sequence: str = ""
+    told: str = ""
+    """What the view and the sequence were known by."""
+    patient: str = ""
+    """PatientID of DICOM."""
+    name: str = ""
+    """What a table calls the patient."""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+    frame: str = ""
+    """FrameOfReferenceUID."""
+    date: int | None = None
+    planes: int = 1
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """Identifiers of the patient."""
+    text: str | None = field(default=None, repr=False)
+    """Of reports that are no text file of their own."""
+
+
+def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = None) -> list[File]:
+    """Tell what one file is; of images only headers are read.
+
+    Args:
+        path: a file below ``root``.
+        root: the source folder.
+        limit: largest decoded image, bytes.
+        words: of the mapping file.
+
+    Returns:
+        One entry; of a table, one a report.
+
+    Raises:
+        DataError: if it cannot be used.
+    """
+    if path.is_symlink():
+        raise PathError("the file is a link")
+    if not path.is_file():
+        raise UnsupportedError("it is no plain file")
+    relative = PurePosixPath(path.relative_to(root).as_posix())
+    words = words or Words()
+    view = words.view(relative)
+    if view == "ignore":
+        raise UnusedError("the mapping file says to leave it out")
+    file = File(path=path, relative=relative, kind=kind_of(path))
+    try:
+        files = _look(file, limit, words, view)
+    except (DataError, OSError):
+        raise
+    except Exception:
+        raise UnforeseenError("a reader failed") from None
+    return files
+
+
+def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
+    if file.kind == "dicom":
+        return [_dicom(file, limit, words, view)]
+    if file.kind == "table":
+        return list(_table(file, words))
+    if file.kind == "nifti":
+        guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
+        if given := words.sequence(file.relative.name):
+            guess, sequence, told = "mri", given, "mapping"
+        if view:
+            guess, told = view, "mapping"
+        return [replace(file, view=guess, sequence=sequence if guess == "mri" else "", told=told)]
+    if file.kind == "text":
+        return [replace(file, view="report", told="text file")]
+    return [replace(file, view="pathology", told="image file")]
+
+
+def _table(file: File, words: Words) -> Iterator[File]:
+    given = words.table(file.relative)
+    table, reports = read_reports(file.path, given)
+    columns = " + ".join(table.text)
+    told = f"table, text in {columns}, patient in {table.patient}" + (
+        f", date in {table.date}" if table.date else ""
+    )
+    for report in reports:
+        yield replace(
+            file,
+            kind="text",
+            view="report",
+            told=f"{told} (by the mapping file)" if given else told,
+            name=report.patient,
+            names=(report.patient,),
+            text=clean(report.text),
+            date=report.date,
+        )
+
+
+def _dicom(file: File, limit: int, words: Words, view: str) -> File:
+    data = dicom.read_file(file.path, limit, pixels=False)
+    try:
+        modality = str(data.get("Modality", "") or "").upper()
+        index = str(data.file_meta.get("MediaStorageSOPClassUID", "")) == INDEX
+        fields = {name: str(data.get(name, "") or "").strip() for name in ("PatientID", *UIDS)}
+        file = replace(
+            file,
+            patient=fields["PatientID"],
+            study=fields["StudyInstanceUID"] or fields["SeriesInstanceUID"],
+            series=fields["SeriesInstanceUID"],
+            instance=fields["SOPInstanceUID"],
+            frame=fields["FrameOfReferenceUID"],
+            date=_date(data),
+            names=() if index else names_of(data),
+        )
+        told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))
+        contrast = bool(str(data.get("ContrastBolusAgent", "") or "").strip())
+        image = data.get("Rows") is not None
+    except Exception:
+        raise UnreadableError("the DICOM header holds values that cannot be") from None
+    if index:
+        raise _index(data, file.path.parent)
+    if modality == "SR":
+        return replace(
+            file, kind="text", view="report", told="DICOM SR", text=clean(report_text(data))
+        )
+    if not image:
+        raise UnsupportedError("the DICOM file holds no image")
+    if modality not in ("CT", "MR"):
+        shown = modality if re.fullmatch("[A-Z]{1,16}", modality) else "not given"
+        raise UnsupportedError(f"the modality is {shown}, neither CT nor MR")
+    planes = dicom.frames(data, limit, pixels=False)
+    if not file.series:
+        raise UnreadableError("the image does not say which series it belongs to")
+    guess = nifti.sequence_of(told, contrast=contrast)
+    given = words.sequence(told)
+    how = "mapping" if given else "series description" if guess else "modality"
+    shown = {"CT": "ct", "MR": "mri"}[modality]
+    return replace(
+        file,
+        view=view if view in ("ct", "mri") else shown,
+        sequence=(given or guess) if modality == "MR" else "",
+        told=how if modality == "MR" else "modality",
+        planes=len(planes),
+    )
+
+
+def _date(data: Dataset) -> int | None:
+    for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+        if (found := day(str(data.get(name, "") or ""))) is not None:
+            return found
+    return None
+
+
+def _index(data: Dataset, folder: Path) -> DataError:
+    """What is to be said of a DICOMDIR: its files are found without it, unless some are missing."""
+    try:
+        listed = [
+            [str(part) for part in ([ids] if isinstance(ids, str) else ids)]
+            for record in data.get("DirectoryRecordSequence") or ()
+            if (ids := record.get("ReferencedFileID"))
+        ]
+    except Exception:
+        return UnreadableError("the DICOMDIR is damaged")
+    if any(part in ("..", "") or "/" in part or "\0" in part for ids in listed for part in ids):
+        return PathError("the DICOMDIR names a file outside of its folder")
+    lower = {p.relative_to(folder).as_posix().lower() for p in folder.rglob("*")} if listed else ()
+    missing = sum("/".join(ids).lower() not in lower for ids in listed)
+    if missing:
+        return IncompleteError(f"the DICOMDIR lists {missing} files that are not there")
+    return UnusedError("the DICOMDIR is an index; the files it lists are read themselves")
