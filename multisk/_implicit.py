@@ -147,7 +147,8 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         pulled = tile * grad[:, part]
         sums = tile.sum(-1)
         full, _ = diagonals(what, sums, w)
-        upside = torch.where(full > 0, 1 / full.masked_fill(full <= 0, 1.0), 0.0)
+        answers = full >= torch.finfo(full.dtype).tiny  # below that the inverse leaves the range
+        upside = torch.where(answers, 1 / full.masked_fill(~answers, 1.0), 0.0)
         h[:, part], row_pull[:, part], inverse[:, part] = full, pulled.sum(-1), upside
         eliminated = pulled.sum(-1) * upside
         column_pull += pulled.sum(-2) - torch.matmul(eliminated[:, None], tile).squeeze(1)
@@ -189,7 +190,7 @@ def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     tile = weights(what, plan)
     pulled = tile * grad
     h, w = tile.sum(-1), tile.sum(-2)
-    live = h > 0
+    live = h >= torch.finfo(h.dtype).tiny
     inverse = torch.where(live, 1 / h.masked_fill(~live, 1.0), 0.0)
     row_pull = pulled.sum(-1)
     column_pull = pulled.sum(-2) - torch.einsum("bnk,bn->bk", tile, row_pull * inverse)

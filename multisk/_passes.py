@@ -150,7 +150,7 @@ def newton_step(y: Tensor, target: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     p = torch.sigmoid(y + a[:, None])
     f = p.sum(-1) - target
     slope = (p - p * p).sum(-1)
-    step = torch.where(slope > 0, f / slope.clamp_min(1e-30), torch.zeros_like(f))
+    step = f / slope.clamp_min(1e-30)
     miss = f.abs()
     # A violation that the next step provably removes is as good as removed.
     return a - step.clamp(-8.0, 8.0), torch.where(step.abs() < 1e-4, miss * step.abs(), miss)

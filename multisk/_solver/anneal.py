@@ -16,13 +16,13 @@ from multisk._tiles import violation
 WARM = 40.0  # a temperature is easy when the exponents span less than this
 
 
-def anneal(system: System, tolerance: float, budget: int) -> tuple[Point, Tensor]:
+def anneal(system: System, tolerance: float, budget: Tensor) -> tuple[Point, Tensor]:
     """Solve every problem of a cold batch on its own; the points and the passes they took."""
     points, steps = [], []
     for problem in range(system.scores.shape[0]):
         index = torch.tensor([problem], device=system.scores.device)
         one = system.take(index)
-        point, used = descend(widen(one), tolerance, budget)
+        point, used = descend(widen(one), tolerance, int(budget[problem]))
         points.append(narrow(point, one))
         steps.append(used)
     whole = points[0]
@@ -76,7 +76,8 @@ def at(
     """Solve at `heat` times the temperature from prices (b, a), in at most `most` passes."""
     level = replace(system, eps=system.eps * heat)
     b, a = (torch.zeros_like(system.margins.columns), None) if start is None else start
-    point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, most)
+    limit = torch.full_like(b[:, 0], most, dtype=torch.int64)
+    point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, limit)
     return point, int(steps.max())
 
 
@@ -94,7 +95,7 @@ def extrapolate(
 
 def widen(system: System) -> System:
     """The same system in float64: float32 cannot hold the exponents of a cold problem."""
-    if system.scores.dtype == torch.float64 or system.scores.device.type != "cpu":
+    if system.scores.dtype == torch.float64:
         return system
     margins = system.margins
     double = Margins(

@@ -67,7 +67,7 @@ def kinked_step(
         sums: The loads there.
         bounds: (lower, upper, sum of all loads (b, 1)).
         weight: Diagonal of the Hessian, the natural measure of a potential in loads.
-        still: Columns without free cells.
+        still: Columns whose load does not answer: without free cells, or all of them decided.
         apply: The Hessian times a vector.
         solve: Solves the Hessian restricted to the columns that are not held.
     """
@@ -77,12 +77,13 @@ def kinked_step(
     for _ in range(30):
         predicted = load - weight * y
         low, high = predicted < lower, predicted > upper
-        inside = ~(low | high) | still
+        rest = ~(low | high)
+        inside = rest | still  # a column without an answer rests, or waits out of bounds
         state = low.to(torch.int8) - high.to(torch.int8)
         if before is not None and bool((state == before).all()):
             break
         before = state
-        parked = torch.where(inside & ~still, -b, torch.zeros_like(b))
+        parked = torch.where(rest, -b, torch.zeros_like(b))
         goal = torch.where(low, lower, upper)
         moved = solve(goal - sums - apply(parked), inside)
         step = torch.where(inside, parked, moved)
@@ -91,4 +92,4 @@ def kinked_step(
         loose = ~(inside & ~still).any(-1, keepdim=True)
         shift = best_shift(y, lower, upper, mass)
         y = torch.where(loose & ~still, y + shift, y)
-    return torch.where(inside & ~still, -b, y - b)
+    return torch.where(rest, -b, y - b)

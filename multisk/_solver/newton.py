@@ -7,8 +7,8 @@ from torch import Tensor
 
 from multisk import _cpu
 from multisk._margins import Margins
-from multisk._solver import fused
-from multisk._solver.anneal import WARM, anneal
+from multisk._solver import fused, interior
+from multisk._solver.anneal import WARM, anneal, narrow, widen
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
 from multisk._solver.search import Search
@@ -64,18 +64,16 @@ class Newton:
         return self.solve(system, init)
 
     def solve(self, system: System, init: Tensor | None) -> Raw:
-        """Directly first; problems that resist are annealed from a warmer temperature."""
+        """Directly first, unless that is hopeless; what resists is approached from afar."""
         search = Search(system, float(self.tolerance))
         b = torch.zeros_like(system.margins.columns) if init is None else init.double()
-        widest = coldest(system)
-        hard = widest is None or widest > WARM
-        direct = min(self.max_steps, 8) if hard else self.max_steps
-        point, steps = search.run(b, None, direct)
-        left = point.error > self.tolerance
-        budget = self.max_steps - int(steps.max()) if steps.numel() else 0
-        if budget > 0 and bool(left.any()):
+        direct = patience(system, warm=init is not None)
+        point, steps = search.run(b, None, direct.clamp_max(self.max_steps))
+        left = (point.error > self.tolerance) & (steps < self.max_steps)
+        if bool(left.any()):
             index = left.nonzero().squeeze(-1)
-            better, more = anneal(system.take(index), float(self.tolerance), budget)
+            budget = self.max_steps - steps[index]
+            better, more = resist(system.take(index), float(self.tolerance), budget)
             point.put(index, better)
             point.plan[index] = better.plan.to(point.plan.dtype)
             steps[index] += more
@@ -87,6 +85,34 @@ class Newton:
         missed = torch.where(steps >= self.max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
         code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
         return Raw(point.plan, point.a, point.b, point.error, steps, good, code)
+
+
+def patience(system: System, *, warm: bool) -> Tensor:
+    """Passes of the direct search: none where a column has hardly a cell between 0 and 1."""
+    x = system.scores
+    passes = torch.full(x.shape[:1], 1 << 30, dtype=torch.int64, device=x.device)
+    widest = coldest(system)
+    if widest is not None and widest <= WARM:
+        return passes
+    passes.fill_(8)
+    if widest is not None and interior.covers(system) and x.numel():
+        low, high = torch.aminmax(x.flatten(1), dim=1)
+        scale = system.scale
+        spread = (high - low) * (scale.flatten() if isinstance(scale, Tensor) else scale)
+        passes[spread <= WARM] = 1 << 30
+        if not warm:
+            passes[spread > 4 * x.shape[1]] = 0
+    return passes
+
+
+def resist(system: System, tolerance: float, budget: Tensor) -> tuple[Point, Tensor]:
+    """Cold problems: by way of the linear programme, or cooled down where that is not offered."""
+    if not interior.covers(system):
+        return anneal(system, tolerance, budget)
+    wide = widen(system)
+    b, a, used = interior.prices(wide, budget)
+    point, steps = Search(wide, tolerance).run(b, a, budget - used)
+    return narrow(point, system), used + steps
 
 
 def transpose(system: System) -> System:

@@ -1,4 +1,6 @@
-"""Newton directions on the columns' dual, cut back where its slope says a step went too far."""
+"""Newton directions on the columns' dual, damped where its slope says a step went too far."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from multisk._system import System
 
 
 class Search:
-    """Newton directions with steps cut where the dual's slope says they went too far."""
+    """Newton directions; after one that went too far the next ones are damped to a radius."""
 
     def __init__(self, system: System, tolerance: float, *, polish: bool = True) -> None:
         self.system, self.tolerance = system, tolerance
@@ -18,42 +20,35 @@ class Search:
         self.finest = 1e-12 if double and polish else tolerance
         self.row_tolerance = 1e-13 if double else 0.1 * tolerance
 
-    def run(self, b: Tensor, a: Tensor | None, most: int) -> tuple[Point, Tensor]:
-        """From `b`, at most `most` passes after the first; the best point and passes used."""
+    def run(self, b: Tensor, a: Tensor | None, most: Tensor) -> tuple[Point, Tensor]:
+        """From `b`, at most `most` (b,) passes after the first; the best point and passes used."""
         plan = torch.empty_like(self.system.scores, memory_format=torch.contiguous_format)
         everyone = torch.ones_like(b[:, 0], dtype=torch.bool)
         point = visit(self.system, b, a, self.row_tolerance, plan, everyone)
         centred = recentred(self.system, point)
         best = centred.copy()
         steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
-        base, move, length, idle = (
-            centred.b,
-            None,
-            torch.ones_like(b[:, :1]),
-            torch.zeros_like(steps),
-        )
-        slopes = torch.zeros_like(b[:, 0])
+        base, radius = centred.copy(), torch.full_like(b[:, :1], torch.inf)
+        move, slopes, idle = None, torch.zeros_like(b[:, 0]), torch.zeros_like(steps)
         polished = best.error <= self.finest
         stale = ~everyone  # problems whose buffer holds a later plan than their best
-        for _ in range(most):
+        while True:
             reached = best.error <= self.tolerance
-            live = torch.where(reached, ~polished, idle < 8)
+            live = torch.where(reached, ~polished, idle < 8) & (steps < most)
             if not bool(live.any()):
                 break
             polished = reached
-            fresh = direction(self.system, centred)
-            if move is None:
-                move, slopes = fresh, slope(self.system, centred, fresh, ahead=True)
-            else:
+            if move is not None:
                 behind = slope(self.system, point, move, ahead=False)
                 accept = behind <= 0.5 * slopes.abs()
-                cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.1, 0.7)[:, None]
-                length = torch.where(accept[:, None], 1.0, length * cut)
-                base = torch.where(accept[:, None], centred.b, base)
-                ahead = slope(self.system, centred, fresh, ahead=True)
-                slopes = torch.where(accept, ahead, slopes)
-                move = torch.where(accept[:, None], fresh, move)
-            target = torch.where(live[:, None], base + length * move, best.b)
+                cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.05, 0.5)[:, None]
+                reach = move.abs().amax(-1, keepdim=True)
+                shorter = torch.minimum(radius, reach) * cut
+                radius = torch.where(accept[:, None], 8 * radius, shorter)
+                base = joined(base, centred, accept)
+            move = direction(self.system, base, radius)
+            slopes = slope(self.system, base, move, ahead=True)
+            target = torch.where(live[:, None], base.b + move, best.b)
             point = visit(self.system, target, point.a, self.row_tolerance, plan, live)
             centred = recentred(self.system, point)
             steps += live
@@ -65,3 +60,15 @@ class Search:
             point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)
             best.put(stale.nonzero().squeeze(-1), recentred(self.system, point).pick(stale))
         return best, steps
+
+
+def joined(old: Point, new: Point, accept: Tensor) -> Point:
+    """The new point where it is accepted; plans play no part."""
+    parts: dict[str, Any] = {}
+    for name, value in vars(new).items():
+        if value is None or name == "plan":
+            parts[name] = value
+        else:
+            here = accept.view(-1, *[1] * (value.ndim - 1))
+            parts[name] = torch.where(here, value, getattr(old, name))
+    return Point(**parts)

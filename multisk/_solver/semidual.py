@@ -127,28 +127,33 @@ def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -
     return torch.where(live, share - mean, 0.0)
 
 
-def direction(system: System, point: Point) -> Tensor:
-    """The Newton direction: -S^-1 g, or the step to the minimum of the kinked model."""
+def direction(system: System, point: Point, radius: Tensor) -> Tensor:
+    """The Newton direction: -S^-1 g, or the step to the minimum of the kinked model.
+
+    A finite `radius` (b, 1) damps the system such that the step stays within about that.
+    """
     still = point.weight <= 0
     exact = torch.full_like(point.pull[:, :1], float(system.relax == (None, None)))
+    damping = point.pull.norm(dim=-1, keepdim=True) / radius
+    weight = point.weight + damping
 
     def apply(x: Tensor) -> Tensor:
-        return point.weight * x - couple(system, point, x)
+        return weight * x - couple(system, point, x)
 
     def solve(right: Tensor, held: Tensor) -> Tensor:
         # A column held inside its interval fixes the gauge; empty columns do not.
         gauge = exact * ~(held & ~still).any(-1, keepdim=True)
         if point.coupling.shape[-1]:
-            return solve_dense(point.weight, point.coupling, right, held, gauge=gauge)
+            return solve_dense(weight, point.coupling, right, held, gauge=gauge)
         loose = float(point.error.clamp(1e-9, 0.05).min())
-        return solve_iteratively(apply, point.weight, right, held, gauge=gauge, tolerance=loose)
+        return solve_iteratively(apply, weight, right, held, gauge=gauge, tolerance=loose)
 
     upper = system.margins.upper
     if upper is None:
         return -solve(point.pull, still)
     bounds = system.margins.columns, upper
     mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
-    return kinked_step(point.b, point.sums, (*bounds, mass), point.weight, still, apply, solve)
+    return kinked_step(point.b, point.sums, (*bounds, mass), weight, still, apply, solve)
 
 
 def recentred(system: System, point: Point) -> Point:
