@@ -1,4 +1,4 @@
-"""The fast path on the CPU: whole solves through compiled loops, where numba is installed.
+"""The fast path on the CPU: whole solves through compiled loops, or array passes without numba.
 
 It takes problems without masks and intervals whose exponents fit the number format, and keeps the
 table exp(scale * scores) in the memory of the plan. What does not settle goes to the caller's own
@@ -7,7 +7,7 @@ passes, problem by problem; a system that is not covered at all gives None.
 
 import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -22,19 +22,30 @@ from multisk._system import System
 
 WIDEST = {torch.float32: 60.0, torch.float64: 500.0}  # range of the exponents
 CHUNK, CHUNKS = 256, 16  # rows at least, and how many parts at most
+PIECE = 1 << 17  # cells that are exponentiated at once
 NEWTON_COLUMNS = 128  # above, a matrix product is faster than the loops
-BATCH, BATCHED_CELLS = 64, 1 << 14  # more and smaller problems are better off side by side
+BATCH, BATCHED_CELLS = 64, 1 << 14  # without numba, more and smaller problems go side by side
+ARRAY_CELLS = 1 << 15  # without numba, Newton's passes are faster in torch above
 SHARED_CELLS = 1 << 18  # a smaller problem is not worth a second thread
+
+Otherwise = Callable[[System, Tensor | None], Raw]
 
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled loops, or None without numba."""
+    """The compiled loops; without numba the same passes on whole arrays."""
     if importlib.util.find_spec("numba") is None:
-        return None
-    from multisk import _cpu_kernels
+        return arrays()
+    from multisk import _cpu_whole
 
-    return _cpu_kernels
+    return _cpu_whole
+
+
+def arrays() -> ModuleType:
+    """The passes without numba."""
+    from multisk import _cpu_arrays
+
+    return _cpu_arrays
 
 
 def takes(system: System) -> bool:
@@ -45,97 +56,14 @@ def takes(system: System) -> bool:
         return False
     if system.spread is None or isinstance(system.eps, Tensor) or torch.compiler.is_compiling():
         return False
-    if x.shape[0] > BATCH and x.shape[1] * x.shape[2] < BATCHED_CELLS:
-        return False
-    return kernels() is not None
+    found = kernels()
+    many = x.shape[0] > BATCH and x.shape[1] * x.shape[2] < BATCHED_CELLS
+    return found is not None and not (many and not compiled(found))
 
 
-Otherwise = Callable[[System, Tensor | None], Raw]
-
-
-class Problem:
-    """One problem of the batch as arrays; potentials are kept as factors u and v."""
-
-    def __init__(self, system: System, index: int, plan: Tensor, b: Tensor | None) -> None:
-        margins = system.margins
-        self.x = system.scores[index]
-        low, high = (float(end) for end in torch.aminmax(self.x))
-        scales = (1.0,) if system.groups is None else system.groups.scales
-        # Exponents reach half the range to both sides of the middle. A relaxed margin answers to
-        # the potentials themselves, and leaves no shift free.
-        free_shift = system.relax == (None, None)
-        self.center = (low + high) / 2 if free_shift else 0.0
-        reach = high - low if free_shift else 2 * max(abs(low), abs(high))
-        widest = reach * max(abs(s) for s in scales) / float(system.eps)
-        self.fits = widest < WIDEST[self.x.dtype]
-        n, k = self.x.shape
-        self.kernels: Any = kernels()
-        self.plan, self.table = plan, plan.numpy()
-        self.rows, self.row_unit = margins.rows[index].numpy(), margins.row_unit[index].numpy()
-        self.goal, self.unit = margins.columns[index].numpy(), margins.column_unit[index].numpy()
-        self.cells = margins.column_cells[index].numpy()
-        self.b = np.zeros(k) if b is None else b.numpy().copy()
-        if free_shift:
-            self.b -= self.b.mean()  # any shift is the same plan
-        self.u, self.v = np.ones(n), np.ones(k, self.table.dtype)
-        self.move_columns(0.0)
-        self.height = max(CHUNK, -(-n // CHUNKS))
-        self.chunks = -(-n // self.height)
-        threads = torch.get_num_threads() if n * k >= SHARED_CELLS else 1
-        self.threads = min(threads, self.chunks)
-        self.scale = float(system.gap / system.eps)
-
-    def each(self, work: Callable[[int, int], Any]) -> list[Any]:
-        """Run `work(first, last)` for all chunks of rows; threads share the chunks."""
-        if self.threads == 1:
-            return [work(0, self.chunks)]
-        ends = [self.chunks * thread // self.threads for thread in range(self.threads + 1)]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(work, ends[:-1], ends[1:]))
-
-    def part(self, chunk: int) -> tuple[int, int]:
-        """The rows of a chunk."""
-        return chunk * self.height, min((chunk + 1) * self.height, self.table.shape[0])
-
-    def exponentials(self, scale: float, lo: int, hi: int, out: Tensor | None = None) -> Tensor:
-        """exp(scale * (x - center)) of some rows."""
-        shifted = torch.sub(self.x[lo:hi], self.center, out=out)
-        return shifted.mul_(scale).exp_()
-
-    def move_columns(self, move: np.ndarray | float) -> None:
-        """Shift the columns' potentials; a factor out of range shows up in the sums."""
-        self.b += move
-        with np.errstate(over="ignore"):
-            self.v[:] = np.exp(self.b)
-
-    def fill(self) -> None:
-        """Write the table into the plan's memory."""
-        for chunk in range(self.chunks):
-            lo, hi = self.part(chunk)
-            self.exponentials(self.scale, lo, hi, self.plan[lo:hi])
-
-    def zeros(self, *shape: int) -> np.ndarray:
-        """Sums of every chunk."""
-        return np.zeros((self.chunks, *(shape or (self.v.shape[0],))))
-
-    def close(self, *, capped: bool) -> tuple[float, bool]:
-        """Turn the table into the plan; its error, and whether everything stayed finite."""
-        row_sums, sums = np.empty_like(self.u), self.zeros()
-
-        def work(first: int, last: int) -> None:
-            ends = self.height, first, last
-            self.kernels.finish(self.table, self.u, self.v, capped, *ends, row_sums, sums)
-
-        self.each(work)
-        self.row_sums, self.sums = row_sums, sums.sum(0)
-        by_row = np.max(np.abs(row_sums - self.rows) / self.row_unit)
-        by_column = np.max(np.abs(self.sums - self.goal) / self.unit)
-        error = float(max(by_row, by_column))
-        return error, bool(np.isfinite(error) and np.isfinite(self.u).all())
-
-    def row_potential(self) -> np.ndarray:
-        """Log u, relative to the scores themselves."""
-        return np.log(self.u) - self.scale * self.center
+def compiled(found: Any) -> bool:
+    """Whether one call solves many problems."""
+    return hasattr(found, "newton_batch")
 
 
 def sweep(
@@ -148,76 +76,16 @@ def sweep(
     most: int,
 ) -> Raw | None:
     """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`."""
-    if not takes(system):
+    if not takes(system) or (system.groups is not None and init is not None):
         return None
-    run = sweep_transport if system.groups is None else sweep_assignment
-    if system.groups is not None and init is not None:
-        return None
+    batch = Batch(system, init)
+    limits = steps is not None, tolerance, most if steps is None else steps, batch.height
+    if system.groups is None:
+        used = transport_sweeps(batch, limits)
+    else:
+        used = assignment_sweeps(batch, limits)
     missed = Status.MAX_STEPS if steps is None else Status.STEPS_DONE
-    solve_one = functools.partial(run, system, steps=steps, tolerance=tolerance, most=most)
-    return gather(system, init, tolerance, missed, solve_one, otherwise)
-
-
-def sweep_assignment(
-    system: System, one: Problem, *, steps: int | None, tolerance: float, most: int
-) -> int:
-    """Algorithm 1 from its first line."""
-    assert system.groups is not None
-    top, rest, plain = one.zeros(), one.zeros(), one.zeros()
-    low = system.groups.scales[-1] / float(system.eps)
-
-    def first_of_all(first: int, last: int) -> None:
-        for chunk in range(first, last):
-            lo, hi = one.part(chunk)
-            one.exponentials(one.scale, lo, hi, one.plan[lo:hi])
-            small = one.exponentials(low, lo, hi).numpy()
-            sums = top[chunk], rest[chunk]
-            one.kernels.first_sweep(one.table, small, one.rows, lo, hi, one.u, *sums)
-
-    def again(first: int, last: int) -> float:
-        rows, ends = (one.rows, one.row_unit), (one.height, first, last)
-        return one.kernels.sweep(one.table, one.u, one.v, *rows, *ends, top, rest, plain)
-
-    one.each(first_of_all)
-    one.kernels.column_step(top, rest, one.goal, one.cells, one.b, one.v)
-    for done in range(1, most if steps is None else steps):
-        before = one.u.copy() if steps is None else one.u
-        by_row = max(one.each(again))
-        if steps is None:
-            error = max(by_row, one.kernels.column_error(plain, one.goal, one.unit))
-            if not error > tolerance:
-                one.u = before
-                return done
-            if not np.isfinite(error):
-                return done
-        one.kernels.column_step(top, rest, one.goal, one.cells, one.b, one.v)
-    return most if steps is None else steps
-
-
-def sweep_transport(
-    system: System, one: Problem, *, steps: int | None, tolerance: float, most: int
-) -> int:
-    """Plain row and column scaling; a relaxed margin damps its own side."""
-    yields = [0.0 if rho is None else system.eps / rho for rho in system.relax]
-    powers = [1.0 / (1.0 + one_yield) for one_yield in yields]
-    sums = one.zeros()
-    one.fill()
-
-    def work(first: int, last: int) -> None:
-        ends = one.height, first, last
-        one.kernels.transport_sweep(one.table, one.u, one.v, one.rows, powers[0], *ends, sums)
-
-    for done in range(most if steps is None else steps):
-        one.each(work)
-        kept = one.b.copy() if steps is None else one.b
-        error = one.kernels.transport_columns(sums, one.goal, powers[1], yields[1], one.b, one.v)
-        if steps is None and not error > tolerance:
-            one.b = kept
-            one.move_columns(0.0)
-            return done
-        if not np.isfinite(error):
-            return done
-    return most if steps is None else steps
+    return batch.gather(used, init, tolerance, missed, otherwise)
 
 
 def newton(
@@ -227,93 +95,314 @@ def newton(
     n, k = system.scores.shape[1:]
     if system.groups is None or k > NEWTON_COLUMNS or n < k or not takes(system):
         return None
-    solve_one = functools.partial(newton_one, tolerance=tolerance, most=most)
-    return gather(system, init, tolerance, Status.MAX_STEPS, solve_one, otherwise)
-
-
-def newton_one(one: Problem, *, tolerance: float, most: int) -> int:
-    """Count full Newton steps; -1 as soon as the dual's slope says that one went too far."""
-    k = one.v.shape[0]
-    double = one.table.dtype == np.float64
+    if not compiled(kernels()) and n * k > ARRAY_CELLS:
+        return None
+    batch = Batch(system, init)
+    double = system.scores.dtype == torch.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
-    one.fill()
-    share = np.log(one.rows) - np.log(k - one.rows)
-    one.u = np.exp(share - one.scale * (one.x.mean(-1).numpy() - one.center) - one.b.mean())
-    move, polish = np.zeros(k), double
-    last = np.inf
+    limits = fine, tolerance, 1e-12 if double else 0.0, most, batch.height
+    batch.fill()
+    factors = batch.table, batch.u, batch.v, batch.b
+    goals = batch.rows, batch.row_unit, batch.goal, batch.unit
+    used = batch.run(
+        lambda *ends: batch.kernels.newton_batch(*factors, *goals, (batch.fits, *ends), limits),
+        lambda one: newton_one(one, limits),
+    )
+    return batch.gather(used, init, tolerance, Status.MAX_STEPS, otherwise)
+
+
+def newton_one(one: "Problem", limits: tuple[float, float, float, int, int]) -> int:
+    """Count full Newton steps; -1 as soon as the dual's slope says that one went too far."""
+    fine, tolerance, polish_to, most, _ = limits
+    k = one.v.shape[0]
+    sums, weight, coupling = one.zeros(), one.zeros(), one.zeros(k, k)
+    move, polish, last = np.zeros(k), polish_to > 0.0, np.inf
+
+    def work(first: int, end: int) -> float:
+        rows, parts = (one.rows, one.row_unit), (sums, weight, coupling)
+        ends = one.height, first, end
+        return one.kernels.newton_pass(one.table, one.u, one.v, *rows, fine, *ends, *parts)
+
+    one.kernels.shift(one.b, 0.0, move, one.v)
     for done in range(most + 1):
-        sums, weight, coupling = one.zeros(), one.zeros(), one.zeros(k, k)
-
-        parts = sums, weight, coupling
-
-        def work(first: int, last: int, parts: tuple[np.ndarray, ...] = parts) -> float:
-            rows, ends = (one.rows, one.row_unit), (one.height, first, last)
-            return one.kernels.newton_pass(one.table, one.u, one.v, *rows, fine, *ends, *parts)
-
         by_row = max(one.each(work))
-        ahead = (sums.sum(0) - one.goal) @ move
+        goals = one.goal, one.unit
+        by_column, slope, ahead = one.kernels.newton_step(sums, weight, coupling, *goals, move)
         if not ahead <= 0.5 * last:
             return -1
-        by_column, slope = one.kernels.newton_step(sums, weight, coupling, one.goal, one.unit, move)
         error = max(by_row, by_column)
-        if error <= tolerance and (not polish or error <= 1e-12):
+        reached = error <= tolerance
+        if done == most or (reached and (not polish or error <= polish_to)):
             return done
-        polish = polish and error > tolerance
-        if done == most:
-            return done
+        polish = polish and not reached
         last = abs(slope)
-        one.move_columns(move)
+        one.kernels.shift(one.b, 1.0, move, one.v)
     return most
 
 
-def gather(
-    system: System,
-    init: Tensor | None,
-    tolerance: float,
-    missed: Status,
-    run: Callable[[Problem], int],
-    otherwise: Otherwise,
-) -> Raw:
-    """Solve problem after problem into one answer; `otherwise` solves those that failed."""
-    x = system.scores
-    count, n, k = x.shape
-    plan = torch.empty_like(x, memory_format=torch.contiguous_format)
-    a, b = x.new_empty((count, n)), x.new_empty((count, k), dtype=torch.float64)
-    errors, steps = b.new_empty(count), torch.empty(count, dtype=torch.int64)
-    left = []
-    for index in range(count):
-        one = Problem(system, index, plan[index], None if init is None else init[index].double())
-        used = run(one) if one.fits else -1
-        error, finite = one.close(capped=system.groups is not None) if used >= 0 else (0.0, False)
-        if not finite:
-            left.append(index)
-            continue
-        a[index], b[index] = torch.from_numpy(one.row_potential()), torch.from_numpy(one.b)
-        errors[index], steps[index] = error_of(system, one, error), used
-    if len(left) == count:
-        return otherwise(system, init)
-    good = errors <= tolerance
-    code = torch.where(good, Status.CONVERGED.code, missed.code).to(torch.int8)
-    raw = Raw(plan, a, b, errors, steps, good, code)
-    if left:
-        index = torch.tensor(left)
-        again = otherwise(system.take(index), None if init is None else init[index])
-        for name in ("plan", "row_potential", "column_potential", "error", "steps", "converged"):
-            getattr(raw, name)[index] = getattr(again, name)
-        raw.code[index] = again.code
-    return raw
-
-
-def error_of(system: System, one: Problem, error: float) -> float:
-    """With relaxed margins the goals move with the potentials."""
-    if system.relax == (None, None):
-        return error
-    worst = 0.0
-    sides = (
-        (one.row_sums, one.rows, one.row_unit, np.log(one.u)),
-        (one.sums, one.goal, one.unit, one.b),
+def assignment_sweeps(batch: "Batch", limits: tuple[bool, float, int, int]) -> np.ndarray:
+    """Algorithm 1 from its first line."""
+    groups = batch.system.groups
+    assert groups is not None
+    low = groups.scales[-1] / float(batch.system.eps)
+    shape = batch.table.shape[0], batch.chunks, batch.table.shape[2]
+    top, rest = np.zeros(shape), np.zeros(shape)
+    batch.fill_and_sweep(low, top, rest)
+    factors = batch.table, batch.u, batch.v, batch.b
+    goals = batch.rows, batch.row_unit, batch.goal, batch.unit, batch.cells
+    return batch.run(
+        lambda *ends: batch.kernels.sweep_batch(
+            *factors, *goals, (top, rest), (batch.fits, *ends), limits
+        ),
+        lambda one: sweep_one(one, top[one.index], rest[one.index], limits),
     )
-    for rho, (sums, goal, unit, potential) in zip(system.relax, sides, strict=True):
-        want = goal if rho is None else goal * np.exp(-potential * (system.eps / rho))
-        worst = max(worst, float(np.max(np.abs(sums - want) / (unit if rho is None else want))))
-    return worst
+
+
+def sweep_one(
+    one: "Problem", top: np.ndarray, rest: np.ndarray, limits: tuple[bool, float, int, int]
+) -> int:
+    """The sweeps after the first row line, threads sharing the rows."""
+    exactly, tolerance, most, _ = limits
+    plain = one.zeros()
+
+    def work(first: int, last: int) -> float:
+        rows, ends = (one.rows, one.row_unit), (one.height, first, last)
+        return one.kernels.sweep(one.table, one.u, one.v, *rows, *ends, top, rest, plain)
+
+    columns = one.goal, one.cells, one.b, one.v
+    one.kernels.column_step(top, rest, *columns)
+    for done in range(1, most):
+        before = one.u if exactly else one.u.copy()
+        by_row = max(one.each(work))
+        by_column = one.kernels.column_error(plain, one.goal, one.unit)
+        if not exactly:
+            error = max(by_row, by_column)
+            if not error > tolerance:
+                one.u[:] = before
+                return done
+            if not np.isfinite(error):
+                return done
+        one.kernels.column_step(top, rest, *columns)
+    return most
+
+
+def transport_sweeps(batch: "Batch", limits: tuple[bool, float, int, int]) -> np.ndarray:
+    """Plain row and column scaling; a relaxed margin damps its own side."""
+    batch.fill()
+    factors = batch.table, batch.u, batch.v, batch.b
+    goals = batch.rows, batch.goal, batch.yields
+    return batch.run(
+        lambda *ends: batch.kernels.transport_batch(*factors, *goals, (batch.fits, *ends), limits),
+        lambda one: transport_one(one, limits),
+    )
+
+
+def transport_one(one: "Problem", limits: tuple[bool, float, int, int]) -> int:
+    """The sweeps of one transport, threads sharing the rows."""
+    exactly, tolerance, most, _ = limits
+    sums = one.zeros()
+    yields = one.yields
+    powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
+    sides = one.rows, powers[0]
+    one.kernels.shift(one.b, 0.0, one.b, one.v)
+
+    def work(first: int, last: int) -> None:
+        ends = one.height, first, last
+        one.kernels.transport_sweep(one.table, one.u, one.v, *sides, *ends, sums)
+
+    for done in range(most):
+        one.each(work)
+        kept = one.b.copy()
+        columns = one.goal, powers[1], yields[1], one.b, one.v
+        error = one.kernels.transport_columns(sums, *columns)
+        if not exactly and not error > tolerance:
+            one.b[:] = kept
+            one.kernels.shift(one.b, 0.0, one.b, one.v)
+            return done
+        if not np.isfinite(error):
+            return done
+    return most
+
+
+class Batch:
+    """All problems as arrays; potentials are kept as factors u and v, and b = log v."""
+
+    def __init__(self, system: System, init: Tensor | None) -> None:
+        x, margins = system.scores, system.margins
+        count, n, k = x.shape
+        self.system, self.x, self.kernels = system, x, kernels()
+        self.plan = torch.empty_like(x, memory_format=torch.contiguous_format)
+        self.table = self.plan.numpy()
+        self.potential = x.new_empty((count, n))
+        # Exponents reach half the range to both sides of the middle. A relaxed margin answers to
+        # the potentials themselves, and leaves no shift free.
+        low, high = ends_of(x)
+        free_shift = system.relax == (None, None)
+        self.center = ((low + high) / 2 if free_shift else 0 * low).astype(self.table.dtype)
+        reach = high - low if free_shift else 2 * np.maximum(abs(low), abs(high))
+        scales = (1.0,) if system.groups is None else system.groups.scales
+        eps = float(system.eps)
+        self.fits = reach * (max(abs(s) for s in scales) / eps) < WIDEST[x.dtype]
+        self.scale = system.gap / eps
+        self.yields = tuple(0.0 if rho is None else eps / rho for rho in system.relax)
+        packed = np.ascontiguousarray
+        self.rows, self.row_unit = packed(margins.rows.numpy()), packed(margins.row_unit.numpy())
+        self.goal, self.unit = packed(margins.columns.numpy()), packed(margins.column_unit.numpy())
+        self.cells = packed(margins.column_cells.numpy())
+        self.b = np.zeros((count, k)) if init is None else init.double().numpy().copy()
+        if init is not None and free_shift:
+            self.b -= self.b.mean(1, keepdims=True)  # any shift is the same plan
+        self.u, self.v = np.zeros((count, n)), np.ones((count, k), self.table.dtype)
+        self.height = max(CHUNK, -(-n // CHUNKS))
+        self.chunks = -(-n // self.height)
+        self.threads = torch.get_num_threads()
+        self.shared = n * k >= SHARED_CELLS and self.threads > 1  # each problem by all threads
+
+    def run(
+        self,
+        whole: Callable[[int, int], np.ndarray],
+        one_by_one: Callable[["Problem"], int],
+    ) -> np.ndarray:
+        """Steps of every problem, -1 where one failed: a compiled call, or problem by problem."""
+        count = self.table.shape[0]
+        if self.shared or not compiled(self.kernels):
+            problems = (Problem(self, index) for index in range(count))
+            return np.array([one_by_one(one) if self.fits[one.index] else -1 for one in problems])
+        threads = min(self.threads, count) if self.table.size >= SHARED_CELLS else 1
+        if threads == 1:
+            return whole(0, count)
+        ends = [count * thread // threads for thread in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(whole, ends[:-1], ends[1:])))
+
+    def pieces(self) -> Iterator[tuple[int, int, int, int]]:
+        """Problems first..last, rows start..end: whole chunks of about `PIECE` cells or less."""
+        count, n, k = self.table.shape
+        if n * k > PIECE:
+            for index in range(count):
+                for start in range(0, n, self.height):
+                    yield index, index + 1, start, min(start + self.height, n)
+        else:
+            many = PIECE // (n * k)
+            for first in range(0, count, many):
+                yield first, min(first + many, count), 0, n
+
+    def exponentials(
+        self, piece: tuple[int, int, int, int], scale: float, out: Tensor | None = None
+    ) -> Tensor:
+        """exp(scale * (x - center)) of a piece."""
+        first, last, start, end = piece
+        center = torch.from_numpy(self.center[first:last]).view(-1, 1, 1)
+        shifted = torch.sub(self.x[first:last, start:end], center, out=out)
+        return shifted.mul_(scale).exp_()
+
+    def fill(self) -> None:
+        """Write the table into the plan's memory."""
+        for piece in self.pieces():
+            first, last, start, end = piece
+            self.exponentials(piece, self.scale, self.plan[first:last, start:end])
+
+    def fill_and_sweep(self, low: float, top: np.ndarray, rest: np.ndarray) -> None:
+        """Write the table, and do Alg. 1's first row line while a piece is at hand."""
+
+        def work(piece: tuple[int, int, int, int]) -> None:
+            first, last, start, end = piece
+            self.exponentials(piece, self.scale, self.plan[first:last, start:end])
+            small = self.exponentials(piece, low).numpy()
+            ends = (*piece, self.height)
+            self.kernels.first_batch(self.table, small, self.rows, self.u, top, rest, ends)
+
+        if self.threads == 1 or self.table.size < SHARED_CELLS:
+            for piece in self.pieces():
+                work(piece)
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                list(pool.map(work, self.pieces()))
+
+    def finish(self, used: np.ndarray) -> np.ndarray:
+        """Turn tables into plans and factors into potentials; the errors, infinite if unusable."""
+        capped, middle = self.system.groups is not None, self.scale * self.center.astype(np.float64)
+        factors = self.table, self.u, self.v, self.b, self.potential.numpy(), middle
+        goals = self.rows, self.row_unit, self.goal, self.unit, self.yields
+        found = self.run(
+            lambda *ends: self.kernels.finish_batch(
+                *factors, *goals, capped, (used, self.height, *ends)
+            ),
+            lambda one: one.close(middle[one.index], capped=capped),
+        )
+        return np.where(used < 0, np.inf, found)
+
+    def gather(
+        self,
+        used: np.ndarray,
+        init: Tensor | None,
+        tolerance: float,
+        missed: Status,
+        otherwise: Otherwise,
+    ) -> Raw:
+        """One answer for all problems; `otherwise` solves those that failed."""
+        found = self.finish(used)
+        errors, steps = torch.from_numpy(found), torch.from_numpy(used)
+        good = errors <= tolerance
+        left = np.flatnonzero(~np.isfinite(found))
+        if left.size == found.size:
+            return otherwise(self.system, init)
+        code = torch.where(good, Status.CONVERGED.code, missed.code).to(torch.int8)
+        raw = Raw(self.plan, self.potential, torch.from_numpy(self.b), errors, steps, good, code)
+        if left.size:
+            index = torch.from_numpy(left)
+            again = otherwise(self.system.take(index), None if init is None else init[index])
+            for name in ("plan", "row_potential", "column_potential", "error", "steps"):
+                getattr(raw, name)[index] = getattr(again, name)
+            raw.converged[index], raw.code[index] = again.converged, again.code
+        return raw
+
+
+class Problem:
+    """One problem of a batch, its rows shared by threads."""
+
+    def __init__(self, batch: Batch, index: int) -> None:
+        self.index, self.kernels, self.yields = index, batch.kernels, batch.yields
+        self.table, self.u, self.v, self.b = (
+            part[index] for part in (batch.table, batch.u, batch.v, batch.b)
+        )
+        self.rows, self.row_unit = batch.rows[index], batch.row_unit[index]
+        self.goal, self.unit, self.cells = batch.goal[index], batch.unit[index], batch.cells[index]
+        self.potential = batch.potential[index].numpy()
+        self.height, self.chunks = batch.height, batch.chunks
+        self.threads = min(batch.threads, batch.chunks) if batch.shared else 1
+
+    def each(self, work: Callable[[int, int], Any]) -> list[Any]:
+        """Run `work(first, last)` for all chunks of rows; threads share the chunks."""
+        if self.threads == 1:
+            return [work(0, self.chunks)]
+        ends = [self.chunks * thread // self.threads for thread in range(self.threads + 1)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(work, ends[:-1], ends[1:]))
+
+    def zeros(self, *shape: int) -> np.ndarray:
+        """Sums of every chunk."""
+        return np.zeros((self.chunks, *(shape or (self.v.shape[0],))))
+
+    def close(self, middle: float, *, capped: bool) -> float:
+        """Turn the table into the plan; its error."""
+        row_sums, sums = np.empty_like(self.u), self.zeros()
+
+        def work(first: int, last: int) -> None:
+            ends = self.height, first, last
+            self.kernels.finish(self.table, self.u, self.v, capped, *ends, row_sums, sums)
+
+        self.each(work)
+        if not self.kernels.potentials(self.u, middle, self.potential):
+            return np.inf
+        goals = self.rows, self.row_unit, self.goal, self.unit, self.yields
+        return float(self.kernels.verdict(row_sums, sums, self.u, self.b, *goals))
+
+
+def ends_of(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest score of every problem, in float64."""
+    if x.shape[0] == 1:
+        low, high = torch.aminmax(x)
+        return np.array([float(low)]), np.array([float(high)])
+    flat = x.flatten(1)
+    return flat.amin(1).double().numpy(), flat.amax(1).double().numpy()

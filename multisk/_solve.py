@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from multisk import _cpu
 from multisk._gradient import attach, derivative
 from multisk._problem import MultiAssignment, Transport
 from multisk._solution import Solution, wrap
 from multisk._solver.base import Raw
+from multisk._solver.blend import Blend
 from multisk._solver.newton import Newton
 from multisk._solver.sinkhorn import Sinkhorn
 from multisk._status import Status
@@ -63,12 +65,15 @@ def solve(
         plan = attach(system, raw, chosen, start)
         if system.margins.ones is not None:
             plan = plan.masked_fill(system.margins.ones, 1.0)
-        return wrap(raw, system, plan, type(chosen).__name__, derivative(system, chosen))
+        name = raw.solver or type(chosen).__name__
+        return wrap(raw, system, plan, name, derivative(system, chosen))
 
 
 def choose(system: System) -> Any:
-    """Newton wherever its system is small; sweeps for many channel scales."""
-    return Newton() if system.two_groups else Sinkhorn()
+    """Newton for two levels, sweeps for more; a transport that sweeps well starts with them."""
+    if not system.two_groups:
+        return Sinkhorn()
+    return Blend() if system.groups is None and _cpu.takes(system) else Newton()
 
 
 def starting_potentials(init: Any, system: System) -> Tensor | None:

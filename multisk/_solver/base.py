@@ -22,6 +22,7 @@ class Raw:
     code: Int8[Tensor, " b"]
     row_scale: tuple[Tensor, Tensor] | None = None  # log factors (b, n) after the last depth step
     channels: Tensor | None = None  # (b, K, n, k) when they were materialised
+    solver: str | None = None  # what ran, where the solver itself chose
 
 
 @runtime_checkable

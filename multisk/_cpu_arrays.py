@@ -1,0 +1,261 @@
+# ruff: noqa: ANN001, ANN202, PLR0913, PLR0917
+"""The passes of `_cpu_kernels` and `_cpu_newton` on whole arrays, where numba is not installed.
+
+The same formulas on blocks of rows that stay in the cache; sums are matrix products. Arguments
+and answers are those of the compiled passes, which explain them.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+CELLS = 1 << 16  # cells a block; more calls cost more than a cache saves
+
+
+def quietly(function: Any) -> Callable[..., Any]:
+    """Overflow is seen in the sums; it needs no warning."""
+
+    @functools.wraps(function)
+    def run(*given: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*given)
+
+    return run
+
+
+def blocks(lo: int, hi: int, k: int) -> Iterator[slice]:
+    """Rows lo..hi in blocks of about `CELLS` cells."""
+    rows = max(1, CELLS // k)
+    for start in range(lo, hi, rows):
+        yield slice(start, min(start + rows, hi))
+
+
+def chunks(table, height, first, last) -> Iterator[tuple[int, slice]]:
+    """The blocks of the chunks first..last, with the chunk that each belongs to."""
+    for chunk in range(first, last):
+        lo = chunk * height
+        for part in blocks(lo, min(lo + height, table.shape[0]), table.shape[1]):
+            yield chunk, part
+
+
+@quietly
+def first_batch(table, low, rows, u, top, rest, piece):
+    """Alg. 1's first row line on the raw kernels, and the column sums after it."""
+    first, last, start, end, height = piece
+    k = table.shape[2]
+    for p in range(first, last):
+        for lo in range(start, end, height):
+            for part in blocks(lo, min(lo + height, end), k):
+                small = low[p - first, part.start - start : part.stop - start]
+                both = table[p, part] * small
+                grow = rows[p, part] / both.sum(1)
+                shrink = (k - rows[p, part]) / small.sum(1)
+                u[p, part] = grow / shrink
+                top[p, lo // height] += grow.astype(both.dtype) @ both
+                rest[p, lo // height] += shrink.astype(both.dtype) @ small
+
+
+@quietly
+def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
+    """Row step and the column sums after it, and those before it; the worst row error."""
+    k = table.shape[1]
+    kind = table.dtype
+    ones, worst = np.ones(k, kind), 0.0
+    for chunk, part in chunks(table, height, first, last):
+        q, p = odds(table, u, v, part)
+        sum_p, sum_q = p @ ones, q @ ones
+        goal = rows[part]
+        worst = max(worst, float((np.abs(sum_p - goal) / unit[part]).max()))
+        grow, shrink = (goal / sum_p).astype(kind), ((k - goal) / sum_q).astype(kind)
+        u[part] *= grow.astype(np.float64) / shrink
+        top[chunk] += grow @ p
+        plain[chunk] += p.sum(0) if p.shape[0] < 4 else np.ones_like(grow) @ p
+        rest[chunk] += shrink @ q
+    return worst
+
+
+def odds(table, u, v, part) -> tuple[Any, Any]:
+    """Of a block: 1 - P and P, from t = table * u * v = P / (1 - P)."""
+    t = np.multiply(u[part].astype(table.dtype)[:, None], v)
+    t *= table[part]
+    q = t + 1
+    np.reciprocal(q, out=q)
+    t *= q
+    return q, t
+
+
+@quietly
+def column_step(top, rest, goal, count, b, v):
+    """Both groups' column steps as one change of b; the sums are used up."""
+    b += np.log(goal / top.sum(0)) - np.log((count - goal) / rest.sum(0))
+    v[:] = np.exp(b)
+    top[:] = 0.0
+    rest[:] = 0.0
+
+
+@quietly
+def column_error(plain, goal, unit):
+    """The worst relative violation of the columns; the sums are used up."""
+    found = plain.sum(0)
+    plain[:] = 0.0
+    return worst_of(found, goal, unit)
+
+
+def worst_of(found, goal, unit) -> float:
+    """The largest violation; infinite where a sum is not finite."""
+    worst = float((np.abs(found - goal) / unit).max())
+    return worst if np.isfinite(worst) else np.inf
+
+
+@quietly
+def transport_sweep(table, u, v, rows, power, height, first, last, sums):
+    """Row step u = (rows / table v)^power, and the column sums u table after it."""
+    kind = table.dtype
+    for chunk, part in chunks(table, height, first, last):
+        e = table[part]
+        ratio = rows[part] / (e @ v)
+        u[part] = ratio if power == 1.0 else ratio.astype(np.float64) ** power
+        sums[chunk] += u[part].astype(kind) @ e
+
+
+@quietly
+def transport_columns(sums, goal, power, yields, b, v):
+    """Column step; the worst relative violation before it. The sums are used up."""
+    found = sums.sum(0)
+    sums[:] = 0.0
+    want = goal * np.exp(-b * yields)
+    worst = worst_of(found * np.exp(b), want, want)
+    b[:] = power * np.log(goal / found)
+    v[:] = np.exp(b)
+    return worst
+
+
+@quietly
+def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
+    """Turn the table into the plan, in place, and sum it."""
+    ones = np.ones(table.shape[1], table.dtype)
+    for chunk, part in chunks(table, height, first, last):
+        if capped:
+            p = odds(table, u, v, part)[1]
+            table[part] = p
+        else:
+            p = table[part]
+            p *= v
+            p *= u[part].astype(table.dtype)[:, None]
+        row_sums[part] = p @ ones
+        column_sums[chunk] += np.ones(p.shape[0], p.dtype) @ p
+
+
+@quietly
+def shift(b, length, move, v):
+    """b += length * move, and the factors v = exp(b)."""
+    if length:
+        b += length * move
+    v[:] = np.exp(b)
+
+
+@quietly
+def potentials(u, middle, a):
+    """Write log u - middle into `a`; whether all of them are finite."""
+    found = np.log(u) - middle
+    a[:] = found
+    return bool(np.isfinite(found).all())
+
+
+@quietly
+def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
+    """The worst relative violation of any margin; one that yields moves with its potential."""
+    want = rows * u ** -yields[0] if yields[0] > 0 else rows
+    by_row = worst_of(row_sums, want, want if yields[0] > 0 else unit)
+    want = goal * np.exp(-b * yields[1]) if yields[1] > 0 else goal
+    return max(by_row, worst_of(sums.sum(0), want, want if yields[1] > 0 else column_unit))
+
+
+@quietly
+def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight, coupling):
+    """Solve the rows, then sum P, W = P (1 - P) and W^T diag(1 / h) W; the worst row error."""
+    worst, ones = 0.0, np.ones(table.shape[1], table.dtype)
+    for chunk, part in chunks(table, height, first, last):
+        cells = table[part] * v
+        u[part] = row_roots(cells, rows[part], u[part], goal)
+        t = cells * u[part].astype(cells.dtype)[:, None]
+        q = t + 1
+        np.reciprocal(q, out=q)
+        t *= q
+        q *= t  # t is P now, and q is W
+        found, h = t @ ones, q @ ones
+        worst = max(worst, float((np.abs(found - rows[part]) / unit[part]).max()))
+        every = np.ones(t.shape[0], t.dtype)
+        sums[chunk] += every @ t
+        weight[chunk] += every @ q
+        inverse = np.where(h > 0, 1 / h, 0)
+        coupling[chunk] += q.T @ (q * inverse[:, None])
+    return worst
+
+
+def row_roots(cells, target, guess, goal) -> Any:
+    """The u with sum_j cells_j u / (1 + cells_j u) = target in every row: bracketed Newton."""
+    k = cells.shape[1]
+    ones, target = np.ones(k, cells.dtype), target.astype(np.float64)
+    share = target / (k - target)
+    below, above = share / cells.max(1), share / cells.min(1)
+    if not guess[0] > 0.0:
+        part = target / k
+        means = (cells @ ones) / k, ((1 / cells) @ ones) / k
+        guess = share * means[0] ** (part - 1.0) * means[1] ** part
+    answer = u = np.clip(guess, below, above)
+    rows = None  # all of them, until some are settled and others are not
+    for _ in range(60):
+        t = cells * u.astype(cells.dtype)[:, None]
+        q = t + 1
+        np.reciprocal(q, out=q)
+        t *= q
+        q *= t
+        miss = (t @ ones).astype(np.float64) - target
+        slope = (q @ ones).astype(np.float64)
+        step = np.where(slope > 0, -miss / slope, np.where(miss > 0, -100.0, 100.0))
+        settled = np.abs(miss) <= goal * target
+        above, below = np.where(miss > 0, u, above), np.where(miss > 0, below, u)
+        new = np.where(np.abs(step) < 60.0, u * np.exp(step), 0.0)
+        inside = (new > below) & (new < above) | settled & (slope > 0)
+        new = np.where(inside, new, np.sqrt(below) * np.sqrt(above))
+        settled |= (np.abs(new - u) <= 1e-16 * u) | ~(new > 0.0)
+        u = np.where(new > 0.0, new, u)
+        if rows is None:
+            answer = u
+        else:
+            answer[rows] = u
+        if settled.all():
+            break
+        keep = ~settled
+        rows = np.flatnonzero(keep) if rows is None else rows[keep]
+        cells, target, u, below, above = (part[keep] for part in (cells, target, u, below, above))
+    return answer
+
+
+@quietly
+def newton_step(sums, weight, coupling, goal, unit, move):
+    """Write the Newton direction into `move`; the column error, and the slopes along both moves."""
+    found, diagonal, matrix = sums.sum(0), weight.sum(0), coupling.sum(0)
+    sums[:], weight[:], coupling[:] = 0.0, 0.0, 0.0
+    pull = found - goal
+    worst = worst_of(found, goal, unit)
+    if not np.isfinite(worst):
+        return np.inf, 0.0, np.inf
+    ahead = float(pull @ move)
+    size = diagonal.mean()
+    matrix *= -1.0
+    matrix += size / goal.shape[0]  # ones is a null vector: fill it in
+    line = np.einsum("jj->j", matrix)
+    line += diagonal
+    for damping in (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0):
+        line += size * damping
+        try:
+            np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            continue
+        break
+    move[:] = np.linalg.solve(matrix, -pull)
+    return worst, float(pull @ move), ahead
