@@ -20,9 +20,12 @@ import tyro
 
 from rfpmss.data.cohorts import Public
 from rfpmss.data.parts import Merge, Part, Shard
+from rfpmss.data.phantom import command
+from rfpmss.data.phantom.command import Phantom
 
 if TYPE_CHECKING:
     from rfpmss.data.build import Summary
+    from rfpmss.data.hospital import Found
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,18 @@ class Hospital:
     """Which volume of 4-D NIfTI files to take, from 0."""
     patient_level: int = 0
     """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
+    mapping: Path | None = None
+    """YAML file that says what names and columns mean where guesses fail; see docs/data.md."""
+    visits: Literal["apart", "together"] = "apart"
+    """Follow-ups of a patient, more than 30 days later, as own studies, or all files as one."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Only show what each file would be taken for; nothing is decoded or written."""
+    deidentify: Path | None = None
+    """Also write a copy without identifiers there: DICOM (PS3.15 Basic Profile), NIfTI, reports."""
+    keep_dates: tyro.conf.FlagCreatePairsOff[bool] = False
+    """In that copy move dates by a secret number of days instead of removing them."""
+    keep_descriptions: tyro.conf.FlagCreatePairsOff[bool] = False
+    """In that copy keep the words of series descriptions that name sequences and planes."""
     splits: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the patients for train, val and test."""
     seed: int = 0
@@ -68,6 +83,8 @@ class Hospital:
             Shard.parse(self.shard)
             if self.salt is None:
                 raise ValueError("--shard needs --salt FILE, the same secret for all parts")
+        if self.deidentify is None and (self.keep_dates or self.keep_descriptions):
+            raise ValueError("--keep-dates and --keep-descriptions need --deidentify DIR")
         if self.patient_level < 0:
             raise ValueError("--patient-level must be at least 0")
         if not all(v is None or v > 0 for v in (self.mpp, self.tile_mpp)):
@@ -76,24 +93,20 @@ class Hospital:
             raise ValueError("--splits must be three shares that sum to 1, the first above 0")
 
 
-@dataclass(frozen=True)
-class Phantom:
-    """The generated cohort of a preset, as real files and prepared."""
-
-    out: Path
-    """Folder that will hold phantom-<hash>/manifest.csv."""
-    preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
-    """Whose sizes and number of patients."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
+    given = sys.argv[1:] if argv is None else argv
     try:
         arguments = tyro.extras.subcommand_cli_from_dict(
-            {"hospital": Hospital, "public": Public, "phantom": Phantom, "merge": Merge},
+            {
+                "hospital": Hospital,
+                "public": Public,
+                "phantom": command.command(given),
+                "merge": Merge,
+            },
             prog="python -m rfpmss.prepare",
             description=__doc__,
-            args=argv,
+            args=given,
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -103,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         if isinstance(arguments, Phantom):
-            return phantom(arguments)
+            return command.run(arguments)
         if isinstance(arguments, Merge):
             return merge(arguments)
         return public(arguments) if isinstance(arguments, Public) else hospital(arguments)
@@ -117,12 +130,15 @@ def main(argv: list[str] | None = None) -> int:
 def hospital(arguments: Hospital) -> int:
     """Prepare a hospital's folder; return the exit status."""
     import logging
+    import secrets
 
     from rfpmss.data.build import build
-    from rfpmss.data.hospital import scan
+    from rfpmss.data.hospital import scan, show
+    from rfpmss.data.mapping import read_mapping
     from rfpmss.data.parts import build_part, identity
     from rfpmss.data.private import SALT, read_salt
     from rfpmss.data.views import Choice
+    from rfpmss.data.visits import DAYS
     from rfpmss.data.volume import MIB
 
     src, out = arguments.src.resolve(), arguments.out.resolve()
@@ -132,18 +148,30 @@ def hospital(arguments: Hospital) -> int:
     if out == src or out in src.parents:
         print("error: --out must not be SRC or hold it", file=sys.stderr)
         return 2
+    if (copy := arguments.deidentify) and copy.resolve().is_relative_to(src):
+        print("error: --deidentify must not lie in SRC", file=sys.stderr)
+        return 2
     for name in ("pydicom", "tifffile", "nibabel", "PIL"):  # they print names of files
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    out.mkdir(parents=True, exist_ok=True)
     limit = arguments.max_mib * MIB
+    words = read_mapping(arguments.mapping)
+    dry = arguments.dry_run
+    salt = secrets.token_bytes(32) if dry else read_salt(arguments.salt or out / SALT)
     found = scan(
         src,
-        read_salt(arguments.salt or out / SALT),
+        salt,
         leave=out,
         level=arguments.patient_level,
         volume=arguments.volume,
         limit=limit,
+        words=words,
+        days=DAYS if arguments.visits == "apart" else None,
     )
+    print(show(found))
+    if dry:
+        return 0
+    if copy:
+        _copy(found, copy.resolve(), salt, arguments)
     choice = Choice(
         size=arguments.size,
         count=arguments.views,
@@ -171,6 +199,22 @@ def hospital(arguments: Hospital) -> int:
     return _tell_part(made, out, shard)
 
 
+def _copy(found: Found, folder: Path, salt: bytes, arguments: Hospital) -> None:
+    """Write the copy without identifiers and say what is in it."""
+    from rfpmss.data.copies import write_copy
+    from rfpmss.data.deidentify import Options
+
+    options = Options(
+        dates="shift" if arguments.keep_dates else "remove",
+        descriptions="clean" if arguments.keep_descriptions else "remove",
+    )
+    made = write_copy(found, folder, salt, options, arguments.max_mib << 20)
+    print(f"copy without identifiers: {made.files} files in {folder}")
+    for reason, count in made.refused:
+        print(f"not copied: {count} files: {reason}")
+    print("faces in the images and names drawn into pixels are not removed; look before you share")
+
+
 def public(arguments: Public) -> int:
     """Prepare BraTS2021, UPENN-GBM or both; return the exit status."""
     from rfpmss.data.cohorts import prepare
@@ -186,15 +230,6 @@ def merge(arguments: Merge) -> int:
     from rfpmss.data.parts import merge
 
     return _tell(merge(arguments), arguments.out)
-
-
-def phantom(arguments: Phantom) -> int:
-    """Generate and prepare the phantom cohort; return the exit status."""
-    from rfpmss.config import PRESETS
-    from rfpmss.data.phantom import ensure_cohort
-
-    print(f"manifest: {ensure_cohort(PRESETS[arguments.preset]().phantom, arguments.out)}")
-    return 0
 
 
 def _tell_part(made: Summary, out: Path, shard: Shard) -> int:

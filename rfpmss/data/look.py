@@ -147,7 +147,7 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
             series=fields["SeriesInstanceUID"],
             instance=fields["SOPInstanceUID"],
             frame=fields["FrameOfReferenceUID"],
-            date=_date(data),
+            date=date_of(data),
             names=() if index else names_of(data),
         )
         told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))
@@ -182,7 +182,8 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     )
 
 
-def _date(data: Dataset) -> int | None:
+def date_of(data: Dataset) -> int | None:
+    """The day of the study, the series or the acquisition, by the header."""
     for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
         if (found := day(str(data.get(name, "") or ""))) is not None:
             return found

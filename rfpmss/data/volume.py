@@ -79,7 +79,7 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
     """
     import nibabel as nib
 
-    data = _bytes(path, limit)
+    data = read_bytes(path, limit)
     header_class = nib.Nifti2Header if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else None
     header_class = header_class or nib.Nifti1Header
     try:
@@ -107,8 +107,13 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
     return orient(array, affine)
 
 
-def _bytes(path: Path, limit: int) -> bytes:
-    """The decoded file, never more than its own header accounts for."""
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The unpacked bytes of a NIfTI file, never more than its own header accounts for.
+
+    Raises:
+        UnreadableError: if the gzip data or the header is damaged.
+        BombError: if unpacking would need implausibly much memory.
+    """
     stored = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(2)
