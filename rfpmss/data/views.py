@@ -77,7 +77,12 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     else:
         channels = _sequences(list(loaded.volumes), loaded.names)
     unused = tuple((path, describe(error)) for path, error in loaded.unused)
-    return replace(_slices(channels, first, loaded.mask, choice), unused=unused)
+    return replace(
+        _slices(channels, first, loaded.mask, choice),
+        unused=unused,
+        spacing=first.spacing,
+        grid=first.array.shape[::-1],
+    )
 
 
 def _windows(hounsfield: Float32[np.ndarray, "z y x"]) -> list[Float32[np.ndarray, "z y x"]]:

@@ -4,7 +4,9 @@ Two modalities of a patient show partly the same findings. The oracle counts, fo
 item, the shared findings on which it agrees with the query; the right patient agrees on all of
 them, so it ties exactly with the patients no perfect reading could tell apart, and the ties are
 averaged. This is the ranking by posterior probability when nothing but the shared findings is
-used. Findings shown by only one of the two that are correlated with the other's (through the
+used. Patients with the very same findings (``phantom.duplicate_reports``) tie in the same way, and
+neither another scanner nor a faint tumour hides a finding: a harder cohort's ceiling is computed
+alike. Findings shown by only one of the two that are correlated with the other's (through the
 grade) could in principle break some of these ties; that is left out of the oracle, so a score
 slightly above the ceiling is possible and no error.
 """
@@ -36,3 +38,23 @@ def agreement(queries: Sequence[Findings], gallery: Sequence[Findings]) -> Float
         right = [codes.setdefault(row.get(name), len(codes)) for row in gallery]
         total += np.asarray(left)[:, None] == np.asarray(right)[None, :]
     return total
+
+
+def label_ceiling(
+    labels: Sequence[Mapping[str, str]], truth: Sequence[Mapping[str, str]]
+) -> dict[str, float]:
+    """Accuracy that a reader without error reaches against each label, right or wrong.
+
+    Args:
+        labels: of each patient, as the manifest has them (``phantom.label_noise``).
+        truth: of the same patients.
+
+    Example:
+        >>> label_ceiling([{"grade": "4"}, {"grade": "2"}], [{"grade": "4"}, {"grade": "3"}])
+        {'grade': 0.5}
+    """
+    right: dict[str, list[bool]] = {}
+    for given, true in zip(labels, truth, strict=True):
+        for name in given.keys() & true.keys():
+            right.setdefault(name, []).append(given[name] == true[name])
+    return {name: sum(hits) / len(hits) for name, hits in sorted(right.items())}

@@ -100,12 +100,13 @@ def tissue(
     head: Head, shape: tuple[int, int, int], *, pushed: bool = False
 ) -> UInt8[np.ndarray, "z y x"]:
     """Which tissue fills each voxel; ``pushed``: the brain gives way to the tumour."""
-    at = grid(shape)
-    z, y, x = _pulled_back(head, at) if pushed else at
+    at = z, y, x = grid(shape)
     a, b, c = head.axes
     x0, y0 = head.shift
-    # |p / axes|^2: below 1 is brain, up to 1.3 is skull.
+    # |p / axes|^2: below 1 is brain, up to 1.3 is skull, which does not give way.
     radius = ((x - x0) / a) ** 2 + ((y - y0) / b) ** 2 + (z / c) ** 2
+    if pushed:
+        z, y, x = _pulled_back(head, at)
     folds = _waves(head.waves[:4], 0.07, z, y, x)
     inner = ((x - x0) / (0.72 * a)) ** 2 + ((y - y0) / (0.75 * b)) ** 2 + (z / (0.8 * c)) ** 2
     label = np.zeros(radius.shape, np.uint8)
