@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 import tyro
 import yaml
@@ -29,6 +29,19 @@ class TrainArguments:
     """Stop after this many optimisation steps in all; by default epochs x steps of an epoch."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default cuda where there is one."""
+    start: Path | None = None
+    """Another run whose newest weights and tokenizer a new run starts from, for train.stage."""
+    ranks: int = 1
+    """Processes on this machine that share each batch."""
+    max_restarts: int = 0
+    """How often all ranks are started again from the last checkpoint when one dies or hangs."""
+    timeout: float = 120.0
+    """Seconds without an answer or a step after which a rank counts as hung; more than the
+    slowest step with a checkpoint, and than compiling takes."""
+    workers: int = 1
+    """Threads that draw batches ahead; changes no result."""
+    track: tuple[Literal["trackio", "mlflow", "wandb"], ...] = ()
+    """Trackers that get the figures too, written into the run folder; nothing is sent."""
     config_file: Path | None = None
     """YAML file with values for the fields below, e.g. the config.yaml of another run."""
     allow_config_change: bool = False
@@ -38,6 +51,22 @@ class TrainArguments:
     def __post_init__(self) -> None:
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
+        for name, least in (("ranks", 1), ("max_restarts", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
+        if self.timeout <= 0:
+            raise ValueError(f"--timeout must be positive, got {self.timeout:g}")
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run_dir or Path("runs") / f"{self.config.preset}-{self.config.seed}"
+
+    @property
+    def supervised(self) -> bool:
+        """Whether torchrun is started and watched."""
+        return self.ranks > 1 or self.max_restarts > 0
 
 
 def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str | None) -> Arguments:

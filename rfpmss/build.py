@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
+from rfpmss import parallel
 from rfpmss.bank import Bank
-from rfpmss.checkpoint import State
+from rfpmss.content import State, load_weights
+from rfpmss.distributed import ALONE, Peers
 from rfpmss.ema import averaged
-from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.model.rfpmss import RFPMSS, count
+from rfpmss.model.stages import train_only, weights_of
 from rfpmss.model.weights import load
+from rfpmss.parallel import Spine
 from rfpmss.run import RunError
 
 if TYPE_CHECKING:
@@ -20,38 +25,86 @@ if TYPE_CHECKING:
 
     from rfpmss.config import Config, TrainConfig
 
+COMPILED = ("image", "report", "decoder", "project")
+"""Parts of the model that are worth compiling."""
 
-def build(config: Config, tokenizer: Tokenizer, studies: int, device: str, *, fresh: bool) -> State:
-    """Model, bank, averaged weights and optimiser of a run.
+
+def build(
+    config: Config,
+    tokenizer: Tokenizer,
+    studies: int,
+    device: str,
+    peers: Peers = ALONE,
+    start: Path | None = None,
+    *,
+    fresh: bool,
+) -> tuple[State, Spine]:
+    """Model, bank, averaged weights and optimiser of a run, and the step over them.
 
     Args:
         config: of the run.
         tokenizer: gives the vocabulary.
         studies: in the training split; the bank is never larger.
         device: where everything lives.
-        fresh: load published weights; a resumed run has its own.
+        peers: ranks over which parameters are sharded, where ``train.parallel`` says so.
+        start: a checkpoint of another run, whose weights a fresh run starts from.
+        fresh: load published or another run's weights; a resumed run has its own.
 
     Raises:
         RunError: if named weights cannot be read or do not fit.
     """
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
     if fresh:
-        try:
-            matches = load(model, config.model)
-        except ValueError as error:
-            raise RunError(str(error)) from None
-        for match in matches:
-            print(match, file=sys.stderr)
-    model = model.to(device)
-    modules: dict[str, nn.Module] = {
-        "model": model,
-        "bank": Bank(min(config.assignment.bank, studies), config.model).to(device),
-    }
+        _load(model, config, start)
+    kind = torch.float64 if config.train.precision == "float64" else torch.float32
+    model = model.to(device, kind)
+    train_only(model, config.train.stage)
+    bank = Bank(min(config.assignment.bank, studies), config.model).to(device, kind)
+    modules: dict[str, nn.Module] = {"model": model, "bank": bank}
     if config.train.ema:
         modules["average"] = averaged(model, config.train.ema)
-    return State(modules, _optimiser(model, config.train), tokenizer)
+    if config.train.compile:
+        for name in COMPILED:
+            getattr(model, name).compile()
+    weights = weights_of(config.train.stage, config.loss)
+    spine = Spine(model, bank, config.model_copy(update={"loss": weights}), peers)
+    if config.train.parallel == "shard" and peers.size > 1:
+        parallel.shard(spine, model, peers)
+        if config.train.ema:
+            copy = cast("RFPMSS", modules["average"].module)
+            parallel.shard(copy, copy, peers)
+    return State(modules, _optimiser(model, config.train), tokenizer), spine
+
+
+def parts(model: RFPMSS) -> str:
+    """How many parameters each part of a model has, and how many of them learn."""
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    counts = ", ".join(f"{name} {number:,}" for name, number in count(model).items())
+    return f"parameters: {counts}; learning {learning:,}"
+
+
+def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
+    if start is None and config.train.stage == "heads" and not config.model.image_weights:
+        raise RunError(
+            "train.stage=heads learns on trained encoders: name a run of stage backbone with "
+            "--start RUN, or published weights with --model.image-weights"
+        )
+    try:
+        for match in load(model, config.model) if start is None else []:
+            print(match, file=sys.stderr)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    if start is not None:
+        try:
+            load_weights(start / "model.safetensors", model)
+        except RuntimeError as error:
+            sizes = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
+            raise RunError(
+                f"--start must name a run with the same model, got {start.parents[1]}: {sizes}"
+            ) from None
 
 
 def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimiser]
-    return kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    return kind(learning, lr=config.lr, weight_decay=config.weight_decay)

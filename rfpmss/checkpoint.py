@@ -6,22 +6,24 @@ whole. Reading verifies every hash first and falls back to the previous good che
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from rfpmss.config import Config
+from rfpmss.content import Content, State, collect, load_weights
+from rfpmss.distributed import ALONE, Peers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,76 +32,104 @@ if TYPE_CHECKING:
 
 MANIFEST = "MANIFEST.json"
 
+Weights = Literal["last", "averaged", "best"]
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written or read; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class State:
-    """Everything that a step changes or needs."""
-
-    modules: dict[str, nn.Module]
-    """What is trained or remembered; one ``<name>.safetensors`` each."""
-    optimiser: torch.optim.Optimizer
-    """Its tensors and numbers are stored without pickle."""
-    tokenizer: Tokenizer
-    """Stored as ``tokenizer.json``."""
+class DiskError(CheckpointError):
+    """The disk did not take a checkpoint."""
 
 
-def save(run_dir: Path, step: int, state: State, keep: int) -> Path:
-    """Write ``checkpoints/step-N`` atomically and prune all but the last ``keep``.
+def save(
+    run_dir: Path,
+    step: int,
+    state: State,
+    keep: int,
+    peers: Peers = ALONE,
+    score: float | None = None,
+) -> Path:
+    """Write ``checkpoints/step-N`` atomically; prune all but the last ``keep`` and the best.
+
+    All ranks call it, each with its parts of what is sharded; rank 0 writes.
+
+    Args:
+        run_dir: the run folder.
+        step: optimisation steps done.
+        state: what to write.
+        keep: newest checkpoints that stay.
+        peers: the ranks.
+        score: of this state on the validation split, lower is better; None where there is none.
 
     Raises:
-        CheckpointError: if the disk refuses; earlier checkpoints are left as they were.
+        DiskError: if the disk refuses; earlier checkpoints are left as they were.
+        PeerError: on the other ranks, if it refuses on rank 0.
     """
-    folder = run_dir / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{step}"
-    temporary = folder / f".tmp-{os.getpid()}"
-    try:
-        for left_behind in folder.glob(".tmp-*"):
-            shutil.rmtree(left_behind)
-        temporary.mkdir()
-        for name, module in state.modules.items():
-            _save_tensors(temporary / f"{name}.safetensors", module.state_dict())
-        tensors, scalars = _flatten(state.optimiser.state_dict())
-        _save_tensors(temporary / "optimiser.safetensors", tensors)
-        _write(temporary / "optimiser.json", json.dumps(scalars))
-        _write(temporary / "progress.json", json.dumps({"step": step}))
-        _write(temporary / "tokenizer.json", state.tokenizer.to_str())
-        shutil.copy(run_dir / "config.yaml", temporary / "config.yaml")
-        files = sorted(path for path in temporary.iterdir())
-        table = {
-            path.name: {"sha256": _sha256(path), "size": path.stat().st_size} for path in files
-        }
-        _write(temporary / MANIFEST, json.dumps(table, indent=1))
-        for path in (*files, temporary / MANIFEST, temporary):
-            _sync(path)
-        if final.exists():  # a damaged one of the same step: verified as such before we got here
-            shutil.rmtree(final)
-        os.rename(temporary, final)
-        _sync(folder)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        free = shutil.disk_usage(folder).free
-        raise CheckpointError(
-            f"the checkpoint {final} could not be written ({_reason(error)}; {free:,} bytes free); "
-            f"earlier checkpoints are intact: make room and start again to resume"
-        ) from None
-    for old in _folders(run_dir)[keep:]:
-        shutil.rmtree(old)
+    final = at(run_dir, step)
+    content = collect(state, peers)
+
+    def write() -> int:
+        _write_folder(final, content, {"step": step, "score": score})
+        best = _scored(run_dir)[:1]
+        for old in folders(run_dir)[keep:]:
+            if old not in best:
+                shutil.rmtree(old)
+        return step
+
+    peers.first(write)
     return final
+
+
+def at(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint after ``step`` lies."""
+    return run_dir / "checkpoints" / f"step-{step}"
+
+
+def step_of(folder: Path) -> int:
+    """The step after which a checkpoint was taken."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def folders(run_dir: Path) -> list[Path]:
+    """All checkpoints of a run, good or damaged, the newest first."""
+    found = [
+        path
+        for path in (run_dir / "checkpoints").glob("step-*")
+        if path.name.removeprefix("step-").isdigit()
+    ]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def best_of(run_dir: Path) -> Path | None:
+    """The undamaged checkpoint with the lowest validation score; None where none has a score."""
+    return next((folder for folder in _scored(run_dir) if verify(folder) is None), None)
 
 
 def latest(run_dir: Path) -> Path | None:
     """The newest checkpoint whose files match their hashes; damaged ones are named on stderr."""
-    for folder in _folders(run_dir):
+    for folder in folders(run_dir):
         damage = verify(folder)
         if damage is None:
             return folder
         print(f"skipping {folder}: {damage}; trying the one before", file=sys.stderr)
     return None
+
+
+def newest(run_dir: Path) -> Path:
+    """The newest good checkpoint of a run that has one.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    folder = latest(run_dir)
+    if folder is None:
+        raise CheckpointError(
+            f"run_dir must hold a checkpoint, got {run_dir} without a usable one; train first: "
+            f"python -m rfpmss.train --run-dir {run_dir}"
+        )
+    return folder
 
 
 def verify(folder: Path) -> str | None:
@@ -122,37 +152,40 @@ def verify(folder: Path) -> str | None:
     return None
 
 
-def restore(folder: Path, state: State) -> int:
-    """Load a verified checkpoint into ``state``, in place; return its step."""
-    for name, module in state.modules.items():
-        module.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    scalars = json.loads((folder / "optimiser.json").read_text())
-    tensors = load_file(folder / "optimiser.safetensors")
-    state.optimiser.load_state_dict(_unflatten(tensors, scalars))
-    return json.loads((folder / "progress.json").read_text())["step"]
+def load_model(
+    run_dir: Path, device: str = "cpu", weights: Weights = "last"
+) -> tuple[RFPMSS, Tokenizer, Config]:
+    """The model of a run, in evaluation mode, with tokenizer and configuration.
 
-
-def load_model(run_dir: Path, device: str = "cpu") -> tuple[RFPMSS, Tokenizer, Config]:
-    """The model of a run's newest good checkpoint, in evaluation mode, with tokenizer and config.
+    Args:
+        run_dir: the run folder.
+        device: where the model goes.
+        weights: of the newest good checkpoint; their average over the steps, if the run kept one
+            (``train.ema``); or those of the checkpoint that was best on the split ``val``.
 
     Raises:
-        CheckpointError: if the run has no usable checkpoint.
+        CheckpointError: if the run has no usable checkpoint, or not these weights.
 
     Example:
         >>> model, tokenizer, config = load_model(Path("runs/tiny-0"))  # doctest: +SKIP
     """
     from rfpmss.model.rfpmss import RFPMSS
 
-    folder = latest(run_dir)
+    folder = best_of(run_dir) if weights == "best" else newest(run_dir)
     if folder is None:
         raise CheckpointError(
-            f"run_dir must hold a checkpoint, got {run_dir} without a usable one; train first: "
-            f"python -m rfpmss.train --run-dir {run_dir}"
+            f"the best weights need a run on a cohort with a split val, got {run_dir} without a "
+            f"checkpoint that was scored on one"
         )
     config = read_config(folder / "config.yaml")
     tokenizer = read_tokenizer(folder)
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    if weights != "averaged":
+        load_weights(folder / "model.safetensors", model)
+    elif (folder / "average.safetensors").is_file():
+        load_weights(folder / "average.safetensors", AveragedModel(model))
+    else:
+        raise CheckpointError(f"averaged weights need a run with train.ema, got {run_dir}")
     return model.to(device).eval(), tokenizer, config
 
 
@@ -169,36 +202,61 @@ def read_config(path: Path) -> Config:
     return Config.model_validate(content["config"])
 
 
-def _folders(run_dir: Path) -> list[Path]:
-    found = [
-        path
-        for path in (run_dir / "checkpoints").glob("step-*")
-        if path.name.removeprefix("step-").isdigit()
-    ]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+def _write_folder(final: Path, content: Content, progress: dict) -> None:
+    folder = final.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".tmp-{os.getpid()}"
+    try:
+        for left_behind in folder.glob(".tmp-*"):
+            shutil.rmtree(left_behind)
+        temporary.mkdir()
+        _fill(temporary, content, progress)
+        if final.exists():  # a damaged one of the same step: verified as such before we got here
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+        _sync(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        free = shutil.disk_usage(folder).free
+        raise DiskError(
+            f"the checkpoint {final} could not be written ({_reason(error)}): it needs "
+            f"{content.size:,} bytes, {free:,} bytes free; earlier checkpoints are intact: "
+            f"make room and start again to resume"
+        ) from None
+
+
+def _fill(folder: Path, content: Content, progress: dict) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < content.size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for name, tensors in content.tensors.items():
+        _save_tensors(folder / f"{name}.safetensors", tensors)
+    for name, text in content.texts.items():
+        _write(folder / name, text)
+    _write(folder / "progress.json", json.dumps(progress))
+    shutil.copy(folder.parents[1] / "config.yaml", folder / "config.yaml")
+    files = sorted(folder.iterdir())
+    table = {path.name: {"sha256": _sha256(path), "size": path.stat().st_size} for path in files}
+    _write(folder / MANIFEST, json.dumps(table, indent=1))
+    for path in (*files, folder / MANIFEST, folder):
+        _sync(path)
+
+
+def _scored(run_dir: Path) -> list[Path]:
+    """Checkpoints with a validation score, the best first."""
+    scores = {}
+    for folder in folders(run_dir):
+        try:
+            score = json.loads((folder / "progress.json").read_text())["score"]
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if isinstance(score, float):
+            scores[folder] = score
+    return sorted(scores, key=lambda folder: scores[folder])
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: value.detach().contiguous().clone() for name, value in tensors.items()}, path)
-
-
-def _flatten(state: dict) -> tuple[dict[str, Tensor], dict]:
-    tensors, scalars = {}, {}
-    for index, entries in state["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value
-            else:
-                scalars[f"{index}.{name}"] = value
-    return tensors, {"state": scalars, "param_groups": state["param_groups"]}
-
-
-def _unflatten(tensors: dict[str, Tensor], scalars: dict) -> dict:
-    state: dict[int, dict] = {}
-    for key, value in (*tensors.items(), *scalars["state"].items()):
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    return {"state": state, "param_groups": scalars["param_groups"]}
 
 
 def _write(path: Path, text: str) -> None:

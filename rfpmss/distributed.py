@@ -7,8 +7,11 @@ rank and nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,8 +19,9 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-BUCKET = 2**24
-"""Elements that are averaged in one message."""
+
+class PeerError(RuntimeError):
+    """Another rank stopped, died or hangs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class Peers:
 
     group: Any = None
     """A process group, or None for a process on its own."""
+    gradients: Any = None
+    """A second group of the same ranks, so that messages sent while gradients still travel cannot
+    be taken for one another."""
 
     @property
     def size(self) -> int:
@@ -62,46 +69,81 @@ class Peers:
         dist.all_reduce(x, group=self.group)
         return x
 
-    @torch.no_grad()
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace every tensor by its mean over ranks; all ranks pass the same shapes."""
-        if self.group is None:
-            return
-        bucket: list[Tensor] = []
-        for tensor in [*tensors, None]:
-            full = sum(t.numel() for t in bucket) >= BUCKET
-            if bucket and (tensor is None or full or tensor.dtype != bucket[0].dtype):
-                self._average(bucket)
-                bucket = []
-            if tensor is not None:
-                bucket.append(tensor)
+    def mean(self, x: Shaped[Tensor, "*s"]) -> Shaped[Tensor, "*s"]:
+        """The mean over ranks, without a gradient."""
+        return self.total(x) / self.size
 
-    def _average(self, bucket: list[Tensor]) -> None:
-        flat = torch.cat([tensor.flatten() for tensor in bucket])
-        dist.all_reduce(flat, group=self.group)
-        flat /= self.size
-        for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+    def first(self, action: Callable[[], int]) -> int:
+        """What ``action`` gives on rank 0, where alone it runs, on every rank.
+
+        Raises:
+            PeerError: on the other ranks, when it raised on rank 0.
+        """
+        if self.group is None:
+            return action()
+        told = torch.full((), -1, dtype=torch.int64)
+        try:
+            if self.rank == 0:
+                told.fill_(action())
+        finally:
+            dist.broadcast(told, src=0, group=self.group)
+        if told < 0:
+            raise PeerError("rank 0 stopped; its message says why")
+        return int(told)
 
 
 ALONE = Peers()
 """A process on its own."""
 
 
-def world() -> Peers:
-    """All ranks of the running job."""
-    return Peers(dist.group.WORLD) if dist.is_available() and dist.is_initialized() else ALONE
+@contextmanager
+def job(timeout: float) -> Iterator[Peers]:
+    """The ranks that ``torchrun`` started, or a process on its own.
 
+    Args:
+        timeout: seconds that a rank waits for the others before it gives up.
 
-def average_gradients(module: torch.nn.Module, peers: Peers) -> None:
-    """Make every rank's gradients the mean over ranks; a missing gradient counts as zero."""
-    if peers.group is None:
+    Raises:
+        PeerError: in the body, when a rank died or did not answer in time.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
         return
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    peers.average(p.grad for p in parameters if p.grad is not None)
+    limit = timedelta(seconds=timeout)
+    dist.init_process_group(timeout=limit)
+    try:
+        yield Peers(dist.group.WORLD, dist.new_group(timeout=limit))
+    except RuntimeError as error:
+        if not _is_transport(error):
+            raise
+        raise PeerError(
+            f"all ranks must answer within --timeout {timeout:g} seconds; one died or hangs "
+            f"({str(error).splitlines()[0]}); start again to resume"
+        ) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def _is_transport(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def whole(x: Tensor) -> Tensor:
+    """A tensor of which every rank holds a part, put together; others as they are.
+
+    All ranks call it for the same tensors in the same order.
+    """
+    return x.full_tensor() if hasattr(x, "full_tensor") else x  # pyright: ignore
+
+
+def like(x: Tensor, target: Tensor) -> Tensor:
+    """This rank's part of ``x``, where ``target`` is held in parts; otherwise ``x``."""
+    if not hasattr(target, "full_tensor"):
+        return x
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = target.device_mesh, target.placements  # pyright: ignore
+    return distribute_tensor(x.to(target.device), mesh, placements, src_data_rank=None)
 
 
 class _Gather(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,19 +16,28 @@ LINE_EVERY = 5.0
 
 
 @contextmanager
-def progress(title: str, total: int, start: int = 0, unit: str = "") -> Iterator[Advance]:
-    """Yield a function that advances a bar from ``start`` to ``total``.
+def progress(
+    title: str, total: int, start: int = 0, unit: str = "", *, quiet: bool = False
+) -> Iterator[Advance]:
+    """Yield a function that advances a bar from ``start`` to ``total``; nothing if ``quiet``.
 
     Example:
         >>> with progress("counting", total=2) as advance:  # doctest: +SKIP
         ...     advance(loss="0.7")
     """
+    if quiet:
+        yield _nothing
+        return
     if not sys.stderr.isatty():
         yield _lines(title, total, start, unit)
         return
     bar, advance = _terminal(title, total, start, unit)
     with bar:
         yield advance
+
+
+def _nothing(amount: int = 1, **shown: object) -> None:
+    pass
 
 
 def _terminal(
@@ -84,3 +94,14 @@ def _lines(title: str, total: int, start: int, unit: str) -> Advance:
 
 def _text(shown: dict[str, object]) -> str:
     return " ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def memory(device: object = "cpu") -> str:
+    """Peak memory of this process so far: on the GPU for a CUDA device, else in RAM."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        used = torch.cuda.max_memory_allocated(str(device))
+    else:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return f"{used / 2**30:.1f} GiB"

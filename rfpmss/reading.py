@@ -8,8 +8,8 @@ parts instead would show each study fewer others to be told from.
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -59,15 +59,11 @@ def _read(
     if features.logits is None:
         return features, features.study.new_zeros(()), tokens.new_zeros(())
     pairs = features.readable & present[:, REPORT, None]
-    return _without_scores(features), *surprise(features.logits, tokens, pairs)
-
-
-def _without_scores(features: Features) -> Features:
-    return Features(**(vars(features) | {"logits": None}))
+    return replace(features, logits=None), *surprise(features.logits, tokens, pairs)
 
 
 def _join(parts: tuple[Features, ...]) -> Features:
-    joined = {}
+    joined: dict[str, Any] = {}
     for field in fields(Features):
         values = [getattr(part, field.name) for part in parts]
         joined[field.name] = None if values[0] is None else torch.cat(values)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rfpmss.config import Config
+from rfpmss.trackers import Name, Tracker, open_trackers
+
+HEARTBEAT = "heartbeat"
+"""Touched at each step; absent while a run is starting or evaluating."""
 
 
 class RunError(ValueError):
@@ -23,6 +30,8 @@ class Run:
         folder: created if absent.
         config: the requested configuration.
         manifest: the cohort's manifest.
+        ranks: processes that train; another number adds up in another order.
+        start: run whose weights this one starts from.
         allow_change: continue even though the configuration changed.
 
     Raises:
@@ -30,12 +39,25 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, config: Config, manifest: Path, *, allow_change: bool = False
+        self,
+        folder: Path,
+        config: Config,
+        manifest: Path,
+        *,
+        ranks: int = 1,
+        start: Path | None = None,
+        allow_change: bool = False,
     ) -> None:
-        self.folder = folder
+        self.folder, self.config = folder, config
+        self._trackers: list[Tracker] = []
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "config.yaml"
-        wanted = {"manifest": str(manifest.resolve()), "config": config.model_dump(mode="json")}
+        wanted = {
+            "manifest": str(manifest.resolve()),
+            "ranks": ranks,
+            "start": str(start.resolve()) if start else None,
+            "config": config.model_dump(mode="json"),
+        }
         if path.exists():
             differences = _differences(yaml.safe_load(path.read_text()), wanted)
             if differences and not allow_change:
@@ -46,21 +68,45 @@ class Run:
                 )
         replace_text(path, yaml.safe_dump(wanted, sort_keys=False))
 
-    def rewind(self, step: int) -> None:
-        """Drop metrics after ``step``, which no checkpoint holds, and a torn last line."""
-        from torch.utils.tensorboard import SummaryWriter
+    @contextmanager
+    def writing(self, step: int, track: Iterable[Name] = ()) -> Iterator[None]:
+        """Be the only process that writes here, going on after ``step``.
 
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            replace_text(path, "".join(f"{json.dumps(row)}\n" for row in read_metrics(path, step)))
-        self._board = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
+        Metrics after ``step``, which no checkpoint holds, are dropped, and a torn last line.
+
+        Raises:
+            RunError: if another process writes here.
+            TrackerError: if a tracker of ``track`` is not installed.
+        """
+        with (self.folder / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process dies
+            except BlockingIOError:
+                raise RunError(
+                    f"run_dir must not be in use, got {self.folder}, into which another process "
+                    f"is writing: wait for it or choose another --run-dir"
+                ) from None
+            path = self.folder / "metrics.jsonl"
+            if path.exists():
+                rows = read_metrics(path, step)
+                replace_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+            leaves = dict(_leaves(self.config.model_dump(mode="json")))
+            self._trackers = open_trackers(track, self.folder, leaves, step)
+            try:
+                yield
+            finally:
+                for tracker in self._trackers:
+                    tracker.close()
+                (self.folder / HEARTBEAT).unlink(missing_ok=True)
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one object to ``metrics.jsonl`` and its numbers to TensorBoard."""
+        """Append one object to ``metrics.jsonl`` and its numbers to the trackers."""
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
-            self._board.add_scalar(name, value, row["step"])
+        figures = {name: value for name, value in row.items() if name != "step"}
+        for tracker in self._trackers:
+            tracker.log(figures, row["step"])
+        (self.folder / HEARTBEAT).touch()
 
 
 def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:

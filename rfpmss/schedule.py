@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rfpmss.run import RunError
+
 if TYPE_CHECKING:
     from rfpmss.config import TrainConfig
 
@@ -32,9 +34,20 @@ class Schedule:
     """Steps of an epoch; the last, incomplete batch is left out."""
 
     @classmethod
-    def of(cls, config: TrainConfig, seed: int, studies: np.ndarray) -> Schedule:
-        """The schedule of a training split."""
+    def of(cls, config: TrainConfig, seed: int, studies: np.ndarray, ranks: int = 1) -> Schedule:
+        """The schedule of a training split; each rank takes an equal share of a batch.
+
+        Raises:
+            RunError: if there is nothing to train on, or a batch cannot be shared out evenly.
+        """
+        if not len(studies):
+            raise RunError("data must hold studies with split 'train', got none in the manifest")
         batch = min(config.batch, len(studies))
+        if batch % ranks:
+            raise RunError(
+                f"a batch must be a multiple of the {ranks} ranks, got {batch} studies: set "
+                f"--train.batch to at most {len(studies)} and such a multiple"
+            )
         return cls(config, seed, studies, batch, len(studies) // batch)
 
     @property
@@ -52,11 +65,15 @@ class Schedule:
         start = step % self.epoch_steps * self.batch
         return order[start : start + self.batch]
 
-    def noise(self, step: int) -> int:
-        """Seed of the step's own randomness (dropout)."""
-        return int(
-            np.random.SeedSequence([self.seed, step, 1]).generate_state(1, np.uint64)[0] >> 1
-        )
+    def share(self, step: int, rank: int, ranks: int) -> np.ndarray:
+        """One rank's part of the studies of a step; in rank order they are the whole batch."""
+        size = self.batch // ranks
+        return self.chosen(step)[rank * size : (rank + 1) * size]
+
+    def noise(self, step: int, rank: int = 0) -> int:
+        """Seed of the step's own randomness (dropout) on a rank."""
+        entropy = [self.seed, step, 1, rank]
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: x decay per epoch, or warm-up and cosine to 1 %."""

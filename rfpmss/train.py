@@ -2,6 +2,8 @@
 
     python -m rfpmss.train                       the phantom cohort, preset tiny, one HTML page
     python -m rfpmss.train --data manifest.csv   your own prepared cohort
+    python -m rfpmss.train --ranks 2 --max-restarts 3          two processes, started again if lost
+    torchrun --nproc-per-node 2 -m rfpmss.train                the same under your own torchrun
 
 Starting again with the same --run-dir resumes from the newest good checkpoint.
 """
@@ -9,178 +11,237 @@ Starting again with the same --run-dir resumes from the newest good checkpoint.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from rfpmss.arguments import TrainArguments, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from torch import nn
     from torch.optim.swa_utils import AveragedModel
 
-    from rfpmss.bank import Bank
-    from rfpmss.checkpoint import State
     from rfpmss.config import Config
+    from rfpmss.content import State
     from rfpmss.data.batch import Batch, Cohort
-    from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.distributed import Peers
+    from rfpmss.parallel import Spine
     from rfpmss.run import Run
     from rfpmss.schedule import Schedule
+
+DISK = 74
+"""Exit status when the disk takes no checkpoint (EX_IOERR)."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = parse(TrainArguments, argv, prog="python -m rfpmss.train", about=__doc__)
-    from rfpmss.checkpoint import CheckpointError
-    from rfpmss.data.errors import DataError
-    from rfpmss.run import RunError
+    if arguments.supervised and "TORCHELASTIC_RUN_ID" not in os.environ:
+        from rfpmss.supervisor import supervise
 
+        return supervise(arguments, sys.argv[1:] if argv is None else argv)
+    from rfpmss.checkpoint import CheckpointError, DiskError
+    from rfpmss.data.errors import DataError
+    from rfpmss.distributed import PeerError, job
+    from rfpmss.figures import NotFiniteError
+    from rfpmss.run import RunError, replace_text
+    from rfpmss.supervisor import ERROR
+    from rfpmss.trackers import TrackerError
+
+    first = os.environ.get("RANK", "0") == "0"
     try:
-        return train(arguments)
-    except (CheckpointError, DataError, NotFiniteError, RunError) as error:
+        with job(arguments.timeout) as peers:
+            status = train(arguments, peers)
+        return evaluate(arguments) if first and not status else status
+    except PeerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (CheckpointError, DataError, NotFiniteError, RunError, TrackerError) as error:
+        if first:
+            print(f"error: {error}", file=sys.stderr)
+            replace_text(arguments.folder / ERROR, f"{error}\n")
+        return DISK if isinstance(error, DiskError) else 1
 
 
-def train(arguments: TrainArguments) -> int:
+def train(arguments: TrainArguments, peers: Peers) -> int:
     """Pretrain as asked; return 0, or 128 + the number of the signal that stopped it."""
     import torch
 
-    from rfpmss import checkpoint, evaluation
-    from rfpmss.build import build
+    from rfpmss import checkpoint, content, parallel
+    from rfpmss.build import build, parts
     from rfpmss.data.batch import Cohort
     from rfpmss.data.phantom import ensure_cohort
     from rfpmss.data.report import train_tokenizer
-    from rfpmss.run import Run, RunError
     from rfpmss.schedule import Schedule
 
-    config = arguments.config
+    config, folder = arguments.config, arguments.folder
     torch.set_num_threads(config.train.threads)
-    torch.manual_seed(config.seed)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     manifest = arguments.data or ensure_cohort(config.phantom)
-    folder = arguments.run_dir or Path("runs") / f"{config.preset}-{config.seed}"
-    run = Run(folder, config, manifest, allow_change=arguments.allow_config_change)
-
     cohort = Cohort.open(manifest, config.data)
-    if not len(cohort.indices("train")):
-        raise RunError(f"data must hold studies with split 'train', got none in {manifest}")
-    schedule = Schedule.of(config.train, config.seed, cohort.indices("train"))
-    found = checkpoint.latest(folder)
-    if found:
-        tokenizer = checkpoint.read_tokenizer(found)
+    schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)
+    run, done = _open(arguments, manifest, peers)
+
+    found = checkpoint.at(folder, done) if done else None
+    start = checkpoint.newest(arguments.start) if arguments.start and not found else None
+    if source := found or start:
+        tokenizer = checkpoint.read_tokenizer(source)
     else:
         tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
-    state = build(config, tokenizer, len(schedule.studies), device, fresh=not found)
-
+    torch.manual_seed(config.seed)
+    device = _device(arguments.device)
+    studies = len(schedule.studies)
+    state, spine = build(config, tokenizer, studies, device, peers, start, fresh=not found)
     steps = arguments.max_steps or schedule.steps
-    done = 0
     if found:
-        done = checkpoint.restore(found, state)
-        print(f"resuming {folder} after step {done} of {steps}")
-    run.rewind(done)
-    status = _loop(range(done, steps), state, cohort, schedule, run, config)
-    if status:
-        return status
+        content.restore(found, state)
+    if run:
+        print(parts(spine.model))
+        print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
+    split = peers.size > 1 and config.train.parallel == "replicate"
+    net = parallel.replicate(spine, peers) if split else spine
+    job = Job(config, cohort, schedule, peers, folder, run, arguments.workers)
+    with run.writing(done, arguments.track) if run else nullcontext():
+        return _loop(range(done, steps), job, state, spine, net)
 
-    model = cast("RFPMSS", state.modules["model"]).eval()
-    if config.train.ema:
-        average = cast("RFPMSS", state.modules["average"].module)
-        evaluation.run(average, cohort, tokenizer, config, folder, name="retrieval_averaged")
-    rows = evaluation.run(model, cohort, tokenizer, config, folder)
-    page = evaluation.page(folder, model, cohort, tokenizer, config)
+
+def evaluate(arguments: TrainArguments) -> int:
+    """Score what a run has saved on the held-out patients and write its page."""
+    from rfpmss import evaluation
+    from rfpmss.checkpoint import CheckpointError, load_model
+    from rfpmss.evaluation.opened import open_run
+
+    folder, device = arguments.folder, _device(arguments.device)
+    opened = open_run(folder, None, device)
+    if isinstance(opened, str):
+        raise CheckpointError(opened)
+    rest = opened.cohort, opened.tokenizer, opened.config
+    if opened.config.train.ema:
+        average, _, _ = load_model(folder, device, "averaged")
+        evaluation.run(average, *rest, folder, name="retrieval_averaged")
+    rows = evaluation.run(opened.model, *rest, folder)
+    page = evaluation.page(folder, opened.model, *rest)
     evaluation.print_table(rows)
     print(f"page: {page.resolve()}")
     return 0
 
 
-def _loop(
-    steps: range, state: State, cohort: Cohort, schedule: Schedule, run: Run, config: Config
-) -> int:
+def _open(arguments: TrainArguments, manifest: Path, peers: Peers) -> tuple[Run | None, int]:
+    """The run folder, on rank 0, and the step to go on after, on all ranks."""
+    from rfpmss import checkpoint
+    from rfpmss.run import Run
+
+    opened: list[Run] = []
+
+    def open_folder() -> int:
+        run = Run(
+            arguments.folder,
+            arguments.config,
+            manifest,
+            ranks=peers.size,
+            start=arguments.start,
+            allow_change=arguments.allow_config_change,
+        )
+        opened.append(run)
+        found = checkpoint.latest(run.folder)
+        return checkpoint.step_of(found) if found else 0
+
+    done = peers.first(open_folder)
+    return (opened[0] if opened else None), done
+
+
+def _device(asked: str | None) -> str:
+    import torch
+
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    device = asked or (f"cuda:{place}" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    return device
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same from step to step."""
+
+    config: Config
+    cohort: Cohort
+    schedule: Schedule
+    peers: Peers
+    folder: Path
+    run: Run | None
+    """Writes into the folder; on rank 0 only."""
+    workers: int
+    """Threads that draw batches."""
+
+
+def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) -> int:
     import torch
 
     from rfpmss import checkpoint
-    from rfpmss.progress import progress
-    from rfpmss.step import step as losses_of
+    from rfpmss.figures import figures, refuse_not_finite
+    from rfpmss.interrupt import Stop
+    from rfpmss.loading import ahead
+    from rfpmss.model.stages import train_mode
+    from rfpmss.progress import memory, progress
+    from rfpmss.validate import validate
 
-    model = cast("RFPMSS", state.modules["model"])
-    bank, optimiser = cast("Bank", state.modules["bank"]), state.optimiser
+    settings, schedule, peers = job.config.train, job.schedule, job.peers
     average = cast("AveragedModel | None", state.modules.get("average"))
-    device = next(model.parameters()).device
+    parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
+    device = spine.bank.pointer.device
 
     def draw(step: int) -> Batch:
-        augment = (config.seed, schedule.epoch(step))
-        return cohort.batch(schedule.chosen(step), state.tokenizer, augment=augment)
+        augment = (job.config.seed, schedule.epoch(step))
+        share = schedule.share(step, peers.rank, peers.size)
+        return job.cohort.batch(share, state.tokenizer, augment=augment)
 
-    stop = _Stop()
-    model.train()
-    with progress("pretraining", steps.stop, steps.start, "steps") as advance:
-        for step, batch in zip(steps, _ahead(draw, steps), strict=True):
+    train_mode(spine.model)
+    bar = progress("pretraining", steps.stop, steps.start, "steps", quiet=job.run is None)
+    with Stop() as stop, bar as advance:
+        for step, batch in zip(steps, ahead(draw, steps, job.workers), strict=True):
             began = time.monotonic()
-            batch = batch.to(device)
-            torch.manual_seed(schedule.noise(step))
-            for group in optimiser.param_groups:
+            torch.manual_seed(schedule.noise(step, peers.rank))
+            for group in state.optimiser.param_groups:
                 group["lr"] = schedule.rate(step)
-            losses = losses_of(model, bank, batch, config)
-            total = losses.total(config.loss)
-            optimiser.zero_grad(set_to_none=True)
+            total, losses = net(batch.to(device))
+            state.optimiser.zero_grad(set_to_none=True)
             total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip or math.inf)
-            row = {"step": step + 1, "loss": total.item(), "gradient": norm.item()}
-            row |= {name: term.item() for name, term in vars(losses).items()}
-            if not all(math.isfinite(value) for value in row.values()):
-                names = ", ".join(cohort.studies[i].study_id for i in batch.index.tolist())
-                raise NotFiniteError(
-                    f"step {step + 1} must have finite losses and gradients, got {row}; the "
-                    f"parameters were not touched; studies of the batch: {names}"
-                )
-            optimiser.step()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf)
+            row, leave = figures(step + 1, total, losses, norm, stop.signal, peers)
+            refuse_not_finite(row, (job.cohort.studies[i].study_id for i in schedule.chosen(step)))
+            state.optimiser.step()
             if average is not None:
-                average.update_parameters(model)
+                average.update_parameters(spine.model)
             row |= {"lr": schedule.rate(step), "seconds": time.monotonic() - began}
-            run.log(row)
-            advance(loss=f"{row['loss']:.3f}", speed=f"{schedule.batch / row['seconds']:.0f}/s")
-            if stop.signal or (step + 1) % config.train.save_every == 0 or step + 1 == steps.stop:
-                checkpoint.save(run.folder, step + 1, state, config.train.keep)
-            if stop.signal:
-                print(
-                    f"stopped by signal {stop.signal} after step {step + 1}, which is saved; "
-                    f"start again with --run-dir {run.folder} to resume"
-                )
-                return 128 + stop.signal
+
+            save = leave or step + 1 == steps.stop or not (step + 1) % settings.save_every
+            score = validate(spine, job.cohort, state.tokenizer) if save and not leave else None
+            row |= {"validation": score} if score is not None else {}
+            if job.run:
+                job.run.log(row)
+            speed = f"{schedule.batch / row['seconds']:.0f}/s"
+            advance(loss=f"{row['loss']:.3f}", speed=speed, memory=memory(device))
+            if save:
+                checkpoint.save(job.folder, step + 1, state, settings.keep, peers, score)
+            if leave:
+                return _leave(stop.signal, job, step + 1)
     return 0
 
 
-def _ahead(draw: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
-    """Each step's batch, the next one being drawn in a thread meanwhile."""
-    with ThreadPoolExecutor(1) as loader:
-        waiting = None
-        for step in steps:
-            batch = waiting.result() if waiting else draw(step)
-            waiting = loader.submit(draw, step + 1) if step + 1 in steps else None
-            yield batch
-
-
-class NotFiniteError(RuntimeError):
-    """A loss or gradient was infinite or not a number."""
-
-
-class _Stop:
-    """Remembers SIGTERM or SIGINT until the step is done; a second one ends at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, _frame: object) -> None:
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
+def _leave(number: int, job: Job, step: int) -> int:
+    number = number or signal.SIGTERM  # another rank was asked
+    if job.run:
+        print(
+            f"stopped by signal {number} after step {step}, which is saved; "
+            f"start again with --run-dir {job.folder} to resume"
+        )
+    return 128 + number
 
 
 if __name__ == "__main__":

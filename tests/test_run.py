@@ -39,13 +39,13 @@ def test_a_run_may_be_extended_in_epochs_but_not_shortened(tmp_path: Path) -> No
 
 def test_metrics_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path, smoke(), tmp_path / "manifest.csv")
-    run.rewind(0)
-    for step in (1, 2, 3):
-        run.log({"step": step, "loss": 0.5})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "lo')
-    run.rewind(2)
-    run.log({"step": 3, "loss": 0.25})
+    with run.writing(0):
+        for step in (1, 2, 3):
+            run.log({"step": step, "loss": 0.5})
+        with (tmp_path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 4, "lo')
+    with run.writing(2):
+        run.log({"step": 3, "loss": 0.25})
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [(row["step"], row["loss"]) for row in rows] == [(1, 0.5), (2, 0.5), (3, 0.25)]
 
