@@ -150,7 +150,7 @@ def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
 
 @quietly
 def shift(b, length, move, v):
-    """b += length * move, and the factors v = exp(b)."""
+    """Move b by length * move, and set the factors v = exp(b)."""
     if length:
         b += length * move
     v[:] = np.exp(b)

@@ -212,7 +212,7 @@ def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
 
 @jit
 def shift(b, length, move, v):
-    """b += length * move, and the factors v = exp(b); out of range shows up in the sums."""
+    """Move b by length * move, and set v = exp(b); out of range shows up in the sums."""
     for j in range(b.shape[0]):
         b[j] += length * move[j]
         v[j] = math.exp(b[j])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import multisk
-from multisk import MultiAssignment, Newton, Sinkhorn, Transport, _cpu, solve
+from multisk import MultiAssignment, Newton, Sinkhorn, Transport, _cpu, _cpu_batch, solve
 from tests.strategies import unit_scores
 
 pytest.importorskip("numba")
@@ -109,7 +109,7 @@ def test_a_problem_out_of_range_goes_to_the_plain_passes_alone(plain, taken):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_results_do_not_depend_on_the_number_of_threads(dtype, monkeypatch):
-    monkeypatch.setattr(_cpu, "SHARED_CELLS", 1)
+    monkeypatch.setattr(_cpu_batch, "SHARED_CELLS", 1)
     x = unit_scores(5000, 16).to(dtype)
     threads = torch.get_num_threads()
     for problem, solver in CASES.values():
