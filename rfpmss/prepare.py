@@ -243,6 +243,7 @@ def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
 
 def _tell(made: Summary, out: Path) -> int:
     """What was made, in numbers, and where it is."""
+    from rfpmss.data.aliases import PRIVATE
     from rfpmss.data.build import REJECTIONS
     from rfpmss.data.overview import write_page
 
@@ -254,7 +255,9 @@ def _tell(made: Summary, out: Path) -> int:
         print("note: training needs at least one report; put .txt files beside the images")
     print(f"manifest: {out / 'manifest.csv'}")
     print(f"page: {write_page(out)}")
-    print(f"rejections: {out / REJECTIONS} (holds paths of your files; keep it to yourself)")
+    print(f"rejections: {out / REJECTIONS}")
+    if (out / PRIVATE).exists():
+        print(f"their paths: {out / PRIVATE} (may hold names; keep it to yourself)")
     return 0
 
 

@@ -18,6 +18,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from rfpmss.config import VIEWS
+from rfpmss.data.aliases import hide
 from rfpmss.data.errors import DataError, IncompleteError
 from rfpmss.data.hospital import Found
 from rfpmss.data.lock import lock
@@ -123,6 +124,8 @@ def decode(found: Found, root: Path, out: Path, choice: Choice, workers: int) ->
     _decode(found.studies, folder, choice, workers)
     kept, lost = _kept(found, folder)
     refused = [(_safe(p, root), reason) for p, reason in (*found.rejections, *lost)]
+    if found.salt is not None:
+        refused = hide(out, refused, found.salt)
     return Decoded(folder=folder, studies=kept, refused=refused)
 
 
@@ -171,7 +174,9 @@ def _fingerprint(found: Found, choice: Choice) -> str:
             for path in (*source.paths, *filter(None, (source.mask,))):
                 about = path.stat()
                 digest.update(f"{study.study_id}\0{path}\0{about.st_size}".encode())
-                digest.update(f"\0{about.st_mtime_ns}\0{source.volume}\n".encode())
+                digest.update(f"\0{about.st_mtime_ns}\n".encode())
+            how = (source.kind, source.volume, source.channels, source.parts)
+            digest.update(f"{how}\n".encode())
     return digest.hexdigest()[:16]
 
 

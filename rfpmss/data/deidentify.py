@@ -27,7 +27,7 @@ DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName", "Contra
 """Texts that the option of clean descriptors keeps, word by word."""
 _SAFE = re.compile(
     r"t1\w{0,4}|t2\w{0,4}|flair|ax|axial|sag|sagittal|cor|coronal|tra|transversal|3d|2d|tse|fse|se"
-    r"|gre|mprage|mpr|spgr|bravo|space|cube|vista|tirm|stir|dwi|adc|dti|swi|perf|dsc|dce|asl|tof|mra"
+    r"|\+c|gre|mprage|mpr|spgr|bravo|space|cube|vista|tirm|stir|dwi|adc|dti|swi|perf|dsc|dce|asl|tof|mra"
     r"|pre|post|gd|gad|gado|ce|contrast|km|brain|head|cranial|skull|neck|ct|mr|mri|with|without|c"
     r"|bone|soft|thin|routine|localizer|scout|fs|fatsat|tumor|tumour",
     re.IGNORECASE,
@@ -98,10 +98,10 @@ def clean_description(text: str) -> str:
     """The words of a description that name sequences, planes and body parts.
 
     Example:
-        >>> clean_description("AX T1 POST Dr. Meyer 2021")
-        'AX T1 POST'
+        >>> clean_description("AX T1 +C Dr. Meyer 2021")
+        'AX T1 +C'
     """
-    return " ".join(word for word in re.split(r"[^0-9A-Za-z]+", text) if _SAFE.fullmatch(word))
+    return " ".join(word for word in re.findall(r"\+?[0-9A-Za-z]+", text) if _SAFE.fullmatch(word))
 
 
 class _Work:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfpmss.data.errors import DataError, DuplicateError, OwnerError, UnreadableError, describe
@@ -32,6 +32,8 @@ class Found:
     rejections: tuple[Rejection, ...]
     guesses: tuple[tuple[str, str, int], ...] = ()
     """What was taken for what, by what, and how often; free of names."""
+    salt: bytes | None = field(default=None, repr=False)
+    """With it the paths of refused files are kept apart; None: they name nobody."""
 
 
 def scan(
@@ -89,6 +91,7 @@ def scan(
         reports=reports,
         rejections=tuple(rejections),
         guesses=_guesses(files, patients),
+        salt=salt,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from rfpmss.config import VIEWS
+from rfpmss.data.aliases import join
 from rfpmss.data.errors import DuplicateError, IncompleteError, TextError
 from rfpmss.data.manifest import jail
 from rfpmss.data.shards import piece_path, series
@@ -164,6 +165,7 @@ def merge(wanted: Merge) -> Summary:
     studies.sort(key=lambda item: item[0])
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
+        join([path.resolve() for path in wanted.parts], out)
         return finish(
             [path for _, _, path in studies],
             [study for _, study, _ in studies],
