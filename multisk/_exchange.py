@@ -17,6 +17,8 @@ class Exchange:
         self.low, self.high = low, high
         self.loads = chosen.sum(0)
         k = scores.shape[1]
+        # Exchanges look at one column after the other.
+        self.values, self.held = np.ascontiguousarray(scores.T), np.ascontiguousarray(chosen.T)
         self.cost = np.full((k, k), np.inf)
         self.row = np.full((k, k), -1, np.int64)
         self.slack = 1e-9 * max(1.0, float(np.abs(scores).max(initial=0.0)))
@@ -25,11 +27,11 @@ class Exchange:
 
     def scan(self, column: int) -> None:
         """Recompute the exchanges out of one column."""
-        rows = np.flatnonzero(self.chosen[:, column])
+        rows = np.flatnonzero(self.held[column])
         self.cost[column], self.row[column] = np.inf, -1
-        for start in range(0, rows.size, 8192):
-            part = rows[start : start + 8192]
-            loss = self.scores[part, column][:, None].astype(np.float64) - self.scores[part]
+        for start in range(0, rows.size, 512):
+            part = rows[start : start + 512]
+            loss = self.values[column, part][:, None].astype(np.float64) - self.scores[part]
             loss[self.chosen[part] | ~self.allowed[part]] = np.inf
             best = loss.argmin(0)
             value = loss[best, np.arange(loss.shape[1])]
@@ -39,10 +41,11 @@ class Exchange:
 
     def scan_pair(self, u: int, w: int) -> None:
         """Recompute one exchange."""
-        rows = np.flatnonzero(self.chosen[:, u] & ~self.chosen[:, w] & self.allowed[:, w])
+        rows = np.flatnonzero(self.held[u] & ~self.held[w])
+        rows = rows[self.allowed[rows, w]]
         self.cost[u, w], self.row[u, w] = np.inf, -1
         if rows.size:
-            loss = self.scores[rows, u].astype(np.float64) - self.scores[rows, w]
+            loss = self.values[u, rows].astype(np.float64) - self.values[w, rows]
             best = int(loss.argmin())
             self.cost[u, w], self.row[u, w] = loss[best], rows[best]
 
@@ -50,6 +53,7 @@ class Exchange:
         """Let the cheapest row give up u for w, and bring the table up to date."""
         row = int(self.row[u, w])
         self.chosen[row, u], self.chosen[row, w] = False, True
+        self.held[u, row], self.held[w, row] = False, True
         values = self.scores[row].astype(np.float64)
         free = self.allowed[row] & ~self.chosen[row]
         for x in np.flatnonzero(self.chosen[row]):

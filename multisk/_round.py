@@ -6,7 +6,6 @@ keeps it optimal. Chains live on K nodes, so the work per unit moved does not gr
 """
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 from multisk._exchange import Exchange
-from multisk._solver.search import Search
 from multisk._system import System
 
 if TYPE_CHECKING:
@@ -43,11 +41,13 @@ def round_one(system: System, b: Tensor) -> Tensor:
     """Round one problem (a batch of one)."""
     budgets, low, high, allowed = whole_margins(system)
     scores = system.scores[0].cpu().numpy()
-    prices, chosen = prices_of(system, b, budgets, low, high, allowed)
+    scale = system.scale
+    start = b[0] / (scale.view(-1) if isinstance(scale, Tensor) else scale)
+    prices = np.nan_to_num(start.double().cpu().numpy(), posinf=0.0, neginf=0.0)
+    chosen = prices_of(scores, prices, budgets, low, high, allowed)
     exchange = Exchange(scores, chosen, allowed, low, high)
     exchange.balance()
     exchange.improve()
-    del prices
     return torch.from_numpy(exchange.chosen).to(system.scores.device)
 
 
@@ -79,49 +79,63 @@ def whole_margins(system: System) -> tuple[Any, Any, Any, Any]:
     return budgets, low.astype(np.int64), high.astype(np.int64), allowed
 
 
-def prices_of(
-    system: System, b: Tensor, budgets: Any, low: Any, high: Any, allowed: Any
-) -> tuple[Tensor, Any]:
-    """Column prices under which the rows' own choices nearly fit, by cooling the solution."""
-    k = system.scores.shape[2]
+def prices_of(scores: Any, prices: Any, budgets: Any, low: Any, high: Any, allowed: Any) -> Any:
+    """Every row's best columns under prices at which the loads nearly fit.
+
+    A column that does not fit looks up the price at which it would, all others staying as they
+    are: an order statistic of the rows' margins. All such columns go half of their way at once,
+    which about halves the excess.
+    """
     best, fewest = None, math.inf
-    prices = b / _flat(system.scale)
-    half_a_row = 0.5 / max(1.0, float(high.max(initial=1)))
+    across = np.ascontiguousarray(scores.T)
     for _ in range(12):
-        chosen = best_columns(system.scores[0], prices[0], budgets, allowed)
+        chosen, last, first_out = best_columns(scores, prices, budgets, allowed)
         loads = chosen.sum(0)
         excess = np.maximum(loads - high, 0).sum() + np.maximum(low - loads, 0).sum()
-        enough = excess > 0.75 * fewest or excess <= 2 * k + 32
+        enough = excess > 0.75 * fewest or excess <= 2 * loads.size + 32
         if excess < fewest:
-            best, fewest = (prices, chosen), excess
+            best, fewest = chosen, excess
         if enough:
             break
-        system = replace(system, eps=system.eps / 4)
-        search = Search(system, half_a_row)
-        point, _ = search.run(prices * _flat(system.scale), None, 6)
-        prices = point.b / _flat(system.scale)
-        if not bool(prices.isfinite().all()):
-            break
+        prices = prices.copy()
+        held = np.ascontiguousarray(chosen.T)
+        for column in np.flatnonzero((loads > high) | (loads < low)):
+            # The row has the column once the price has risen by more than its margin.
+            margin = np.where(held[column], first_out, last) - (across[column] + prices[column])
+            margin[~allowed[:, column]] = np.inf
+            goal = high[column] if loads[column] > high[column] else low[column]
+            prices[column] += 0.5 * between(margin, int(goal))
     assert best is not None
     return best
 
 
-def _flat(scale: Any) -> Any:
-    return scale.view(-1, 1) if isinstance(scale, Tensor) else scale
+def between(margin: Any, goal: int) -> float:
+    """A number that exactly `goal` of the margins lie below, where there is one."""
+    ends = np.clip([goal - 1, goal], 0, margin.size - 1)
+    pair = np.partition(margin, ends)[ends]
+    pair = pair[np.isfinite(pair)]
+    return float(pair.mean()) if pair.size else 0.0
 
 
-def best_columns(scores: Tensor, prices: Tensor, budgets: Any, allowed: Any) -> Any:
-    """Every row's `budgets` best allowed columns by score plus price, as a boolean array."""
-    chosen = np.zeros(allowed.shape, bool)
-    most = int(budgets.max()) if budgets.size else 0
-    if most == 0:
-        return chosen
-    for start in range(0, scores.shape[0], 65536):
-        part = slice(start, start + 65536)
-        y = (scores[part] + prices.to(scores)).cpu()
-        y = y.masked_fill(~torch.from_numpy(allowed[part]), -torch.inf)
-        order = y.topk(most, -1).indices
-        keep = torch.arange(most) < torch.from_numpy(budgets[part])[:, None]
-        hit = torch.zeros(y.shape, dtype=torch.bool).scatter_(1, order, keep)
-        chosen[part] = hit.numpy()
-    return chosen
+def best_columns(scores: Any, prices: Any, budgets: Any, allowed: Any) -> tuple[Any, Any, Any]:
+    """Every row's `budgets` best allowed columns by score plus price, as a boolean array.
+
+    Also the value of the last column chosen and of the first one that was not, infinite where
+    there is none.
+    """
+    n, k = allowed.shape
+    chosen = np.zeros((n, k), bool)
+    last, first_out = np.full(n, np.inf, scores.dtype), np.full(n, -np.inf, scores.dtype)
+    most = min(int(budgets.max(initial=0)) + 1, k)
+    for start in range(0, n, 16384):
+        part = slice(start, min(start + 16384, n))
+        y = scores[part] + prices.astype(scores.dtype)
+        y[~allowed[part]] = -np.inf
+        values, order = (found.numpy() for found in torch.from_numpy(y).topk(most, -1))
+        wanted = budgets[part, None]
+        np.put_along_axis(chosen[part], order, np.arange(most) < wanted, 1)
+        some, more = budgets[part] > 0, budgets[part] < most
+        lines = np.arange(y.shape[0])
+        last[part][some] = values[lines[some], budgets[part][some] - 1]
+        first_out[part][more] = values[lines[more], budgets[part][more]]
+    return chosen, last, first_out
