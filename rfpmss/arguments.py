@@ -40,6 +40,8 @@ class TrainArguments:
     slowest step with a checkpoint, and than compiling takes."""
     workers: int = 1
     """Threads that draw batches ahead; changes no result."""
+    evaluate: bool = True
+    """Score the held-out patients and write the page at the end."""
     track: tuple[Literal["trackio", "mlflow", "wandb"], ...] = ()
     """Trackers that get the figures too, written into the run folder; nothing is sent."""
     config_file: Path | None = None

@@ -65,6 +65,8 @@ def shard(root: nn.Module, model: RFPMSS, peers: Peers) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    # A hint to whoever changes features in place; nothing here does.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
     mesh = init_device_mesh(next(model.parameters()).device.type, (peers.size,))
     for unit in (*_units(model), root):
         fully_shard(unit, mesh=mesh)

@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with job(arguments.timeout) as peers:
             status = train(arguments, peers)
-        return evaluate(arguments) if first and not status else status
+        wanted = arguments.evaluate and first and not status
+        return evaluate(arguments) if wanted else status
     except PeerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,16 +14,16 @@ import torch
 import torch.distributed as dist
 
 from rfpmss.bank import Bank
-from rfpmss.distributed import ALONE, Peers, average_gradients, world
+from rfpmss.distributed import ALONE, PeerError, Peers, job, whole
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.step import step
+from rfpmss.parallel import Spine, replicate, shard
 from tests.model_tools import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[1]
 STEPS, GLOBAL = 4, 8
 
 
-def whole(config, seed, dtype):
+def whole_batch(config, seed, dtype):
     """A global batch in which some studies lack a view, some their report."""
     batch = random_batch(config, size=GLOBAL, seed=seed, dtype=dtype)
     draw = torch.Generator().manual_seed(seed)
@@ -39,26 +39,30 @@ def part(batch, peers):
     return batch
 
 
-def train(peers, dtype=torch.float64, rate=1e-3):
+def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1):
     """A few steps of training; losses, weights and the bank."""
     torch.manual_seed(0)
     config = small_config()
     loss = config.loss.model_copy(update={"symmetric": True, "temperature": 0.5})
-    config = config.model_copy(update={"loss": loss})
+    settings = config.train.model_copy(update={"accumulate": accumulate})
+    config = config.model_copy(update={"loss": loss, "train": settings})
     model = RFPMSS(config.model, config.data, WORDS).to(dtype)
     bank = Bank(11, config.model).to(dtype)
+    net = spine = Spine(model, bank, config, peers)
+    if way == "shard":
+        shard(spine, model, peers)
+        assert max(p.to_local().numel() / p.numel() for p in model.parameters()) < 0.8
+    elif way == "replicate":
+        net = replicate(spine, peers)
     optimiser = torch.optim.SGD(model.parameters(), lr=rate)
     history = []
     for seed in range(STEPS):
-        losses = step(model, bank, part(whole(config, seed, dtype), peers), config, peers)
+        total, losses = net(part(whole_batch(config, seed, dtype), peers))
         optimiser.zero_grad()
-        losses.total(config.loss).backward()
-        average_gradients(model, peers)
+        total.backward()
         optimiser.step()
-        row = torch.stack([term.detach() for term in vars(losses).values()])
-        peers.average([row])
-        history.append(row)
-    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+        history.append(peers.mean(torch.stack(list(vars(losses).values()))))
+    weights = torch.cat([whole(p.detach()).flatten() for p in model.parameters()])
     return {"losses": torch.stack(history), "weights": weights, **bank.state_dict()}
 
 
@@ -70,32 +74,49 @@ def exchange(peers):
     cotangent = torch.arange(rows.numel(), dtype=torch.float64).reshape_as(rows) ** (peers.rank + 1)
     (rows * cotangent).sum().backward()
     flags = peers.gather(torch.tensor([True, peers.rank == 0]))
-    mean = [torch.full((2,), float(peers.rank)), torch.full((3,), 2.0 * peers.rank).double()]
-    peers.average(mean)
+
+    def refuse():
+        raise ValueError("no")
+
+    expected = PeerError if peers.rank else ValueError
+    try:
+        peers.first(refuse)
+    except expected as error:
+        refused = str(error)
     return {
         "rows": rows.detach(),
         "gradient": x.grad,
         "flags": flags,
         "total": peers.total(torch.tensor([1.0, peers.rank])),
-        "mean": torch.cat([m.double() for m in mean]),
+        "mean": peers.mean(torch.tensor([0.0, 2.0 * peers.rank])),
+        "first": torch.tensor(peers.first(lambda: 7 + peers.rank)),
+        "refused": torch.tensor("rank 0 stopped" in refused if peers.rank else refused == "no"),
     }
 
 
-def ranks(tmp_path, job, size=2):
-    """Run ``job`` on ``size`` ranks and return what each found."""
+def ranks(tmp_path, name, size=2):
+    """Run job ``name`` on ``size`` ranks and return what each found."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, job, str(tmp_path), str(size)]
+    command = [sys.executable, __file__, name, str(tmp_path), str(size)]
     started = [subprocess.Popen([*command, str(r)], env=environment) for r in range(size)]
     assert [process.wait(timeout=120) for process in started] == [0] * size
-    return [torch.load(tmp_path / f"{job}-{r}.pt", weights_only=True) for r in range(size)]
+    return [torch.load(tmp_path / f"{name}-{r}.pt", weights_only=True) for r in range(size)]
 
 
-def test_two_ranks_train_as_one_process_does(tmp_path):
-    found, alone = ranks(tmp_path, "train"), train(ALONE)
+@pytest.mark.parametrize("way", ["replicate", "shard"])
+def test_two_ranks_train_as_one_process_does(tmp_path, way):
+    found, alone = ranks(tmp_path, way), train(ALONE)
     assert (alone["losses"] > 0).all()
     for rank in found:
         for name, expected in alone.items():
             torch.testing.assert_close(rank[name], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_a_batch_cut_into_parts_trains_as_the_whole_batch_does(parts):
+    cut, alone = train(ALONE, accumulate=parts), train(ALONE)
+    for name, expected in alone.items():
+        torch.testing.assert_close(cut[name], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_losses_of_two_ranks_are_those_of_one_process_in_single_precision(tmp_path):
@@ -114,40 +135,32 @@ def test_rows_of_all_ranks_come_together_and_their_gradients_add_up(tmp_path):
         assert torch.equal(one["gradient"], expected[3 * rank : 3 * rank + 3])
         assert one["flags"].tolist() == [True, True, True, False]
         assert one["total"].tolist() == [2.0, 1.0]
-        assert one["mean"].tolist() == [0.5, 0.5, 1.0, 1.0, 1.0]
+        assert one["mean"].tolist() == [0.0, 1.0]
+        assert one["first"] == 7
+        assert one["refused"]
 
 
 def test_a_process_on_its_own_sends_nothing():
-    assert world() == ALONE == Peers()
+    with job(timeout=1) as peers:
+        assert peers == ALONE == Peers()
     x = torch.randn(3)
     assert ALONE.gather(x) is x
     assert ALONE.total(x) is x
+    assert ALONE.first(lambda: 5) == 5
     assert (ALONE.size, ALONE.rank) == (1, 0)
 
 
-@pytest.mark.parametrize("bucket", [1, 3, 10**6])
-def test_averages_do_not_depend_on_the_size_of_messages(bucket, monkeypatch, tmp_path):
-    monkeypatch.setattr("rfpmss.distributed.BUCKET", bucket)
-    dist.init_process_group("gloo", f"file://{tmp_path}/meet", rank=0, world_size=1)
-    try:
-        tensors = [torch.randn(2, 3), torch.randn(4).double(), torch.randn(5), torch.randn(1)]
-        before = [t.clone() for t in tensors]
-        world().average(tensors)
-        assert all(map(torch.equal, tensors, before))
-    finally:
-        dist.destroy_process_group()
-
-
-def main(job, folder, size, rank):
+def main(name, folder, size, rank):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=int(rank), world_size=int(size))
     jobs = {
-        "train": train,
-        "train32": partial(train, dtype=torch.float32, rate=0.0),
+        "replicate": partial(train, way="replicate", accumulate=2),
+        "shard": partial(train, way="shard", accumulate=2),
+        "train32": partial(train, dtype=torch.float32, rate=0.0, way="replicate"),
         "exchange": exchange,
     }
-    found = jobs[job](world())
-    torch.save(found, Path(folder) / f"{job}-{rank}.pt")
+    found = jobs[name](Peers(dist.group.WORLD, dist.new_group()))
+    torch.save(found, Path(folder) / f"{name}-{rank}.pt")
     dist.destroy_process_group()
 
 
