@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
+from tests.launchers import flags_of
+
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
@@ -30,20 +32,33 @@ def compile_only(target):
     """Within it kernels are compiled for `target` instead of launched; yields what was compiled."""
     found, plain = [], triton.KernelInterface.__getitem__
     before, listener = driver._active, triton.knobs.compilation.listener
+    seen, constants = set(), {}
 
     def collect(*, src, metadata, metadata_group, times, cache_hit):
-        found.append({"kernel": src.fn.__name__, "options": metadata, "files": metadata_group})
-
-    driver.set_active(_Driver(target))
-    triton.knobs.compilation.listener = collect
-    seen = set()
+        found.append(
+            {
+                "module": src.fn.fn.__module__,
+                "kernel": src.fn.fn.__name__,
+                "constants": dict(constants),
+                "options": metadata,
+                "files": metadata_group,
+            }
+        )
 
     def launcher(kernel, grid):
         if kernel not in seen:  # what an earlier context compiled is compiled anew
             seen.add(kernel)
             kernel.device_caches.clear()
-        return lambda *args, **options: kernel.warmup(*args, grid=grid, **options)
 
+        def compile_kernel(*args, **options):
+            constants.clear()
+            constants.update(flags_of(kernel, options))
+            return kernel.warmup(*args, grid=grid, **options)
+
+        return compile_kernel
+
+    driver.set_active(_Driver(target))
+    triton.knobs.compilation.listener = collect
     triton.KernelInterface.__getitem__ = launcher
     try:
         fake = FakeTensorMode(allow_non_fake_inputs=True)
@@ -81,23 +96,37 @@ class _AlignedPointers(TorchFunctionMode):
 
 
 def resources(record):
-    """Registers, spills, shared memory and the widest global load of one compiled kernel."""
+    """Registers, spills, shared memory and the widest global load of one compiled kernel.
+
+    On NVIDIA a spilled register lives in the stack frame, whose size the linked program states;
+    `spills` are its words. `disassembled` reads the same from the machine code, slowly.
+    """
     files = {path.rsplit(".", 1)[1]: path for path in record["files"].values()}
     if "cubin" not in files:
         return _amd(Path(files["amdgcn"]).read_text())
     usage = _tool("cuobjdump", "--dump-resource-usage", files["cubin"])
     registers, stack = map(int, re.search(r"REG:(\d+) STACK:(\d+)", usage).groups())
-    code = _tool("nvdisasm", "-c", files["cubin"])
-    loads = [int(bits or 32) for bits in re.findall(r"\bLDG\.E(?:\.\w+)*?(?:\.(64|128))?\b", code)]
-    async_loads = [
-        int(bits or 32) for bits in re.findall(r"\bLDGSTS\.E(?:\.\w+)*?\.(64|128)", code)
-    ]
+    code = Path(files["ptx"]).read_text()
+    loads = re.findall(r"\bld\.global(?:[.:]\w+)*?(?:\.v(\d))?\.[bfus](\d+)\b", code)
+    copies = re.findall(r"\bcp\.async\.\w+\.shared\.global .*?\], 0x([0-9a-f]+)", code)
+    widths = [int(many or 1) * int(bits) for many, bits in loads]
     return {
         "registers": registers,
-        "spills": len(re.findall(r"\b(?:STL|LDL)\b", code)),
-        "stack": stack,
+        "spills": stack // 4,
         "shared": record["options"]["shared"],
-        "widest_load": max(loads + async_loads, default=0),
+        "widest_load": max([*widths, *(8 * int(size, 16) for size in copies)], default=0),
+    }
+
+
+def disassembled(record):
+    """Local loads and stores, and the widest global load, of an NVIDIA kernel's machine code."""
+    path = next(path for path in record["files"].values() if path.endswith(".cubin"))
+    code = _tool("nvdisasm", "-c", path)
+    plain = re.findall(r"\bLDG\.E(?:\.\w+)*?(?:\.(64|128|256))?\b", code)
+    copies = re.findall(r"\bLDGSTS\.E(?:\.\w+)*?\.(64|128)", code)
+    return {
+        "spills": len(re.findall(r"\b(?:STL|LDL)\b", code)),
+        "widest_load": max((int(bits or 32) for bits in plain + copies), default=0),
     }
 
 
@@ -109,8 +138,7 @@ def _amd(text):
     loads = re.findall(r"(?:buffer|global|flat)_load_(dword(?:x[234])?)\b", text)
     return {
         "registers": read("vgpr_count"),
-        "spills": read("vgpr_spill_count"),
-        "stack": read("private_segment_fixed_size"),
+        "spills": max(read("vgpr_spill_count"), read("private_segment_fixed_size") // 4),
         "shared": read("group_segment_fixed_size"),
         "widest_load": max((words[word] for word in loads), default=0),
     }
@@ -123,27 +151,24 @@ def _tool(name, *arguments):
     return run.stdout
 
 
-def upsert(path, rows, keys):
-    """Put rows into a CSV: one line a key, sorted; a second run changes its own lines only."""
+def replace_rows(path, rows, case, order):
+    """Put rows into a CSV in place of all rows with the same values of the columns `case`."""
     path = Path(path)
+    rows = [{key: str(value) for key, value in row.items()} for row in rows]
+    fresh = {tuple(row[key] for key in case) for row in rows}
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may write at the same time
-        held = {}
+        held = []
         if path.exists():
             with path.open(newline="") as file:
-                held = {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
-        for row in rows:
-            row = {key: str(value) for key, value in row.items()}
-            held[tuple(row[key] for key in keys)] = row
+                held = list(csv.DictReader(file))
+        if held and list(held[0]) != list(rows[0]):
+            held = []  # another table of the same name
+        held = [row for row in held if tuple(row[key] for key in case) not in fresh]
+        table = sorted(held + rows, key=lambda row: [row[key] for key in order])
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(held[key] for key in sorted(held))
+            writer.writerows(table)
         os.replace(part, path)
-    path.with_suffix(".lock").unlink(missing_ok=True)
-
-
-def fake(*shape, dtype=torch.float32):
-    """A CUDA tensor that exists in name only; inside `compile_only`."""
-    return torch.empty(shape, dtype=dtype, device="cuda")

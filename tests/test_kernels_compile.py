@@ -1,3 +1,9 @@
+"""Every kernel compiled ahead of time for four GPUs; figures go to benchmarks/results/static.csv.
+
+Continuous integration compiles a covering part: each launcher in each configuration, each launcher
+for each GPU, each configuration for each GPU. `make static` compiles all of it.
+"""
+
 import os
 
 import pytest
@@ -10,130 +16,55 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from pathlib import Path  # noqa: E402
 
 import triton  # noqa: E402
+import triton.language as tl  # noqa: E402
 
-from multisk.kernels.column import column_backward, column_forward  # noqa: E402
-from multisk.kernels.depth import depth_backward, depth_forward  # noqa: E402
-from multisk.kernels.gradient import plan_backward  # noqa: E402
-from multisk.kernels.groups import group_sweep  # noqa: E402
-from multisk.kernels.newton import newton_pass  # noqa: E402
-from multisk.kernels.plan import assign, write_plan  # noqa: E402
-from multisk.kernels.resident import resident_sweeps  # noqa: E402
-from multisk.kernels.row import row_backward, row_forward  # noqa: E402
-from multisk.kernels.schur import apply_schur, solve_schur  # noqa: E402
-from multisk.kernels.search import search  # noqa: E402
-from multisk.kernels.sweep import Budgets, sweep, sweep_sums  # noqa: E402
-from tests.compile_only import TARGETS, compile_only, fake, resources, upsert  # noqa: E402
-
-TABLE = Path(__file__).parent.parent / "benchmarks" / "results" / "static.csv"
-KEYS = ("launcher", "kernel", "variant", "columns", "layout", "dtype", "target", "triton")
-READS_SCORES = (
-    "_forward",
-    "_backward",
-    "_apply",
-    "_partials",
-    "_sweep",
-    "_resident",
-    "_pass",
-    "_gather",
+from multisk.kernels.row import row_forward  # noqa: E402
+from tests.compile_only import (  # noqa: E402
+    TARGETS,
+    compile_only,
+    disassembled,
+    replace_rows,
+    resources,
 )
-READS_SCORES += ("_spread", "_plan")
-B, N = 2, 5716
+from tests.launchers import LAUNCHERS, Inputs, dry_launches, fake, unseen  # noqa: E402
 
-
-class Inputs:
-    """Arguments of every launcher: tensors in name only, of one dtype, width and layout."""
-
-    def __init__(self, dtype, width, layout):
-        kind = torch.float64 if dtype == torch.float64 else torch.float32
-        self.width, self.kind = width, kind
-        # One value off the start, no address is a multiple of 16 bytes any more.
-        odd = layout == "odd"
-        self.x = fake(B, N, width, dtype=dtype)
-        if odd:
-            self.x = fake(B * N * width + 1, dtype=dtype).narrow(0, 1, B * N * width)
-            self.x = self.x.view(B, N, width)
-        self.one, self.scales = fake(1, dtype=kind), fake(1, 2, dtype=kind)
-        self.a, self.b = fake(B, N, dtype=kind), fake(B, width, dtype=torch.float64)
-        self.b_own = fake(B, width, dtype=kind)
-        self.free = fake(B, N, width, dtype=torch.bool)
-        self.idle = fake(B, dtype=torch.int32)
-
-    def budgets(self, free=None):
-        one = self.one
-        return Budgets(rows=one, row_cells=one, columns=one, column_cells=one, free=free)
-
-
-def normalise(t, forward, backward):
-    for log in (False, True):
-        y, total = forward(t.x, t.one, log=log)
-        backward(t.x, y, total, t.one, log=log)
-
-
-def sweeps(t):
-    sweep(t.x, t.scales, t.a, t.b, t.budgets(), first=True)
-    sweep(t.x, t.scales, t.a, t.b, t.budgets())
-    sweep(t.x, t.scales, t.a, t.b, t.budgets(t.free))
-    sweep_sums(t.x, t.scales, t.a, t.b, t.budgets())
-
-
-def resident(t):
-    resident_sweeps(t.x, t.scales, t.budgets(), 20)
-    resident_sweeps(t.x.narrow(1, 0, 40), t.scales, t.budgets(), 20, rows_first=False)
-
-
-def groups(t):
-    u, v = fake(B, 3, N, dtype=t.kind), fake(B, 3, t.width, dtype=t.kind)
-    scales = fake(1, 3, dtype=t.kind)
-    group_sweep(t.x, scales, u, v, t.one, first=True)
-    group_sweep(t.x, scales, u, v, t.one, free=t.free)
-
-
-def newton(t):
-    newton_pass(t.x, t.one, t.b_own, t.a, t.one, idle=t.idle)
-    newton_pass(t.x, t.one, t.b_own, t.a, t.one, mask=t.free)
-
-
-def schur(t):
-    if t.width <= 128 and t.kind == torch.float32:
-        solve_schur(t.b_own, fake(B, t.width, t.width, dtype=t.kind), t.b_own)
-    apply_schur(t.x, t.one, t.a, t.b_own, t.b_own)
-
-
-def plans(t):
-    assign(t.x, t.one, t.b, t.one)
-    write_plan(t.x, t.one, t.a, t.b, t.one, free=t.free)
-    write_plan(t.x, t.one, t.a, t.b, t.one, row_step=True)
-
-
-LAUNCHERS = {
-    "row": lambda t: normalise(t, row_forward, row_backward),
-    "column": lambda t: normalise(t, column_forward, column_backward),
-    "depth": lambda t: normalise(t, depth_forward, depth_backward),
-    "sweep": sweeps,
-    "resident": resident,
-    "groups": groups,
-    "newton": newton,
-    "search": lambda t: search(t.x, t.one, None, t.budgets(), passes=1),
-    "schur": schur,
-    "gradient": lambda t: plan_backward(t.x, t.one, t.a, t.b, t.x),
-    "plan": plans,
-}
+ROOT = Path(__file__).parent.parent
+TABLE = ROOT / "benchmarks" / "results" / "static.csv"
+CASE = ("launcher", "columns", "layout", "dtype", "target", "triton")
+ORDER = ("module", "kernel", *CASE[1:], "tile", "constants")
+SHARED = 65536  # bytes; the smallest of the four GPUs
 F32, F64, B16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
-PLAIN = [(target, F32, 64, "aligned") for target in TARGETS]
-PLAIN += [("sm_90", dtype, 64, "aligned") for dtype in (F64, B16)]
-PLAIN += [("sm_90", F32, 64, "odd"), ("sm_90", F32, 50, "aligned"), ("sm_90", F32, 1024, "aligned")]
-EVERY = [
-    (target, dtype, width, layout)
-    for target in TARGETS
+CONFIGURATIONS = [
+    (F32, 64, "aligned"),
+    (F64, 64, "aligned"),
+    (B16, 64, "aligned"),
+    (F16, 256, "aligned"),
+    (F32, 64, "odd"),
+    (F32, 50, "aligned"),
+    (F32, 1024, "aligned"),
+    (F32, 4096, "aligned"),
+]
+PART = [
+    (launcher, (list(TARGETS)[(first + second) % len(TARGETS)], *configuration))
+    for first, launcher in enumerate(LAUNCHERS)
+    for second, configuration in enumerate(CONFIGURATIONS)
+]
+ALL = [
+    (launcher, (target, dtype, width, layout))
+    for width, layout in [
+        *((width, "aligned") for width in (64, 16, 50, 128, 256, 1024, 4096)),
+        *((width, "odd") for width in (64, 1024)),
+    ]
     for dtype in (F32, F64, B16, F16)
-    for width in (16, 50, 64, 128, 256, 1024, 4096)
-    for layout in ("aligned", "odd")
-    if (target, dtype, width, layout) not in PLAIN
+    for target in TARGETS
+    for launcher in LAUNCHERS
 ]
 
 
-def name_of(case):
-    return "-".join(str(part).removeprefix("torch.") for part in case)
+def name_of(value):
+    if isinstance(value, str):
+        return value
+    return "-".join(str(part).removeprefix("torch.") for part in value)
 
 
 def check(launcher, case):
@@ -141,53 +72,118 @@ def check(launcher, case):
     target, dtype, width, layout = case
     with compile_only(TARGETS[target]) as found:
         LAUNCHERS[launcher](Inputs(dtype, width, layout))
-    rows, bad = [], []
-    for variant, record in enumerate(found):
-        figures = resources(record)
-        where = dict(
-            zip(
-                KEYS,
-                (
-                    launcher,
-                    record["kernel"],
-                    variant,
-                    width,
-                    layout,
-                    str(dtype).removeprefix("torch."),
-                    target,
-                    triton.__version__,
-                ),
-                strict=True,
-            )
-        )
-        rows.append(where | figures)
-        aligned = layout == "aligned" and width % 16 == 0
-        narrow = record["kernel"] in READS_SCORES and figures["widest_load"] < 128
-        if figures["spills"] or figures["stack"] or figures["shared"] > 65536:
-            bad.append(rows[-1])
-        if aligned and narrow:
-            bad.append(rows[-1])
-    assert rows, "nothing was compiled"
-    upsert(TABLE, rows, KEYS)
+    assert found, "nothing was compiled"
+    kind = str(dtype).removeprefix("torch.")
+    where = (launcher, width, layout, kind, target, triton.__version__)
+    rows = [row_of(record) | dict(zip(CASE, where, strict=True)) for record in found]
+    replace_rows(TABLE, rows, CASE, ORDER)
+    wide = layout == "aligned" and width % 16 == 0
+    bad = [row for row in rows if row["spills"] or row["shared"] > SHARED]
+    bad += [row for row in rows if wide and reads_rows(row) and row["widest_load"] < 128]
     assert not bad
 
 
+def row_of(record):
+    """What is kept of a compiled kernel."""
+    constants = record["constants"]
+    tile = [constants[name] for name in ("BLOCK_N", "BLOCK_P", "BLOCK_K") if name in constants]
+    flags = {name: value for name, value in constants.items() if not name.startswith("BLOCK")}
+    named = sorted(
+        name if value is True else f"{name}={value}"
+        for name, value in flags.items()
+        if value is not False and name not in {"K", "ACC"}
+    )
+    return {
+        "module": record["module"].rsplit(".", 1)[1],
+        "kernel": record["kernel"],
+        "constants": " ".join(named),
+        "tile": "x".join(str(size) for size in tile),
+        "warps": record["options"]["num_warps"],
+        **resources(record),
+    }
+
+
+def reads_rows(row):
+    """Whether a kernel walks over rows of the scores (its tile has rows and columns)."""
+    return row["kernel"] not in {"_column_step", "_finish", "_add", "_solve"} and "x" in row["tile"]
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    """Compile anew: a test that reads yesterday's result shows nothing."""
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+def own_cache(tmp_path, monkeypatch, request):
+    """Compile anew; the whole matrix, which takes an hour, may go on where it was stopped.
+
+    Triton's cache is keyed by the source of a kernel and of all it calls, and holds only what
+    compiled; the figures are read again from what it holds.
+    """
+    slow = request.node.get_closest_marker("slow") is not None
+    folder = ROOT / "build" / f"triton-{triton.__version__}" if slow else tmp_path
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(folder))
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("case", PLAIN, ids=name_of)
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(("launcher", "case"), PART, ids=name_of)
 def test_every_launcher_compiles_without_spills_and_with_wide_loads(launcher, case):
     check(launcher, case)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", EVERY, ids=name_of)
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(("launcher", "case"), ALL, ids=name_of)
 def test_every_launcher_compiles_in_every_configuration(launcher, case):
     check(launcher, case)
+
+
+@pytest.mark.compile
+def test_every_kernel_and_every_flag_is_reached_by_a_launcher():
+    with compile_only(TARGETS["sm_90"]), dry_launches() as seen:
+        for dtype, width, layout in CONFIGURATIONS:
+            for launch in LAUNCHERS.values():
+                launch(Inputs(dtype, width, layout))
+    assert not unseen(seen)
+
+
+@pytest.mark.compile
+def test_the_part_covers_launchers_configurations_and_targets_pair_by_pair():
+    configurations = {case[1:] for _, case in PART}
+    assert {(launcher, case[0]) for launcher, case in PART} == {
+        (launcher, target) for launcher in LAUNCHERS for target in TARGETS
+    }
+    assert {(launcher, case[1:]) for launcher, case in PART} == {
+        (launcher, configuration) for launcher in LAUNCHERS for configuration in configurations
+    }
+    assert {case for _, case in PART} == {
+        (target, *configuration) for target in TARGETS for configuration in configurations
+    }
+
+
+@triton.jit
+def crowded(x, y, BLOCK: tl.constexpr):
+    """A program that needs more values at once than it has registers."""
+    at = tl.arange(0, BLOCK)
+    value = tl.load(x + at)
+    for _ in range(0, 4):
+        value = value * tl.sum(value, axis=0) + 1.0
+    tl.store(y + at, value)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
+def test_a_kernel_that_spills_is_found_out(target):
+    with compile_only(TARGETS[target]) as found:
+        limit = {"maxnreg": 32} if target != "gfx942" else {"waves_per_eu": 8}
+        crowded[(1,)](fake(1 << 15), fake(1 << 15), BLOCK=1 << 13, num_warps=1, **limit)
+    figures = resources(found[0])
+    assert figures["spills"] > 0
+    if target != "gfx942":
+        assert disassembled(found[0])["spills"] > 0
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize(("layout", "bits"), [("aligned", 128), ("odd", 32)])
+def test_loads_and_spills_are_those_of_the_machine_code(target, layout, bits):
+    with compile_only(TARGETS[target]) as found:
+        row_forward(Inputs(F32, 64, layout).x, fake(1), log=False)
+    machine, figures = disassembled(found[0]), resources(found[0])
+    assert machine["spills"] == figures["spills"] == 0
+    assert machine["widest_load"] == figures["widest_load"] == bits

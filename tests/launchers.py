@@ -1,0 +1,212 @@
+"""Every launcher of the kernels with every flag it has, on tensors that exist in name only.
+
+A new launcher belongs into `LAUNCHERS`; `unseen` finds the kernels and flag values that none of
+them reaches.
+"""
+
+import ast
+import contextlib
+import importlib
+import inspect
+import pkgutil
+
+import torch
+import triton
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import multisk.kernels
+from multisk.kernels.column import column_backward, column_forward
+from multisk.kernels.depth import depth_backward, depth_forward
+from multisk.kernels.gradient import plan_backward
+from multisk.kernels.groups import group_sweep
+from multisk.kernels.newton import newton_pass
+from multisk.kernels.plan import assign, write_plan
+from multisk.kernels.resident import resident_sweeps
+from multisk.kernels.row import row_backward, row_forward
+from multisk.kernels.schur import apply_schur, solve_schur
+from multisk.kernels.search import search
+from multisk.kernels.sweep import Budgets, sweep, sweep_sums
+from multisk.kernels.unroll import sweeps_backward
+
+B, N = 2, 5716
+
+
+class Inputs:
+    """Arguments of every launcher: tensors of one dtype, width and layout."""
+
+    def __init__(self, dtype, width, layout):
+        kind = torch.float64 if dtype == torch.float64 else torch.float32
+        self.width, self.kind = width, kind
+        self.x = fake(B, N, width, dtype=dtype)
+        if layout == "odd":  # one value off the start: no address is a multiple of 16 bytes
+            self.x = fake(B * N * width + 1, dtype=dtype).narrow(0, 1, B * N * width)
+            self.x = self.x.view(B, N, width)
+        self.one, self.scales = fake(1, dtype=kind), fake(1, 2, dtype=kind)
+        self.a, self.b = fake(B, N, dtype=kind), fake(B, width, dtype=torch.float64)
+        self.b_own = fake(B, width, dtype=kind)
+        self.free = fake(B, N, width, dtype=torch.bool)
+        self.idle = fake(B, dtype=torch.int32)
+
+    def budgets(self, free=None):
+        one = self.one
+        return Budgets(rows=one, row_cells=one, columns=one, column_cells=one, free=free)
+
+
+def fake(*shape, dtype=torch.float32):
+    """A CUDA tensor that exists in name only; inside a fake tensor mode."""
+    return torch.empty(shape, dtype=dtype, device="cuda")
+
+
+def normalise(t, forward, backward):
+    for log in (False, True):
+        y, total = forward(t.x, t.one, log=log)
+        backward(t.x, y, total, t.one, log=log)
+
+
+def sweeps(t):
+    sweep(t.x, t.scales, t.a, t.b, t.budgets(), first=True)
+    sweep(t.x, t.scales, t.a, t.b, t.budgets(t.free), first=True, row_step=False)
+    sweep(t.x, t.scales, t.a, t.b, t.budgets())
+    sweep_sums(t.x, t.scales, t.a, t.b, t.budgets())
+
+
+def resident(t):
+    resident_sweeps(t.x, t.scales, t.budgets(), 20)
+    resident_sweeps(t.x.narrow(1, 0, 40), t.scales, t.budgets(t.free), 20, rows_first=False)
+
+
+def groups(t):
+    u, v = fake(B, 3, N, dtype=t.kind), fake(B, 3, t.width, dtype=t.kind)
+    scales = fake(1, 3, dtype=t.kind)
+    group_sweep(t.x, scales, u, v, t.one, first=True, row_step=False)
+    group_sweep(t.x, scales, u, v, t.one, free=t.free)
+
+
+def newton(t):
+    newton_pass(t.x, t.one, t.b_own, t.a, t.one, idle=t.idle)
+    newton_pass(t.x, t.one, t.b_own, t.a, t.one, mask=t.free)
+
+
+def schur(t):
+    if t.width <= 128 and t.kind == torch.float32:
+        solve_schur(t.b_own, fake(B, t.width, t.width, dtype=t.kind), t.b_own)
+    apply_schur(t.x, t.one, t.a, t.b_own, t.b_own)
+    apply_schur(t.x, t.one, t.a, t.b_own, t.b_own, free=t.free)
+
+
+def searches(t):
+    search(t.x, t.one, None, t.budgets(), passes=1)
+    search(t.x, t.one, t.b, t.budgets(t.free), passes=1)
+
+
+def gradients(t):
+    plan_backward(t.x, t.one, t.a, t.b, t.x)
+    plan_backward(t.x, t.one, t.a, t.b, t.x, free=t.free)
+
+
+def plans(t):
+    assign(t.x, t.one, t.b, t.one)
+    write_plan(t.x, t.one, t.a, t.b, t.one, free=t.free)
+    write_plan(t.x, t.one, t.a, t.b, t.one, row_step=True)
+
+
+def unroll(t):
+    sweeps_backward(t.x, t.scales, t.budgets(), None, 2, t.x)
+    free = t.budgets(t.free)
+    sweeps_backward(t.x, t.scales, free, None, 2, t.x, rows_first=False)
+
+
+LAUNCHERS = {
+    "row": lambda t: normalise(t, row_forward, row_backward),
+    "column": lambda t: normalise(t, column_forward, column_backward),
+    "depth": lambda t: normalise(t, depth_forward, depth_backward),
+    "sweep": sweeps,
+    "resident": resident,
+    "groups": groups,
+    "newton": newton,
+    "search": searches,
+    "schur": schur,
+    "gradient": gradients,
+    "plan": plans,
+    "unroll": unroll,
+}
+
+
+@contextlib.contextmanager
+def dry_launches():
+    """Within it launches are only written down: (module, kernel) -> constants they were given."""
+    seen, plain = {}, triton.KernelInterface.__getitem__
+
+    def launcher(kernel, grid):
+        constants = seen.setdefault((kernel.fn.__module__, kernel.fn.__name__), [])
+        return lambda *args, **options: constants.append(flags_of(kernel, options))
+
+    triton.KernelInterface.__getitem__ = launcher
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield seen
+    finally:
+        triton.KernelInterface.__getitem__ = plain
+
+
+def flags_of(kernel, options):
+    """The compile-time constants of a launch, as values that print."""
+    names = {parameter.name for parameter in kernel.params if parameter.is_constexpr}
+    return {name: value for name, value in options.items() if name in names}
+
+
+def kernels_in_source():
+    """(module, kernel) -> {flag: values its source distinguishes} of all that is launched."""
+    found = {}
+    for info in pkgutil.iter_modules(multisk.kernels.__path__, "multisk.kernels."):
+        module = importlib.import_module(info.name)
+        tree = ast.parse(inspect.getsource(module))
+        launched = {
+            call.func.value.id
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Subscript)
+            and isinstance(call.func.value, ast.Name)
+        }
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef) and function.name in launched:
+                found[info.name, function.name] = branches(function)
+    return found
+
+
+def branches(function):
+    """Flags that a kernel branches on, with the values it compares them to (else True, False)."""
+    constants = {
+        argument.arg
+        for argument in [*function.args.args, *function.args.kwonlyargs]
+        if argument.annotation is not None and "constexpr" in ast.unparse(argument.annotation)
+    }
+    tests = [node.test for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp)]
+    values = {}
+    for node in (node for test in tests for node in ast.walk(test)):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name):
+            right = node.comparators[0]
+            if node.left.id in constants and isinstance(right, ast.Constant):
+                values.setdefault(node.left.id, set()).add(right.value)
+    for node in (node for test in tests for node in ast.walk(test)):
+        if isinstance(node, ast.Name) and node.id in constants and node.id not in values:
+            values[node.id] = {True, False}
+    return values
+
+
+def unseen(seen):
+    """What no launcher reached: whole kernels, and values of flags."""
+    missing = []
+    for kernel, wanted in kernels_in_source().items():
+        launches = seen.get(kernel, [])
+        if not launches:
+            missing.append(kernel)
+        switches = {flag for launch in launches for flag, value in launch.items() if is_bool(value)}
+        for flag, values in (dict.fromkeys(switches, {True, False}) | wanted).items():
+            met = {launch.get(flag) for launch in launches}
+            missing += [(*kernel, flag, value) for value in values - met]
+    return missing
+
+
+def is_bool(value):
+    return isinstance(value, bool)

@@ -1,0 +1,151 @@
+import pytest
+import torch
+
+from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, needs_kernels
+
+needs_kernels()
+
+from multisk.kernels._tile import tile_for  # noqa: E402
+from multisk.kernels.sweep import Budgets  # noqa: E402
+from multisk.kernels.unroll import sweeps_backward  # noqa: E402
+
+pytestmark = marks
+ORDERS = {"rows first": True, "columns first": False}
+
+
+def draw(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, dtype=torch.float64, generator=generator).to(DEVICE)
+
+
+def problem(count, width, *, masked, dtype=torch.float64):
+    """Scores in [-1, 1], budgets that differ by row and column, cotangent and temperatures."""
+    x = (2 * draw(2, count, width) - 1).to(dtype)
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    free = draw(2, count, width, seed=1) > 0.1 if masked else None
+    full = torch.ones(x.shape, device=DEVICE) if free is None else free
+    cells = full.sum(-1).to(kind), full.sum(-2).double()
+    rows = (0.1 + 0.5 * draw(2, count, seed=2)).to(kind) * cells[0]
+    columns = (0.2 + 0.3 * draw(2, width, seed=3)) * cells[1]
+    budgets = Budgets(
+        rows=rows, row_cells=cells[0], columns=columns, column_cells=cells[1], free=free
+    )
+    scales = torch.tensor([[3.0, 0.7], [5.0, -1.0]], dtype=kind, device=DEVICE)
+    return x, scales, budgets, draw(2, count, width, seed=4).to(kind) - 0.5
+
+
+def plan_of(x, scales, rows, columns, budgets, steps, *, rows_first):
+    """Algorithm 1 on the logarithms of both groups' tables, in differentiable float64 torch."""
+    log_rows = torch.stack([rows, budgets.row_cells - rows], 1).log()[..., None]
+    log_columns = torch.stack([columns, budgets.column_cells - columns], 1).log()[..., None, :]
+    t = x[:, None] * scales[:, :, None, None] + log_rows
+    blocked = torch.zeros_like(t, dtype=torch.bool)
+    if budgets.free is not None:
+        blocked = (~budgets.free)[:, None].expand_as(t)
+    t = t.masked_fill(blocked, -torch.inf)
+    order = ("row", "column", "depth") if rows_first else ("column", "depth", "row")
+    for step in order * steps:
+        if step == "row":
+            t = t - t.logsumexp(-1, keepdim=True) + log_rows
+        elif step == "column":
+            t = t - t.logsumexp(-2, keepdim=True) + log_columns
+        else:
+            t = t.masked_fill(blocked, 0.0)
+            t = (t - t.logsumexp(1, keepdim=True)).masked_fill(blocked, -torch.inf)
+    return t[:, 0].exp()
+
+
+def truth(x, scales, budgets, grad, steps, *, rows_first):
+    """The four cotangents by autograd."""
+    inputs = [
+        part.detach().double().requires_grad_()
+        for part in (x, scales, budgets.rows, budgets.columns)
+    ]
+    plan = plan_of(*inputs, budgets, steps, rows_first=rows_first)
+    return torch.autograd.grad(plan, inputs, grad.double())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("count", "width", "steps"), [(2, 3, 3), (63, 50, 2), (40, 130, 1)])
+def test_the_unrolled_gradient_is_that_of_autograd(count, width, steps, order, masked):
+    x, scales, budgets, grad = problem(count, width, masked=masked)
+    x_, check = guarded(x)
+    with nan_arenas():
+        got = sweeps_backward(x_, scales, budgets, None, steps, grad, rows_first=ORDERS[order])
+    check()
+    want = truth(x, scales, budgets, grad, steps, rows_first=ORDERS[order])
+    for ours, theirs in zip(got, want, strict=True):
+        assert_near(ours, theirs, scale=100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_sixteen_bit_scores_have_float32_cotangents_inside(dtype):
+    x, scales, budgets, grad = problem(70, 33, masked=True, dtype=dtype)
+    got = sweeps_backward(x, scales, budgets, None, 2, grad)
+    want = truth(x, scales, budgets, grad, 2, rows_first=True)
+    assert [part.dtype for part in got] == [dtype] + 3 * [torch.float32]
+    for ours, theirs, scale in zip(got, want, (20, 200, 20, 20), strict=True):
+        assert_near(ours, theirs, ours.dtype, scale=scale)
+
+
+def test_strided_scores_and_another_cut_change_rounding_only():
+    x, scales, budgets, grad = problem(50, 24, masked=True)
+    want = sweeps_backward(x, scales, budgets, None, 2, grad)
+    turned = [part.mT.contiguous().mT for part in (x, grad)]
+    for rows in (16, 64):
+        tile = tile_for(50, 24, torch.float64, block_rows=rows, programs=2)
+        got = sweeps_backward(turned[0], scales, budgets, None, 2, turned[1], tile=tile)
+        for ours, theirs in zip(got, want, strict=True):
+            assert_near(ours, theirs)
+
+
+def test_sweeps_from_given_potentials_hold_those_fixed():
+    x, scales, budgets, grad = problem(30, 12, masked=False)
+    start = draw(2, 30, seed=5), draw(2, 12, seed=6)
+    got = sweeps_backward(x, scales, budgets, start, 2, grad)
+    inputs = [part.clone().requires_grad_() for part in (x, scales, budgets.rows, budgets.columns)]
+    t = (inputs[1][:, :1] - inputs[1][:, 1:])[..., None] * inputs[0]
+    a, b = start
+    for _ in range(2):
+        la = torch.nn.functional.logsigmoid(t + a[..., None] + b[:, None])
+        lb = torch.nn.functional.logsigmoid(-t - a[..., None] - b[:, None])
+        grow = inputs[2].log() - la.logsumexp(-1)
+        shrink = (budgets.row_cells - inputs[2]).log() - lb.logsumexp(-1)
+        b = b + inputs[3].log() - (la + grow[..., None]).logsumexp(-2)
+        b = b - (budgets.column_cells - inputs[3]).log() + (lb + shrink[..., None]).logsumexp(-2)
+        a = a + grow - shrink
+    plan = torch.sigmoid(t + a[..., None] + b[:, None])
+    for ours, theirs in zip(got, torch.autograd.grad(plan, inputs, grad), strict=True):
+        assert_near(ours, theirs, scale=100)
+
+
+def test_rows_and_columns_without_budget_pass_nothing_on():
+    x, scales, budgets, grad = problem(20, 6, masked=False)
+    rows, columns = budgets.rows.clone(), budgets.columns.clone()
+    free = torch.ones_like(x, dtype=torch.bool)
+    rows[:, 3], columns[:, 2] = 0.0, 0.0
+    free[:, 3], free[:, :, 2] = False, False
+    held = Budgets(
+        rows=rows,
+        row_cells=free.sum(-1).double(),
+        columns=columns,
+        column_cells=free.sum(-2).double(),
+        free=free,
+    )
+    got = sweeps_backward(x, scales, held, None, 3, grad)
+    assert all(part.isfinite().all() for part in got)
+    assert not got[0][:, 3].any()
+    assert not got[0][:, :, 2].any()
+    keep_rows, keep_columns = [i for i in range(20) if i != 3], [0, 1, 3, 4, 5]
+    part = Budgets(
+        rows=rows[:, keep_rows],
+        row_cells=held.row_cells[:, keep_rows],
+        columns=columns[:, keep_columns],
+        column_cells=held.column_cells[:, keep_columns],
+    )
+    cut = x[:, keep_rows][:, :, keep_columns], grad[:, keep_rows][:, :, keep_columns]
+    want = sweeps_backward(cut[0], scales, part, None, 3, cut[1])
+    assert_near(got[0][:, keep_rows][:, :, keep_columns], want[0])
+    assert_near(got[2][:, keep_rows], want[2])
+    assert_near(got[3][:, keep_columns], want[3])
