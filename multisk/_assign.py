@@ -6,7 +6,7 @@ from torch import Tensor
 from multisk import _ops
 from multisk import _passes as passes
 from multisk._solution import Solution, _plain, budget_of
-from multisk._solver import fused
+from multisk._solver import visits
 from multisk._solver.semidual import first_rows
 
 
@@ -24,9 +24,10 @@ def assign(solution: Solution, new_scores: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):
             raise ValueError("new_scores must be finite, got a value that is not")
         budget = x.new_full(x.shape[:2], float(budget_of(system)))
-        if fused.takes(system) and x.numel():
-            b, scale = raw.column_potential, fused.scale_of(system)
-            plan = _ops.assign(x, scale, b, budget, None)[1]
+        if x.numel() and (visits.runs(system) or torch.compiler.is_compiling()):
+            scale = visits.per_problem(system, system.scale)
+            tau = None if system.groups is not None else torch.zeros_like(scale)
+            plan = _ops.assign(x, scale, raw.column_potential, budget, None, tau)[1]
             return plan.view(new_scores.shape).to(new_scores.dtype)
         y = passes.exponent(x, _plain(system.scale), None, raw.column_potential, None)
         if system.groups is None:

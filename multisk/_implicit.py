@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from multisk._passes import schur_part
-from multisk._schur import DENSE_COLUMNS, solve_dense, solve_iteratively
+from multisk._schur import solve_dense, solve_iteratively
 from multisk._sharded import total
-from multisk._solver import fused
+from multisk._solver import fused, visits
 from multisk._solver.semidual import gauge_of
 from multisk._system import System
 from multisk._tiles import tiles
@@ -61,8 +61,11 @@ class ImplicitPlan(torch.autograd.Function):
             raise NotImplementedError("a relaxed transport cannot be differentiated twice")
         if again:
             z, alpha, beta = whole_plan(what, plan, grad)
-        elif fused.takes(what.system):
-            z, alpha, beta = fused.gradient(what.system, what.a, what.b, grad)
+        elif fused.differentiates(what.system):
+            held = what.sides[1].held
+            z, alpha, beta = fused.gradient(what.system, what.a, what.b, grad, held)
+        elif visits.takes(what.system):
+            z, alpha, beta = visited_plan(what, grad)
         else:
             z, alpha, beta = tiled_plan(what, plan, grad)
         factor = what.system.scale if scale is None else scale
@@ -132,11 +135,33 @@ def fixed_columns(what: Implicit, w: Tensor) -> Tensor:
     return w <= 0 if held is None else (w <= 0) | held
 
 
+def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(dL/dZ, alpha, beta) in two visits of the kernels, with the columns' sums of all ranks."""
+    system, a, b = what.system, what.a, what.b
+    found = visits.gather(system, a, b, grad)
+    right = total(found.right.double(), system.group)
+    w = total(found.weight.double(), system.group)
+    still = fixed_columns(what, w)
+    _, weight = diagonals(what, w, w)
+    gauge = gauge_of(system, what.sides[1].held, w)
+    if visits.square(system):
+        coupling = total(found.bend.double(), system.group)
+        beta = solve_dense(weight, coupling, right, still, gauge=gauge)
+    else:
+
+        def apply(x: Tensor) -> Tensor:
+            return weight * x - total(visits.couple(system, a, b, x), system.group)
+
+        beta = solve_iteratively(apply, weight, right, still, gauge=gauge, tolerance=1e-10)
+    z, alpha = visits.spread_back(system, a, b, grad, found.tilt, beta)
+    return z, alpha, beta
+
+
 def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(dL/dZ, alpha, beta) in two passes over the plan, tile by tile."""
     system = what.system
     k = plan.shape[2]
-    dense = k <= DENSE_COLUMNS
+    dense = visits.square(system)
     h, row_pull = torch.empty_like(plan[..., 0]), torch.empty_like(plan[..., 0])
     w = torch.zeros_like(what.b, dtype=torch.float64)
     column_pull = torch.zeros_like(w)

@@ -206,17 +206,21 @@ def newton(
     scale: Tensor,
     margins: list[Tensor],
     free: Tensor | None,
+    yields: Tensor | None,
     start: Tensor | None,
     tolerance: float,
     max_steps: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Solve P = sigmoid(scale X + a_i + b_j) for its margins: plan, a, b, steps, 1 where solved.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Find a and b such that P = sigmoid(scale X + a_i + b_j), or exp of it, meets its margins.
+
+    Gives the plan, a, b, the plan's row sums and column sums, the steps, and 1 where solved.
 
     Args:
         scores: (B, N, K).
         scale: (B,).
         margins: rows (B, N), row_cells (B, N), columns (B, K), column_cells (B, K).
         free: (B, N, K), False where a cell takes no part.
+        yields: None for cells capped at 1; (B, 2) for exp: eps / strength of rows and columns.
         start: First column potentials (B, K).
         tolerance: Relative violation of a sum that counts as solved.
         max_steps: Most passes over the scores after the first.
@@ -224,7 +228,7 @@ def newton(
     from multisk._solver import fused
 
     solver = fused.newton_in_kernels if kernels_run(scores) else fused.newton_in_torch
-    return solver(scores, scale, margins, free, start, tolerance, max_steps)
+    return solver(scores, scale, margins, free, yields, start, tolerance, max_steps)
 
 
 @newton.register_fake
@@ -233,19 +237,28 @@ def _(
     scale: Tensor,
     margins: list[Tensor],
     free: Tensor | None,
+    yields: Tensor | None,
     start: Tensor | None,
     tolerance: float,
     max_steps: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     b, n, k = scores.shape
-    steps = scores.new_empty((b,), dtype=torch.int64)
+    rows, steps = scores.new_empty((b, n)), scores.new_empty((b,), dtype=torch.int64)
     double = scores.new_empty((b, k), dtype=torch.float64)
-    return scores.new_empty((b, n, k)), scores.new_empty((b, n)), double, steps, steps.clone()
+    plan = scores.new_empty((b, n, k))
+    return plan, rows, double, rows.clone(), double.clone(), steps, steps.clone()
 
 
 @custom_op("multisk::plan_gradient", mutates_args=())
 def plan_gradient(
-    scores: Tensor, scale: Tensor, a: Tensor, b: Tensor, grad: Tensor, free: Tensor | None
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+    held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cotangents of Z = scale X, of the row budgets and of the column budgets, at a solution.
 
@@ -256,22 +269,25 @@ def plan_gradient(
         b: Column potentials (B, K).
         grad: Cotangent of the plan, (B, N, K).
         free: (B, N, K), False where a cell takes no part.
+        yields: None for cells capped at 1; (B, 2) for exp: eps / strength of rows and columns.
+        held: (B, K), True for columns whose potential does not answer.
     """
-    if kernels_run(scores):
-        from multisk.kernels.gradient import plan_backward
+    from multisk._solver import fused
 
-        z, alpha, beta = plan_backward(
-            scores, scale, a.contiguous(), b.contiguous(), grad, free=free
-        )
-        return z, alpha, beta.to(b.dtype).contiguous().clone()
-    from multisk._solver.fused import gradient_in_torch
-
-    return gradient_in_torch(scores, scale, a, b, grad, free)
+    run = fused.gradient_in_kernels if kernels_run(scores) else fused.gradient_in_torch
+    return run(scores, scale, a, b, grad, free, yields, held)
 
 
 @plan_gradient.register_fake
 def _(
-    scores: Tensor, scale: Tensor, a: Tensor, b: Tensor, grad: Tensor, free: Tensor | None
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+    held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     z = scores.new_empty(scores.shape)
     return z, scores.new_empty(scores.shape[:2]), b.new_empty(b.shape)
@@ -279,20 +295,99 @@ def _(
 
 @custom_op("multisk::assign", mutates_args=())
 def assign(
-    scores: Tensor, scale: Tensor, b: Tensor, rows: Tensor, free: Tensor | None
+    scores: Tensor,
+    scale: Tensor,
+    b: Tensor,
+    rows: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Row roots (B, N) and plan (B, N, K) for stored column potentials (B, K)."""
+    """Row potentials (B, N) and plan (B, N, K) for stored column potentials (B, K).
+
+    Differentiable in the scores, at these column potentials; the row potentials are not.
+
+    Args:
+        scores: (B, N, K).
+        scale: (B,).
+        b: Column potentials (B, K).
+        rows: Budgets (B, N).
+        free: (B, N, K), False where a cell takes no part.
+        yields: None for cells capped at 1; (B,) for exp: eps / strength of the rows.
+    """
     if kernels_run(scores):
         from multisk.kernels import plan
 
-        return plan.assign(scores, scale, b.contiguous(), rows, free=free)
+        a, table = plan.assign(scores, scale, b.contiguous(), rows, free=free, yields=yields)
+        return a, table.plan
     from multisk._solver.fused import assign_in_torch
 
-    return assign_in_torch(scores, scale, b, rows, free)
+    return assign_in_torch(scores, scale, b, rows, free, yields)
 
 
 @assign.register_fake
 def _(
-    scores: Tensor, scale: Tensor, b: Tensor, rows: Tensor, free: Tensor | None
+    scores: Tensor,
+    scale: Tensor,
+    b: Tensor,
+    rows: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     return scores.new_empty(scores.shape[:2]), scores.new_empty(scores.shape)
+
+
+@custom_op("multisk::assign_backward", mutates_args=())
+def assign_backward(
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+) -> Tensor:
+    """Cotangent of Z = scale X from that of the plan of `assign`."""
+    if kernels_run(scores):
+        from multisk.kernels.gradient import row_backward
+        from multisk.kernels.wide import At
+
+        at = At(
+            scores=scores,
+            scale=scale,
+            row_potential=a.contiguous(),
+            column_potential=b.contiguous(),
+            free=free,
+            yields=yields,
+        )
+        return row_backward(at, grad)
+    from multisk._solver.fused import assign_backward_in_torch
+
+    return assign_backward_in_torch(scores, scale, a, b, grad, free, yields)
+
+
+@assign_backward.register_fake
+def _(
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+) -> Tensor:
+    return scores.new_empty(scores.shape)
+
+
+def _save_assign(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    scores, scale, b, _, free, yields = inputs
+    ctx.mark_non_differentiable(output[0])
+    ctx.save_for_backward(scores, scale, output[0], b, free, yields)
+
+
+def _assign_gradients(ctx: Any, _: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    scores, scale, a, b, free, yields = ctx.saved_tensors
+    z = assign_backward(scores, scale, a, b, grad, free, yields)
+    return z * scale.to(z).view(-1, 1, 1), None, None, None, None, None
+
+
+assign.register_autograd(_assign_gradients, setup_context=_save_assign)

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from multisk import _ops
 from multisk import _passes as passes
 from multisk._problem import MultiAssignment, Transport, readable
 from multisk._solution import Solution
 from multisk._solve import solve
+from multisk._solver import visits
 from multisk._solver.semidual import first_rows
 from multisk._system import System, prepare
 from multisk._tiles import column
@@ -197,6 +199,12 @@ def opened(problem: Problem, loads: Tensor | None) -> Tensor | None:
 def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
     """Plan rows at given column potentials, differentiable in the scores."""
     margins = system.margins
+    asked = (system.eps, margins.rows)
+    if visits.takes(system) and not any(isinstance(x, Tensor) and x.requires_grad for x in asked):
+        scale, tau = visits.per_problem(system, system.scale), visits.yields_of(system)
+        tau = None if tau is None else tau[:, 0]
+        plan = _ops.assign(system.scores, scale, b, margins.rows, margins.free, tau)[1]
+        return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)
     y = passes.exponent(system.scores, system.scale, None, b, margins.free)
     if system.groups is None:
         rho = system.relax[0]

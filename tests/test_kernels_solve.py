@@ -9,9 +9,10 @@ from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.gradient import plan_backward  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402
 from multisk.kernels.plan import assign, write_plan  # noqa: E402
-from multisk.kernels.schur import apply_schur, solve_schur, solve_wide  # noqa: E402
+from multisk.kernels.schur import solve_schur  # noqa: E402
 from multisk.kernels.search import search  # noqa: E402
 from multisk.kernels.sweep import Budgets  # noqa: E402
+from multisk.kernels.wide import At, apply_schur, solve_wide  # noqa: E402
 
 pytestmark = marks
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -39,6 +40,10 @@ def oracle(x, scale, b, a, free):
     p = torch.sigmoid(t if free is None else t.masked_fill(~free, -torch.inf))
     w = p * torch.sigmoid(-t if free is None else -t.masked_fill(~free, -torch.inf))
     return p, w, w.sum(-1)
+
+
+def place(x, scale, a, b, free=None, yields=None):
+    return At(scores=x, scale=scale, row_potential=a, column_potential=b, free=free, yields=yields)
 
 
 def even(count, width, k, dtype, free=None):
@@ -82,7 +87,7 @@ def test_a_row_root_is_found_from_any_guess_at_any_temperature(k, eps):
     roots = []
     for first in (torch.nan, 0.0, 1e6, -1e6):
         guess = torch.full((1, 40), first, dtype=torch.float64, device=DEVICE)
-        a, plan = assign(x, scale, b, rows, guess=guess)
+        plan = assign(x, scale, b, rows, guess=guess)[1].plan
         assert ((plan.sum(-1) - k).abs() <= 1e-9 * k).all()
         roots.append(plan)
     for other in roots[1:]:
@@ -93,9 +98,9 @@ def test_unseen_rows_get_what_they_would_get_in_the_solution():
     x, budgets = draw(1, 60, 12), even(60, 12, 3, torch.float64)
     scale = torch.tensor([4.0], dtype=torch.float64, device=DEVICE)
     found = search(x, scale, None, budgets, tolerance=1e-10, passes=8)
-    a, plan = assign(x[:, 20:50], scale, found.column_potential, budgets.rows)
+    a, table = assign(x[:, 20:50], scale, found.column_potential, budgets.rows)
     p, _, _ = oracle(x, scale, found.column_potential, found.row_potential, None)
-    assert_near(plan, p[:, 20:50], scale=1e3)
+    assert_near(table.plan, p[:, 20:50], scale=1e3)
     assert_near(a, found.row_potential[:, 20:50], scale=1e3)
 
 
@@ -111,7 +116,7 @@ def test_the_search_meets_both_margins(count, width, k, sharp, passes, dtype):
     scale = torch.tensor([sharp], dtype=torch.float32, device=DEVICE)
     with nan_arenas():
         found = search(x, scale, None, budgets, passes=passes)
-        plan = assign(x.float(), scale, found.column_potential, budgets.rows)[1]
+        plan = assign(x.float(), scale, found.column_potential, budgets.rows)[1].plan
     assert found.solved.all()
     assert (found.error <= 1e-6).all()
     torch.testing.assert_close(plan.sum(-1), torch.full_like(plan[..., 0], k), rtol=5e-6, atol=0)
@@ -152,7 +157,7 @@ def test_the_backward_pass_solves_the_implicit_system(count, width, masked):
     scale = torch.tensor([1.0, 2.0], dtype=torch.float64, device=DEVICE)
     free = mask_of(2, count, width) if masked else None
     with nan_arenas():
-        z, alpha, beta = plan_backward(x, scale, a, b, grad, free=free)
+        z, alpha, beta = plan_backward(place(x, scale, a, b, free=free), grad)
     _, w, _ = oracle(x, scale, b, a, free)
     assert_near(z, w * (grad - alpha[..., None] - beta[:, None]))
     size = (w * grad).abs().sum()
@@ -164,8 +169,9 @@ def test_float32_gradients_agree_with_float64_through_the_square_part():
     x, grad = draw(2, 100, 40, dtype=torch.float32), draw(2, 100, 40, seed=2, dtype=torch.float32)
     a, b = draw(2, 100, seed=3, dtype=torch.float32), draw(2, 40, seed=4, dtype=torch.float32)
     scale = torch.tensor([1.0, 2.0], device=DEVICE)
-    got = plan_backward(x, scale, a, b, grad)
-    want = plan_backward(x.double(), scale.double(), a.double(), b.double(), grad.double())
+    got = plan_backward(place(x, scale, a, b), grad)
+    wide = (x.double(), scale.double(), a.double(), b.double())
+    want = plan_backward(place(*wide), grad.double())
     for one, two in zip(got[:2], want[:2], strict=True):
         assert_near(one, two, torch.float32, scale=10)
 
@@ -186,13 +192,16 @@ def test_the_system_is_applied_without_being_formed():
     x, a, b, v = draw(2, 50, 30), draw(2, 50, seed=1), draw(2, 30, seed=2), draw(2, 30, seed=3)
     scale = torch.tensor([1.0, 3.0], dtype=torch.float64, device=DEVICE)
     with nan_arenas():
-        image = apply_schur(x, scale, a, b, v)
+        image = apply_schur(place(x, scale, a, b), v)
     _, w, h = oracle(x, scale, b, a, None)
     want = w.sum(-2) * v - torch.einsum("bij,bi,bil,bl->bj", w, 1 / h, w, v)
     assert_near(image, want)
     right = want - want.mean(-1, keepdim=True)
-    solved = solve_wide(x, scale, a, b, w.sum(-2), right, rounds=30)
-    assert_near(solved, v - v.mean(-1, keepdim=True), scale=1e3)
+    weight = w.sum(-2)
+    solved = solve_wide(place(x, scale, a, b), weight, weight, right)
+    assert solved.done.all()
+    got = solved.x - solved.x.mean(-1, keepdim=True)
+    assert_near(got, v - v.mean(-1, keepdim=True), scale=1e3)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -202,10 +211,18 @@ def test_a_written_plan_is_the_sigmoid_with_or_without_a_row_step(masked):
     rows = torch.tensor([[3.0]], dtype=torch.float64, device=DEVICE)
     free = mask_of(2, 45, 20) if masked else None
     p, _, _ = oracle(x, scale, b, a, free)
+    size = torch.full((2, 45), 20.0, dtype=torch.float64, device=DEVICE)
+    size = size if free is None else free.sum(-1).double()
     with nan_arenas():
-        assert_near(write_plan(x, scale, a, b, rows, free=free), p)
-        got = write_plan(x, scale, a, b, rows, free=free, row_step=True)
-    assert_near(got, 3 * p / p.sum(-1, keepdim=True))
+        plain = write_plan(x, scale, a, b, rows, free=free)
+        got = write_plan(x, scale, a, b, rows, row_cells=size, free=free)
+    for table, want in ((plain, p), (got, 3 * p / p.sum(-1, keepdim=True))):
+        assert_near(table.plan, want)
+        assert_near(table.row_sums, want.sum(-1))
+        assert_near(table.column_sums, want.sum(-2))
+    rest = (1 - p) if free is None else (1 - p) * free
+    assert_near(got.moves[:, 0], (3 / p.sum(-1)).log(), scale=10)
+    assert_near(got.moves[:, 1], ((size - 3) / rest.sum(-1)).log(), scale=10)
 
 
 def test_transposed_scores_and_another_cut_change_rounding_only():

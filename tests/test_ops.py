@@ -51,17 +51,34 @@ CALLS = {
             margins(1, 12, 6, 2, torch.float32),
             None,
             None,
+            None,
             1e-6,
             5,
         ),
     ),
     "plan_gradient": lambda: (
         _ops.plan_gradient,
-        (draw(1, 12, 6), torch.ones(1).double(), draw(1, 12), draw(1, 6), draw(1, 12, 6), None),
+        (
+            draw(1, 12, 6),
+            torch.ones(1).double(),
+            draw(1, 12),
+            draw(1, 6),
+            draw(1, 12, 6),
+            None,
+            None,
+            None,
+        ),
     ),
     "assign": lambda: (
         _ops.assign,
-        (draw(1, 7, 6), torch.ones(1).double(), draw(1, 6), margins(1, 7, 6, 2)[0], None),
+        (
+            draw(1, 7, 6).requires_grad_(),
+            torch.ones(1).double(),
+            draw(1, 6),
+            margins(1, 7, 6, 2)[0],
+            None,
+            None,
+        ),
     ),
 }
 
@@ -88,7 +105,8 @@ def test_the_twins_are_the_solvers():
     x = draw(2, 40, 10)
     problem = multisk.MultiAssignment(k=3, eps=0.5)
     scale = torch.full((2,), 1.5, dtype=torch.float64)
-    plan, a, b, _, solved = _ops.newton(x, scale, margins(2, 40, 10, 3), None, None, 1e-8, 20)
+    wanted = margins(2, 40, 10, 3)
+    plan, a, b, *_, solved = _ops.newton(x, scale, wanted, None, None, None, 1e-8, 20)
     assert solved.all()
     solution = multisk.solve(x, problem, multisk.Newton(tolerance=1e-8))
     torch.testing.assert_close(plan, solution.plan, rtol=1e-6, atol=1e-7)

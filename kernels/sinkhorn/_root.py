@@ -1,4 +1,9 @@
-"""The row root: a_i with sum_j sigmoid(y_ij + a_i) = r_i, for a tile of rows at once."""
+"""The row's answer to given column potentials, for a tile of rows at once.
+
+Where cells are capped, P = sigmoid(y_ij + a_i) and a_i is the root of sum_j P_ij = r_i. Without a
+cap, P = exp(y_ij + a_i), and a_i = (log r_i - log sum_j exp(y_ij)) / (1 + tau): the whole margin
+for tau = 0, and for tau > 0 one that yields, sum_j P_ij = r_i exp(-tau a_i).
+"""
 
 from typing import no_type_check
 
@@ -15,6 +20,41 @@ def sigmoid(t):
     small = tl.exp(-tl.abs(t))
     share = 1.0 / (1.0 + small)
     return tl.where(t >= 0, share, small * share), small * share * share
+
+
+@triton.jit
+@no_type_check
+def link(t, EXP: tl.constexpr):
+    """P and its slope W at an exponent."""
+    if EXP:
+        share = tl.exp(t)
+        slope = share
+    else:
+        share, slope = sigmoid(t)
+    return share, slope
+
+
+@triton.jit
+@no_type_check
+def row_answer(y, live, guess, budget, tau, EXP: tl.constexpr, ACC: tl.constexpr):
+    """a_i for column potentials that y holds; `guess` is used by the root alone."""
+    if EXP:
+        return row_shift(y, live, budget, tau)
+    else:  # noqa: RET505 - a branch of the compiler, not of the program
+        return row_root(y, live, guess, budget, ACC)
+
+
+@triton.jit
+@no_type_check
+def row_shift(y, live, budget, tau):
+    """The closed form without a cap; 0 where there is nothing to scale."""
+    y = tl.where(live, y, float("-inf"))
+    top = tl.max(y, axis=1)
+    has = (top > float("-inf")) & (budget > 0)
+    top = tl.where(has, top, 0.0)
+    total = tl.sum(tl.exp(tl.where(has[:, None], y, 0.0) - top[:, None]), axis=1)
+    moved = tl.log(tl.where(has, budget, 1.0)) - top - tl.log(total)
+    return tl.where(has, moved / (1.0 + tau), 0.0)
 
 
 @triton.jit

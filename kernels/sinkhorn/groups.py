@@ -136,18 +136,19 @@ def _sweep(
             source = free + problem * free_problem
             live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
         shared = tl.zeros([BLOCK_N, BLOCK_K], ACC)
-        if not FIRST:  # the depth step: log of the sum over groups, one group at a time
-            top = tl.full([BLOCK_N, BLOCK_K], float("-inf"), ACC)
-            for c in range(0, groups):
-                at = problem * groups + c
-                s = tl.load(scales + problem * stride_scale + c).to(ACC)
-                u = tl.load(row_potential + at * rows + n, mask=inside, other=0.0).to(ACC)
-                v = tl.load(column_potential + at * K + k, mask=wide, other=0.0).to(ACC)
-                t = s * x + u[:, None] + v[None, :]
-                best = tl.maximum(top, t)
-                shared = shared * tl.exp(top - best) + tl.exp(t - best)
-                top = best
-            shared = top + tl.log(shared)
+        if not FIRST:
+            shared = _log_total(
+                x,
+                scales + problem * stride_scale,
+                row_potential + problem * groups * rows + n,
+                column_potential + problem * groups * K + k,
+                inside,
+                wide,
+                rows.to(tl.int64),
+                groups,
+                K,
+                ACC,
+            )
         for c in range(0, groups):
             at = problem * groups + c
             t = tl.load(scales + problem * stride_scale + c).to(ACC) * x - shared
@@ -166,6 +167,30 @@ def _sweep(
             to = after + at * rows + n
             tl.store(to, old + moved.to(after.dtype.element_ty), mask=inside)
             _add_column_logs(part, at * programs + program, step, t + moved[:, None], k, K)
+
+
+@triton.jit
+@no_type_check
+def _log_total(x, scales, u, v, inside, wide, rows, groups, K: tl.constexpr, ACC: tl.constexpr):
+    """The depth step: log sum over groups of exp(s_c x + u_ci + v_cj), one group at a time."""
+    top = tl.full(x.shape, float("-inf"), ACC)
+    total = tl.zeros(x.shape, ACC)
+    for c in range(0, groups):
+        t = _exponent(x, c, scales, u, v, inside, wide, rows, K, ACC)
+        best = tl.maximum(top, t)
+        total = total * tl.exp(top - best) + tl.exp(t - best)
+        top = best
+    return top + tl.log(total)
+
+
+@triton.jit
+@no_type_check
+def _exponent(x, c, scales, u, v, inside, wide, rows, K: tl.constexpr, ACC: tl.constexpr):
+    """The tile s_c x + u_ci + v_cj of group c."""
+    s = tl.load(scales + c).to(ACC)
+    row = tl.load(u + c * rows, mask=inside, other=0.0).to(ACC)
+    column = tl.load(v + c * K, mask=wide, other=0.0).to(ACC)
+    return s * x + row[:, None] + column[None, :]
 
 
 @triton.jit

@@ -5,7 +5,8 @@ W = P (1 - P), h_i = sum_j W_ij the sums over rows
 
     load_j = sum_i P_ij      weight_j = sum_i W_ij      bend_jl = sum_i W_ij W_il / h_i
 
-so that the gradient of the dual is load - c and its Hessian S = diag(weight) - bend.
+so that the gradient of the dual is load - c and its Hessian S = diag(weight) - bend. Without a cap
+P = exp(scale X + a_i + b_j), W = P, and a margin that yields by tau makes h_i (1 + tau) of h_i.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._root import row_root, sigmoid
+from ._root import link, row_answer
 from ._tile import (
     Tile,
     cells,
@@ -34,12 +35,16 @@ PROGRAMS = 512  # partial sums over all problems of a batch
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """What one visit to the scores gives; `bend` is None where it does not fit registers."""
+    """What one visit to the scores gives; `bend` is None where it does not fit registers.
+
+    `row_sums` is None unless it was asked for.
+    """
 
     row_potential: torch.Tensor  # (B, N)
     load: torch.Tensor  # (B, K)
     weight: torch.Tensor  # (B, K)
     bend: torch.Tensor | None  # (B, K, K)
+    row_sums: torch.Tensor | None = None  # (B, N)
 
 
 def newton_pass(
@@ -50,8 +55,10 @@ def newton_pass(
     rows: torch.Tensor,
     *,
     mask: torch.Tensor | None = None,
+    yields: torch.Tensor | None = None,
     idle: torch.Tensor | None = None,
     dense: bool | None = None,
+    row_sums: bool = False,
     tile: Tile | None = None,
 ) -> Pass:
     """Row roots for given column potentials, and the sums of a Newton step.
@@ -63,9 +70,11 @@ def newton_pass(
         guess: first guesses of the roots, (B, N), overwritten by the roots; NaN means none.
         rows: budgets r, broadcast to (B, N).
         mask: (B, N, K), False where the plan must be zero.
+        yields: None for capped cells; without a cap, tau of the rows, broadcast to (B,).
         idle: (B,), nonzero where a problem is solved and its programs should return at once;
             what they would have written keeps whatever it was.
         dense: whether to form `bend`; by default where it fits registers.
+        row_sums: whether the rows' sums are wanted too.
         tile: another cut than the chosen one.
     """
     batch, count, width = scores.shape
@@ -83,24 +92,31 @@ def newton_pass(
         (batch, tile.programs, lines, width), dtype=working_dtype(scores), device=scores.device
     )
     scale, rows = spread(scale, batch), spread(rows, batch, count)
+    tau = scale if yields is None else spread(yields, batch)
     allowed = scores if mask is None else mask
+    line = torch.empty_like(guess) if row_sums else guess
     _pass[(batch * tile.programs,)](
         scores,
         allowed,
         scale,
+        tau,
         column_potential,
         guess,
         rows,
         part if idle is None else idle,
         part,
+        line,
         count,
         tile.programs,
         tile.steps,
         *scores.stride(),
         *allowed.stride(),
         scale.stride(0),
+        tau.stride(0),
         *rows.stride(),
         K=width,
+        EXP=yields is not None,
+        SUMS=row_sums,
         MASKED=mask is not None,
         IDLE=idle is not None,
         DENSE=dense,
@@ -117,6 +133,7 @@ def newton_pass(
         load=total.select(1, 0),
         weight=total.select(1, 1),
         bend=total.narrow(1, 2, width) if dense else None,
+        row_sums=line if row_sums else None,
     )
 
 
@@ -148,11 +165,13 @@ def _pass(
     scores,
     allowed,
     scale,
+    yields,
     column_potential,
     root,
     budget,
     idle,
     part,
+    row_sums,
     rows,
     programs,
     steps,
@@ -163,9 +182,12 @@ def _pass(
     allowed_row,
     allowed_column,
     stride_scale,
+    stride_yields,
     budget_problem,
     budget_row,
     K: tl.constexpr,
+    EXP: tl.constexpr,
+    SUMS: tl.constexpr,
     MASKED: tl.constexpr,
     IDLE: tl.constexpr,
     DENSE: tl.constexpr,
@@ -183,7 +205,8 @@ def _pass(
     scores += problem * stride_problem
     allowed += problem * allowed_problem
     factor = tl.load(scale + problem * stride_scale).to(ACC)
-    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0)
+    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
+    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     load, weight = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
     if DENSE:
         bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
@@ -199,13 +222,15 @@ def _pass(
         at = budget + problem * budget_problem + n * budget_row
         r = tl.load(at, mask=inside, other=0.0).to(ACC)
         guess = tl.load(root + problem * rows + n, mask=inside, other=0.0)
-        a = row_root(y, live, guess, r, ACC)
+        a = row_answer(y, live, guess, r, tau, EXP, ACC)
         tl.store(root + problem * rows + n, a, mask=inside)
-        share, slope = sigmoid(tl.where(live, y + a[:, None], float("-inf")))
+        share, slope = link(tl.where(live, y + a[:, None], float("-inf")), EXP)
+        if SUMS:
+            tl.store(row_sums + problem * rows + n, tl.sum(share, axis=1), mask=inside)
         load += tl.sum(share, axis=0)
         weight += tl.sum(slope, axis=0)
         if DENSE:
-            steep = tl.sum(slope, axis=1)
+            steep = tl.sum(slope, axis=1) * (1.0 + tau)
             lean = slope / tl.where(steep > 0, steep, 1.0)[:, None]
             bend += tl.dot(tl.trans(slope), lean, input_precision=PRECISION, out_dtype=ACC)
     to = part + tl.program_id(0).to(tl.int64) * (2 + (K if DENSE else 0)) * K

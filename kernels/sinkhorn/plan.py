@@ -1,15 +1,17 @@
-"""The plan P = sigmoid(scale X + a_i + b_j), and the assignment of rows not seen before.
+"""The plan of given potentials with its sums, and the assignment of rows not seen before.
 
-A new row needs the column potentials alone: its own potential is the root of its row sum.
+P = sigmoid(scale X + a_i + b_j), or exp of the same without a cap. A new row needs the column
+potentials alone: its own potential is the root of its row sum.
 """
 
+from dataclasses import dataclass
 from typing import no_type_check
 
 import torch
 import triton
 import triton.language as tl
 
-from ._root import row_root, sigmoid
+from ._root import link, row_answer
 from ._tile import (
     Tile,
     cells,
@@ -21,8 +23,20 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
+from .newton import add_partials
 
 ELEMENTS = 2048
+PROGRAMS = 512  # partial sums over all problems of a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A plan and what it sums to."""
+
+    plan: torch.Tensor  # (B, N, K) in the scores' dtype
+    row_sums: torch.Tensor  # (B, N)
+    column_sums: torch.Tensor  # (B, K) float64
+    moves: torch.Tensor | None = None  # (B, 2, N), logs of a row step's factors of P and of 1 - P
 
 
 def assign(
@@ -32,10 +46,11 @@ def assign(
     rows: torch.Tensor,
     *,
     free: torch.Tensor | None = None,
+    yields: torch.Tensor | None = None,
     guess: torch.Tensor | None = None,
     tile: Tile | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row roots (B, N) for given column potentials, and their plan in the scores' dtype.
+) -> tuple[torch.Tensor, Table]:
+    """Row potentials (B, N) for given column potentials, and their plan.
 
     Args:
         scores: X, (B, N, K), any strides.
@@ -43,13 +58,15 @@ def assign(
         column_potential: b, (B, K) contiguous.
         rows: budgets r, broadcast to (B, N).
         free: (B, N, K), nonzero where a cell takes part.
+        yields: None for capped cells; without a cap, tau of the rows, broadcast to (B,).
         guess: first guesses of the roots (B, N), overwritten by the roots; None has none.
         tile: another cut than the chosen one.
     """
     kind = working_dtype(scores)
     if guess is None:
         guess = torch.full(scores.shape[:2], float("nan"), dtype=kind, device=scores.device)
-    return guess, _write(scores, scale, guess, column_potential, rows, free, "root", tile)
+    table = _write(scores, scale, guess, column_potential, rows, free, yields, "root", tile)
+    return guess, table
 
 
 def write_plan(
@@ -59,13 +76,29 @@ def write_plan(
     column_potential: torch.Tensor,
     rows: torch.Tensor,
     *,
+    row_cells: torch.Tensor | None = None,
     free: torch.Tensor | None = None,
-    row_step: bool = False,
+    capped: bool = True,
     tile: Tile | None = None,
-) -> torch.Tensor:
-    """The plan of given potentials; with `row_step`, after one more row step."""
-    mode = "row" if row_step else "plain"
-    return _write(scores, scale, row_potential, column_potential, rows, free, mode, tile)
+) -> Table:
+    """The plan of given potentials; with `row_cells`, after one more row step (capped cells).
+
+    Args:
+        scores: X, (B, N, K), any strides.
+        scale: broadcast to (B,).
+        row_potential: a, (B, N) contiguous.
+        column_potential: b, (B, K) contiguous.
+        rows: budgets r, broadcast to (B, N).
+        row_cells: free cells of the rows, broadcast to (B, N).
+        free: (B, N, K), nonzero where a cell takes part.
+        capped: whether P is the sigmoid; else exp.
+        tile: another cut than the chosen one.
+    """
+    a, b = row_potential, column_potential
+    yields = None if capped else scale
+    if row_cells is None:
+        return _write(scores, scale, a, b, rows, free, yields, "plain", tile)
+    return _write(scores, scale, a, b, rows, free, yields, "row", tile, row_cells)
 
 
 def _write(
@@ -75,52 +108,82 @@ def _write(
     b: torch.Tensor,
     rows: torch.Tensor,
     free: torch.Tensor | None,
+    yields: torch.Tensor | None,
     mode: str,
     tile: Tile | None,
-) -> torch.Tensor:
+    size: torch.Tensor | None = None,
+) -> Table:
     batch, count, width = scores.shape
-    tile = tile or tile_for(count, width, working_dtype(scores), elements=ELEMENTS)
+    kind, device = working_dtype(scores), scores.device
+    most = max(8, PROGRAMS // max(batch, 1))
+    tile = tile or tile_for(count, width, kind, elements=ELEMENTS, programs=most)
     scale, rows = spread(scale, batch), spread(rows, batch, count)
+    tau = scale if yields is None else spread(yields, batch)
+    size = rows if size is None else spread(size, batch, count)
     allowed = scores if free is None else free
-    plan = torch.empty((batch, count, width), dtype=scores.dtype, device=scores.device)
-    blocks = triton.cdiv(count, tile.rows)
-    _plan[(batch * blocks,)](
+    plan = torch.empty((batch, count, width), dtype=scores.dtype, device=device)
+    row_sums = torch.empty((batch, count), dtype=kind, device=device)
+    moves = row_sums
+    if mode == "row":
+        moves = torch.empty((batch, 2, count), dtype=kind, device=device)
+    part = torch.empty((batch, tile.programs, 1, width), dtype=torch.float64, device=device)
+    _plan[(batch * tile.programs,)](
         scores,
         allowed,
         scale,
+        tau,
         a,
         b,
         rows,
+        size,
         plan,
+        row_sums,
+        moves,
+        part,
         count,
-        blocks,
+        tile.programs,
+        tile.steps,
         *scores.stride(),
         *allowed.stride(),
         scale.stride(0),
+        tau.stride(0),
         *rows.stride(),
+        *size.stride(),
         K=width,
         MODE=mode,
+        EXP=yields is not None,
         MASKED=free is not None,
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
         **launch_options(tile.warps),
     )
-    return plan
+    return Table(
+        plan=plan,
+        row_sums=row_sums,
+        column_sums=add_partials(part).select(1, 0),
+        moves=moves if mode == "row" else None,
+    )
 
 
-@triton.jit(do_not_specialize=["rows", "blocks"])
+@triton.jit(do_not_specialize=["rows", "programs", "steps"])
 @no_type_check
 def _plan(
     scores,
     free,
     scale,
+    yields,
     row_potential,
     column_potential,
     budget,
+    size,
     plan,
+    row_sums,
+    moves,
+    part,
     rows,
-    blocks,
+    programs,
+    steps,
     stride_problem,
     stride_row,
     stride_column,
@@ -128,37 +191,66 @@ def _plan(
     free_row,
     free_column,
     stride_scale,
+    stride_yields,
     budget_problem,
     budget_row,
+    size_problem,
+    size_row,
     K: tl.constexpr,
     MODE: tl.constexpr,
+    EXP: tl.constexpr,
     MASKED: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    problem = (tl.program_id(0) // blocks).to(tl.int64)
-    n = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    problem = (tl.program_id(0) // programs).to(tl.int64)
+    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
-    inside, wide = n < rows, k < K
-    cell = inside[:, None] & wide[None, :]
-    x = cells(scores + problem * stride_problem, n, k, cell, stride_row, stride_column, 0.0)
-    live = cell
-    if MASKED:
-        source = free + problem * free_problem
-        live = cell & (cells(source, n, k, cell, free_row, free_column, 0) != 0)
+    wide = k < K
+    scores += problem * stride_problem
+    free += problem * free_problem
+    factor = tl.load(scale + problem * stride_scale).to(ACC)
+    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
-    t = tl.load(scale + problem * stride_scale).to(ACC) * x.to(ACC) + b[None, :]
-    at = row_potential + problem * rows + n
-    r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
-    a = tl.load(at, mask=inside, other=0.0).to(ACC)
-    if MODE == "root":
-        a = row_root(t, live, a, r.to(ACC), ACC)
-        tl.store(at, a, mask=inside)
-    t = tl.where(live, t + a[:, None], float("-inf"))
-    share, _ = sigmoid(t)
-    if MODE == "row":
-        low, _, one = shares(t)
-        share *= (r.to(ACC) / tl.exp(row_log_sum(low, one)))[:, None]
-    to = plan + (problem * rows + n[:, None]) * K + k[None, :]
-    tl.store(to, share.to(plan.dtype.element_ty), mask=cell)
+    sums = tl.zeros([BLOCK_K], tl.float64)  # a tolerance is held against them
+    for step in range(0, steps):
+        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
+        inside = n < rows
+        cell = inside[:, None] & wide[None, :]
+        t = cells(scores, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
+        t = factor * t + b[None, :]
+        live = cell
+        if MASKED:
+            live = cell & (cells(free, n, k, cell, free_row, free_column, 0) != 0)
+        at = row_potential + problem * rows + n
+        r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
+        a = tl.load(at, mask=inside, other=0.0).to(ACC)
+        if MODE == "root":
+            a = row_answer(t, live, a, r.to(ACC), tau, EXP, ACC)
+            tl.store(at, a, mask=inside)
+        t = tl.where(live, t + a[:, None], float("-inf"))
+        share, _ = link(t, EXP)
+        if MODE == "row":
+            low, high, one = shares(t)
+            m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0)
+            grow = _log_factor(low, one, r.to(ACC))
+            shrink = _log_factor(tl.where(live, high, float("-inf")), one, (m - r).to(ACC))
+            share *= tl.exp(grow)[:, None]
+            tl.store(moves + problem * 2 * rows + n, grow, mask=inside)
+            tl.store(moves + (problem * 2 + 1) * rows + n, shrink, mask=inside)
+        share = tl.where(live, share, 0.0)
+        to = plan + (problem * rows + n[:, None]) * K + k[None, :]
+        tl.store(to, share.to(plan.dtype.element_ty), mask=cell)
+        tl.store(row_sums + problem * rows + n, tl.sum(share, axis=1), mask=inside)
+        sums += tl.sum(share, axis=0).to(tl.float64)
+    tl.store(part + tl.program_id(0).to(tl.int64) * K + k, sums, mask=wide)
+
+
+@triton.jit
+@no_type_check
+def _log_factor(x, divisor, budget):
+    """What brings the row sums of exp(x) / divisor to the budgets; 0 without a budget."""
+    has = budget > 0
+    moved = tl.log(tl.where(has, budget, 1.0)) - row_log_sum(x, divisor)
+    return tl.where(has, moved, 0.0)

@@ -5,6 +5,9 @@ judges the trial, solves for a new direction and writes the next trial. A trial 
 its direction (its slope there is upward and more than half as steep as downward before) is cut by
 the secant rule. A problem whose exponents span too much starts warm and is cooled by three once
 its error is below a hundredth. Solved problems stand still.
+
+Without a cap (`yields`) the same finds the transport P = exp(scale X + a_i + b_j), also with
+margins that yield: a column's goal is then c_j exp(-tau b_j), and tau grows with the temperature.
 """
 
 from dataclasses import dataclass
@@ -15,9 +18,10 @@ import triton
 import triton.language as tl
 
 from ._tile import forms_square, launch_options, spread, triton_dtype, working_dtype
-from .newton import newton_pass
-from .schur import _conjugate, solve_wide
+from .newton import Pass, newton_pass
+from .schur import _centre, _conjugate
 from .sweep import Budgets
+from .wide import At, solve_wide
 
 EASE = 250.0  # the span of exponents from which a problem starts warm
 COOL = 3.0
@@ -31,6 +35,7 @@ class State:
     move: torch.Tensor
     trial: torch.Tensor
     scale: torch.Tensor
+    yields: torch.Tensor  # (B, 2): tau of rows and of columns at the present temperature
     numbers: torch.Tensor
     solved: torch.Tensor
     guess: torch.Tensor
@@ -45,6 +50,7 @@ class Found:
     error: torch.Tensor  # (B,) worst relative violation of a column sum; rows are exact
     steps: torch.Tensor  # (B,) passes after the first
     solved: torch.Tensor  # (B,) int32, 1 where the error is within the tolerance
+    cold: torch.Tensor  # (B,) whether the problem has come down to its own temperature
     state: State  # to go on from
 
 
@@ -54,8 +60,10 @@ def search(
     start: torch.Tensor | None,
     budgets: Budgets,
     *,
+    yields: torch.Tensor | None = None,
     tolerance: float = 1e-6,
     passes: int = 12,
+    rounds: int | None = None,
     resume: Found | None = None,
 ) -> Found:
     """Column potentials b with sum_i P_ij = c_j, where each a_i is the root of its row.
@@ -64,17 +72,20 @@ def search(
         scores: X, (B, N, K), any strides.
         scale: broadcast to (B,): difference of the two scales over the temperature.
         start: (B, K) first column potentials, or None for zeros.
-        budgets: the margins; those of columns must be exact.
+        budgets: the margins, numbers and no intervals.
+        yields: None for capped cells; without a cap (B, 2), tau of rows and columns (0: exact).
         tolerance: relative violation of a column sum that counts as solved.
         passes: visits to the scores, all of them launched.
+        rounds: of conjugate gradients, where S is not formed.
         resume: what an earlier call found, to go on from there with more passes.
     """
-    batch, count, width = scores.shape
+    batch, _, width = scores.shape
     kind, device = working_dtype(scores), scores.device
-    state = _begin(scores, scale, start) if resume is None else resume.state
+    state = _begin(scores, scale, start, yields) if resume is None else resume.state
     columns = spread(budgets.columns, batch, width)
     limit = torch.full((1,), tolerance, dtype=kind, device=device)
     dense = forms_square(width, kind)
+    tau = state.yields.select(1, 0) if yields is not None else None
     for _ in range(passes):
         found = newton_pass(
             scores,
@@ -83,14 +94,12 @@ def search(
             state.guess,
             budgets.rows,
             mask=budgets.free,
+            yields=tau,
             idle=state.solved,
         )
         fresh = found.load
         if not dense:
-            pull = found.load - columns.to(kind)
-            fresh = solve_wide(
-                scores, state.scale, state.guess, state.trial, found.weight, pull, free=budgets.free
-            )
+            fresh = _wide_direction(scores, state, found, columns, (budgets.free, tau), rounds)
         _step[(batch,)](
             found.load,
             found.weight,
@@ -101,12 +110,14 @@ def search(
             state.move,
             state.trial,
             state.scale,
+            state.yields,
             state.numbers,
             state.solved,
             found.load.stride(0),
             columns.stride(0),
             columns.stride(1),
             K=width,
+            EXP=yields is not None,
             DENSE=dense,
             COOL=COOL,
             ACC=triton_dtype(scores),
@@ -119,11 +130,57 @@ def search(
         error=state.numbers.select(1, 2),
         steps=state.numbers.select(1, 3),
         solved=state.solved,
+        cold=state.numbers.select(1, 4) <= 1.0,
         state=state,
     )
 
 
-def _begin(scores: torch.Tensor, scale: torch.Tensor, start: torch.Tensor | None) -> State:
+def _wide_direction(
+    scores: torch.Tensor,
+    state: State,
+    found: Pass,
+    columns: torch.Tensor,
+    cells: tuple[torch.Tensor | None, torch.Tensor | None],
+    rounds: int | None,
+) -> torch.Tensor:
+    """S^-1 (load - c) as precisely as the error asks for: a step then about squares it."""
+    goal = columns.to(found.load.dtype)
+    diagonal, gauge = found.weight, None
+    if cells[1] is not None:
+        tau = state.yields.select(1, 1).unsqueeze(1)
+        goal = goal * (-tau * state.trial).exp()
+        diagonal = diagonal + goal * tau
+        gauge = (state.yields.sum(1) == 0).to(goal.dtype)
+    pull = found.load - goal
+    error = (pull.abs() / torch.where(goal > 0, goal, 1.0)).amax(1)
+    at = At(
+        scores=scores,
+        scale=state.scale,
+        row_potential=state.guess,
+        column_potential=state.trial,
+        free=cells[0],
+        yields=cells[1],
+    )
+    finest = 1e-9 if goal.dtype == torch.float64 else 1e-4
+    solved = solve_wide(
+        at,
+        found.weight,
+        diagonal,
+        pull,
+        gauge=gauge,
+        idle=state.solved,
+        close=error.clamp(finest, 0.05),
+        rounds=rounds,
+    )
+    return solved.x
+
+
+def _begin(
+    scores: torch.Tensor,
+    scale: torch.Tensor,
+    start: torch.Tensor | None,
+    yields: torch.Tensor | None,
+) -> State:
     """The first trial of every problem, warm enough for its span of exponents."""
     batch, count, width = scores.shape
     kind, device = working_dtype(scores), scores.device
@@ -133,23 +190,28 @@ def _begin(scores: torch.Tensor, scale: torch.Tensor, start: torch.Tensor | None
         move=torch.empty((batch, width), dtype=kind, device=device),
         trial=torch.empty((batch, width), dtype=kind, device=device),
         scale=torch.empty((batch,), dtype=kind, device=device),
+        yields=torch.zeros((batch, 2), dtype=kind, device=device),
         numbers=torch.empty((batch, 8), dtype=kind, device=device),
         solved=torch.empty((batch,), dtype=torch.int32, device=device),
         guess=torch.full((batch, count), float("nan"), dtype=kind, device=device),
     )
     high = scores.amax((1, 2))
+    tau = state.yields if yields is None else spread(yields, batch, 2)
     _first[(batch,)](
         high,
         scores.amin((1, 2)),
         scale,
+        tau,
         high if start is None else start,
         state.base,
         state.move,
         state.trial,
         state.scale,
+        state.yields,
         state.numbers,
         state.solved,
         scale.stride(0),
+        *tau.stride(),
         K=width,
         START=start is not None,
         EASE=EASE,
@@ -167,14 +229,18 @@ def _first(
     high,
     low,
     wanted,
+    tau,
     start,
     base,
     move,
     trial,
     scale,
+    yields,
     numbers,
     solved,
     stride_scale,
+    tau_problem,
+    tau_side,
     K: tl.constexpr,
     START: tl.constexpr,
     EASE: tl.constexpr,
@@ -198,6 +264,9 @@ def _first(
     tl.store(base + at, b, mask=wide)
     tl.store(move + at, tl.zeros([BLOCK_K], ACC), mask=wide)
     tl.store(scale + problem, factor / warmth)
+    side = tl.arange(0, 2)
+    give = tl.load(tau + problem * tau_problem + side * tau_side).to(ACC)
+    tl.store(yields + problem * 2 + side, give * warmth)
     lane = tl.arange(0, 8)
     tl.store(numbers + problem * 8 + lane, tl.where(lane == 4, warmth, 0.0))
     tl.store(solved + problem, 0)
@@ -215,12 +284,14 @@ def _step(
     move,
     trial,
     scale,
+    yields,
     numbers,
     solved,
     stride_sums,
     goal_problem,
     goal_column,
     K: tl.constexpr,
+    EXP: tl.constexpr,
     DENSE: tl.constexpr,
     COOL: tl.constexpr,
     ACC: tl.constexpr,
@@ -234,11 +305,12 @@ def _step(
     at = problem * K + k
     numbers += problem * 8
     c = tl.load(goal + problem * goal_problem + k * goal_column, mask=wide, other=0.0).to(ACC)
+    here = tl.load(trial + at, mask=wide, other=0.0)
+    c, bent, gauge = _yielding(c, here, yields + problem * 2, EXP, ACC)
     pull = tl.load(load + problem * stride_sums + k, mask=wide, other=0.0) - c
     error = tl.max(tl.where(wide, tl.abs(pull) / tl.where(c > 0, c, 1.0), 0.0), axis=0)
     warmth = tl.load(numbers + 4)
     tl.store(numbers + 2, error)
-    here = tl.load(trial + at, mask=wide, other=0.0)
     if (error <= tl.load(limit)) & (warmth <= 1.0):
         tl.store(solved + problem, 1)
         return
@@ -246,23 +318,19 @@ def _step(
     way = tl.load(move + at, mask=wide, other=0.0)
     ahead = tl.sum(pull * way, axis=0)
     tl.store(numbers + 3, tl.load(numbers + 3) + 1.0)
-    if (warmth > 1.0) & (error <= 0.01):  # cool: the potentials grow as the temperature falls
-        cooler = tl.maximum(warmth / COOL, 1.0)
-        grown = warmth / cooler
-        tl.store(numbers + 4, cooler)
-        tl.store(scale + problem, tl.load(scale + problem) * grown)
+    if (warmth > 1.0) & (error <= 0.01):
+        grown = _cool(numbers, scale + problem, yields + problem * 2, COOL)
         tl.store(trial + at, here * grown, mask=wide)
         tl.store(move + at, tl.zeros_like(way), mask=wide)
-        tl.store(numbers + 1, 0.0)
         return
     if (slope == 0.0) | (ahead <= 0.5 * slope):
         if DENSE:
             row = bend + problem * stride_sums + k[:, None] * K + k[None, :]
             matrix = tl.load(row, mask=wide[:, None] & wide[None, :], other=0.0)
             heavy = tl.load(weight + problem * stride_sums + k, mask=wide, other=0.0)
-            way = -_conjugate(matrix, heavy, pull, wide, K, ACC)
+            way = -_conjugate(matrix, heavy + bent, pull, wide, gauge, K, ACC)
         else:
-            way = -tl.load(bend + at, mask=wide, other=0.0)
+            way = -_centre(tl.load(bend + at, mask=wide, other=0.0), wide, gauge, ACC)
         way *= tl.minimum(1.0, 64.0 / tl.maximum(tl.max(tl.abs(way), axis=0), 1e-30))
         slope = -tl.sum(pull * way, axis=0)
         length = tl.full([], 1.0, ACC)
@@ -274,3 +342,32 @@ def _step(
         length *= tl.minimum(tl.maximum(slope / (slope + ahead), 0.1), 0.7)
     tl.store(numbers, length)
     tl.store(trial + at, here + length * way, mask=wide)
+
+
+@triton.jit
+@no_type_check
+def _yielding(c, b, yields, EXP: tl.constexpr, ACC: tl.constexpr):
+    """What the columns shall sum to at b, how fast that falls, and whether b is free to shift."""
+    if EXP:
+        side = tl.arange(0, 2)
+        both = tl.load(yields + side)
+        tau = tl.sum(tl.where(side == 1, both, 0.0), axis=0)
+        goal = c * tl.exp(-tau * b)
+        return goal, tau * goal, tl.where(tl.sum(both, axis=0) == 0.0, 1.0, 0.0).to(ACC)
+    else:  # noqa: RET505 - a branch of the compiler, not of the program
+        return c, tl.zeros_like(c), 1.0
+
+
+@triton.jit
+@no_type_check
+def _cool(numbers, scale, yields, COOL: tl.constexpr):
+    """Lower the temperature; gives the factor by which the potentials grow as it falls."""
+    warmth = tl.load(numbers + 4)
+    cooler = tl.maximum(warmth / COOL, 1.0)
+    grown = warmth / cooler
+    tl.store(numbers + 1, 0.0)
+    tl.store(numbers + 4, cooler)
+    tl.store(scale, tl.load(scale) * grown)
+    side = yields + tl.arange(0, 2)
+    tl.store(side, tl.load(side) / grown)
+    return grown

@@ -1,5 +1,6 @@
 """Where a system takes the operators of `_ops`, and what those do: kernels, or torch as here."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,27 +11,34 @@ from multisk import _passes as passes
 from multisk._collapse import Groups
 from multisk._margins import Margins
 from multisk._solver.base import Raw
-from multisk._solver.sweeps import Sweeps
+from multisk._solver.visits import per_problem, yields_of
 from multisk._status import Status
 from multisk._system import System
 from multisk._tiles import violation
 
-Found = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-LOOK = 10  # sweeps between two looks
+# plan, a, b, sums of its rows and of its columns, steps, 1 where solved
+Found = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 PASSES = 6  # visits launched between two looks at the outcome, where the host may look
+ROUNDS = 400  # of conjugate gradients at most; the host may look every 48
 
 
-def takes(system: System, *, looking: bool = False) -> bool:
-    """Whether the operators cover the system and should run it: exact margins, on one device.
-
-    With `looking`, the host has to read values between operators, which no graph can hold.
-    """
-    plain = system.two_groups and system.groups is not None and system.group is None
-    exact = system.margins.upper is None and system.relax == (None, None)
+def takes(system: System) -> bool:
+    """Whether one operator is the whole solve by Newton: one link, no intervals, one device."""
     x = system.scores
-    if not (plain and exact and x.numel() > 0 and min(x.shape[1:]) <= _ops.WIDEST):
+    plain = system.two_groups and system.group is None and system.margins.upper is None
+    if not (plain and x.numel() > 0 and min(x.shape[1:]) <= _ops.WIDEST):
         return False
-    return _ops.kernels_run(x) or (torch.compiler.is_compiling() and not looking)
+    return _ops.kernels_run(x) or torch.compiler.is_compiling()
+
+
+def sweeps_whole(system: System) -> bool:
+    """Whether one operator makes several sweeps: two channel groups, on one device."""
+    return system.groups is not None and takes(system)
+
+
+def differentiates(system: System) -> bool:
+    """Whether one operator is the whole implicit derivative: also of intervals."""
+    return takes(replace(system, margins=replace(system.margins, upper=None)))
 
 
 def margins_of(system: System) -> list[Tensor]:
@@ -40,27 +48,20 @@ def margins_of(system: System) -> list[Tensor]:
     return [part.contiguous() for part in parts]
 
 
-def scale_of(system: System) -> Tensor:
-    """Exponent per unit of score, (B,)."""
-    return per_problem(system, system.scale)
-
-
-def per_problem(system: System, value: float | Tensor) -> Tensor:
-    """A number, or one a problem, as a tensor (B,)."""
-    x = system.scores
-    if isinstance(value, Tensor):
-        return value.detach().reshape(-1).to(x.dtype).expand(x.shape[0]).contiguous()
-    return x.new_full((x.shape[0],), value)
-
-
 def newton(system: System, init: Tensor | None, tolerance: float, max_steps: int) -> Raw:
     """`Newton.run` by the operator."""
     start = None if init is None else init.double().contiguous()
-    margins = margins_of(system)
-    plan, a, b, steps, _ = _ops.newton(
-        system.scores, scale_of(system), margins, system.margins.free, start, tolerance, max_steps
+    plan, a, b, row_sums, column_sums, steps, _ = _ops.newton(
+        system.scores,
+        per_problem(system, system.scale),
+        margins_of(system),
+        system.margins.free,
+        yields_of(system),
+        start,
+        tolerance,
+        max_steps,
     )
-    error = violation(system, plan.sum(-1), plan.sum(-2, dtype=torch.float64), a, b)
+    error = violation(system, row_sums, column_sums, a, b)
     good = error <= tolerance
     missed = torch.where(steps >= max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
     code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
@@ -68,7 +69,7 @@ def newton(system: System, init: Tensor | None, tolerance: float, max_steps: int
 
 
 def sweep_exactly(
-    system: System, steps: int, init: tuple[Tensor, Tensor] | None, *, rows_first: bool
+    system: System, steps: int, start: tuple[Tensor, Tensor] | None, *, rows_first: bool
 ) -> tuple[Tensor, Tensor]:
     """`steps` sweeps by the operator, from the scores or from potentials."""
     groups = system.groups
@@ -79,54 +80,41 @@ def sweep_exactly(
         torch.stack(ends, -1),
         margins_of(system),
         system.margins.free,
-        [] if init is None else [x.contiguous() for x in init],
+        [] if start is None else [x.contiguous() for x in start],
         steps,
         rows_first,
     )
 
 
-def sweep_until(
-    system: System,
-    sweeps: Sweeps,
-    start: tuple[Tensor, Tensor] | None,
-    limits: tuple[float, int],
-    rows_first: bool,  # noqa: FBT001
+def gradient(
+    system: System, a: Tensor, b: Tensor, grad: Tensor, held: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sweep to a tolerance, measured every `LOOK` sweeps; solved problems stand still."""
-    tolerance, most = limits
-    count = min(LOOK, most)
-    a, b = sweep_exactly(system, count, start, rows_first=rows_first)
-    done = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
-    steps = torch.full_like(done, most, dtype=torch.int64)
-    while True:
-        _, row_sums, column_sums, _ = sweeps.finish(a, b)
-        reached = (violation(system, row_sums, column_sums, a, b) <= tolerance) & ~done
-        steps = torch.where(reached, count, steps)
-        done = done | reached
-        if count >= most or bool(done.all()):
-            return a, b, steps
-        more = min(LOOK, most - count)
-        new_a, new_b = sweep_exactly(system, more, (a, b), rows_first=rows_first)
-        a = torch.where(done[:, None], a, new_a)
-        b = torch.where(done[:, None], b, new_b)
-        count += more
+    """(dL/dZ, alpha, beta) of a plan by the operator; `held` columns do not answer."""
+    scale, yields = per_problem(system, system.scale), yields_of(system)
+    return _ops.plan_gradient(system.scores, scale, a, b, grad, system.margins.free, yields, held)
 
 
-def gradient(system: System, a: Tensor, b: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(dL/dZ, alpha, beta) of a plan by the operator."""
-    return _ops.plan_gradient(system.scores, scale_of(system), a, b, grad, system.margins.free)
-
-
-def system_of(scores: Tensor, scale: Tensor, margins: list[Tensor], free: Tensor | None) -> System:
+def system_of(
+    scores: Tensor,
+    scale: Tensor,
+    margins: list[Tensor],
+    free: Tensor | None,
+    yields: Tensor | None,
+) -> System:
     """The system that an operator's arguments stand for."""
     rows, row_cells, columns, column_cells = margins
     units = (torch.where(rows > 0, rows, 1.0), torch.where(columns > 0, columns, 1.0))
+    groups = Groups((1.0, 0.0), (1, 1), 1) if yields is None else None
+    eps = (1 / scale.to(scores.dtype)).view(-1, 1, 1)
+    relax: list[Any] = [None, None]
+    if yields is not None and bool((yields > 0).any()):
+        relax = [strength_of(eps, yields[:, side]) for side in (0, 1)]
     return System(
         scores,
-        (1 / scale.to(scores.dtype)).view(-1, 1, 1),
+        eps,
         Margins(rows, columns, None, *units, row_cells, column_cells, free),
-        Groups((1.0, 0.0), (1, 1), 1),
-        (None, None),
+        groups,
+        (relax[0], relax[1]),
         None,
         None,
         scores.shape[:1],
@@ -134,11 +122,18 @@ def system_of(scores: Tensor, scale: Tensor, margins: list[Tensor], free: Tensor
     )
 
 
+def strength_of(eps: Tensor, tau: Tensor) -> float | None:
+    """The KL strength eps / tau of a margin, one for the whole batch; None where it is exact."""
+    first = float(tau[0])
+    return float(eps[0]) / first if first > 0 else None
+
+
 def newton_in_kernels(
     scores: Tensor,
     scale: Tensor,
     margins: list[Tensor],
     free: Tensor | None,
+    yields: Tensor | None,
     start: Tensor | None,
     tolerance: float,
     max_steps: int,
@@ -151,32 +146,41 @@ def newton_in_kernels(
     from multisk.kernels.plan import assign
     from multisk.kernels.search import search
 
-    captured = scores.is_cuda and torch.cuda.is_current_stream_capturing()
+    captured = being_captured(scores)
     turned = scores.shape[1] < scores.shape[2] and start is None
-    x, rest = scores, (free, *margins)
+    x, rest, tau = scores, (free, *margins), yields
     if turned:
         rest = (None if free is None else free.mT, *margins[2:], *margins[:2])
-        x = scores.mT
+        x, tau = scores.mT, None if yields is None else yields.flip(1)
     budgets = budgets_of(*rest)
     wanted = max_steps + 1
-    fine = 0.25 * tolerance
-    found = search(
-        x, scale, start, budgets, tolerance=fine, passes=wanted if captured else min(PASSES, wanted)
-    )
+    enough = 0.25 * tolerance
+    # In float64 one more step squares the error: gradients and comparisons then see the limit.
+    fine = min(enough, 1e-12) if scores.dtype == torch.float64 else enough
     done = wanted if captured else min(PASSES, wanted)
+    options: dict[str, Any] = {"tolerance": fine, "yields": tau}
+    found = search(x, scale, start, budgets, passes=done, **options)
     while not captured and done < wanted and not bool(found.solved.all()):
         more = min(PASSES, wanted - done)
-        found = search(x, scale, None, budgets, tolerance=fine, passes=more, resume=found)
+        found = search(x, scale, None, budgets, passes=more, resume=found, **options)
         done += more
         if done >= 24:
             break
     b = found.row_potential if turned else found.column_potential
-    a, plan = assign(scores, scale, b.contiguous(), margins[0], free=free)
-    steps = found.steps.long()
-    answer = (plan, a.to(scores.dtype), b.double(), steps, found.solved.long())
-    if captured or bool(found.solved.all()) or not scores.is_cuda:
+    tau = None if yields is None else yields[:, 0]
+    a, table = assign(scores, scale, b.contiguous(), margins[0], free=free, yields=tau)
+    steps, solved = found.steps.long(), ((found.error <= enough) & found.cold).long()
+    sums = table.row_sums, table.column_sums.contiguous()
+    answer = (table.plan, a, b.double(), *sums, steps, solved)
+    if captured or not scores.is_cuda or bool(solved.all()):
         return answer
-    return with_patience(answer, scores, scale, margins, free, tolerance, max_steps)
+    rest = (scores, scale, margins, free, yields)
+    return with_patience(answer, *rest, tolerance, max_steps)
+
+
+def being_captured(x: Tensor) -> bool:
+    """Whether a CUDA graph is recorded, so that the host must not look at values."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def budgets_of(
@@ -196,22 +200,25 @@ def with_patience(
     scale: Tensor,
     margins: list[Tensor],
     free: Tensor | None,
+    yields: Tensor | None,
     tolerance: float,
     max_steps: int,
 ) -> Found:
-    """Solve again, in torch, the problems that the device search left."""
-    left = (answer[4] == 0).nonzero().squeeze(-1)
+    """Solve again, steered by the host, the problems that the device search left."""
+    left = (answer[-1] == 0).nonzero().squeeze(-1)
     again = newton_in_torch(
         scores[left],
         scale[left],
         [margin[left] for margin in margins],
         None if free is None else free[left],
+        None if yields is None else yields[left],
         None,
         tolerance,
         max_steps,
     )
     parts = [old.index_copy(0, left, new) for old, new in zip(answer, again, strict=True)]
-    return parts[0], parts[1], parts[2], parts[3], parts[4]
+    plan, a, b, row_sums, column_sums, steps, done = parts
+    return plan, a, b, row_sums, column_sums, steps, done
 
 
 def newton_in_torch(
@@ -219,6 +226,7 @@ def newton_in_torch(
     scale: Tensor,
     margins: list[Tensor],
     free: Tensor | None,
+    yields: Tensor | None,
     start: Tensor | None,
     tolerance: float,
     max_steps: int,
@@ -226,11 +234,12 @@ def newton_in_torch(
     """The operator's meaning: `Newton` itself."""
     from multisk._solver.newton import Newton
 
-    system = system_of(scores, scale, margins, free)
+    system = system_of(scores, scale, margins, free, yields)
     raw = Newton(tolerance=tolerance, max_steps=max_steps).run_in_torch(system, start)
     done = raw.converged.long()
     plan, a = raw.plan.contiguous(), raw.row_potential.to(scores.dtype).contiguous()
-    return plan, a, raw.column_potential.double().contiguous(), raw.steps.clone(), done
+    sums = plan.sum(-1), plan.sum(-2, dtype=torch.float64)
+    return plan, a, raw.column_potential.double().contiguous(), *sums, raw.steps.clone(), done
 
 
 def sweep_in_torch(
@@ -270,28 +279,105 @@ def sweep_in_torch(
     return a.clone(), b.clone()
 
 
+def gradient_in_kernels(
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+    held: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Two passes and the columns' system; where that takes many rounds, the host looks at them."""
+    from multisk.kernels import gradient as kernels
+    from multisk.kernels.wide import At, Solving
+
+    tau = None if yields is None else yields[:, 0]
+    at = At(
+        scores=scores,
+        scale=scale,
+        row_potential=a.contiguous(),
+        column_potential=b.contiguous(),
+        free=free,
+        yields=tau,
+    )
+    found = kernels.gather(at, grad)
+    give = None if yields is None else yields[:, 1]
+    still, gauge = found.weight <= 0, torch.ones_like(scale)
+    if held is not None:
+        gauge = gauge * ~(held & ~still).any(1)
+        still = still | held
+    if yields is not None:
+        gauge = gauge * (yields.sum(1) == 0)
+    columns = (found, at, give, still, gauge)
+    captured, rounds = being_captured(scores), 0
+    beta = kernels.answer(*columns, rounds=ROUNDS if captured else None)
+    while isinstance(beta, Solving) and not captured and rounds < ROUNDS:
+        if bool(beta.done.all()):
+            break
+        beta, rounds = kernels.answer(*columns, resume=beta), rounds + 48
+    beta = beta.x if isinstance(beta, Solving) else beta
+    z, alpha = kernels.spread_back(at, grad, found.tilt, beta)
+    return z, alpha, beta.to(b.dtype).clone()
+
+
 def gradient_in_torch(
-    scores: Tensor, scale: Tensor, a: Tensor, b: Tensor, grad: Tensor, free: Tensor | None
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+    held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator's meaning: the implicit function theorem, tile by tile."""
     from multisk._implicit import Implicit, Side, tiled_plan
 
     t = passes.exponent(scores, scale.to(scores.dtype).view(-1, 1, 1), a, b, free)
-    plan = torch.sigmoid(t)
+    plan = torch.sigmoid(t) if yields is None else t.exp()
     margins = [plan.sum(-1), torch.ones_like(a), plan.sum(-2), torch.ones_like(b)]
-    system = system_of(scores, scale, margins, free)
-    sides = (Side(0.0, None), Side(0.0, None))
+    system = system_of(scores, scale, margins, free, yields)
+    tau = (0.0, 0.0) if yields is None else yields.to(b).view(-1, 2, 1, 1).unbind(1)
+    sides = (Side(tau[0], None), Side(tau[1], held))
     z, alpha, beta = tiled_plan(Implicit(a, b, sides, system, plan), plan, grad)
     return z, alpha, beta.to(b.dtype)
 
 
 def assign_in_torch(
-    scores: Tensor, scale: Tensor, b: Tensor, rows: Tensor, free: Tensor | None
+    scores: Tensor,
+    scale: Tensor,
+    b: Tensor,
+    rows: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """The operator's meaning: a bracketed root a row."""
+    """The operator's meaning: a bracketed root a row, or its closed form without a cap."""
     from multisk._solver.semidual import first_rows
 
     y = passes.exponent(scores, scale.to(scores.dtype).view(-1, 1, 1), None, b, free)
+    if yields is not None:
+        a = passes.exp_rows(y, rows, 1 / (1 + yields.to(y)[:, None]))
+        return a, (y + a[..., None]).exp()
     count = torch.full_like(rows, scores.shape[-1]) if free is None else free.sum(-1).to(rows)
     a = passes.sigmoid_rows(y, rows, count, first_rows(y, rows, count), 1e-7)
     return a, torch.sigmoid(y + a[..., None])
+
+
+def assign_backward_in_torch(
+    scores: Tensor,
+    scale: Tensor,
+    a: Tensor,
+    b: Tensor,
+    grad: Tensor,
+    free: Tensor | None,
+    yields: Tensor | None,
+) -> Tensor:
+    """The operator's meaning: W (G - t_i), with t_i such that the row's answer is in."""
+    t = passes.exponent(scores, scale.to(scores.dtype).view(-1, 1, 1), a, b, free)
+    plan = torch.sigmoid(t) if yields is None else t.exp()
+    slope = plan * torch.sigmoid(-t) if yields is None else plan
+    height = slope.sum(-1) if yields is None else slope.sum(-1) * (1 + yields.to(plan)[:, None])
+    tilt = (slope * grad).sum(-1) / torch.where(height > 0, height, 1.0)
+    return slope * (grad - tilt[..., None])

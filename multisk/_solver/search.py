@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._solver import visits
 from multisk._solver.semidual import Point, direction, recentred, slope, visit
 from multisk._system import System
 
@@ -29,7 +30,8 @@ class Search:
         best = centred.copy()
         steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
         base, radius = centred.copy(), torch.full_like(b[:, :1], torch.inf)
-        move, slopes, idle = None, torch.zeros_like(b[:, 0]), torch.zeros_like(steps)
+        accept, move, idle = everyone, None, torch.zeros_like(steps)
+        slopes = torch.zeros_like(b[:, 0])
         polished = best.error <= self.finest
         stale = ~everyone  # problems whose buffer holds a later plan than their best
         while True:
@@ -42,11 +44,15 @@ class Search:
                 behind = slope(self.system, point, move, ahead=False)
                 accept = behind <= 0.5 * slopes.abs()
                 cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.05, 0.5)[:, None]
-                reach = move.abs().amax(-1, keepdim=True)
-                shorter = torch.minimum(radius, reach) * cut
+                move = move * cut
+                shorter = torch.minimum(radius * cut, move.abs().amax(-1, keepdim=True))
                 radius = torch.where(accept[:, None], 8 * radius, shorter)
                 base = joined(base, centred, accept)
-            move = direction(self.system, base, radius)
+            if base.coupling.shape[-1]:
+                move = direction(self.system, base, radius)
+            else:  # the stored plan is the last one: a rejected move is only shortened
+                fresh = direction(self.system, centred, torch.full_like(radius, torch.inf))
+                move = torch.where(accept[:, None], fresh, fresh if move is None else move)
             slopes = slope(self.system, base, move, ahead=True)
             target = torch.where(live[:, None], base.b + move, best.b)
             point = visit(self.system, target, point.a, self.row_tolerance, plan, live)
@@ -56,7 +62,9 @@ class Search:
             stale = torch.where(live, ~better, stale)
             idle = torch.where(better, 0, idle + 1)
             best.put(better.nonzero().squeeze(-1), centred.pick(better))
-        if bool(stale.any()):
+        if visits.takes(self.system):
+            plan.copy_(visits.plan(self.system, best.a, best.b).plan)
+        elif bool(stale.any()):
             point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)
             best.put(stale.nonzero().squeeze(-1), recentred(self.system, point).pick(stale))
         return best, steps

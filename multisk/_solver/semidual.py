@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multisk import _passes as passes
-from multisk._schur import DENSE_COLUMNS, solve_dense, solve_iteratively
+from multisk._schur import solve_dense, solve_iteratively
 from multisk._sharded import total
+from multisk._solver import visits
 from multisk._solver.interval import best_shift, kinked_step, pull_along, pull_at
 from multisk._system import System
 from multisk._tiles import cells, column, column_goal, tiles, violation
@@ -60,14 +61,41 @@ def visit(
 ) -> Point:
     """Solve every row for `b`, and collect the columns' sums and couplings, in one pass.
 
-    Writes the plans of the `live` problems into `plan`; the others keep theirs.
+    Writes the plans of the `live` problems into `plan`, others keep theirs; kernels write none.
     """
+    margins, k = system.margins, system.scores.shape[2]
+    if visits.takes(system):
+        here = visits.newton(system, b, a)
+    else:
+        here = in_tiles(system, b, a, tolerance, plan, live)
+    rows, row_sums, sums, weight, coupling = here
+    packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
+    sums, weight, coupling = (
+        packed[:, :k],
+        packed[:, k : 2 * k],
+        packed[:, 2 * k :].view_as(coupling),
+    )
+    error = violation(system, row_sums, sums, rows, b)
+    if margins.upper is None:
+        pull, held = sums - column_goal(system, b), None
+    else:
+        pull, held = pull_at(b, sums, margins.columns, margins.upper)
+    if system.relax[1] is not None:
+        weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
+    error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
+    return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
+
+
+def in_tiles(
+    system: System, b: Tensor, a: Tensor | None, tolerance: float, plan: Tensor, live: Tensor
+) -> visits.Local:
+    """The rows of this rank, tile by tile in torch."""
     x, margins = system.scores, system.margins
     count, n, k = x.shape
     everyone = count == 1 or bool(live.all())
     row_sums, rows = x.new_empty((count, n)), x.new_empty((count, n))
     sums, weight = b.new_zeros((count, k)), b.new_zeros((count, k))
-    dense = k <= DENSE_COLUMNS
+    dense = visits.square(system)
     coupling = b.new_zeros((count, k, k) if dense else (count, 0, 0))
     for part in tiles(system):
         tile, free = cells(system, part)
@@ -94,21 +122,7 @@ def visit(
         weight += w.sum(-2)
         if dense:
             coupling += passes.schur_part(w, h)
-    packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
-    sums, weight, coupling = (
-        packed[:, :k],
-        packed[:, k : 2 * k],
-        packed[:, 2 * k :].view_as(coupling),
-    )
-    error = violation(system, row_sums, sums, rows, b)
-    if margins.upper is None:
-        pull, held = sums - column_goal(system, b), None
-    else:
-        pull, held = pull_at(b, sums, margins.columns, margins.upper)
-    if system.relax[1] is not None:
-        weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
-    error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
-    return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
+    return visits.Local(rows, row_sums, sums, weight, coupling)
 
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -188,6 +202,8 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
     """W^T diag(1/h) W x from the stored plan, without the K x K matrix."""
     if point.coupling.shape[-1]:
         return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
+    if visits.takes(system):
+        return total(visits.couple(system, point.a, point.b, x), system.group)
     out = torch.zeros_like(x)
     for part in tiles(system):
         p = point.plan[:, part]
