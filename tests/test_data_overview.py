@@ -6,7 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rfpmss.data import counts
 from rfpmss.data.manifest import Row, write
 from rfpmss.data.overview import write_page
 
@@ -28,7 +31,8 @@ def folder(tmp_path):
             "labels": f"grade={4 if n < 3 else 2};side=left",
         }
         if n < 3:
-            rows.append(Row(**about, modality="ct", path=f"shards/ct-00000.npy#{n}"))
+            geometry = {"spacing": f"0.5 0.5 {(1, 1, 5)[n]}", "grid": "512 512 40"}
+            rows.append(Row(**about, **geometry, modality="ct", path=f"shards/ct-00000.npy#{n}"))
         rows.append(Row(**about, modality="mri", path=f"shards/mri-00000.npy#{n}"))
         report = (
             "A left mass, 20190102." if n else "A left mass of Mrs Quiltwright <script>x</script>"
@@ -43,7 +47,7 @@ def folder(tmp_path):
 
 
 def bars(page: str, title: str) -> dict[str, int]:
-    section = re.search(rf"<h2>{title}</h2>(.*?)</section>", page, re.DOTALL)
+    section = re.search(rf"<h2[^>]*>{title}</h2>(.*?)</section>", page, re.DOTALL)
     assert section, title
     found = re.findall(r"<dt>(.*?)</dt>\s*<dd><span.*?></span>(\d+)", section.group(1), re.DOTALL)
     return {name: int(count) for name, count in found}
@@ -54,9 +58,16 @@ def test_the_page_counts_what_the_folder_holds(folder):
     assert "4 studies of 4 patients" in page
     assert "1 reports are derived" in page
     assert bars(page, "What studies have") == {"ct + mri + report": 3, "mri + report": 1}
-    assert bars(page, "Files left out, by reason") == {
-        "&lt;b&gt;LocalizerError&lt;/b&gt;: a localizer": 2
-    }
+    assert re.findall(r"<tr><td>(\d+)</td>\s*<th scope=\"row\">(.*?)</th>", page) == [
+        ("2", "&lt;b&gt;LocalizerError&lt;/b&gt;: a localizer")
+    ]
+    line = (
+        r"<th scope=\"row\">{}</th><td>(\d)</td><td>(\d)</td>\s*<td>(\d)</td>\s*<td[^>]*>\s*(\d+) %"
+    )
+    assert re.findall(line.format("train"), page) == [("3", "3", "3", "0")]
+    assert re.findall(line.format("test"), page) == [("1", "1", "0", "100")]
+    assert re.findall(line.format("all"), page) == [("4", "4", "3", "25")]
+    assert page.index(">train</th>") < page.index(">test</th>") < page.index(">all</th>")
     assert bars(page, "Side of the prepared images, pixels") == {
         "mri: 16 (1 per study)": 4,
         "ct: 16 (1 per study)": 3,
@@ -64,11 +75,40 @@ def test_the_page_counts_what_the_folder_holds(folder):
     assert page.count("data:image/png;base64,") == 7
 
 
+def test_the_page_shows_spacing_and_size_of_the_sources_and_the_length_of_reports(folder):
+    page = write_page(folder).read_text()
+    assert bars(page, "ct: spacing in the plane, mm") == {"0.5": 3}
+    assert bars(page, "ct: distance of slices, mm") == {"1": 2, "5": 1}
+    assert bars(page, "ct: voxels") == {"512 × 512 × 40": 3}
+    assert bars(page, "Words in a report") == {"3": 3, "9": 1}
+
+
+@given(values=st.lists(st.floats(0.05, 3000).map(lambda v: round(v, 2)), min_size=1, max_size=80))
+def test_a_histogram_counts_every_value_once_in_few_bars(values):
+    chart = counts._histogram("x", values)
+    assert sum(bar.count for bar in chart.bars) == len(values)
+    assert len(chart.bars) <= counts.BINS + 1
+    assert max(bar.share for bar in chart.bars) == 1
+
+
+def test_a_histogram_puts_values_where_its_bars_say():
+    values = [1.0, 2.5, 9.9, 10.0, 12.5, 19.9, 31.0, 33.0, 37.5, 39.9]
+    shown = {bar.name: bar.count for bar in counts._histogram("x", values).bars}
+    assert shown == {
+        **{"0 to 5": 2, "5 to 10": 1, "10 to 15": 2, "15 to 20": 1, "20 to 25": 0},
+        **{"25 to 30": 0, "30 to 35": 2, "35 to 40": 2},
+    }
+
+
+def test_chinese_characters_count_one_by_one_and_numbers_not_at_all():
+    assert counts._split("左侧额叶 24 mm, WHO 4级") == ["左", "侧", "额", "叶", "mm", "who", "级"]
+
+
 def test_the_page_hides_paths_reports_and_what_few_patients_share(folder):
     page = write_page(folder).read_text()
     for secret in ("Quiltwright", "quiltwright", "wing/", "20190102", "<script", "grade=2"):
         assert secret not in page
-    assert bars(page, "Words of the reports") == {"a": 4, "left": 4, "mass": 4}
+    assert bars(page, "Reports with a word") == {"a": 4, "left": 4, "mass": 4}
     assert bars(page, "Label grade") == {"4": 3}
 
 
