@@ -348,7 +348,7 @@ def assign_backward(
 ) -> Tensor:
     """Cotangent of Z = scale X from that of the plan of `assign`."""
     if kernels_run(scores):
-        from multisk.kernels.gradient import row_backward
+        from multisk.kernels.gradient import assign_backward as backward
         from multisk.kernels.wide import At
 
         at = At(
@@ -359,7 +359,7 @@ def assign_backward(
             free=free,
             yields=yields,
         )
-        return row_backward(at, grad)
+        return backward(at, grad)
     from multisk._solver.fused import assign_backward_in_torch
 
     return assign_backward_in_torch(scores, scale, a, b, grad, free, yields)

@@ -17,16 +17,26 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import multisk.kernels
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
-from multisk.kernels.gradient import plan_backward
+from multisk.kernels.gradient import assign_backward, plan_backward
 from multisk.kernels.groups import group_sweep
 from multisk.kernels.newton import newton_pass
 from multisk.kernels.plan import assign, write_plan
 from multisk.kernels.resident import resident_sweeps
+from multisk.kernels.respond import (
+    Shares,
+    curvature,
+    group_plan,
+    masses,
+    respond,
+    scores_gradient,
+)
 from multisk.kernels.row import row_backward, row_forward
-from multisk.kernels.schur import apply_schur, solve_schur
+from multisk.kernels.schur import solve_schur
 from multisk.kernels.search import search
 from multisk.kernels.sweep import Budgets, sweep, sweep_sums
+from multisk.kernels.transport import transport_sweep
 from multisk.kernels.unroll import sweeps_backward
+from multisk.kernels.wide import At, apply_schur, solve_wide
 
 B, N = 2, 5716
 
@@ -46,6 +56,10 @@ class Inputs:
         self.b_own = fake(B, width, dtype=kind)
         self.free = fake(B, N, width, dtype=torch.bool)
         self.idle = fake(B, dtype=torch.int32)
+
+    def at(self, **options):
+        place = {"scores": self.x, "scale": self.one, "row_potential": self.a}
+        return At(**place, column_potential=self.b, **options)
 
     def budgets(self, free=None):
         one = self.one
@@ -80,34 +94,63 @@ def groups(t):
     scales = fake(1, 3, dtype=t.kind)
     group_sweep(t.x, scales, u, v, t.one, first=True, row_step=False)
     group_sweep(t.x, scales, u, v, t.one, free=t.free)
+    for free in (None, t.free):
+        at = Shares(
+            scores=t.x, scales=scales, row_potential=u, column_potential=v, top=1, free=free
+        )
+        group_plan(at, None if free is None else t.one)
+        masses(at)
+        curvature(at)
+        respond(at, t.x, None, None)
+        respond(at, None, u, v)
+        scores_gradient(at, t.x, u, v)
+
+
+def transports(t):
+    transport_sweep(t.x, t.one, t.a, t.b, t.one, t.one)
+    transport_sweep(t.x, t.one, t.a, t.b, t.one, t.one, free=t.free, row_step=False)
 
 
 def newton(t):
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, idle=t.idle)
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, mask=t.free)
+    newton_pass(t.x, t.one, t.b_own, t.a, t.one, yields=t.one, row_sums=True)
 
 
 def schur(t):
     if t.width <= 128 and t.kind == torch.float32:
-        solve_schur(t.b_own, fake(B, t.width, t.width, dtype=t.kind), t.b_own)
-    apply_schur(t.x, t.one, t.a, t.b_own, t.b_own)
-    apply_schur(t.x, t.one, t.a, t.b_own, t.b_own, free=t.free)
+        bend = fake(B, t.width, t.width, dtype=t.kind)
+        solve_schur(t.b_own, bend, t.b_own)
+        still = fake(B, t.width, dtype=torch.bool)
+        solve_schur(t.b_own, bend, t.b_own, still=still, gauge=t.one)
+
+
+def wide(t):
+    still = fake(B, t.width, dtype=torch.bool)
+    at, other = t.at(), t.at(free=t.free, yields=t.one)
+    apply_schur(at, t.b_own)
+    apply_schur(other, t.b_own, idle=t.idle, answer=True)
+    solve_wide(at, t.b_own, t.b_own, t.b_own, rounds=1)
+    more = {"still": still, "gauge": t.one, "idle": t.idle}
+    solve_wide(other, t.b_own, t.b_own, t.b_own, rounds=1, **more)
 
 
 def searches(t):
     search(t.x, t.one, None, t.budgets(), passes=1)
     search(t.x, t.one, t.b, t.budgets(t.free), passes=1)
+    search(t.x, t.one, None, t.budgets(), yields=fake(B, 2, dtype=t.kind), passes=1)
 
 
 def gradients(t):
-    plan_backward(t.x, t.one, t.a, t.b, t.x)
-    plan_backward(t.x, t.one, t.a, t.b, t.x, free=t.free)
+    plan_backward(t.at(), t.x, rounds=1)
+    plan_backward(t.at(free=t.free, yields=t.one), t.x, column_yields=t.one, rounds=1)
+    assign_backward(t.at(), t.x)
 
 
 def plans(t):
     assign(t.x, t.one, t.b, t.one)
-    write_plan(t.x, t.one, t.a, t.b, t.one, free=t.free)
-    write_plan(t.x, t.one, t.a, t.b, t.one, row_step=True)
+    write_plan(t.x, t.one, t.a, t.b, t.one, free=t.free, capped=False)
+    write_plan(t.x, t.one, t.a, t.b, t.one, row_cells=t.one)
 
 
 def unroll(t):
@@ -126,6 +169,8 @@ LAUNCHERS = {
     "newton": newton,
     "search": searches,
     "schur": schur,
+    "wide": wide,
+    "transport": transports,
     "gradient": gradients,
     "plan": plans,
     "unroll": unroll,
@@ -160,17 +205,13 @@ def kernels_in_source():
     found = {}
     for info in pkgutil.iter_modules(multisk.kernels.__path__, "multisk.kernels."):
         module = importlib.import_module(info.name)
-        tree = ast.parse(inspect.getsource(module))
-        launched = {
-            call.func.value.id
-            for call in ast.walk(tree)
-            if isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Subscript)
-            and isinstance(call.func.value, ast.Name)
-        }
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and function.name in launched:
-                found[info.name, function.name] = branches(function)
+        for call in ast.walk(ast.parse(inspect.getsource(module))):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Subscript)):
+                continue
+            kernel = vars(module).get(getattr(call.func.value, "id", None))
+            if isinstance(kernel, triton.JITFunction):
+                source = ast.parse(inspect.getsource(kernel.fn))
+                found[kernel.fn.__module__, kernel.fn.__name__] = branches(source.body[0])
     return found
 
 

@@ -147,7 +147,7 @@ def spread_back(
     return out, tilt
 
 
-def row_backward(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> torch.Tensor:
+def assign_backward(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> torch.Tensor:
     """The gradient of Z when column potentials stay as they are: W (G - t_i), in one pass."""
     scores = at.scores
     tile = tile or _cut(at)
