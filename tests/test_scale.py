@@ -104,7 +104,7 @@ def test_ranks_send_what_the_formula_says(size, tmp_path):
         subprocess.Popen([*words, str(r), str(size), str(tmp_path)], env=environment)
         for r in range(size)
     ]
-    assert [job.wait(timeout=180) for job in jobs] == [0] * size
+    assert [job.wait(timeout=600) for job in jobs] == [0] * size
     for rank in range(size):
         counted = json.loads((tmp_path / f"{rank}.json").read_text())
         for case, found in counted.items():
