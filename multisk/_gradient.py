@@ -19,7 +19,9 @@ from multisk._system import System
 def derivative(system: System, solver: Any) -> str:
     """The mode that a solver asks for on this system; "none" when nothing needs a gradient."""
     margins = system.margins
-    inputs = (system.scores, system.eps, margins.rows, margins.columns, margins.upper)
+    inputs = (
+        system.scores, system.eps, system.levels, margins.rows, margins.columns, margins.upper
+    )  # fmt: skip
     wanted = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     if not (wanted and torch.is_grad_enabled()):
         return "none"
@@ -45,6 +47,8 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tenso
             stacklevel=3,
         )
     if not system.two_groups:
+        if raw.channels is not None:
+            raise ValueError("gradient must be 'unroll' or 'none' for dense=True, got 'implicit'")
         return attach_groups(system, raw)
     eps = system.eps
     scale = system.scale

@@ -10,6 +10,7 @@ from multisk import _cpu
 from multisk._gradient import attach, derivative
 from multisk._problem import MultiAssignment, Transport
 from multisk._solution import Solution, wrap
+from multisk._solver import visits
 from multisk._solver.base import Raw
 from multisk._solver.blend import Blend
 from multisk._solver.newton import Newton
@@ -70,9 +71,9 @@ def solve(
 
 
 def choose(system: System) -> Any:
-    """Newton for two levels, sweeps for more; a transport that sweeps well starts with them."""
+    """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
     if not system.two_groups:
-        return Sinkhorn()
+        return Sinkhorn() if visits.runs(system) else Newton()
     return Blend() if system.groups is None and _cpu.takes(system) else Newton()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int8
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from multisk._collapse import Groups, collapse
 from multisk._margins import Margins, assignment_margins, transport_margins
@@ -34,6 +35,7 @@ class System:
     batch: torch.Size
     dtype: torch.dtype
     group: Any = None
+    levels: Float[Tensor, " c"] | None = None  # the groups' scales where a gradient is wanted
 
     @property
     def gap(self) -> float:
@@ -43,7 +45,23 @@ class System:
     @property
     def scale(self) -> float | Float[Tensor, "b 1 1"]:
         """Exponent per unit of score."""
-        return self.gap / self.eps
+        if self.levels is None:
+            return self.gap / self.eps
+        steep = (self.levels[0] - self.levels[-1]) / self.eps
+        return steep.expand(self.scores.shape[0], 1, 1)
+
+    @property
+    def span(self) -> float | Tensor:
+        """`gap`, differentiable where the scales are."""
+        return self.gap if self.levels is None else self.levels[0] - self.levels[-1]
+
+    @property
+    def group_scales(self) -> tuple[float | Float[Tensor, "#b 1 1"], ...]:
+        """Every group's scale over the temperature, differentiable where the scales are."""
+        assert self.groups is not None
+        if self.levels is None:
+            return tuple(scale / self.eps for scale in self.groups.scales)
+        return tuple(scale.view(1, 1, 1) / self.eps for scale in self.levels.unbind())
 
     @property
     def two_groups(self) -> bool:
@@ -54,7 +72,7 @@ class System:
         """The same system without gradients."""
         eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
         margins = self.margins.map(Tensor.detach)
-        return replace(self, scores=self.scores.detach(), eps=eps, margins=margins)
+        return replace(self, scores=self.scores.detach(), eps=eps, margins=margins, levels=None)
 
     def take(self, index: Tensor) -> "System":
         """The problems at `index` of the batch."""
@@ -70,6 +88,8 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
         ValueError: Names the argument, the rule and the value.
     """
     findings = Findings()
+    for name, value in vars(problem).items():
+        check_plain(name, value)
     x, mask, spread = together(lambda: _cells(scores, problem, findings, group), scores, group)
     batch, k = scores.shape[:-2], x.shape[-1]
     if isinstance(problem, MultiAssignment):
@@ -80,15 +100,19 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
         margins = transport_margins(x, problem, mask, batch, findings, group)
         groups = None
         relax = _strengths(problem)
+    levels = None if groups is None else _levels(problem, groups, x)
     eps = _temperature(problem.eps, batch, x)
     _check_range(spread, eps, groups, x.dtype)
-    return System(x, eps, margins, groups, relax, spread, findings.code, batch, scores.dtype, group)
+    return System(
+        x, eps, margins, groups, relax, spread, findings.code, batch, scores.dtype, group, levels
+    )
 
 
 def check_scores(scores: Any) -> None:
     """Raise unless `scores` is a real floating-point tensor (*batch, N, K)."""
     if not isinstance(scores, Tensor):
         raise ValueError(f"scores must be a tensor, got {type(scores).__name__}")
+    check_plain("scores", scores)
     if not scores.is_floating_point() or scores.layout != torch.strided:
         raise ValueError(
             f"scores must be a dense floating-point tensor, got {scores.dtype}, {scores.layout}"
@@ -97,6 +121,21 @@ def check_scores(scores: Any) -> None:
         raise ValueError(f"scores must have at least 16 bits, got {scores.dtype}")
     if scores.ndim < 2:
         raise ValueError(f"scores must have the shape (*batch, N, K), got {tuple(scores.shape)}")
+
+
+def check_plain(name: str, value: Any) -> None:
+    """Refuse tensors inside torch.func transforms: solving reads values and writes in place."""
+    if isinstance(value, tuple | list):
+        for part in value:
+            check_plain(name, part)
+        return
+    if not isinstance(value, Tensor) or torch.compiler.is_compiling():
+        return
+    if is_functorch_wrapped_tensor(value):
+        raise ValueError(
+            f"{name} must not be wrapped by torch.func (vmap, grad, jvp), got a transformed "
+            "tensor (solve takes batch dimensions itself; torch.autograd differentiates it)"
+        )
 
 
 def _cells(
@@ -168,6 +207,15 @@ def _groups(problem: MultiAssignment, columns: int) -> Groups:
     if columns < 2 or k in {0, columns}:
         return Groups((1.0, float(damping)), (k, columns - k), 1)
     return collapse(k, columns, damping)
+
+
+def _levels(problem: Any, groups: Groups, x: Tensor) -> Float[Tensor, " c"] | None:
+    """The groups' scales with their gradient: a group's is shared evenly by its channels."""
+    damping = problem.damping
+    if not (isinstance(damping, Tensor) and damping.requires_grad and sum(groups.counts)):
+        return None
+    parts = damping.to(x).split(list(groups.counts))
+    return torch.stack([part.mean() for part in parts])
 
 
 def _strengths(problem: Transport) -> tuple[float | None, float | None]:

@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multisk._passes import exponent, log_shares
+from multisk._passes import exponent
 from multisk._sharded import total
 from multisk._solution import Solution
 from multisk._solver.groups import GroupSweeps
+from multisk._solver.response import Tiled
 from multisk._system import System
-from multisk._tiles import column_goal, row_goal
+from multisk._tiles import cells, column, column_goal, row_goal, tiles
 
 
 def value(solution: Solution) -> Tensor:
@@ -20,25 +21,32 @@ def value(solution: Solution) -> Tensor:
     if solution.mode == "none":
         with torch.no_grad():
             return objective(system.detach(), raw, plan.detach()).view(system.batch)
-    if solution.mode == "unroll":
+    if solution.mode == "unroll" and system.two_groups:
         return objective(system, raw, plan).view(system.batch)
     eps = system.eps if isinstance(system.eps, Tensor) else None
-    margins = system.margins
-    found = Envelope.apply(
-        solution, plan, system.scores, eps, margins.rows, margins.columns, margins.upper
-    )
+    sides = margin_inputs(system)
+    found = Envelope.apply(solution, plan, system.scores, eps, system.levels, *sides)
     assert isinstance(found, Tensor)
     return found.view(system.batch)
+
+
+def margin_inputs(system: System) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What the dual multiplies the potentials with: rows, columns (lower bounds), upper bounds."""
+    if system.two_groups:
+        return system.margins.rows, system.margins.columns, system.margins.upper
+    targets = GroupSweeps(system, "row-column-depth")
+    return targets.row_targets, targets.column_targets, None
 
 
 def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
     """Reward plus eps times entropy, minus the penalties of relaxed margins: (b,)."""
     x = system.scores
-    if not system.two_groups:
-        return group_objective(system, raw)
-    reward = (system.gap * plan * x).sum((-2, -1))
-    bonus = entropy(system, plan).sum((-2, -1))
     eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
+    if not system.two_groups:
+        reward, bonus, _ = group_parts(system, raw)
+        return total((reward * x).sum((-2, -1)) + eps * bonus, system.group)
+    reward = (plan * x).sum((-2, -1)) * system.span
+    bonus = entropy(system, plan).sum((-2, -1))
     found = total(reward + eps * bonus, system.group)
     for strength, sums, goal in (
         (system.relax[0], plan.sum(-1), system.margins.rows),
@@ -69,24 +77,17 @@ def divergence(sums: Tensor, goal: Tensor) -> Tensor:
     return sums * ratio - sums + goal
 
 
-def group_objective(system: System, raw: Any) -> Tensor:
-    """Sum over groups of (s_c - s_last) <Q_c, X>, plus eps times the entropy of the groups."""
-    reward, bonus = group_parts(system, raw)
-    eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
-    return total((reward * system.scores).sum((-2, -1)) + eps * bonus, system.group)
-
-
-def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor]:
-    """The scores' coefficient in every cell, and the groups' entropy per problem."""
-    sweeps = GroupSweeps(system, "row-column-depth")
-    a, b = raw.row_potential, raw.column_potential
-    shares = log_shares(system.scores, sweeps.scales, a, b, system.margins.free)
-    q = shares.exp()
-    assert system.groups is not None
-    scales = torch.tensor(system.groups.scales, dtype=q.dtype, device=q.device)
-    reward = torch.einsum("c,bcnk->bnk", scales - scales[-1], q)
-    bonus = -(q * shares.masked_fill(q == 0, 0.0)).sum((1, 2, 3))
-    return reward, bonus
+def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores' coefficient in every cell, the groups' entropy, and <Q_c, X> of each: (b, c)."""
+    x = system.scores
+    table = Tiled(system, raw.row_potential, raw.column_potential)
+    reward, bonus = torch.empty_like(x), x.new_zeros(x.shape[:1]).double()
+    earned = x.new_zeros((x.shape[0], table.count)).double()
+    for part, q in table.shares():
+        reward[:, part] = torch.einsum("c,bcnk->bnk", table.scales - table.scales[-1], q)
+        bonus += torch.special.entr(q).sum((1, 2, 3))
+        earned += torch.einsum("bnk,bcnk->bc", x[:, part], q)
+    return reward, bonus.to(x.dtype), earned
 
 
 class Envelope(torch.autograd.Function):
@@ -102,33 +103,45 @@ class Envelope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """First derivatives; the scores' one stays differentiable through the plan."""
-        plan, _, eps, rows, columns, upper = ctx.saved_tensors
+        plan, x, eps, levels, rows, columns, upper = ctx.saved_tensors
         solution: Solution = ctx.solution
         system, raw = solution.system.detach(), solution.raw
+        if solution.mode == "unroll":
+            raise NotImplementedError(
+                "value has no unrolled derivative with more than two channel scales "
+                "(use gradient='implicit')"
+            )
         again = torch.is_grad_enabled() and (grad.requires_grad or plan.requires_grad)
-        others = any(x is not None and x.requires_grad for x in (eps, rows, columns, upper))
+        others = any(t is not None and t.requires_grad for t in (eps, levels, rows, columns, upper))
         if again and (others or not system.two_groups):
             raise NotImplementedError(
-                "value can be differentiated twice with respect to the scores only"
+                "value can be differentiated twice with respect to the scores only, "
+                "and with at most two channel scales"
             )
         g = grad[:, None, None]
         if system.two_groups:
             reward, bonus = plan * system.gap, entropy(system, plan).sum((-2, -1))
+            whole = (plan * x).sum((-2, -1))
+            earned = None if levels is None else torch.stack([whole, -whole], -1)
         else:
-            reward, bonus = group_parts(system, raw)
+            reward, bonus, earned = group_parts(system, raw)
+            earned = torch.cat([earned[:, :-1], -earned[:, :-1].sum(-1, keepdim=True)], -1)
         grad_eps = None if eps is None else g * total(bonus, system.group)[:, None, None]
-        if not system.two_groups:
-            if rows.requires_grad or columns.requires_grad:
-                raise NotImplementedError(
-                    "value has no derivative in the margins of a scale vector"
-                )
-            return None, None, g * reward, grad_eps, None, None, None
-        return None, None, g * reward, grad_eps, *margin_prices(system, raw, grad)
+        grad_levels = None
+        if levels is not None and earned is not None:
+            earned = total(earned, system.group)
+            grad_levels = torch.einsum("b,bc->c", grad.to(earned.dtype), earned).to(levels.dtype)
+        prices = margin_prices(system, raw, grad)
+        return None, None, g * reward, grad_eps, grad_levels, *prices
 
 
 def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """What one more unit of each margin is worth."""
-    eps = system.eps.squeeze(-1) if isinstance(system.eps, Tensor) else system.eps
+    if not system.two_groups:
+        a, b = raw.row_potential, raw.column_potential
+        price = -grad[:, None, None] * system.eps
+        return price * a, price.double() * b, None
+    eps = column(system.eps)
     prices = []
     for strength, potential in zip(
         system.relax, (raw.row_potential, raw.column_potential), strict=True
@@ -175,25 +188,34 @@ def gap(solution: Solution) -> Tensor:
 
 def dual(system: System, raw: Any) -> Tensor:
     """The dual objective of an assignment at any potentials: never below the optimum."""
-    assert system.groups is not None
     free = system.margins.free
     a, b = raw.row_potential, raw.column_potential
     if system.two_groups:
         t = exponent(system.scores, system.scale, a, b, None)
-        cells = torch.nn.functional.softplus(t)
-        rows, columns = a * system.margins.rows, b * system.margins.columns
+        logs = torch.nn.functional.softplus(t)
+        logs = logs if free is None else logs.masked_fill(~free, 0.0)
+        local = logs.double().sum((-2, -1))
     else:
-        sweeps = GroupSweeps(system, "row-column-depth")
-        steep = [scale - sweeps.scales[-1] for scale in sweeps.scales]
-        t = torch.stack([system.scores * s for s in steep], 1) + a[..., None]
-        cells = (t + b[..., None, :].to(t)).logsumexp(1)
-        rows, columns = a * sweeps.row_targets, b * sweeps.column_targets
-    if free is not None:
-        cells = cells.masked_fill(~free, 0.0)
-    local = cells.double().sum((-2, -1)) - rows.double().flatten(1).sum(-1)
+        local = group_logs(system, a, b)
+    goals = margin_inputs(system)
+    local = local - (a * goals[0]).double().flatten(1).sum(-1)
+    columns = (b * goals[1]).flatten(1).sum(-1)
     eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
-    found = eps * (total(local, system.group) - columns.flatten(1).sum(-1))
+    found = eps * (total(local, system.group) - columns)
     return found.to(system.scores.dtype)
+
+
+def group_logs(system: System, a: Tensor, b: Tensor) -> Tensor:
+    """Sum over cells of log sum over groups of exp((s_c - s_last) X / eps + a + b), (b,)."""
+    found = torch.zeros_like(b[:, 0, 0])
+    scales = system.group_scales
+    for part in tiles(system):
+        x, free = cells(system, part)
+        t = torch.stack([x * (scale - scales[-1]) for scale in scales], 1) + a[:, :, part, None]
+        logs = (t + b[..., None, :].to(t)).logsumexp(1)
+        logs = logs if free is None else logs.masked_fill(~free, 0.0)
+        found = found + logs.double().sum((-2, -1))
+    return found
 
 
 def price_of(

@@ -18,7 +18,7 @@ class GroupSweeps:
         assert system.groups is not None
         self.system, self.rows_first = system, order == "row-column-depth"
         self.top = system.groups.top
-        self.scales = [scale / system.eps for scale in system.groups.scales]
+        self.scales = list(system.group_scales)
         margins = system.margins
         self.row_targets = self.split(margins.rows, margins.row_cells)
         self.column_targets = self.split(margins.columns, margins.column_cells)

@@ -7,15 +7,19 @@ from torch import Tensor
 
 from multisk import _cpu
 from multisk._margins import Margins
-from multisk._solver import fused, interior
+from multisk._sharded import total
+from multisk._solver import fused, interior, visits
 from multisk._solver.anneal import WARM, anneal, narrow, widen
 from multisk._solver.base import Raw
-from multisk._solver.checks import check_gradient, check_number, check_steps
+from multisk._solver.checks import check_gradient, check_init, check_number, check_steps
+from multisk._solver.kernel_sweeps import kernel_sweeps
+from multisk._solver.multinomial import solve_groups
 from multisk._solver.search import Search
 from multisk._solver.semidual import Point
 from multisk._solver.sweeps import coldest
 from multisk._status import Status
 from multisk._system import System
+from multisk._tiles import violation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +52,13 @@ class Newton:
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch."""
+        check_init(system, init)
         if not system.two_groups:
-            raise ValueError("damping must have at most two levels for Newton (use Sinkhorn)")
+            return self.run_groups(system, init)
         if fused.takes(system):
             return fused.newton(system, init, float(self.tolerance), self.max_steps)
+        if visits.runs(system):
+            return self.run_in_torch(system, init)
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
         fast = _cpu.newton(system, init, self.run_in_torch, **limits)
         return self.run_in_torch(system, init) if fast is None else fast
@@ -62,6 +69,19 @@ class Newton:
         if n < k and init is None and system.group is None and system.margins.upper is None:
             return transposed(self.solve(transpose(system), None))
         return self.solve(system, init)
+
+    def run_groups(self, system: System, init: Tensor | None) -> Raw:
+        """More than two channel scales: the multinomial dual, whatever the device."""
+        wide = widen(system)
+        place, steps = solve_groups(wide, init, float(self.tolerance), self.max_steps)
+        found = kernel_sweeps(wide, "row-column-depth").finish(place.a, place.b)
+        plan = found[0].to(system.scores.dtype)
+        none = torch.zeros_like(system.margins.rows), torch.zeros_like(system.margins.columns)
+        sums = total(plan.sum(-2, dtype=torch.float64), system.group)
+        error = violation(system, plan.sum(-1, dtype=torch.float64), sums, *none)
+        error = torch.maximum(error, place.error)
+        point = place.a.to(plan.dtype), place.b
+        return self.judge(plan, *point, error, steps)
 
     def solve(self, system: System, init: Tensor | None) -> Raw:
         """Directly first, unless that is hopeless; what resists is approached from afar."""
@@ -77,14 +97,14 @@ class Newton:
             point.put(index, better)
             point.plan[index] = better.plan.to(point.plan.dtype)
             steps[index] += more
-        return self.wrap(point, steps)
+        return self.judge(point.plan, point.a, point.b, point.error, steps)
 
-    def wrap(self, point: Point, steps: Tensor) -> Raw:
-        """Judge the last point."""
-        good = point.error <= self.tolerance
+    def judge(self, plan: Tensor, a: Tensor, b: Tensor, error: Tensor, steps: Tensor) -> Raw:
+        """Say how the last point ended."""
+        good = error <= self.tolerance
         missed = torch.where(steps >= self.max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
         code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
-        return Raw(point.plan, point.a, point.b, point.error, steps, good, code)
+        return Raw(plan, a, b, error, steps, good, code)
 
 
 def patience(system: System, *, warm: bool) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from multisk import _cpu
-from multisk._solver import dense, fused
+from multisk._solver import dense, fused, visits
 from multisk._solver.base import Raw
-from multisk._solver.checks import check_gradient, check_number, check_steps
+from multisk._solver.checks import check_gradient, check_init, check_number, check_steps
+from multisk._solver.kernel_sweeps import kernel_sweeps, sweep_until
 from multisk._solver.sweeps import ORDERS, Sweeps, sweeps_of
 from multisk._status import Status
 from multisk._system import System
@@ -60,9 +61,10 @@ class Sinkhorn:
         """Sweep every problem of the batch."""
         if system.margins.upper is not None:
             raise ValueError("capacity must be exact for Sinkhorn, got an interval (use Newton)")
+        check_init(system, init)
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
-        if self.order == ORDERS[0] and not fused.takes(system):
+        if self.order == ORDERS[0] and not (fused.sweeps_whole(system) or visits.runs(system)):
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
             fast = _cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
@@ -71,19 +73,19 @@ class Sinkhorn:
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch or by the operators, on any device."""
-        sweeps = sweeps_of(system, self.order)
+        on_device = visits.runs(system)
+        sweeps = (kernel_sweeps if on_device else sweeps_of)(system, self.order)
         if self.steps is not None:
-            if fused.takes(system):
+            if fused.sweeps_whole(system):
                 start = None if init is None else sweeps.warm(init)
                 first = self.order == ORDERS[0]
                 a, b = fused.sweep_exactly(system, self.steps, start, rows_first=first)
             else:
                 a, b = sweep_exactly(sweeps, self.steps, init)
             steps = torch.full(a.shape[:1], self.steps, dtype=torch.int64, device=a.device)
-        elif fused.takes(system, looking=True):
-            start = None if init is None else sweeps.warm(init)
-            limits = (float(self.tolerance), self.max_steps)
-            a, b, steps = fused.sweep_until(system, sweeps, start, limits, self.order == ORDERS[0])
+        elif on_device:
+            limits = float(self.tolerance), self.max_steps
+            a, b, steps = sweep_until(system, sweeps, init, *limits, self.order)
         else:
             a, b, steps = self.sweep_until(sweeps, init)
         return self.wrap(system, sweeps, a, b, steps)

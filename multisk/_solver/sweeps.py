@@ -74,9 +74,7 @@ class TwoGroupSweeps:
         """Alg. 1 up to the first depth line, in the log domain."""
         system = self.system
         assert system.groups is not None
-        scales = [
-            scale / system.eps for scale in (system.groups.scales[0], system.groups.scales[-1])
-        ]
+        scales = [system.group_scales[end] for end in (0, -1)]
         if self.linear_first:
             return self.first_linear(scales)
         parts, top, rest = [], None, None
