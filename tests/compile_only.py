@@ -9,7 +9,6 @@ import subprocess
 import warnings
 from pathlib import Path
 
-import torch
 import triton
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
