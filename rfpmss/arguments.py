@@ -36,8 +36,8 @@ class TrainArguments:
     max_restarts: int = 0
     """How often all ranks are started again from the last checkpoint when one dies or hangs."""
     timeout: float = 120.0
-    """Seconds without an answer or a step after which a rank counts as hung; more than the
-    slowest step with a checkpoint, and than compiling takes."""
+    """Seconds after which a rank that takes no step counts as hung; more than the slowest step,
+    the first compiled ones included. Saving and evaluating do not count."""
     workers: int = 1
     """Threads that draw batches ahead; changes no result."""
     evaluate: bool = True

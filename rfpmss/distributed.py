@@ -20,6 +20,10 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 
+PATIENCE = timedelta(minutes=30)
+"""How long ranks wait for each other outside of steps."""
+
+
 class PeerError(RuntimeError):
     """Another rank stopped, died or hangs."""
 
@@ -38,6 +42,8 @@ class Peers:
     gradients: Any = None
     """A second group of the same ranks, so that messages sent while gradients still travel cannot
     be taken for one another."""
+    patient: Any = None
+    """The same ranks once more, for what rank 0 may do as long as it needs."""
 
     @property
     def size(self) -> int:
@@ -86,7 +92,7 @@ class Peers:
             if self.rank == 0:
                 told.fill_(action())
         finally:
-            dist.broadcast(told, src=0, group=self.group)
+            dist.broadcast(told, src=0, group=self.patient or self.group)
         if told < 0:
             raise PeerError("rank 0 stopped; its message says why")
         return int(told)
@@ -101,7 +107,8 @@ def job(timeout: float) -> Iterator[Peers]:
     """The ranks that ``torchrun`` started, or a process on its own.
 
     Args:
-        timeout: seconds that a rank waits for the others before it gives up.
+        timeout: seconds that a rank waits for the others within a step before it gives up; while
+            they start and while rank 0 writes it waits for half an hour.
 
     Raises:
         PeerError: in the body, when a rank died or did not answer in time.
@@ -110,9 +117,10 @@ def job(timeout: float) -> Iterator[Peers]:
         yield ALONE
         return
     limit = timedelta(seconds=timeout)
-    dist.init_process_group(timeout=limit)
+    dist.init_process_group(timeout=PATIENCE)
     try:
-        yield Peers(dist.group.WORLD, dist.new_group(timeout=limit))
+        groups = [dist.new_group(timeout=limit) for _ in range(2)]
+        yield Peers(*groups, patient=dist.group.WORLD)
     except RuntimeError as error:
         if not _is_transport(error):
             raise

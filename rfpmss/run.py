@@ -16,7 +16,7 @@ from rfpmss.config import Config
 from rfpmss.trackers import Name, Tracker, open_trackers
 
 HEARTBEAT = "heartbeat"
-"""Touched at each step; absent while a run is starting or evaluating."""
+"""Touched at each step; absent while a run starts, saves or evaluates."""
 
 
 class RunError(ValueError):
@@ -97,7 +97,7 @@ class Run:
             finally:
                 for tracker in self._trackers:
                     tracker.close()
-                (self.folder / HEARTBEAT).unlink(missing_ok=True)
+                self.pause()
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one object to ``metrics.jsonl`` and its numbers to the trackers."""
@@ -106,7 +106,32 @@ class Run:
         figures = {name: value for name, value in row.items() if name != "step"}
         for tracker in self._trackers:
             tracker.log(figures, row["step"])
+
+    def beat(self) -> None:
+        """Show a supervisor that the run is alive, and goes on."""
         (self.folder / HEARTBEAT).touch()
+
+    def pause(self) -> None:
+        """Tell a supervisor that what follows may take long, up to the next `beat`."""
+        (self.folder / HEARTBEAT).unlink(missing_ok=True)
+
+
+class Bystander:
+    """What the other ranks have instead of a `Run`: rank 0 writes for all."""
+
+    @contextmanager
+    def writing(self, step: int, track: Iterable[Name] = ()) -> Iterator[None]:
+        """Nothing is written."""
+        yield
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Nothing is logged."""
+
+    def beat(self) -> None:
+        """Nobody listens."""
+
+    def pause(self) -> None:
+        """Nobody listens."""
 
 
 def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from rfpmss.data.batch import Batch, Cohort
     from rfpmss.distributed import Peers
     from rfpmss.parallel import Spine
-    from rfpmss.run import Run
+    from rfpmss.run import Bystander, Run
     from rfpmss.schedule import Schedule
 
 DISK = 74
@@ -101,13 +100,13 @@ def train(arguments: TrainArguments, peers: Peers) -> int:
     steps = arguments.max_steps or schedule.steps
     if found:
         content.restore(found, state)
-    if run:
+    if not peers.rank:
         print(parts(spine.model))
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
     split = peers.size > 1 and config.train.parallel == "replicate"
     net = parallel.replicate(spine, peers) if split else spine
     job = Job(config, cohort, schedule, peers, folder, run, arguments.workers)
-    with run.writing(done, arguments.track) if run else nullcontext():
+    with run.writing(done, arguments.track):
         return _loop(range(done, steps), job, state, spine, net)
 
 
@@ -132,10 +131,10 @@ def evaluate(arguments: TrainArguments) -> int:
     return 0
 
 
-def _open(arguments: TrainArguments, manifest: Path, peers: Peers) -> tuple[Run | None, int]:
-    """The run folder, on rank 0, and the step to go on after, on all ranks."""
+def _open(arguments: TrainArguments, manifest: Path, peers: Peers) -> tuple[Run | Bystander, int]:
+    """The run folder and the step to go on after, on all ranks."""
     from rfpmss import checkpoint
-    from rfpmss.run import Run
+    from rfpmss.run import Bystander, Run
 
     opened: list[Run] = []
 
@@ -153,7 +152,7 @@ def _open(arguments: TrainArguments, manifest: Path, peers: Peers) -> tuple[Run 
         return checkpoint.step_of(found) if found else 0
 
     done = peers.first(open_folder)
-    return (opened[0] if opened else None), done
+    return (opened[0] if opened else Bystander()), done
 
 
 def _device(asked: str | None) -> str:
@@ -175,8 +174,8 @@ class Job:
     schedule: Schedule
     peers: Peers
     folder: Path
-    run: Run | None
-    """Writes into the folder; on rank 0 only."""
+    run: Run | Bystander
+    """Writes into the folder on rank 0."""
     workers: int
     """Threads that draw batches."""
 
@@ -203,7 +202,8 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
         return job.cohort.batch(share, state.tokenizer, augment=augment)
 
     train_mode(spine.model)
-    bar = progress("pretraining", steps.stop, steps.start, "steps", quiet=job.run is None)
+    peers.first(lambda: 0)  # all are ready: from here on they answer in time
+    bar = progress("pretraining", steps.stop, steps.start, "steps", quiet=bool(peers.rank))
     with Stop() as stop, bar as advance:
         for step, batch in zip(steps, ahead(draw, steps, job.workers), strict=True):
             began = time.monotonic()
@@ -222,22 +222,24 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
             row |= {"lr": schedule.rate(step), "seconds": time.monotonic() - began}
 
             save = leave or step + 1 == steps.stop or not (step + 1) % settings.save_every
+            if save:
+                job.run.pause()
             score = validate(spine, job.cohort, state.tokenizer) if save and not leave else None
             row |= {"validation": score} if score is not None else {}
-            if job.run:
-                job.run.log(row)
+            job.run.log(row)
             speed = f"{schedule.batch / row['seconds']:.0f}/s"
             advance(loss=f"{row['loss']:.3f}", speed=speed, memory=memory(device))
             if save:
                 checkpoint.save(job.folder, step + 1, state, settings.keep, peers, score)
             if leave:
                 return _leave(stop.signal, job, step + 1)
+            job.run.beat()
     return 0
 
 
 def _leave(number: int, job: Job, step: int) -> int:
     number = number or signal.SIGTERM  # another rank was asked
-    if job.run:
+    if not job.peers.rank:
         print(
             f"stopped by signal {number} after step {step}, which is saved; "
             f"start again with --run-dir {job.folder} to resume"

@@ -51,7 +51,8 @@ def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1):
     net = spine = Spine(model, bank, config, peers)
     if way == "shard":
         shard(spine, model, peers)
-        assert max(p.to_local().numel() / p.numel() for p in model.parameters()) < 0.8
+        held = sum(p.to_local().numel() for p in model.parameters())
+        assert held < 0.6 * sum(p.numel() for p in model.parameters())
     elif way == "replicate":
         net = replicate(spine, peers)
     optimiser = torch.optim.SGD(model.parameters(), lr=rate)
