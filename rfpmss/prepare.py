@@ -4,6 +4,7 @@
     python -m rfpmss.prepare public --brats2021 SRC --upenn-gbm SRC --mapping XLSX --out DIR
     python -m rfpmss.prepare phantom --out DIR         the generated cohort
     python -m rfpmss.prepare merge PART ... --out DIR  the parts that --shard made
+    python -m rfpmss.prepare export MANIFEST --out DIR tar files for clusters (WebDataset)
 
 DIR/manifest.csv is what ``python -m rfpmss.train --data`` takes; DIR/rejections.csv lists every
 file that was left out, and why; DIR/cohort.html shows what is there. Starting again resumes.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from rfpmss.data.cohorts import Public
+from rfpmss.data.export import Export
 from rfpmss.data.parts import Merge, Part, Shard
 from rfpmss.data.phantom import command
 from rfpmss.data.phantom.command import Phantom
@@ -103,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
                 "public": Public,
                 "phantom": command.command(given),
                 "merge": Merge,
+                "export": Export,
             },
             prog="python -m rfpmss.prepare",
             description=__doc__,
@@ -119,6 +122,8 @@ def main(argv: list[str] | None = None) -> int:
             return command.run(arguments)
         if isinstance(arguments, Merge):
             return merge(arguments)
+        if isinstance(arguments, Export):
+            return export(arguments)
         return public(arguments) if isinstance(arguments, Public) else hospital(arguments)
     except (DataError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -230,6 +235,16 @@ def merge(arguments: Merge) -> int:
     from rfpmss.data.parts import merge
 
     return _tell(merge(arguments), arguments.out)
+
+
+def export(arguments: Export) -> int:
+    """Write a prepared cohort in another format; return the exit status."""
+    from rfpmss.data.export import export
+
+    made = export(arguments)
+    print(f"studies: {sum(item.studies for item in made)}")
+    print(f"files: {len(made)} in {arguments.out}, {sum(item.bytes for item in made)} bytes")
+    return 0
 
 
 def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
