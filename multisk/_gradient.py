@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from multisk import _unroll
 from multisk._implicit import Implicit, ImplicitPlan, Side
 from multisk._implicit_groups import attach_groups
 from multisk._problem import readable
 from multisk._solver.base import Raw
-from multisk._solver.sweeps import sweeps_of
+from multisk._solver.start import centred, settled
+from multisk._solver.sweeps import ORDERS, sweeps_of
 from multisk._system import System
 
 
@@ -77,7 +79,11 @@ def held_columns(system: System, raw: Raw) -> Tensor | None:
 
 def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
     """Replay the sweeps under autograd; only potentials are stored, cells are recomputed."""
+    rows_first = solver.order == ORDERS[0]
+    if not solver.dense and _unroll.takes(system, solver.steps, start):
+        return _unroll.unrolled_plan(system, raw.plan, solver.steps, rows_first=rows_first)
     sweeps = sweeps_of(system, solver.order)
+    start = settled(system.detach(), start)
     a, b = checkpoint(
         sweeps.first if start is None else lambda: sweeps.warm(start), use_reentrant=False
     )
@@ -86,6 +92,8 @@ def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Ten
         most = int(raw.steps.max()) if raw.steps.numel() else 0
         uneven = not bool((raw.steps == most).all())
     for sweep in range(0 if start is not None else 1, most):
+        if start is not None:
+            a, b = centred(system, a, b)
         new_a, new_b = checkpoint(step_of(sweeps), a, b, use_reentrant=False)
         if uneven:
             going = (raw.steps > sweep).view(-1, *[1] * (a.ndim - 1))

@@ -5,6 +5,8 @@ from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, 
 
 needs_kernels()
 
+import multisk  # noqa: E402
+from multisk import _ops_unroll, _unroll  # noqa: E402
 from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.sweep import Budgets  # noqa: E402
 from multisk.kernels.unroll import sweeps_backward  # noqa: E402
@@ -149,3 +151,62 @@ def test_rows_and_columns_without_budget_pass_nothing_on():
     assert_near(got[0][:, keep_rows][:, :, keep_columns], want[0])
     assert_near(got[2][:, keep_rows], want[2])
     assert_near(got[3][:, keep_columns], want[3])
+
+
+def leaves(dtype=torch.float64):
+    """Scores, temperatures, row budgets and loads of three problems, to be differentiated."""
+    x = (2 * draw(3, 12, 6, seed=7) - 1).to(dtype)
+    eps = (0.3 + draw(3, seed=8)).to(dtype)
+    rows = (1.5 + draw(3, 12, seed=9)).to(dtype)
+    loads = rows.double().sum(-1, keepdim=True) * torch.softmax(0.3 * draw(3, 6, seed=10), -1)
+    return [part.requires_grad_() for part in (x, eps, rows, loads)]
+
+
+def solved(x, eps, rows, loads, order="row-column-depth"):
+    # Loads are brought to the rows' total inside, so that a step along either stays feasible.
+    total = rows.double().sum(-1, keepdim=True)
+    even = loads * (total / loads.sum(-1, keepdim=True))
+    problem = multisk.MultiAssignment(k=rows, eps=eps, damping=0.25, capacity=even)
+    return multisk.solve(x, problem, multisk.Sinkhorn(steps=3, order=order)).plan
+
+
+@pytest.mark.parametrize("order", ["row-column-depth", "column-depth-row"])
+def test_a_solve_on_kernels_has_the_gradient_of_the_replayed_sweeps(order, monkeypatch):
+    inputs = leaves()
+    grad = draw(3, 12, 6, seed=11)
+    launched = []
+    plain = _ops_unroll.sweeps_gradient
+    monkeypatch.setattr(_ops_unroll, "sweeps_gradient", lambda *a: launched.append(1) or plain(*a))
+    got = torch.autograd.grad(solved(*inputs, order), inputs, grad)
+    assert launched
+    monkeypatch.setattr(_unroll, "takes", lambda *_: False)
+    want = torch.autograd.grad(solved(*inputs, order), inputs, grad)
+    for ours, theirs in zip(got, want, strict=True):
+        assert_near(ours, theirs, scale=100)
+
+
+def test_gradcheck_passes_through_the_kernels():
+    x, eps, rows, loads = leaves()
+    x, eps, rows, loads = (
+        part.detach()[:1, ...] if part is eps else part.detach()[:1, ..., :]
+        for part in (x, eps, rows, loads)
+    )
+    inputs = [part.clone().requires_grad_() for part in (x[:, :4], eps, rows[:, :4], loads)]
+    assert torch.autograd.gradcheck(solved, inputs, fast_mode=True)
+
+
+def test_a_second_derivative_is_refused_in_one_sentence():
+    inputs = leaves()
+    plan = solved(*inputs)
+    with pytest.raises(NotImplementedError, match="cannot be differentiated twice"):
+        torch.autograd.grad(plan.square().sum(), inputs[0], create_graph=True)
+
+
+@pytest.mark.parametrize("rows_first", [True, False])
+def test_the_twin_in_torch_means_the_same(rows_first):
+    x, scales, budgets, grad = problem(30, 12, masked=True)
+    margins = [budgets.rows, budgets.row_cells, budgets.columns, budgets.column_cells]
+    want = sweeps_backward(x, scales, budgets, None, 3, grad, rows_first=rows_first)
+    got = _ops_unroll.in_torch(x, scales, margins, budgets.free, 3, grad, rows_first=rows_first)
+    for ours, theirs in zip(got, want, strict=True):
+        assert_near(ours, theirs, scale=10)

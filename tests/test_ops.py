@@ -7,7 +7,7 @@ import torch
 from torch.library import opcheck
 
 import multisk
-from multisk import _ops
+from multisk import _ops, _ops_unroll
 
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 pytestmark = [pytest.mark.interpret] if INTERPRET else []
@@ -55,6 +55,10 @@ CALLS = {
             1e-6,
             5,
         ),
+    ),
+    "sweeps_gradient": lambda: (
+        _ops_unroll.sweeps_gradient,
+        (draw(2, 12, 6), draw(2, 2).exp(), margins(2, 12, 6, 2), None, 3, True, draw(2, 12, 6)),
     ),
     "plan_gradient": lambda: (
         _ops.plan_gradient,
