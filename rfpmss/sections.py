@@ -67,7 +67,10 @@ class DataConfig(Frozen):
     size: PositiveInt = 224
     """Side of the crop that enters the model, pixels."""
     slices: PositiveInt = 1
-    """Images (slices or tiles) that stand for one view of a study."""
+    """Images (slices or tiles) that stand for one series of a view."""
+    series: PositiveInt = 1
+    """Series or time points of a view that enter together (beyond the paper), the best first; a
+    study with fewer repeats those it has."""
     tokens: int = Field(default=100, ge=4)
     """Longest report, tokens, start and end included."""
     vocabulary: int = Field(default=10_000, ge=32)
@@ -204,6 +207,8 @@ class AssignmentConfig(Frozen):
     """The bank counts once full; or row by row; or no consistency loss before it is full."""
     loads: tuple[PositiveFloat, ...] | None = None
     """Relative loads of the anchors; even when not given."""
+    tail: float = Field(default=0.0, ge=0.0, le=4.0)
+    """Exponent of long-tailed loads: the j-th anchor's share falls as j^-tail; 0 is even."""
     slack: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share by which an anchor's load may leave its target, the scores deciding."""
 

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multisk import reference
 from rfpmss.config import MODALITIES, AssignmentConfig, LossConfig
 from rfpmss.loss.consistency import (
     assign,
     consistency,
+    long_tail,
     pair_weights,
     read_out,
     reconstruction,
@@ -312,6 +315,31 @@ def test_loads_of_anchors_follow_their_shares(solver):
     torch.testing.assert_close(loads, expected.expand(M, -1), rtol=1e-5, atol=1e-5)
     taken = plan.sum(2)[rows]
     torch.testing.assert_close(taken, torch.full_like(taken, 3.0), rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.floats(0, 4))
+def test_shares_of_a_long_tail_fall_to_the_end_and_leave_room_in_every_anchor(a, b, exponent):
+    k, anchors = sorted((a, b))
+    shares = long_tail(anchors, k, exponent)
+    assert len(shares) == anchors
+    assert sum(shares) == pytest.approx(1)
+    assert all(x >= y - 1e-12 for x, y in zip(shares, shares[1:], strict=False))
+    assert k * shares[0] <= max(0.9, k / anchors) + 1e-9
+    free = [j for j, share in enumerate(shares) if k * share < 0.9 - 1e-6]
+    for i, j in zip(free, free[1:], strict=False):  # below the bound the law itself holds
+        assert shares[i] / shares[j] == pytest.approx(((j + 1) / (i + 1)) ** exponent)
+    if exponent == 0:
+        assert shares == pytest.approx([1 / anchors] * anchors)
+
+
+@pytest.mark.parametrize("tail", [0.5, 4.0])
+def test_anchors_of_a_long_tail_are_loaded_by_it(tail):
+    _, cross, _ = draw(rows=40)
+    scores, rows = cross[None, :, 1, 2], torch.ones(1, 40).bool()
+    plan = assign(scores, rows, ASSIGN.model_copy(update={"tail": tail}))
+    expected = 40 * 3 * torch.tensor(long_tail(K, 3, tail)).double()
+    torch.testing.assert_close(plan.sum(1)[0], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plan.sum(2), torch.full((1, 40), 3.0).double())
 
 
 def test_slack_lets_loads_move_within_bounds_towards_what_the_scores_like():

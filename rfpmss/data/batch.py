@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,12 @@ class Place:
     shard: UInt8[np.ndarray, "n s c h w"]
     row: int
     boxes: tuple[Box | None, ...]
+    further: tuple[Place, ...] = ()
+    """Other series or time points of the view, in the order of the manifest."""
+
+    def series(self, number: int) -> Place:
+        """One of the view's series; a study with fewer repeats those it has."""
+        return (self, *self.further)[number % (1 + len(self.further))]
 
 
 @dataclass(frozen=True)
@@ -164,14 +170,29 @@ class Cohort:
         self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
     ) -> Float32[Tensor, "b s c h w"]:
         size, count = self.config.size, self.config.slices
-        result = torch.zeros(len(index), count, CHANNELS[VIEWS[view]], size, size)
+        images = count * self.config.series
+        result = torch.zeros(len(index), images, CHANNELS[VIEWS[view]], size, size)
+        for number in range(self.config.series):
+            places = [self.places[i][view] for i in index]
+            found = [place.series(number) if place else None for place in places]
+            self._one_series(found, result[:, number * count : (number + 1) * count], view, drawn)
+        return result
+
+    def _one_series(
+        self,
+        places: list[Place | None],
+        result: Float32[Tensor, "b s c h w"],
+        view: int,
+        drawn: augmenting.Draw | None,
+    ) -> None:
+        """Read one series of a view of every study that has it, into ``result``."""
+        count = self.config.slices
         groups: dict[int, list[int]] = {}
-        for position, i in enumerate(index):
-            place = self.places[i][view]
+        for position, place in enumerate(places):
             if place is not None:
                 groups.setdefault(id(place.shard), []).append(position)
         for positions in groups.values():
-            chosen = [self.places[index[p]][view] for p in positions]
+            chosen = [places[p] for p in positions]
             pick = np.zeros(len(positions)) if drawn is None else drawn.pick[positions]
             stack = np.stack(
                 [
@@ -186,7 +207,6 @@ class Cohort:
             else:
                 made = augmenting.apply(images, self.config, _take(drawn, positions), view)
             result[positions] = made
-        return result
 
 
 def _which(pick: float, count: int, stored: int) -> list[int]:
@@ -230,9 +250,9 @@ def _study(rows: list[Row]) -> Study:
 def _places(
     rows: list[Row], root: Path, shards: dict[Path, np.ndarray]
 ) -> tuple[Place | None, ...]:
-    result: dict[str, Place] = {}
+    found: dict[str, list[Place]] = {}
     for row in rows:
-        if not row.path or row.modality in result:
+        if not row.path:
             continue
         name, _, number = row.path.rpartition("#")
         path = jail(root, name)
@@ -243,7 +263,9 @@ def _places(
             raise UnreadableError(f"the shard {path.name} has no row {number}")
         if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
             raise UnreadableError(f"the shard {path.name} is no stack of {row.modality} images")
-        result[row.modality] = Place(shard, int(number), _boxes(row.boxes, shard.shape[1]))
+        place = Place(shard, int(number), _boxes(row.boxes, shard.shape[1]))
+        found.setdefault(row.modality, []).append(place)
+    result = {view: replace(first, further=tuple(rest)) for view, (first, *rest) in found.items()}
     return tuple(result.get(view) for view in VIEWS)
 
 

@@ -62,7 +62,15 @@ VARIANTS: dict[str, Variant] = {
         "20 sweeps", "solver", {"assignment.solver": "sinkhorn", "assignment.steps": 20}
     ),
     "loads-free": Variant("loads within 50 %", "solver", {"assignment.slack": 0.5}),
+    "loads-tail": Variant("loads falling as 1 / sqrt(j)", "solver", {"assignment.tail": 0.5}),
     "pairs-all": Variant("Eq. 9 over all pairs", "solver", {"loss.pairs": "all"}),
+    "slices-4": Variant("4 slices a view", "views", {"data.slices": 4, "phantom.views": 4}),
+    "slices-attention": Variant(
+        "4 slices a view, attention over them",
+        "views",
+        {"data.slices": 4, "phantom.views": 4, "model.slice_pooling": "attention"},
+    ),
+    "series-2": Variant("2 series or time points a view", "views", {"data.series": 2}),
     "missing-25": Variant("25 % of views missing", "missing", {"phantom.missing": 0.25}),
     "missing-50": Variant("50 % of views missing", "missing", {"phantom.missing": 0.5}),
     "missing-75": Variant("75 % of views missing", "missing", {"phantom.missing": 0.75}),
@@ -90,7 +98,7 @@ def changed(config: Config, variant: Variant, seed: int) -> Config:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Rows by name or by table (``4a 4b 5 solver missing``), ours always first.
+    """Rows by name or by table (``4a 4b 5 solver views missing``), ours always first.
 
     Raises:
         ValueError: if a name is none of these.

@@ -5,6 +5,8 @@ The only file that solves assignment problems.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -19,6 +21,9 @@ from rfpmss.precision import precise
 
 ROUNDING = 64
 """Differences within a plan below this many units of rounding are none."""
+
+FULLEST = 0.9
+"""Share of all rows that an anchor of a long tail takes at most."""
 
 
 def consistency(
@@ -166,10 +171,35 @@ def assign(
 def anchor_loads(
     rows: Int[Tensor, " p"], anchors: int, config: AssignmentConfig
 ) -> Float[Tensor, "p k"]:
-    """How many rows each anchor takes: N K' / K, or shared out by ``config.loads``."""
-    share = torch.ones(anchors) if config.loads is None else torch.tensor(config.loads)
-    share = share.to(device=rows.device, dtype=torch.float64)
+    """How many rows each anchor takes: N K' / K, or by ``config.loads`` or ``config.tail``."""
+    if config.loads is None:
+        share = torch.tensor(long_tail(anchors, config.k, config.tail), dtype=torch.float64)
+    else:
+        share = torch.tensor(config.loads, dtype=torch.float64)
+    share = share.to(rows.device)
     return rows[:, None] * config.k * (share / share.sum())
+
+
+@cache
+def long_tail(anchors: int, k: int, exponent: float) -> tuple[float, ...]:
+    """Shares that fall as j^-exponent and sum to 1, none above ``FULLEST / k``.
+
+    A row takes an anchor once, so no anchor can have more than all rows: what the first ones do not
+    get goes to the others in proportion.
+
+    Example:
+        >>> [round(share, 3) for share in long_tail(4, 2, 0.5)]
+        [0.359, 0.254, 0.207, 0.18]
+        >>> [round(share, 3) for share in long_tail(4, 2, 4.0)]
+        [0.45, 0.436, 0.086, 0.027]
+    """
+    most = max(FULLEST / k, 1 / anchors)
+    rest, full = [j**-exponent for j in range(1, anchors + 1)], 0
+    while rest and (1 - full * most) * rest[0] > most * sum(rest):
+        rest.pop(0)
+        full += 1
+    left = (1 - full * most) / sum(rest) if rest else 0.0
+    return (*(most,) * full, *(left * share for share in rest))
 
 
 def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:

@@ -75,9 +75,8 @@ def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:
     data, b = model.data, Dim("studies", min=1)
     device = next(model.parameters()).device
     shape = (data.size, data.size)
-    images = [
-        torch.zeros(BATCH, data.slices, CHANNELS[view], *shape, device=device) for view in VIEWS
-    ]
+    count = data.slices * data.series
+    images = [torch.zeros(BATCH, count, CHANNELS[view], *shape, device=device) for view in VIEWS]
     present = torch.ones(BATCH, len(MODALITIES), dtype=torch.bool, device=device)
     tokens = torch.full((BATCH, data.tokens), PAD, device=device)
     tokens[:, :3] = torch.tensor([START, UNK, END])
