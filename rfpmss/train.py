@@ -102,6 +102,7 @@ def train(arguments: TrainArguments, peers: Peers) -> int:
         content.restore(found, state)
     if not peers.rank:
         print(parts(spine.model))
+        print(cohort.told("train"))
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
     split = peers.size > 1 and config.train.parallel == "replicate"
     net = parallel.replicate(spine, peers) if split else spine

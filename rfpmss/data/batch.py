@@ -120,6 +120,14 @@ class Cohort:
         chosen = (study.report for study in self.studies if study.split == split)
         return [text for text in chosen if text is not None]
 
+    def told(self, split: str) -> str:
+        """One line for the log: how many reports there are, and how many no person wrote."""
+        mine = [study for study in self.studies if study.split == split]
+        texts = sum(study.report is not None for study in mine)
+        derived = sum(study.derived for study in mine)
+        line = f"reports for {texts} of {len(mine)} studies ({split})"
+        return f"{line}; {derived} of them derived from masks or tables" if derived else line
+
     def truth(self, index: int) -> Latents | None:
         """The findings behind a generated study, None for all others."""
         return self.latents[index]
