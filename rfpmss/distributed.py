@@ -19,7 +19,6 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for each other outside of steps."""
 

@@ -40,3 +40,11 @@ def weights_of(stage: Stage, config: LossConfig) -> LossConfig:
     """
     off = {name: 0.0 for name in LOSSES["joint"] if name not in LOSSES[stage]}
     return config.model_copy(update=off)
+
+
+def train_mode(model: RFPMSS) -> None:
+    """Training mode for the parts that learn; frozen ones stay as they are evaluated."""
+    model.train()
+    for part in model.children():
+        if not any(parameter.requires_grad for parameter in part.parameters()):
+            part.eval()
