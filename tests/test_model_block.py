@@ -7,6 +7,8 @@ from torch import nn
 
 from rfpmss.model.activation import mish
 from rfpmss.model.block import EPS, Attention, Block, Join
+from rfpmss.model.report import ReportEncoder
+from tests.model_tools import small_config
 
 
 def torch_attention(attention, dim):
@@ -111,3 +113,11 @@ def test_the_gradient_of_mish_is_its_derivative():
     extreme = torch.tensor([-1e4, -90.0, 90.0, 1e4], requires_grad=True)
     (slope,) = torch.autograd.grad(mish(extreme).sum(), extreme)
     assert slope.tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("width", [32, 64, 768])
+def test_words_reach_the_first_layer_of_bert_with_the_same_gain_at_every_width(width):
+    torch.manual_seed(0)
+    config = small_config(text_dim=width, text_heads=4).model
+    dense = ReportEncoder(config, 50, 8, 16).bert.encoder.layer[0].intermediate.dense.weight
+    assert dense.std().item() * width**0.5 == pytest.approx(0.02 * 768**0.5, rel=0.05)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from rfpmss.config import PAD, ModelConfig
-from rfpmss.model.block import Attention, Perceptron
+from rfpmss.model.block import Attention, Perceptron, spread
 
 EMBEDDING_EPS = 1e-8
 """Added to the variance when word embeddings are normalised."""
@@ -40,9 +40,9 @@ class ReportDecoder(nn.Module):
         width = config.decoder_dim
         self.see = nn.Linear(config.dim, width)
         self.words = nn.Embedding(vocabulary, width, padding_idx=PAD)
-        self.positions = nn.Parameter(torch.empty(tokens, width).normal_(std=0.02))
+        self.positions = nn.Parameter(torch.empty(tokens, width).normal_(std=spread(width)))
         with torch.no_grad():
-            self.words.weight.normal_(std=0.02)
+            self.words.weight.normal_(std=spread(width))
             self.words.weight[PAD] = 0
         self.norm = nn.LayerNorm(width, eps=EMBEDDING_EPS)
         self.dropout = nn.Dropout(config.dropout)

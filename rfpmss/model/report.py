@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rfpmss.config import PAD, ModelConfig
+from rfpmss.model.block import spread
 from rfpmss.model.features import Text
 from rfpmss.model.pool import masked_mean
 
@@ -38,6 +39,7 @@ class ReportEncoder(nn.Module):
                 hidden_dropout_prob=config.dropout,
                 attention_probs_dropout_prob=config.dropout,
                 pad_token_id=PAD,
+                initializer_range=spread(config.text_dim),
             ),
             add_pooling_layer=config.text_pooling == "pooler",
         )
