@@ -36,6 +36,7 @@ from rfpmss.data.report import train_tokenizer
 from rfpmss.data.tables import read_table
 from rfpmss.data.views import Choice, read_views
 from rfpmss.data.volume import Volume, read_nifti
+from tests.public_tools import xlsx
 
 MRI = VIEWS.index("mri")
 UPENN_NAMES = {"t1": "T1", "t1ce": "T1GD", "t2": "T2", "flair": "FLAIR"}
@@ -76,27 +77,6 @@ def upenn_scan(root: Path, scan_id: str, scan: dict[str, bytes]) -> None:
         folder = base / "images_structural_unstripped" / scan_id
         put(folder, f"{scan_id}_{name}_unstripped.nii.gz", scan[part])
     put(base / "automated_segm", f"{scan_id}_automated_approx_segm.nii.gz", scan["seg"])
-
-
-def xlsx(path: Path, rows: list[list[str]]) -> None:
-    """A workbook as spreadsheet programs write it: shared strings, references, gaps."""
-    strings = sorted({cell for row in rows for cell in row if cell})
-    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    body = ""
-    for r, row in enumerate(rows, 1):
-        cells = "".join(
-            f'<c r="{chr(65 + c)}{r}" t="s"><v>{strings.index(cell)}</v></c>'
-            for c, cell in enumerate(row)
-            if cell
-        )
-        body += f'<row r="{r}">{cells}</row>'
-    shared = "".join(f"<si><t>{text}</t></si>" for text in strings)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{shared}</sst>")
-        archive.writestr(
-            "xl/worksheets/sheet1.xml",
-            f"<worksheet {space}><sheetData>{body}</sheetData></worksheet>",
-        )
 
 
 def mapping(path: Path) -> Path:
