@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
 
 import tyro
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rfpmss.config import PRESETS, Config, tiny
 
@@ -94,7 +96,8 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
 def _starting_point(argv: list[str]) -> Config:
     name = _value(argv, "--preset") or "tiny"
     if name not in PRESETS:
-        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}")
+        hint = _hint(name, PRESETS)
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}{hint}")
     path = _value(argv, "--config-file")
     if path is None:
         return PRESETS[name]()
@@ -118,8 +121,25 @@ def _value(argv: list[str], option: str) -> str | None:
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"there is no field {name}{_hint(name, _names(Config))}"
     text = problem["msg"].removeprefix("Value error, ")
     return f"{name}: {text}, got {problem['input']!r}" if name else text
+
+
+def _names(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """All fields of a configuration and of its sections."""
+    found = []
+    for name, entry in kind.model_fields.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            found += _names(entry.annotation, f"{prefix}{name}.")
+    return found
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _refuse(message: str) -> NoReturn:

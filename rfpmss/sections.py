@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 VIEWS = ("ct", "mri", "pathology")
 """The imaging modalities, in the order of every tensor axis that runs over views."""
@@ -20,69 +29,95 @@ PAD, UNK, START, END = range(4)
 
 
 class Frozen(BaseModel):
-    """A configuration section: frozen, keyword-only, unknown names refused."""
+    """A configuration section: frozen, keyword-only, unknown names refused.
+
+    A field's docstring ends with its unit and its source, ``[pixels; paper]``; its bounds are put
+    between them for ``--help``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        for field in cls.model_fields.values():
+            bounds = _bounds((*field.metadata, field.annotation))
+            field.description = " ".join((field.description or "").split())
+            if bounds:
+                text, _, source = field.description.rpartition(";")
+                field.description = f"{text}, {' and '.join(bounds)};{source}"
+
+
+def _bounds(found: Iterable[object]) -> list[str]:
+    """What annotations demand of a number, in words, inner ones included."""
+    words: list[str] = []
+    for item in found:
+        for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
+            if getattr(item, name, None) is not None:
+                words.append(f"{sign} {getattr(item, name):g}")
+        words += _bounds((*getattr(item, "__metadata__", ()), *get_args(item)))
+    return list(dict.fromkeys(words))
 
 
 class PhantomConfig(Frozen):
     """The generated cohort used when no manifest is given."""
 
     train: PositiveInt = 512
-    """Patients in the training split."""
+    """Patients in the training split. [patients; ours]"""
     test: PositiveInt = 128
-    """Held-out patients."""
-    seed: int = 0
-    """Seed of the cohort; patient i depends on (seed, i) only."""
+    """Held-out patients. [patients; ours]"""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the cohort; patient i depends on (seed, i) only. [number; ours]"""
     mri_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 32)
-    """MRI volume, voxels."""
+    """MRI volume, voxels. [voxels; ours]"""
     ct_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (128, 128, 24)
-    """CT volume: columns, rows, slices."""
+    """CT volume: columns, rows, slices. [voxels; ours]"""
     slide_size: PositiveInt = 1024
-    """Side of the pathology slide at full resolution, pixels."""
+    """Side of the pathology slide at full resolution, pixels. [pixels; ours]"""
     views: PositiveInt = 1
-    """Slices or tiles prepared for each imaging modality."""
+    """Slices or tiles prepared for each imaging modality. [images; ours]"""
     missing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability that an imaging modality of a patient is absent (never all of them)."""
+    """Probability that an imaging modality of a patient is absent (never all of them).
+    [probability; ours]"""
     hospital: Literal["home", "other", "held-out"] = "home"
     """Scanners and stain: those of one hospital, of another one, or of the other one for the
-    held-out patients only."""
+    held-out patients only. [choice; ours]"""
     isointense: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Probability that a tumour is no brighter or darker than the brain around it and shows by its
-    texture and by what it pushes aside."""
+    """Probability that a tumour is no brighter or darker than the brain around it and shows by
+    its texture and by what it pushes aside. [probability; ours]"""
     label_noise: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability that a finding in the column labels is another one than the true."""
+    """Probability that a finding in the column labels is another one than the true.
+    [probability; ours]"""
     duplicate_reports: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability that a patient has the findings of an earlier one and, word for word, the same
-    report."""
+    """Probability that a patient has the findings of an earlier one and, word for word, the
+    same report. [probability; ours]"""
     language: Literal["english", "chinese", "mixed"] = "english"
-    """Of the reports; mixed: either, with equal probability."""
+    """Of the reports; mixed: either, with equal probability. [choice; ours]"""
 
 
 class DataConfig(Frozen):
     """How studies become tensors (paper: Parameter settings)."""
 
     resize: PositiveInt = 256
-    """Side to which an image is resized before cropping, pixels."""
+    """Side to which an image is resized before cropping, pixels. [pixels; paper]"""
     size: PositiveInt = 224
-    """Side of the crop that enters the model, pixels."""
+    """Side of the crop that enters the model, pixels. [pixels; paper]"""
     slices: PositiveInt = 1
-    """Images (slices or tiles) that stand for one series of a view."""
+    """Images (slices or tiles) that stand for one series of a view. [images; ours]"""
     series: PositiveInt = 1
     """Series or time points of a view that enter together (beyond the paper), the best first; a
-    study with fewer repeats those it has."""
+    study with fewer repeats those it has. [series; ours]"""
     tokens: int = Field(default=100, ge=4)
-    """Longest report, tokens, start and end included."""
+    """Longest report, tokens, start and end included. [tokens; REFERS]"""
     vocabulary: int = Field(default=10_000, ge=32)
-    """Upper bound of the tokenizer's vocabulary."""
+    """Upper bound of the tokenizer's vocabulary. [tokens; REFERS]"""
     flip: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Probability of a left-right flip of the whole study, text included."""
+    """Probability of a left-right flip of the whole study, text included. [probability; paper]"""
     rotation: float = Field(default=10.0, ge=0.0, le=180.0)
-    """Largest rotation, degrees either way."""
+    """Largest rotation, degrees either way. [degrees; paper]"""
     brightness: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Largest change of brightness, in units of the image range."""
+    """Largest change of brightness, in units of the image range. [image range; ours]"""
     contrast: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Largest relative change of contrast."""
+    """Largest relative change of contrast. [share; ours]"""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> DataConfig:
@@ -97,71 +132,75 @@ class ModelConfig(Frozen):
     """Sizes and readings of the network (paper: Method, Fig. 2 and 3)."""
 
     backbone: Literal["vit", "resnet101"] = "vit"
-    """Medical Image Transformer, or a residual network (Table 5, row 1)."""
+    """Medical Image Transformer, or a residual network (Table 5, row 1). [choice; paper]"""
     trunk: Literal["shared", "separate"] = "shared"
-    """One trunk for all views, or one each."""
+    """One trunk for all views, or one each. [choice; REFERS]"""
     image_weights: str | None = None
-    """ViT or ResNet weights to start from: a file (safetensors, npz, pt) or a folder."""
+    """ViT or ResNet weights to start from: a file (safetensors, npz, pt) or a folder. [path;
+    ours]"""
     slice_pooling: Literal["mean", "attention"] = "mean"
-    """How the slices, tiles or time points of a view become one."""
+    """How the slices, tiles or time points of a view become one. [choice; ours]"""
     recompute: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
+    """Recompute activations in the backward pass: less memory, more time. [switch; ours]"""
     patch: PositiveInt = 16
-    """Side of an image patch, pixels."""
+    """Side of an image patch, pixels. [pixels; ViT-B/16]"""
     dim: PositiveInt = 768
-    """Width of the Medical Image Transformer."""
+    """Width of the Medical Image Transformer. [features; ViT-B/16]"""
     depth: PositiveInt = 12
-    """Self-attention blocks."""
+    """Self-attention blocks. [blocks; ViT-B/16]"""
     heads: PositiveInt = 12
-    """Attention heads."""
+    """Attention heads. [heads; ViT-B/16]"""
     mlp: PositiveInt = 3072
-    """Width of the perceptron layer."""
+    """Width of the perceptron layer. [features; ViT-B/16]"""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Dropout after embeddings and in the decoder."""
+    """Dropout after embeddings and in the decoder. [probability; REFERS]"""
     activation: Literal["mish", "gelu"] = "mish"
-    """Perceptron activation; gelu when GELU-trained weights are loaded."""
+    """Perceptron activation; gelu when GELU-trained weights are loaded. [choice; paper]"""
     position: Literal["concatenate", "add"] = "concatenate"
-    """How learned positions join the patch vectors."""
+    """How learned positions join the patch vectors. [choice; paper]"""
     recurrent: Literal["concatenate", "add", "none"] = "concatenate"
-    """How the aggregation embedding rejoins every patch in the last layer."""
+    """How the aggregation embedding rejoins every patch in the last layer. [choice; paper]"""
     fusion: Literal["view", "token", "none"] = "view"
-    """Softmax over views; sigmoid per token; or each view alone with the report."""
+    """Softmax over views; sigmoid per token; or each view alone with the report. [choice; paper]"""
     text_dim: PositiveInt = 768
-    """Width of the BERT text encoder."""
+    """Width of the BERT text encoder. [features; BERT]"""
     text_depth: PositiveInt = 12
-    """BERT layers."""
+    """BERT layers. [layers; BERT]"""
     text_heads: PositiveInt = 12
-    """BERT attention heads."""
+    """BERT attention heads. [heads; BERT]"""
     text_mlp: PositiveInt = 3072
-    """BERT intermediate width."""
+    """BERT intermediate width. [features; BERT]"""
     text_pooling: Literal["pooler", "cls", "mean"] = "pooler"
-    """Which BERT output becomes the report vector."""
+    """Which BERT output becomes the report vector. [choice; ours]"""
     text_weights: str | None = None
-    """BERT weights to start from: a file, a folder or the name of a model in the local cache."""
+    """BERT weights to start from: a file, a folder or the name of a model in the local cache.
+    [path; ours]"""
     text_frozen: int = Field(default=0, ge=0)
-    """BERT layers, embeddings included, that are not trained."""
+    """BERT layers, embeddings included, that are not trained. [layers; ours]"""
     decoder_dim: PositiveInt = 1024
-    """Width of the report decoder."""
+    """Width of the report decoder. [features; REFERS]"""
     decoder_depth: PositiveInt = 1
-    """Decoder layers."""
+    """Decoder layers. [layers; REFERS]"""
     decoder_heads: PositiveInt = 16
-    """Decoder attention heads."""
+    """Decoder attention heads. [heads; REFERS]"""
     decoder_mlp: PositiveInt = 4096
-    """Decoder feed-forward width."""
+    """Decoder feed-forward width. [features; REFERS]"""
     decoder_prenorm: bool = False
-    """Normalise before attention instead of after it."""
+    """Normalise before attention instead of after it. [switch; REFERS]"""
     token_dim: PositiveInt = 4096
-    """Width of the token projection (common label space) and of the joint transformer block."""
+    """Width of the token projection (common label space) and of the joint transformer block.
+    [features; paper]"""
     joint_heads: PositiveInt = 64
-    """Heads of the joint transformer block."""
+    """Heads of the joint transformer block. [heads; paper]"""
     joint_mlp: PositiveInt = 4096
-    """MLP width of the joint transformer block."""
+    """MLP width of the joint transformer block. [features; paper]"""
     joint_dim: PositiveInt = 6144
-    """Width of the joint embedding space."""
+    """Width of the joint embedding space. [features; paper]"""
     anchors: PositiveInt = 64
-    """Anchors K per modality and space."""
+    """Anchors K per modality and space. [anchors; paper]"""
     rebuild: bool = False
-    """Heads that rebuild input from joint features, for loss.structure=reconstruction."""
+    """Heads that rebuild input from joint features, for loss.structure=reconstruction. [switch;
+    paper, Table 4a]"""
 
     @model_validator(mode="before")
     @classmethod
@@ -190,64 +229,72 @@ class AssignmentConfig(Frozen):
     """The assignment M(.) of samples to anchors (paper: Algorithm 1)."""
 
     k: PositiveInt = 32
-    """Anchors K' per sample."""
+    """Anchors K' per sample. [anchors; paper]"""
     eps: PositiveFloat = 0.07
-    """Temperature 1/lambda."""
+    """Temperature 1/lambda. [cosine; Multi-SK]"""
     damping: float = Field(default=0.25, ge=0.0, lt=1.0)
-    """Scale mu of the channels that are not selected."""
+    """Scale mu of the channels that are not selected. [factor; paper]"""
     solver: Literal["newton", "sinkhorn", "modified", "none"] = "newton"
-    """Exact limit; a fixed number of sweeps; plain Sinkhorn with row sum k; no assignment."""
+    """Exact limit; a fixed number of sweeps; plain Sinkhorn with row sum k; no assignment.
+    [choice; paper, its limit ours]"""
     steps: PositiveInt = 20
-    """Sweeps of the sinkhorn and modified solvers."""
+    """Sweeps of the sinkhorn and modified solvers. [sweeps; Multi-SK]"""
     order: Literal["row-column-depth", "column-depth-row"] = "row-column-depth"
-    """Order of the normalisations within a sweep."""
+    """Order of the normalisations within a sweep. [choice; paper, Multi-SK]"""
     bank: int = Field(default=5500, ge=0)
-    """Past feature pairs assigned together with the batch; at most the training studies."""
+    """Past feature pairs assigned together with the batch; at most the training studies.
+    [studies; paper]"""
     start: Literal["full", "rows", "wait"] = "full"
-    """The bank counts once full; or row by row; or no consistency loss before it is full."""
+    """The bank counts once full; or row by row; or no consistency loss before it is full.
+    [choice; ours, Multi-SK waits]"""
     loads: tuple[PositiveFloat, ...] | None = None
-    """Relative loads of the anchors; even when not given."""
+    """Relative loads of the anchors; even when not given. [ratio; ours]"""
     tail: float = Field(default=0.0, ge=0.0, le=4.0)
-    """Exponent of long-tailed loads: the j-th anchor's share falls as j^-tail; 0 is even."""
+    """Exponent of long-tailed loads: the j-th anchor's share falls as j^-tail; 0 is even.
+    [exponent; ours]"""
     slack: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share by which an anchor's load may leave its target, the scores deciding."""
+    """Share by which an anchor's load may leave its target, the scores deciding. [share; ours]"""
 
 
 class LossConfig(Frozen):
     """Weights and readings of the losses (Eq. 4-9)."""
 
     language: float = Field(default=1.0, ge=0.0)
-    """Weight of the report-generation loss, Eq. 4."""
+    """Weight of the report-generation loss, Eq. 4. [weight; paper]"""
     contrast: float = Field(default=1.0, ge=0.0)
-    """Weight of the study-report contrast, Eq. 7."""
+    """Weight of the study-report contrast, Eq. 7. [weight; paper]"""
     consistency: float = Field(default=1.0, ge=0.0)
-    """Weight of the semantic-structure consistency, Eq. 6."""
+    """Weight of the semantic-structure consistency, Eq. 6. [weight; paper]"""
     nce: float = Field(default=1.0, ge=0.0)
-    """Weight of the contrast between modalities, Eq. 9."""
+    """Weight of the contrast between modalities, Eq. 9. [weight; paper]"""
     temperature: PositiveFloat = 0.1
-    """Temperature tau of Eq. 5 and Eq. 7."""
+    """Temperature tau of Eq. 5 and Eq. 7. [cosine; paper]"""
     kappa: PositiveFloat = 0.05
-    """Temperature of Eq. 8."""
+    """Temperature of Eq. 8. [cosine; Multi-SK]"""
     similarity: Literal["product", "sum", "logit"] = "product"
-    """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself."""
+    """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself.
+    [choice; Multi-SK]"""
     max_logit: float | None = Field(default=None, gt=0.0)
-    """Clamp of sim(a, b) before the binary cross-entropy; none by default."""
+    """Clamp of sim(a, b) before the binary cross-entropy; none by default. [logit; ours]"""
     report_weight: float = Field(default=1.0, ge=0.0)
-    """Weight of the Eq. 6 and Eq. 9 terms that touch the report."""
+    """Weight of the Eq. 6 and Eq. 9 terms that touch the report. [weight; paper]"""
     other_weight: float = Field(default=0.1, ge=0.0)
-    """Weight of the remaining terms."""
+    """Weight of the remaining terms. [weight; paper]"""
     pairs: Literal["paper", "all"] = "paper"
-    """Modality pairs of Eq. 9: the paper's four, or all six."""
+    """Modality pairs of Eq. 9: the paper's four, or all six. [choice; paper]"""
     readout: Literal["minmax", "raw", "clamp"] = "minmax"
-    """How a plan becomes a target: each row scaled to [0, 1], as it is, or clamped."""
+    """How a plan becomes a target: each row scaled to [0, 1], as it is, or clamped. [choice;
+    Multi-SK]"""
     symmetric: bool = False
-    """Eq. 7 in both directions, 0.75 and 0.25."""
+    """Eq. 7 in both directions, 0.75 and 0.25. [switch; REFERS]"""
     structure: Literal["sspc", "no-cross-modal", "no-sspc", "reconstruction"] = "sspc"
-    """Eq. 6; its m = n terms; assignments kept within a space; or reconstruction (Table 4a)."""
-    pair_weights: tuple[tuple[float, ...], ...] | None = None
-    """Weights of Eq. 6 in full: rows joint-space modality, columns anchors' modality."""
+    """Eq. 6; its m = n terms; assignments kept within a space; or reconstruction (Table 4a).
+    [choice; paper]"""
+    pair_weights: tuple[tuple[NonNegativeFloat, ...], ...] | None = None
+    """Weights of Eq. 6 in full: rows joint-space modality, columns anchors' modality. [weights;
+    ours]"""
     stop_gradient: bool = False
-    """Input-space features enter Eq. 6 without a gradient."""
+    """Input-space features enter Eq. 6 without a gradient. [switch; ours]"""
 
 
 class TrainConfig(Frozen):
@@ -255,38 +302,43 @@ class TrainConfig(Frozen):
 
     stage: Literal["joint", "backbone", "heads"] = "joint"
     """All losses at once; or language and contrast train encoders and decoder; then projections
-    and anchors learn on frozen encoders (with --start)."""
+    and anchors learn on frozen encoders (with --start). [choice; paper]"""
     parallel: Literal["replicate", "shard"] = "replicate"
-    """Whether each rank holds all parameters (DDP) or its part of them (FSDP2)."""
+    """Whether each rank holds all parameters (DDP) or its part of them (FSDP2). [choice; ours]"""
     accumulate: PositiveInt = 1
-    """Parts into which a rank's batch is cut to save memory; the losses see the whole batch."""
+    """Parts into which a rank's batch is cut to save memory; the losses see the whole batch.
+    [parts; ours]"""
     compile: bool = False
-    """Compile encoders, decoder and projections; the first steps take minutes."""
+    """Compile encoders, decoder and projections; the first steps take minutes. [switch; ours]"""
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Of the network; losses and assignments stay in float32, or in float64 for checks."""
+    """Of the network; losses and assignments stay in float32, or in float64 for checks.
+    [choice; ours]"""
     ema: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Decay of the averaged weights; 0 keeps none."""
+    """Decay of the averaged weights; 0 keeps none. [factor a step; ours]"""
     batch: PositiveInt = 64
-    """Studies in a batch."""
+    """Studies in a batch. [studies; ours]"""
     epochs: PositiveInt = 15
-    """Passes over the training split."""
+    """Passes over the training split. [epochs; paper]"""
     optimiser: Literal["adam", "adamw"] = "adam"
-    """Adam as in the paper, or with decoupled weight decay."""
+    """Adam as in the paper, or with decoupled weight decay. [choice; paper]"""
     lr: PositiveFloat = 5e-5
-    """Learning rate."""
+    """Learning rate. [per step; paper]"""
     schedule: Literal["exponential", "onecycle"] = "exponential"
-    """x decay each epoch (paper), or linear warm-up and cosine over the whole run."""
+    """x decay each epoch (paper), or linear warm-up and cosine over the whole run. [choice;
+    paper]"""
     decay: float = Field(default=0.9, gt=0.0, le=1.0)
-    """Factor on the learning rate after each epoch (exponential schedule)."""
+    """Factor on the learning rate after each epoch (exponential schedule). [factor an epoch;
+    paper]"""
     weight_decay: float = Field(default=0.0, ge=0.0)
-    """Weight decay."""
+    """Weight decay. [per step; Multi-SK]"""
     clip: float = Field(default=0.0, ge=0.0)
-    """Largest gradient norm; 0 leaves gradients alone."""
+    """Largest gradient norm; 0 leaves gradients alone. [norm; ours]"""
     save_every: PositiveInt = 100
-    """Steps between checkpoints."""
+    """Steps between checkpoints. [steps; ours]"""
     keep: PositiveInt = 2
-    """Checkpoints kept, besides the best one."""
+    """Checkpoints kept, besides the best one. [checkpoints; ours]"""
     best: Literal["loss", "language", "contrast", "nce", "consistency"] = "loss"
-    """Which loss on the split val makes a checkpoint the best; computed at each save."""
+    """Which loss on the split val makes a checkpoint the best; computed at each save. [choice;
+    ours]"""
     threads: PositiveInt = 1
-    """Threads of the CPU; results are bit-identical only at an equal number."""
+    """Threads of the CPU; results are bit-identical only at an equal number. [threads; ours]"""

@@ -1,5 +1,6 @@
 """Run folder, schedule and command line."""
 
+import re
 import subprocess
 import sys
 import time
@@ -10,11 +11,23 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from rfpmss.arguments import TrainArguments, parse
-from rfpmss.config import PRESETS, Config, TrainConfig, smoke
+from rfpmss.config import (
+    PRESETS,
+    AssignmentConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    PhantomConfig,
+    TrainConfig,
+    smoke,
+)
 from rfpmss.run import Run, RunError, read_metrics
 from rfpmss.schedule import Schedule
+from rfpmss.sections import Frozen
 
 
 def test_a_changed_configuration_is_refused_field_by_field(tmp_path: Path) -> None:
@@ -115,7 +128,12 @@ def test_a_configuration_file_can_be_another_runs_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--preset", "smok"], "--preset must be one of smoke, tiny, small, paper, got smok"),
+        (
+            ["--preset", "smok"],
+            "--preset must be one of smoke, tiny, small, paper, got smok; did you mean smoke?",
+        ),
+        (["--ranks", "0"], "--ranks must be at least 1, got 0"),
+        (["--timeout", "0"], "--timeout must be positive, got 0"),
         (["--max-steps", "0"], "--max-steps must be at least 1, got 0"),
         (["--assignment.k", "999"], "assignment.k must be at most model.anchors=16, got 999"),
         (["--trian.batch", "3"], "Perhaps you meant"),
@@ -131,6 +149,54 @@ def test_a_wrong_argument_ends_in_one_clear_message(
     assert caught.value.code == 2
     shown = capsys.readouterr()
     assert message in " ".join((shown.err + shown.out).replace("│", " ").split())
+
+
+def test_a_typo_in_a_configuration_file_gets_a_suggestion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text, message in (
+        ("train: {epoch: 3}", "there is no field train.epoch; did you mean train.epochs?"),
+        ("trian: {}", "there is no field trian; did you mean train?"),
+        ("quite_different: 1", "there is no field quite_different\n"),
+    ):
+        (tmp_path / "mine.yaml").write_text(text)
+        with pytest.raises(SystemExit):
+            parsed("--config-file", str(tmp_path / "mine.yaml"))
+        assert message in capsys.readouterr().err
+
+
+PARTS = [PhantomConfig, DataConfig, ModelConfig, AssignmentConfig, LossConfig, TrainConfig]
+SOURCES = ("paper", "REFERS", "Multi-SK", "ViT-B/16", "BERT", "ours")
+NUMBER = re.compile(r"\b(int|float|Positive|NonNegative)")
+
+
+@pytest.mark.parametrize("section", [Config, *PARTS])
+def test_every_field_tells_its_unit_its_bounds_and_its_source(section: type[Frozen]) -> None:
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
+            continue
+        found = re.search(r"\S \[([^;\[\]]+); ([^;\[\]]+)\]$", field.description or "")
+        assert found, f"{section.__name__}.{name}: {field.description}"
+        unit, source = found.groups()
+        assert source.startswith(SOURCES), f"{section.__name__}.{name}: {source}"
+        if NUMBER.search(str(field.annotation)) and "Literal" not in str(field.annotation):
+            assert re.search(r", [<>]", unit), f"{section.__name__}.{name} has no bounds"
+
+
+def test_bounds_in_the_help_are_those_that_hold() -> None:
+    for section in PARTS:
+        for name, field in section.model_fields.items():
+            for sign, bound in re.findall(r"([<>]=?) ([-\d.e]+)", field.description or ""):
+                limit, outside = float(bound), 1 if sign[0] == "<" else -1
+                beyond = limit if len(sign) == 1 else limit + outside
+                whole = "int" in str(field.annotation) and "float" not in str(field.annotation)
+                value: object = int(beyond) if whole else beyond
+                if "tuple[tuple" in str(field.annotation):
+                    value = ((value,),)
+                elif "tuple" in str(field.annotation):
+                    value = (value,) * 3
+                with pytest.raises(ValidationError):
+                    section.model_validate({name: value})
 
 
 def test_help_answers_without_loading_torch() -> None:
