@@ -21,6 +21,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
     ValuesError,
 )
+from rfpmss.data.regular import interpolate, straighten
 from rfpmss.data.sniff import bare_dicom
 from rfpmss.data.volume import MAX_BYTES, Volume, check_size, orient
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 TOLERANCE = 0.01
 """Largest relative deviation of slice distances, and of a unit vector's components."""
 
+STEEPEST = 45.0
+"""Degrees; no gantry tilts further."""
 MAX_FRAMES = 100_000
 """More images in one file are not believed."""
 
@@ -226,7 +229,8 @@ def assemble(group: Sequence[Frame], gaps: Literal["refuse", "resample"] = "refu
 
     Args:
         group: parallel planes of one series, any order.
-        gaps: refuse a stack whose distances differ by more than 1 %, or interpolate it.
+        gaps: refuse a stack whose distances differ by more than 1 % or that is tilted, or
+            interpolate it.
 
     Returns:
         Rescaled values (Hounsfield units for CT) as a float32 volume.
@@ -253,14 +257,18 @@ def assemble(group: Sequence[Frame], gaps: Literal["refuse", "resample"] = "refu
         raise GeometryError("slices have different pixel spacings")
     if not all(0 < s < 1000 for s in first.spacing):
         raise GeometryError("the pixel spacing is not positive")
-    step, wanted = _step(planes, normal, gaps)
+    step, along = _step(planes, normal, gaps)
     array = np.stack([decode(plane) for plane in planes])
-    if wanted is not None:
-        array = _interpolate(array, wanted[0], wanted[1])
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
-    affine[:3, 2] = step
     affine[:3, 3] = planes[0].position
+    if along is not None:
+        offsets = np.stack([plane.position - planes[0].position for plane in planes])  # type: ignore[operator]
+        moves = offsets @ np.stack([column / first.spacing[0], row / first.spacing[1]], axis=1)
+        array, corner = straighten(array, moves)
+        affine[:3, 3] += affine[:3, 1] * corner[0] + affine[:3, 0] * corner[1]
+        array = interpolate(array, along, float(np.linalg.norm(step)))
+    affine[:3, 2] = step
     return orient(array.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
 
@@ -272,8 +280,8 @@ def _flat(plane: Frame) -> Volume:
 
 def _step(
     planes: Sequence[Frame], normal: np.ndarray, gaps: str
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """The vector between slices, and old and new positions where resampling is needed."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The vector between slices, and their places along the normal where resampling is needed."""
     if len(planes) == 1:
         return normal * (planes[0].thickness or 1.0), None
     positions = np.stack([plane.position for plane in planes])  # type: ignore[misc]
@@ -284,27 +292,19 @@ def _step(
         raise GeometryError("two slices lie at the same position")
     line = (positions[-1] - positions[0]) / (len(planes) - 1)
     sideways = np.linalg.norm(line - (line @ normal) * normal)
-    if sideways > TOLERANCE * middle:
-        angle = np.degrees(np.arctan2(sideways, middle))
+    tilted = bool(sideways > TOLERANCE * middle)
+    angle = float(np.degrees(np.arctan2(sideways, middle)))
+    if tilted and (gaps == "refuse" or angle > STEEPEST):
         raise GeometryError(f"the gantry is tilted by {angle:.1f} degrees")
     worst = float(steps[np.abs(steps - middle).argmax()])
-    if abs(worst - middle) <= TOLERANCE * middle:
+    if abs(worst - middle) > TOLERANCE * middle:
+        if gaps == "refuse":
+            raise GeometryError(f"slices are {middle:.2f} mm apart but one gap is {worst:.2f} mm")
+        if worst > 4 * middle:
+            raise GeometryError(f"a gap of {worst:.2f} mm is too wide to be interpolated")
+    elif not tilted:
         return line, None
-    if gaps == "refuse":
-        raise GeometryError(f"slices are {middle:.2f} mm apart but one gap is {worst:.2f} mm")
-    if worst > 4 * middle:
-        raise GeometryError(f"a gap of {worst:.2f} mm is too wide to be interpolated")
-    new = np.arange(along[0], along[-1] + 1e-6, middle)
-    return normal * middle, (along, new)
-
-
-def _interpolate(
-    array: Float32[np.ndarray, "z y x"], old: np.ndarray, new: np.ndarray
-) -> Float32[np.ndarray, "w y x"]:
-    right = np.clip(np.searchsorted(old, new), 1, len(old) - 1)
-    weight = ((new - old[right - 1]) / (old[right] - old[right - 1])).astype(np.float32)
-    weight = weight[:, None, None]
-    return array[right - 1] * (1 - weight) + array[right] * weight
+    return normal * middle, along
 
 
 def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
