@@ -27,7 +27,7 @@ from benchmarks import record, steps
 
 FILE = Path(__file__).parent / "results" / "training.csv"
 FIELDS = [
-    *("case", "provider", "batch", "bank", "steps", "step_s", "first_s", "drawing_s"),
+    *("case", "provider", "batch", "bank", "steps", "step_s", "wall_s", "first_s", "drawing_s"),
     *(f"{name.replace(' ', '_')}_s" for name in steps.PARTS),
     *("multisk_share", "data_wait_share", "extra_mb", "peak_mb", "parameters", "building_s"),
     *("tflop", "studies_per_s", "mfu", "note", "load", "disturbed", "date", "machine", "versions"),
