@@ -82,9 +82,10 @@ def forms_square(columns: int, dtype: torch.dtype) -> bool:
 def dot_precision(x: torch.Tensor) -> str:
     """How matrix products of non-negative numbers are taken.
 
-    Three TF32 products stand for one of float32 on NVIDIA: a = a1 + a2 to 2^-22 of a, and only
-    a2 b2 is dropped. With nothing negative nothing cancels, so each sum is within 2^-20 of its
-    value, before the rounding of the accumulator. float64, AMD and the interpreter
+    Three TF32 products stand for one of float32 on NVIDIA: a = a1 + a2 to 2^-21 of a (a1 rounded,
+    a2 cut by the tensor core), and a2 b2 is dropped, at most 2^-22 of a b. With nothing negative
+    nothing cancels, so each sum is within 1.25 x 2^-20 of its value, before the rounding of the
+    accumulator (`tests/test_kernels_products.py`). float64, AMD and the interpreter
     multiply plainly.
     """
     return "tf32x3" if x.dtype != torch.float64 and on_nvidia() else "ieee"
