@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-interpret test-compile test-slow gpu install-demo install-test clean
+.PHONY: help demo test lint test-cpu test-interpret test-compile test-slow static matrix gpu install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,13 +30,19 @@ test-cpu: ## everything that needs neither a GPU nor a process of its own
 	$(RUN) -m pytest -q
 
 test-interpret: ## Triton kernels in Triton's interpreter
-	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret tests/test_kernels_normalize.py tests/test_kernels_sweep.py tests/test_kernels_solve.py tests/test_ops.py
+	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret tests/test_kernels_*.py tests/test_ops.py
 
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
 	$(RUN) -m pytest -q -m compile tests/test_kernels_compile.py
 
+static: ## every launcher in every configuration, ahead of time (an hour; goes on where it stopped)
+	$(RUN) -m pytest -q -m slow -k every_configuration tests/test_kernels_compile.py
+
+matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environment of its own
+	$(PYTHON) tools/matrix.py
+
 gpu: ## tests, then benchmarks of the kernels on a GPU (8 minutes)
-	PYTHONPATH=. $(RUN) benchmarks/gpu.py
+	$(RUN) -m benchmarks.gpu
 
 test-slow: install-test ## the minutes-long tests
 	$(RUN) -m pytest -q -m slow

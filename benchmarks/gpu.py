@@ -1,107 +1,184 @@
 """Check, then measure, the kernels on this GPU: one command, at most eight minutes.
 
-    python benchmarks/gpu.py              tests marked gpu, then the table; CSV and plot
-    python benchmarks/gpu.py --predict    without a GPU: bytes, operations and the floor they set
+    python -m benchmarks.gpu              tests marked gpu, then the table, the targets and the plot
+    python -m benchmarks.gpu --dry DIR    the same motions on tiny cases in Triton's interpreter
 
-No figure is taken unless the tests are green. Rows of results/gpu.csv are replaced by key (case,
-provider, mode, device, versions, commit), so that a run again leaves the others alone.
+No figure is taken unless the tests are green. Every row is written as soon as it is measured, to
+results/gpu.csv, in place of the row with the same case, provider, mode, device, versions, commit.
 """
 
 import argparse
 import csv
+import importlib.util
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import multisk
+from benchmarks import predict
+from benchmarks.cases import CASES, REACHED, Case, cosines
+from benchmarks.meter import CudaMeter, DryMeter
+from benchmarks.peers import eager
+from benchmarks.peers import transport as peers
+from benchmarks.table import RESULTS, upsert
 from multisk import benchmark
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
 KEYS = ("case", "provider", "mode", "device", "torch", "triton", "commit")
-CASES = {
-    "paper": (1, 5716, 64, 32),
-    "step": (20, 5716, 64, 32),
-    "tall": (1, 1 << 20, 64, 32),
-    "large": (1, 65536, 256, 64),
-    "wide": (1, 16384, 1024, 64),
-    "many": (4096, 64, 64, 32),
+ORDER = ("paper", "step", "tall", "large", "wide", "many", "transport", "transports")
+ORDER += ("square transport",)
+TINY = {
+    "paper": Case((24, 8), 3),
+    "transports": Case((2, 12, 6), eps=0.2),
 }
-SWEEPS, PASSES = 20, 5
-H200 = {"bytes": 4.8e12, "flops": 6.7e13, "tf32": 4.9e14}  # the vendor's figures, a second
+DAMPING = 0.25
+GATE, LIMIT = 200.0, 450.0  # seconds for the tests, and for everything
+Way = tuple[str, str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sweeps of an assignment, visits of a captured Newton solve, sweeps of a transport."""
+
+    sweeps: int = 20
+    passes: int = 6
+    transport: int = 100
 
 
 def main() -> None:
-    options = argparse.ArgumentParser()
-    options.add_argument("--predict", action="store_true")
-    options.add_argument("--limit", type=float, default=450.0, help="seconds for everything")
+    """Gate, measure, judge, draw."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
+    options.add_argument("--dry", type=Path, metavar="DIR", help="tiny cases on the processor")
+    options.add_argument("--limit", type=float, default=LIMIT, help="seconds for everything")
     options = options.parse_args()
-    if options.predict:
-        return predict()
-    if not torch.cuda.is_available():
-        sys.exit("no CUDA device: nothing measured (see --predict for the floors)")
     began = time.monotonic()
-    gate()
-    rows, copy = [], copy_bandwidth()
-    print(f"copy bandwidth {copy / 1e12:.2f} TB/s")
-    for case in CASES:
-        for row in measure_case(case, copy):
-            rows.append(row)
-            print(row)
+    dry = options.dry is not None
+    if not dry and not torch.cuda.is_available():
+        sys.exit("no CUDA device: nothing measured (benchmarks/results/predicted.csv has floors)")
+    if dry and os.environ.get("TRITON_INTERPRET") != "1":
+        sys.exit("--dry runs the kernels in Triton's interpreter: set TRITON_INTERPRET=1")
+    meter = DryMeter() if dry else CudaMeter()
+    file = options.dry / "gpu.csv" if dry else RESULTS / "gpu.csv"
+    if not dry:
+        gate()
+    copy = meter.copy_bandwidth()
+    print(f"{meter.name()}: a large copy moves {copy / 1e12:.2f} TB/s", flush=True)
+    rows = []
+    cases = TINY if dry else {name: CASES[name] for name in ORDER}
+    effort = Effort(2, 2, 2) if dry else Effort()
+    for name, case in cases.items():
         if time.monotonic() - began > options.limit:
-            print(f"time is up after {case}: the cases behind it are not measured")
+            print(f"time is up: {name} and what follows is not measured", flush=True)
             break
-    upsert(RESULTS / "gpu.csv", rows, KEYS)
-    plot(RESULTS / "gpu.csv", RESULTS / "gpu.png")
-    return None
+        for row in measured(name, case, effort, meter, copy):
+            rows.append(row)
+            upsert(file, [row], KEYS)
+            if time.monotonic() - began > options.limit:
+                break
+    print("\n".join(verdicts(rows)))
+    plot(file, file.with_suffix(".png"))
 
 
 def gate() -> None:
     """Run the tests on this device; no speed is reported for what is wrong."""
-    root = Path(__file__).parent.parent
-    files = sorted(str(path) for path in (root / "tests").glob("test_kernels_*.py"))
+    files = sorted(str(path) for path in (ROOT / "tests").glob("test_kernels_*.py"))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "gpu", *files]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    run = subprocess.run(command, cwd=root, env=environment, timeout=270, check=False)
+    try:
+        run = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=GATE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        sys.exit(f"the tests took longer than {GATE:.0f} s: nothing is measured")
     if run.returncode != 0:
         sys.exit("the tests are not green: nothing is measured")
 
 
-def measure_case(case: str, copy: float) -> list[dict]:
-    """One row for each provider and mode."""
-    batch, n, width, k = CASES[case]
-    problem = multisk.MultiAssignment(k=k, eps=benchmark.EPS, damping=benchmark.DAMPING)
-    scores = scores_of(batch, n, width)
-    newton, sweeps = multisk.Newton(), multisk.Sinkhorn(steps=SWEEPS)
-    captured = multisk.Newton(max_steps=PASSES)
-    modes = [
-        ("newton", "eager", lambda: multisk.solve(scores, problem, newton).plan),
-        ("newton", "graph", lambda: multisk.solve(scores, problem, captured).plan),
-        ("sinkhorn", "eager", lambda: multisk.solve(scores, problem, sweeps).plan),
-        ("sinkhorn", "graph", lambda: multisk.solve(scores, problem, sweeps).plan),
-        ("newton", "backward", backward_of(scores, problem, newton)),
+def measured(
+    name: str, case: Case, effort: Effort, meter: CudaMeter, copy: float
+) -> Iterator[dict[str, Any]]:
+    """One row a provider and mode; one that fails says why and does not stop the others."""
+    shape = case.shape if len(case.shape) == 3 else (1, *case.shape)
+    scores = cosines(*shape).to(meter.device)
+    ways = assignment_ways if case.budget else transport_ways
+    for provider, mode, run in ways(name, case, scores, effort):
+        try:
+            row = row_of((name, provider, mode), case, run, meter, copy)
+        except (RuntimeError, ImportError, ValueError, TypeError, NotImplementedError) as error:
+            print(f"{name:18}{provider:30}{mode:10}{type(error).__name__}: {str(error)[:120]}")
+            continue
+        text = f"{row['median_us']:>12} us  error {row['error']}  over bytes {row['over_bytes']}"
+        print(f"{name:18}{provider:30}{mode:10}{text}", flush=True)
+        yield row
+
+
+def assignment_ways(name: str, case: Case, x: torch.Tensor, effort: Effort) -> list[Way]:
+    """Ours in every mode; others where they can be had."""
+    newton, sweeps = multisk.Newton(), multisk.Sinkhorn(steps=effort.sweeps)
+    fixed = multisk.Newton(max_steps=effort.passes)
+    problem, k = case.problem, case.budget
+    ways = [
+        ("newton", "graph", lambda: multisk.solve(x, problem, fixed).plan),
+        ("newton", "eager", lambda: multisk.solve(x, problem, newton).plan),
+        ("sinkhorn", "graph", lambda: multisk.solve(x, problem, sweeps).plan),
+        ("sinkhorn", "eager", lambda: multisk.solve(x, problem, sweeps).plan),
+        ("newton", "backward", backward_of(x, problem, newton)),
+        ("sinkhorn", "backward", backward_of(x, problem, sweeps)),
     ]
-    rows = []
-    for provider, mode, run in modes:
-        rows.append(row_of(case, provider, mode, run, copy))
-        if case in {"paper", "step"} and mode == "eager":
-            with benchmark.without_kernels():
-                rows.append(row_of(case, f"{provider}, eager torch", mode, run, copy))
-    if case == "paper":
-        dense = lambda: benchmark.published(scores[0], k, SWEEPS)[None]  # noqa: E731
-        rows.append(row_of(case, "published iteration", "eager", dense, copy))
-    return rows
+    if name not in {"paper", "step"}:
+        return ways
+    loop = lambda: eager.sweeps(x, k, case.eps, DAMPING, effort.sweeps)  # noqa: E731
+    ways += [
+        ("two matrices, eager", "eager", loop),
+        ("two matrices, eager", "graph", loop),
+        ("newton, no kernels", "eager", without(lambda: multisk.solve(x, problem, newton).plan)),
+        ("sinkhorn, no kernels", "eager", without(lambda: multisk.solve(x, problem, sweeps).plan)),
+    ]
+    if name == "paper":
+        dense = lambda: benchmark.published(x[0], k, effort.sweeps)[None]  # noqa: E731
+        ways.append(("dense channels", "eager", dense))
+    if x.is_cuda:
+        fused = eager.compiled()
+        run = lambda: fused(x, k, case.eps, DAMPING, effort.sweeps)  # noqa: E731
+        ways.append(("two matrices, compiled", "eager", run))
+    return ways
 
 
-def backward_of(scores, problem, solver):
+def transport_ways(name: str, case: Case, x: torch.Tensor, effort: Effort) -> list[Way]:
+    """Classical transport: ours, and the libraries that run on this device."""
+    del name
+    problem, count = case.problem, effort.transport
+    until = multisk.Sinkhorn(tolerance=REACHED)
+    fixed = multisk.Sinkhorn(steps=count)
+    ways = [
+        ("multisk", "eager", lambda: multisk.solve(x, problem).plan),
+        ("sinkhorn", "eager", lambda: multisk.solve(x, problem, until).plan),
+        (f"sinkhorn, {count} steps", "graph", lambda: multisk.solve(x, problem, fixed).plan),
+        (f"SwAV loop, {count} steps", "graph", lambda: peers.swav(x, case.eps)(count)),
+    ]
+    if importlib.util.find_spec("ot"):
+        ways.append(
+            (f"POT batch, {count} steps", "eager", lambda: peers.pot_batch(x, case.eps)(count))
+        )
+    if importlib.util.find_spec("geomloss"):
+        ways.append(
+            (f"GeomLoss, {count} steps", "eager", lambda: peers.geomloss(x, case.eps)(count))
+        )
+    return ways
+
+
+def backward_of(scores: torch.Tensor, problem: Any, solver: Any) -> Callable[[], torch.Tensor]:
     """Forward and backward with a random cotangent."""
     x = scores.clone().requires_grad_()
-    grad = torch.randn_like(x)
+    grad = torch.randn_like(scores)
 
-    def run():
+    def run() -> torch.Tensor:
         x.grad = None
         plan = multisk.solve(x, problem, solver).plan
         plan.backward(grad)
@@ -110,159 +187,121 @@ def backward_of(scores, problem, solver):
     return run
 
 
-def row_of(case: str, provider: str, mode: str, run, copy: float) -> dict:
-    """Time `run`, with the error it reached and the memory it took."""
-    batch, n, width, k = CASES[case]
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.memory_allocated()
+def without(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The same call in plain torch."""
+
+    def plain() -> torch.Tensor:
+        with benchmark.without_kernels():
+            return run()
+
+    return plain
+
+
+def row_of(
+    key: tuple[str, str, str],
+    case: Case,
+    run: Callable[[], torch.Tensor],
+    meter: CudaMeter,
+    copy: float,
+) -> dict[str, Any]:
+    """Time `run`, with the error it reached, the memory it took and its first call."""
+    name, provider, mode = key
+    meter.begin_memory()
     began = time.perf_counter()
     plan = run()
-    torch.cuda.synchronize()
+    meter.wait()
     first = time.perf_counter() - began
-    peak = torch.cuda.max_memory_allocated() - held
-    call = graph_of(run) if mode == "graph" else run
-    times = timed(call)
+    peak = meter.peak_memory()
+    error = benchmark.violation(plan, case.budget or 1)
+    del plan
+    times = meter.timed(meter.graph_of(run) if mode == "graph" else run)
     middle = times[len(times) // 2]
-    least = 4 * batch * n * width * 2 / copy  # the scores read once, the plan written once
+    moved = bytes_of(case, provider, mode)
     return {
-        "case": case,
+        "case": name,
+        "shape": "x".join(str(size) for size in case.shape),
         "provider": provider,
         "mode": mode,
-        "device": torch.cuda.get_device_name(),
+        "device": meter.name(),
         "torch": torch.__version__,
         "triton": triton_version(),
         "commit": commit(),
-        "shape": f"{batch}x{n}x{width} k={k}",
         "median_us": round(1e6 * middle, 2),
         "p20_us": round(1e6 * times[len(times) // 5], 2),
         "p80_us": round(1e6 * times[len(times) * 4 // 5], 2),
         "runs": len(times),
-        "error": f"{benchmark.violation(plan, k):.2e}",
+        "error": f"{error:.2e}",
         "peak_mib": round(peak / 2**20, 1),
-        "over_one_copy": round(middle / least, 2),
+        "bytes": moved,
+        "over_bytes": round(middle / (moved / copy), 2),
         "first_s": round(first, 3),
     }
 
 
-def graph_of(run):
-    """Capture a call; replaying it costs the host next to nothing."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream), torch.no_grad():
-        for _ in range(2):
-            run()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.cuda.graph(graph):
-        run()
-    return graph.replay
+def bytes_of(case: Case, provider: str, mode: str) -> int:
+    """What has to pass the memory at least: of our solvers by `predict`, else scores and plan."""
+    name = provider.split(",")[0] + (", backward" if mode == "backward" else "")
+    visits = (predict.WORK if case.budget else predict.TRANSPORT).get(name)
+    return 8 * case.cells if visits is None else predict.counts(case, visits)[0]
 
 
-def timed(call, seconds: float = 1.5) -> list[float]:
-    """Sorted times of single calls by events, after warming up."""
-    for _ in range(3):
-        call()
-    torch.cuda.synchronize()
-    times, began = [], time.perf_counter()
-    while len(times) < 10 or (len(times) < 200 and time.perf_counter() - began < seconds):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
-        if time.perf_counter() - began > 4 * seconds:
-            break
-    return sorted(times)
+def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    """The targets, each with what was measured; "not measured" where the row is missing."""
+    at = {(row["case"], row["provider"], row["mode"]): row for row in rows}
 
+    def line(what: str, key: tuple[str, str, str], holds: Callable[[dict], bool]) -> str:
+        row = at.get(key)
+        if row is None:
+            return f"not measured  {what}"
+        figures = f"{row['median_us']} us, error {row['error']}, over bytes {row['over_bytes']}"
+        return f"{'reached' if holds(row) else 'MISSED':12}  {what}: {figures}"
 
-def copy_bandwidth() -> float:
-    """Bytes read and written a second by a large copy."""
-    x = torch.empty(1 << 28, dtype=torch.float32, device="cuda").normal_()
-    y = torch.empty_like(x)
-    return 2 * x.numel() * 4 / timed(lambda: y.copy_(x))[0]
-
-
-def scores_of(batch: int, n: int, width: int) -> torch.Tensor:
-    """Cosines of random unit vectors with random unit anchors."""
-    generator = torch.Generator("cuda").manual_seed(0)
-    unit = torch.nn.functional.normalize
-    samples = unit(torch.randn(batch, n, 128, generator=generator, device="cuda"), dim=-1)
-    anchors = unit(torch.randn(batch, width, 128, generator=generator, device="cuda"), dim=-1)
-    return samples @ anchors.mT
-
-
-def predict() -> None:
-    """Write what each case has to move and to compute, and the time an H200 needs for it."""
-    rows = []
-    for case, (batch, n, width, k) in CASES.items():
-        cells = batch * n * width
-        # Operations a cell and visit, counted in the kernels' sources; four root rounds a visit.
-        square = 3 * 2 * width if width <= 128 else 0
-        for provider, visits, each, tensor in (
-            ("newton", PASSES, 4 * 12 + 16, square),
-            ("sinkhorn", SWEEPS, 40, 0),
-        ):
-            moved = 4 * cells * (visits + 2)  # the last visit reads again and writes the plan
-            work = visits * cells * each
-            floor = max(
-                moved / H200["bytes"],
-                work / H200["flops"] + visits * cells * tensor / H200["tf32"],
-            )
-            rows.append(
-                {
-                    "case": case,
-                    "provider": provider,
-                    "shape": f"{batch}x{n}x{width} k={k}",
-                    "visits": visits,
-                    "bytes": moved,
-                    "operations": work,
-                    "tensor_operations": visits * cells * tensor,
-                    "floor_us_h200": round(1e6 * floor, 1),
-                    "measured": "not measured",
-                }
-            )
-    upsert(RESULTS / "predicted.csv", rows, ("case", "provider"))
-    for row in rows:
-        print(row)
-
-
-def upsert(path: Path, rows: list[dict], keys: tuple[str, ...]) -> None:
-    """Replace the rows with the same key, keep the others, in order of the key."""
-    held = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            held = {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
-    for row in rows:
-        held[tuple(str(row[key]) for key in keys)] = row
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(held[key] for key in sorted(held))
-    part.replace(path)
+    dense = at.get(("paper", "dense channels", "eager"))
+    wanted = float(dense["median_us"]) / 1000 if dense else 0.0
+    return [
+        line(
+            "step under a graph: 1e-6 within 150 us",
+            ("step", "newton", "graph"),
+            lambda row: float(row["error"]) <= 1e-6 and row["median_us"] <= 150,
+        ),
+        line(
+            "tall: within 3 x the time of its bytes at copy bandwidth",
+            ("tall", "newton", "eager"),
+            lambda row: row["over_bytes"] <= 3,
+        ),
+        line(
+            "paper: 1000 x the dense iteration",
+            ("paper", "sinkhorn", "graph"),
+            lambda row: row["median_us"] <= wanted,
+        ),
+    ]
 
 
 def plot(table: Path, picture: Path) -> None:
-    """Median times by case, one bar a provider and mode, of the newest commit's rows."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        print("matplotlib is not installed: no plot")
+    """Median times by case, one bar a provider and mode, of this commit's rows."""
+    if importlib.util.find_spec("matplotlib") is None or not table.exists():
+        print("no plot: matplotlib or the table is missing")
         return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["commit"] == commit()]
-    names = sorted({(row["provider"], row["mode"]) for row in rows})
-    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-    for index, name in enumerate(names):
-        mine = [row for row in rows if (row["provider"], row["mode"]) == name]
-        at = [list(CASES).index(row["case"]) + index / (len(names) + 1) for row in mine]
-        heights = [float(row["median_us"]) for row in mine]
-        axes.bar(at, heights, width=1 / (len(names) + 1), label=", ".join(name), align="edge")
-    axes.set(yscale="log", ylabel="median, µs", title=rows[0]["device"])
-    axes.set_xticks([index + 0.4 for index in range(len(CASES))], list(CASES))
-    axes.legend(fontsize=7)
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    figure, axes = plt.subplots(len(cases), 1, figsize=(8, 1 + 1.6 * len(cases)), squeeze=False)
+    for case, panel in zip(cases, axes[:, 0], strict=True):
+        mine = sorted(
+            (row for row in rows if row["case"] == case), key=lambda row: float(row["median_us"])
+        )
+        names = [f"{row['provider']} ({row['mode']})" for row in mine]
+        panel.barh(names, [float(row["median_us"]) for row in mine])
+        panel.set(xscale="log", title=f"{case} {mine[0]['shape']}", xlabel="median, µs")
+        panel.tick_params(labelsize=7)
+    figure.tight_layout()
     figure.savefig(picture, dpi=150)
+    plt.close(figure)
 
 
 def triton_version() -> str:
@@ -272,7 +311,7 @@ def triton_version() -> str:
 
 
 def commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return run.stdout.strip() or "unknown"
 

@@ -1,0 +1,31 @@
+"""One CSV, one row a key: a second run replaces its own rows and leaves the others alone."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def upsert(path: Path, rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    """Replace the rows with the same key, keep the others, in order of the key."""
+    rows = [{name: str(value) for name, value in row.items()} for row in rows]
+    held = read(path)
+    if held and rows and list(held[0]) != list(rows[0]):
+        held = []  # the columns have changed
+    table = {tuple(row[key] for key in keys): row for row in [*held, *rows]}
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table[key] for key in sorted(table))
+    part.replace(path)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """All rows; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

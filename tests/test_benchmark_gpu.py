@@ -1,0 +1,105 @@
+"""The GPU benchmark where there is no GPU: its motions, its gate, its table and its predictions."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from benchmarks import gpu, predict
+from benchmarks.cases import CASES
+from benchmarks.table import RESULTS, read, upsert
+
+ROOT = Path(__file__).parents[1]
+MODULE = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu"]
+
+
+def run(*arguments, **setting):
+    return subprocess.run(
+        [*MODULE, *arguments],
+        cwd=ROOT,
+        env=os.environ | setting,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_dry_run_goes_through_every_provider_and_mode(tmp_path):
+    done = run("--dry", str(tmp_path), TRITON_INTERPRET="1")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "gpu.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ways = {(row["case"], row["provider"], row["mode"]) for row in rows}
+    ours = {(name, mode) for name in ("newton", "sinkhorn") for mode in ("graph", "backward")}
+    assert {("paper", *way) for way in ours} <= ways
+    assert {("paper", "dense channels", "eager"), ("transports", "multisk", "eager")} <= ways
+    assert not [line for line in done.stdout.splitlines() if "Error:" in line]
+    assert all(row["device"] == "dry run" for row in rows)
+    for row in rows:
+        if row["provider"] in {"newton", "multisk"}:
+            assert float(row["error"]) < 1e-5
+    assert "not measured  tall" in done.stdout
+    assert (tmp_path / "gpu.png").stat().st_size > 1000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_without_a_gpu_nothing_is_measured_and_that_is_said():
+    done = run()
+    assert done.returncode != 0
+    assert done.stderr.startswith("no CUDA device: nothing measured")
+
+
+@pytest.mark.parametrize("failure", ["red", "late"])
+def test_behind_a_red_gate_nothing_is_measured(monkeypatch, failure):
+    def tests(*_, timeout, **__):
+        if failure == "late":
+            raise subprocess.TimeoutExpired("pytest", timeout)
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(gpu.subprocess, "run", tests)
+    with pytest.raises(SystemExit, match="nothing is measured"):
+        gpu.gate()
+
+
+def test_a_row_replaces_the_one_with_its_key_and_leaves_the_others(tmp_path):
+    table = tmp_path / "table.csv"
+    for case, value in (("b", 1), ("a", 2), ("b", 3)):
+        upsert(table, [{"case": case, "value": value}], ("case",))
+    assert read(table) == [{"case": "a", "value": "2"}, {"case": "b", "value": "3"}]
+
+
+def test_a_target_is_reached_missed_or_not_measured():
+    row = {"case": "step", "provider": "newton", "mode": "graph", "error": "1e-7"}
+    row |= {"median_us": 149.0, "over_bytes": 2.0}
+    first, second, third = gpu.verdicts([row])
+    assert first.startswith("reached")
+    assert second.startswith("not measured")
+    assert third.startswith("not measured")
+    assert gpu.verdicts([row | {"error": "1e-5"}])[0].startswith("MISSED")
+    assert gpu.verdicts([row | {"median_us": 151.0}])[0].startswith("MISSED")
+
+
+def test_the_committed_predictions_are_those_of_the_counts():
+    rows = {(row["case"], row["provider"]): row for row in read(RESULTS / "predicted.csv")}
+    assert {name for name, _ in rows} == set(predict.NAMES)
+    for name, provider in rows:
+        kind = predict.WORK if CASES[name].budget else predict.TRANSPORT
+        want = predict.row_of(name, CASES[name], provider, kind[provider])
+        assert rows[name, provider] == {key: str(value) for key, value in want.items()}
+        assert want["measured"] == "not measured"
+
+
+def test_a_floor_is_the_slowest_of_memory_arithmetic_special_functions_and_tensors():
+    case = CASES["tall"]
+    moved, work, special, tensor = predict.counts(case, predict.WORK["newton"])
+    assert moved == 4 * (1 << 20) * 64 * 6  # five visits of the scores, one plan
+    row = predict.row_of("tall", case, "newton", predict.WORK["newton"])
+    slowest = max(moved / 4.8e12, work / 6.7e13, special / (6.7e13 / 16), tensor / 4.95e14)
+    assert row["floor_us_h200"] == round(1e6 * slowest, 1)
