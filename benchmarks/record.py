@@ -3,45 +3,33 @@
 import csv
 import ctypes
 import datetime
+import functools
 import gc
 import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+KEY = ("case", "provider", "device", "versions", "commit")
 FIELDS = [
-    "case",
-    "provider",
-    "min_ms",
-    "median_ms",
-    "cpu_ms",
-    "runs",
-    "steps",
-    "marginal_error",
-    "gap",
-    "extra_mb",
-    "speedup",
-    "load",
-    "disturbed",
-    "date",
-    "machine",
-    "threads",
-    "versions",
+    *("case", "shape", "provider", "min_ms", "median_ms", "cpu_ms", "first_ms", "runs", "steps"),
+    *("marginal_error", "gap", "extra_mb", "speedup", "note", "load", "disturbed"),
+    *("date", "device", "threads", "versions", "commit"),
 ]
 FILE = Path(__file__).parent / "results" / "cpu.csv"
 QUIET = 1.3  # one-minute load average above which another job shares the machine
 
 
 def timed(work: Callable[[], Any], *, seconds: float = 2.0, most: int = 400) -> dict[str, Any]:
-    """Minimum and median wall time, minimum processor time, after one warm-up call."""
-    work()
+    """Minimum and median wall time, minimum processor time; call `work` once before."""
     walls, processors = [], []
     stop = time.perf_counter() + seconds
-    while len(walls) < 2 or (time.perf_counter() < stop and len(walls) < most):
+    while not walls or (time.perf_counter() < stop and len(walls) < most):
         wall, processor = time.perf_counter(), time.process_time()
         work()
         walls.append(time.perf_counter() - wall)
@@ -72,47 +60,71 @@ def resident(name: str) -> int:
     return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
-def keep(row: dict[str, Any], packages: tuple[str, ...] = ()) -> None:
-    """Insert or replace the row of this case and provider."""
+def keep(row: dict[str, Any], package: str = "") -> dict[str, Any]:
+    """Insert the row, or replace the one with the same `KEY`; and print it."""
     import torch
 
     load = os.getloadavg()[0]
     found = []
-    for name in ("torch", "numpy", "numba", *packages):
+    for name in ("torch", "numpy", "numba", *([package] if package != "torch" else [])):
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    full = {
-        **row,
+    full = {field: str(row.get(field, "")) for field in FIELDS} | {
         "load": f"{load:.1f}",
         "disturbed": "yes" if load > QUIET else "no",
         "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
+        "device": machine(),
+        "threads": str(torch.get_num_threads()),
         "versions": ", ".join(found),
+        "commit": commit(),
     }
-    rows = {(old["case"], old["provider"]): old for old in read()}
-    rows[full["case"], full["provider"]] = full
+    rows = {tuple(old[part] for part in KEY): old for old in read()}
+    rows[tuple(full[part] for part in KEY)] = full
     write(list(rows.values()))
-    print(*(f"{key}={full.get(key, '')}" for key in FIELDS[:11]), f"load={load:.1f}", flush=True)
+    print(*(f"{key}={full[key]}" for key in FIELDS[:15] if full[key]), flush=True)
+    return full
 
 
 def read() -> list[dict[str, str]]:
-    """The rows kept so far."""
+    """The rows kept so far, the oldest first."""
     if not FILE.exists():
         return []
     with FILE.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
+def newest(rows: list[dict[str, str]], device: str = "") -> list[dict[str, str]]:
+    """The last row of every case and provider, of one device."""
+    device = device or (rows[-1]["device"] if rows else "")
+    last = {(row["case"], row["provider"]): row for row in rows if row["device"] == device}
+    return list(last.values())
+
+
 def write(rows: list[dict[str, Any]]) -> None:
-    """Write all rows."""
+    """Write all rows; a reader never sees half a file."""
     FILE.parent.mkdir(exist_ok=True)
-    with FILE.open("w", newline="") as file:
+    part = FILE.with_suffix(".part")
+    with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    part.replace(FILE)
+
+
+@functools.cache
+def commit() -> str:
+    """The commit that is checked out; a plus sign where the solver was changed since."""
+    folder = Path(__file__).parents[1]
+    command = ["git", "-C", str(folder)]
+    found = subprocess.run(
+        [*command, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    changed = subprocess.run(
+        [*command, "diff", "--quiet", "HEAD", "--", "multisk"], capture_output=True, check=False
+    )
+    return (found.stdout.strip() or "unknown") + ("+" if changed.returncode == 1 else "")
 
 
 def machine() -> str:

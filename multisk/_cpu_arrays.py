@@ -62,26 +62,41 @@ def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
     """Row step and the column sums after it, and those before it; the worst row error."""
     k = table.shape[1]
     kind = table.dtype
-    ones, worst = np.ones(k, kind), 0.0
+    ones, worst, rooms = np.ones(k, kind), 0.0, room(table)
     for chunk, part in chunks(table, height, first, last):
-        q, p = odds(table, u, v, part)
+        q, p = odds(table, u, v, part, rooms)
         sum_p, sum_q = p @ ones, q @ ones
         goal = rows[part]
         worst = max(worst, float((np.abs(sum_p - goal) / unit[part]).max()))
         grow, shrink = (goal / sum_p).astype(kind), ((k - goal) / sum_q).astype(kind)
         u[part] *= grow.astype(np.float64) / shrink
         top[chunk] += grow @ p
-        plain[chunk] += p.sum(0) if p.shape[0] < 4 else np.ones_like(grow) @ p
+        plain[chunk] += np.ones_like(grow) @ p
         rest[chunk] += shrink @ q
     return worst
 
 
-def odds(table, u, v, part) -> tuple[Any, Any]:
+def room(table) -> tuple[Any, Any]:
+    """Memory for two blocks: fresh pages at every step would cost more than the arithmetic."""
+    rows = min(table.shape[0], max(1, CELLS // table.shape[1]))
+    return np.empty((rows, table.shape[1]), table.dtype), np.empty(
+        (rows, table.shape[1]), table.dtype
+    )
+
+
+def odds(table, u, v, part, rooms) -> tuple[Any, Any]:
     """Of a block: 1 - P and P, from t = table * u * v = P / (1 - P)."""
-    t = np.multiply(u[part].astype(table.dtype)[:, None], v)
-    t *= table[part]
-    q = t + 1
-    np.reciprocal(q, out=q)
+    e = table[part]
+    t, q = rooms[0][: e.shape[0]], rooms[1][: e.shape[0]]
+    np.dot(u[part].astype(e.dtype)[:, None], v[None], out=t)
+    t *= e
+    return shares(t, q)
+
+
+def shares(t, q) -> tuple[Any, Any]:
+    """1 / (1 + t), written into `q`, and t / (1 + t), in place."""
+    np.add(t, 1, out=q)
+    np.divide(1, q, out=q)
     t *= q
     return q, t
 
@@ -135,10 +150,10 @@ def transport_columns(sums, goal, power, yields, b, v):
 @quietly
 def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
     """Turn the table into the plan, in place, and sum it."""
-    ones = np.ones(table.shape[1], table.dtype)
+    ones, rooms = np.ones(table.shape[1], table.dtype), room(table)
     for chunk, part in chunks(table, height, first, last):
         if capped:
-            p = odds(table, u, v, part)[1]
+            p = odds(table, u, v, part, rooms)[1]
             table[part] = p
         else:
             p = table[part]
@@ -180,11 +195,9 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
     for chunk, part in chunks(table, height, first, last):
         cells = table[part] * v
         u[part] = row_roots(cells, rows[part], u[part], goal)
-        t = cells * u[part].astype(cells.dtype)[:, None]
-        q = t + 1
-        np.reciprocal(q, out=q)
-        t *= q
-        q *= t  # t is P now, and q is W
+        cells *= u[part].astype(cells.dtype)[:, None]
+        q, t = shares(cells, np.empty_like(cells))
+        q *= t  # t is P, and q becomes W
         found, h = t @ ones, q @ ones
         worst = max(worst, float((np.abs(found - rows[part]) / unit[part]).max()))
         every = np.ones(t.shape[0], t.dtype)
@@ -209,9 +222,7 @@ def row_roots(cells, target, guess, goal) -> Any:
     rows = None  # all of them, until some are settled and others are not
     for _ in range(60):
         t = cells * u.astype(cells.dtype)[:, None]
-        q = t + 1
-        np.reciprocal(q, out=q)
-        t *= q
+        q, t = shares(t, np.empty_like(t))
         q *= t
         miss = (t @ ones).astype(np.float64) - target
         slope = (q @ ones).astype(np.float64)

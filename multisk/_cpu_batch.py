@@ -54,10 +54,13 @@ class Batch:
         if init is not None and free_shift:
             self.b -= self.b.mean(1, keepdims=True)  # any shift is the same plan
         self.u, self.v = np.zeros((count, n)), np.ones((count, k), self.table.dtype)
-        self.height = max(CHUNK, -(-n // CHUNKS))
+        # Whole arrays have blocks of their own, and no threads to share chunks with.
+        self.height = max(CHUNK, -(-n // CHUNKS)) if compiled(kernels) else n
+        self.piece = self.height if compiled(kernels) else max(1, PIECE // k)
         self.chunks = -(-n // self.height)
         self.threads = torch.get_num_threads()
-        self.shared = n * k >= SHARED_CELLS and self.threads > 1  # each problem by all threads
+        # Each problem by all threads, or each thread with problems of its own.
+        self.shared = compiled(kernels) and n * k >= SHARED_CELLS and self.threads > 1
 
     def run(
         self,
@@ -81,8 +84,8 @@ class Batch:
         count, n, k = self.table.shape
         if n * k > PIECE:
             for index in range(count):
-                for start in range(0, n, self.height):
-                    yield index, index + 1, start, min(start + self.height, n)
+                for start in range(0, n, self.piece):
+                    yield index, index + 1, start, min(start + self.piece, n)
         else:
             many = PIECE // (n * k)
             for first in range(0, count, many):

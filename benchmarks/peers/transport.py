@@ -118,13 +118,3 @@ def ott_log(scores: Tensor, eps: float) -> Run:
 def ott_kernel(scores: Tensor, eps: float) -> Run:
     """OTT-JAX in the linear domain."""
     return ott(scores, eps, log_domain=False)
-
-
-PEERS: dict[str, tuple[Callable[[Tensor, float], Run], str]] = {
-    "SwAV loop": (swav, "torch"),
-    "POT sinkhorn": (pot, "ot"),
-    "POT batch": (pot_batch, "ot"),
-    "GeomLoss": (geomloss, "geomloss"),
-    "OTT-JAX log": (ott_log, "ott"),
-    "OTT-JAX kernel": (ott_kernel, "ott"),
-}

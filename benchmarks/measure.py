@@ -1,0 +1,137 @@
+"""One row of the table: a provider on a case, with time, error, certificate and memory."""
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import multisk
+from benchmarks.cases import CASES, REACHED, Case
+from benchmarks.certificate import Bound, bound, judge
+from benchmarks.providers import Provider
+from benchmarks.record import extra_memory
+
+PATIENCE = 12.0  # seconds that one call may take (a case is left out when it would take more)
+MEMORY = 2.5e9  # bytes of a table that is worth having
+MOST = 1000  # iterations that a peer gets to reach the common error
+
+Row = dict[str, Any]
+
+
+class Session:
+    """Scores and bound of the case at hand, and what slow providers took on smaller ones."""
+
+    def __init__(self, timer: Callable[[Callable[[], Any]], Row]) -> None:
+        self.timer = timer
+        self.name, self.scores, self.best = "", torch.empty(0), None
+        self.took: dict[str, tuple[str, float]] = {}
+
+    def at(self, name: str) -> tuple[Tensor, Bound]:
+        """Scores and bound; kept until another case is asked for."""
+        if self.name != name or self.best is None:
+            scores = CASES[name].scores()
+            self.name, self.scores, self.best = name, scores, bound(scores, CASES[name])
+        return self.scores, self.best
+
+    def row(self, name: str, provider: Provider) -> tuple[Row, Callable[[], Any] | None]:
+        """The row, and the call behind it; None where nothing was run."""
+        case = CASES[name]
+        row: Row = {"case": name, "shape": shape_of(case), "provider": provider.name}
+        why = missing(provider) or self.too_much(name, case, provider)
+        if why:
+            return {**row, "note": why}, None
+        scores, best = self.at(name)
+        if "warm" in provider.name:
+            scores = scores.clone()
+        work, count = provider.prepare(scores, case), None
+        if "warm" in provider.name:
+            best = bound(scores, case)
+        if provider.counted:
+            run = work
+            count = needed(run, best)
+            work = lambda: run(count)  # noqa: E731
+        began = time.perf_counter()
+        found = work()
+        first = time.perf_counter() - began
+        solved = isinstance(found, multisk.Solution)
+        error, gap = judge(found.plan if solved else as_tensor(found), best)
+        if solved:
+            row["steps"] = int(found.steps.max())
+            row["note"] = found.solver if provider.name == "multisk" else ""
+        elif count:
+            row["steps"] = count
+            row["note"] = "" if error <= 1.01 * REACHED else "did not reach the common error"
+        del found
+        row |= self.timer(work)
+        row["first_ms"] = f"{1e3 * first:.4g}"
+        row |= {"marginal_error": f"{error:.2e}", "gap": f"{gap:.1e}"}
+        row["extra_mb"] = f"{extra_memory(work):.1f}"
+        self.took[provider.name] = name, float(row["min_ms"]) / 1e3
+        return row, work
+
+    def too_much(self, name: str, case: Case, provider: Provider) -> str:
+        """Why the provider is spared the case: memory, or time worked out from a smaller one."""
+        width = case.shape[-1] if provider.dense else 1
+        if provider.dense and len(case.shape) > 2:
+            return "skipped: solves one problem at a time"
+        if 4.0 * case.cells * width > MEMORY:
+            return f"skipped: would need {4e-9 * case.cells * width:.0f} GB a table"
+        before = self.took.get(provider.name)
+        if before is None:
+            return ""
+        smaller = CASES[before[0]]
+        wide = smaller.shape[-1] if provider.dense else 1
+        seconds = before[1] * case.cells * width / (smaller.cells * wide)
+        if provider.counted or seconds <= PATIENCE:
+            return ""
+        return f"skipped: would take {seconds:.0f} s (scaled by cells from '{before[0]}')"
+
+
+def needed(run: Callable[[int], Any], best: Bound) -> int:
+    """The fewest iterations that reach the common error; doubling, then halving the interval.
+
+    Gives up where they would take too long, or more than `MOST`.
+    """
+
+    def reaches(count: int) -> tuple[bool, float]:
+        began = time.perf_counter()
+        plan = as_tensor(run(count))
+        seconds = time.perf_counter() - began
+        return judge(plan, best)[0] <= REACHED, seconds
+
+    low, high = 0, 1
+    while True:
+        good, seconds = reaches(high)
+        if good or high >= MOST or 2 * seconds > PATIENCE:
+            break
+        low, high = high, min(2 * high, MOST)
+    if not good:
+        return high
+    while high - low > max(1, high // 20):
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle)[0] else (middle, high)
+    return high
+
+
+def missing(provider: Provider) -> str:
+    """A note when the provider's package is not installed."""
+    try:
+        importlib.metadata.version(provider.package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"not installed: {provider.package}"
+    return ""
+
+
+def shape_of(case: Case) -> str:
+    """The shape as text."""
+    return " x ".join(str(size) for size in case.shape)
+
+
+def as_tensor(plan: Any) -> Tensor:
+    """Any library's plan as a tensor."""
+    import numpy as np
+
+    return plan if isinstance(plan, Tensor) else torch.from_numpy(np.array(plan))
