@@ -145,7 +145,8 @@ def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _, weight = diagonals(what, w, w)
     gauge = gauge_of(system, what.sides[1].held, w)
     if visits.square(system):
-        coupling = total(found.bend.double(), system.group)
+        part = visits.square_part(system, a, b, found.bend, found.height)
+        coupling = total(part, system.group)
         beta = solve_dense(weight, coupling, right, still, gauge=gauge)
     else:
 

@@ -15,6 +15,7 @@ import triton
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import multisk.kernels
+from multisk.kernels.bend import couple_columns
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
 from multisk.kernels.gradient import assign_backward, plan_backward
@@ -128,6 +129,8 @@ def schur(t):
 def wide(t):
     still = fake(B, t.width, dtype=torch.bool)
     at, other = t.at(), t.at(free=t.free, yields=t.one)
+    couple_columns(at, t.a)
+    couple_columns(other, t.a)
     apply_schur(at, t.b_own)
     apply_schur(other, t.b_own, idle=t.idle, answer=True)
     solve_wide(at, t.b_own, t.b_own, t.b_own, rounds=1)

@@ -41,6 +41,7 @@ class Gathered:
     """What the first pass adds up; `bend` is None where it does not fit registers."""
 
     tilt: torch.Tensor  # (B, N), t
+    height: torch.Tensor  # (B, N), h
     weight: torch.Tensor  # (B, K)
     right: torch.Tensor  # (B, K)
     bend: torch.Tensor | None  # (B, K, K)
@@ -109,9 +110,11 @@ def gather(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> Gathered:
     lines = 2 + (width if dense else 0)
     part = torch.empty((batch, tile.programs, lines, width), dtype=kind, device=scores.device)
     tilt = torch.empty((batch, count), dtype=kind, device=scores.device)
+    height = torch.empty((batch, count), dtype=kind, device=scores.device)
     _gather[(batch * tile.programs,)](
         *_state(at, grad),
         tilt,
+        height,
         part,
         *_shape(at, grad, tile),
         DENSE=dense,
@@ -120,7 +123,13 @@ def gather(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> Gathered:
     )
     total = add_partials(part)
     bend = total.narrow(1, 2, width) if dense else None
-    return Gathered(tilt=tilt, weight=total.select(1, 0), right=total.select(1, 1), bend=bend)
+    return Gathered(
+        tilt=tilt,
+        height=height,
+        weight=total.select(1, 0),
+        right=total.select(1, 1),
+        bend=bend,
+    )
 
 
 def spread_back(
@@ -242,6 +251,7 @@ def _gather(
     column_potential,
     grad,
     tilt,
+    height,
     part,
     rows,
     programs,
@@ -290,6 +300,7 @@ def _gather(
         steep = tl.where(steep > 0, steep, 1.0)
         t = tl.sum(slope * g, axis=1) / steep
         tl.store(tilt + problem * rows + n, t, mask=inside)
+        tl.store(height + problem * rows + n, steep, mask=inside)
         weight += tl.sum(slope, axis=0)
         right += tl.sum(slope * (g - t[:, None]), axis=0)
         if DENSE:

@@ -37,7 +37,7 @@ PROGRAMS = 512  # partial sums over all problems of a batch
 class Pass:
     """What one visit to the scores gives; `bend` is None where it does not fit registers.
 
-    `row_sums` is None unless it was asked for.
+    `row_sums` and `height` (sum_j W_ij) are None unless they were asked for.
     """
 
     row_potential: torch.Tensor  # (B, N)
@@ -45,6 +45,7 @@ class Pass:
     weight: torch.Tensor  # (B, K)
     bend: torch.Tensor | None  # (B, K, K)
     row_sums: torch.Tensor | None = None  # (B, N)
+    height: torch.Tensor | None = None  # (B, N)
 
 
 def newton_pass(
@@ -74,7 +75,7 @@ def newton_pass(
         idle: (B,), nonzero where a problem is solved and its programs should return at once;
             what they would have written keeps whatever it was.
         dense: whether to form `bend`; by default where it fits registers.
-        row_sums: whether the rows' sums are wanted too.
+        row_sums: whether the rows' sums of P and of W are wanted too.
         tile: another cut than the chosen one.
     """
     batch, count, width = scores.shape
@@ -95,6 +96,7 @@ def newton_pass(
     tau = scale if yields is None else spread(yields, batch)
     allowed = scores if mask is None else mask
     line = torch.empty_like(guess) if row_sums else guess
+    height = torch.empty_like(guess) if row_sums else guess
     _pass[(batch * tile.programs,)](
         scores,
         allowed,
@@ -106,6 +108,7 @@ def newton_pass(
         part if idle is None else idle,
         part,
         line,
+        height,
         count,
         tile.programs,
         tile.steps,
@@ -134,6 +137,7 @@ def newton_pass(
         weight=total.select(1, 1),
         bend=total.narrow(1, 2, width) if dense else None,
         row_sums=line if row_sums else None,
+        height=height if row_sums else None,
     )
 
 
@@ -172,6 +176,7 @@ def _pass(
     idle,
     part,
     row_sums,
+    height,
     rows,
     programs,
     steps,
@@ -225,12 +230,13 @@ def _pass(
         a = row_answer(y, live, guess, r, tau, EXP, ACC)
         tl.store(root + problem * rows + n, a, mask=inside)
         share, slope = link(tl.where(live, y + a[:, None], float("-inf")), EXP)
+        steep = tl.sum(slope, axis=1) * (1.0 + tau)
         if SUMS:
             tl.store(row_sums + problem * rows + n, tl.sum(share, axis=1), mask=inside)
+            tl.store(height + problem * rows + n, steep, mask=inside)
         load += tl.sum(share, axis=0)
         weight += tl.sum(slope, axis=0)
         if DENSE:
-            steep = tl.sum(slope, axis=1) * (1.0 + tau)
             lean = slope / tl.where(steep > 0, steep, 1.0)[:, None]
             bend += tl.dot(tl.trans(slope), lean, input_precision=PRECISION, out_dtype=ACC)
     to = part + tl.program_id(0).to(tl.int64) * (2 + (K if DENSE else 0)) * K

@@ -36,13 +36,8 @@ def takes(system: System) -> bool:
 
 
 def square(system: System) -> bool:
-    """Whether a pass forms the K x K part of a Newton step."""
-    k = system.scores.shape[2]
-    if not runs(system):
-        return k <= DENSE_COLUMNS
-    from multisk.kernels._tile import forms_square
-
-    return forms_square(k, system.scores.dtype)
+    """Whether the K x K part of a Newton step is formed."""
+    return system.scores.shape[2] <= DENSE_COLUMNS
 
 
 def per_problem(system: System, value: float | Tensor) -> Tensor:
@@ -93,9 +88,23 @@ def newton(system: System, b: Tensor, a: Tensor | None) -> Local:
         row_sums=True,
     )
     assert found.row_sums is not None
-    bend = b.new_zeros((x.shape[0], 0, 0)) if found.bend is None else found.bend.to(b)
+    assert found.height is not None
+    bend = square_part(system, found.row_potential, b, found.bend, found.height)
     sums, weight = found.load.to(b), found.weight.to(b)
     return Local(found.row_potential, found.row_sums, sums, weight, bend)
+
+
+def square_part(
+    system: System, a: Tensor, b: Tensor, bend: Tensor | None, height: Tensor
+) -> Tensor:
+    """W^T diag(1/h) W in float64: as the pass left it, or in blocks; empty for large K."""
+    if bend is None and not square(system):
+        return b.new_zeros((b.shape[0], 0, 0), dtype=torch.float64)
+    if bend is None:
+        from multisk.kernels.bend import couple_columns
+
+        bend = couple_columns(place(system, a, b), height)
+    return bend.double()
 
 
 def couple(system: System, a: Tensor, b: Tensor, x: Tensor) -> Tensor:
