@@ -47,7 +47,7 @@ class Hospital:
     mpp: float | None = None
     """Microns per pixel of slides and images that do not say so themselves."""
     gaps: Literal["refuse", "resample"] = "refuse"
-    """What happens to series whose slices are unevenly spaced."""
+    """What happens to uneven slices, a tilted gantry, and NIfTI sequences on unequal grids."""
     volume: int | None = None
     """Which volume of 4-D NIfTI files to take, from 0."""
     patient_level: int = 0
@@ -260,6 +260,7 @@ def _tell(made: Summary, out: Path) -> int:
     """What was made, in numbers, and where it is."""
     from rfpmss.data.aliases import PRIVATE
     from rfpmss.data.build import REJECTIONS
+    from rfpmss.data.duplicates import FILE as DOUBLES
     from rfpmss.data.overview import write_page
 
     _print("studies", made.splits)
@@ -270,6 +271,8 @@ def _tell(made: Summary, out: Path) -> int:
         print("note: training needs at least one report; put .txt files beside the images")
     print(f"manifest: {out / 'manifest.csv'}")
     print(f"page: {write_page(out)}")
+    if made.doubles:
+        print(f"note: {made.doubles} pairs of patients share an image, see {out / DOUBLES}")
     print(f"rejections: {out / REJECTIONS}")
     if (out / PRIVATE).exists():
         print(f"their paths: {out / PRIVATE} (may hold names; keep it to yourself)")

@@ -18,6 +18,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from rfpmss.config import VIEWS
+from rfpmss.data import duplicates
 from rfpmss.data.aliases import hide
 from rfpmss.data.errors import DataError, IncompleteError
 from rfpmss.data.hospital import Found
@@ -81,6 +82,8 @@ class Summary:
     """Studies per split."""
     rejected: dict[str, int]
     """Files per class of error."""
+    doubles: int = 0
+    """Pairs of patients with the same or nearly the same image."""
 
 
 def build(
@@ -142,8 +145,10 @@ def finish(
     Raises:
         IncompleteError: if there is no study; ``rejections.csv`` is written all the same.
     """
-    dealt = split(studies, shares, seed, _known(out))
+    found = duplicates.doubles(studies, [read_notes(path) for path in pieces])
+    dealt = split(studies, shares, seed, _known(out), duplicates.groups(found))
     write_rejections(out, refused)
+    duplicates.write(out, found)
     if not studies:
         raise IncompleteError(f"no study could be prepared; {REJECTIONS} says why")
     studies = [replace(study, split=dealt[study.patient_id]) for study in studies]
@@ -158,6 +163,7 @@ def finish(
         series={view: sum(row.modality == view for row in written) for view in VIEWS},
         splits={name: sum(study.split == name for study in studies) for name in SPLITS},
         rejected=count(refused),
+        doubles=len(found),
     )
 
 

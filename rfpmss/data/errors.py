@@ -125,6 +125,6 @@ class DuplicateError(DataError):
 
 
 class LeakageError(DataError):
-    """One patient would stand in two splits."""
+    """One patient, or one image, would stand in two splits."""
 
-    cure = "give all studies of a patient the same split"
+    cure = "give all studies of a patient, and all copies of an image, the same split"

@@ -43,6 +43,8 @@ class Row:
     """Of the source: millimetres ``x y z``, or microns per pixel of a slide."""
     grid: str = ""
     """Of the source: voxels ``x y z``, or columns and rows of a slide."""
+    digest: str = ""
+    """Of the stored images' content; equal images never stand in two splits."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -74,7 +76,7 @@ def read(path: Path) -> list[Row]:
     Raises:
         TextError: if it is no UTF-8 CSV with the needed columns, or a modality is unknown.
         PathError: if a path leads out of the manifest's folder.
-        LeakageError: if one patient stands in two splits.
+        LeakageError: if one patient, or one image, stands in two splits.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -93,6 +95,7 @@ def read(path: Path) -> list[Row]:
 
 def _check(rows: list[Row]) -> None:
     splits: dict[str, str] = {}
+    images: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         if row.modality not in MODALITIES:
             raise TextError(
@@ -106,6 +109,11 @@ def _check(rows: list[Row]) -> None:
         if splits.setdefault(row.patient_id, row.split) != row.split:
             raise LeakageError(
                 f"a patient stands in the splits {splits[row.patient_id]!r} and {row.split!r} "
+                f"(line {number} of the manifest)"
+            )
+        if row.digest and images.setdefault(row.digest, row.split) != row.split:
+            raise LeakageError(
+                f"the same image stands in the splits {images[row.digest]!r} and {row.split!r} "
                 f"(line {number} of the manifest)"
             )
 

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rfpmss.config import VIEWS
-from rfpmss.data.errors import BombError, DataError, UnreadableError, describe
+from rfpmss.data.duplicates import coarse, digest
+from rfpmss.data.errors import BombError, DataError, UnforeseenError, UnreadableError, describe
 from rfpmss.data.manifest import Row, pack_labels
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Choice, read_views
@@ -71,12 +72,17 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
         except OSError:
             notes[name] = {"reason": describe(UnreadableError("a file cannot be opened"))}
             continue
+        except Exception:
+            notes[name] = {"reason": describe(UnforeseenError("a reader failed"))}
+            continue
         arrays[name] = made.images
         notes[name] = {
             "shape": made.images.shape,
             "boxes": [list(box) if box else None for box in made.boxes],
             "spacing": made.spacing,
             "grid": made.grid,
+            "digest": digest(made.images),
+            "coarse": coarse(made.images),
             "unused": [[source.paths.index(path), reason] for path, reason in made.unused],
         }
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
@@ -162,6 +168,7 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             boxes=boxes if boxes.strip("|") else "",
             spacing=" ".join(f"{value:.4g}" for value in notes[name]["spacing"]),
             grid=" ".join(map(str, notes[name]["grid"])),
+            digest=notes[name]["digest"],
         )
     if study.report is not None:
         yield Row(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from rfpmss.data.errors import LeakageError
 from rfpmss.data.study import Study
 
 SPLITS = ("train", "val", "test")
@@ -15,6 +17,7 @@ def split(
     shares: tuple[float, float, float],
     seed: int,
     known: Mapping[str, str] | None = None,
+    together: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """A split for every patient.
 
@@ -27,6 +30,11 @@ def split(
         shares: of train, val and test; the sum must be one.
         seed: of the hash.
         known: splits that are settled already, by patient.
+        together: for patients who share an image the one that stands for them all; they get one
+            split.
+
+    Raises:
+        LeakageError: if patients who share an image have different splits already.
 
     Example:
         >>> people = [Study(study_id=str(i), patient_id=str(i), report="x") for i in range(10)]
@@ -36,8 +44,11 @@ def split(
     """
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
         raise ValueError(f"shares must be positive for train and sum to 1, got {shares}")
-    has = _kinds(studies)
-    result = {patient: s for patient, s in (known or {}).items() if patient in has}
+    head = dict(together or {})
+    patients = {study.patient_id for study in studies}
+    has = _kinds([replace(s, patient_id=head.get(s.patient_id, s.patient_id)) for s in studies])
+    result = _settled({p: s for p, s in (known or {}).items() if p in patients}, head)
+    settled = frozenset(result)
     order = sorted((p for p in has if p not in result), key=lambda p: (has[p], _hash(seed, p)))
     total = {name: share * len(has) for name, share in zip(SPLITS, shares, strict=True)}
     total |= _at_least_one(total, len(has))
@@ -50,7 +61,18 @@ def split(
         name = max(SPLITS, key=lambda s: need[s] / whole * number - given[s])
         given[name] += 1
         result[patient] = name
-    return _one_report_trains(result, has, frozenset(known or ()))
+    result = _one_report_trains(result, has, settled)
+    return {patient: result[head.get(patient, patient)] for patient in sorted(patients)}
+
+
+def _settled(known: Mapping[str, str], head: Mapping[str, str]) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for patient, name in known.items():
+        if result.setdefault(head.get(patient, patient), name) != name:
+            raise LeakageError(
+                "two patients of different splits share an image; remove splits.csv to deal anew"
+            )
+    return result
 
 
 def _at_least_one(total: dict[str, float], patients: int) -> dict[str, float]:
