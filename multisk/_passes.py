@@ -145,6 +145,15 @@ def sigmoid_rows(y: Cells, rows: Rows, cells: Rows, a: Rows, tolerance: float) -
     return guess.view_as(rows)
 
 
+def attached_root(y: Cells, rows: Rows, a: Rows) -> Rows:
+    """The root `a` of `sigmoid_rows` with its derivative; rows without an answer have none."""
+    p = torch.sigmoid(y + a[..., None])
+    slope = (p - p * p).sum(-1).detach()
+    live = slope >= torch.finfo(slope.dtype).tiny
+    miss = (p.sum(-1) - rows) / torch.where(live, slope, 1.0)
+    return a - torch.where(live, miss - miss.detach(), 0.0)
+
+
 def newton_step(y: Tensor, target: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     """One undamped Newton step of every row, and the violation before it."""
     p = torch.sigmoid(y + a[:, None])

@@ -3,10 +3,6 @@
 import math
 from typing import Any
 
-from torch import Tensor
-
-from multisk._system import System
-
 
 def check_steps(name: str, value: Any) -> None:
     """Require an int of at least 1."""
@@ -26,16 +22,3 @@ def check_gradient(value: Any, allowed: tuple[str | None, ...]) -> None:
     if value not in allowed:
         names = ", ".join(repr(name) for name in allowed)
         raise ValueError(f"gradient must be one of {names}, got {value!r}")
-
-
-def check_init(system: System, init: Tensor | None) -> None:
-    """Require potentials of as many channel groups as the system has."""
-    if init is None:
-        return
-    groups = 1 if system.two_groups or system.groups is None else len(system.groups.scales)
-    given = 1 if init.ndim == 2 else init.shape[1]
-    if given != groups:
-        raise ValueError(
-            f"init must hold {groups} potentials a column for these channel scales, got {given} "
-            "(start from a Solution of the same damping)"
-        )

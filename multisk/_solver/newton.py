@@ -11,11 +11,12 @@ from multisk._sharded import total
 from multisk._solver import fused, interior, visits
 from multisk._solver.anneal import WARM, anneal, narrow, widen
 from multisk._solver.base import Raw
-from multisk._solver.checks import check_gradient, check_init, check_number, check_steps
+from multisk._solver.checks import check_gradient, check_number, check_steps
 from multisk._solver.kernel_sweeps import kernel_sweeps
 from multisk._solver.multinomial import solve_groups
 from multisk._solver.search import Search
 from multisk._solver.semidual import Point
+from multisk._solver.start import settled
 from multisk._solver.sweeps import coldest
 from multisk._status import Status
 from multisk._system import System
@@ -52,7 +53,7 @@ class Newton:
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch."""
-        check_init(system, init)
+        init = settled(system, init)
         if not system.two_groups:
             return self.run_groups(system, init)
         if fused.takes(system):
@@ -110,18 +111,18 @@ class Newton:
 def patience(system: System, *, warm: bool) -> Tensor:
     """Passes of the direct search: none where a column has hardly a cell between 0 and 1."""
     x = system.scores
-    passes = torch.full(x.shape[:1], 1 << 30, dtype=torch.int64, device=x.device)
+    passes = torch.full(x.shape[:1], 8, dtype=torch.int64, device=x.device)
     widest = coldest(system)
-    if widest is not None and widest <= WARM:
+    if warm or widest is None:  # a start that needs more is worth less than none
         return passes
-    passes.fill_(8)
-    if widest is not None and interior.covers(system) and x.numel():
+    if widest <= WARM:
+        return passes.fill_(1 << 30)
+    if interior.covers(system) and x.numel():
         low, high = torch.aminmax(x.flatten(1), dim=1)
         scale = system.scale
         spread = (high - low) * (scale.flatten() if isinstance(scale, Tensor) else scale)
+        passes[spread > 4 * x.shape[1]] = 0
         passes[spread <= WARM] = 1 << 30
-        if not warm:
-            passes[spread > 4 * x.shape[1]] = 0
     return passes
 
 

@@ -1,6 +1,7 @@
 """Algorithm 1 on merged channels: exactly the K-channel sweeps at the cost of a few matrices."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,8 +9,9 @@ from torch import Tensor
 from multisk import _cpu
 from multisk._solver import dense, fused, visits
 from multisk._solver.base import Raw
-from multisk._solver.checks import check_gradient, check_init, check_number, check_steps
+from multisk._solver.checks import check_gradient, check_number, check_steps
 from multisk._solver.kernel_sweeps import kernel_sweeps, sweep_until
+from multisk._solver.start import centred, settled, tame
 from multisk._solver.sweeps import ORDERS, Sweeps, sweeps_of
 from multisk._status import Status
 from multisk._system import System
@@ -61,10 +63,11 @@ class Sinkhorn:
         """Sweep every problem of the batch."""
         if system.margins.upper is not None:
             raise ValueError("capacity must be exact for Sinkhorn, got an interval (use Newton)")
-        check_init(system, init)
+        init = settled(system, init)
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
-        if self.order == ORDERS[0] and not (fused.sweeps_whole(system) or visits.runs(system)):
+        on_device = fused.sweeps_whole(system) or visits.runs(system)
+        if self.order == ORDERS[0] and not on_device and tame(init):
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
             fast = _cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
@@ -93,11 +96,15 @@ class Sinkhorn:
     def sweep_until(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sweep until every problem meets the tolerance; finished problems stand still."""
         a, b = sweeps.first() if init is None else sweeps.warm(init)
+        single = a.dtype == torch.float32  # its plan is rounded once more than its error
+        goal = (0.8 if single else 1.0) * self.tolerance
         done = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
         steps = torch.full_like(done, self.max_steps, dtype=torch.int64)
         for sweep in range(0 if init is not None else 1, self.max_steps):
+            if init is not None:
+                a, b = centred(sweeps.system, a, b)
             new_a, new_b, error = sweeps.next(a, b, measure=True)
-            reached = (error <= self.tolerance) & ~done
+            reached = (error <= goal) & ~done
             steps = torch.where(reached, sweep, steps)
             here = reached.view(-1, *[1] * (a.ndim - 1))
             a = torch.where(here, sweeps.measured(a, new_a), a)
@@ -113,8 +120,12 @@ class Sinkhorn:
         plan, row_sums, column_sums, scale = sweeps.finish(a, b)
         error = violation(system, row_sums, column_sums, a, b)
         good = error <= self.tolerance
-        missed = Status.STEPS_DONE if self.steps is not None else Status.MAX_STEPS
-        code = torch.where(good, Status.CONVERGED.code, missed.code).to(torch.int8)
+        if self.steps is not None:
+            missed: Any = Status.STEPS_DONE.code
+        else:
+            limit = steps >= self.max_steps
+            missed = torch.where(limit, Status.MAX_STEPS.code, Status.STALLED.code)
+        code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
         return Raw(plan, a, b, error, steps, good, code, scale)
 
 
@@ -122,5 +133,7 @@ def sweep_exactly(sweeps: Sweeps, steps: int, init: Tensor | None) -> tuple[Tens
     """`steps` sweeps, the potentials after them; differentiable, and free of host syncs."""
     a, b = sweeps.first() if init is None else sweeps.warm(init)
     for _ in range(steps - (init is None)):
+        if init is not None:
+            a, b = centred(sweeps.system, a, b)
         a, b, _ = sweeps.next(a, b, measure=False)
     return a, b

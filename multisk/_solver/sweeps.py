@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multisk import _passes as passes
 from multisk._sharded import total
+from multisk._solver.start import tame
 from multisk._system import System
 from multisk._tiles import (
     add_logs,
@@ -27,6 +28,8 @@ Scales = tuple[Tensor, Tensor] | None
 @runtime_checkable
 class Sweeps(Protocol):
     """Potentials in, potentials out; a sweep ends before its depth step, which is implied."""
+
+    system: System
 
     def first(self) -> tuple[Tensor, Tensor]:
         """The first sweep; it acts on the raw kernel, before any depth step."""
@@ -114,6 +117,7 @@ class TwoGroupSweeps:
         """Row potentials from one row step on the kernel shifted by `init`."""
         system = self.system
         b = init.double()
+        self.linear = self.linear and tame(b)
         parts = []
         for part in tiles(system):
             tile, free = cells(system, part)
@@ -123,7 +127,9 @@ class TwoGroupSweeps:
                 others, torch.zeros_like(others)
             )
             count = system.margins.row_cells[:, part]
-            parts.append(passes.sigmoid_rows(y, rows, count, guess, 1e-6))
+            with torch.no_grad():
+                root = passes.sigmoid_rows(y, rows, count, guess, 1e-6)
+            parts.append(passes.attached_root(y, rows, root) if y.requires_grad else root)
         return torch.cat(parts, 1), b
 
     def next(self, a: Tensor, b: Tensor, *, measure: bool) -> tuple[Tensor, Tensor, Any]:
