@@ -35,7 +35,7 @@ test-interpret: ## Triton kernels in Triton's interpreter
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
 	$(RUN) -m pytest -q -m compile tests/test_kernels_compile.py
 
-static: ## every launcher in every configuration, ahead of time (an hour; goes on where it stopped)
+static: ## every launcher in every configuration, ahead of time (long; goes on where it stopped)
 	$(RUN) -m pytest -q -m slow -k every_configuration tests/test_kernels_compile.py
 
 matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environment of its own
@@ -45,7 +45,7 @@ gpu: ## tests, then benchmarks of the kernels on a GPU (8 minutes)
 	$(RUN) -m benchmarks.gpu
 
 test-slow: install-test ## the minutes-long tests
-	$(RUN) -m pytest -q -m slow
+	$(RUN) -m pytest -q -m slow -k "not every_configuration"
 
 clean: ## remove what was built (not the cohort, not the runs)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

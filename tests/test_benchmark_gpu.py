@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ pytest.importorskip("triton")
 
 from benchmarks import gpu, predict
 from benchmarks.cases import CASES
+from benchmarks.gate import gate
 from benchmarks.table import RESULTS, read, upsert
 
 ROOT = Path(__file__).parents[1]
@@ -56,16 +56,38 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_said():
     assert done.stderr.startswith("no CUDA device: nothing measured")
 
 
-@pytest.mark.parametrize("failure", ["red", "late"])
-def test_behind_a_red_gate_nothing_is_measured(monkeypatch, failure):
-    def tests(*_, timeout, **__):
-        if failure == "late":
-            raise subprocess.TimeoutExpired("pytest", timeout)
-        return SimpleNamespace(returncode=1)
+@pytest.mark.parametrize(
+    ("body", "seconds", "wrong"),
+    [
+        ("assert True", 100, ""),
+        ("assert number < 3", 100, "the tests are not green"),
+        ("import time; time.sleep(60)", 4, "the tests took longer than 4 s"),
+    ],
+)
+def test_the_gate_is_green_only_when_every_test_passes_in_time(tmp_path, body, seconds, wrong):
+    (tmp_path / "test_kernels_some.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.gpu\n"
+        "@pytest.mark.parametrize('number', range(5))\n"
+        f"def test_something(number):\n    {body}\n"
+        "def test_without_the_marker():\n    assert False\n"
+    )
+    found = gate(tmp_path, "test_*.py", "gpu", seconds, most=2)
+    assert found.startswith(wrong)
+    assert bool(found) == bool(wrong)
 
-    monkeypatch.setattr(gpu.subprocess, "run", tests)
+
+def test_a_gate_without_tests_is_not_green(tmp_path):
+    (tmp_path / "test_kernels_none.py").write_text("def test_plain():\n    pass\n")
+    assert gate(tmp_path, "test_*.py", "gpu", 100).startswith("no tests could be collected")
+
+
+def test_behind_a_red_gate_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "gate", lambda *_: "the tests are not green")
+    monkeypatch.setattr(sys, "argv", ["gpu"])
     with pytest.raises(SystemExit, match="nothing is measured"):
-        gpu.gate()
+        gpu.main()
 
 
 def test_a_row_replaces_the_one_with_its_key_and_leaves_the_others(tmp_path):
