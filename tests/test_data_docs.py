@@ -1,12 +1,18 @@
 """The guide to data names every column, every reason and every option that it relies on."""
 
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 from rfpmss.data import errors
 from rfpmss.data.cohorts import Public
+from rfpmss.data.export import Export
 from rfpmss.data.manifest import COLUMNS
+from rfpmss.data.parts import Merge
+from rfpmss.data.phantom.cohort import LATER
+from rfpmss.data.phantom.command import command
 from rfpmss.prepare import Hospital
+from rfpmss.sections import PhantomConfig
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -26,7 +32,16 @@ def test_every_class_of_rejection_has_its_row() -> None:
 
 def test_every_option_that_the_guide_and_the_cures_name_exists() -> None:
     cures = " ".join(kind.cure for kind in errors.DataError.__subclasses__())
-    options = {f"--{f.name.replace('_', '-')}" for f in (*fields(Hospital), *fields(Public))}
+    commands = (Hospital, Public, Export, Merge)
+    options = {f"--{f.name.replace('_', '-')}" for kind in commands for f in fields(kind)}
+    options |= {f"--phantom.{name.replace('_', '-')}" for name in PhantomConfig.model_fields}
+    options |= {f"--{name}" for name in signature(command([])).parameters}
+    options |= {"--data", "--run-dir", "--help"}  # of train
     for word in (GUIDE + cures).replace("`", " ").replace(",", " ").replace(";", " ").split():
-        if word.startswith("--") and word not in ("--data", "--preset", "--help"):
+        if word.startswith("--"):
             assert word.rstrip(".:)") in options, word
+
+
+def test_every_option_that_makes_the_phantom_harder_is_explained() -> None:
+    for name in ("missing", *LATER):
+        assert f"| `--phantom.{name.replace('_', '-')} " in GUIDE, name

@@ -23,7 +23,7 @@ class Phantom:
 def command(argv: Sequence[str]) -> Callable[..., Phantom]:
     """The subcommand for a parser, with the defaults of the preset that ``argv`` names."""
     pairs = [word.partition("=")[::2] for word in argv]
-    following = [*argv[1:], ""]
+    following = [*argv, ""][1:]
     named = [
         value or after
         for (word, value), after in zip(pairs, following, strict=True)
