@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from multisk import Exact, MultiAssignment, Newton, Sinkhorn, Status, Transport, solve
 
 NAN, INF = float("nan"), float("inf")
+RAMP = torch.tensor([1.0, 0.5, 0.1])
 X = torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.1, 0.0], [0.3, 0.3, 0.9], [0.2, 0.8, 0.4]])
 POOR = torch.ones(4, 3, dtype=torch.bool).index_fill(0, torch.tensor([1]), False)
 
@@ -116,6 +117,34 @@ REFUSED = {
     "bad tolerance": (lambda: Newton(tolerance=0), "tolerance must be finite and above 0"),
     "bad gradient": (lambda: Newton(gradient="unroll"), "gradient must be one of"),
     "bad init": (lambda: solve(X, MultiAssignment(1), init=torch.ones(5)), "init must fit"),
+    "init of other channel scales": (
+        lambda: solve(X, MultiAssignment(1), init=solve(X, MultiAssignment(1, damping=RAMP))),
+        "init must hold 1 potentials a column",
+    ),
+    "interval for sweeps": (
+        lambda: solve(X, MultiAssignment(1, capacity=(X[0] * 0, X[0] + 3)), Sinkhorn()),
+        "capacity must be exact for Sinkhorn, .*use Newton",
+    ),
+    "vmap": (
+        lambda: torch.func.vmap(lambda x: solve(x, MultiAssignment(1)).plan)(X[None]),
+        "scores must not be wrapped by torch.func",
+    ),
+    "functional gradient": (
+        lambda: torch.func.grad(lambda x: solve(x, MultiAssignment(1)).value)(X),
+        "scores must not be wrapped by torch.func",
+    ),
+    "vmap over a budget": (
+        lambda: torch.func.vmap(lambda k: solve(X, MultiAssignment(k)).plan)(torch.ones(2, 4)),
+        "k must not be wrapped by torch.func",
+    ),
+    "totals that differ": (
+        lambda: solve(X, Transport(eps=1, rows=torch.ones(4), columns=2 * torch.ones(3))),
+        "columns must sum to the rows' total 4, got 6",
+    ),
+    "a row of infinities": (
+        lambda: solve(X.index_fill(0, torch.tensor([1]), -INF), MultiAssignment(1)),
+        r"scores must be finite, got -inf at \(1, 0\)",
+    ),
     "exact with gradient": (lambda: Exact(gradient="implicit"), "gradient must be 'none'"),
 }
 

@@ -146,6 +146,9 @@ def test_second_derivatives_are_right_or_refused():
     assert gradgradcheck(
         lambda x: solve(x, MultiAssignment(2, eps=0.5), SHARP).value, (scores(4, 3),)
     )
+    assert gradgradcheck(
+        lambda x: solve(x, MultiAssignment(2, eps=0.5), Sinkhorn(steps=3)).plan, (scores(4, 3),)
+    )
     x = scores(4, 3)
     plan = solve(x, Transport(eps=0.5, relax=(1.0, 1.0)), SHARP).plan
     with pytest.raises(NotImplementedError, match="cannot be differentiated twice"):

@@ -152,6 +152,44 @@ def test_relaxed_transport_is_stationary_and_agrees_with_pot(relax, solver):
         assert close(plan, pot, 1e-6)
 
 
+@pytest.mark.parametrize("relax", [(0.5, 2.0), (0.05, 10.0), (1.0, 0.3)])
+def test_relaxed_transport_and_its_derivative_agree_with_scipy_on_the_primal(relax):
+    from scipy.optimize import minimize
+
+    x = 2 * unit_scores(5, 4)
+    rows, columns = 0.2 + random(5), 0.2 + random(4, seed=1)
+    eps = 0.3
+
+    def lost(z, scores):
+        plan = np.exp(z).reshape(scores.shape)
+        found, slope = -(plan * (scores - eps * (np.log(plan) - 1))).sum(), eps * np.log(plan)
+        slope = slope - scores
+        for axis, strength, goal in ((1, relax[0], rows.numpy()), (0, relax[1], columns.numpy())):
+            sums = plan.sum(axis)
+            found += strength * (sums * np.log(sums / goal) - sums + goal).sum()
+            slope = slope + np.expand_dims(strength * np.log(sums / goal), axis)
+        return found, (slope * plan).ravel()
+
+    def best(scores):
+        options = {"maxiter": 20000, "ftol": 1e-16, "gtol": 1e-11}
+        start = np.full(scores.size, -2.0)
+        return minimize(lost, start, (scores,), "L-BFGS-B", jac=True, options=options)
+
+    x.requires_grad_()
+    problem = Transport(eps=eps, rows=rows, columns=columns, relax=relax)
+    solution = solve(x, problem, SHARP).raise_if_failed()
+    want = best(x.detach().numpy())
+    assert close(solution.plan.detach().flatten(), np.exp(want.x), 1e-5)
+    assert abs(float(solution.value.detach()) + want.fun) <= 1e-8
+    push = torch.randn(5, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (by_value,) = torch.autograd.grad(solution.value, x, retain_graph=True)
+    (by_plan,) = torch.autograd.grad((solution.plan * push).sum(), x)
+    ends = [best((x.detach() + h * push).numpy()) for h in (1e-3, -1e-3)]
+    moved = (np.exp(ends[0].x) - np.exp(ends[1].x)) / 2e-3
+    assert abs(float((by_value * push).sum()) - (ends[1].fun - ends[0].fun) / 2e-3) <= 1e-5
+    assert abs(float((by_plan * push).sum()) - (moved @ push.flatten().numpy())) <= 1e-3
+
+
 def test_infinite_strengths_are_exact_margins():
     x = unit_scores(9, 7)
     relaxed = solve(x, Transport(eps=0.3, relax=(float("inf"), None)), SHARP)

@@ -1,4 +1,4 @@
-"""Cold problems: follow the optimal prices from a warm temperature down to the one asked for."""
+"""What `interior` does not cover: optimal prices followed from a warm temperature to a cold one."""
 
 from dataclasses import replace
 from typing import Any

@@ -28,12 +28,20 @@ class Newton:
     """Newton's method on the semi-dual: 3 to 5 steps where sweeps need hundreds.
 
     Every step finds each row's potential exactly (a bracketed scalar root) and solves one K x K
-    system for the columns'. Steps that overshoot along the dual are cut back; temperatures on
-    which that happens too often are approached from warmer ones.
+    system for the columns'; after a step that overshot along the dual the next ones are damped.
+    The smaller side of the scores is the one that is searched. What runs when:
+
+    - directly, where the exponents span at most 40, and for up to 8 passes elsewhere;
+    - what that leaves, and problems so cold that a column has hardly a cell between 0 and 1: an
+      interior-point path to the prices of the linear programme (6 to 12 passes at any
+      temperature), and the direct search from there;
+    - relaxed margins, more than 768 columns or 2^22 cells: cooled down from a warm temperature;
+    - more than 768 columns: the system by conjugate gradients, no K x K matrix;
+    - more than two channel scales: sweeps, then truncated Newton on all potentials.
 
     Args:
         tolerance: Largest relative violation of a row or column sum that counts as converged.
-        max_steps: Limit on passes over the scores after the first.
+        max_steps: Limit on passes over the scores after the first, of any of these kinds.
         gradient: "implicit" differentiates the limit, "none" detaches.
 
     Example:
