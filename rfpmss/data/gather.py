@@ -161,15 +161,20 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
 
 
 def _slides(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
+    """Slides and pictures; the levels of a DICOM slide are files of one series."""
+    groups: dict[str, list[File]] = defaultdict(list)
     for file in members:
         if file.kind in ("slide", "image"):
-            label = pseudonym(salt, "x", str(file.relative))
-            source = Source(
-                kind="slide" if file.kind == "slide" else "image",
-                paths=(file.path,),
-                series=f"{file.kind} {label}",
-            )
-            yield file.path.stat().st_size, "pathology", source
+            groups[file.series or str(file.relative)].append(file)
+    for name, files in groups.items():
+        sizes = {file.path: file.path.stat().st_size for file in files}
+        kind = "slide" if files[0].kind == "slide" else "image"
+        source = Source(
+            kind=kind,
+            paths=tuple(sorted(sizes, key=lambda path: (-sizes[path], path))),
+            series=f"{kind} {pseudonym(salt, 'x', name)}",
+        )
+        yield sum(sizes.values()), "pathology", source
 
 
 def _report(texts: Sequence[File], names: set[str], lost: Lost) -> str | None:

@@ -161,6 +161,8 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         return replace(
             file, kind="text", view="report", told="DICOM SR", text=clean(report_text(data))
         )
+    if modality == "SM" and image:
+        return replace(file, kind="slide", view="pathology", told="modality")
     if not image:
         raise UnsupportedError("the DICOM file holds no image")
     if modality not in ("CT", "MR"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from rfpmss.data import vendor
 from rfpmss.data.errors import (
     BombError,
     CodecError,
@@ -53,7 +54,10 @@ class Slide:
 
 @contextmanager
 def open_slide(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> Iterator[Slide]:
-    """Open a TIFF slide (also Aperio svs and OME-TIFF) without decoding it.
+    """Open a slide without decoding it.
+
+    OpenSlide reads what it knows as a vendor's or as DICOM, if it is installed (the extra
+    ``slides``); tifffile reads TIFF, OME-TIFF and Aperio svs.
 
     Args:
         path: the file.
@@ -62,8 +66,32 @@ def open_slide(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
 
     Raises:
         ScaleError: if neither the file nor ``mpp`` says how large a pixel is.
+        CodecError: if only OpenSlide reads files of this kind and it is not installed.
         UnreadableError: if the file is damaged.
     """
+    with path.open("rb") as start:
+        tiff = start.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    kind = vendor.format_of(path)
+    if tiff and kind not in ("", vendor.PLAIN, "hamamatsu"):
+        with _open_tiff(path, 1.0):  # refuses implausible tiles before OpenSlide sees them
+            pass
+    reader = _open_tiff if tiff and kind in ("", vendor.PLAIN) else _open_vendor
+    with reader(path, mpp) as slide:
+        yield slide
+
+
+@contextmanager
+def _open_vendor(path: Path, mpp: float | None) -> Iterator[Slide]:
+    with vendor.open_planes(path) as planes:
+        scale = mpp or planes[0].mpp
+        if scale is None:
+            raise ScaleError("the slide does not say how large its pixels are")
+        width = planes[0].shape[1]
+        yield Slide(tuple(Level(p, scale * width / p.shape[1], p.shape) for p in planes))
+
+
+@contextmanager
+def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
     import tifffile
 
     try:
@@ -73,6 +101,7 @@ def open_slide(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
     with file:
         try:
             pages = _pyramid([page for page in file.pages])  # noqa: C416 - pages are lazy
+            vendor.check_blocks(pages)
         except DataError:
             raise
         except Exception:
@@ -250,6 +279,8 @@ def region(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Decode a rectangle of one level; only the tiles or strips that it touches are read."""
     page = level.page
+    if isinstance(page, vendor.Plane):
+        return page.read(corner, shape)
     if isinstance(page, np.ndarray):
         return page[corner[0] : corner[0] + shape[0], corner[1] : corner[1] + shape[1]]
     try:
