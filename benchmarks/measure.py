@@ -15,6 +15,7 @@ from benchmarks.providers import Provider
 from benchmarks.record import extra_memory
 
 PATIENCE = 12.0  # seconds that one call may take (a case is left out when it would take more)
+SEARCH = 4.0  # seconds of one call beyond which no more iterations are tried
 MEMORY = 2.5e9  # bytes of a table that is worth having
 MOST = 1000  # iterations that a peer gets to reach the common error
 
@@ -105,7 +106,7 @@ def needed(run: Callable[[int], Any], best: Bound) -> int:
     low, high = 0, 1
     while True:
         good, seconds = reaches(high)
-        if good or high >= MOST or 2 * seconds > PATIENCE:
+        if good or high >= MOST or 2 * seconds > SEARCH:
             break
         low, high = high, min(2 * high, MOST)
     if not good:
