@@ -63,6 +63,7 @@ def masses():
     return 0.5 + draw(N, seed=2).abs()
 
 
+LOW = torch.tensor([1.0, 1.2, 0.9], dtype=torch.float64)
 LEVELS = torch.linspace(1.0, 0.1, K, dtype=torch.float64)
 OTHER = "column-depth-row"
 # name: (problem, solver, the kernels' files that its solve launches)
@@ -241,3 +242,23 @@ def test_an_assigner_runs_and_differentiates_by_launches(problem, monkeypatch):
     other.backward(grad)
     torch.testing.assert_close(plan, other, rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(got, x.grad, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("problem", "solver"),
+    [
+        (MultiAssignment(k=1, eps=2.0), Newton()),
+        (MultiAssignment(k=1, eps=2.0, capacity=(LOW, LOW + 0.5)), Newton()),
+        (Transport(eps=2.0, relax=(None, 2.0)), Newton()),
+        (MultiAssignment(k=1, eps=2.0, damping=LEVELS[:3]), Sinkhorn(tolerance=1e-11)),
+    ],
+    ids=["two scales", "intervals", "transport", "many scales"],
+)
+def test_gradcheck_in_float64_passes_through_the_kernels(problem, solver):
+    x = draw(4, 3).requires_grad_()
+    weight = draw(4, 3, seed=7)
+
+    def loss(x):
+        return (solve(x, problem, solver).plan * weight).sum()
+
+    assert torch.autograd.gradcheck(loss, (x,), fast_mode=True, atol=1e-6)

@@ -28,7 +28,7 @@ LEVELS = torch.linspace(1.0, 0.1, K, dtype=torch.float64)
 CASES = {
     "newton": (MultiAssignment(k=2, eps=0.3), Newton()),
     "intervals": (MultiAssignment(k=2, eps=0.3, capacity=(0.9 * LOADS, 1.1 * LOADS)), Newton()),
-    "sweeps": (MultiAssignment(k=2, eps=0.5), Sinkhorn(steps=4, gradient="implicit")),
+    "sweeps": (MultiAssignment(k=2, eps=0.5), Sinkhorn(steps=4, gradient="none")),
     "sweeps to a tolerance": (MultiAssignment(k=2, eps=1.0), Sinkhorn(tolerance=1e-9)),
     "many scales": (
         MultiAssignment(k=2, eps=1.0, damping=LEVELS),

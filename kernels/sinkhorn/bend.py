@@ -15,7 +15,7 @@ from ._tile import cells, dot_precision, launch_options, spread, triton_dtype, w
 from .newton import add_partials
 from .wide import At
 
-ROWS = 32  # rows of a step
+ROWS = {torch.float32: 32, torch.float64: 8}  # of a step; float64 takes no matrix product
 PROGRAMS = 512  # over problems, blocks and shares of the rows
 
 
@@ -30,12 +30,13 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
     scores = at.scores
     batch, count, width = scores.shape
     kind = working_dtype(scores)
-    block = 32 if kind == torch.float64 else min(64, max(16, triton.next_power_of_2(width)))
+    block = 16 if kind == torch.float64 else min(64, max(16, triton.next_power_of_2(width)))
     blocks = triton.cdiv(width, block)
-    steps = triton.cdiv(count, ROWS)
+    rows = ROWS[kind]
+    steps = triton.cdiv(count, rows)
     programs = programs or max(1, PROGRAMS // max(1, batch * blocks * blocks))
     steps = triton.cdiv(steps, min(programs, steps))
-    programs = triton.cdiv(count, ROWS * steps)
+    programs = triton.cdiv(count, rows * steps)
     part = torch.empty((batch, programs, width, width), dtype=kind, device=scores.device)
     scale = spread(at.scale, batch)
     allowed = scores if at.free is None else at.free
@@ -58,10 +59,10 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
         PRECISION=dot_precision(scores),
         MASKED=at.free is not None,
         ACC=triton_dtype(scores),
-        BLOCK_N=ROWS,
+        BLOCK_N=rows,
         BLOCK_K=block,
         num_stages=1,
-        **launch_options(4),
+        **launch_options(1 if kind == torch.float64 else 4),
     )
     return add_partials(part)
 
@@ -113,7 +114,10 @@ def _bend(
         left = _slopes(scores, free, column_potential, at, n, j, jumps, K, EXP, MASKED, ACC)
         right = _slopes(scores, free, column_potential, at, n, k, jumps, K, EXP, MASKED, ACC)
         right *= tl.where(h > 0, 1.0 / tl.where(h > 0, h, 1.0), 0.0)[:, None]
-        bend += tl.dot(tl.trans(left), right, input_precision=PRECISION, out_dtype=ACC)
+        if tl.float64 == ACC:
+            bend += tl.sum(left[:, :, None] * right[:, None, :], axis=0)
+        else:
+            bend += tl.dot(tl.trans(left), right, input_precision=PRECISION, out_dtype=ACC)
     to = part + (tl.program_id(0).to(tl.int64) * K + j[:, None]) * K + k[None, :]
     tl.store(to, bend, mask=(j < K)[:, None] & (k < K)[None, :])
 

@@ -24,6 +24,7 @@ from .sweep import Budgets
 from .wide import At, solve_wide
 
 EASE = 250.0  # the span of exponents from which a problem starts warm
+BARE = 40.0  # the same where cells have no cap: steps from afar go too far more often
 COOL = 3.0
 
 
@@ -214,7 +215,7 @@ def _begin(
         *tau.stride(),
         K=width,
         START=start is not None,
-        EASE=EASE,
+        EASE=EASE if yields is None else BARE,
         COOL=COOL,
         ACC=triton_dtype(scores),
         BLOCK_K=max(16, triton.next_power_of_2(width)),
