@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from rfpmss.config import Config
 from rfpmss.content import Content, State, collect, load_weights
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 MANIFEST = "MANIFEST.json"
 
 Weights = Literal["last", "averaged", "best"]
+
+AVERAGED = "module."
+"""How the names of averaged weights begin."""
 
 
 class CheckpointError(RuntimeError):
@@ -183,7 +185,9 @@ def load_model(
     if weights != "averaged":
         load_weights(folder / "model.safetensors", model)
     elif (folder / "average.safetensors").is_file():
-        load_weights(folder / "average.safetensors", AveragedModel(model))
+        average = load_file(folder / "average.safetensors")
+        names = [name for name in average if name.startswith(AVERAGED)]
+        model.load_state_dict({name.removeprefix(AVERAGED): average[name] for name in names})
     else:
         raise CheckpointError(f"averaged weights need a run with train.ema, got {run_dir}")
     return model.to(device).eval(), tokenizer, config

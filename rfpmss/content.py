@@ -16,6 +16,15 @@ from rfpmss.distributed import Peers, like, whole
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+BLOCK = 4096
+"""Bytes by which files grow on disk."""
+
+HEADER = 256
+"""Bytes that describe a tensor in a file."""
+
+SMALL = (BLOCK, 2 * BLOCK, BLOCK)
+"""Progress, configuration and manifest, bytes."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -40,10 +49,13 @@ class Content:
 
     @property
     def size(self) -> int:
-        """Bytes on disk, but for headers and a few kilobytes of JSON."""
-        tensors = [tensor for entries in self.tensors.values() for tensor in entries.values()]
-        texts = sum(len(text.encode()) for text in self.texts.values())
-        return texts + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """Bytes on disk at most: each file in whole blocks, headers and small files included."""
+        sizes = [
+            sum(HEADER + tensor.numel() * tensor.element_size() for tensor in entries.values())
+            for entries in self.tensors.values()
+        ]
+        sizes += [len(text.encode()) for text in self.texts.values()]
+        return sum(size // BLOCK + 1 for size in (*sizes, *SMALL)) * BLOCK
 
 
 def collect(state: State, peers: Peers) -> Content:

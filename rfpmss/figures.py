@@ -12,6 +12,9 @@ from torch import Tensor
 from rfpmss.distributed import Peers, whole
 from rfpmss.loss.total import Losses
 
+Row = dict[str, int | float]
+"""One line of the log."""
+
 
 class NotFiniteError(RuntimeError):
     """A loss or gradient was infinite or not a number."""
@@ -24,7 +27,7 @@ def figures(
     norm: Float[Tensor, ""],
     stop: int,
     peers: Peers,
-) -> tuple[dict[str, float], bool]:
+) -> tuple[Row, bool]:
     """One row for the log, and whether any rank was asked to stop; one message, one wait.
 
     Args:
@@ -43,7 +46,7 @@ def figures(
     return {"step": step, **row}, asked_any > 0
 
 
-def refuse_not_finite(row: dict[str, float], studies: Iterable[str]) -> None:
+def refuse_not_finite(row: Row, studies: Iterable[str]) -> None:
     """Stop before the optimiser uses what is not finite.
 
     Raises:

@@ -1,9 +1,11 @@
 """A checkpoint is whole or absent; damage is found before it is used."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,29 @@ def test_only_the_last_checkpoints_are_kept(run_dir: Path) -> None:
     for step in (2, 10, 9):
         checkpoint.save(run_dir, step, state, keep=2)
     assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"step-9", "step-10"}
+
+
+def steps_kept(run_dir: Path) -> set[int]:
+    return {checkpoint.step_of(path) for path in checkpoint.folders(run_dir)}
+
+
+def test_the_best_checkpoint_outlives_the_last_ones(run_dir: Path) -> None:
+    state, kept = make_state(), []
+    for step, score in enumerate((3.0, None, 1.0, 2.0, 2.5, 0.0, None, 0.5), start=1):
+        checkpoint.save(run_dir, step, state, keep=2, score=score)
+        kept.append(steps_kept(run_dir))
+    expected = [{1}, {1, 2}, {2, 3}, {3, 4}, {3, 4, 5}, {5, 6}, {6, 7}, {6, 7, 8}]
+    assert kept == expected
+    assert checkpoint.best_of(run_dir) == checkpoint.at(run_dir, 6)
+    (checkpoint.at(run_dir, 6) / "bank.safetensors").write_bytes(b"")
+    assert checkpoint.best_of(run_dir) == checkpoint.at(run_dir, 8)
+
+
+def test_a_run_without_scores_has_no_best_checkpoint(run_dir: Path) -> None:
+    checkpoint.save(run_dir, 1, make_state(), keep=2)
+    assert checkpoint.best_of(run_dir) is None
+    with pytest.raises(checkpoint.CheckpointError, match="a cohort with a split val"):
+        checkpoint.load_model(run_dir, weights="best")
 
 
 def test_nothing_in_a_checkpoint_is_a_pickle(run_dir: Path) -> None:
@@ -150,19 +175,58 @@ run_dir = Path({run_dir!r})
 state = make_state()
 checkpoint.save(run_dir, 1, state, keep=2)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-try:
-    checkpoint.save(run_dir, 2, state, keep=2)
-except checkpoint.CheckpointError as error:
-    print(error)
+for limit in (100, 500, 1000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        checkpoint.save(run_dir, 2, state, keep=2)
+    except checkpoint.DiskError as error:
+        sys.stdout.write(f"{{error}}\\n")
 """
 
 
-@pytest.mark.parametrize("limit", [100, 500, 1000])
-def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(run_dir: Path, limit: int) -> None:
-    code = FULL_DISK.format(tests=str(Path(__file__).parent), run_dir=str(run_dir), limit=limit)
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(run_dir: Path) -> None:
+    code = FULL_DISK.format(tests=str(Path(__file__).parent), run_dir=str(run_dir))
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "step-2 could not be written" in run.stdout
-    assert "bytes free" in run.stdout
+    lines = run.stdout.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert f"{run_dir}/checkpoints/step-2 could not be written" in line
+        assert re.search(r"it needs [\d,]+ bytes, [\d,]+ bytes free", line)
     assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-1"]
     assert checkpoint.verify(run_dir / "checkpoints" / "step-1") is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs the rights of root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_really_is_full_is_told_with_what_is_needed_and_what_is_free(
+    small_disk: Path,
+) -> None:
+    (small_disk / "config.yaml").write_text("config: {}\n")
+    state = make_state()
+    good = checkpoint.save(small_disk, 1, state, keep=2)
+    used = sum(-(-path.stat().st_size // 4096) * 4096 for path in good.iterdir())
+    filler = small_disk / "filler"
+    free = shutil.disk_usage(small_disk).free
+    filler.write_bytes(bytes(free - 4096))  # one page is left: some files fit, all do not
+    with pytest.raises(checkpoint.DiskError) as caught:
+        checkpoint.save(small_disk, 2, state, keep=2)
+    needed, left = re.findall(r"([\d,]+) bytes", str(caught.value))
+    assert str(small_disk / "checkpoints" / "step-2") in str(caught.value)
+    assert "No space left on device" in str(caught.value)
+    assert used <= int(needed.replace(",", "")) < 2 * used
+    assert left == "4,096"
+    assert checkpoint.latest(small_disk) == good
+    assert [path.name for path in (small_disk / "checkpoints").iterdir()] == ["step-1"]
+    filler.unlink()
+    assert checkpoint.latest(small_disk) == good
+    checkpoint.save(small_disk, 2, state, keep=2)
+    assert steps_kept(small_disk) == {1, 2}
