@@ -1,4 +1,4 @@
-"""What only a GPU can show; skipped, in one line, elsewhere."""
+"""What only a GPU can show; the interpreter rehearses what it can of it, on small problems."""
 
 import shutil
 import subprocess
@@ -7,20 +7,26 @@ import sys
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    pytest.skip("needs a CUDA device", allow_module_level=True)
+from tests.kernel_tools import DEVICE, INTERPRET, marks, needs_kernels
+
+needs_kernels()
 
 import multisk  # noqa: E402
 from multisk import _ops  # noqa: E402
+from multisk.kernels.plan import assign  # noqa: E402
+from multisk.kernels.sweep import Budgets, sweep  # noqa: E402
 
-pytestmark = pytest.mark.gpu
-PROBLEM = multisk.MultiAssignment(k=32)
-SOLVERS = {"newton": multisk.Newton(), "sinkhorn": multisk.Sinkhorn(steps=20)}
+pytestmark = marks
+cuda_only = pytest.mark.skipif(INTERPRET, reason="needs a CUDA device")
+ROWS, WIDTH, BUDGET = (40, 12, 4) if INTERPRET else (5716, 64, 32)
+PROBLEM = multisk.MultiAssignment(k=BUDGET)
+SOLVERS = {"newton": multisk.Newton(), "sinkhorn": multisk.Sinkhorn(steps=3 if INTERPRET else 20)}
+KINDS = [torch.float32, torch.float16, torch.bfloat16]
 
 
 def draw(*shape, dtype=torch.float32, seed=0):
-    generator = torch.Generator("cuda").manual_seed(seed)
-    return torch.randn(shape, generator=generator, device="cuda", dtype=torch.float32).to(dtype)
+    generator = torch.Generator(DEVICE).manual_seed(seed)
+    return torch.randn(shape, generator=generator, device=DEVICE).to(dtype)
 
 
 def unit_scores(*shape, dtype=torch.float32):
@@ -29,75 +35,111 @@ def unit_scores(*shape, dtype=torch.float32):
     return (x @ anchors.T).to(dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def without_kernels(monkeypatch):
+    monkeypatch.setattr(_ops, "kernels_run", lambda _: False)
+
+
+@pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_error_is_at_most_twice_that_of_torch_in_the_same_dtype(solver, dtype, monkeypatch):
-    x = unit_scores(2, 5716, 64, dtype=dtype)
-    truth = multisk.solve(x.double().cpu(), PROBLEM, SOLVERS[solver]).plan
+    x = unit_scores(2, ROWS, WIDTH, dtype=dtype)
     fused = multisk.solve(x, PROBLEM, SOLVERS[solver]).plan
-    monkeypatch.setattr(_ops, "kernels_run", lambda _: False)
+    without_kernels(monkeypatch)
     plain = multisk.solve(x, PROBLEM, SOLVERS[solver]).plan
+    truth = multisk.solve(x.double().cpu(), PROBLEM, SOLVERS[solver]).plan
     ours, theirs = ((p.double().cpu() - truth).abs().max() for p in (fused, plain))
-    assert ours <= 2 * theirs + 1e-7
+    # A result is stored in its dtype; the interpreter cuts digits off where a GPU rounds.
+    unit = torch.finfo(dtype).eps if INTERPRET else 1e-7
+    assert ours <= 2 * theirs + unit
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_twenty_solves_agree_bit_for_bit(solver):
-    x = unit_scores(3, 5716, 64)
-    first = multisk.solve(x, PROBLEM, SOLVERS[solver]).plan
-    for _ in range(20):
-        assert torch.equal(multisk.solve(x, PROBLEM, SOLVERS[solver]).plan, first)
+def test_gradients_are_at_most_twice_as_wrong_as_those_of_torch(solver, monkeypatch):
+    x, grad = unit_scores(2, ROWS // 4, WIDTH), draw(2, ROWS // 4, WIDTH, seed=2)
+
+    def below(device, dtype):
+        scores = x.detach().to(device, dtype, copy=True).requires_grad_()
+        multisk.solve(scores, PROBLEM, SOLVERS[solver]).plan.backward(grad.to(device, dtype))
+        return scores.grad.double().cpu()
+
+    fused = below(DEVICE, torch.float32)
+    without_kernels(monkeypatch)
+    plain, truth = below(DEVICE, torch.float32), below("cpu", torch.float64)
+    ours, theirs = ((g - truth).abs().max() for g in (fused, plain))
+    assert ours <= 2 * theirs + 1e-5 * truth.abs().max()
 
 
-def test_gradients_agree_with_the_processor():
-    x, grad = unit_scores(2, 700, 64), draw(2, 700, 64, seed=2)
-    results = []
-    for device, dtype in (("cuda", torch.float32), ("cpu", torch.float64)):
-        scores = x.to(device, dtype).requires_grad_()
-        multisk.solve(scores, PROBLEM).plan.backward(grad.to(device, dtype))
-        results.append(scores.grad.double().cpu())
-    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4 * results[1].abs().max().item())
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_twenty_solves_and_gradients_agree_bit_for_bit(solver):
+    x, grad = unit_scores(3, ROWS, WIDTH).requires_grad_(), draw(3, ROWS, WIDTH, seed=2)
+
+    def both():
+        plan = multisk.solve(x, PROBLEM, SOLVERS[solver]).plan
+        return plan.detach(), torch.autograd.grad(plan, x, grad)[0]
+
+    first = both()
+    for _ in range(1 if INTERPRET else 20):
+        assert all(torch.equal(*pair) for pair in zip(both(), first, strict=True))
 
 
-def test_addresses_beyond_two_to_the_31_are_reached():
-    rows = (1 << 25) + 96
-    need = rows * 65 * 2 * 2 + (2 << 30)
-    if torch.cuda.mem_get_info()[0] < need:
-        pytest.skip(f"needs {need >> 30} GiB of device memory")
-    x = draw(rows, 64, dtype=torch.bfloat16)
-    assert x.numel() > 1 << 31
-    y = multisk.row_normalize(x.unsqueeze(0), log=True)
-    tail = multisk.row_normalize(x[-64:].unsqueeze(0), log=True)
-    assert torch.equal(y[0, -64:], tail[0])
+def test_rows_beyond_two_to_the_31_values_are_reached():
+    rows = 512 + 96 if INTERPRET else (1 << 25) + 96
+    if not INTERPRET:
+        need = 3 * rows * 64 * 2 + (6 << 30)
+        if torch.cuda.mem_get_info()[0] < need:
+            pytest.skip(f"needs {need >> 30} GiB of device memory")
+    x = torch.empty(rows, 64, dtype=torch.bfloat16, device=DEVICE)
+    for part in x.split(1 << 22):
+        part.copy_(draw(*part.shape, seed=part.storage_offset() % 1000))
+    assert INTERPRET or x.numel() > 1 << 31
+    tail = x[None, -64:]
+    y = multisk.row_normalize(x[None], log=True)
+    assert torch.equal(y[:, -64:], multisk.row_normalize(tail, log=True))
+    del y
+    one = torch.ones(1, device=DEVICE)
+    b = torch.zeros(1, 64, dtype=torch.float64, device=DEVICE)
+    whole, part = (assign(cells, one, b, 8 * one)[0] for cells in (x[None], tail))
+    torch.testing.assert_close(whole[:, -64:], part, rtol=1e-5, atol=1e-5)
+    budgets = Budgets(rows=8 * one, row_cells=64 * one, columns=one, column_cells=2 * one)
+    scales = torch.tensor([[2.0, 0.5]], device=DEVICE)
+    ends = []
+    for cells in (x[None], tail):
+        a = torch.empty(cells.shape[:2], device=DEVICE)
+        ends.append(sweep(cells, scales, a, b, budgets, first=True)[0][:, -64:])
+    assert torch.equal(*ends)
 
 
+@cuda_only
 def test_another_stream_is_used_when_it_is_current():
-    x = unit_scores(2, 5716, 64)
+    x = unit_scores(2, ROWS, WIDTH)
     want = multisk.solve(x, PROBLEM).plan
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(50_000_000)
+        torch.cuda._sleep(50_000_000)  # a launch on any other stream would come too early
         moved = x + 0.0
         got = multisk.solve(moved, PROBLEM).plan
     stream.synchronize()
     assert torch.equal(got, want)
 
 
+@cuda_only
+@pytest.mark.parametrize("batch", [1, 2])  # one problem stays in registers, two are swept
 @pytest.mark.parametrize("solver", ["newton", "sinkhorn"])
-def test_a_solve_is_captured_and_replayed_on_new_scores(solver):
-    x = unit_scores(2, 5716, 64)
+def test_a_solve_is_captured_and_replayed_on_new_scores(solver, batch):
     options = {"newton": multisk.Newton(max_steps=8), "sinkhorn": multisk.Sinkhorn(steps=20)}
-    held = x.clone()
+    held = unit_scores(batch, ROWS, WIDTH)
+    other = held.flip(1).contiguous()
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
             multisk.solve(held, PROBLEM, options[solver])
-    stream.synchronize()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         plan = multisk.solve(held, PROBLEM, options[solver]).plan
-    other = unit_scores(2, 5716, 64).flip(1).contiguous()
     held.copy_(other)
     graph.replay()
     torch.cuda.synchronize()
@@ -105,6 +147,7 @@ def test_a_solve_is_captured_and_replayed_on_new_scores(solver):
     torch.testing.assert_close(plan, want, rtol=1e-5, atol=1e-6)
 
 
+@cuda_only
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
 def test_the_sanitizer_finds_nothing_in_the_resident_kernel(tool):
     sanitizer = shutil.which("compute-sanitizer")
@@ -121,7 +164,7 @@ def test_the_sanitizer_finds_nothing_in_the_resident_kernel(tool):
         [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=180,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
