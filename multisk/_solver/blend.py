@@ -11,7 +11,6 @@ from multisk._solver.newton import Newton
 from multisk._system import System
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
-ROUNDING = 0.7  # the plan's error differs a little from the one that the sweeps saw
 PASSES = 5  # Newton passes that a solve usually takes
 
 
@@ -37,9 +36,9 @@ class Blend:
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         goal = float(self.tolerance)
         if system.scores.dtype == torch.float64:
-            goal = min(FINEST / ROUNDING, goal)
+            goal = min(FINEST, goal)
         # What the fast path does not cover is cold or masked: sweeps would be slow there.
-        limits = {"tolerance": ROUNDING * goal, "most": patience(system)}
+        limits = {"tolerance": goal, "most": patience(system)}
         raw = _cpu.sweep(system, init, newton.run, steps=None, **limits)
         if raw is None:
             return replace(newton.run(system, init), solver="Newton")
