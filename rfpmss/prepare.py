@@ -128,7 +128,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        out = str(arguments.out.resolve())  # names of files elsewhere may be names of people
+        place = f": {error.filename}" if str(error.filename).startswith(out) else " (a source file)"
+        print(f"error: {error.strerror}{place}", file=sys.stderr)
     return 1
 
 
@@ -265,7 +267,8 @@ def _tell(made: Summary, out: Path) -> int:
 
     _print("studies", made.splits)
     _print("series", made.series)
-    print(f"reports: {made.reports}")
+    derived = f" ({made.derived} derived from masks or tables)" if made.derived else ""
+    print(f"reports: {made.reports}{derived}")
     _print("rejected files", made.rejected)
     if not made.reports:
         print("note: training needs at least one report; put .txt files beside the images")

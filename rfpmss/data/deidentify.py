@@ -135,7 +135,8 @@ class _Work:
         told = not action and (element.VR in ("PN", "UN", "DA", "DT") or self.tells(element))
         if action == "X" or told:
             return None
-        if action in ("U", "X/Z/U*") or (not action and element.VR in ("UI", "SQ")):
+        uid = element.VR == "UI" and action not in ("Z", "X/Z")
+        if uid or action == "X/Z/U*" or (not action and element.VR == "SQ"):
             return self.inside(element, depth)
         if action in ("Z", "X/Z"):
             return _with(element, [] if element.VR == "SQ" else "")

@@ -46,7 +46,10 @@ class UnsupportedError(DataError):
 class CodecError(DataError):
     """The pixels are compressed in a way that no installed decoder reads."""
 
-    cure = "install a decoder (python-gdcm, pyjpegls, imagecodecs, or the extra slides) or decompress it"
+    cure = (
+        "install a decoder (python-gdcm, pyjpegls, imagecodecs, or the extra slides), or "
+        "decompress it"
+    )
 
 
 class BombError(DataError):
