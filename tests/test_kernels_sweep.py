@@ -170,6 +170,28 @@ def test_another_cut_changes_rounding_only():
         assert_near(cut[1], plain[1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_strided_scores_are_swept_like_their_copy(dtype):
+    x, budgets = problem(40, 9, masked=True, dtype=dtype)
+    odd = torch.empty(40, 2, 18, dtype=dtype, device=DEVICE).transpose(0, 1)[..., ::2].copy_(x)
+    kind = budgets.rows.dtype
+    scales = torch.tensor([[14.0, 7.0, 3.5]], dtype=kind, device=DEVICE)
+    two = scales[:, ::2].contiguous()
+    a, b = torch.empty_like(budgets.rows), torch.empty_like(budgets.columns)
+    rows = torch.stack([budgets.rows / 3] * 3, 1)
+    u, v = 0 * rows, torch.zeros(2, 3, 9, dtype=kind, device=DEVICE)
+    found = []
+    for scores in (x, odd):
+        one = sweep(scores, two, a, b, budgets, first=True)
+        all_of_them = resident_sweeps(scores, two, budgets, 2)
+        tiles = [tile_for(40, 9, kind, block_rows=block, programs=2) for block in (0, 16)]
+        sums = [group_sweep(scores, scales, u, v, rows, free=budgets.free, tile=t) for t in tiles]
+        found.append([*one, *all_of_them, *sums[0]])
+        assert_near(sums[1][1], sums[0][1], kind)
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
 def test_rows_and_columns_without_a_share_stay_out():
     x, budgets = problem(20, 8, masked=False)
     free = torch.ones(2, 20, 8, dtype=torch.bool, device=DEVICE)
