@@ -14,7 +14,7 @@ from benchmarks import record
 
 STUDIES = {"tiny": 64, "small": 160}
 """Patients generated for a case; a bank of the preset's size is filled beforehand."""
-STEPS = {"tiny": 12, "small": 4}
+STEPS = {"tiny": 12, "small": 2}
 """Steps that are timed, after one that is not."""
 PARTS = ("data wait", "encoders", "heads", "multisk", "losses", "bank", "backward", "optimiser")
 

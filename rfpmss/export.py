@@ -18,7 +18,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -35,6 +35,8 @@ class Arguments:
     """Run folder of rfpmss.train."""
     out: Path
     """New or empty folder."""
+    weights: Literal["last", "averaged", "best"] = "last"
+    """Of the newest checkpoint; averaged over the steps (train.ema); or best on the split val."""
     graphs: bool = True
     """Also write the two encoders as graphs of torch.export."""
     license: str | None = None
@@ -68,7 +70,7 @@ def export(arguments: Arguments) -> None:
     from rfpmss.model.graphs import write
     from rfpmss.model.hub import TOKENIZER
 
-    model, tokenizer, config = load_model(arguments.run)
+    model, tokenizer, config = load_model(arguments.run, weights=arguments.weights)
     model._hub_mixin_info.model_card_data.license = arguments.license  # noqa: SLF001
     out = arguments.out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)

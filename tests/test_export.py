@@ -14,10 +14,18 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from rfpmss import checkpoint
+from rfpmss.build import build
+from rfpmss.config import smoke
+from rfpmss.data.report import train_tokenizer
+from rfpmss.export import main
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.run import Run
 from tests.model_tools import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[1]
+RETRIEVAL = [
+    {"query": "mri", "gallery": "report", "n": 16, "r5": 0.5, "chance_r5": 0.3125, "ceiling_r5": 1}
+]
 
 
 def python(*words):
@@ -28,12 +36,21 @@ def python(*words):
 
 
 @pytest.fixture(scope="module")
-def run(smoke_cohort, tmp_path_factory):
-    """A run folder of the real command, after three steps."""
+def run(tmp_path_factory):
+    """A run folder with one checkpoint, as after three steps."""
     folder = tmp_path_factory.mktemp("somebody") / "run"
-    words = ("--preset", "smoke", "--max-steps", 3, "--data", smoke_cohort, "--run-dir", folder)
-    done = python("-m", "rfpmss.train", *words)
-    assert done.returncode == 0, done.stderr
+    config = smoke().model_copy(update={"train": smoke().train.model_copy(update={"ema": 0.5})})
+    Run(folder, config, folder / "cohort" / "manifest.csv")
+    words = train_tokenizer(["a mass on the left side", "ring enhancement, grade 4"], 300)
+    torch.manual_seed(0)
+    state, _ = build(config, words, 48, "cpu", fresh=True)
+    with torch.no_grad():
+        for parameter in state.modules["average"].module.parameters():
+            parameter += 1
+    checkpoint.save(folder, 3, state, 2)
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation" / "retrieval.json").write_text(json.dumps(RETRIEVAL))
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n')
     return folder
 
 
@@ -80,15 +97,13 @@ def test_the_folder_holds_neither_pickles_nor_paths_of_this_machine(run, exporte
     )
 
 
-def test_the_card_says_sizes_training_and_scores_beside_chance(run, exported):
+def test_the_card_says_sizes_training_and_scores_beside_chance(exported):
     card = (exported / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["license"] == "cc-by-4.0"
     assert "medical" in head["tags"]
     assert "not for clinical use" in card
-    for line in json.loads((run / "evaluation" / "retrieval.json").read_text()):
-        shown = " | ".join(f"{100 * line[name]:.1f}" for name in ("r5", "chance_r5", "ceiling_r5"))
-        assert f"| {line['query']} | {line['gallery']} | {line['n']} | {shown} |" in card
+    assert "| mri | report | 16 | 50.0 | 31.2 | 100.0 |" in card
     total = sum(p.numel() for p in RFPMSS.from_pretrained(exported).parameters())
     assert f"| total | {total:,} |" in card
     assert "preset `smoke`, seed 0, 3 steps of 12 studies" in card
@@ -180,13 +195,24 @@ def test_what_is_no_model_is_refused_in_one_sentence(exported, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_the_command_refuses_what_it_cannot_do_and_leaves_nothing_behind(run, tmp_path):
+def test_averaged_weights_are_exported_when_asked_for(run, exported, tmp_path):
+    out = tmp_path / "averaged"
+    words = [str(run), "--out", str(out), "--weights", "averaged", "--no-graphs"]
+    assert main(words) == 0
+    assert sorted(p.name for p in out.iterdir() if p.suffix == ".pt2") == []
+    last, averaged = (RFPMSS.from_pretrained(folder) for folder in (exported, out))
+    for a, b in zip(last.parameters(), averaged.parameters(), strict=True):
+        torch.testing.assert_close(a + 1, b)
+
+
+def test_the_command_refuses_what_it_cannot_do_and_leaves_nothing_behind(run, tmp_path, capsys):
     for words, sentence in (
         ((tmp_path / "no", "--out", tmp_path / "o"), "RUN must be a run folder"),
         ((run, "--out", run), "--out must be a new or empty folder"),
+        ((run, "--out", tmp_path / "o", "--weights", "best"), "the best weights need a run"),
     ):
-        done = python("-m", "rfpmss.export", *words)
-        assert done.returncode == 1
-        assert done.stderr.startswith(f"error: {sentence}")
-        assert done.stderr.count("\n") == 1
+        assert main(list(map(str, words))) == 1
+        message = capsys.readouterr().err
+        assert message.startswith(f"error: {sentence}")
+        assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
