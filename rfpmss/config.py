@@ -99,7 +99,7 @@ class Config(Frozen):
 
 
 def paper() -> Config:
-    """The sizes and settings of the paper; several ranks share its 900 million parameters."""
+    """The sizes and settings of the paper; several ranks share its 951 million parameters."""
     return Config(phantom=PhantomConfig(train=1024, test=256), train=TrainConfig(parallel="shard"))
 
 

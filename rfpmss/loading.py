@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,3 +38,11 @@ def ahead(draw: Callable[[int], T], steps: Iterable[int], workers: int) -> Itera
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def timed(items: Iterable[T]) -> Iterator[tuple[T, float]]:
+    """Each item, and how many seconds it was waited for."""
+    began = time.monotonic()
+    for item in items:
+        yield item, time.monotonic() - began
+        began = time.monotonic()

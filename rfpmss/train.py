@@ -187,13 +187,12 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
     from rfpmss import checkpoint
     from rfpmss.figures import figures, refuse_not_finite
     from rfpmss.interrupt import Stop
-    from rfpmss.loading import ahead
+    from rfpmss.loading import ahead, timed
     from rfpmss.model.stages import train_mode
     from rfpmss.progress import memory, progress
     from rfpmss.validate import validate
 
     settings, schedule, peers = job.config.train, job.schedule, job.peers
-    average = cast("AveragedModel | None", state.modules.get("average"))
     parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
     device = spine.bank.pointer.device
 
@@ -206,7 +205,8 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
     peers.first(lambda: 0)  # all are ready: from here on they answer in time
     bar = progress("pretraining", steps.stop, steps.start, "steps", quiet=bool(peers.rank))
     with Stop() as stop, bar as advance:
-        for step, batch in zip(steps, ahead(draw, steps, job.workers), strict=True):
+        batches = timed(ahead(draw, steps, job.workers))
+        for step, (batch, waited) in zip(steps, batches, strict=True):
             began = time.monotonic()
             torch.manual_seed(schedule.noise(step, peers.rank))
             for group in state.optimiser.param_groups:
@@ -218,9 +218,9 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
             row, leave = figures(step + 1, total, losses, norm, stop.signal, peers)
             refuse_not_finite(row, (job.cohort.studies[i].study_id for i in schedule.chosen(step)))
             state.optimiser.step()
-            if average is not None:
-                average.update_parameters(spine.model)
-            row |= {"lr": schedule.rate(step), "seconds": time.monotonic() - began}
+            _follow(state, spine)
+            seconds = time.monotonic() - began
+            row |= {"lr": schedule.rate(step), "seconds": seconds, "waited": waited}
 
             save = leave or step + 1 == steps.stop or not (step + 1) % settings.save_every
             if save:
@@ -228,14 +228,20 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
             score = validate(spine, job.cohort, state.tokenizer) if save and not leave else None
             row |= {"validation": score} if score is not None else {}
             job.run.log(row)
-            speed = f"{schedule.batch / row['seconds']:.0f}/s"
-            advance(loss=f"{row['loss']:.3f}", speed=speed, memory=memory(device))
+            rate = f"{schedule.batch / (seconds + waited):.0f}/s"
+            advance(loss=f"{row['loss']:.3f}", studies=rate, memory=memory(device))
             if save:
                 checkpoint.save(job.folder, step + 1, state, settings.keep, peers, score)
             if leave:
                 return _leave(stop.signal, job, step + 1)
             job.run.beat()
     return 0
+
+
+def _follow(state: State, spine: Spine) -> None:
+    average = cast("AveragedModel | None", state.modules.get("average"))
+    if average is not None:
+        average.update_parameters(spine.model)
 
 
 def _leave(number: int, job: Job, step: int) -> int:

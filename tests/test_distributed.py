@@ -39,12 +39,13 @@ def part(batch, peers):
     return batch
 
 
-def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1):
+def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1, precision="float32"):
     """A few steps of training; losses, weights and the bank."""
     torch.manual_seed(0)
     config = small_config()
     loss = config.loss.model_copy(update={"symmetric": True, "temperature": 0.5})
-    settings = config.train.model_copy(update={"accumulate": accumulate})
+    settings = {"accumulate": accumulate, "precision": precision}
+    settings = config.train.model_copy(update=settings)
     config = config.model_copy(update={"loss": loss, "train": settings})
     model = RFPMSS(config.model, config.data, WORDS).to(dtype)
     bank = Bank(11, config.model).to(dtype)
@@ -126,6 +127,16 @@ def test_losses_of_two_ranks_are_those_of_one_process_in_single_precision(tmp_pa
         torch.testing.assert_close(rank["losses"], alone["losses"], rtol=1e-6, atol=1e-6)
 
 
+def test_sharded_ranks_train_in_half_precision(tmp_path):
+    found = ranks(tmp_path, "shard16")
+    alone = train(ALONE, torch.float32, precision="bfloat16")
+    exact = train(ALONE, torch.float32)
+    for rank in found:
+        assert rank["weights"].dtype == torch.float32
+        torch.testing.assert_close(rank["losses"], alone["losses"], rtol=0.02, atol=0.02)
+        assert not torch.equal(rank["losses"], exact["losses"])
+
+
 def test_rows_of_all_ranks_come_together_and_their_gradients_add_up(tmp_path):
     found = ranks(tmp_path, "exchange")
     grid = torch.arange(12, dtype=torch.float64).reshape(6, 2)
@@ -158,6 +169,7 @@ def main(name, folder, size, rank):
         "replicate": partial(train, way="replicate", accumulate=2),
         "shard": partial(train, way="shard", accumulate=2),
         "train32": partial(train, dtype=torch.float32, rate=0.0, way="replicate"),
+        "shard16": partial(train, dtype=torch.float32, way="shard", precision="bfloat16"),
         "exchange": exchange,
     }
     found = jobs[name](Peers(dist.group.WORLD, dist.new_group()))

@@ -64,15 +64,14 @@ def test_the_smoke_run_leaves_everything_it_promises(whole: Path) -> None:
     assert list((whole / "tensorboard").iterdir())
 
 
-def test_losses_after_random_kills_equal_the_uninterrupted_ones(
-    whole: Path, smoke_cohort: Path, tmp_path: Path
-) -> None:
-    draw = random.Random(11)
+def kill_and_resume(cohort: Path, folder: Path, kills: int, draw: random.Random) -> int:
+    """Kill that many starts at random moments, then let the run end; how many died of it."""
     killed = 0
-    for _ in range(KILLS):
-        before = steps_logged(tmp_path)
+    for _ in range(kills):
+        before = steps_logged(folder)
+        words = ("--no-evaluate", "--workers", str(draw.choice((0, 1, 2))))
         process = subprocess.Popen(
-            command(smoke_cohort, tmp_path),
+            command(cohort, folder, *words),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -80,25 +79,44 @@ def test_losses_after_random_kills_equal_the_uninterrupted_ones(
         goal = before + draw.randint(0, 4)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            if steps_logged(tmp_path) > min(goal, STEPS - 2):
+            if steps_logged(folder) > min(goal, STEPS - 2):
                 break
             time.sleep(0.003)
         time.sleep(draw.random() * 0.03)  # now and then in the middle of a save
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
-        process.wait()
-    assert killed >= KILLS // 2
-    final = subprocess.run(
-        command(smoke_cohort, tmp_path), check=True, capture_output=True, text=True
-    )
-    assert "resuming" in final.stdout
-    assert losses(tmp_path) == losses(whole)
-    ours, theirs = checkpoint.latest(tmp_path), checkpoint.latest(whole)
-    assert ours is not None
-    assert theirs is not None
+        killed += process.wait() == -signal.SIGKILL
+    final = command(cohort, folder, "--no-evaluate")
+    assert "resuming" in subprocess.run(final, check=True, capture_output=True, text=True).stdout
+    return killed
+
+
+def assert_same(ours: Path, theirs: Path) -> None:
+    assert losses(ours) == losses(theirs)
     for name in ("model.safetensors", "bank.safetensors", "optimiser.safetensors"):
-        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+        one, two = (checkpoint.newest(folder) / name for folder in (ours, theirs))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_losses_after_random_kills_equal_the_uninterrupted_ones(
+    whole: Path, smoke_cohort: Path, tmp_path: Path
+) -> None:
+    assert kill_and_resume(smoke_cohort, tmp_path, KILLS, random.Random(11)) >= KILLS // 2
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_cost_no_loss_and_no_run(
+    whole: Path, smoke_cohort: Path, tmp_path: Path
+) -> None:
+    killed = 0
+    for seed in range(25):  # a run has 20 steps: it is over after a few kills
+        folder = tmp_path / str(seed)
+        killed += kill_and_resume(smoke_cohort, folder, 6, random.Random(seed))
+        assert_same(folder, whole)
+        if killed >= 100:
+            break
+    assert killed >= 100
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -119,6 +137,4 @@ def test_a_polite_signal_saves_and_leaves_within_ten_seconds(
     assert time.monotonic() - began < 10
     assert process.returncode == 128 + number
     assert "start again with --run-dir" in printed
-    found = checkpoint.latest(tmp_path)
-    assert found is not None
-    assert int(found.name.removeprefix("step-")) == steps_logged(tmp_path)
+    assert checkpoint.step_of(checkpoint.newest(tmp_path)) == steps_logged(tmp_path)
