@@ -27,8 +27,8 @@ LETTERS = {
 }  # fmt: skip
 SECRET = {
     "DA": "20010203", "TM": "010203", "DT": "20010203010203", "AS": "031Y", "DS": "17", "IS": "17",
-    "UI": "1.2.3.4.5", "FL": 1.5, "FD": 1.5, "US": 17, "SS": 17, "UL": 17, "SL": 17, "OB": b"secret",
-    "OW": b"secret", "UN": b"secret", "CS": "SECRET", "PN": "Se^Cret",
+    "UI": "1.2.3.4.5", "FL": 1.5, "FD": 1.5, "US": 17, "SS": 17, "UL": 17, "SL": 17,
+    "OB": b"secret", "OW": b"secret", "UN": b"secret", "CS": "SECRET", "PN": "Se^Cret",
 }  # fmt: skip
 
 
