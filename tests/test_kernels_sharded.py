@@ -6,6 +6,7 @@ Run as a script, this file is one rank of such a job.
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 HEIGHTS = (7, 0, 9)
 N, K = sum(HEIGHTS), 4
 LOADS = torch.linspace(1.0, 2.0, K, dtype=torch.float64) * (2 * N / (1.5 * K))
+FREE = torch.rand(N, K, generator=torch.Generator().manual_seed(1)) > 0.3
+FREE[:, 1:], FREE[: HEIGHTS[0], 0] = True, False  # a column without a cell on the first rank
 LEVELS = torch.linspace(1.0, 0.1, K, dtype=torch.float64)
 CASES = {
     "newton": (MultiAssignment(k=2, eps=0.3), Newton()),
@@ -35,6 +38,7 @@ CASES = {
         Sinkhorn(steps=3, order="column-depth-row", gradient="none"),
     ),
     "transport": (Transport(eps=0.5), Newton()),
+    "masked columns": (Transport(eps=0.5, mask=FREE), Sinkhorn(tolerance=1e-9)),
     "relaxed": (Transport(eps=0.5, relax=(1.0, 2.0)), Sinkhorn(tolerance=1e-9)),
 }
 
@@ -46,6 +50,8 @@ def draw(seed):
 def answer(name, part, group):
     """The rows of `part`, their derivative, and the columns' potentials."""
     problem, solver = CASES[name]
+    if problem.mask is not None:
+        problem = replace(problem, mask=problem.mask[part])
     x = draw(5)[part].clone().requires_grad_()
     solution = solve(x, problem, solver, group=group)
     found = {"plan": solution.plan.detach()}

@@ -42,7 +42,9 @@ def transport_sweep(
     row_step: bool = True,
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row potentials after the row step (B, N), and the log column sums (B, K), without b, of them.
+    """Row potentials after the row step (B, N), and the log column sums (B, K) of them, without b.
+
+    A column without mass has -inf: on another machine it may have some.
 
     Args:
         scores: X, (B, N, K), any strides.
@@ -89,7 +91,7 @@ def transport_sweep(
         BLOCK_K=tile.columns,
         **launch_options(tile.warps),
     )
-    return after, finish_partials(part, log=True, alone=True)
+    return after, finish_partials(part, log=True)
 
 
 @triton.jit(do_not_specialize=["rows", "programs", "steps"])

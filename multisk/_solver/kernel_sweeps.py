@@ -141,6 +141,7 @@ class KernelTransport(TransportSweeps):
         """The columns' step on the sums of all ranks, and the error before it."""
         system = self.system
         sums = total_logs(sums.double(), system.group)
+        sums = torch.where(sums == -torch.inf, 0.0, sums)
         new = self.strength(1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
             return new, None
