@@ -15,6 +15,9 @@ import yaml
 from rfpmss.config import Config
 from rfpmss.trackers import Name, Tracker, open_trackers
 
+ERROR = "error.txt"
+"""Why the last start ended for good; starting again would end alike."""
+
 HEARTBEAT = "heartbeat"
 """Touched at each step; absent while a run starts, saves or evaluates."""
 
@@ -86,6 +89,7 @@ class Run:
                     f"run_dir must not be in use, got {self.folder}, into which another process "
                     f"is writing: wait for it or choose another --run-dir"
                 ) from None
+            (self.folder / ERROR).unlink(missing_ok=True)
             path = self.folder / "metrics.jsonl"
             if path.exists():
                 rows = read_metrics(path, step)

@@ -17,10 +17,7 @@ from pathlib import Path
 
 from rfpmss.arguments import TrainArguments
 from rfpmss.interrupt import Stop
-from rfpmss.run import HEARTBEAT
-
-ERROR = "error.txt"
-"""Why the last start ended for good; starting again would end alike."""
+from rfpmss.run import ERROR, HEARTBEAT
 
 GRACE = 30.0
 """Seconds in which ranks may save and leave after a signal."""

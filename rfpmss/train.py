@@ -49,8 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from rfpmss.data.errors import DataError
     from rfpmss.distributed import PeerError, job
     from rfpmss.figures import NotFiniteError
-    from rfpmss.run import RunError, replace_text
-    from rfpmss.supervisor import ERROR
+    from rfpmss.run import ERROR, RunError, replace_text
     from rfpmss.trackers import TrackerError
 
     first = os.environ.get("RANK", "0") == "0"

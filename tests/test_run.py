@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rfpmss.arguments import TrainArguments, parse
+from rfpmss.arguments import TrainArguments, _names, parse
 from rfpmss.config import (
     PRESETS,
     AssignmentConfig,
@@ -197,6 +197,19 @@ def test_bounds_in_the_help_are_those_that_hold() -> None:
                     value = (value,) * 3
                 with pytest.raises(ValidationError):
                     section.model_validate({name: value})
+
+
+def test_the_guide_to_training_names_options_and_fields_that_exist() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    known = set(_names(Config))
+    named = re.findall(r"`((?:train|model)\.\w+)", text)
+    assert len(named) > 10
+    assert set(named) <= known
+    options = set(re.findall(r"(--[a-z][a-z.-]+)", text)) - {"--nproc-per-node", "--help"}
+    own = {f"--{name.replace('_', '-')}" for name in TrainArguments.__dataclass_fields__}
+    fields = {f"--{name.replace('_', '-')}" for name in known}
+    assert len(options) > 8
+    assert {option.replace("--no-", "--") for option in options} <= own | fields
 
 
 def test_help_answers_without_loading_torch() -> None:

@@ -246,9 +246,11 @@ def test_a_full_disk_ends_the_run_with_its_own_status(
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
     assert command(tmp_path) == 74
     assert "No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "error.txt").exists()
     monkeypatch.undo()
     assert checkpoint.step_of(checkpoint.newest(tmp_path)) == 2
     assert command(tmp_path) == 0
+    assert not (tmp_path / "error.txt").exists()
 
 
 def test_two_processes_do_not_write_into_one_run(tmp_path: Path) -> None:

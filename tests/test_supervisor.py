@@ -1,0 +1,132 @@
+"""The supervisor with stand-ins for torchrun: what it ends, starts again and passes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rfpmss import supervisor
+from rfpmss.arguments import TrainArguments
+from rfpmss.config import smoke
+from rfpmss.interrupt import Stop
+from rfpmss.run import ERROR
+
+Supervise = Callable[..., int]
+
+
+def alive(number: int) -> bool:
+    return supervisor._stat(number) is not None
+
+
+@pytest.fixture
+def supervise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervise:
+    """Supervise a line of Python in the run folder in the place of torchrun."""
+
+    def call(code: str, restarts: int = 0, timeout: float = 60.0) -> int:
+        usual = subprocess.Popen
+
+        def start(_: list[str], **named: object) -> subprocess.Popen:
+            return usual([sys.executable, "-c", code], cwd=tmp_path, **named)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        arguments = TrainArguments(
+            config=smoke(), run_dir=tmp_path, max_restarts=restarts, timeout=timeout
+        )
+        return supervisor.supervise(arguments, [])
+
+    return call
+
+
+def test_a_process_and_all_its_children_are_ended() -> None:
+    code = "import subprocess; subprocess.Popen(['sleep', '99']); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        family = supervisor._family(parent.pid)
+        assert len(family) == 2
+        for number, _ in family:
+            os.kill(number, signal.SIGSTOP)
+        supervisor._kill(family)
+        assert parent.wait() == -signal.SIGKILL
+    while any(alive(number) for number, _ in family):
+        time.sleep(0.01)
+
+
+def test_a_number_that_is_used_again_is_spared() -> None:
+    with subprocess.Popen(["sleep", "99"]) as process:
+        ((number, began),) = supervisor._family(process.pid)
+        supervisor._kill({(number, began - 1)})
+        assert process.poll() is None
+        supervisor._kill({(number, began)})
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_success_is_not_repeated(supervise: Supervise, tmp_path: Path) -> None:
+    assert supervise("open('starts', 'a').write('x')", restarts=3) == 0
+    assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_a_failure_is_tried_again_as_often_as_asked(
+    supervise: Supervise, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert supervise("open('starts', 'a').write('x'); exit(3)", restarts=2) == 3
+    assert (tmp_path / "starts").read_text() == "xxx"
+    said = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(": ")[2] for line in said] == [
+        "starting afresh, 2 restarts left",
+        "starting afresh, 1 restarts left",
+        "no restarts left",
+    ]
+
+
+def test_an_error_that_would_come_again_is_not_tried_again(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    (tmp_path / ERROR).write_text("of another start")
+    code = "import os; open('starts', 'a').write(str(os.path.exists('error.txt')));"
+    assert supervise(code + "open('error.txt', 'w'); exit(1)", restarts=2) == 1
+    assert (tmp_path / "starts").read_text() == "False"
+
+
+def test_silence_after_a_step_is_a_hang(
+    supervise: Supervise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import time; open('heartbeat', 'w'); time.sleep(99)"
+    assert supervise(code, timeout=1.0) == -signal.SIGKILL
+    assert "no step for 1 seconds: a rank hangs" in capsys.readouterr().err
+
+
+def test_silence_before_the_first_step_and_while_saving_is_none(supervise: Supervise) -> None:
+    code = "import time, os; time.sleep(1.5); open('heartbeat', 'w'); os.remove('heartbeat');"
+    assert supervise(code + "time.sleep(1.5)", timeout=1.0) == 0
+
+
+def test_a_signal_is_passed_on_and_ends_the_supervision(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    code = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (open('saved', 'w'), exit(1)))\n"
+        f"os.kill({os.getpid()}, signal.SIGINT)\n"
+        "time.sleep(99)"
+    )
+    assert supervise(code, restarts=3) == 128 + signal.SIGINT
+    assert (tmp_path / "saved").exists()
+
+
+def test_signals_are_remembered_once_and_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Stop() as stop:
+        assert stop.signal == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
