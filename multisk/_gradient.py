@@ -78,10 +78,19 @@ def held_columns(system: System, raw: Raw) -> Tensor | None:
 
 
 def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
-    """Replay the sweeps under autograd; only potentials are stored, cells are recomputed."""
+    """The derivative of the sweeps themselves: by kernels, or by replaying them."""
     rows_first = solver.order == ORDERS[0]
-    if not solver.dense and _unroll.takes(system, solver.steps, start):
-        return _unroll.unrolled_plan(system, raw.plan, solver.steps, rows_first=rows_first)
+    if solver.dense or not _unroll.takes(system, solver.steps, start):
+        return replayed(system, raw, solver, start)
+
+    def replay(again: System) -> Tensor:
+        return replayed(again, raw, solver, start)
+
+    return _unroll.unrolled_plan(system, raw.plan, solver.steps, replay, rows_first=rows_first)
+
+
+def replayed(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
+    """Replay the sweeps under autograd; only potentials are stored, cells are recomputed."""
     sweeps = sweeps_of(system, solver.order)
     start = settled(system.detach(), start)
     a, b = checkpoint(

@@ -195,11 +195,18 @@ def test_gradcheck_passes_through_the_kernels():
     assert torch.autograd.gradcheck(solved, inputs, fast_mode=True)
 
 
-def test_a_second_derivative_is_refused_in_one_sentence():
-    inputs = leaves()
-    plan = solved(*inputs)
-    with pytest.raises(NotImplementedError, match="cannot be differentiated twice"):
-        torch.autograd.grad(plan.square().sum(), inputs[0], create_graph=True)
+def test_a_second_derivative_replays_the_sweeps(monkeypatch):
+    grad, twice = draw(3, 12, 6, seed=11), draw(3, 12, 6, seed=12)
+
+    def second():
+        inputs = leaves()
+        below = torch.autograd.grad(solved(*inputs), inputs[0], grad, create_graph=True)[0]
+        return torch.autograd.grad(below, inputs, twice)
+
+    got = second()
+    monkeypatch.setattr(_unroll, "takes", lambda *_: False)
+    for ours, theirs in zip(got, second(), strict=True):
+        assert_near(ours, theirs, scale=100)
 
 
 @pytest.mark.parametrize("rows_first", [True, False])
