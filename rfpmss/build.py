@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from rfpmss.bank import Bank
 from rfpmss.content import State, load_weights
 from rfpmss.distributed import ALONE, Peers
 from rfpmss.ema import averaged
+from rfpmss.lookahead import Lookahead
 from rfpmss.model.rfpmss import RFPMSS, count
 from rfpmss.model.stages import train_only, weights_of
 from rfpmss.model.weights import load
@@ -105,6 +106,13 @@ def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
 
 
 def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimiser]
-    learning = [p for p in model.parameters() if p.requires_grad]
-    return kind(learning, lr=config.lr, weight_decay=config.weight_decay)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lookahead": Lookahead}
+    learning: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if p.requires_grad]}
+    ]
+    if config.text_rate != 1:
+        text = [p for p in model.report.parameters() if p.requires_grad]
+        others = [p for p in learning[0]["params"] if all(p is not q for q in text)]
+        learning = [{"params": others}, {"params": text, "rate": config.text_rate}]
+    kept = [group for group in learning if group["params"]]
+    return kinds[config.optimiser](kept, lr=config.lr, weight_decay=config.weight_decay)

@@ -80,7 +80,7 @@ class Schedule:
         config = self.config
         if config.schedule == "exponential":
             return config.lr * config.decay ** self.epoch(step)
-        warm = max(1, self.steps // 10)
+        warm = max(1, int(self.steps * config.warmup))
         if step < warm:
             return config.lr * (step + 1) / warm
         part = min(1.0, (step - warm) / max(1, self.steps - warm))

@@ -319,13 +319,18 @@ class TrainConfig(Frozen):
     """Studies in a batch. [studies; ours]"""
     epochs: PositiveInt = 15
     """Passes over the training split. [epochs; paper]"""
-    optimiser: Literal["adam", "adamw"] = "adam"
-    """Adam as in the paper, or with decoupled weight decay. [choice; paper]"""
+    optimiser: Literal["adam", "adamw", "lookahead"] = "adam"
+    """Adam as in the paper, with decoupled weight decay, or SGD of momentum 0.9 with Lookahead
+    (5, 0.5) as in REFERS. [choice; paper]"""
     lr: PositiveFloat = 5e-5
     """Learning rate. [per step; paper]"""
+    text_rate: PositiveFloat = 1.0
+    """Learning rate of the text encoder, relative to lr; REFERS: 0.1. [factor; ours]"""
     schedule: Literal["exponential", "onecycle"] = "exponential"
     """x decay each epoch (paper), or linear warm-up and cosine over the whole run. [choice;
     paper]"""
+    warmup: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of all steps in which the rate of onecycle rises; REFERS: 0.025. [share; ours]"""
     decay: float = Field(default=0.9, gt=0.0, le=1.0)
     """Factor on the learning rate after each epoch (exponential schedule). [factor an epoch;
     paper]"""

@@ -209,7 +209,7 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
             began = time.monotonic()
             torch.manual_seed(schedule.noise(step, peers.rank))
             for group in state.optimiser.param_groups:
-                group["lr"] = schedule.rate(step)
+                group["lr"] = schedule.rate(step) * group.get("rate", 1.0)
             total, losses = net(batch.to(device))
             state.optimiser.zero_grad(set_to_none=True)
             total.backward()

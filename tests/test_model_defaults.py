@@ -39,7 +39,10 @@ PAPER = {
         **{"other_weight": 0.1, "pairs": "paper", "readout": "minmax", "symmetric": False},
         **{"structure": "sspc", "pair_weights": None, "stop_gradient": False},
     },
-    TrainConfig: {"optimiser": "adam", "lr": 5e-5, "epochs": 15, "decay": 0.9, "clip": 0.0},
+    TrainConfig: {
+        **{"optimiser": "adam", "lr": 5e-5, "epochs": 15, "decay": 0.9, "clip": 0.0},
+        **{"text_rate": 1.0, "warmup": 0.1, "weight_decay": 0.0, "stage": "joint"},
+    },
 }
 
 

@@ -64,6 +64,15 @@ VARIANTS: dict[str, Variant] = {
     "loads-free": Variant("loads within 50 %", "solver", {"assignment.slack": 0.5}),
     "loads-tail": Variant("loads falling as 1 / sqrt(j)", "solver", {"assignment.tail": 0.5}),
     "pairs-all": Variant("Eq. 9 over all pairs", "solver", {"loss.pairs": "all"}),
+    "refers-recipe": Variant(
+        "SGD with Lookahead, the text encoder at a tenth",
+        "solver",
+        {
+            **{"train.optimiser": "lookahead", "train.lr": 3e-3, "train.text_rate": 0.1},
+            **{"train.schedule": "onecycle", "train.warmup": 0.025, "train.weight_decay": 1e-4},
+            "train.clip": 10.0,
+        },
+    ),
     "slices-4": Variant("4 slices a view", "views", {"data.slices": 4, "phantom.views": 4}),
     "slices-attention": Variant(
         "4 slices a view, attention over them",
