@@ -69,8 +69,13 @@ class Words:
 
     def patient(self, *names: str) -> str:
         """The PatientID that one of the names stands for, or nothing."""
-        known = {name.lower(): patient for name, patient in self.patients.items()}
-        return next((known[name.lower()] for name in names if name.lower() in known), "")
+        known = {_plain(name): patient for name, patient in self.patients.items()}
+        return next((known[_plain(name)] for name in names if _plain(name) in known), "")
+
+
+def _plain(name: str) -> str:
+    """Without case and separators."""
+    return re.sub(r"[\W_]+", "-", name.lower())
 
 
 def read_mapping(path: Path | None) -> Words:
