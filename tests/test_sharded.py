@@ -142,7 +142,7 @@ def launch(folder, *words):
         )
         for rank in range(len(SHARDS[words[-1]]))
     ]
-    outputs = [process.communicate(timeout=120)[1] for process in processes]
+    outputs = [process.communicate(timeout=300)[1] for process in processes]
     return [process.returncode for process in processes], outputs
 
 
