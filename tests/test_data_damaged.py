@@ -158,9 +158,19 @@ def tiff(**options: object) -> bytes:
     return file.getvalue()
 
 
+def circular() -> bytes:
+    """The first image directory names itself as the next one."""
+    data = bytearray(tiff())
+    start = int.from_bytes(data[4:8], "little")
+    count = int.from_bytes(data[start : start + 2], "little")
+    struct.pack_into("<I", data, start + 2 + 12 * count, start)
+    return bytes(data)
+
+
 TIFF: dict[str, tuple[Callable[[], bytes], type[DataError]]] = {
     "no TIFF": (lambda: b"II*\0nonsense", UnreadableError),
     "head only": (lambda: tiff()[:8], UnreadableError),
+    "directories in a circle": (circular, UnreadableError),
     "pixels cut": (lambda: tiff()[:6000], UnreadableError),
     "deflated pixels cut": (lambda: tiff(compression="zlib", tile=(32, 32))[:3000], DataError),
     "no scale": (lambda: tiff(resolutionunit="NONE"), ScaleError),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 MICRON_PER_UNIT = {2: 25_400.0, 3: 10_000.0, 4: 1_000.0, 5: 1.0}
 """Microns in a TIFF ResolutionUnit: inch, centimetre, millimetre, micrometre."""
+MAX_PAGES = 1000
+"""Images in one TIFF file."""
 OVERVIEW = 512
 """The tissue mask is made on the smallest level with at least this side, or the finest."""
 TISSUE = 0.35
@@ -100,7 +103,7 @@ def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
         raise UnreadableError("the TIFF file is damaged") from None
     with file:
         try:
-            pages = _pyramid([page for page in file.pages])  # noqa: C416 - pages are lazy
+            pages = _pyramid(_listed(file.pages))
             vendor.check_blocks(pages)
         except DataError:
             raise
@@ -156,13 +159,21 @@ def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
     yield Slide((Level(pixels, mpp, pixels.shape[:2]),))
 
 
+def _listed(pages: Iterable[Any]) -> list[Any]:
+    """The image directories of a file; a chain that leads back to itself would never end."""
+    result = list(islice(pages, MAX_PAGES + 1))
+    if len(result) > MAX_PAGES:
+        raise UnreadableError(f"the TIFF file lists more than {MAX_PAGES} images")
+    return result
+
+
 def _pyramid(pages: list[Any]) -> list[TiffPage]:
     """RGB pages with the first page's proportions, fine to coarse; labels and macros drop out."""
     import tifffile
 
     whole = [page for page in pages if isinstance(page, tifffile.TiffPage)]
     for page in list(whole):
-        whole += [sub for sub in (page.pages or ()) if isinstance(sub, tifffile.TiffPage)]
+        whole += [sub for sub in _listed(page.pages or ()) if isinstance(sub, tifffile.TiffPage)]
     if not whole:
         raise UnreadableError("the TIFF file holds no image directory")
     if whole[0].samplesperpixel not in (3, 4) or whole[0].dtype != np.uint8:
