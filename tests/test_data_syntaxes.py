@@ -11,7 +11,7 @@ from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom import uid
 
 from rfpmss.data import dicom
-from rfpmss.data.errors import CodecError
+from rfpmss.data.errors import CodecError, UnreadableError
 from rfpmss.data.volume import Volume
 from tests.data_tools import PYDICOM, write_series
 
@@ -107,4 +107,23 @@ def test_a_syntax_without_a_decoder_says_so(series: Path, tmp_path: Path) -> Non
         warnings.simplefilter("ignore")
         data.save_as(tmp_path / "x")
     with pytest.raises(CodecError, match="decoder"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["JPEG 2000", "JPEG-LS"])
+def test_a_codestream_larger_than_its_header_says_is_refused_before_it_is_decoded(
+    name: str, series: Path, tmp_path: Path
+) -> None:
+    data = pydicom.dcmread(next(series.iterdir()))
+    data.compress(SYNTAXES[name], generate_instance_uid=False)
+    content = bytearray(data.PixelData)
+    if name == "JPEG 2000":
+        place = content.find(b"\xff\x4f\xff\x51")
+        content[place + 8 : place + 16] = (60000).to_bytes(4) * 2
+    else:
+        place = content.find(b"\xff\xf7")
+        content[place + 5 : place + 9] = (60000).to_bytes(2) * 2
+    data.PixelData = bytes(content)
+    data.save_as(tmp_path / "x")
+    with pytest.raises(UnreadableError, match="60000 x 60000 pixels where the header says 80 x 72"):
         load(tmp_path)

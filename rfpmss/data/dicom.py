@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
+from rfpmss.data.codestream import check_frames
 from rfpmss.data.errors import (
     BombError,
     CodecError,
@@ -109,7 +110,10 @@ def frames(data: Dataset, limit: int = MAX_BYTES, *, pixels: bool = True) -> lis
         GeometryError: if the plane has no usable size or spacing.
     """
     try:
-        return _frames(data, limit, pixels=pixels)
+        result = _frames(data, limit, pixels=pixels)
+        if pixels:
+            check_frames(data, int(data.Rows), int(data.Columns), len(result))
+        return result
     except DataError:
         raise
     except Exception:
