@@ -1,6 +1,7 @@
-"""Ablate: every row of Tables 4 and 5 and Fig. 6, each pretrained over several seeds.
+"""Ablate: every row of Tables 3 to 5 and Fig. 6, each pretrained over several seeds.
 
     python -m rfpmss.ablate --out runs/ablation --rows 4a --seeds 0 1 2
+    python -m rfpmss.ablate --out runs/short --rows all --epochs 20 --jobs 2
 
 Each row and seed is a run of rfpmss.train in OUT/ROW/seed-N. Starting again with the same --out
 goes on where it stopped. Writes OUT/ablation.json, .csv and .tex after every finished run.
@@ -12,11 +13,15 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from rfpmss.config import PhantomConfig
 
 
 @dataclass(frozen=True)
@@ -28,25 +33,36 @@ class Arguments:
     preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
     """Where every row starts from."""
     rows: tuple[str, ...] = ("4a",)
-    """Names of rows, tables (4a, 4b, 5, solver, views, missing), or all."""
+    """Names of rows, tables (3, 4a, 4b, 5, solver, views, missing), or all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each row."""
     data: Path | None = None
     """Manifest of a prepared cohort; by default the phantom cohort of the preset."""
-    max_steps: int | None = None
-    """Stop each run after this many steps."""
+    epochs: int | None = None
+    """Passes of each run, over which its learning rate runs out; by default those of the preset."""
+    jobs: int = 1
+    """Runs at the same time, each on one thread; changes no result."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default cuda where there is one."""
     list: bool = False
     """Only list the rows and what they change."""
 
+    def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("jobs", self.jobs)):
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+        if not self.seeds:
+            raise ValueError("--seeds must name at least one seed, got none")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.ablate", description=__doc__)
-    from rfpmss.evaluation.grid import VARIANTS, chosen
-
     try:
+        arguments = tyro.cli(
+            Arguments, args=argv, prog="python -m rfpmss.ablate", description=__doc__
+        )
+        from rfpmss.evaluation.grid import VARIANTS, chosen
+
         names = chosen(arguments.rows)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -57,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             changes = {
                 **variant.changes,
                 **{k: f"x {v:g}" for k, v in (variant.scale or {}).items()},
+                **({"modalities": "+".join(variant.only)} if variant.only else {}),
             }
             told = ", ".join(f"{key}={value}" for key, value in changes.items()) or "nothing"
             print(f"{name:<16}{variant.table:<9}{variant.title}: {told}")
@@ -71,10 +88,14 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
     # Seeds first, so that an interrupted grid holds whole comparisons.
     cells = [(name, seed) for seed in arguments.seeds for name in names]
     failed: list[str] = []
-    with progress("ablation", len(cells), unit="runs") as advance:
-        for name, seed in cells:
-            problem = _run(arguments, name, seed)
-            if problem:
+    with (
+        progress("ablation", len(cells), unit="runs") as advance,
+        ThreadPoolExecutor(arguments.jobs) as pool,
+    ):
+        started = {pool.submit(_run, arguments, name, seed): (name, seed) for name, seed in cells}
+        for done in as_completed(started):
+            name, seed = started[done]
+            if problem := done.result():
                 failed.append(f"{name}, seed {seed}: {problem}")
             _summarise(arguments, names)
             advance(row=name, seed=seed)
@@ -85,37 +106,56 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
 
 
 def _run(arguments: Arguments, name: str, seed: int) -> str:
-    """Train one cell unless it is complete; return what went wrong, if anything."""
+    """Train and score one cell unless it is complete; return what went wrong, if anything."""
     import yaml
 
     from rfpmss.config import PRESETS
     from rfpmss.evaluation.grid import VARIANTS, changed
 
     folder = arguments.out / name / f"seed-{seed}"
-    if _complete(folder):
-        return ""
+    wanted = folder / "wanted.yaml"
     try:
-        config = changed(PRESETS[arguments.preset](), VARIANTS[name], seed)
+        base = PRESETS[arguments.preset]()
+        if arguments.epochs:
+            train = base.train.model_copy(update={"epochs": arguments.epochs})
+            base = base.model_copy(update={"train": train})
+        config = changed(base, VARIANTS[name], seed)
     except ValueError as error:
         return str(error).splitlines()[-1]
+    content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    if wanted.is_file() and wanted.read_text() != content:
+        return f"{folder} holds a run of another configuration; choose another --out"
+    if _complete(folder):
+        return ""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = folder / "wanted.yaml"
-    wanted.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    command = [sys.executable, "-m", "rfpmss.train", "--preset", arguments.preset]
-    command += ["--config-file", str(wanted), "--run-dir", str(folder)]
-    for option, value in (
-        ("--data", arguments.data),
-        ("--max-steps", arguments.max_steps),
-        ("--device", arguments.device),
-    ):
-        command += [] if value is None else [option, str(value)]
+    wanted.write_text(content)
+    data = _data(arguments.data, config.phantom, VARIANTS[name].only)
+    chosen = ["--preset", arguments.preset, "--config-file", str(wanted), "--no-evaluate"]
+    chosen += [] if data is None else ["--data", str(data)]
     began = time.monotonic()
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
-    if status:
-        return f"training ended with status {status}; see {folder / 'log.txt'}"
-    (folder / "complete.json").write_text(json.dumps({"seconds": time.monotonic() - began}))
+    for verb, options in (("train", chosen), ("evaluate", [])):
+        command = [sys.executable, "-m", f"rfpmss.{verb}", *options, "--run-dir", str(folder)]
+        command += [] if arguments.device is None else ["--device", arguments.device]
+        with (folder / "log.txt").open("a", encoding="utf-8") as log:
+            status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+        if status:
+            return f"{verb} ended with status {status}; see {folder / 'log.txt'}"
+    seconds = round(time.monotonic() - began, 1)
+    (folder / "complete.json").write_text(json.dumps({"seconds": seconds}))
     return ""
+
+
+def _data(data: Path | None, phantom: PhantomConfig, only: tuple[str, ...]) -> Path | None:
+    """The manifest to train on; one of some modalities is written beside the whole one."""
+    if not only:
+        return data
+    from rfpmss.data.manifest import read, write
+    from rfpmss.data.phantom import ensure_cohort
+
+    whole = data or ensure_cohort(phantom)
+    path = whole.with_name(f"{whole.stem}-{'-'.join(only)}.csv")
+    write(path, (row for row in read(whole) if row.modality in only))
+    return path
 
 
 def _complete(folder: Path) -> bool:
@@ -135,6 +175,14 @@ def _summarise(arguments: Arguments, names: list[str]) -> None:
         for name in names
     }
     lines = summary({name: seeds for name, seeds in found.items() if seeds})
+    for line in lines:
+        folders = list(found[line["row"]].values())
+        spent = [
+            json.loads((folder / "complete.json").read_text())["seconds"] for folder in folders
+        ]
+        line["seconds"] = sum(spent) / len(spent)
+        # Where the row comes from: each run's configuration, started by rfpmss.train.
+        line["runs"] = [folder.relative_to(arguments.out).as_posix() for folder in folders]
     write_json(arguments.out / "ablation.json", lines)
     write_csv(arguments.out / "ablation.csv", lines)
     readable = [

@@ -11,6 +11,7 @@ VERBS = {
     "evaluate": "zero-shot retrieval of a trained run",
     "finetune": "few-label fine-tuning of a trained run",
     "ablate": "the ablation grid, row by row, resumable",
+    "reproduce": "every table and figure on the phantom cohort within a budget",
     "report": "the page of a trained run",
     "export": "a trained run as a folder that loads in one line",
     "embed": "new patients to a Parquet file of vectors",
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print("usage: rfpmss VERB [OPTIONS]\n")
         for verb, meaning in VERBS.items():
-            print(f"  {verb:<10}{meaning}")
+            print(f"  {verb:<11}{meaning}")
         print("\nrfpmss VERB --help tells a verb's options.")
         return 0
     if words[0] not in VERBS:

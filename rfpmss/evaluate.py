@@ -4,7 +4,7 @@
     python -m rfpmss.evaluate --run-dir runs/tiny-0 --data other.csv    another hospital's cohort
 
 Writes RUN/evaluation/retrieval.json, retrieval_full.json, .csv and .tex; with --data they are named
-after it, retrieval-NAME.json and so on.
+after its folder, or by --name: retrieval-NAME.json and so on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Arguments:
     """Run folder of rfpmss.train."""
     data: Path | None = None
     """Manifest of a prepared cohort; by default the one the run was trained on."""
+    name: str | None = None
+    """What --data is called in the names of the files."""
     split: str = "test"
     """Studies to score: train, val or test."""
     device: str = "cpu"
@@ -42,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(opened, str):
         print(f"error: {opened}", file=sys.stderr)
         return 1
-    name = "retrieval" if arguments.data is None else f"retrieval-{arguments.data.parent.name}"
+    called = arguments.name or (arguments.data.parent.name if arguments.data else "")
+    name = f"retrieval-{called}" if called else "retrieval"
     rows = evaluation.run(
         opened.model,
         opened.cohort,

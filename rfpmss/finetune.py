@@ -2,9 +2,12 @@
 
     python -m rfpmss.finetune --run-dir runs/tiny-0
     python -m rfpmss.finetune --run-dir runs/tiny-0 --baseline no-consistency=runs/other
+    python -m rfpmss.finetune --run-dir runs/tiny-0 --train-baseline labels contrast resnet
 
 A linear probe and full tuning at 1, 10 and 100 % of the labelled training patients, each against
-the same encoder with random weights and against the encoders of other runs. Writes
+the same encoder with random weights, against other ways to pretrain it under the same budget, and
+against the encoders of other runs. By default the grade is told from CT and MRI, as before surgery:
+the slide shows it to an encoder of random weights already. Writes
 RUN/evaluation/finetune.json, .csv, .tex, the test scores, and the tuned encoder.
 """
 
@@ -36,6 +39,13 @@ class Arguments:
     """Manifest with labels; by default the one the run was trained on."""
     baseline: tuple[str, ...] = ()
     """Other starts, each NAME=RUN_DIR, with the same image size."""
+    train_baseline: tuple[Literal["labels", "contrast", "reconstruction", "resnet"], ...] = ()
+    """Other ways to pretrain, done now in RUN/baselines: on the findings in the training reports,
+    by study-report contrast alone, by reconstruction, with a ResNet-101 trunk."""
+    baseline_epochs: int | None = None
+    """Passes of those; by default the run's own number."""
+    image_weights: Path | None = None
+    """A local copy of published ViT weights (ImageNet) to start from as well."""
     label: str = "grade"
     """Label of the manifest."""
     positive: tuple[str, ...] = ("4",)
@@ -44,7 +54,7 @@ class Arguments:
     """Shares of the labelled training patients, each holding the smaller ones."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of subset, head and order."""
-    views: tuple[Literal["ct", "mri", "pathology"], ...] = ("ct", "mri", "pathology")
+    views: tuple[Literal["ct", "mri", "pathology"], ...] = ("ct", "mri")
     """Imaging modalities that are looked at; the others are treated as absent."""
     modes: tuple[Literal["linear", "full"], ...] = ("linear", "full")
     """linear: fixed encoder; full: everything is tuned."""
@@ -58,6 +68,8 @@ class Arguments:
             raise ValueError(f"--fractions must be in (0, 1], got {self.fractions}")
         if not self.seeds or not self.modes or not self.fractions or not self.positive:
             raise ValueError("--seeds, --modes, --fractions and --positive must not be empty")
+        if self.baseline_epochs is not None and self.baseline_epochs < 1:
+            raise ValueError(f"--baseline-epochs must be at least 1, got {self.baseline_epochs}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,14 +88,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {opened}", file=sys.stderr)
         return 1
     try:
-        return finetune(arguments, opened)
+        return finetune(arguments, opened, _starts(arguments, opened))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def finetune(arguments: Arguments, opened: Opened) -> int:
-    """Tune, compare, write; return 0."""
+def finetune(arguments: Arguments, opened: Opened, starts: dict[str, RFPMSS]) -> int:
+    """Tune every start, compare, write; return 0."""
     from safetensors.torch import save_file
 
     from rfpmss.evaluation.probe import Tuning
@@ -91,7 +103,6 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
     from rfpmss.evaluation.transfer import Plan, table, transfer
     from rfpmss.progress import progress
 
-    starts = _starts(arguments, opened)
     plan = Plan(
         label=arguments.label,
         positive=arguments.positive,
@@ -155,7 +166,52 @@ def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
                 f"got {config.data.size} in {name}"
             )
         starts[name] = model
-    return starts
+    return starts | _trained(arguments, opened) | _published(arguments, opened)
+
+
+def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
+    """The baselines that are pretrained now, or stand in the run's folder from before."""
+    import yaml
+    from safetensors.torch import load_file, save_file
+
+    from rfpmss import checkpoint
+    from rfpmss.evaluation.baselines import LABELS, train_labels, train_other
+    from rfpmss.evaluation.transfer import random_start
+
+    config, epochs, device = opened.config, arguments.baseline_epochs, arguments.device
+    manifest = yaml.safe_load((arguments.run_dir / "config.yaml").read_text())["manifest"]
+    found = {}
+    for name in arguments.train_baseline:
+        # The length is part of the name: another one is another baseline.
+        folder = arguments.run_dir / "baselines" / f"{name}-{epochs or config.train.epochs}"
+        if name != LABELS:
+            train_other(name, config, Path(manifest), folder, device, epochs)
+            found[name], _, _ = checkpoint.load_model(folder, device)
+            continue
+        path = folder / "image.safetensors"
+        model = random_start(config, opened.tokenizer.get_vocab_size()).to(device)
+        if not path.is_file():
+            made = train_labels(config, opened.cohort, opened.tokenizer, device, epochs)
+            folder.mkdir(parents=True, exist_ok=True)
+            state = made.image.state_dict()
+            save_file({key: value.cpu().contiguous() for key, value in state.items()}, path)
+        model.image.load_state_dict(load_file(path))
+        found[name] = model
+    return found
+
+
+def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
+    """The same encoder with published weights, if a copy is named."""
+    from rfpmss.evaluation.transfer import random_start
+    from rfpmss.model.weights import load
+
+    if arguments.image_weights is None:
+        return {}
+    config = opened.config.model.model_copy(update={"image_weights": str(arguments.image_weights)})
+    model = random_start(opened.config, opened.tokenizer.get_vocab_size())
+    for match in load(model, config):
+        print(match, file=sys.stderr)
+    return {"published weights": model.to(arguments.device)}
 
 
 def _readable(row: dict[str, object]) -> dict[str, object]:

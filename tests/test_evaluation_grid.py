@@ -9,6 +9,7 @@ import pytest
 
 from rfpmss import ablate
 from rfpmss.config import PRESETS, smoke
+from rfpmss.data.batch import Cohort
 from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
 
 
@@ -18,12 +19,15 @@ def test_every_row_is_a_valid_configuration_that_differs_from_ours(name, preset)
     base = PRESETS[preset]()
     made = changed(base, VARIANTS[name], seed=7)
     assert made.seed == 7
-    assert (made == changed(base, VARIANTS[OURS], 7)) is (name == OURS)
+    # The fusion that a preset has already, and rows that see fewer modalities, change no field.
+    same = name == OURS or VARIANTS[name].changes == {"model.fusion": base.model.fusion}
+    assert (made == changed(base, VARIANTS[OURS], 7)) is (same or bool(VARIANTS[name].only))
 
 
 def test_rows_are_chosen_by_name_and_table_and_ours_is_always_there():
     assert chosen(["no-fusion"]) == [OURS, "no-fusion"]
     assert set(chosen(["4b"])) == {OURS, "anchors-quarter", "anchors-half", "k-half", "k-more"}
+    assert chosen(["3"])[1:] == [f"separate-{of}" for of in ("ct", "mri", "pathology", "images")]
     assert chosen(["all"]) == list(VARIANTS)
     with pytest.raises(ValueError, match="rows must be of"):
         chosen(["nothing"])
@@ -71,25 +75,58 @@ def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(tmp_path, mo
 
     def run(command, **_):
         folder = command[command.index("--run-dir") + 1]
-        calls.append(folder)
+        calls.append((command[2], folder))
         broken = "no-sspc" in folder and "seed-1" in folder
-        if not broken:
+        if command[2] == "rfpmss.evaluate":
             finished(type(tmp_path)(folder), [1.0, 0.0, 1.0])
         return type("Done", (), {"returncode": int(broken)})
 
     monkeypatch.setattr(ablate.subprocess, "run", run)
     words = ["--out", str(tmp_path), "--rows", "no-sspc", "--seeds", "0", "1", "--preset", "smoke"]
     assert ablate.main(words) == 1
-    assert "no-sspc, seed 1: training ended with status 1" in capsys.readouterr().err
-    assert len(calls) == 4
+    assert "no-sspc, seed 1: train ended with status 1" in capsys.readouterr().err
+    assert len(calls) == 3 * 2 + 1
     assert ablate.main(words) == 1
-    assert len(calls) == 5
+    assert len(calls) == 3 * 2 + 2
     lines = json.loads((tmp_path / "ablation.json").read_text())
     assert [(line["row"], line["seeds"]) for line in lines] == [(OURS, 2), ("no-sspc", 1)]
     assert changed(smoke(), VARIANTS["no-sspc"], 0).loss.structure == "no-sspc"
+    assert all(line["runs"][0] == f"{line['row']}/seed-0" for line in lines)
+    assert ablate.main([*words, "--epochs", "2"]) == 1
+    assert "holds a run of another configuration" in capsys.readouterr().err
+    assert len(calls) == 3 * 2 + 2
 
 
-@pytest.mark.parametrize("command", ["evaluate", "report", "finetune", "ablate"])
+def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch):
+    def run(command, **_):
+        folder = tmp_path / command[command.index("--run-dir") + 1]
+        if command[2] == "rfpmss.evaluate":
+            draw = np.random.default_rng(len(folder.parent.name) + int(folder.name[-1]))
+            finished(folder, (draw.random(9) < 0.5).astype(float).tolist())
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(ablate.subprocess, "run", run)
+    tables = []
+    for jobs in ("1", "3"):
+        words = ["--out", str(tmp_path / jobs), "--rows", "4a", "--preset", "smoke"]
+        assert ablate.main([*words, "--jobs", jobs]) == 0
+        lines = json.loads((tmp_path / jobs / "ablation.json").read_text())
+        tables.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])
+    assert tables[0] == tables[1]
+
+
+def test_a_row_of_some_modalities_sees_no_other(smoke_cohort):
+    path = ablate._data(smoke_cohort, smoke().phantom, VARIANTS["separate-mri"].only)
+    kept = Cohort.open(path, smoke().data)
+    whole = Cohort.open(smoke_cohort, smoke().data)
+    assert [study.study_id for study in kept.studies] == [s.study_id for s in whole.studies]
+    for study in kept.studies:
+        assert [view is not None for view in study.views] == [False, True, False]
+        assert study.report
+    assert ablate._data(smoke_cohort, smoke().phantom, ()) == smoke_cohort
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "finetune", "ablate", "reproduce"])
 def test_help_is_complete_and_loads_no_torch(command):
     code = (
         f"import sys, rfpmss.{command} as c\n"
@@ -98,5 +135,5 @@ def test_help_is_complete_and_loads_no_torch(command):
         "assert 'torch' not in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--data" in run.stdout
-    assert "--device" in run.stdout
+    wanted = ("--budget", "--out") if command == "reproduce" else ("--data", "--device")
+    assert all(option in run.stdout for option in wanted)

@@ -1,4 +1,4 @@
-"""The rows of Tables 4 and 5 and Fig. 6: what each changes, and their comparison with ours."""
+"""The rows of Tables 3 to 5 and Fig. 6: what each changes, and their comparison with ours."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rfpmss.config import Config
+from rfpmss.config import VIEWS, Config
 from rfpmss.evaluation.statistics import holm, interval, paired_bootstrap
 
 OURS = "ours"
 
 PAIRS = (
-    *(("study", "report"), ("report", "study"), ("mri", "report")),
-    *(("pathology", "report"), ("ct", "mri")),
+    *(("study", "report"), ("report", "study"), ("ct", "report"), ("mri", "report")),
+    *(("pathology", "report"), ("ct", "mri"), ("pathology", "mri")),
 )
 """Directions in the table."""
 
@@ -31,6 +31,8 @@ class Variant:
     changes: Mapping[str, object]
     """``section.field`` -> value; a number in ``scale`` multiplies instead."""
     scale: Mapping[str, float] | None = None
+    only: tuple[str, ...] = ()
+    """Modalities that the run may see; all when empty."""
 
 
 VARIANTS: dict[str, Variant] = {
@@ -53,15 +55,24 @@ VARIANTS: dict[str, Variant] = {
     "resnet": Variant("row 1: ResNet-101 trunk", "5", {"model.backbone": "resnet101"}),
     "no-recurrence": Variant("row 2: no recurrent concatenation", "5", {"model.recurrent": "none"}),
     "no-fusion": Variant("row 3: no view fusion", "5", {"model.fusion": "none"}),
+    "fusion-view": Variant("view fusion of the paper", "5", {"model.fusion": "view"}),
+    "fusion-token": Variant("view fusion token by token", "5", {"model.fusion": "token"}),
     "no-language": Variant("row 6: without report generation", "5", {"loss.language": 0.0}),
     "no-contrast": Variant("row 5: without study-report contrast", "5", {"loss.contrast": 0.0}),
+    **{
+        f"separate-{view}": Variant(f"{view} and report alone", "3", {}, only=(view, "report"))
+        for view in VIEWS
+    },
+    "separate-images": Variant("images without reports", "3", {}, only=VIEWS),
     "sweeps-3": Variant(
         "3 sweeps", "solver", {"assignment.solver": "sinkhorn", "assignment.steps": 3}
     ),
     "sweeps-20": Variant(
         "20 sweeps", "solver", {"assignment.solver": "sinkhorn", "assignment.steps": 20}
     ),
-    "loads-free": Variant("loads within 50 %", "solver", {"assignment.slack": 0.5}),
+    "loads-free": Variant(
+        "learned loads, within 50 % of even", "solver", {"assignment.slack": 0.5}
+    ),
     "loads-tail": Variant("loads falling as 1 / sqrt(j)", "solver", {"assignment.tail": 0.5}),
     "pairs-all": Variant("Eq. 9 over all pairs", "solver", {"loss.pairs": "all"}),
     "refers-recipe": Variant(
@@ -107,7 +118,7 @@ def changed(config: Config, variant: Variant, seed: int) -> Config:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Rows by name or by table (``4a 4b 5 solver views missing``), ours always first.
+    """Rows by name or by table (``3 4a 4b 5 solver views missing``), ours always first.
 
     Raises:
         ValueError: if a name is none of these.

@@ -120,7 +120,8 @@ def table(outcome: Outcome, reference: str, draws: int = 1000) -> list[dict[str,
             **{"n": len(outcome.positive), "positive": int(outcome.positive.sum())},
             **{"auc": float(found.auc.mean()), "auc_sd": _deviation(found.auc)},
             **{"auc_low": low, "auc_high": high},
-            **{"difference": None, "p_delong": None, "p_bootstrap": None, "p_holm": None},
+            **{"difference": None, "difference_low": None, "difference_high": None},
+            **{"p_delong": None, "p_bootstrap": None, "p_holm": None},
         }
         if name != reference:
             both = np.concatenate([outcome.scores[reference, mode, fraction], scores])
@@ -129,7 +130,8 @@ def table(outcome: Outcome, reference: str, draws: int = 1000) -> list[dict[str,
                 _areas(outcome.positive, both, seeds), outcome.patients, draws=draws
             )
             row |= {
-                "difference": paired.difference,
+                **{"difference": paired.difference},
+                **{"difference_low": paired.low, "difference_high": paired.high},
                 "p_delong": delong(outcome.positive, both).p_value([contrast]),
                 "p_bootstrap": paired.p_value,
             }

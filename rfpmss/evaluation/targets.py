@@ -1,0 +1,168 @@
+"""What the demonstration should reach, read from a run's JSON files, and whether it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+GAIN = 0.10
+"""Area under the ROC curve above random weights that pretraining should give at few labels."""
+
+FEW = 0.1
+"""Share of labels at which it should."""
+
+SIDES_RIGHT = 0.9
+"""Share of generated reports that should name the right side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One figure that a run should reach."""
+
+    name: str
+    wanted: str
+    """The rule, in words."""
+    value: float | None
+    """None where the file with the figure is not there."""
+    low: float | None = None
+    """95 % interval."""
+    high: float | None = None
+    chance: float | None = None
+    ceiling: float | None = None
+    """What a reader without error reaches; None where that is not known."""
+    met: bool | None = None
+    """None where the figure or the ceiling is not known."""
+    source: str
+    """File under ``evaluation`` and the row in it."""
+    command: str
+    """What writes that file."""
+
+
+def targets(run_dir: Path) -> list[Target]:
+    """The targets of a run in the order in which they are told, known or not.
+
+    Args:
+        run_dir: with ``evaluation/retrieval_full.json``, ``finetune.json``, ``attention.json`` and
+            ``findings.json``, each where its command was run.
+    """
+    retrieval = {
+        (row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval_full.json")
+    }
+    tuned = _read(run_dir, "finetune.json") or {"rows": []}
+    return [
+        *_retrieval(retrieval, run_dir),
+        _gain(tuned["rows"], run_dir),
+        _attention(_read(run_dir, "attention.json"), run_dir),
+        _sides(_read(run_dir, "findings.json"), run_dir),
+    ]
+
+
+def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path) -> list[Target]:
+    found = []
+    for query, gallery, k, times, share in (
+        ("study", "report", 5, 20.0, 0.5),
+        ("pathology", "report", 10, None, 0.8),
+        ("mri", "report", 10, None, None),
+        ("ct", "mri", 10, None, None),
+    ):
+        row = rows.get((query, gallery), {})
+        value, chance, ceiling = (row.get(f"{name}r{k}") for name in ("", "chance_", "ceiling_"))
+        rules, held = [], []
+        if times is not None:
+            rules.append(f"at least {times:g} x chance")
+            held.append(_least(value, chance, times))
+        if share is not None:
+            rules.append(f"at least {share:g} of the ceiling")
+            held.append(_least(value, ceiling, share))
+        if not rules:
+            rules.append("interval above chance")
+            held.append(None if value is None else bool(row[f"r{k}_low"] > row[f"chance_r{k}"]))
+        found.append(
+            Target(
+                **{"name": f"{query} to {gallery}, R@{k}", "wanted": " and ".join(rules)},
+                **{"value": value, "chance": chance, "ceiling": ceiling},
+                **{"low": row.get(f"r{k}_low"), "high": row.get(f"r{k}_high")},
+                met=_all(held),
+                source=f"retrieval_full.json: {query}, {gallery}, r{k}",
+                command=f"python -m rfpmss.evaluate --run-dir {run_dir}",
+            )
+        )
+    return found
+
+
+def _gain(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
+    """The better mode of the random start is the one to beat."""
+    of_random = [row for row in rows if row["start"] == RANDOM and row["fraction"] == FEW]
+    best = max(of_random, key=lambda row: row["auc"], default=None)
+    value = None if best is None else best["difference"]
+    return Target(
+        **{"name": "AUC at 10 % labels above random weights", "wanted": f"at least {GAIN:+.2f}"},
+        **{"value": value, "chance": 0.0, "met": None if value is None else value >= GAIN},
+        low=None if best is None else best["difference_low"],
+        high=None if best is None else best["difference_high"],
+        ceiling=None if best is None else 1 - best["auc"],
+        source=f"finetune.json: {RANDOM}, {best['mode'] if best else 'any'}, {FEW:g}, difference",
+        command=f"python -m rfpmss.finetune --run-dir {run_dir}",
+    )
+
+
+def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
+    """The tuned method that is best on validation patients, against the best control on test."""
+    mri = [row for row in rows if row["view"] == "mri"]
+    tuned = [row for row in mri if not row["control"] and row["method"].startswith("fine-tuned")]
+    chosen = max(tuned, key=lambda row: row["validation_iou"], default=None)
+    controls = [row["iou"] for row in mri if row["control"]]
+    bar = max(controls, default=None)
+    known = chosen is not None and bar is not None
+    return Target(
+        **{"name": "attention IoU after fine-tuning, MRI", "wanted": "above every control"},
+        **{"value": chosen["iou"] if chosen else None, "chance": bar},
+        **{"low": chosen["iou_low"] if chosen else None},
+        **{"high": chosen["iou_high"] if chosen else None, "ceiling": 1.0 if chosen else None},
+        met=bool(chosen["iou"] > bar) if known and chosen else None,
+        source="attention.json: mri, fine-tuned, iou",
+        command=f"python -m rfpmss.report --run-dir {run_dir}",
+    )
+
+
+def _sides(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
+    row = next((row for row in rows if row["finding"] == "side"), None)
+    low = high = None
+    if row:
+        found = stats.binomtest(round(row["right"] * row["n"]), row["n"]).proportion_ci(
+            method="wilson"
+        )
+        low, high = float(found.low), float(found.high)
+    return Target(
+        **{"name": "side right in generated reports", "wanted": f"at least {SIDES_RIGHT:g}"},
+        **{"value": row["right"] if row else None, "low": low, "high": high},
+        chance=row["majority"] if row else None,
+        ceiling=1.0 if row else None,
+        met=row["right"] >= SIDES_RIGHT if row else None,
+        source="findings.json: side, right",
+        command=f"python -m rfpmss.report --run-dir {run_dir}",
+    )
+
+
+RANDOM = "random weights"
+"""Name of the untrained start in ``finetune.json``."""
+
+
+def _least(value: float | None, other: float | None, times: float) -> bool | None:
+    return None if value is None or other is None else value >= times * other
+
+
+def _all(held: Sequence[bool | None]) -> bool | None:
+    if False in held:
+        return False
+    return None if None in held else True
+
+
+def _read(run_dir: Path, name: str) -> Any:
+    path = run_dir / "evaluation" / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

@@ -1,0 +1,229 @@
+"""Reproduce: every table and figure on the phantom cohort within a budget, and one page.
+
+    python -m rfpmss.reproduce --budget 10min
+    python -m rfpmss.reproduce --budget full --out runs/full --jobs 2
+
+Each step is a command that can be run alone. OUT/commands.json tells them with their seconds,
+OUT/targets.json, .csv and .tex what was to be reached and what was, OUT/seed-0/report.html shows
+it. Starting again with the same --out goes on with the first step that is not done.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What ``python -m rfpmss.reproduce`` takes."""
+
+    budget: Literal["10min", "1h", "full"] = "10min"
+    """10min: one short run, a linear probe, Table 4a at preset smoke. 1h: one full run, all
+    baselines, Tables 3 to 5 in short runs. full: three seeds, every row at full length (a day)."""
+    out: Path = Path("runs/reproduce")
+    """Folder of everything; an existing one is gone on with."""
+    preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
+    """Sizes of model and cohort."""
+    jobs: int = 2
+    """Runs of the ablation grid at the same time."""
+    list: bool = False
+    """Only list the commands."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much is done."""
+
+    epochs: int | None
+    """Passes of the pretraining; None: those of the preset."""
+    seeds: tuple[int, ...]
+    """Of the pretraining."""
+    fractions: tuple[float, ...]
+    modes: tuple[str, ...]
+    trained: tuple[str, ...]
+    """Baselines of Table 2 that are trained for it."""
+    baseline_epochs: int | None
+    rows: tuple[str, ...]
+    """Of the ablation grid."""
+    row_epochs: int | None
+    row_seeds: tuple[int, ...]
+    small_rows: bool
+    """The grid runs at preset smoke."""
+    quick: bool
+    """Attention is measured on a few studies."""
+
+
+BUDGETS = {
+    "10min": Budget(
+        **{"epochs": 20, "seeds": (0,), "fractions": (0.1, 1.0), "modes": ("linear",)},
+        **{"trained": ("labels",), "baseline_epochs": 5, "rows": ("4a",), "row_epochs": None},
+        **{"row_seeds": (0, 1), "small_rows": True, "quick": True},
+    ),
+    "1h": Budget(
+        **{"epochs": None, "seeds": (0,), "fractions": (0.01, 0.1, 1.0)},
+        **{"modes": ("linear", "full"), "trained": ("labels", "contrast", "reconstruction")},
+        **{"baseline_epochs": 20, "rows": ("4a",), "row_epochs": 10},
+        **{"row_seeds": (0, 1, 2), "small_rows": False, "quick": True},
+    ),
+    "full": Budget(
+        **{"epochs": None, "seeds": (0, 1, 2), "fractions": (0.01, 0.1, 1.0)},
+        **{"modes": ("linear", "full")},
+        **{"trained": ("labels", "contrast", "reconstruction", "resnet"), "baseline_epochs": None},
+        **{"rows": ("all",), "row_epochs": None, "row_seeds": (0, 1, 2)},
+        **{"small_rows": False, "quick": False},
+    ),
+}
+"""By name."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    try:
+        arguments = tyro.cli(
+            Arguments, args=argv, prog="python -m rfpmss.reproduce", description=__doc__
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    steps = commands(arguments, BUDGETS[arguments.budget])
+    if arguments.list:
+        for words in steps:
+            print(shlex.join(["python", "-m", *words]))
+        return 0
+    return reproduce(arguments, steps)
+
+
+def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:
+    """Every step as the words after ``python -m``."""
+    from rfpmss.config import PRESETS
+
+    out, preset = arguments.out, ["--preset", arguments.preset]
+    phantom = PRESETS[arguments.preset]().phantom
+    away, manifest = _elsewhere(out, arguments.preset, phantom.test)
+    steps: list[list[str]] = [away]
+    rows = ["--preset", "smoke" if budget.small_rows else arguments.preset]
+    rows += ["--rows", *budget.rows, "--seeds", *map(str, budget.row_seeds)]
+    rows += ["--jobs", str(arguments.jobs), "--out", str(out / "ablation")]
+    rows += [] if budget.row_epochs is None else ["--epochs", str(budget.row_epochs)]
+    for seed in budget.seeds:
+        run = ["--run-dir", str(out / f"seed-{seed}")]
+        length = [] if budget.epochs is None else ["--train.epochs", str(budget.epochs)]
+        steps.append(["rfpmss.train", *preset, "--seed", str(seed), *length, "--no-evaluate", *run])
+        steps.append(["rfpmss.evaluate", *run])
+        steps.append(["rfpmss.evaluate", *run, "--data", str(manifest), "--name", "elsewhere"])
+        tuning = ["--fractions", *map(str, budget.fractions), "--modes", *budget.modes]
+        tuning += ["--train-baseline", *budget.trained] if budget.trained else []
+        shorter = budget.baseline_epochs
+        tuning += [] if shorter is None else ["--baseline-epochs", str(shorter)]
+        steps.append(["rfpmss.finetune", *run, *tuning])
+    steps.append(["rfpmss.ablate", *rows])
+    for seed in budget.seeds:
+        told = ["--quick"] if budget.quick else []
+        steps.append(["rfpmss.report", "--run-dir", str(out / f"seed-{seed}"), *told])
+    return steps
+
+
+def _elsewhere(out: Path, preset: str, patients: int) -> tuple[list[str], Path]:
+    """The command that generates other patients in another hospital, and its manifest."""
+    from rfpmss.config import PRESETS
+    from rfpmss.data.phantom.cohort import folder_name
+
+    changes: dict[str, Any] = {"hospital": "other", "seed": 1, "train": 1, "test": patients}
+    config = PRESETS[preset]().phantom.model_copy(update=changes)
+    words = ["rfpmss.prepare", "phantom", "--preset", preset, "--out", str(out / "elsewhere")]
+    for name, value in changes.items():
+        words += [f"--phantom.{name}", str(value)]
+    return words, out / "elsewhere" / folder_name(config) / "manifest.csv"
+
+
+def reproduce(arguments: Arguments, steps: Sequence[list[str]]) -> int:
+    """Run the steps that are not done, write the targets; return 0, or 1 if a step failed."""
+    from rfpmss.evaluation.tables import write_json
+
+    out = arguments.out
+    record = out / "commands.json"
+    done = {entry["command"]: entry for entry in _read(record) if entry["status"] == 0}
+    told: list[dict[str, Any]] = []
+    failed = []
+    for number, words in enumerate(steps, start=1):
+        command = shlex.join(["python", "-m", *words])
+        if command not in done:
+            print(f"[{number}/{len(steps)}] {command}", flush=True)
+            if words[0] == "rfpmss.report":
+                _share(out, Path(words[words.index("--run-dir") + 1]))
+            began = time.monotonic()
+            status = subprocess.run([sys.executable, "-m", *words], check=False).returncode
+            seconds = round(time.monotonic() - began, 1)
+            done[command] = {"command": command, "status": status, "seconds": seconds}
+            if status:
+                failed.append(f"{command} ended with status {status}")
+        told.append(done[command])
+        write_json(record, told)
+    _targets(out)
+    for line in failed:
+        print(f"error: {line}; start again to go on from there", file=sys.stderr)
+    print(f"tables: {out.resolve()}")
+    print(f"page: {(out / 'seed-0' / 'report.html').resolve()}")
+    return 1 if failed else 0
+
+
+def _share(out: Path, run_dir: Path) -> None:
+    """Let a page show the grid: its table stands among the run's own."""
+    from rfpmss.run import replace_text
+
+    for suffix in ("json", "csv", "tex"):
+        table = out / "ablation" / f"ablation.{suffix}"
+        if table.is_file() and run_dir.is_dir():
+            target = run_dir / "evaluation" / table.name
+            replace_text(target, table.read_text(encoding="utf-8"))
+
+
+def _targets(out: Path) -> None:
+    from rfpmss.evaluation.tables import write_csv, write_json, write_latex
+    from rfpmss.evaluation.targets import targets
+
+    rows = [
+        {"seed": int(folder.name.removeprefix("seed-")), **asdict(target)}
+        for folder in sorted(out.glob("seed-*"))
+        for target in targets(folder)
+    ]
+    write_json(out / "targets.json", rows)
+    write_csv(out / "targets.csv", rows)
+    readable = [_readable(row) for row in rows]
+    write_latex(out / "targets.tex", readable)
+    for row in readable:
+        print("  ".join(str(cell) for cell in row.values()))
+
+
+def _readable(row: dict[str, Any]) -> dict[str, str]:
+    def number(name: str) -> str:
+        return "-" if row[name] is None else f"{row[name]:.3f}"
+
+    return {
+        **{"Seed": str(row["seed"]), "Target": row["name"], "Wanted": row["wanted"]},
+        "Value (95 %)": f"{number('value')} ({number('low')}, {number('high')})",
+        **{"Chance or control": number("chance"), "Ceiling": number("ceiling")},
+        "Met": {True: "met", False: "missed", None: "not known"}[row["met"]],
+    }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
