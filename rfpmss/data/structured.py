@@ -95,6 +95,7 @@ def names_of(data: Dataset) -> tuple[str, ...]:
 
 def _elements(data: Dataset, depth: int) -> Iterator[Any]:
     for tag in data.keys():  # noqa: SIM118 - iterating a data set decodes the pixels' element
+        # Beyond come curves, the groups of single frames, overlays and pixels.
         if tag.is_private or (tag >> 16) > 0x5000 or depth > DEPTH:
             continue
         element = data[tag]
