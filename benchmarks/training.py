@@ -108,7 +108,7 @@ def real() -> dict[str, Any]:
         "building_s": made,
         "parameters": count(model)["total"],
         "peak_mb": record.resident("VmHWM") / 1024,
-        "loss": " ".join(f"{value:.4g}" for value in losses),
+        "note": "losses " + " and ".join(f"{value:.4g}" for value in losses),
     }
 
 
@@ -201,10 +201,12 @@ def keep(case: str, provider: str, row: dict[str, Any]) -> None:
         with FILE.open(newline="") as file:
             rows = {(old["case"], old["provider"]): old for old in csv.DictReader(file)}
     rows[case, provider] = full
-    with FILE.open("w", newline="") as file:
+    temporary = FILE.with_suffix(".partial")
+    with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows.values())
+    temporary.replace(FILE)
     print(*(f"{name}={full[name]}" for name in FIELDS if full.get(name)), flush=True)
 
 
