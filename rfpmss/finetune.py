@@ -88,13 +88,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {opened}", file=sys.stderr)
         return 1
     try:
-        return finetune(arguments, opened, _starts(arguments, opened))
+        return finetune(arguments, opened)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def finetune(arguments: Arguments, opened: Opened, starts: dict[str, RFPMSS]) -> int:
+def finetune(arguments: Arguments, opened: Opened) -> int:
     """Tune every start, compare, write; return 0."""
     from safetensors.torch import save_file
 
@@ -103,6 +103,7 @@ def finetune(arguments: Arguments, opened: Opened, starts: dict[str, RFPMSS]) ->
     from rfpmss.evaluation.transfer import Plan, table, transfer
     from rfpmss.progress import progress
 
+    starts = _starts(arguments, opened)
     plan = Plan(
         label=arguments.label,
         positive=arguments.positive,

@@ -1,5 +1,7 @@
 """Findings are read back from every wording the generated reports use."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,16 +11,17 @@ from rfpmss.evaluation.examples import compare, finding_accuracy
 from rfpmss.evaluation.findings import agree, read_findings
 
 
-def written(seed):
+def written(seed, language="english"):
     rng = np.random.default_rng([9, seed])
     latents = draw(rng)
-    return latents, write_report(latents, rng)
+    return latents, write_report(latents, rng, language)
 
 
-def test_every_stated_finding_is_read_as_it_was_meant():
+@pytest.mark.parametrize("language", ["english", "chinese"])
+def test_every_stated_finding_is_read_as_it_was_meant(language):
     seen = set()
     for seed in range(400):
-        latents, text = written(seed)
+        latents, text = written(seed, language)
         truth = dict(latents.labels()) | {"size": str(millimetres(latents.size))}
         found = read_findings(text)
         assert found == {name: truth[name] for name in found}, text
@@ -41,6 +44,15 @@ def test_every_stated_finding_is_read_as_it_was_meant():
 
 def test_what_a_text_does_not_say_is_not_made_up():
     assert read_findings("The patient came by train.") == {}
+    assert read_findings("患者乘火车来院。") == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blanks_that_a_tokenizer_leaves_between_characters_change_nothing(seed):
+    _, text = written(seed, "chinese")
+    spaced = re.sub(r"(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", " ", text)
+    assert spaced != text
+    assert read_findings(spaced) == read_findings(text)
 
 
 @pytest.mark.parametrize(("told", "right"), [("20", True), ("24", True), ("25", False)])
