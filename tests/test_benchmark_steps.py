@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from benchmarks.steps import Clock, published
+from benchmarks.training import apply_at_once
+from rfpmss.bank import Bank
 from rfpmss.config import AssignmentConfig
 from rfpmss.loss.consistency import assign
+from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.step import step
+from tests.model_tools import WORDS, random_batch, small_config
 
 
 def test_the_published_loop_gives_the_assignments_it_is_compared_with():
@@ -16,6 +21,26 @@ def test_the_published_loop_gives_the_assignments_it_is_compared_with():
     config = AssignmentConfig(k=4, steps=500)  # enough for the loop to reach the limit
     mine, theirs = assign(scores, rows, config), published(scores, rows, config)
     torch.testing.assert_close(mine[rows], theirs[rows], rtol=0, atol=1e-3)
+
+
+def test_gradients_applied_as_they_appear_are_adam_to_the_bit():
+    config = small_config(recompute=True)
+    weights = []
+    for at_once in (False, True):
+        torch.manual_seed(0)
+        model, bank = RFPMSS(config.model, config.data, WORDS), Bank(8, config.model)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+        if at_once:
+            apply_at_once(model, 1e-2)
+        for seed in range(3):
+            losses = step(model, bank, random_batch(config, seed=seed), config)
+            losses.total(config.loss).backward()
+            if not at_once:
+                optimiser.step()
+                optimiser.zero_grad()
+            assert all(p.grad is None for p in model.parameters())
+        weights.append(list(model.parameters()))
+    assert all(map(torch.equal, *weights))
 
 
 def test_a_part_is_not_charged_for_the_parts_inside_it():
