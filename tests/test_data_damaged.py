@@ -71,6 +71,7 @@ NIFTI: dict[str, tuple[bytes, type[DataError]]] = {
     "offset not a number": (patched(RAW, 108, "<f", float("nan")), UnreadableError),
     "offset behind the end": (patched(RAW, 108, "<f", 1e6), UnreadableError),
     "affine not finite": (patched(RAW, 280, "<f", float("inf")), GeometryError),
+    "pixels of ten metres": (patched(RAW, 280, "<f", 1e4), GeometryError),
     "affine of zeros": (patched(RAW, 280, "<12f", *[0.0] * 12), GeometryError),
     "voxels not finite": (not_finite(), ValuesError),
     "scale not finite": (patched(RAW, 112, "<ff", 2.0, float("nan")), ValuesError),

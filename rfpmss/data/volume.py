@@ -18,6 +18,8 @@ MAX_BYTES = 1024 * MIB
 """Largest decoded image, bytes."""
 SMALL = 64 * MIB
 """Below this no compression ratio is suspicious."""
+LONGEST = 100
+"""Longer pixels are not believed; making them square would take as much more memory."""
 MAX_RATIO = 200
 """Decoded bytes per stored byte that a genuine large image does not exceed."""
 
@@ -237,4 +239,7 @@ def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
         to = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt("LPS"))
         turned = nib.orientations.apply_orientation(array, to)
         moved = affine @ nib.orientations.inv_ornt_aff(to, array.shape)
+    x, y = np.linalg.norm(moved[:3, :2], axis=0)
+    if max(x, y) > LONGEST * min(x, y):
+        raise GeometryError(f"pixels are more than {LONGEST} times as long as wide")
     return Volume(turned.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ moved)
