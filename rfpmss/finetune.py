@@ -180,12 +180,13 @@ def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     from rfpmss.evaluation.transfer import random_start
 
     config, epochs, device = opened.config, arguments.baseline_epochs, arguments.device
-    manifest = yaml.safe_load((arguments.run_dir / "config.yaml").read_text())["manifest"]
     found = {}
     for name in arguments.train_baseline:
         # The length is part of the name: another one is another baseline.
         folder = arguments.run_dir / "baselines" / f"{name}-{epochs or config.train.epochs}"
         if name != LABELS:
+            told = yaml.safe_load((arguments.run_dir / "config.yaml").read_text())
+            manifest = arguments.data or told["manifest"]
             train_other(name, config, Path(manifest), folder, device, epochs)
             found[name], _, _ = checkpoint.load_model(folder, device)
             continue

@@ -16,6 +16,9 @@ GAIN = 0.10
 FEW = 0.1
 """Share of labels at which it should."""
 
+RANDOM = "random weights"
+"""Name of the untrained start in ``finetune.json``."""
+
 SIDES_RIGHT = 0.9
 """Share of generated reports that should name the right side."""
 
@@ -84,9 +87,13 @@ def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path)
             held.append(None if value is None else bool(row[f"r{k}_low"] > row[f"chance_r{k}"]))
         found.append(
             Target(
-                **{"name": f"{query} to {gallery}, R@{k}", "wanted": " and ".join(rules)},
-                **{"value": value, "chance": chance, "ceiling": ceiling},
-                **{"low": row.get(f"r{k}_low"), "high": row.get(f"r{k}_high")},
+                name=f"{query} to {gallery}, R@{k}",
+                wanted=" and ".join(rules),
+                value=value,
+                low=row.get(f"r{k}_low"),
+                high=row.get(f"r{k}_high"),
+                chance=chance,
+                ceiling=ceiling,
                 met=_all(held),
                 source=f"retrieval_full.json: {query}, {gallery}, r{k}",
                 command=f"python -m rfpmss.evaluate --run-dir {run_dir}",
@@ -101,8 +108,11 @@ def _gain(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     best = max(of_random, key=lambda row: row["auc"], default=None)
     value = None if best is None else best["difference"]
     return Target(
-        **{"name": "AUC at 10 % labels above random weights", "wanted": f"at least {GAIN:+.2f}"},
-        **{"value": value, "chance": 0.0, "met": None if value is None else value >= GAIN},
+        name="AUC at 10 % labels above random weights",
+        wanted=f"at least {GAIN:+.2f}",
+        value=value,
+        chance=0.0,
+        met=None if value is None else value >= GAIN,
         low=None if best is None else best["difference_low"],
         high=None if best is None else best["difference_high"],
         ceiling=None if best is None else 1 - best["auc"],
@@ -118,13 +128,15 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     chosen = max(tuned, key=lambda row: row["validation_iou"], default=None)
     controls = [row["iou"] for row in mri if row["control"]]
     bar = max(controls, default=None)
-    known = chosen is not None and bar is not None
     return Target(
-        **{"name": "attention IoU after fine-tuning, MRI", "wanted": "above every control"},
-        **{"value": chosen["iou"] if chosen else None, "chance": bar},
-        **{"low": chosen["iou_low"] if chosen else None},
-        **{"high": chosen["iou_high"] if chosen else None, "ceiling": 1.0 if chosen else None},
-        met=bool(chosen["iou"] > bar) if known and chosen else None,
+        name="attention IoU after fine-tuning, MRI",
+        wanted="above every control",
+        value=chosen["iou"] if chosen else None,
+        low=chosen["iou_low"] if chosen else None,
+        high=chosen["iou_high"] if chosen else None,
+        chance=bar,
+        ceiling=1.0 if chosen else None,
+        met=None if chosen is None or bar is None else bool(chosen["iou"] > bar),
         source="attention.json: mri, fine-tuned, iou",
         command=f"python -m rfpmss.report --run-dir {run_dir}",
     )
@@ -139,18 +151,17 @@ def _sides(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         )
         low, high = float(found.low), float(found.high)
     return Target(
-        **{"name": "side right in generated reports", "wanted": f"at least {SIDES_RIGHT:g}"},
-        **{"value": row["right"] if row else None, "low": low, "high": high},
+        name="side right in generated reports",
+        wanted=f"at least {SIDES_RIGHT:g}",
+        value=row["right"] if row else None,
+        low=low,
+        high=high,
         chance=row["majority"] if row else None,
         ceiling=1.0 if row else None,
         met=row["right"] >= SIDES_RIGHT if row else None,
         source="findings.json: side, right",
         command=f"python -m rfpmss.report --run-dir {run_dir}",
     )
-
-
-RANDOM = "random weights"
-"""Name of the untrained start in ``finetune.json``."""
 
 
 def _least(value: float | None, other: float | None, times: float) -> bool | None:
