@@ -114,13 +114,9 @@ BUDGETS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    try:
-        arguments = tyro.cli(
-            Arguments, args=argv, prog="python -m rfpmss.reproduce", description=__doc__
-        )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments = tyro.cli(
+        Arguments, args=argv, prog="python -m rfpmss.reproduce", description=__doc__
+    )
     steps = commands(arguments, BUDGETS[arguments.budget])
     if arguments.list:
         for words in steps:
@@ -145,7 +141,7 @@ def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:
         run = ["--run-dir", str(out / f"seed-{seed}")]
         length = [] if budget.epochs is None else ["--train.epochs", str(budget.epochs)]
         steps.append(["rfpmss.train", *preset, "--seed", str(seed), *length, "--no-evaluate", *run])
-        steps.append(["rfpmss.evaluate", *run])
+        steps.append(["rfpmss.evaluate", *run, "--beams", "1", "4"])
         steps.append(["rfpmss.evaluate", *run, "--data", str(manifest), "--name", "elsewhere"])
         tuning = ["--fractions", *map(str, budget.fractions), "--modes", *budget.modes]
         tuning += ["--train-baseline", *budget.trained] if budget.trained else []

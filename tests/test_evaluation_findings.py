@@ -79,5 +79,16 @@ def test_accuracy_is_counted_over_the_originals_that_state_a_finding():
     assert table["side"] == {
         **{"finding": "side", "n": 3, "told": 2},
         **{"right": pytest.approx(1 / 3), "majority": pytest.approx(2 / 3)},
+        **{"low": 0.0, "high": 1.0},
     }
     assert table["lobe"]["majority"] == 1.0
+
+
+def test_copies_of_a_patient_s_reports_do_not_narrow_the_interval():
+    originals = ["Left frontal lesion."] * 12
+    texts = [f"{side} frontal lesion." for side in ("Left", "Right") for _ in range(6)]
+    alone = finding_accuracy(texts[::3], originals[::3])[0]
+    patients = [f"p{place // 3}" for place in range(12)]
+    copied = finding_accuracy(texts, originals, patients)[0]
+    assert (copied["low"], copied["high"]) == (alone["low"], alone["high"])
+    assert copied["right"] == alone["right"] == 0.5

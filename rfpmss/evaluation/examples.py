@@ -13,6 +13,7 @@ from rfpmss.evaluation.embed import Embeddings, match
 from rfpmss.evaluation.findings import agree, read_findings
 from rfpmss.evaluation.pictures import Picture, pictures
 from rfpmss.evaluation.retrieval import rank
+from rfpmss.evaluation.statistics import interval
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -130,16 +131,22 @@ def retrieved(cohort: Cohort, tokenizer: Tokenizer, embeddings: Embeddings) -> l
 
 
 def write_reports(
-    model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, indices: np.ndarray, size: int
+    model: RFPMSS,
+    cohort: Cohort,
+    tokenizer: Tokenizer,
+    indices: np.ndarray,
+    size: int,
+    *,
+    width: int = 1,
 ) -> list[str]:
-    """A greedily generated report for every study, from its images alone."""
+    """A generated report for every study, from its images alone; greedy, or by beam search."""
     from rfpmss.data.report import decode
 
     device = next(model.parameters()).device
     texts = []
     for start in range(0, len(indices), size):
         batch = cohort.batch(indices[start : start + size], tokenizer, augment=None).to(device)
-        written = model.generate(batch.images, batch.present, cohort.config.tokens)
+        written = model.generate(batch.images, batch.present, cohort.config.tokens, width=width)
         texts += [decode(tokenizer, row) for row in written.cpu()]
     return texts
 
@@ -168,8 +175,12 @@ def written(
     return found
 
 
-def finding_accuracy(texts: Sequence[str], originals: Sequence[str]) -> list[dict[str, object]]:
-    """How often a generated report states each finding rightly.
+def finding_accuracy(
+    texts: Sequence[str], originals: Sequence[str], patients: Sequence[str] | None = None
+) -> list[dict[str, object]]:
+    """How often a generated report states each finding rightly, with a 95 % bootstrap interval.
+
+    Whole patients are drawn with replacement; without ``patients`` every report is of its own.
 
     ``n`` originals state the finding, ``told`` of the generated ones too, ``right`` is the share
     of ``n`` that is stated and right; ``majority`` is what always saying the commonest value gives.
@@ -183,8 +194,12 @@ def finding_accuracy(texts: Sequence[str], originals: Sequence[str]) -> list[dic
         names |= dict.fromkeys(true)
     table = []
     for name in names:
-        stated = [(told, true[name]) for told, true in pairs if name in true]
-        right = sum(name in told and agree(name, told[name], value) for told, value in stated)
+        rows = [place for place, (_, true) in enumerate(pairs) if name in true]
+        stated = [(pairs[place][0], pairs[place][1][name]) for place in rows]
+        hits = np.array(
+            [name in told and agree(name, told[name], value) for told, value in stated], float
+        )
+        low, high = interval(hits, np.array([patients[row] if patients else row for row in rows]))
         values = Counter(value for _, value in stated)
         majority = max(sum(agree(name, v, value) for _, value in stated) for v in values)
         table.append(
@@ -192,7 +207,7 @@ def finding_accuracy(texts: Sequence[str], originals: Sequence[str]) -> list[dic
                 "finding": name,
                 "n": len(stated),
                 "told": sum(name in told for told, _ in stated),
-                "right": right / len(stated),
+                **{"right": float(hits.mean()), "low": low, "high": high},
                 "majority": majority / len(stated),
             }
         )

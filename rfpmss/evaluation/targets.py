@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 GAIN = 0.10
 """Area under the ROC curve above random weights that pretraining should give at few labels."""
 
@@ -144,18 +142,12 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
 
 def _sides(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     row = next((row for row in rows if row["finding"] == "side"), None)
-    low = high = None
-    if row:
-        found = stats.binomtest(round(row["right"] * row["n"]), row["n"]).proportion_ci(
-            method="wilson"
-        )
-        low, high = float(found.low), float(found.high)
     return Target(
         name="side right in generated reports",
         wanted=f"at least {SIDES_RIGHT:g}",
         value=row["right"] if row else None,
-        low=low,
-        high=high,
+        low=row.get("low") if row else None,
+        high=row.get("high") if row else None,
         chance=row["majority"] if row else None,
         ceiling=1.0 if row else None,
         met=row["right"] >= SIDES_RIGHT if row else None,
