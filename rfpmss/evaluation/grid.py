@@ -63,7 +63,14 @@ VARIANTS: dict[str, Variant] = {
         f"separate-{view}": Variant(f"{view} and report alone", "3", {}, only=(view, "report"))
         for view in VIEWS
     },
-    "separate-images": Variant("images without reports", "3", {}, only=VIEWS),
+    "separate-images": Variant(
+        "images without reports",
+        "3",
+        {
+            **{"loss.language": 0.0, "loss.contrast": 0.0, "loss.report_weight": 0.0},
+            "loss.other_weight": 1.0,
+        },
+    ),
     "sweeps-3": Variant(
         "3 sweeps", "solver", {"assignment.solver": "sinkhorn", "assignment.steps": 3}
     ),
