@@ -145,3 +145,9 @@ def test_labels_are_learned_once_and_stand_beside_the_run(opened, tmp_path, monk
     assert list(again) == ["this run", "random weights", "labels"]
     for name, value in first.image.state_dict().items():
         assert torch.equal(value, again["labels"].image.state_dict()[name])
+
+
+def test_published_weights_are_a_start_of_their_own_and_must_be_there(opened, tmp_path):
+    absent = finetune.Arguments(run_dir=tmp_path, image_weights=tmp_path / "vit.safetensors")
+    with pytest.raises(ValueError, match=r"vit\.safetensors"):
+        finetune._starts(absent, opened)
