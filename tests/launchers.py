@@ -232,8 +232,16 @@ def branches(function):
             right = node.comparators[0]
             if node.left.id in constants and isinstance(right, ast.Constant):
                 values.setdefault(node.left.id, set()).add(right.value)
+    compared = {
+        name.id
+        for test in tests
+        for node in ast.walk(test)
+        if isinstance(node, ast.Compare)
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name)
+    }
     for node in (node for test in tests for node in ast.walk(test)):
-        if isinstance(node, ast.Name) and node.id in constants and node.id not in values:
+        if isinstance(node, ast.Name) and node.id in constants - compared:
             values[node.id] = {True, False}
     return values
 
