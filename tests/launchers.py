@@ -15,6 +15,7 @@ import triton
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import multisk.kernels
+from multisk.kernels._tile import forms_square
 from multisk.kernels.bend import couple_columns
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
@@ -116,10 +117,7 @@ def newton(t):
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, idle=t.idle)
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, mask=t.free)
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, yields=t.one, row_sums=True)
-
-
-def schur(t):
-    if t.width <= 128 and t.kind == torch.float32:
+    if forms_square(t.width, t.kind):
         bend = fake(B, t.width, t.width, dtype=t.kind)
         solve_schur(t.b_own, bend, t.b_own)
         still = fake(B, t.width, dtype=torch.bool)
@@ -171,7 +169,6 @@ LAUNCHERS = {
     "groups": groups,
     "newton": newton,
     "search": searches,
-    "schur": schur,
     "wide": wide,
     "transport": transports,
     "gradient": gradients,

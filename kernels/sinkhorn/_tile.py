@@ -45,6 +45,8 @@ def tile_for(
     block_columns = max(16, triton.next_power_of_2(columns))
     if dtype == torch.float64:
         elements //= 2
+    if columns % 16:  # rows start anywhere, so that every value needs an address of its own
+        elements //= 2
     block = block_rows or min(
         max(1, elements // block_columns), max(16, triton.next_power_of_2(rows))
     )

@@ -32,7 +32,7 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
     kind = working_dtype(scores)
     block = 16 if kind == torch.float64 else min(64, max(16, triton.next_power_of_2(width)))
     blocks = triton.cdiv(width, block)
-    rows = ROWS[kind]
+    rows = ROWS[kind] if width % 16 == 0 else min(16, ROWS[kind])  # as in `tile_for`
     steps = triton.cdiv(count, rows)
     programs = programs or max(1, PROGRAMS // max(1, batch * blocks * blocks))
     steps = triton.cdiv(steps, min(programs, steps))

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import Tile, launch_options, spread, tile_for, triton_dtype, working_dtype
+from ._tile import Tile, launch_options, on_nvidia, spread, tile_for, triton_dtype, working_dtype
 from ._unroll import back_columns, back_plan, back_sweep
 from .sweep import Budgets, _log_step, sweep_sums
 
@@ -229,14 +229,15 @@ class _State:
         )
 
     def options(self) -> dict:
-        """What both large kernels are told at compile time."""
+        """What both large kernels are told at compile time; AMD's warps are twice as wide."""
+        warps = self.tile.warps if on_nvidia() else max(1, self.tile.warps // 2)
         return {
             "K": self.scores.shape[2],
             "MASKED": self.budgets.free is not None,
             "ACC": triton_dtype(self.scores),
             "BLOCK_N": self.tile.rows,
             "BLOCK_K": self.tile.columns,
-            **launch_options(self.tile.warps),
+            **launch_options(warps),
         }
 
 
