@@ -33,6 +33,7 @@ TABLE = ROOT / "benchmarks" / "results" / "static.csv"
 CASE = ("launcher", "columns", "layout", "dtype", "target", "triton")
 ORDER = ("module", "kernel", *CASE[1:], "tile", "constants")
 SHARED = 65536  # bytes; the smallest of the four GPUs
+CROWDED = 256  # words: a row of more than 2048 float64 values outgrows a program's registers
 BLOCKS = ("BLOCK_N", "BLOCK_P", "BLOCK_K")  # rows of the scores, lines of partial sums, columns
 F32, F64, B16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 CONFIGURATIONS = [
@@ -79,7 +80,8 @@ def check(launcher, case):
     rows = [row_of(record) | dict(zip(CASE, where, strict=True)) for record in found]
     replace_rows(TABLE, rows, CASE, ORDER)
     wide = layout == "aligned" and width % 16 == 0
-    bad = [row for row in rows if row["spills"] or row["shared"] > SHARED]
+    allowed = CROWDED if dtype == torch.float64 and width > 2048 else 0
+    bad = [row for row in rows if row["spills"] > allowed or row["shared"] > SHARED]
     for record, row in zip(found, rows, strict=True):
         if wide and "BLOCK_N" in record["constants"] and row["widest_load"] < 128:
             bad.append(row)

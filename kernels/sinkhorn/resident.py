@@ -40,9 +40,8 @@ def resident_tile(count: int, width: int, dtype: torch.dtype) -> Tile:
         warps = 4 if rows * columns <= ELEMENTS else 8
         return Tile(rows=rows, columns=columns, warps=warps, programs=1, steps=1)
     tile = tile_for(count, width, dtype, elements=ELEMENTS, programs=1 << 30)
-    return Tile(
-        rows=tile.rows, columns=tile.columns, warps=tile.warps, programs=tile.programs, steps=1
-    )
+    warps = 8 if dtype == torch.float64 and columns >= 1024 else tile.warps
+    return Tile(rows=tile.rows, columns=tile.columns, warps=warps, programs=tile.programs, steps=1)
 
 
 def fits(batch: int, tile: Tile, multiprocessors: int) -> bool:
