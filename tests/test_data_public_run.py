@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -41,6 +42,8 @@ def test_both_trees_are_refused_unmapped_then_merged_split_shown_and_trained_on(
     made = run("rfpmss.prepare", *prepare, "--mapping", str(mapping))
     assert made.returncode == 0, made.stderr
     assert f"studies: {2 * PATIENTS - SHARED} " in made.stdout
+    count = 2 * PATIENTS - SHARED
+    assert f"reports: {count} ({count} derived from masks or tables)" in made.stdout
     rows = read(out / "manifest.csv")
     kinds = Counter(row.study_id.partition("_")[0] for row in rows if row.modality == "mri")
     assert kinds == {"UPENN-GBM-" + f"{n + 1:05d}": 1 for n in (*range(SHARED), *range(20, 34))} | {
@@ -71,3 +74,26 @@ def test_both_trees_are_refused_unmapped_then_merged_split_shown_and_trained_on(
     assert f"{training} of them derived from masks or tables" in trained.stdout
     shown = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert re.search(rf">train<.*<td[^>]*>{training}</td></tr>", shown)  # column: Derived
+
+
+@pytest.mark.slow
+def test_the_walk_of_the_guide_goes_from_generated_files_to_a_run(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    block = guide.partition("Never done this before?")[2].split("```")[1]
+    commands = [line.partition("#")[0] for line in block.strip().splitlines()]
+    assert len(commands) == 3
+    small = ("--phantom.train", "12", "--phantom.test", "4")
+    for line, extra in zip(commands, (small, (), ("--max-steps", "4")), strict=True):
+        words = shlex.split(line)
+        assert words[:2] == ["python", "-m"]
+        found = [w for word in words[3:] for w in sorted(map(str, tmp_path.glob(word))) or [word]]
+        done = subprocess.run(
+            [sys.executable, "-m", words[2], *found, *extra],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    for name in ("COHORT/cohort.html", "COHORT/manifest.csv", "RUN/report.html"):
+        assert (tmp_path / name).is_file()

@@ -82,6 +82,8 @@ class Summary:
     """Studies per split."""
     rejected: dict[str, int]
     """Files per class of error."""
+    derived: int = 0
+    """Reports that no person wrote."""
     doubles: int = 0
     """Pairs of patients with the same or nearly the same image."""
 
@@ -163,6 +165,7 @@ def finish(
         series={view: sum(row.modality == view for row in written) for view in VIEWS},
         splits={name: sum(study.split == name for study in studies) for name in SPLITS},
         rejected=count(refused),
+        derived=sum(study.derived for study in studies),
         doubles=len(found),
     )
 
