@@ -36,11 +36,12 @@ def resident_tile(count: int, width: int, dtype: torch.dtype) -> Tile:
     columns = max(16, triton.next_power_of_2(width))
     rows = max(16, triton.next_power_of_2(count))
     largest = LARGEST // 2 if dtype == torch.float64 else LARGEST
+    many = largest // 4 if dtype == torch.float64 else ELEMENTS  # values of four warps
     if rows * columns <= largest:
-        warps = 4 if rows * columns <= ELEMENTS else 8
+        warps = 4 if rows * columns <= many else 8
         return Tile(rows=rows, columns=columns, warps=warps, programs=1, steps=1)
     tile = tile_for(count, width, dtype, elements=ELEMENTS, programs=1 << 30)
-    warps = 8 if dtype == torch.float64 and columns >= 1024 else tile.warps
+    warps = 4 if tile.rows * columns <= many else 8
     return Tile(rows=tile.rows, columns=tile.columns, warps=warps, programs=tile.programs, steps=1)
 
 

@@ -123,7 +123,7 @@ def search(
             COOL=COOL,
             ACC=triton_dtype(scores),
             BLOCK_K=max(16, triton.next_power_of_2(width)),
-            **launch_options(4 if width <= 64 else 8),
+            **launch_options(4 if width <= 64 and width % 16 == 0 else 8),
         )
     return Found(
         row_potential=state.guess,
