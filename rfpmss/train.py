@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 DISK = 74
 """Exit status when the disk takes no checkpoint (EX_IOERR)."""
 
+LOOK_FIRST = 10.0
+"""Seconds that ranks wait longer than their supervisor, who sees which one hangs."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
@@ -54,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
     first = os.environ.get("RANK", "0") == "0"
     try:
-        with job(arguments.timeout) as peers:
+        with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
             status = train(arguments, peers)
         wanted = arguments.evaluate and first and not status
         return evaluate(arguments) if wanted else status
