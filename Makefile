@@ -1,10 +1,11 @@
 # Two commands matter: `make demo` and `make test`. `make help` lists the rest.
 VENV ?= .venv
 PYTHON ?= python3
+WORKERS ?= 2
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-interpret test-compile test-slow static matrix gpu install-demo install-test clean
+.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,7 +19,7 @@ install-test:
 demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (10 minutes)
 	$(RUN) -m rfpmss.train
 
-test: install-test lint test-cpu test-interpret test-compile ## the whole suite (under 15 minutes)
+test: install-test lint test-cpu test-kernels ## the whole suite (under 15 minutes)
 
 lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/ruff check .
@@ -27,7 +28,10 @@ lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/lint-imports
 
 test-cpu: ## everything that needs neither a GPU nor a process of its own
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
+
+test-kernels: ## both suites of the Triton kernels, side by side
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-interpret test-compile
 
 test-interpret: ## Triton kernels in Triton's interpreter
 	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret tests/test_kernels_*.py tests/test_ops.py
