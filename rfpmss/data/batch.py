@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,10 @@ from torch import Tensor
 
 from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data import augment as augmenting
-from rfpmss.data.errors import UnreadableError
-from rfpmss.data.manifest import Row, jail, read, unpack_labels
+from rfpmss.data.manifest import Row, read, unpack_labels
 from rfpmss.data.phantom.latents import Latents
+from rfpmss.data.places import Place, gather, locate
 from rfpmss.data.report import encode, swap_sides
-from rfpmss.data.shards import open_shard
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import CODE_STEP, CODE_ZERO, Box
 
@@ -39,7 +38,8 @@ class Batch:
         Float32[Tensor, "b s 3 h w"], Float32[Tensor, "b s 4 h w"], Float32[Tensor, "b s 3 h w"]
     ]
     """One tensor per view in the order of VIEWS, about zero mean and unit variance; an absent
-    view is zero and must not be looked at."""
+    view is zero and must not be looked at. To be read, not written: a view that no study of the
+    batch has is one zero seen everywhere."""
     present: Bool[Tensor, "b m"]
     """Which modalities exist, in the order of MODALITIES."""
     tokens: Int64[Tensor, "b t"]
@@ -56,21 +56,6 @@ class Batch:
             self.tokens.to(device),
             self.index.to(device),
         )
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a prepared view lies."""
-
-    shard: UInt8[np.ndarray, "n s c h w"]
-    row: int
-    boxes: tuple[Box | None, ...]
-    further: tuple[Place, ...] = ()
-    """Other series or time points of the view, in the order of the manifest."""
-
-    def series(self, number: int) -> Place:
-        """One of the view's series; a study with fewer repeats those it has."""
-        return (self, *self.further)[number % (1 + len(self.further))]
 
 
 @dataclass(frozen=True)
@@ -104,7 +89,7 @@ class Cohort:
             groups.setdefault(row.study_id, []).append(row)
         shards: dict[Path, np.ndarray] = {}
         studies = tuple(_study(rows) for rows in groups.values())
-        places = tuple(_places(rows, manifest.parent, shards) for rows in groups.values())
+        places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / "truth.json")
         return cls(studies, places, config, tuple(truth.get(s.study_id) for s in studies))
 
@@ -178,10 +163,15 @@ class Cohort:
         self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
     ) -> Float32[Tensor, "b s c h w"]:
         size, count = self.config.size, self.config.slices
-        images = count * self.config.series
-        result = torch.zeros(len(index), images, CHANNELS[VIEWS[view]], size, size)
+        shape = (len(index), count * self.config.series, CHANNELS[VIEWS[view]], size, size)
+        places = [self.places[i][view] for i in index]
+        if not any(places):
+            return torch.zeros(()).expand(shape)  # nobody has it: one zero in place of megabytes
+        result = augmenting.empty(*shape)
+        for position, place in enumerate(places):
+            if place is None:
+                result[position].zero_()
         for number in range(self.config.series):
-            places = [self.places[i][view] for i in index]
             found = [place.series(number) if place else None for place in places]
             self._one_series(found, result[:, number * count : (number + 1) * count], view, drawn)
         return result
@@ -200,39 +190,34 @@ class Cohort:
             if place is not None:
                 groups.setdefault(id(place.shard), []).append(position)
         for positions in groups.values():
-            chosen = [places[p] for p in positions]
+            chosen = [place for p in positions if (place := places[p])]
             pick = np.zeros(len(positions)) if drawn is None else drawn.pick[positions]
-            stack = np.stack(
-                [
-                    p.shard[p.row, _which(u, count, p.shard.shape[1])]
-                    for p, u in zip(chosen, pick, strict=True)
-                    if p
-                ]
-            )
-            images = _decode(torch.from_numpy(stack), view)
+            codes = torch.from_numpy(gather(chosen, pick, count))
             if drawn is None:
-                made = augmenting.centre(images, self.config)
+                result[positions] = augmenting.centre(_decode(codes, view), self.config)
             else:
-                made = augmenting.apply(images, self.config, _take(drawn, positions), view)
-            result[positions] = made
-
-
-def _which(pick: float, count: int, stored: int) -> list[int]:
-    """``count`` of the stored images: the best first, or from a random start."""
-    start = int(pick * stored)
-    return [(start + k) % stored for k in range(count)]
+                augmenting.apply(
+                    *(codes, self.config, _take(drawn, positions), view, _scale(view)),
+                    into=[result[p] for p in positions],
+                )
 
 
 def _take(drawn: augmenting.Draw, positions: list[int]) -> augmenting.Draw:
     return augmenting.Draw(**{name: value[positions] for name, value in vars(drawn).items()})
 
 
-def _decode(codes: UInt8[Tensor, "b s c h w"], view: int) -> Float32[Tensor, "b s c h w"]:
-    values = codes.to(torch.float32)
+def _scale(view: int) -> augmenting.Scale:
+    """What turns stored codes into values about zero mean and unit variance."""
+    channels = CHANNELS[VIEWS[view]]
     if VIEWS[view] != "pathology":
-        return values.sub_(CODE_ZERO).mul_(1 / CODE_STEP)
-    mean, deviation = torch.tensor(STAIN_MEAN), torch.tensor(STAIN_DEVIATION)
-    return values.sub_(255 * mean.view(3, 1, 1)).div_(255 * deviation.view(3, 1, 1))
+        return np.full(channels, 1 / CODE_STEP), np.full(channels, -CODE_ZERO / CODE_STEP)
+    mean, deviation = np.array(STAIN_MEAN), np.array(STAIN_DEVIATION)
+    return 1 / (255 * deviation), -mean / deviation
+
+
+def _decode(codes: UInt8[Tensor, "b s c h w"], view: int) -> Float32[Tensor, "b s c h w"]:
+    gain, offset = (torch.from_numpy(v.astype(np.float32)).view(-1, 1, 1) for v in _scale(view))
+    return codes.to(torch.float32).mul_(gain).add_(offset)
 
 
 def _study(rows: list[Row]) -> Study:
@@ -253,38 +238,6 @@ def _study(rows: list[Row]) -> Study:
         derived=report is not None and report.derived == "yes",
         labels=unpack_labels(first.labels),
     )
-
-
-def _places(
-    rows: list[Row], root: Path, shards: dict[Path, np.ndarray]
-) -> tuple[Place | None, ...]:
-    found: dict[str, list[Place]] = {}
-    for row in rows:
-        if not row.path:
-            continue
-        name, _, number = row.path.rpartition("#")
-        path = jail(root, name)
-        if path not in shards:
-            shards[path] = open_shard(path)
-        shard = shards[path]
-        if not number.isdecimal() or int(number) >= len(shard):
-            raise UnreadableError(f"the shard {path.name} has no row {number}")
-        if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
-            raise UnreadableError(f"the shard {path.name} is no stack of {row.modality} images")
-        place = Place(shard, int(number), _boxes(row.boxes, shard.shape[1]))
-        found.setdefault(row.modality, []).append(place)
-    result = {view: replace(first, further=tuple(rest)) for view, (first, *rest) in found.items()}
-    return tuple(result.get(view) for view in VIEWS)
-
-
-def _boxes(text: str, count: int) -> tuple[Box | None, ...]:
-    if not text:
-        return (None,) * count
-    boxes: list[Box | None] = []
-    for item in text.split("|"):
-        numbers = [float(part) for part in item.split()]
-        boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]) if item.strip() else None)
-    return tuple(boxes)
 
 
 def _truth(path: Path) -> dict[str, Latents]:

@@ -205,4 +205,4 @@ def open_shard(path: Path) -> UInt8[np.ndarray, "n s c h w"]:
         raise UnreadableError(f"the shard {path.name} is missing or damaged") from None
     if shard.ndim != 5 or shard.dtype != np.uint8:
         raise UnreadableError(f"the shard {path.name} holds no stack of images")
-    return shard
+    return np.asarray(shard)  # still mapped; the class memmap costs more than a small read
