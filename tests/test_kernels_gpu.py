@@ -109,6 +109,23 @@ def test_rows_beyond_two_to_the_31_values_are_reached():
     assert torch.equal(*ends)
 
 
+def test_columns_of_a_transposed_table_lie_beyond_two_to_the_31_values():
+    rows = 300 if INTERPRET else 1 << 26
+    if not INTERPRET and torch.cuda.mem_get_info()[0] < 64 * rows * 2 + (2 << 30):
+        pytest.skip(f"needs {64 * rows * 2 + (2 << 30) >> 30} GiB of device memory")
+    x = torch.empty(64, rows, dtype=torch.bfloat16, device=DEVICE).mT[None]
+    assert INTERPRET or 63 * x.stride(-1) > 1 << 31
+    x, one = x[:, -64:], torch.ones(1, device=DEVICE)
+    x.copy_(draw(1, 64, 64))
+    y = x.contiguous()
+    b = torch.zeros(1, 64, dtype=torch.float64, device=DEVICE)
+    found = [
+        (*assign(cells, one, b, 8 * one)[1].plan, multisk.row_normalize(cells, log=True))
+        for cells in (x, y)
+    ]
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
 @cuda_only
 def test_another_stream_is_used_when_it_is_current():
     x = unit_scores(2, ROWS, WIDTH)

@@ -152,8 +152,8 @@ def rescale_backward(grad, y, total, inner, target, LOG: tl.constexpr):
 @triton.jit
 @no_type_check
 def cells(base, n, k, cell, stride_row, stride_column, other):
-    """Load one tile of a matrix whose rows may be anywhere."""
-    at = n[:, None] * stride_row + k[None, :] * stride_column
+    """Load one tile of a matrix whose rows and columns may lie anywhere, 2^31 values apart too."""
+    at = n[:, None] * stride_row + k.to(tl.int64)[None, :] * stride_column
     return tl.load(base + at, mask=cell, other=other)
 
 

@@ -12,6 +12,7 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
+    cells,
     launch_options,
     merge_max,
     or_alone,
@@ -182,8 +183,8 @@ def _partials(
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         cell = (n < rows)[:, None] & wide
-        at = group * stride_group + n[:, None] * stride_row + k[None, :] * stride_column
-        value = tl.load(x + at, mask=cell, other=empty).to(ACC)
+        source = x + group * stride_group
+        value = cells(source, n, k, cell, stride_row, stride_column, empty).to(ACC)
         if WHAT == "product":
             other = (group * rows + n[:, None]) * K + k[None, :]
             value *= tl.load(z + other, mask=cell, other=0.0).to(ACC)
@@ -262,8 +263,8 @@ def _apply(
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         cell = (n < rows)[:, None] & wide[None, :]
-        at = group * stride_group + n[:, None] * stride_row + k[None, :] * stride_column
-        value = tl.load(x + at, mask=cell, other=0.0).to(ACC)
+        source = x + group * stride_group
+        value = cells(source, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
         to = (group * rows + n[:, None]) * K + k[None, :]
         if BACKWARD:
             result = tl.load(y + to, mask=cell, other=0.0).to(ACC)

@@ -8,6 +8,7 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
+    cells,
     launch_options,
     log_sum,
     or_alone,
@@ -112,9 +113,7 @@ def _forward(
     inside = n < rows
     cell = inside[:, None] & (k < K)[None, :]
     empty = float("-inf") if LOG else 0.0
-    value = tl.load(
-        x + n[:, None] * stride_row + k[None, :] * stride_column, mask=cell, other=empty
-    ).to(ACC)
+    value = cells(x, n, k, cell, stride_row, stride_column, empty).to(ACC)
     wanted = tl.load(target + n * stride_target, mask=inside, other=1.0)
     sums = log_sum(value, 1) if LOG else tl.sum(value, axis=1)
     sums = or_alone(sums, LOG)
@@ -146,9 +145,7 @@ def _backward(
     inside = n < rows
     cell = inside[:, None] & (k < K)[None, :]
     at = n[:, None] * K + k[None, :]
-    above = tl.load(
-        grad + n[:, None] * stride_row + k[None, :] * stride_column, mask=cell, other=0.0
-    ).to(ACC)
+    above = cells(grad, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
     value = tl.load(y + at, mask=cell, other=0.0).to(ACC)
     sums = tl.load(total + n, mask=inside, other=1.0)
     wanted = tl.load(target + n * stride_target, mask=inside, other=1.0)
