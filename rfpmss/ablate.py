@@ -16,12 +16,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
+    from rfpmss.evaluation.grid import Variant
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Arguments:
             raise ValueError("--seeds must name at least one seed, got none")
 
 
+_ONE = Lock()
+"""One run is scored, or its manifest written, at a time."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
@@ -74,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
                 **variant.changes,
                 **{k: f"x {v:g}" for k, v in (variant.scale or {}).items()},
                 **({"modalities": "+".join(variant.only)} if variant.only else {}),
+                **({"missing": f"{variant.missing:.0%}"} if variant.missing else {}),
             }
             told = ", ".join(f"{key}={value}" for key, value in changes.items()) or "nothing"
             print(f"{name:<16}{variant.table:<9}{variant.title}: {told}")
@@ -83,10 +90,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def ablate(arguments: Arguments, names: list[str]) -> int:
     """Run what is missing, summarise what is there; return 0, or 1 if a run failed."""
+    from rfpmss.evaluation.grid import VARIANTS
     from rfpmss.progress import progress
 
-    # Seeds first, so that an interrupted grid holds whole comparisons.
+    # Seeds first, so that an interrupted grid holds whole comparisons; what is slow comes last.
     cells = [(name, seed) for seed in arguments.seeds for name in names]
+    cells.sort(key=lambda cell: VARIANTS[cell[0]].slow)
     failed: list[str] = []
     with (
         progress("ablation", len(cells), unit="runs") as advance,
@@ -95,7 +104,8 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
         started = {pool.submit(_run, arguments, name, seed): (name, seed) for name, seed in cells}
         for done in as_completed(started):
             name, seed = started[done]
-            if problem := done.result():
+            error = done.exception()
+            if problem := str(error or "") or done.result():
                 failed.append(f"{name}, seed {seed}: {problem}")
             _summarise(arguments, names)
             advance(row=name, seed=seed)
@@ -129,32 +139,49 @@ def _run(arguments: Arguments, name: str, seed: int) -> str:
         return ""
     folder.mkdir(parents=True, exist_ok=True)
     wanted.write_text(content)
-    data = _data(arguments.data, config.phantom, VARIANTS[name].only)
+    data = _data(arguments.data, config.phantom, VARIANTS[name])
     chosen = ["--preset", arguments.preset, "--config-file", str(wanted), "--no-evaluate"]
     chosen += [] if data is None else ["--data", str(data)]
     began = time.monotonic()
-    for verb, options in (("train", chosen), ("evaluate", [])):
-        command = [sys.executable, "-m", f"rfpmss.{verb}", *options, "--run-dir", str(folder)]
-        command += [] if arguments.device is None else ["--device", arguments.device]
-        with (folder / "log.txt").open("a", encoding="utf-8") as log:
-            status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
-        if status:
-            return f"{verb} ended with status {status}; see {folder / 'log.txt'}"
+    command = [sys.executable, "-m", "rfpmss.train", *chosen, "--run-dir", str(folder)]
+    command += [] if arguments.device is None else ["--device", arguments.device]
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    if status:
+        return f"train ended with status {status}; see {folder / 'log.txt'}"
+    if problem := _score(folder, arguments.device or "cpu"):
+        return f"evaluate: {problem}"
     seconds = round(time.monotonic() - began, 1)
     (folder / "complete.json").write_text(json.dumps({"seconds": seconds}))
     return ""
 
 
-def _data(data: Path | None, phantom: PhantomConfig, only: tuple[str, ...]) -> Path | None:
-    """The manifest to train on; one of some modalities is written beside the whole one."""
-    if not only:
+def _score(folder: Path, device: str) -> str:
+    """What `rfpmss.evaluate --run-dir FOLDER` writes, here: starting it takes longer than it."""
+    from rfpmss import evaluation
+    from rfpmss.evaluation.opened import open_run
+
+    with _ONE:
+        opened = open_run(folder, None, device)
+        if isinstance(opened, str):
+            return opened
+        evaluation.run(opened.model, opened.cohort, opened.tokenizer, opened.config, folder)
+    return ""
+
+
+def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path | None:
+    """The manifest to train on; one with some modalities or views is written beside the whole."""
+    if not variant.only and not variant.missing:
         return data
     from rfpmss.data.manifest import read, write
     from rfpmss.data.phantom import ensure_cohort
+    from rfpmss.evaluation.grid import kept
 
-    whole = data or ensure_cohort(phantom)
-    path = whole.with_name(f"{whole.stem}-{'-'.join(only)}.csv")
-    write(path, (row for row in read(whole) if row.modality in only))
+    with _ONE:
+        whole = data or ensure_cohort(phantom)
+        parts = variant.only or (f"missing-{variant.missing:.2f}",)
+        path = whole.with_name(f"{whole.stem}-{'-'.join(parts)}.csv")
+        write(path, kept(read(whole), variant))
     return path
 
 

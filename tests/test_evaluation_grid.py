@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rfpmss import ablate
-from rfpmss.config import PRESETS, smoke
+from rfpmss.config import PRESETS, VIEWS, smoke
 from rfpmss.data.batch import Cohort
+from rfpmss.data.manifest import read
 from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
 
 
@@ -19,9 +20,10 @@ def test_every_row_is_a_valid_configuration_that_differs_from_ours(name, preset)
     base = PRESETS[preset]()
     made = changed(base, VARIANTS[name], seed=7)
     assert made.seed == 7
-    # The fusion that a preset has already, and rows that see fewer modalities, change no field.
+    # The fusion that a preset has already, and rows that see fewer images, change no field.
     same = name == OURS or VARIANTS[name].changes == {"model.fusion": base.model.fusion}
-    assert (made == changed(base, VARIANTS[OURS], 7)) is (same or bool(VARIANTS[name].only))
+    same |= bool(VARIANTS[name].only) or VARIANTS[name].missing > 0
+    assert (made == changed(base, VARIANTS[OURS], 7)) is same
 
 
 def test_rows_are_chosen_by_name_and_table_and_ours_is_always_there():
@@ -62,50 +64,105 @@ def test_rows_are_paired_with_ours_query_by_query(tmp_path):
     assert modified["p_holm"] == 1.0
 
 
+def test_a_run_that_cannot_be_scored_is_named_and_the_grid_goes_on(tmp_path, monkeypatch, capsys):
+    done = type("Done", (), {"returncode": 0})
+    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
+
+    def score(folder, device):
+        if folder.parent.name == OURS:
+            raise RuntimeError("no room")
+        finished(folder, [1.0, 0.0])
+        return ""
+
+    monkeypatch.setattr(ablate, "_score", score)
+    words = ["--out", str(tmp_path), "--rows", "no-sspc", "--seeds", "0", "--preset", "smoke"]
+    assert ablate.main(words) == 1
+    assert f"{OURS}, seed 0: no room" in capsys.readouterr().err
+    lines = json.loads((tmp_path / "ablation.json").read_text())
+    assert [line["row"] for line in lines] == ["no-sspc"]
+
+
+def test_slow_rows_come_last(tmp_path, monkeypatch, scored):
+    done = type("Done", (), {"returncode": 0})
+    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
+    words = ["--out", str(tmp_path), "--rows", "resnet", "no-fusion", "--preset", "smoke"]
+    assert ablate.main([*words, "--seeds", "0", "1"]) == 0
+    assert [folder.parent.name for folder in scored][-2:] == ["resnet", "resnet"]
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_views_are_missing_in_training_only_and_never_all_of_a_study(smoke_cohort, share):
+    name = f"missing-{100 * share:.0f}"
+    path = ablate._data(smoke_cohort, smoke().phantom, VARIANTS[name])
+    rows = read(path)
+    whole = read(smoke_cohort)
+    held = [row for row in whole if row.split != "train"]
+    assert [row for row in rows if row.split != "train"] == held
+    views = {(row.study_id, row.modality) for row in rows if row.split == "train"}
+    studies = {row.study_id for row in whole if row.split == "train"}
+    count = {study: sum((study, view) in views for view in VIEWS) for study in studies}
+    assert min(count.values()) >= 1
+    assert all((study, "report") in views for study in studies)
+    kept = sum(count.values()) / (len(VIEWS) * len(studies))
+    expected = 1 - share + share**3 / 3  # one comes back where all would go
+    assert abs(kept - expected) < 4 * np.sqrt(share * (1 - share) / (3 * len(studies)))
+    assert read(ablate._data(smoke_cohort, smoke().phantom, VARIANTS[name])) == rows
+
+
 def test_rows_with_other_queries_are_not_paired(tmp_path):
     folders = {
         OURS: {0: finished(tmp_path / "a", [1.0, 0.0])},
-        "missing-25": {0: finished(tmp_path / "b", [1.0, 0.0], ["x", "y"])},
+        "no-sspc": {0: finished(tmp_path / "b", [1.0, 0.0], ["x", "y"])},
     }
     assert [line["p_bootstrap"] for line in summary(folders)] == [None, None]
 
 
-def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def scored(monkeypatch):
+    """Scores each run with hits of its own, without training."""
+    folders = []
+
+    def score(folder, device):
+        folders.append(folder)
+        draw = np.random.default_rng(len(folder.parent.name) + int(folder.name[-1]))
+        finished(folder, (draw.random(9) < 0.5).astype(float).tolist())
+        return ""
+
+    monkeypatch.setattr(ablate, "_score", score)
+    return folders
+
+
+def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(
+    tmp_path, monkeypatch, capsys, scored
+):
     calls = []
 
     def run(command, **_):
         folder = command[command.index("--run-dir") + 1]
-        calls.append((command[2], folder))
+        assert command[2] == "rfpmss.train"
+        calls.append(folder)
         broken = "no-sspc" in folder and "seed-1" in folder
-        if command[2] == "rfpmss.evaluate":
-            finished(type(tmp_path)(folder), [1.0, 0.0, 1.0])
         return type("Done", (), {"returncode": int(broken)})
 
     monkeypatch.setattr(ablate.subprocess, "run", run)
     words = ["--out", str(tmp_path), "--rows", "no-sspc", "--seeds", "0", "1", "--preset", "smoke"]
     assert ablate.main(words) == 1
     assert "no-sspc, seed 1: train ended with status 1" in capsys.readouterr().err
-    assert len(calls) == 3 * 2 + 1
+    assert (len(calls), len(scored)) == (4, 3)
     assert ablate.main(words) == 1
-    assert len(calls) == 3 * 2 + 2
+    assert (len(calls), len(scored)) == (5, 3)
     lines = json.loads((tmp_path / "ablation.json").read_text())
     assert [(line["row"], line["seeds"]) for line in lines] == [(OURS, 2), ("no-sspc", 1)]
     assert changed(smoke(), VARIANTS["no-sspc"], 0).loss.structure == "no-sspc"
     assert all(line["runs"][0] == f"{line['row']}/seed-0" for line in lines)
     assert ablate.main([*words, "--epochs", "2"]) == 1
     assert "holds a run of another configuration" in capsys.readouterr().err
-    assert len(calls) == 3 * 2 + 2
+    assert (len(calls), len(scored)) == (5, 3)
 
 
-def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch):
-    def run(command, **_):
-        folder = tmp_path / command[command.index("--run-dir") + 1]
-        if command[2] == "rfpmss.evaluate":
-            draw = np.random.default_rng(len(folder.parent.name) + int(folder.name[-1]))
-            finished(folder, (draw.random(9) < 0.5).astype(float).tolist())
-        return type("Done", (), {"returncode": 0})
-
-    monkeypatch.setattr(ablate.subprocess, "run", run)
+def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch, scored):
+    done = type("Done", (), {"returncode": 0})
+    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
     tables = []
     for jobs in ("1", "3"):
         words = ["--out", str(tmp_path / jobs), "--rows", "4a", "--preset", "smoke"]
@@ -116,14 +173,14 @@ def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch):
 
 
 def test_a_row_of_some_modalities_sees_no_other(smoke_cohort):
-    path = ablate._data(smoke_cohort, smoke().phantom, VARIANTS["separate-mri"].only)
+    path = ablate._data(smoke_cohort, smoke().phantom, VARIANTS["separate-mri"])
     kept = Cohort.open(path, smoke().data)
     whole = Cohort.open(smoke_cohort, smoke().data)
     assert [study.study_id for study in kept.studies] == [s.study_id for s in whole.studies]
     for study in kept.studies:
         assert [view is not None for view in study.views] == [False, True, False]
         assert study.report
-    assert ablate._data(smoke_cohort, smoke().phantom, ()) == smoke_cohort
+    assert ablate._data(smoke_cohort, smoke().phantom, VARIANTS[OURS]) == smoke_cohort
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "finetune", "ablate", "reproduce"])

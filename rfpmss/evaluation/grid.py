@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rfpmss.config import VIEWS, Config
-from rfpmss.evaluation.statistics import holm, interval, paired_bootstrap
+from rfpmss.data.manifest import Row
+from rfpmss.evaluation.statistics import holm, interval, paired_interval
 
 OURS = "ours"
 
@@ -33,6 +35,10 @@ class Variant:
     scale: Mapping[str, float] | None = None
     only: tuple[str, ...] = ()
     """Modalities that the run may see; all when empty."""
+    missing: float = 0.0
+    """Share of the views that are taken away from the patients it learns from."""
+    slow: bool = False
+    """Takes several times as long as ours; a grid runs it last."""
 
 
 VARIANTS: dict[str, Variant] = {
@@ -52,7 +58,7 @@ VARIANTS: dict[str, Variant] = {
     "anchors-half": Variant("K / 2, K' / 2", "4b", {}, {"model.anchors": 0.5, "assignment.k": 0.5}),
     "k-half": Variant("K, K' / 2", "4b", {}, {"assignment.k": 0.5}),
     "k-more": Variant("K, 1.5 K'", "4b", {}, {"assignment.k": 1.5}),
-    "resnet": Variant("row 1: ResNet-101 trunk", "5", {"model.backbone": "resnet101"}),
+    "resnet": Variant("row 1: ResNet-101 trunk", "5", {"model.backbone": "resnet101"}, slow=True),
     "no-recurrence": Variant("row 2: no recurrent concatenation", "5", {"model.recurrent": "none"}),
     "no-fusion": Variant("row 3: no view fusion", "5", {"model.fusion": "none"}),
     "fusion-view": Variant("view fusion of the paper", "5", {"model.fusion": "view"}),
@@ -91,16 +97,22 @@ VARIANTS: dict[str, Variant] = {
             "train.clip": 10.0,
         },
     ),
-    "slices-4": Variant("4 slices a view", "views", {"data.slices": 4, "phantom.views": 4}),
+    "slices-4": Variant(
+        "4 slices a view", "views", {"data.slices": 4, "phantom.views": 4}, slow=True
+    ),
     "slices-attention": Variant(
         "4 slices a view, attention over them",
         "views",
         {"data.slices": 4, "phantom.views": 4, "model.slice_pooling": "attention"},
+        slow=True,
     ),
     "series-2": Variant("2 series or time points a view", "views", {"data.series": 2}),
-    "missing-25": Variant("25 % of views missing", "missing", {"phantom.missing": 0.25}),
-    "missing-50": Variant("50 % of views missing", "missing", {"phantom.missing": 0.5}),
-    "missing-75": Variant("75 % of views missing", "missing", {"phantom.missing": 0.75}),
+    **{
+        f"missing-{share}": Variant(
+            f"{share} % of the views missing in training", "missing", {}, missing=share / 100
+        )
+        for share in (25, 50, 75)
+    },
 }
 """Every row by name. Row 4 of Table 5 (labels instead of reports) is a matter of fine-tuning."""
 
@@ -144,14 +156,31 @@ def chosen(names: Sequence[str]) -> list[str]:
     ]
 
 
-def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 1000) -> list[dict[str, Any]]:
+def kept(rows: Iterable[Row], variant: Variant) -> Iterator[Row]:
+    """The rows of a manifest that a variant's run may see.
+
+    Held-out patients keep all their views, so that every variant answers the same queries. Of the
+    others each view goes with the variant's probability, whichever the run's seed, never all.
+    """
+    for study, group in groupby(rows, key=lambda row: row.study_id):
+        mine = [row for row in group if not variant.only or row.modality in variant.only]
+        views = sorted({row.modality for row in mine if row.modality in VIEWS})
+        draw = np.random.default_rng(list(study.encode()))
+        last = draw.choice(views) if views else ""
+        away = {view for view in views if draw.random() < variant.missing}
+        if away == set(views):
+            away -= {last}
+        yield from (row for row in mine if row.split != "train" or row.modality not in away)
+
+
+def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 2000) -> list[dict[str, Any]]:
     """A line per row and direction: R@5 and R@10 over seeds, paired with ours by patient.
 
     Args:
         folders: run folder of each row and seed that is complete.
         draws: bootstrap resamples.
 
-    Rows whose queries differ from ours (missing views) are not paired. Holm over all paired lines.
+    Rows whose queries differ from ours are not paired. Holm over all paired lines.
     """
     lines: list[dict[str, Any]] = []
     ours = _hits(folders.get(OURS, {}))
@@ -169,18 +198,14 @@ def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 1000) -> lis
                 )
             line |= {"difference_r5": None, "p_bootstrap": None, "p_holm": None}
             if name != OURS and pair in ours and np.array_equal(ours[pair][0], patients):
-                mine, theirs = hits[5].mean(axis=0), ours[pair][1][5].mean(axis=0)
-                paired = paired_bootstrap(_means(mine, theirs), patients, draws=draws)
+                gain = hits[5].mean(axis=0) - ours[pair][1][5].mean(axis=0)
+                paired = paired_interval(gain, patients, draws=draws)
                 line |= {"difference_r5": paired.difference, "p_bootstrap": paired.p_value}
             lines.append(line)
     tested = [line for line in lines if line["p_bootstrap"] is not None]
     for line, p_value in zip(tested, holm([line["p_bootstrap"] for line in tested]), strict=True):
         line["p_holm"] = p_value
     return lines
-
-
-def _means(mine: np.ndarray, theirs: np.ndarray):  # noqa: ANN202
-    return lambda cases: (float(mine[cases].mean()), float(theirs[cases].mean()))
 
 
 def _hits(
