@@ -8,6 +8,7 @@ import torch
 
 import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, solve
+from multisk._solver import search
 from tests.strategies import unit_scores
 
 
@@ -59,17 +60,25 @@ def test_float32_is_finite_and_honest_at_any_temperature(n, k, budget, eps):
         assert bool(solution.converged) == (solution.status is multisk.Status.CONVERGED)
 
 
-def test_newton_needs_few_steps_cold_and_fewer_warm():
-    x = unit_scores(5716, 64, dtype=torch.float32)
-    for eps in (1.0, 0.07, 0.005, 0.002):
-        cold = solve(x, MultiAssignment(k=32, eps=eps), Newton())
-        assert int(cold.raise_if_failed().steps) <= 6
-    cold = solve(x, MultiAssignment(k=32), Newton())
+@pytest.mark.parametrize("eps", [1.0, 0.07, 0.02, 0.005, 0.002])
+def test_newton_needs_few_steps_cold_and_at_most_two_after_a_small_change(eps):
+    x, problem = unit_scores(5716, 64, dtype=torch.float32), MultiAssignment(k=32, eps=eps)
+    cold = solve(x, problem, Newton()).raise_if_failed()
     generator = torch.Generator().manual_seed(3)
     moved = x + 0.02 * x.std() * torch.randn(x.shape, generator=generator)
-    assert (
-        int(solve(moved, MultiAssignment(k=32), Newton(), init=cold).raise_if_failed().steps) <= 2
-    )
+    warm = solve(moved, problem, Newton(), init=cold).raise_if_failed()
+    assert int(cold.steps) <= 6
+    assert int(warm.steps) <= 2
+    assert worst(warm.plan, 32) <= 1.1e-6
+
+
+def test_no_pass_follows_the_one_that_reached_the_tolerance(monkeypatch):
+    x, visits = unit_scores(800, 16, dtype=torch.float32), []
+    visit = search.visit
+    monkeypatch.setattr(search, "visit", lambda *given: visits.append(visit(*given)) or visits[-1])
+    solution = solve(x, MultiAssignment(k=5, eps=0.005), Newton()).raise_if_failed()
+    assert len(visits) == int(solution.steps) + 1
+    assert [bool(point.error <= 1e-6) for point in visits] == [False] * (len(visits) - 1) + [True]
 
 
 def test_the_step_limit_is_reported():

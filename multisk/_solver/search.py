@@ -32,10 +32,11 @@ class Search:
         base, radius = centred.copy(), torch.full_like(b[:, :1], torch.inf)
         accept, move, idle = everyone, None, torch.zeros_like(steps)
         slopes = torch.zeros_like(b[:, 0])
-        polished = best.error <= self.finest
-        stale = ~everyone  # problems whose buffer holds a later plan than their best
+        # `stale`: problems whose buffer holds a later plan than their best.
+        polished, stale = ~everyone, ~everyone
         while True:
             reached = best.error <= self.tolerance
+            polished = polished | (best.error <= self.finest)
             live = torch.where(reached, ~polished, idle < 8) & (steps < most)
             if not bool(live.any()):
                 break
