@@ -31,10 +31,9 @@ def collapse(k: int, columns: int, damping: float | int | Tensor) -> Groups:
         >>> collapse(2, 5, 0.25)
         Groups(scales=(1.0, 0.25), counts=(2, 3), top=1)
     """
-    if isinstance(damping, Tensor):
-        scales = [float(s) for s in damping.tolist()]
-    else:
-        scales = [1.0] * k + [float(damping)] * (columns - k)
+    if not isinstance(damping, Tensor):
+        return Groups((1.0, float(damping)), (k, columns - k), 1)
+    scales = [float(s) for s in damping.tolist()]
     merged: list[tuple[float, bool]] = []
     counts: list[int] = []
     for channel, scale in enumerate(scales):

@@ -2,27 +2,18 @@
 """The passes of `_cpu_kernels` and `_cpu_newton` on whole arrays, where numba is not installed.
 
 The same formulas on blocks of rows that stay in the cache; sums are matrix products. Arguments
-and answers are those of the compiled passes, which explain them.
+and answers are those of the compiled passes, which explain them. An overflow is seen in the sums:
+callers turn NumPy's warnings off, once for a whole solve.
 """
 
-import functools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 CELLS = 1 << 16  # cells a block; more calls cost more than a cache saves
-
-
-def quietly(function: Any) -> Callable[..., Any]:
-    """Overflow is seen in the sums; it needs no warning."""
-
-    @functools.wraps(function)
-    def run(*given: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return function(*given)
-
-    return run
+FEW = 1 << 12  # cells below which calls take longer than arithmetic
 
 
 def blocks(lo: int, hi: int, k: int) -> Iterator[slice]:
@@ -40,7 +31,6 @@ def chunks(table, height, first, last) -> Iterator[tuple[int, slice]]:
             yield chunk, part
 
 
-@quietly
 def first_batch(table, low, rows, u, top, rest, piece):
     """Alg. 1's first row line on the raw kernels, and the column sums after it."""
     first, last, start, end, height = piece
@@ -57,7 +47,6 @@ def first_batch(table, low, rows, u, top, rest, piece):
                 rest[p, lo // height] += shrink.astype(both.dtype) @ small
 
 
-@quietly
 def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
     """Row step and the column sums after it, and those before it; the worst row error."""
     k = table.shape[1]
@@ -101,7 +90,6 @@ def shares(t, q) -> tuple[Any, Any]:
     return q, t
 
 
-@quietly
 def column_step(top, rest, goal, count, b, v):
     """Both groups' column steps as one change of b; the sums are used up."""
     b += np.log(goal / top.sum(0)) - np.log((count - goal) / rest.sum(0))
@@ -110,7 +98,6 @@ def column_step(top, rest, goal, count, b, v):
     rest[:] = 0.0
 
 
-@quietly
 def column_error(plain, goal, unit):
     """The worst relative violation of the columns; the sums are used up."""
     found = plain.sum(0)
@@ -120,11 +107,10 @@ def column_error(plain, goal, unit):
 
 def worst_of(found, goal, unit) -> float:
     """The largest violation; infinite where a sum is not finite."""
-    worst = float((np.abs(found - goal) / unit).max())
-    return worst if np.isfinite(worst) else np.inf
+    worst = float(np.maximum.reduce(np.abs(found - goal) / unit))
+    return worst if math.isfinite(worst) else math.inf
 
 
-@quietly
 def transport_sweep(table, u, v, rows, power, height, first, last, sums):
     """Row step u = (rows / table v)^power, and the column sums u table after it."""
     kind = table.dtype
@@ -135,7 +121,6 @@ def transport_sweep(table, u, v, rows, power, height, first, last, sums):
         sums[chunk] += u[part].astype(kind) @ e
 
 
-@quietly
 def transport_columns(sums, goal, power, yields, b, v):
     """Column step; the worst relative violation before it. The sums are used up."""
     found = sums.sum(0)
@@ -147,7 +132,6 @@ def transport_columns(sums, goal, power, yields, b, v):
     return worst
 
 
-@quietly
 def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
     """Turn the table into the plan, in place, and sum it."""
     ones, rooms = np.ones(table.shape[1], table.dtype), room(table)
@@ -163,7 +147,6 @@ def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
         column_sums[chunk] += np.ones(p.shape[0], p.dtype) @ p
 
 
-@quietly
 def shift(b, length, move, v):
     """Move b by length * move, and set the factors v = exp(b)."""
     if length:
@@ -171,7 +154,6 @@ def shift(b, length, move, v):
     v[:] = np.exp(b)
 
 
-@quietly
 def potentials(u, middle, a):
     """Write log u - middle into `a`; whether all of them are finite."""
     found = np.log(u) - middle
@@ -179,7 +161,6 @@ def potentials(u, middle, a):
     return bool(np.isfinite(found).all())
 
 
-@quietly
 def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
     """The worst relative violation of any margin; one that yields moves with its potential."""
     want = rows * u ** -yields[0] if yields[0] > 0 else rows
@@ -188,7 +169,6 @@ def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
     return max(by_row, worst_of(sums.sum(0), want, want if yields[1] > 0 else column_unit))
 
 
-@quietly
 def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight, coupling):
     """Solve the rows, then sum P, W = P (1 - P) and W^T diag(1 / h) W; the worst row error."""
     worst, ones = 0.0, np.ones(table.shape[1], table.dtype)
@@ -199,7 +179,7 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
         q, t = shares(cells, np.empty_like(cells))
         q *= t  # t is P, and q becomes W
         found, h = t @ ones, q @ ones
-        worst = max(worst, float((np.abs(found - rows[part]) / unit[part]).max()))
+        worst = max(worst, float(np.maximum.reduce(np.abs(found - rows[part]) / unit[part])))
         every = np.ones(t.shape[0], t.dtype)
         sums[chunk] += every @ t
         weight[chunk] += every @ q
@@ -218,16 +198,20 @@ def row_roots(cells, target, guess, goal) -> Any:
         part = target / k
         means = (cells @ ones) / k, ((1 / cells) @ ones) / k
         guess = share * means[0] ** (part - 1.0) * means[1] ** part
-    answer = u = np.clip(guess, below, above)
+    answer = u = np.minimum(np.maximum(guess, below), above)
+    near = goal * target
+    if cells.size <= FEW:
+        found = plain_roots(cells, target, u, near, below, above)
+        if found is not None:
+            return found
     rows = None  # all of them, until some are settled and others are not
     for _ in range(60):
         t = cells * u.astype(cells.dtype)[:, None]
         q, t = shares(t, np.empty_like(t))
         q *= t
-        miss = (t @ ones).astype(np.float64) - target
-        slope = (q @ ones).astype(np.float64)
+        miss, slope = t @ ones - target, q @ ones
+        settled = np.abs(miss) <= near
         step = np.where(slope > 0, -miss / slope, np.where(miss > 0, -100.0, 100.0))
-        settled = np.abs(miss) <= goal * target
         above, below = np.where(miss > 0, u, above), np.where(miss > 0, below, u)
         new = np.where(np.abs(step) < 60.0, u * np.exp(step), 0.0)
         inside = (new > below) & (new < above) | settled & (slope > 0)
@@ -242,31 +226,53 @@ def row_roots(cells, target, guess, goal) -> Any:
             break
         keep = ~settled
         rows = np.flatnonzero(keep) if rows is None else rows[keep]
-        cells, target, u, below, above = (part[keep] for part in (cells, target, u, below, above))
+        cells, target, near = cells[keep], target[keep], near[keep]
+        u, below, above = u[keep], below[keep], above[keep]
     return answer
 
 
-@quietly
+def plain_roots(cells, target, u, near, below, above) -> Any:
+    """The same by few calls: all rows step until the last one settles, and nothing is repaired.
+
+    None where a row leaves its bracket, or does not settle soon.
+    """
+    ones, t, q = np.ones(cells.shape[1], cells.dtype), np.empty_like(cells), np.empty_like(cells)
+    for _ in range(12):
+        np.multiply(cells, u.astype(cells.dtype)[:, None], out=t)
+        shares(t, q)
+        q *= t
+        miss = t @ ones - target
+        new = u * np.exp(-miss / (q @ ones))
+        if not np.logical_and.reduce((new >= below) & (new <= above)):
+            return None
+        u = new
+        if np.logical_and.reduce(np.abs(miss) <= near):
+            return u
+    return None
+
+
 def newton_step(sums, weight, coupling, goal, unit, move):
     """Write the Newton direction into `move`; the column error, and the slopes along both moves."""
-    found, diagonal, matrix = sums.sum(0), weight.sum(0), coupling.sum(0)
+    found, diagonal, matrix = (np.add.reduce(part) for part in (sums, weight, coupling))
     sums[:], weight[:], coupling[:] = 0.0, 0.0, 0.0
     pull = found - goal
     worst = worst_of(found, goal, unit)
-    if not np.isfinite(worst):
-        return np.inf, 0.0, np.inf
+    if not math.isfinite(worst):
+        return math.inf, 0.0, math.inf
     ahead = float(pull @ move)
-    size = diagonal.mean()
+    size = float(np.add.reduce(diagonal)) / goal.shape[0]
     matrix *= -1.0
     matrix += size / goal.shape[0]  # ones is a null vector: fill it in
     line = np.einsum("jj->j", matrix)
     line += diagonal
+    slope = math.inf
     for damping in (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0):
         line += size * damping
         try:
-            np.linalg.cholesky(matrix)
+            move[:] = np.linalg.solve(matrix, -pull)
         except np.linalg.LinAlgError:
             continue
-        break
-    move[:] = np.linalg.solve(matrix, -pull)
-    return worst, float(pull @ move), ahead
+        slope = float(pull @ move)
+        if slope <= 0.0:  # as along the solution of any positive definite system
+            break
+    return worst, slope, ahead

@@ -71,7 +71,8 @@ class Batch:
         count = self.table.shape[0]
         if self.shared or not compiled(self.kernels):
             problems = (Problem(self, index) for index in range(count))
-            return np.array([one_by_one(one) if self.fits[one.index] else -1 for one in problems])
+            with np.errstate(all="ignore"):  # what overflows is seen in the sums
+                return np.array([one_by_one(p) if self.fits[p.index] else -1 for p in problems])
         threads = min(self.threads, count) if self.table.size >= SHARED_CELLS else 1
         if threads == 1:
             return whole(0, count)
@@ -114,7 +115,8 @@ class Batch:
             self.exponentials(piece, self.scale, self.plan[first:last, start:end])
             small = self.exponentials(piece, low).numpy()
             ends = (*piece, self.height)
-            self.kernels.first_batch(self.table, small, self.rows, self.u, top, rest, ends)
+            with np.errstate(all="ignore"):
+                self.kernels.first_batch(self.table, small, self.rows, self.u, top, rest, ends)
 
         if self.threads == 1 or self.table.size < SHARED_CELLS:
             for piece in self.pieces():
@@ -151,8 +153,9 @@ class Batch:
         left = np.flatnonzero(~np.isfinite(found))
         if left.size == found.size:
             return otherwise(self.system, init)
-        code = torch.where(good, Status.CONVERGED.code, missed.code).to(torch.int8)
-        raw = Raw(self.plan, self.potential, torch.from_numpy(self.b), errors, steps, good, code)
+        codes = np.array([missed.code, Status.CONVERGED.code], np.int8)[good.numpy().astype(int)]
+        b, code = torch.from_numpy(self.b), torch.from_numpy(codes)
+        raw = Raw(self.plan, self.potential, b, errors, steps, good, code)
         if left.size:
             index = torch.from_numpy(left)
             again = otherwise(self.system.take(index), None if init is None else init[index])

@@ -20,12 +20,7 @@ from multisk._system import System
 
 def derivative(system: System, solver: Any) -> str:
     """The mode that a solver asks for on this system; "none" when nothing needs a gradient."""
-    margins = system.margins
-    inputs = (
-        system.scores, system.eps, system.levels, margins.rows, margins.columns, margins.upper
-    )  # fmt: skip
-    wanted = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
-    if not (wanted and torch.is_grad_enabled()):
+    if not (torch.is_grad_enabled() and any(part.requires_grad for part in system.inputs)):
         return "none"
     mode = solver.gradient
     if mode is None:

@@ -45,6 +45,10 @@ def assignment_margins(
 ) -> Margins:
     """Budgets of a `MultiAssignment`, checked; boundary budgets are settled into cells."""
     b, n, k = x.shape
+    simple = isinstance(problem.k, int) and 0 < problem.k < k
+    simple = simple and mask is None and problem.capacity is None
+    if simple and group is None:
+        return _even(x, float(problem.k))
     row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
     rows = together(lambda: _rows(problem.k, x, batch, row_cells, findings), x, group)
     if mask is None:
@@ -54,9 +58,8 @@ def assignment_margins(
         column_cells = total(mask.sum(-2).double(), group)
     everything = total(rows.double().sum(-1, keepdim=True), group)
     lower, upper = _columns(problem.capacity, everything, column_cells, mask, batch, findings)
-    simple = isinstance(problem.k, int) and 0 < problem.k < k
-    if simple and mask is None and problem.capacity is None:
-        return _plain(rows, lower, row_cells, column_cells)
+    if simple:
+        return Margins(rows, lower, None, rows, lower, row_cells, column_cells)
     return _settle(rows, lower, upper, mask, x, findings, group)
 
 
@@ -96,7 +99,12 @@ def transport_margins(
     )
 
 
-def _plain(rows: Tensor, columns: Tensor, row_cells: Tensor, column_cells: Tensor) -> Margins:
+def _even(x: Tensor, budget: float) -> Margins:
+    """The usual case: every row takes the same number of columns, and nothing can be wrong."""
+    b, n, k = x.shape
+    rows, row_cells = x.new_full((b, n), budget), x.new_full((b, n), float(k))
+    columns = x.new_full((b, 1), n * budget / k, dtype=torch.float64).expand(b, k)
+    column_cells = x.new_full((b, 1), float(n), dtype=torch.float64).expand(b, k)
     return Margins(rows, columns, None, rows, columns, row_cells, column_cells)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from multisk import _passes as passes
+from multisk._problem import readable
 from multisk._solver.base import Raw
 from multisk._status import Status
 from multisk._system import System, check_scores
@@ -170,13 +171,7 @@ def budget_of(system: System) -> int:
 def wrap(raw: Raw, system: System, plan: Tensor, solver: str, mode: str) -> Solution:
     """Give the flat answer its batch shape, its forced cells and its verdict."""
     batch = system.batch
-    code, converged = raw.code, raw.converged
-    finite = raw.error.isfinite()  # it holds the sum of every entry, and all are at least 0
-    code = torch.where(finite, code, Status.NONFINITE_PLAN.code)
-    if system.code is not None:
-        code = torch.where(system.code > 0, system.code, code)
-    code = code.to(torch.int8)
-    converged = converged & (code == Status.CONVERGED.code)
+    code, converged = verdict(raw, system)
     shape = plan.shape[1:]
     return Solution(
         plan=plan.view(*batch, *shape).to(system.dtype),
@@ -193,6 +188,18 @@ def wrap(raw: Raw, system: System, plan: Tensor, solver: str, mode: str) -> Solu
         system=system,
         raw=raw,
     )
+
+
+def verdict(raw: Raw, system: System) -> tuple[Tensor, Tensor]:
+    """Codes and convergence, after what the checks and the plan's own sums say."""
+    finite = raw.error.isfinite()  # it holds the sum of every entry, and all are at least 0
+    if system.code is None and readable(finite) and bool(finite.all()):
+        return raw.code, raw.converged
+    code = torch.where(finite, raw.code, Status.NONFINITE_PLAN.code)
+    if system.code is not None:
+        code = torch.where(system.code > 0, system.code, code)
+    code = code.to(torch.int8)
+    return code, raw.converged & (code == Status.CONVERGED.code)
 
 
 def _plain(scale: Any) -> Any:

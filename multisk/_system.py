@@ -64,12 +64,21 @@ class System:
         return tuple(scale.view(1, 1, 1) / self.eps for scale in self.levels.unbind())
 
     @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Everything that the plan can be differentiated by."""
+        margins = self.margins
+        parts = (self.eps, self.levels, margins.rows, margins.columns, margins.upper)
+        return (self.scores, *(part for part in parts if isinstance(part, Tensor)))
+
+    @property
     def two_groups(self) -> bool:
         """Whether the plan is one sigmoid (two channel groups) or one exp."""
         return self.groups is None or len(self.groups.scales) == 2
 
     def detach(self) -> "System":
         """The same system without gradients."""
+        if self.levels is None and not any(part.requires_grad for part in self.inputs):
+            return self
         eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
         margins = self.margins.map(Tensor.detach)
         return replace(self, scores=self.scores.detach(), eps=eps, margins=margins, levels=None)
@@ -204,8 +213,6 @@ def _groups(problem: MultiAssignment, columns: int) -> Groups:
         damping = 0.0
     # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
     k = 1 if isinstance(problem.k, Tensor) else int(problem.k)
-    if columns < 2 or k in {0, columns}:
-        return Groups((1.0, float(damping)), (k, columns - k), 1)
     return collapse(k, columns, damping)
 
 
