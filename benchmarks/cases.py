@@ -58,9 +58,15 @@ CASES = {
 
 def cosines(*shape: int, width: int = 128, seed: int = 0) -> Tensor:
     """Scores as an encoder gives them: cosines of random unit vectors."""
+    rows, columns = points(*shape, width=width, seed=seed)
+    return rows @ columns.mT
+
+
+def points(*shape: int, width: int = 128, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """The unit vectors (..., N, width) and (..., K, width) behind `cosines`."""
     generator = torch.Generator().manual_seed(seed)
     *batch, n, k = shape
     normal = torch.nn.functional.normalize
     rows = normal(torch.randn(*batch, n, width, generator=generator), dim=-1)
     columns = normal(torch.randn(*batch, k, width, generator=generator), dim=-1)
-    return rows @ columns.mT
+    return rows, columns

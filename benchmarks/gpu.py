@@ -23,10 +23,10 @@ import torch
 
 import multisk
 from benchmarks import predict
-from benchmarks.cases import CASES, REACHED, Case, cosines
+from benchmarks.cases import CASES, REACHED, Case, cosines, points
 from benchmarks.gate import gate
 from benchmarks.meter import CudaMeter, DryMeter
-from benchmarks.peers import eager
+from benchmarks.peers import eager, flash
 from benchmarks.peers import transport as peers
 from benchmarks.table import RESULTS, upsert
 from multisk import benchmark
@@ -158,6 +158,10 @@ def transport_ways(name: str, case: Case, x: torch.Tensor, effort: Effort) -> li
         ways.append(
             (f"GeomLoss, {count} steps", "eager", lambda: peers.geomloss(x, case.eps)(count))
         )
+    if importlib.util.find_spec("flash_sinkhorn") and x.is_cuda:  # it takes CUDA tensors alone
+        two = [part.to(x.device) for part in points(*case.shape)]
+        run = flash.flash(two[0], two[1], case.eps)
+        ways.append((f"FlashSinkhorn, {count} steps", "eager", lambda: run(count)))
     return ways
 
 

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import torch
 
 pytest.importorskip("triton")
 
+import multisk
 from benchmarks import gpu, predict
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, cosines, points
 from benchmarks.gate import gate
+from benchmarks.peers import flash
 from benchmarks.table import RESULTS, read, upsert
 
 ROOT = Path(__file__).parents[1]
@@ -125,3 +128,30 @@ def test_a_floor_is_the_slowest_of_memory_arithmetic_special_functions_and_tenso
     row = predict.row_of("tall", case, "newton", predict.WORK["newton"])
     slowest = max(moved / 4.8e12, work / 6.7e13, special / (6.7e13 / 16), tensor / 4.95e14)
     assert row["floor_us_h200"] == round(1e6 * slowest, 1)
+
+
+class Potentials:
+    """What FlashSinkhorn documents: P = exp((f + g - C) / eps) / (N K), C = |x - y|^2 / 2."""
+
+    def __init__(self, *, eps, n_iters, half_cost, **options):
+        assert half_cost
+        assert options["potentials"]
+        self.eps, self.count = eps, n_iters
+
+    def __call__(self, rows, columns):
+        cost = torch.cdist(rows, columns) ** 2 / 2
+        f, g = torch.zeros_like(cost[..., 0]), torch.zeros_like(cost[..., 0, :])
+        n, k = (torch.tensor(size).log() for size in cost.shape[-2:])
+        for _ in range(self.count):
+            f = self.eps * (k - ((g[..., None, :] - cost) / self.eps).logsumexp(-1))
+            g = self.eps * (n - ((f[..., None] - cost) / self.eps).logsumexp(-2))
+        return f, g
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (2, 12, 30)])
+def test_the_plan_of_a_public_kernel_is_that_of_the_same_scores(shape, monkeypatch):
+    stand_in = types.SimpleNamespace(SamplesLoss=Potentials)
+    monkeypatch.setitem(sys.modules, "flash_sinkhorn", stand_in)
+    plan = flash.flash(*points(*shape), 0.2)(50)
+    want = multisk.solve(cosines(*shape), multisk.Transport(eps=0.2)).plan
+    torch.testing.assert_close(plan, want, rtol=1e-4, atol=1e-6)
