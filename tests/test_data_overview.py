@@ -75,6 +75,21 @@ def test_the_page_counts_what_the_folder_holds(folder):
     assert page.count("data:image/png;base64,") == 7
 
 
+def test_reasons_that_differ_in_numbers_alone_are_counted_together(tmp_path):
+    """447 cases of BraTS2021 are merged into scans of UPENN-GBM: no 447 lines on the page."""
+    path = tmp_path / "rejections.csv"
+    lines = [f"x{n},DuplicateError: the case is the scan {n}; keep one" for n in range(447)]
+    lines += ["y,GapError: 3 mm; z"] * 9 + ["y,GapError: 5 mm; z"] * 2
+    path.write_text("\n".join(["path,reason", *lines]) + "\n")
+    shown = dict(counts.rejected(path))
+    assert sum(shown.values()) == 447 + 11
+    assert shown.pop("DuplicateError: 443 further reasons of this class") == 443
+    assert shown.pop("GapError: 3 mm; z") == 9
+    assert shown.pop("GapError: 5 mm; z") == 2
+    assert len(shown) == counts.TOLD
+    assert all("the case is the scan" in reason for reason in shown)
+
+
 def test_the_page_shows_spacing_and_size_of_the_sources_and_the_length_of_reports(folder):
     page = write_page(folder).read_text()
     assert bars(page, "ct: spacing in the plane, mm") == {"0.5": 3}

@@ -46,7 +46,11 @@ def test_a_series_equals_what_highdicom_assembles_voxel_by_voxel_in_the_same_pla
     )
     ours = load(folder)
     theirs = highdicom.get_volume_from_series([pydicom.dcmread(f) for f in folder.iterdir()])
-    # Their voxels by their place in the patient; ours looked up at the same millimetres.
+    same_voxels(ours, theirs)
+
+
+def same_voxels(ours: Volume, theirs: highdicom.Volume) -> None:
+    """Their voxels by their place in the patient; ours looked up at the same millimetres."""
     index = np.stack(np.meshgrid(*map(np.arange, theirs.array.shape), indexing="ij"), -1)
     points = index.reshape(-1, 3) @ theirs.affine[:3, :3].T + theirs.affine[:3, 3]
     back = (points - ours.affine[:3, 3]) @ np.linalg.inv(ours.affine[:3, :3]).T
@@ -123,20 +127,51 @@ def test_the_order_of_files_and_instance_numbers_does_not_matter(seed: int, coun
         np.testing.assert_array_equal(dicom.assemble(planes).array, load(folder).array)
 
 
-def test_inverted_grey_values_are_turned_back(tmp_path: Path) -> None:
-    values = stored()
-    plain = load(write_series(tmp_path / "a", values))
-    turned = load(
-        write_series(tmp_path / "b", values, changes={"PhotometricInterpretation": "MONOCHROME1"})
+@pytest.mark.parametrize(("bits", "signed"), [(12, 0), (16, 0), (16, 1)])
+def test_grey_values_shown_dark_for_bright_are_turned_as_highdicom_turns_them(
+    bits: int, signed: int, tmp_path: Path
+) -> None:
+    folder = write_series(
+        tmp_path / "s",
+        stored(),
+        changes={
+            **{"PhotometricInterpretation": "MONOCHROME1", "Modality": "MR", "BitsStored": bits},
+            **{"HighBit": bits - 1, "PixelRepresentation": signed},
+            "RescaleSlope": lambda k: f"{1 + k / 4}",
+        },
     )
-    for one, other in zip(plain.array, turned.array, strict=True):
-        np.testing.assert_allclose(other, one.max() + one.min() - one, atol=1e-3)
+    theirs = highdicom.get_volume_from_series([pydicom.dcmread(f) for f in folder.iterdir()])
+    same_voxels(load(folder), theirs)
+
+
+def test_hounsfield_units_are_the_same_however_they_are_shown(tmp_path: Path) -> None:
+    dark = {"PhotometricInterpretation": "MONOCHROME1"}
+    plain = load(write_series(tmp_path / "a", stored()))
+    turned = load(write_series(tmp_path / "b", stored(), changes=dark))
+    np.testing.assert_array_equal(turned.array, plain.array)
+
+
+def test_padding_is_dark_in_images_that_are_shown_inverted(tmp_path: Path) -> None:
+    values = stored()
+    values[:, 0] = 4095
+    changes = {"PhotometricInterpretation": "MONOCHROME1", "Modality": "MR", "BitsStored": 12}
+    changes |= {"HighBit": 11, "PixelPaddingValue": 4095}
+    array = load(write_series(tmp_path / "s", values, changes=changes)).array
+    assert (array[:, 0] == array.min(axis=(1, 2))[:, None]).all()
 
 
 def test_pixel_padding_never_becomes_a_value_of_its_own(tmp_path: Path) -> None:
     values = stored()
     values[:, 0] = 63536
     volume = load(write_series(tmp_path / "s", values, changes={"PixelPaddingValue": 63536}))
+    assert volume.array.max() < 3000
+
+
+def test_padding_may_be_a_range_of_values(tmp_path: Path) -> None:
+    values = stored()
+    values[:, 0], values[:, 1] = 63536, 63000
+    changes = {"PixelPaddingValue": 63536, "PixelPaddingRangeLimit": 62000}
+    volume = load(write_series(tmp_path / "s", values, changes=changes))
     assert volume.array.max() < 3000
 
 

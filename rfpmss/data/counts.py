@@ -20,6 +20,8 @@ BINS = 8
 """Bars of a histogram."""
 MOST = 12
 """Bars of a chart of names."""
+TOLD = 4
+"""Reasons of one class of rejections that are told in full."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,26 @@ def charts(rows: Sequence[Row], folder: Path) -> list[Chart]:
 
 
 def rejected(path: Path) -> list[tuple[str, int]]:
-    """Reasons, the most frequent first, without the paths, which may hold names."""
+    """Reasons, the most frequent first, without the paths, which may hold names.
+
+    Many reasons hold numbers and are told once each: of every class the most frequent stand for
+    themselves and the others are counted together, so that the list stays short.
+    """
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return Counter(row.get("reason") or "" for row in csv.DictReader(file)).most_common()
+        counts = Counter(row.get("reason") or "" for row in csv.DictReader(file))
+    shown: Counter[str] = Counter()
+    further: dict[str, list[int]] = defaultdict(list)
+    for reason, count in counts.most_common():
+        kind = reason.partition(":")[0]
+        if sum(other.partition(":")[0] == kind for other in shown) < TOLD:
+            shown[reason] = count
+        else:
+            further[kind].append(count)
+    for kind, rest in further.items():
+        shown[f"{kind}: {len(rest)} further reasons of this class"] = sum(rest)
+    return shown.most_common()
 
 
 def _bars(counts: Iterable[tuple[str, int]]) -> tuple[Bar, ...]:

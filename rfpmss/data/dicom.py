@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from rfpmss.data.codestream import check_frames
 from rfpmss.data.errors import (
     BombError,
-    CodecError,
     DataError,
     GeometryError,
     LocalizerError,
     UnreadableError,
     UnsupportedError,
-    ValuesError,
 )
+from rfpmss.data.pixels import decode
 from rfpmss.data.regular import interpolate, straighten
 from rfpmss.data.sniff import bare_dicom
 from rfpmss.data.volume import MAX_BYTES, Volume, check_size, orient
@@ -309,31 +307,3 @@ def _step(
     elif not tilted:
         return line, None
     return normal * middle, along
-
-
-def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
-    """Rescaled values of one plane; padding becomes the smallest other value."""
-    data = plane.data
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pixels = np.asarray(data.pixel_array)
-    except (RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
-        if isinstance(error, AttributeError | KeyError):
-            raise UnreadableError("the DICOM header lacks what the pixels need") from None
-        raise CodecError("no installed decoder reads the pixels") from None
-    except Exception:
-        raise UnreadableError("the pixels are damaged or end too early") from None
-    if pixels.ndim == 3:
-        pixels = pixels[plane.number]
-    if pixels.ndim != 2:
-        raise UnsupportedError("the pixels are no plane")
-    image = pixels.astype(np.float32) * np.float32(plane.slope) + np.float32(plane.intercept)
-    if not np.isfinite(image).all():
-        raise ValuesError("pixels are not finite")
-    padding = data.get("PixelPaddingValue")
-    if padding is not None and (empty := pixels == padding).any() and not empty.all():
-        image[empty] = image[~empty].min()
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":
-        image = image.max() + image.min() - image
-    return image

@@ -12,7 +12,10 @@ from rfpmss.data.errors import BombError, TextError, UnreadableError
 from rfpmss.data.volume import MIB
 
 LARGEST = 64 * MIB
-"""A table's text, decoded."""
+"""A CSV file, bytes."""
+LARGEST_PART, TAGS, COLUMNS = 16 * MIB, 1_000_000, 1024
+"""Of an XLSX file: bytes unpacked, marks in them, columns. A parsed mark takes a hundred times the
+bytes of a short one, and a row as many cells as its last column says."""
 _SHEET = "xl/worksheets/sheet1.xml"
 _STRINGS = "xl/sharedStrings.xml"
 _SPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -88,10 +91,11 @@ def _part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
         if name == _STRINGS:
             return ElementTree.Element("none")
         raise UnreadableError("the XLSX file holds no first sheet")
-    if archive.getinfo(name).file_size > LARGEST:
+    if archive.getinfo(name).file_size > LARGEST_PART:
         raise BombError("the table is larger than a table of patients can be")
-    with archive.open(name) as file:
-        data = file.read(LARGEST + 1)
+    data = archive.read(name)
+    if data.count(b"<") > TAGS:
+        raise BombError("the table has more cells than a table of patients can have")
     if b"<!DOCTYPE" in data[:4096] or b"<!ENTITY" in data:
         raise UnreadableError("the XLSX file defines entities of its own")
     return ElementTree.fromstring(data)  # noqa: S314 - entities are refused above
@@ -105,6 +109,8 @@ def _column(reference: str, position: int) -> int:
     number = 0
     for letter in letters.group():
         number = 26 * number + ord(letter) - ord("A") + 1
+    if number > COLUMNS:
+        raise BombError("the table has more columns than a table of patients can have")
     return number - 1
 
 
