@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -106,7 +107,11 @@ def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
 
 
 def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lookahead": Lookahead}
+    kinds = {
+        "adam": partial(torch.optim.Adam, fused=True),  # one pass over all parameters
+        "adamw": partial(torch.optim.AdamW, fused=True),
+        "lookahead": Lookahead,
+    }
     learning: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.requires_grad]}
     ]

@@ -115,6 +115,26 @@ def test_the_gradient_of_mish_is_its_derivative():
     assert slope.tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
+@given(st.floats(-200, 200, width=32))
+def test_the_slope_of_mish_is_that_of_torch_everywhere(value):
+    x = torch.tensor([value], dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(F.mish(x), x)
+    (double,) = torch.autograd.grad(mish(x), x)
+    torch.testing.assert_close(double, expected, rtol=1e-12, atol=1e-13)
+    single = x.detach().float().requires_grad_()
+    (slope,) = torch.autograd.grad(mish(single), single)
+    torch.testing.assert_close(slope.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_mish_keeps_one_tensor_for_the_backward_pass_and_none_without_one():
+    x, kept = torch.randn(64, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        with_gradient = mish(x)
+    assert [t.shape for t in kept] == [x.shape]
+    with torch.no_grad():
+        assert torch.equal(mish(x), with_gradient)
+
+
 @pytest.mark.parametrize("width", [32, 64, 768])
 def test_words_reach_the_first_layer_of_bert_with_the_same_gain_at_every_width(width):
     torch.manual_seed(0)
