@@ -1,11 +1,16 @@
 """Compile what a launcher launches for any GPU on a machine without one, and read the result."""
 
+import ast
 import contextlib
 import csv
 import fcntl
+import functools
+import hashlib
+import inspect
 import os
 import re
 import subprocess
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -38,6 +43,7 @@ def compile_only(target):
             {
                 "module": src.fn.fn.__module__,
                 "kernel": src.fn.fn.__name__,
+                "source": digest(src.fn),
                 "constants": dict(constants),
                 "options": metadata,
                 "files": metadata_group,
@@ -67,6 +73,24 @@ def compile_only(target):
     finally:
         driver._active, triton.knobs.compilation.listener = before, listener
         triton.KernelInterface.__getitem__ = plain
+
+
+@functools.cache
+def digest(kernel):
+    """Eight digits that change with what a kernel and all it calls say, comments aside."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kernel.fn)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    said = [ast.unparse(tree)]
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for name in sorted(names - {kernel.fn.__name__}):
+        value = kernel.fn.__globals__.get(name)
+        if isinstance(value, triton.JITFunction):
+            said.append(digest(value))
+        elif isinstance(value, triton.language.constexpr):
+            said.append(f"{name}={value.value}")
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:8]
 
 
 class _Driver:
@@ -150,19 +174,27 @@ def _tool(name, *arguments):
     return run.stdout
 
 
-def replace_rows(path, rows, case, order):
-    """Put rows into a CSV in place of all rows with the same values of the columns `case`."""
+def float_atomics(record):
+    """Instructions that add, or otherwise change, floating-point memory in no fixed order."""
+    files = {path.rsplit(".", 1)[1]: path for path in record["files"].values()}
+    if "ptx" in files:
+        found = r"\b(?:atom|red)\.[\w.:]*\b(?:f16|bf16|f32|f64)(?:x2)?\b"
+        return re.findall(found, Path(files["ptx"]).read_text())
+    found = r"\b(?:global|flat|buffer|ds)_(?:atomic_)?(?:pk_)?(?:add|min|max)(?:_rtn)?_(?:f|bf)\w+"
+    return re.findall(found, Path(files["amdgcn"]).read_text())
+
+
+def replace_rows(path, rows, case, order, current=lambda row: True):
+    """Put rows into a CSV in place of all rows with the same values of the columns `case`.
+
+    Rows held before stay only where `current` says so.
+    """
     path = Path(path)
     rows = [{key: str(value) for key, value in row.items()} for row in rows]
     fresh = {tuple(row[key] for key in case) for row in rows}
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may write at the same time
-        held = []
-        if path.exists():
-            with path.open(newline="") as file:
-                held = list(csv.DictReader(file))
-        if held and list(held[0]) != list(rows[0]):
-            held = []  # another table of the same name
+        held = [row for row in read_rows(path) if list(row) == list(rows[0]) and current(row)]
         held = [row for row in held if tuple(row[key] for key in case) not in fresh]
         table = sorted(held + rows, key=lambda row: [row[key] for key in order])
         part = path.with_suffix(".part")
@@ -171,3 +203,11 @@ def replace_rows(path, rows, case, order):
             writer.writeheader()
             writer.writerows(table)
         os.replace(part, path)
+
+
+def read_rows(path):
+    """The rows of a CSV, none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

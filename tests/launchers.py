@@ -96,16 +96,17 @@ def groups(t):
     scales = fake(1, 3, dtype=t.kind)
     group_sweep(t.x, scales, u, v, t.one, first=True, row_step=False)
     group_sweep(t.x, scales, u, v, t.one, free=t.free)
-    for free in (None, t.free):
-        at = Shares(
-            scores=t.x, scales=scales, row_potential=u, column_potential=v, top=1, free=free
-        )
-        group_plan(at, None if free is None else t.one)
-        masses(at)
-        curvature(at)
-        respond(at, t.x, None, None)
-        respond(at, None, u, v)
-        scores_gradient(at, t.x, u, v)
+    place = {"row_potential": u, "column_potential": v, "top": 1}
+    plain = Shares(scores=t.x, scales=scales, **place)
+    masked = Shares(scores=t.x, scales=scales, free=t.free, **place)
+    group_plan(plain)
+    group_plan(masked, t.one)
+    masses(plain)
+    curvature(masked)
+    respond(masked, t.x, None, None)
+    respond(plain, None, u, v)
+    scores_gradient(plain, t.x, u, v)
+    scores_gradient(masked, t.x, u, v)
 
 
 def transports(t):

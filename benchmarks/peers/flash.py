@@ -5,6 +5,7 @@ vectors that cost is 1 - X, the same problem as scores X. The plan is written fr
 in plain torch, one more visit, because the others give a plan too.
 """
 
+import importlib
 from collections.abc import Callable
 
 from torch import Tensor
@@ -12,10 +13,10 @@ from torch import Tensor
 
 def flash(rows: Tensor, columns: Tensor, eps: float) -> Callable[[int], Tensor]:
     """`run(iterations) -> plan` with rows summing to 1 and columns to N / K, in float32."""
-    from flash_sinkhorn import SamplesLoss
+    loss = importlib.import_module("flash_sinkhorn").SamplesLoss  # no dependency, seldom there
 
     def run(iterations: int) -> Tensor:
-        solve = SamplesLoss(
+        solve = loss(
             backend="alternating",
             use_epsilon_scaling=False,
             eps=eps,
