@@ -48,6 +48,8 @@ class Hospital:
     """Microns per pixel of slides and images that do not say so themselves."""
     gaps: Literal["refuse", "resample"] = "refuse"
     """What happens to uneven slices, a tilted gantry, and NIfTI sequences on unequal grids."""
+    min_slices: int = 3
+    """Fewest slices of a DICOM series; scouts and key images have one or two."""
     volume: int | None = None
     """Which volume of 4-D NIfTI files to take, from 0."""
     patient_level: int = 0
@@ -78,7 +80,7 @@ class Hospital:
     """I/N: decode only part I of N, for `prepare merge`; needs --salt, the same for all parts."""
 
     def __post_init__(self) -> None:
-        for name in ("views", "size", "max_mib", "workers"):
+        for name in ("views", "size", "min_slices", "max_mib", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
         if self.shard is not None:
@@ -185,6 +187,7 @@ def hospital(arguments: Hospital) -> int:
         mpp=arguments.tile_mpp,
         slide_mpp=arguments.mpp,
         gaps=arguments.gaps,
+        fewest=arguments.min_slices,
         limit=limit,
     )
     if arguments.shard is None:

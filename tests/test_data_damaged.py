@@ -110,7 +110,17 @@ def set_field(name: str, value: object) -> Callable[[], bytes]:
     return make
 
 
+def overfull() -> bytes:
+    """A run-length segment that unpacks to more than its plane: its decoder, in Rust, panics."""
+    data = bytearray((PYDICOM / "MR_small_RLE.dcm").read_bytes())
+    frame = data.index(b"\xfe\xff\x00\xe0", data.index(b"\xe0\x7f\x10\x00") + 20) + 8
+    start = frame + int.from_bytes(data[frame + 4 : frame + 8], "little")
+    data[start : start + 200] = b"\x81\0" * 100  # runs of 128 zeros: 12,800 of 4,096 pixels
+    return bytes(data)
+
+
 DICOM: dict[str, tuple[Callable[[], bytes], type[DataError]]] = {
+    "run-length code that is too long": (overfull, UnreadableError),
     "text": (lambda: b"no image" * 99, UnreadableError),
     "header cut": (lambda: CT[:140], DataError),
     "pixels cut": (lambda: CT[:-5000], UnreadableError),

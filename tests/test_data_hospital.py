@@ -22,6 +22,8 @@ from rfpmss.sections import DataConfig
 from tests.data_tools import NIBABEL, PYDICOM, brain, write_nifti, write_series
 
 SALT = b"0123456789abcdef"
+SINGLE = ("--min-slices", "1")
+"""Most shipped files are single slices."""
 
 
 def rejected(out: Path) -> dict[str, str]:
@@ -57,7 +59,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (src / "MR_small" / "deep" / "note.txt").write_text("Right parietal lesion without edema.")
     (src / "dirs" / "98892003" / "report.txt").write_text("Spine without a mass. Mr Doe is well.")
     (src / "Nanato" / "anatomical.txt").write_text("Normal brain, left and right.")
-    prepared(src, out)
+    prepared(src, out, *SINGLE)
     return src, out
 
 
@@ -71,10 +73,24 @@ def test_the_series_with_a_gap_of_200_mm_is_rejected_with_its_reason(
 
 def test_the_folder_with_three_series_becomes_three_series(tmp_path: Path) -> None:
     copy(PYDICOM / "dicomdirtests" / "98892003" / "MR2", tmp_path / "src" / "MR2")
-    rows = prepared(tmp_path / "src", tmp_path / "out")
+    rows = prepared(tmp_path / "src", tmp_path / "out", *SINGLE)
     assert [row.modality for row in rows] == ["mri"] * 3
     assert len({row.series for row in rows}) == 3
     assert len({row.path for row in rows}) == 3
+
+
+def test_stacks_of_fewer_than_three_slices_are_left_out_unless_wanted(tmp_path: Path) -> None:
+    for count in (1, 2, 3):
+        voxels = np.random.default_rng(count).integers(900, 1100, (count, 16, 16))
+        write_series(tmp_path / "src" / f"s{count}", voxels)
+    rows = prepared(tmp_path / "src", tmp_path / "out")
+    assert [row.grid for row in rows] == ["16 16 3"]
+    reasons = rejected(tmp_path / "out")
+    assert {path.split("/")[0] for path in reasons} == {"s1", "s2"}
+    for path, reason in reasons.items():
+        assert reason.startswith(f"ShortError: the largest stack of the series has {path[1]} of 3")
+    rows = prepared(tmp_path / "src", tmp_path / "all", *SINGLE)
+    assert [row.grid for row in rows] == ["16 16 3", "16 16 2", "16 16 1"]
 
 
 def test_every_shipped_file_is_read_or_rejected_for_a_true_reason(

@@ -70,6 +70,12 @@ class LocalizerError(DataError):
     cure = "nothing to do; localizers are left out on purpose"
 
 
+class ShortError(DataError):
+    """A stack of so few slices that it is no volume: a scout, a key image, a leftover."""
+
+    cure = "nothing to do, or pass --min-slices 1 where single images are wanted"
+
+
 class IncompleteError(DataError):
     """A part that the study needs is missing."""
 

@@ -27,8 +27,11 @@ def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
         if isinstance(error, AttributeError | KeyError):
             raise UnreadableError("the DICOM header lacks what the pixels need") from None
         raise CodecError("no installed decoder reads the pixels") from None
-    except Exception:
-        raise UnreadableError("the pixels are damaged or end too early") from None
+    except BaseException as error:
+        # A decoder written in Rust panics, which is no Exception of Python's.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise UnreadableError("the pixels are damaged or end too early") from None
+        raise
     if pixels.ndim == 3:
         pixels = pixels[plane.number]
     if pixels.ndim != 2:

@@ -13,6 +13,7 @@ from rfpmss.data.errors import (
     GeometryError,
     IncompleteError,
     LocalizerError,
+    ShortError,
     UnsupportedError,
     UnusedError,
 )
@@ -37,7 +38,7 @@ class Loaded:
     """Files of the source that are in no volume, each with the reason."""
 
 
-def load(source: Source, gaps: Gaps = "refuse", limit: int = MAX_BYTES) -> Loaded:
+def load(source: Source, gaps: Gaps = "refuse", limit: int = MAX_BYTES, fewest: int = 1) -> Loaded:
     """Decode a NIfTI or DICOM source.
 
     Args:
@@ -45,6 +46,7 @@ def load(source: Source, gaps: Gaps = "refuse", limit: int = MAX_BYTES) -> Loade
         gaps: ``resample`` also lays NIfTI sequences of different grids upon the first; DICOM
             series of one study never share a grid and are always laid upon the first.
         limit: largest decoded image, bytes.
+        fewest: slices that a DICOM series must have.
 
     Raises:
         DataError: of the class that tells what is wrong with the files.
@@ -53,7 +55,7 @@ def load(source: Source, gaps: Gaps = "refuse", limit: int = MAX_BYTES) -> Loade
         volumes, names = _nifti(source, gaps, limit), source.channels
         unused: tuple[tuple[Path, DataError], ...] = ()
     elif source.kind == "dicom":
-        volumes, names, unused = _dicom(source, gaps, limit)
+        volumes, names, unused = _dicom(source, gaps, limit, fewest)
     else:
         raise UnsupportedError(f"a {source.kind} file is no volume")
     mask = read_nifti(source.mask, limit) if source.mask else None
@@ -73,7 +75,7 @@ def _nifti(source: Source, gaps: Gaps, limit: int) -> list[Volume]:
 
 
 def _dicom(
-    source: Source, gaps: Gaps, limit: int
+    source: Source, gaps: Gaps, limit: int, fewest: int
 ) -> tuple[list[Volume], tuple[str, ...], tuple[tuple[Path, DataError], ...]]:
     """One volume a series; a further series that cannot be laid upon the first is left out."""
     volumes: list[Volume] = []
@@ -86,7 +88,7 @@ def _dicom(
         paths = source.paths[start : start + count]
         start += count
         try:
-            volume, left = read_series(paths, gaps, limit)
+            volume, left = read_series(paths, gaps, limit, fewest)
             volumes.append(onto(volume, volumes[0]) if volumes else volume)
         except DataError as error:
             failures.append(error)
@@ -100,7 +102,7 @@ def _dicom(
 
 
 def read_series(
-    paths: Sequence[Path], gaps: Gaps = "refuse", limit: int = MAX_BYTES
+    paths: Sequence[Path], gaps: Gaps = "refuse", limit: int = MAX_BYTES, fewest: int = 1
 ) -> tuple[Volume, list[tuple[Path, DataError]]]:
     """The largest stack of a DICOM series, and the files that are not in it."""
     planes: list[dicom.Frame] = []
@@ -117,6 +119,8 @@ def read_series(
     if not planes:
         raise IncompleteError("the series holds nothing but localizers")
     largest, *rest = dicom.stacks(planes)
+    if len(largest) < fewest:
+        raise ShortError(f"the largest stack of the series has {len(largest)} of {fewest} slices")
     volume = dicom.assemble(largest, gaps)
     taken = {owner[id(plane)] for plane in largest}
     error = UnusedError(f"the series holds {len(rest) + 1} stacks; the largest one is used")

@@ -58,6 +58,8 @@ class Choice:
     """Microns per pixel of slides that do not say so themselves."""
     gaps: Gaps = "refuse"
     """What happens to uneven slices, tilt and unequal grids: ``refuse`` or ``resample``."""
+    fewest: int = 1
+    """Slices that a DICOM series must have."""
     limit: int = MAX_BYTES
     """Largest decoded image, bytes."""
 
@@ -70,7 +72,7 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     """
     if view == "pathology":
         return _pathology(source, choice)
-    loaded = load(source, choice.gaps, choice.limit)
+    loaded = load(source, choice.gaps, choice.limit, choice.fewest)
     first = loaded.volumes[0]
     if view == "ct":
         channels = _windows(first.array.astype(np.float32, copy=False))
