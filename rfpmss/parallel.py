@@ -62,12 +62,14 @@ def shard(root: nn.Module, model: RFPMSS, peers: Peers) -> None:
     A block, layer or projection is gathered whole just before it is needed; what is left of a part
     of the model with that part, the rest with ``root``. To be called before an optimiser is made.
     """
-    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import fully_shard
 
     # A hint to whoever changes features in place; nothing here does.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
-    mesh = init_device_mesh(next(model.parameters()).device.type, (peers.size,))
+    # The group of gradients gives up in time on a rank that hangs; torch's own waits half an hour.
+    group = peers.gradients or peers.group
+    mesh = DeviceMesh.from_group(group, next(model.parameters()).device.type)
     for unit in (*_units(model), root):
         fully_shard(unit, mesh=mesh)
 

@@ -54,6 +54,7 @@ def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1, precisi
         shard(spine, model, peers)
         held = sum(p.to_local().numel() for p in model.parameters())
         assert held < 0.6 * sum(p.numel() for p in model.parameters())
+        assert all(p.device_mesh.get_group() is peers.gradients for p in model.parameters())
     elif way == "replicate":
         net = replicate(spine, peers)
     optimiser = torch.optim.SGD(model.parameters(), lr=rate)

@@ -108,8 +108,9 @@ def lose(folder: Path, cohort: Path, number: int, *words: str) -> tuple[float, s
     said, noticed = "", 0.0
     with subprocess.Popen(started, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        wait_for_step(folder, 5, process)
+        wait_for_step(folder, 1, process)
         (victim,) = of_run(folder, rank=1)
+        wait_for_step(folder, 5, process)
         os.kill(victim, number)
         began = time.monotonic()
         for line in process.stderr:
