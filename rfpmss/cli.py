@@ -13,6 +13,7 @@ VERBS = {
     "ablate": "the ablation grid, row by row, resumable",
     "reproduce": "every table and figure on the phantom cohort within a budget",
     "report": "the page of a trained run",
+    "view": "one patient of a trained run in a browser on this machine",
     "export": "a trained run as a folder that loads in one line",
     "embed": "new patients to a Parquet file of vectors",
 }

@@ -103,7 +103,12 @@ def page(
 
 
 def render(content: dict[str, Any]) -> str:
-    """Fill the template; everything is escaped, style and script are bound by their hashes."""
+    """The page of a run."""
+    return fill("page.html", {"chart": (WIDTH, HEIGHT), **content})
+
+
+def fill(template: str, content: dict[str, Any]) -> str:
+    """Fill a template; everything is escaped, style and script are bound by their hashes."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -123,11 +128,10 @@ def render(content: dict[str, Any]) -> str:
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         policy=policy,
         style=Markup(style),  # noqa: S704 - our own file, not data
         script=Markup(script),  # noqa: S704
-        chart=(WIDTH, HEIGHT),
         **content,
     )
 

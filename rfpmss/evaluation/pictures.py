@@ -37,6 +37,8 @@ class Picture:
     """``data:`` URI."""
     size: int
     """Side, pixels."""
+    view: str
+    """Whose it is."""
 
 
 def pictures(batch: Batch, row: int) -> list[Picture]:
@@ -48,7 +50,7 @@ def pictures(batch: Batch, row: int) -> list[Picture]:
         image = batch.images[place][row, 0].cpu().numpy()
         for caption, channel in CHANNELS_SHOWN[view]:
             pixels = shown_pixels(image, channel)
-            found.append(Picture(caption, data_uri(pixels), pixels.shape[0]))
+            found.append(Picture(caption, data_uri(pixels), pixels.shape[0], view))
     return found
 
 

@@ -1,0 +1,178 @@
+"""One patient: every stored image, neighbours as a plain loop finds them, only on this machine."""
+
+import html
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rfpmss import view
+from rfpmss.config import VIEWS, smoke
+from rfpmss.data.batch import Cohort
+from rfpmss.data.report import train_tokenizer
+from rfpmss.evaluation.attention import enlarge, layer_maps, rollout
+from rfpmss.evaluation.embed import embed
+from rfpmss.evaluation.opened import Opened
+from rfpmss.evaluation.page import fill
+from rfpmss.evaluation.patient import SHOWN, Looker
+from rfpmss.evaluation.slices import alone, reference, scans, stored, threshold_of
+from rfpmss.model.rfpmss import RFPMSS
+
+
+@pytest.fixture(scope="module")
+def opened(smoke_cohort):
+    config = smoke()
+    torch.manual_seed(0)
+    cohort = Cohort.open(smoke_cohort, config.data)
+    tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
+    model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
+    return Opened(model.eval(), cohort, tokenizer, config)
+
+
+@pytest.fixture(scope="module")
+def looker(opened, tmp_path_factory):
+    return Looker(opened, tmp_path_factory.mktemp("evaluation"))
+
+
+@pytest.fixture(scope="module")
+def patient(looker):
+    return looker.look(looker.studies()[3])
+
+
+def stack(cohort, view, count):
+    """The cohort with its first ``count`` studies' images as the slices of study 0."""
+    place = cohort.places[0][VIEWS.index(view)]
+    shard = np.stack([place.shard[:count, 0]])
+    boxes = tuple(cohort.places[i][VIEWS.index(view)].boxes[0] for i in range(count))
+    row = tuple(
+        replace(place, shard=shard, row=0, boxes=boxes) if name == view else None for name in VIEWS
+    )
+    return replace(cohort, places=(row, *cohort.places[1:]))
+
+
+def test_all_stored_images_are_shown_with_their_own_boxes(opened):
+    many = stack(opened.cohort, "mri", 3)
+    images = stored(many, opened.tokenizer, 0, "mri")
+    single = opened.cohort.batch([0, 1, 2], opened.tokenizer, augment=None).images[1][:, 0]
+    assert torch.equal(images, single)
+    for number in range(3):
+        assert reference(many, 0, "mri", number) == opened.cohort.box(number, "mri")
+    gd, flair = scans(opened.model, many, opened.tokenizer, 0, "mri", threshold=0.5)
+    assert (gd.caption, flair.caption) == ("MRI T1 Gd", "MRI FLAIR")
+    assert len({one.uri for one in gd.slices}) == len({one.heat for one in gd.slices}) == 3
+    assert all(one.predicted and one.reference for one in gd.slices)
+    assert scans(opened.model, many, opened.tokenizer, 0, "ct") == []
+
+
+def test_attention_of_an_image_alone_is_that_among_other_views(opened):
+    batch = opened.cohort.batch([0, 1], opened.tokenizer, augment=None)
+    images = batch.images[VIEWS.index("ct")][:, 0]
+    among = rollout(layer_maps(opened.model.image, batch, "ct"))
+    found = rollout(layer_maps(opened.model.image, alone(images, "ct"), "ct"))
+    np.testing.assert_allclose(enlarge(found, 32), enlarge(among, 32), atol=1e-4)
+
+
+def test_the_threshold_is_the_one_chosen_on_validation(tmp_path):
+    assert threshold_of(tmp_path, "mri") is None
+    (tmp_path / "attention.json").write_text(
+        '[{"view": "ct", "method": "pretrained, rollout", "threshold": 0.1},'
+        ' {"view": "mri", "method": "image intensity", "threshold": 0.2},'
+        ' {"view": "mri", "method": "pretrained, rollout", "threshold": 0.7}]'
+    )
+    assert threshold_of(tmp_path, "mri") == 0.7
+    assert threshold_of(tmp_path, "pathology") is None
+
+
+def test_the_nearest_patients_are_those_of_a_plain_search(opened, looker, patient):
+    cohort = opened.cohort
+    test = cohort.indices("test")
+    mine = cohort.studies[looker.index(patient.study_id)]
+    vectors = embed(opened.model, cohort, opened.tokenizer, test, 12)
+    row = [cohort.studies[i].study_id for i in test].index(patient.study_id)
+    ct, mri = (vectors.joint[:, VIEWS.index(name)] for name in ("ct", "mri"))
+    cosine = [
+        float(ct[row] @ other / np.linalg.norm(ct[row]) / np.linalg.norm(other)) for other in mri
+    ]
+    order = sorted(range(len(test)), key=lambda i: -cosine[i])
+    direction = next(d for d in patient.nearest if (d.query, d.gallery) == ("ct", "mri"))
+    assert direction.own == order.index(row) + 1
+    wanted = [cohort.studies[test[i]].study_id for i in order if i != row][:SHOWN]
+    assert [near.study_id for near in direction.found] == wanted
+    assert mine.study_id not in wanted
+    assert [near.similarity for near in direction.found] == pytest.approx(
+        sorted((cosine[i] for i in range(len(test)) if i != row), reverse=True)[:SHOWN], abs=1e-5
+    )
+    assert len(patient.nearest) == 20
+
+
+def test_every_word_of_the_report_has_a_gaze_for_each_view(patient):
+    said = "".join(word.text for word in patient.words).lower()
+    letters = re.sub(r"\W", "", patient.report.lower())
+    assert re.sub(r"\W", "", said) == letters[: len(re.sub(r"\W", "", said))]
+    assert len(patient.words) > 10
+    assert all(set(word.heats) == set(VIEWS) for word in patient.words)
+
+
+def test_an_unknown_study_is_told_with_the_nearest_names(looker):
+    with pytest.raises(ValueError, match="STUDY must be one of the cohort's 64 studies, such as"):
+        looker.index("Phantom_9")
+    assert looker.opened.cohort.studies[looker.index(looker.studies()[0])].split == "test"
+
+
+def test_the_page_is_escaped_and_asks_for_nothing(patient, looker):
+    attack = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    told = replace(patient, report=attack, generated=attack, study_id=attack)
+    text = fill("patient.html", {"patient": told, "studies": [attack]})
+    assert "<script>alert" not in text
+    assert "onerror=alert(2)>" not in text
+    assert "default-src 'none'; img-src data:" in html.unescape(text)
+    found = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert all(link.startswith(("data:", "#", "/study/")) for link in found)
+    assert text.count('class="slice"') == 4 + len(patient.words)
+
+
+def test_the_app_answers_on_this_machine_only(looker, patient):
+    pytest.importorskip("flask")
+    client = view.application(looker).test_client()
+    path = f"/study/{patient.study_id}"
+    for host in ("127.0.0.1:7870", "localhost"):
+        answer = client.get(path, headers={"Host": host})
+        assert answer.status_code == 200
+        assert patient.study_id in answer.text
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert client.get(path, headers={"Host": "attacker.example"}).status_code == 400
+    missing = client.get("/study/nobody", headers={"Host": "localhost"})
+    assert missing.status_code == 404
+    assert "STUDY must be one of" in missing.text
+
+
+def test_without_the_extra_the_command_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setattr(view, "find_spec", lambda name: None)
+    assert view.main(["any", "--run-dir", "nowhere"]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "pip install 'multisk[rfpmss,app]'" in told
+
+
+def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
+    serving = pytest.importorskip("werkzeug.serving")
+    asked = []
+
+    class Server:
+        port = 1234
+
+        def __init__(self, host, port, app):
+            asked.append(host)
+
+        def serve_forever(self):
+            raise KeyboardInterrupt
+
+        def server_close(self):
+            asked.append("closed")
+
+    monkeypatch.setattr(serving, "make_server", Server)
+    assert view.serve(None, 0, "a b") == 0
+    assert asked == ["127.0.0.1", "closed"]
+    assert "http://127.0.0.1:1234/study/a%20b" in capsys.readouterr().out
