@@ -18,6 +18,7 @@ from benchmarks.cases import CASES, cosines, points
 from benchmarks.gate import gate
 from benchmarks.peers import flash
 from benchmarks.table import RESULTS, read, upsert
+from multisk import benchmark
 
 ROOT = Path(__file__).parents[1]
 MODULE = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu"]
@@ -155,3 +156,42 @@ def test_the_plan_of_a_public_kernel_is_that_of_the_same_scores(shape, monkeypat
     plan = flash.flash(*points(*shape), 0.2)(50)
     want = multisk.solve(cosines(*shape), multisk.Transport(eps=0.2)).plan
     torch.testing.assert_close(plan, want, rtol=1e-4, atol=1e-6)
+
+
+TINY = {"small": ((1, 40, 8), 3), "two": ((2, 30, 6), 2)}
+
+
+def table_of(capsys, monkeypatch, *options):
+    """The lines that `python -m multisk.benchmark` prints."""
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark", "--device", "cpu", "--seconds", "0.01", *options]
+    )
+    benchmark.main()
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_table_has_a_line_a_provider_with_time_and_error(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "CASES", TINY)
+    monkeypatch.setattr(benchmark, "PUBLISHED", "small")
+    machine, carriers, head, *lines = table_of(capsys, monkeypatch)
+    assert machine.startswith("CPU")
+    assert "no kernel is launched" in carriers
+    assert head.split()[:2] == ["problem", "provider"]
+    providers = [(line[:17].strip(), line[17:49].strip()) for line in lines]
+    assert providers == [
+        ("small", "published iteration, 20 sweeps"),
+        *((case, f"multisk {solver}") for case in TINY for solver in ("Sinkhorn(20)", "Newton")),
+    ]
+    for line in lines:
+        first, median, error, peak = line[49:].split()
+        assert float(first) > 0 < float(median)
+        assert float(error) < (1e-5 if "Newton" in line else 0.1)
+        assert peak == "-"
+
+
+def test_no_line_is_begun_when_the_time_is_up(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "CASES", TINY)
+    monkeypatch.setattr(benchmark, "LIMIT", 0.0)
+    lines = table_of(capsys, monkeypatch)[3:]
+    assert len(lines) == 4
+    assert all(line.endswith("left out: the time is up") for line in lines)
