@@ -11,13 +11,13 @@ from torch import Tensor
 import multisk
 from benchmarks.cases import CASES, REACHED, Case
 from benchmarks.certificate import Bound, bound, judge
+from benchmarks.iterations import needed
 from benchmarks.providers import Provider
 from benchmarks.record import extra_memory
 
 PATIENCE = 12.0  # seconds that one call may take (a case is left out when it would take more)
-SEARCH = 10.0  # seconds of one call beyond which no more iterations are tried
+SLOW = 3.0  # seconds of a call that is not repeated: time and memory come from one run
 MEMORY = 2.5e9  # bytes of a table that is worth having
-MOST = 1000  # iterations that a peer gets to reach the common error
 
 Row = dict[str, Any]
 
@@ -29,6 +29,7 @@ class Session:
         self.timer = timer
         self.name, self.scores, self.best = "", torch.empty(0), None
         self.took: dict[str, tuple[str, float]] = {}
+        self.hints: dict[str, int] = {}  # iterations that the first peer of a case needed
 
     def at(self, name: str) -> tuple[Tensor, Bound]:
         """Scores and bound; kept until another case is asked for."""
@@ -52,11 +53,11 @@ class Session:
             best = bound(scores, case)
         if provider.counted:
             run = work
-            count = needed(run, best)
+            error_after = lambda many: judge(as_tensor(run(many)), best)[0]  # noqa: E731
+            count = needed(error_after, REACHED, self.hints.get(name, 0))
             work = lambda: run(count)  # noqa: E731
-        began = time.perf_counter()
-        found = work()
-        first = time.perf_counter() - began
+        found, measured = self.measured(work, once=count is not None)
+        row |= measured
         solved = isinstance(found, multisk.Solution)
         error, gap = judge(found.plan if solved else as_tensor(found), best)
         if solved:
@@ -65,13 +66,31 @@ class Session:
         elif count:
             row["steps"] = count
             row["note"] = "" if error <= 1.01 * REACHED else "did not reach the common error"
-        del found
-        row |= self.timer(work)
-        row["first_ms"] = f"{1e3 * first:.4g}"
+            if not row["note"]:
+                self.hints.setdefault(name, count)
         row |= {"marginal_error": f"{error:.2e}", "gap": f"{gap:.1e}"}
-        row["extra_mb"] = f"{extra_memory(work):.1f}"
+        size = 4 * case.cells / 2**20  # of the scores, and of the plan
+        row |= {"input_mb": f"{size:.1f}", "plan_mb": f"{size:.1f}"}
+        row["extra_mb"] = f"{max(0.0, row['extra_mb'] - size):.1f}"
         self.took[provider.name] = name, float(row["cpu_ms"]) / 1e3
         return row, work
+
+    def measured(self, work: Callable[[], Any], *, once: bool) -> tuple[Any, Row]:
+        """The first answer, and times and peak memory; of one run where a slow one is `once`."""
+        held: list[Any] = []
+        wall, processor = time.perf_counter(), time.process_time()
+        more = extra_memory(lambda: held.append(work()))
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        row: Row = {"first_ms": f"{1e3 * wall:.4g}"}
+        if once and wall > SLOW:  # the search has warmed it up
+            row |= dict.fromkeys(("min_ms", "median_ms"), row["first_ms"])
+            row |= {"cpu_ms": f"{1e3 * processor:.4g}", "runs": 1}
+        elif wall > SLOW:
+            more = extra_memory(lambda: row.update(self.timer(work)))
+        else:
+            row |= self.timer(work)
+            more = extra_memory(work)
+        return held.pop(), row | {"extra_mb": more}
 
     def too_much(self, name: str, case: Case, provider: Provider) -> str:
         """Why the provider is spared the case: memory, or time worked out from a smaller one."""
@@ -89,32 +108,6 @@ class Session:
         if provider.counted or seconds <= PATIENCE:
             return ""
         return f"skipped: would take {seconds:.0f} s (scaled by cells from '{before[0]}')"
-
-
-def needed(run: Callable[[int], Any], best: Bound) -> int:
-    """The fewest iterations that reach the common error; doubling, then halving the interval.
-
-    Gives up where they would take too long, or more than `MOST`.
-    """
-
-    def reaches(count: int) -> tuple[bool, float]:
-        began = time.process_time()  # other jobs shall not cut the search short
-        plan = as_tensor(run(count))
-        seconds = time.process_time() - began
-        return judge(plan, best)[0] <= REACHED, seconds
-
-    low, high = 0, 1
-    while True:
-        good, seconds = reaches(high)
-        if good or high >= MOST or 2 * seconds > SEARCH:
-            break
-        low, high = high, min(2 * high, MOST)
-    if not good:
-        return high
-    while high - low > max(1, high // 20):
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle)[0] else (middle, high)
-    return high
 
 
 def missing(provider: Provider) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 KEY = ("case", "provider", "device", "versions", "commit")
 FIELDS = [
     *("case", "shape", "provider", "min_ms", "median_ms", "cpu_ms", "first_ms", "runs", "steps"),
-    *("marginal_error", "gap", "extra_mb", "speedup", "note", "load", "disturbed"),
+    *("marginal_error", "gap", "input_mb", "plan_mb", "extra_mb", "speedup", "note"),
+    *("load", "disturbed"),
     *("date", "device", "threads", "versions", "commit"),
 ]
 FILE = Path(__file__).parent / "results" / "cpu.csv"
@@ -48,7 +49,7 @@ def extra_memory(work: Callable[[], Any]) -> float:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
-    kept = work()
+    kept = work()  # what comes back is resident at the peak
     peak = resident("VmHWM")
     del kept
     return (peak - before) / 1024
@@ -83,16 +84,17 @@ def keep(row: dict[str, Any], package: str = "") -> dict[str, Any]:
     rows = {tuple(old[part] for part in KEY): old for old in read()}
     rows[tuple(full[part] for part in KEY)] = full
     write(list(rows.values()))
-    print(*(f"{key}={full[key]}" for key in FIELDS[:15] if full[key]), flush=True)
+    print(*(f"{key}={full[key]}" for key in FIELDS[:17] if full[key]), flush=True)
     return full
 
 
 def read() -> list[dict[str, str]]:
-    """The rows kept so far, the oldest first."""
+    """The rows kept so far, the oldest first; none where the file has another format."""
     if not FILE.exists():
         return []
     with FILE.open(newline="") as file:
-        return list(csv.DictReader(file))
+        table = csv.DictReader(file)
+        return list(table) if set(FIELDS) <= set(table.fieldnames or ()) else []
 
 
 def newest(rows: list[dict[str, str]], device: str = "") -> list[dict[str, str]]:
