@@ -12,6 +12,7 @@ from rfpmss import view
 from rfpmss.config import VIEWS, smoke
 from rfpmss.data.batch import Cohort
 from rfpmss.data.report import train_tokenizer
+from rfpmss.evaluation import sections
 from rfpmss.evaluation.attention import enlarge, layer_maps, rollout
 from rfpmss.evaluation.embed import embed
 from rfpmss.evaluation.opened import Opened
@@ -52,7 +53,7 @@ def stack(cohort, view, count):
     return replace(cohort, places=(row, *cohort.places[1:]))
 
 
-def test_all_stored_images_are_shown_with_their_own_boxes(opened):
+def test_all_stored_images_are_shown_with_their_own_boxes(opened, tmp_path):
     many = stack(opened.cohort, "mri", 3)
     images = stored(many, opened.tokenizer, 0, "mri")
     single = opened.cohort.batch([0, 1, 2], opened.tokenizer, augment=None).images[1][:, 0]
@@ -64,6 +65,11 @@ def test_all_stored_images_are_shown_with_their_own_boxes(opened):
     assert len({one.uri for one in gd.slices}) == len({one.heat for one in gd.slices}) == 3
     assert all(one.predicted and one.reference for one in gd.slices)
     assert scans(opened.model, many, opened.tokenizer, 0, "ct") == []
+    index = np.array([0, 1])
+    embeddings = embed(opened.model, opened.cohort, opened.tokenizer, index, 2)
+    run = sections.Opened(opened.model, many, opened.tokenizer, opened.config, embeddings, tmp_path)
+    [shown] = sections._stacks(run, "mri", index, 0.5)
+    assert shown == {"study": many.studies[0].study_id, "scan": flair}
 
 
 def test_attention_of_an_image_alone_is_that_among_other_views(opened):

@@ -43,6 +43,7 @@ EMPTY: dict[str, Any] = {
     **{"examples": [], "written": [], "findings": [], "wording": {}, "names": []},
     **{"comparisons": [], "overlap": [], "carried": [], "kept": [], "maps": []},
     **{"map_label": "", "map_kinds": [], "grounding": [], "overlays": [], "overlay_method": ""},
+    "stacks": [],
 }
 """What the sections hold without held-out studies."""
 

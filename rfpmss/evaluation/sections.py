@@ -15,6 +15,7 @@ from rfpmss.evaluation.embed import Embeddings
 from rfpmss.evaluation.examples import finding_accuracy, retrieved, write_reports, written
 from rfpmss.evaluation.grounding import Grounded, cases, ground, table
 from rfpmss.evaluation.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
+from rfpmss.evaluation.slices import METHOD, Sides, scans, sides
 from rfpmss.evaluation.tables import write_csv, write_json
 from rfpmss.evaluation.wording import scores
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 OVERLAYS = 8
 """Studies whose attention is shown."""
+
+STACKS = 4
+"""Studies of which all stored images are shown."""
 
 QUICK = 32
 """Studies per split on which attention is measured when the page must be fast."""
@@ -57,9 +61,8 @@ class Overlay:
     image: str
     heat: str
     size: int
-    reference: tuple[float, float, float, float]
-    """x, y, width, height."""
-    predicted: tuple[float, float, float, float]
+    reference: Sides | None
+    predicted: Sides | None
     iou: float
 
 
@@ -166,12 +169,12 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
     """Attention against reference boxes, controls beside, for every view that has boxes."""
     from rfpmss.evaluation.transfer import random_start
 
-    nothing: dict[str, Any] = {"grounding": [], "overlays": [], "overlay_method": ""}
+    nothing: dict[str, Any] = {"grounding": [], "overlays": [], "overlay_method": "", "stacks": []}
     if run.config.model.backbone != "vit" or run.config.model.fusion == "none":
         return nothing
     fresh = random_start(run.config, run.tokenizer.get_vocab_size())
     fresh = fresh.to(next(run.model.parameters()).device)
-    rows, overlays, shown = [], [], ""
+    rows, overlays, stacks, shown = [], [], [], ""
     for view in ("mri", "ct") if quick else ("mri", "ct", "pathology"):
         limit = QUICK if quick else None
         chosen = cases(run.cohort, view, limit)
@@ -184,9 +187,24 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
             shown = f"{view}, {best.method} {best.variant}".strip()
             references = [chosen.references[int(i)] for i in chosen.test]
             overlays = _overlays(run, best, view, chosen.test, references)
+            rolled = next(f for f in found if f.method == METHOD)
+            stacks = _stacks(run, view, chosen.test, rolled.threshold)
     write_json(run.folder / "attention.json", rows)
     write_csv(run.folder / "attention.csv", rows)
-    return {"grounding": rows, "overlays": overlays, "overlay_method": shown}
+    return {
+        **{"grounding": rows, "overlays": overlays, "overlay_method": shown},
+        "stacks": stacks,
+    }
+
+
+def _stacks(run: Opened, view: str, indices: np.ndarray, threshold: float) -> list[dict[str, Any]]:
+    """All stored images of the first studies that have more than one."""
+    found = []
+    for index in map(int, indices[:STACKS]):
+        parts = scans(run.model, run.cohort, run.tokenizer, index, view, threshold)
+        if parts and len(parts[-1].slices) > 1:
+            found.append({"study": run.cohort.studies[index].study_id, "scan": parts[-1]})
+    return found
 
 
 def _overlays(
@@ -205,13 +223,9 @@ def _overlays(
             image=data_uri(shown_pixels(image, channel)),
             heat=heat_uri(found.heats[i]),
             size=image.shape[-1],
-            reference=_sides(references[i]),
-            predicted=_sides(found.boxes[i]),
+            reference=sides(references[i]),
+            predicted=sides(found.boxes[i]),
             iou=float(found.ious[i]),
         )
         for i, image in enumerate(images)
     ]
-
-
-def _sides(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    return box[0], box[1], box[2] - box[0], box[3] - box[1]
