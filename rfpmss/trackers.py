@@ -64,9 +64,10 @@ def open_trackers(
             os.environ.setdefault(variable, value.format(folder=folder.resolve()))
         try:
             module = importlib.import_module(name)
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            needs = "" if error.name == name else f", which needs {error.name}"
             raise TrackerError(
-                f"--track must name installed packages, got {name}: pip install {name}"
+                f"--track must name installed packages, got {name}{needs}: pip install {name}"
             ) from None
         opened.append(ADAPTERS[name](module, folder, config))
     return opened

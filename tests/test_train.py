@@ -354,6 +354,15 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path) -> None:
         open_trackers(("wandb",), tmp_path, {}, 0)
 
 
+def test_what_an_installed_tracker_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.py").write_text("import a_package_that_is_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TrackerError, match="got mlflow, which needs a_package_that_is_not_there"):
+        open_trackers(("mlflow",), tmp_path / "run", {}, 0)
+
+
 @pytest.mark.slow
 def test_a_compiled_run_has_the_losses_of_an_eager_one(command: Command, tmp_path: Path) -> None:
     import subprocess
