@@ -84,7 +84,7 @@ def prepared(preset: str) -> Job:
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size()).train()
     bank = Bank(config.assignment.bank, config.model)
     fill(bank)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.train.lr)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.train.lr, fused=True)
     chosen = cohort.indices("train")
 
     def draw(step: int) -> Any:

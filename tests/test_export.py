@@ -117,6 +117,7 @@ from rfpmss.model.rfpmss import RFPMSS
 folder = sys.argv[1]
 model = RFPMSS.from_pretrained(folder)
 data, words = model.data, model.report.bert.config.vocab_size
+graphs = {name: torch.export.load(f"{folder}/{name}.pt2").module() for name in ("image", "text")}
 torch.manual_seed(1)
 for studies in (1, 3, 7):
     images = [torch.randn(studies, 1, c, data.size, data.size) for c in (3, 4, 3)]
@@ -128,13 +129,12 @@ for studies in (1, 3, 7):
         ("image", ImageSide(model), (*images, present)),
         ("text", TextSide(model), (tokens,)),
     ):
-        graph = torch.export.load(f"{folder}/{name}.pt2").module()
         with torch.no_grad():
-            for mine, expected in zip(graph(*given), side(*given), strict=True):
+            for mine, expected in zip(graphs[name](*given), side(*given), strict=True):
                 assert len(mine) == studies
                 torch.testing.assert_close(mine, expected, rtol=1e-6, atol=1e-6)
     whole = model.encode(tuple(images), present, tokens)
-    joint = torch.export.load(f"{folder}/image.pt2").module()(*images, present)[1]
+    joint = graphs["image"](*images, present)[1]
     torch.testing.assert_close(joint, whole.joint[:, :3].detach(), rtol=1e-5, atol=1e-5)
 print("equal")
 """
