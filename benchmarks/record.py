@@ -61,7 +61,7 @@ def resident(name: str) -> int:
     return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
-def keep(row: dict[str, Any], package: str = "") -> dict[str, Any]:
+def keep(row: dict[str, Any], package: str = "torch") -> dict[str, Any]:
     """Insert the row, or replace the one with the same `KEY`; and print it."""
     import torch
 
