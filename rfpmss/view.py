@@ -104,7 +104,7 @@ def application(looker: Looker) -> Flask:
     return app
 
 
-def serve(app: Flask | None, port: int, study: str) -> int:
+def serve(app: Flask, port: int, study: str) -> int:
     """Answer until Ctrl-C; return 0."""
     from urllib.parse import quote
 

@@ -22,6 +22,13 @@ from rfpmss.model.rfpmss import RFPMSS
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'}}{{ 7*7 }}"
 
+GRID = {
+    **{"title": "ours", "table": "4a", "query": "study", "gallery": "report", "seeds": 3},
+    **{"r5": 0.5123, "r5_low": 0.4, "r5_high": 0.6, "r5_sd": 0.02},
+    **{"r10": 0.7, "r10_low": 0.6, "r10_high": 0.8, "difference_r5": None, "p_holm": None},
+}
+PAIRED = {"difference_r5": -0.0456, "p_holm": 0.0321}
+
 
 class Elements(HTMLParser):
     """Every start tag with its attributes, and the texts of script and style."""
@@ -60,6 +67,9 @@ def written(parts, tmp_path_factory):
     (folder / "metrics.jsonl").write_text("\n".join(lines))
     model, cohort, tokenizer, config = parts
     rows = evaluation.run(model, cohort, tokenizer, config, folder)
+    tables = folder / "evaluation"
+    shutil.copy(tables / "retrieval_full.json", tables / "retrieval-abroad_full.json")
+    (tables / "ablation.json").write_text(json.dumps([GRID, GRID | {"title": ATTACK} | PAIRED]))
     return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
 
 
@@ -68,6 +78,17 @@ def elements(written):
     parser = Elements()
     parser.feed(written[2])
     return parser
+
+
+def test_the_page_holds_the_grid_and_the_other_cohort(written):
+    folder, rows, text = written
+    part = text[text.index('id="ablation"') :].split("</section>")[0]
+    cells = ("<small>40.0–60.0</small>", ">51.2 ", ">-4.6<", ">0.032<")
+    assert all(cell in part for cell in cells)
+    assert "<script>alert" not in part
+    abroad = text[text.index('id="elsewhere-1"') :].split("</section>")[0]
+    assert abroad.count('<th scope="row">') == len(rows)
+    assert "retrieval-abroad_full.json" in abroad
 
 
 def test_all_pairs_are_scored_with_a_ceiling(written):

@@ -83,6 +83,8 @@ def page(
         "versions": _versions(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "transfer": _json(run_dir / "evaluation" / "finetune.json"),
+        "grid": _json(run_dir / "evaluation" / "ablation.json") or [],
+        "elsewhere": _elsewhere(run_dir / "evaluation"),
         "quick": quick,
         **EMPTY,
     }
@@ -101,6 +103,15 @@ def page(
     temporary.write_text(render(content), encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def _elsewhere(folder: Path) -> list[dict[str, Any]]:
+    """Retrieval in the other cohorts that ``rfpmss.evaluate --data`` has scored."""
+    start, end = "retrieval-", "_full"
+    return [
+        {"name": path.stem[len(start) : -len(end)], "file": path.name, "rows": _json(path)}
+        for path in sorted(folder.glob(f"{start}*{end}.json"))
+    ]
 
 
 def render(content: dict[str, Any]) -> str:

@@ -72,7 +72,8 @@ def reports(run: Opened) -> dict[str, Any]:
     texts = write_reports(run.model, run.cohort, run.tokenizer, indices, run.config.train.batch)
     told = [i for i, index in enumerate(indices) if studies[index].report]
     originals = [studies[indices[i]].report or "" for i in told]
-    findings = finding_accuracy([texts[i] for i in told], originals)
+    patients = [str(run.embeddings.patient[i]) for i in told]
+    findings = finding_accuracy([texts[i] for i in told], originals, patients)
     words = scores([texts[i] for i in told], originals) if told else {}
     write_json(run.folder / "findings.json", findings)
     write_json(run.folder / "wording.json", words)
