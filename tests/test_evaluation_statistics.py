@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from rfpmss.evaluation.statistics import delong, holm, paired_bootstrap
+from rfpmss.evaluation.statistics import delong, holm, paired_bootstrap, paired_interval
 
 # 49 patients of DeLong et al. (1988) as printed in the SAS/STAT manual: albumin, total protein,
 # K-G score, and whether surgery did not help.
@@ -111,3 +111,20 @@ def test_undefined_resamples_are_drawn_again_and_a_hopeless_statistic_is_refused
 def test_an_area_needs_both_kinds():
     with pytest.raises(ValueError, match="positive must"):
         delong(np.array([True, True, True, False]), np.zeros((1, 4)))
+
+
+def test_the_interval_of_a_mean_gain_is_that_of_resampling_case_by_case():
+    draw = np.random.default_rng(3)
+    groups = np.repeat(np.arange(30), 2)
+    gains = draw.normal(0.2, 1.0, 60)
+    found = paired_interval(gains, groups, draws=4000)
+    slow = paired_bootstrap(lambda i: (float(gains[i].mean()), 0.0), groups, draws=4000, seed=1)
+    assert found.difference == pytest.approx(slow.difference)
+    # Five standard errors of a share of 4000 draws; of a limit, by the density of a normal tail.
+    share = 5 * np.sqrt(2 * slow.p_value * (2 - slow.p_value) / 4000)
+    assert abs(found.p_value - slow.p_value) < share
+    spread = (slow.high - slow.low) / 3.92
+    limit = 5 * spread * np.sqrt(2 * 0.025 * 0.975 / 4000) / 0.0584
+    assert abs(found.low - slow.low) < limit
+    assert abs(found.high - slow.high) < limit
+    assert paired_interval(np.zeros(60), groups).p_value == 1.0
