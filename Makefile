@@ -5,7 +5,7 @@ WORKERS ?= 2
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu install-demo install-test clean
+.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu browser fuzz install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,7 +39,7 @@ test-interpret: ## Triton kernels in Triton's interpreter
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
 	$(RUN) -m pytest -q -m compile tests/test_kernels_compile.py
 
-static: ## every launcher in every configuration, ahead of time (long; goes on where it stopped)
+static: ## every launcher in every configuration, ahead of time (over an hour; compiles what the table lacks)
 	$(RUN) -m pytest -q -m slow -k every_configuration tests/test_kernels_compile.py
 
 matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environment of its own
@@ -47,6 +47,14 @@ matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environme
 
 gpu: ## tests, then benchmarks of the kernels on a GPU (8 minutes)
 	$(RUN) -m benchmarks.gpu
+
+FUZZ ?= 60
+browser: install-test ## the cohort page and a run's page in headless Chromium, pictures in build/browser
+	$(RUN) tools/browser.py
+
+fuzz: install-test ## coverage-guided fuzzing of the six readers, FUZZ seconds each
+	$(VENV)/bin/pip install --quiet -c constraints.txt atheris
+	$(RUN) tests/fuzz_readers.py all -max_total_time=$(FUZZ)
 
 test-slow: install-test ## the minutes-long tests
 	$(RUN) -m pytest -q -m slow -k "not every_configuration"

@@ -28,3 +28,12 @@ def smoke_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rfpmss.data.phantom import ensure_cohort
 
     return ensure_cohort(smoke().phantom, tmp_path_factory.mktemp("cohort"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line where the tests that need a GPU did not run."""
+    import torch
+
+    if not torch.cuda.is_available():
+        line = "marked gpu: skipped, no CUDA device (`make gpu` runs them where there is one)"
+        terminalreporter.write_line(line)
