@@ -261,7 +261,7 @@ def test_a_text_that_is_no_report_ends_in_its_error(
         ("x.dcm", b"nothing", UnreadableError),
         ("x.png", b"nothing", UnreadableError),
         ("x.zip", b"PK\3\4...", UnsupportedError),
-        ("x.gz", gzip.compress(b"text"), UnsupportedError),
+        ("x.gz", gzip.compress(b"text", mtime=0), UnsupportedError),
         ("README.txt", b"about", UnsupportedError),
     ],
 )
