@@ -15,7 +15,7 @@ from benchmarks.iterations import needed
 from benchmarks.providers import Provider
 from benchmarks.record import extra_memory
 
-PATIENCE = 12.0  # seconds that one call may take (a case is left out when it would take more)
+PATIENCE = 30.0  # seconds that one call may take (a case is left out when it would take more)
 SLOW = 3.0  # seconds of a call that is not repeated: time and memory come from one run
 MEMORY = 2.5e9  # bytes of a table that is worth having
 
