@@ -103,7 +103,7 @@ def paper() -> Config:
     return Config(phantom=PhantomConfig(train=1024, test=256), train=TrainConfig(parallel="shard"))
 
 
-def _scaled(
+def _scaled(  # noqa: PLR0913 (one argument a size)
     dim: int,
     depth: int,
     heads: int,
@@ -113,6 +113,7 @@ def _scaled(
     *,
     patch: int,
     anchors: int,
+    resnet_width: int,
 ) -> ModelConfig:
     return ModelConfig(
         dim=dim,
@@ -133,6 +134,7 @@ def _scaled(
         joint_dim=joint_dim,
         patch=patch,
         anchors=anchors,
+        resnet_width=resnet_width,
         # Trained from scratch, the softmax over views gives nearly all weight to the view that is
         # learnt first, and a pooled first token hears single words too late; see README.md.
         fusion="token",
@@ -146,7 +148,7 @@ def small() -> Config:
         preset="small",
         phantom=PhantomConfig(train=4096, test=512),
         data=DataConfig(resize=144, size=128, tokens=80, vocabulary=2000),
-        model=_scaled(192, 6, 6, 4, 384, 512, patch=16, anchors=32),
+        model=_scaled(192, 6, 6, 4, 384, 512, patch=16, anchors=32, resnet_width=32),
         assignment=AssignmentConfig(k=16, bank=2048),
         train=TrainConfig(
             batch=128,
@@ -168,7 +170,7 @@ def tiny() -> Config:
             train=512, test=128, mri_shape=(96, 96, 24), ct_shape=(96, 96, 16), slide_size=512
         ),
         data=DataConfig(resize=72, size=64, tokens=72, vocabulary=512),
-        model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16),
+        model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16, resnet_width=16),
         assignment=AssignmentConfig(k=8, bank=512),
         # Eq. 6 sums 32 terms of about 4 each: at weight 1 it drowns the others in a short run.
         loss=LossConfig(contrast=2.0, consistency=0.1),
@@ -192,7 +194,7 @@ def smoke() -> Config:
             train=48, test=16, mri_shape=(48, 48, 16), ct_shape=(48, 48, 8), slide_size=256
         ),
         data=DataConfig(resize=36, size=32, tokens=64, vocabulary=400),
-        model=_scaled(32, 2, 2, 1, 32, 48, patch=8, anchors=8),
+        model=_scaled(32, 2, 2, 1, 32, 48, patch=8, anchors=8, resnet_width=8),
         assignment=AssignmentConfig(k=4, bank=48),
         train=TrainConfig(
             batch=12,

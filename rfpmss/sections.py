@@ -133,6 +133,9 @@ class ModelConfig(Frozen):
 
     backbone: Literal["vit", "resnet101"] = "vit"
     """Medical Image Transformer, or a residual network (Table 5, row 1). [choice; paper]"""
+    resnet_width: PositiveInt = 64
+    """Channels after the stem of the residual network; its last stage has 32 times as many.
+    [channels; paper]"""
     trunk: Literal["shared", "separate"] = "shared"
     """One trunk for all views, or one each. [choice; REFERS]"""
     image_weights: str | None = None

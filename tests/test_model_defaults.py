@@ -27,6 +27,7 @@ PAPER = {
         **{"decoder_prenorm": False, "dropout": 0.1, "token_dim": 4096, "joint_heads": 64},
         **{"joint_mlp": 4096, "joint_dim": 6144, "anchors": 64, "rebuild": False},
         **{"image_weights": None, "text_weights": None, "slice_pooling": "mean"},
+        "resnet_width": 64,
     },
     AssignmentConfig: {
         **{"k": 32, "eps": 0.07, "damping": 0.25, "solver": "newton", "steps": 20, "bank": 5500},

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import ResNetConfig, ResNetModel
 
-from rfpmss.config import LossConfig
-from rfpmss.model.image import ImageEncoder
+from rfpmss.config import PRESETS, LossConfig
+from rfpmss.model.image import SHARED, ImageEncoder
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stages import LOSSES, PARTS, train_only, weights_of
 from tests.model_tools import WORDS, random_batch, small_config
@@ -24,9 +25,26 @@ def build(**options):
 @pytest.fixture(scope="module")
 def residual():
     torch.manual_seed(0)
-    config = small_config(backbone="resnet101")
+    config = small_config(backbone="resnet101", resnet_width=8)
     data = config.data.model_copy(update={"size": 32, "resize": 32})
     return config.model_copy(update={"data": data}), ImageEncoder(config.model, 32)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_residual_network_is_resnet_101_with_the_channels_of_its_preset(preset):
+    """As many parameters as the original has when it is built as narrow."""
+    width = {"smoke": 8, "tiny": 16, "small": 32, "paper": 64}[preset]
+    config = PRESETS[preset]()
+    model = config.model.model_copy(update={"backbone": "resnet101"})
+    sizes = [4 * width, 8 * width, 16 * width, 32 * width]
+    original = ResNetConfig(depths=[3, 4, 23, 3], embedding_size=width, hidden_sizes=sizes)
+    with torch.device("meta"):
+        encoder, theirs = ImageEncoder(model, config.data.size), ResNetModel(original)
+    assert encoder.stems["mri"].out_channels == width
+    trunk = encoder.trunks[SHARED]
+    mine = [*encoder.stems["ct"].parameters(), *trunk.parameters()]
+    count = sum(p.numel() for p in mine) - sum(p.numel() for p in trunk.project.parameters())
+    assert count == sum(p.numel() for p in theirs.parameters())
 
 
 def test_batch_statistics_never_see_an_absent_view(residual):
@@ -55,7 +73,7 @@ def test_a_batch_without_images_passes_a_residual_trunk(residual):
 
 
 def test_attention_maps_of_a_residual_trunk_are_refused():
-    config, model = build(backbone="resnet101")
+    config, model = build(backbone="resnet101", resnet_width=8)
     batch = random_batch(config, size=2)
     with pytest.raises(ValueError, match=r"attention needs model\.backbone=vit"):
         model.attention(batch.images, batch.present)

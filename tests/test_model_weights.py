@@ -198,6 +198,15 @@ def test_resnet_101_computes_what_the_original_does(tmp_path):
     torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
+def test_residual_weights_of_another_width_are_refused_with_the_width_to_ask_for(tmp_path):
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "wide.safetensors")
+    config, model = build(
+        backbone="resnet101", resnet_width=8, image_weights=str(tmp_path / "wide.safetensors")
+    )
+    with pytest.raises(ValueError, match=r"model\.resnet_width must be 64, .* got 8"):
+        load(model, config.model)
+
+
 def test_what_cannot_be_read_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "empty").mkdir()
     broken = tmp_path / "broken.safetensors"

@@ -32,7 +32,7 @@ class ImageEncoder(nn.Module):
         self.only_present = convolutional  # batch statistics must not see what does not exist
         self.stems = nn.ModuleDict(
             {
-                view: ConvStem(CHANNELS[view])
+                view: ConvStem(CHANNELS[view], config.resnet_width)
                 if convolutional
                 else PatchStem(CHANNELS[view], config)
                 for view in VIEWS

@@ -16,7 +16,7 @@ LAYERS = (3, 4, 23, 3)
 class ConvStem(nn.Conv2d):
     """The 7 x 7 convolution at the entry, one per view as views differ in channels."""
 
-    def __init__(self, channels: int, width: int = 64) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels, width, 7, stride=2, padding=3, bias=False)
 
 
@@ -24,15 +24,13 @@ class ResNetTrunk(nn.Module):
     """Everything after the stem: a grid of tokens and their mean.
 
     Args:
-        config: width of the tokens that leave the trunk.
+        config: channels after the stem, and width of the tokens that leave the trunk.
         layers: bottlenecks per stage.
-        width: channels after the stem.
     """
 
-    def __init__(
-        self, config: ModelConfig, layers: tuple[int, ...] = LAYERS, width: int = 64
-    ) -> None:
+    def __init__(self, config: ModelConfig, layers: tuple[int, ...] = LAYERS) -> None:
         super().__init__()
+        width = config.resnet_width
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)

@@ -153,6 +153,12 @@ def _fill_vit(model: RFPMSS, state: State, source: str) -> list[Match]:
 def _fill_resnet(model: RFPMSS, state: State, source: str) -> list[Match]:
     names = resnet_names(state)
     kernel = {"weight": names.pop("conv1.weight")} if "conv1.weight" in names else {}
+    own = cast("nn.Conv2d", model.image.stems[VIEWS[0]]).out_channels
+    if kernel and len(kernel["weight"]) != own:
+        raise ValueError(
+            f"model.resnet_width must be {len(kernel['weight'])}, the width of the weights in "
+            f"{source}, got {own}"
+        )
     matches = []
     for view in VIEWS:
         stem = cast("nn.Conv2d", model.image.stems[view])
