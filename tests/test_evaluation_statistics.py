@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from rfpmss.evaluation.statistics import delong, holm, paired_bootstrap, paired_interval
+from rfpmss.evaluation.statistics import delong, holm, paired_areas, paired_interval
 
 # 49 patients of DeLong et al. (1988) as printed in the SAS/STAT manual: albumin, total protein,
 # K-G score, and whether surgery did not help.
@@ -81,31 +81,24 @@ def test_holm_is_the_textbook_loop(p):
 
 
 def test_the_paired_bootstrap_agrees_with_scipy_on_a_mean():
-    draw = np.random.default_rng(3)
-    first, second = draw.normal(0.3, 1, 50), draw.normal(0, 1, 50)
-    found = paired_bootstrap(
-        lambda i: (float(first[i].mean()), float(second[i].mean())), np.arange(50), draws=4000
-    )
+    gains = np.random.default_rng(3).normal(0.3, 1.4, 50)
+    found = paired_interval(gains, np.arange(50), draws=4000)
     theirs = stats.bootstrap(
-        (first, second),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        paired=True,
-        n_resamples=4000,
-        method="percentile",
-        rng=np.random.default_rng(4),
+        (gains,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(4)
     ).confidence_interval
-    spread = np.std(first - second) / np.sqrt(50)
-    assert found.difference == pytest.approx((first - second).mean())
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.15 * spread)
+    assert found.difference == pytest.approx(gains.mean())
+    assert (found.low, found.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.15 * gains.std() / np.sqrt(50)
+    )
 
 
-def test_undefined_resamples_are_drawn_again_and_a_hopeless_statistic_is_refused():
-    def sometimes(cases):
-        return (float("nan"), 0.0) if len(set(cases.tolist())) < 4 else (1.0, 0.0)
-
-    assert paired_bootstrap(sometimes, np.arange(5), draws=99).p_value == pytest.approx(0.02)
-    with pytest.raises(ValueError, match="statistic must"):
-        paired_bootstrap(lambda _: (float("nan"), 0.0), np.arange(5), draws=10)
+def test_resamples_without_two_of_a_kind_are_drawn_again_and_hopeless_ones_refused():
+    scores = np.arange(10.0)[None]
+    found = paired_areas(np.arange(10) > 7, scores, -scores, np.arange(10), draws=99)
+    assert (found.difference, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert found.p_value == pytest.approx(0.02)
+    with pytest.raises(ValueError, match="positive must leave two cases .* got 0 positive"):
+        paired_areas(np.zeros(10, bool), scores, -scores, np.arange(10), draws=99)
 
 
 def test_an_area_needs_both_kinds():
@@ -113,18 +106,49 @@ def test_an_area_needs_both_kinds():
         delong(np.array([True, True, True, False]), np.zeros((1, 4)))
 
 
+def resampled(statistic, groups, draws):
+    """A statistic on the cases of whole patients drawn with replacement, one draw at a time."""
+    draw, members = np.random.default_rng(1), [np.flatnonzero(groups == i) for i in set(groups)]
+    found = []
+    for _ in range(draws):
+        chosen = draw.integers(len(members), size=len(members))
+        found.append(statistic(np.concatenate([members[i] for i in chosen])))
+    return np.array(found)
+
+
+def agrees(found, figures):
+    """Both are samples of one distribution, as far as their numbers of draws tell."""
+    draws = len(figures)
+    tail = 2 * min((figures <= 1e-12).mean(), (figures >= -1e-12).mean())
+    low, high = np.quantile(figures, [0.025, 0.975])
+    # Five standard errors of a share of the draws; of a limit, by the density of a normal tail.
+    assert abs(found.p_value - tail) < 5 * np.sqrt(2 * tail * (2 - tail) / draws) + 2 / draws
+    limit = 5 * (high - low) / 3.92 * np.sqrt(2 * 0.025 * 0.975 / draws) / 0.0584
+    assert abs(found.low - low) < limit
+    assert abs(found.high - high) < limit
+
+
 def test_the_interval_of_a_mean_gain_is_that_of_resampling_case_by_case():
-    draw = np.random.default_rng(3)
     groups = np.repeat(np.arange(30), 2)
-    gains = draw.normal(0.2, 1.0, 60)
+    gains = np.random.default_rng(3).normal(0.2, 1.0, 60)
     found = paired_interval(gains, groups, draws=4000)
-    slow = paired_bootstrap(lambda i: (float(gains[i].mean()), 0.0), groups, draws=4000, seed=1)
-    assert found.difference == pytest.approx(slow.difference)
-    # Five standard errors of a share of 4000 draws; of a limit, by the density of a normal tail.
-    share = 5 * np.sqrt(2 * slow.p_value * (2 - slow.p_value) / 4000)
-    assert abs(found.p_value - slow.p_value) < share
-    spread = (slow.high - slow.low) / 3.92
-    limit = 5 * spread * np.sqrt(2 * 0.025 * 0.975 / 4000) / 0.0584
-    assert abs(found.low - slow.low) < limit
-    assert abs(found.high - slow.high) < limit
+    assert found.difference == pytest.approx(gains.mean())
+    agrees(found, resampled(lambda i: gains[i].mean(), groups, 4000))
     assert paired_interval(np.zeros(60), groups).p_value == 1.0
+
+
+def test_the_difference_of_areas_is_that_of_resampling_case_by_case():
+    draw = np.random.default_rng(5)
+    groups, positive = np.repeat(np.arange(40), 2), draw.random(80) < 0.4
+    first = (positive + draw.normal(size=(2, 80))).round(1)  # with ties
+    second = (0.6 * positive + draw.normal(size=(3, 80))).round(1)
+
+    def area(scores, i):
+        x, y = scores[:, i[positive[i]], None], scores[:, None, i[~positive[i]]]
+        return (np.sign(x - y).mean() + 1) / 2
+
+    found = paired_areas(positive, first, second, groups, draws=4000)
+    means = [np.mean([roc_auc_score(positive, s) for s in part]) for part in (first, second)]
+    assert found.difference == pytest.approx(means[0] - means[1])
+    agrees(found, resampled(lambda i: area(first, i) - area(second, i), groups, 4000))
+    assert paired_areas(positive, first, first, groups).p_value == 1.0

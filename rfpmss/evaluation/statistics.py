@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from scipy import stats
 
 
@@ -154,7 +154,7 @@ def paired_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Paired:
-    """Compare two methods whose figure is a mean over cases: `paired_bootstrap`, in one product.
+    """Compare two methods whose figure is a mean over cases, on resamples of the patients.
 
     Args:
         gains: what one method has more than the other, case by case.
@@ -166,38 +166,53 @@ def paired_interval(
     return _paired(float(gains.mean()), _means(gains, groups, draws, seed), level)
 
 
-def paired_bootstrap(
-    statistic: Callable[[Int[np.ndarray, " n"]], tuple[float, float]],
+def paired_areas(
+    positive: Bool[np.ndarray, " n"],
+    first: Float[np.ndarray, "s n"],
+    second: Float[np.ndarray, "t n"],
     groups: Shaped[np.ndarray, " n"],
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> Paired:
-    """Compare two methods on resamples of the patients, both on the same resample.
+    """Compare the mean areas under the ROC curves of two methods on resamples of the patients.
 
     Args:
-        statistic: both methods' figures on the given cases; not finite where undefined (such
-            resamples are drawn again).
+        positive: which cases have the finding.
+        first: scores of one method, a row per test (a seed).
+        second: scores of the other method.
         groups: the patient of each case.
-        draws: resamples.
+        draws: resamples; those with fewer than two cases of a kind are drawn again.
         seed: of the resamples.
         level: coverage of the interval.
+
+    Raises:
+        ValueError: if hardly any resample has two cases of each kind.
     """
-    names, group = np.unique(groups, return_inverse=True)
-    members = [np.flatnonzero(group == i) for i in range(len(names))]
-    draw = np.random.default_rng(seed)
-    found: list[float] = []
-    for _ in range(20 * draws):
-        chosen = draw.integers(len(names), size=len(names))
-        first, second = statistic(np.concatenate([members[i] for i in chosen]))
-        if np.isfinite(first) and np.isfinite(second):
-            found.append(first - second)
-        if len(found) == draws:
-            break
-    first, second = statistic(np.arange(len(group)))
-    if len(found) < draws or not np.isfinite(first - second):
-        raise ValueError("statistic must be defined on most resamples, got too few finite values")
-    return _paired(float(first - second), np.asarray(found), level)
+    gains = _wins(positive, first) - _wins(positive, second)
+    _, group = np.unique(groups, return_inverse=True)
+    found = np.empty(0)
+    for block in range(20):
+        drawn = _drawn(int(group.max()) + 1, draws, seed + block)
+        cases, controls = drawn[:, group[positive]], drawn[:, group[~positive]]
+        pairs = cases.sum(axis=1) * controls.sum(axis=1)
+        defined = np.minimum(cases.sum(axis=1), controls.sum(axis=1)) >= 2
+        sums = ((cases @ gains) * controls).sum(axis=1)
+        found = np.append(found, sums[defined] / pairs[defined])
+        if len(found) >= draws:
+            return _paired(float(gains.mean()), found[:draws], level)
+    raise ValueError(
+        f"positive must leave two cases of each kind in most resamples of the patients, got "
+        f"{positive.sum()} positive and {(~positive).sum()} negative cases"
+    )
+
+
+def _wins(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, "s n"]
+) -> Float[np.ndarray, "p q"]:
+    """How often each case scores above each control, over the rows of scores; a tie is half."""
+    cases, controls = scores[:, positive, None], scores[:, None, ~positive]
+    return ((cases > controls) + 0.5 * (cases == controls)).mean(axis=0)
 
 
 def _paired(difference: float, resampled: np.ndarray, level: float) -> Paired:

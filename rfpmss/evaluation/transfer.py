@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from rfpmss.config import VIEWS
 from rfpmss.evaluation.probe import Classifier, Tuning, image_features, linear_probe, task, tune
-from rfpmss.evaluation.statistics import delong, holm, paired_bootstrap
+from rfpmss.evaluation.statistics import delong, holm, paired_areas
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -124,11 +124,10 @@ def table(outcome: Outcome, reference: str, draws: int = 1000) -> list[dict[str,
             **{"p_delong": None, "p_bootstrap": None, "p_holm": None},
         }
         if name != reference:
-            both = np.concatenate([outcome.scores[reference, mode, fraction], scores])
+            ours = outcome.scores[reference, mode, fraction]
+            both = np.concatenate([ours, scores])
             contrast = [1 / seeds] * seeds + [-1 / seeds] * seeds
-            paired = paired_bootstrap(
-                _areas(outcome.positive, both, seeds), outcome.patients, draws=draws
-            )
+            paired = paired_areas(outcome.positive, ours, scores, outcome.patients, draws=draws)
             row |= {
                 **{"difference": paired.difference},
                 **{"difference_low": paired.low, "difference_high": paired.high},
@@ -157,21 +156,6 @@ def _cells(plan: Plan) -> Iterator[tuple[str, float, int]]:
         for fraction in plan.fractions:
             for seed in plan.seeds:
                 yield mode, fraction, seed
-
-
-def _areas(
-    positive: Bool[np.ndarray, " t"], scores: Float[np.ndarray, "s t"], first: int
-) -> Callable[[np.ndarray], tuple[float, float]]:
-    """Mean areas of the first rows and of the others on any cases."""
-
-    def areas(cases: np.ndarray) -> tuple[float, float]:
-        kinds = positive[cases]
-        if min(kinds.sum(), (~kinds).sum()) < 2:
-            return float("nan"), float("nan")
-        found = delong(kinds, scores[:, cases]).auc
-        return float(found[:first].mean()), float(found[first:].mean())
-
-    return areas
 
 
 def _deviation(values: Sequence[float] | np.ndarray) -> float:
