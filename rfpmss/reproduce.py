@@ -4,8 +4,9 @@
     python -m rfpmss.reproduce --budget full --out runs/full --jobs 2
 
 Each step is a command that can be run alone. OUT/commands.json tells them with their seconds,
-OUT/targets.json, .csv and .tex what was to be reached and what was, OUT/seed-0/report.html shows
-it. Starting again with the same --out goes on with the first step that is not done.
+OUT/targets.json, .csv and .tex what was to be reached and what was with each seed, and
+OUT/seed-0/report.html shows it. Starting again with the same --out goes on with the first step that
+is not done.
 """
 
 from __future__ import annotations
@@ -216,31 +217,20 @@ def _share(out: Path, run_dir: Path) -> None:
 
 def _targets(out: Path) -> None:
     from rfpmss.evaluation.tables import write_csv, write_json, write_latex
-    from rfpmss.evaluation.targets import targets
+    from rfpmss.evaluation.targets import readable, targets
 
-    rows = [
-        {"seed": int(folder.name.removeprefix("seed-")), **asdict(target)}
+    found = [
+        (int(folder.name.removeprefix("seed-")), target)
         for folder in sorted(out.glob("seed-*"))
         for target in targets(folder)
     ]
+    rows = [{"seed": seed, **asdict(target)} for seed, target in found]
     write_json(out / "targets.json", rows)
     write_csv(out / "targets.csv", rows)
-    readable = [_readable(row) for row in rows]
-    write_latex(out / "targets.tex", readable)
-    for row in readable:
-        print("  ".join(str(cell) for cell in row.values()))
-
-
-def _readable(row: dict[str, Any]) -> dict[str, str]:
-    def number(name: str) -> str:
-        return "-" if row[name] is None else f"{row[name]:.3f}"
-
-    return {
-        **{"Seed": str(row["seed"]), "Target": row["name"], "Wanted": row["wanted"]},
-        "Value (95 %)": f"{number('value')} ({number('low')}, {number('high')})",
-        **{"Chance or control": number("chance"), "Ceiling": number("ceiling")},
-        "Met": {True: "met", False: "missed", None: "not known"}[row["met"]],
-    }
+    cells = [{"Seed": str(seed), **readable(target)} for seed, target in found]
+    write_latex(out / "targets.tex", cells)
+    for row in cells:
+        print("  ".join(row.values()))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from rfpmss.config import VIEWS
 from rfpmss.data.batch import Batch
@@ -27,6 +28,7 @@ from rfpmss.evaluation.boxes import (
     overlaps,
     points_inside,
 )
+from rfpmss.evaluation.grounding import Grounded, table
 from rfpmss.model.rfpmss import RFPMSS
 from tests.model_tools import WORDS, random_batch, small_config
 
@@ -164,3 +166,20 @@ def test_the_centre_control_gives_centred_squares():
 
 def test_a_flat_map_points_by_chance():
     assert points_inside(np.ones((10, 10)), (0.0, 0.0, 5.0, 10.0)) == pytest.approx(0.5)
+
+
+def test_the_interval_of_pointing_is_by_patient():
+    def row(copies):
+        hits = np.repeat((np.random.default_rng(0).random(60) < 0.4).astype(float), copies)
+        patients = [f"p{i}" for i in np.repeat(np.arange(60), copies)]
+        none = np.zeros((len(hits), 1, 1))
+        found = Grounded("any", "", False, 0.5, 0.0, none, [], np.zeros(len(hits)), hits)
+        (told,) = table([found], patients, "mri")
+        return hits, (told["pointing_low"], told["pointing_high"])
+
+    hits, once = row(1)
+    theirs = stats.bootstrap(
+        (hits,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert once == pytest.approx((theirs.low, theirs.high), abs=1 / 60 + 1e-9)
+    assert row(10)[1] == pytest.approx(once, abs=1e-12)

@@ -1,14 +1,16 @@
 """Maps, alignment and information against scikit-learn, definitions and counting."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from sklearn.metrics import mutual_info_score
+from sklearn.metrics import mutual_info_score, silhouette_score
 
 from rfpmss.evaluation.embed import Embeddings
-from rfpmss.evaluation.structure import carried, cka, maps, pca, preservation
+from rfpmss.evaluation.structure import carried, cka, maps, pca, preservation, umap
 
 
 def made(n=30, seed=0):
@@ -59,6 +61,23 @@ def test_maps_show_every_present_feature_once_inside_the_frame():
         assert found.xy.min() >= 0
         assert found.xy.max() == pytest.approx(1.0)
     assert maps(made(2)) == []
+
+
+def test_umap_keeps_groups_together_and_repeats_itself():
+    pytest.importorskip("umap")
+    draw = np.random.default_rng(0)
+    group = np.arange(90) % 3
+    points = draw.normal(size=(90, 8)) + 12 * np.eye(8)[group]
+    placed = umap(points)
+    assert silhouette_score(placed, group) > 0.7
+    assert np.array_equal(placed, umap(points))
+    assert [found.name for found in maps(made())] == ["principal components", "t-SNE", "UMAP"]
+
+
+def test_without_umap_the_other_maps_are_drawn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert umap(np.eye(20)) is None
+    assert [found.name for found in maps(made())] == ["principal components", "t-SNE"]
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -1,5 +1,6 @@
 """Targets tell met, missed and not known; every step of `rfpmss reproduce` is a valid command."""
 
+import csv
 import importlib
 import json
 import subprocess
@@ -13,7 +14,7 @@ from rfpmss.arguments import TrainArguments, parse
 from rfpmss.config import PhantomConfig
 from rfpmss.data.phantom import command as generating
 from rfpmss.data.phantom.cohort import folder_name
-from rfpmss.evaluation.targets import targets
+from rfpmss.evaluation.targets import targets, write_targets
 
 
 def row(query, gallery, r5, r10, low):
@@ -109,6 +110,22 @@ def test_sides_come_with_an_interval_and_the_majority(tmp_path):
     side = found(tmp_path)["side right in generated reports"]
     assert side.met is True
     assert (side.low, side.high, side.chance) == (0.9, 0.98, 0.58)
+
+
+def test_a_run_s_targets_are_written_with_the_file_and_the_command_of_each(tmp_path):
+    run = tmp_path / "a run"
+    write(run, retrieval_full=[row("study", "report", 0.9, 1.0, 0.5)])
+    told = write_targets(run)
+    assert told == targets(run)
+    rows = json.loads((run / "evaluation" / "targets.json").read_text())
+    assert [entry["met"] for entry in rows] == [True, *[None] * 6]
+    assert rows[0]["source"] == "retrieval_full.json: study, report, r5"
+    assert rows[0]["command"] == f"python -m rfpmss.evaluate --run-dir '{run}'"
+    with (run / "evaluation" / "targets.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["name"] for line in lines] == [entry["name"] for entry in rows]
+    assert float(lines[0]["value"]) == 0.9
+    assert (run / "evaluation" / "targets.tex").read_text().count("not known") == 6
 
 
 @pytest.mark.parametrize("budget", reproduce.BUDGETS)

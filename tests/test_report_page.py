@@ -2,15 +2,20 @@
 
 import base64
 import hashlib
+import html
+import importlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 from rfpmss import evaluation
 from rfpmss.config import MODALITIES, smoke
@@ -18,6 +23,7 @@ from rfpmss.data.batch import Cohort
 from rfpmss.data.report import train_tokenizer
 from rfpmss.evaluation import anchors
 from rfpmss.evaluation.embed import embed
+from rfpmss.evaluation.sources import PARTS
 from rfpmss.model.rfpmss import RFPMSS
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'}}{{ 7*7 }}"
@@ -28,6 +34,18 @@ GRID = {
     **{"r10": 0.7, "r10_low": 0.6, "r10_high": 0.8, "difference_r5": None, "p_holm": None},
 }
 PAIRED = {"difference_r5": -0.0456, "p_holm": 0.0321}
+TUNED = {
+    **{"start": "random weights", "mode": "full", "fraction": 0.1, "auc": 0.7123},
+    **{"auc_low": 0.6, "auc_high": 0.8, "auc_sd": 0.02, "difference": 0.1234},
+    **{"difference_low": 0.05, "difference_high": 0.2},
+    **{"p_delong": 0.01, "p_bootstrap": 0.02, "p_holm": 0.03},
+}
+EXPORTED = ("targets", "cohort", "findings", "attention", "structure", "anchors")
+PLAN = {"label": "grade", "positive": ["4"], "views": ["ct", "mri"], "seeds": [0, 1, 2]}
+BEAM = {
+    **{"search": "beam 4", "finding": "side", "n": 16, "right": 0.7654},
+    **{"low": 0.5, "high": 0.9, "majority": 0.6},
+}
 
 
 class Elements(HTMLParser):
@@ -45,6 +63,37 @@ class Elements(HTMLParser):
         if self.open in self.texts:
             self.texts[self.open].append(data)
             self.open = None
+
+
+class Captions(HTMLParser):
+    """The caption of every table, and the captions a figure stands under, its own the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables, self.figures, self.open, self.inside = [], [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "figure":
+            self.open.append([tag, ""])
+        elif tag in ("caption", "figcaption"):
+            self.inside = tag
+            self.tables += [""] if tag == "caption" else []
+        elif tag == "img" and self.open:  # a picture of a patient, without a figure of its own
+            self.open[-1][0] = tag
+
+    def handle_endtag(self, tag):
+        if tag == self.inside:
+            self.inside = ""
+        elif tag == "figure":
+            kind = self.open[-1][0]
+            self.figures += [" ".join(text for _, text in self.open)] if kind == tag else []
+            self.open.pop()
+
+    def handle_data(self, data):
+        if self.inside == "caption":
+            self.tables[-1] += data
+        elif self.inside == "figcaption":
+            self.open[-1][1] += data
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +119,8 @@ def written(parts, tmp_path_factory):
     tables = folder / "evaluation"
     shutil.copy(tables / "retrieval_full.json", tables / "retrieval-abroad_full.json")
     (tables / "ablation.json").write_text(json.dumps([GRID, GRID | {"title": ATTACK} | PAIRED]))
+    (tables / "finetune.json").write_text(json.dumps({"plan": PLAN, "rows": [TUNED]}))
+    (tables / "writing.json").write_text(json.dumps({"findings": [BEAM], "wording": []}))
     return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
 
 
@@ -89,6 +140,79 @@ def test_the_page_holds_the_grid_and_the_other_cohort(written):
     abroad = text[text.index('id="elsewhere-1"') :].split("</section>")[0]
     assert abroad.count('<th scope="row">') == len(rows)
     assert "retrieval-abroad_full.json" in abroad
+
+
+SOURCE = re.compile(r"From (evaluation/\S+), written by (python -m rfpmss\.[^.]+)\.")
+
+
+def test_every_table_and_figure_tells_its_file_and_command(written):
+    folder, _, text = written
+    captions = Captions()
+    captions.feed(text)
+    assert len(captions.tables) > 10
+    assert len(captions.figures) > 20
+    for caption in (*captions.tables, *captions.figures):
+        assert SOURCE.search(" ".join(caption.split())), caption
+    told = {}
+    for section in re.findall(r"<section id=.*?</section>", text, flags=re.DOTALL):
+        plain = html.unescape(" ".join(re.sub(r"<[^>]*>", "", section).split()))
+        found = dict(SOURCE.findall(plain))
+        assert found, plain[:40]
+        told |= found
+    named = {file.format(name="abroad") for file, _ in PARTS.values()}
+    assert {file.removeprefix("evaluation/") for file in told} == named
+    for file, command in told.items():
+        assert (folder / file).is_file()
+        module, *words = shlex.split(command)[2:]
+        tyro.cli(importlib.import_module(module).Arguments, args=words)
+
+
+def test_the_page_tells_which_targets_are_met(written):
+    folder, _, text = written
+    part = html.unescape(text[text.index('id="targets"') :].split("</section>")[0])
+    rows = json.loads((folder / "evaluation" / "targets.json").read_text())
+    lines = re.findall(r'<tr><th scope="row">.*?</tr>', part)
+    assert len(lines) == len(rows) == 7
+    words = {True: "✓ met", False: "✗ missed", None: "not known"}
+    for line, row in zip(lines, rows, strict=True):
+        assert words[row["met"]] in line
+        assert all(f">{row[name]}<" in line for name in ("name", "wanted", "source", "command"))
+        for name in ("value", "chance", "ceiling"):
+            assert ("–" if row[name] is None else f"{row[name]:.3f}") in line
+    told = {row["name"]: row["met"] for row in rows}
+    assert told["AUC at 10 % labels above random weights"] is True
+    assert told["side right in generated reports"] is False
+    assert told["attention IoU after fine-tuning, MRI"] is None
+
+
+def test_what_the_page_shows_of_single_patients_stands_in_its_files(written):
+    folder, _, text = written
+
+    def read(name):
+        return json.loads((folder / "evaluation" / name).read_text())
+
+    for row, single in zip(read("attention.json"), read("attention_studies.json"), strict=True):
+        assert [row[name] for name in ("view", "method", "n")] == [
+            *(single["view"], single["method"], len(single["studies"]))
+        ]
+        assert row["iou"] == pytest.approx(np.mean(single["iou"]))
+        assert row["pointing"] == pytest.approx(np.mean(single["pointing"]))
+        assert row["pointing_low"] <= row["pointing"] <= row["pointing_high"]
+    for example in read("examples.json"):
+        assert f"at place {example['rank']:g} of {example['gallery']}" in text
+        assert all(f"{hit['similarity']:.3f}" in text for hit in example["hits"])
+    for pair in read("anchors.json")["comparisons"]:
+        first, second = np.array(pair["assigned"])
+        assert (pair["shared"], pair["differing"]) == (
+            *((first & second).sum(), (first ^ second).sum()),
+        )
+        assert f"on the anchors of {pair['anchors']}: {pair['shared']} of" in text
+    curves = read("curves.json")
+    assert curves["step"] == list(range(1, 21))
+    assert curves["loss"][3] == 5 / 4
+    about = read("about.json")
+    assert f"{about['parameters']:,}" in text
+    assert {row["split"]: row["studies"] for row in about["counts"]} == {"train": 48, "test": 16}
 
 
 def test_all_pairs_are_scored_with_a_ceiling(written):
@@ -140,7 +264,10 @@ def test_a_reader_without_eyes_finds_the_way(elements):
 def test_every_section_is_filled(written):
     folder, _, text = written
     assert "not for clinical use" in text
-    assert text.count('class="chart"') == 5 + 4 + 4  # losses, maps, what anchors carry
+    maps = len(json.loads((folder / "evaluation" / "structure.json").read_text())["maps"])
+    assert text.count('class="chart"') == 5 + 2 * maps + 4  # losses, maps, what anchors carry
+    assert maps == (2 if find_spec("umap") is None else 3)
+    assert text.count("pip install 'multisk[umap]'") == 3 - maps
     assert text.count('class="reference-box"') == 2 * 8
     assert text.count('class="example"') == 4
     assert text.count('class="written"') == 6
@@ -149,7 +276,8 @@ def test_every_section_is_filled(written):
     assert {p.name for p in (folder / "evaluation").iterdir()} >= {
         *("retrieval.json", "retrieval_full.json", "retrieval.csv", "retrieval.tex"),
         *("findings.json", "reports.json", "anchors.json", "structure.json"),
-        *("attention.json", "attention.csv", "wording.json", "retrieval_queries.json"),
+        *("attention.json", "wording.json", "retrieval_queries.json"),
+        *(f"{name}.{end}" for name in EXPORTED for end in ("csv", "tex")),
     }
 
 

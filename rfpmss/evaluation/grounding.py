@@ -140,10 +140,11 @@ def ground(
 
 
 def table(found: list[Grounded], patients: list[str], view: str) -> list[dict[str, object]]:
-    """A row per method: overlap with its interval by patient, share above one half, pointing."""
+    """A row per method: overlap, share above one half, pointing; intervals are by patient."""
     rows: list[dict[str, object]] = []
     for item in found:
         low, high = interval(item.ious, np.array(patients))
+        pointing_low, pointing_high = interval(item.pointing, np.array(patients))
         rows.append(
             {
                 **{"view": view, "method": item.method, "variant": item.variant},
@@ -151,10 +152,28 @@ def table(found: list[Grounded], patients: list[str], view: str) -> list[dict[st
                 **{"iou": float(item.ious.mean()), "iou_low": low, "iou_high": high},
                 "above_half": float((item.ious > 0.5).mean()),
                 "pointing": float(item.pointing.mean()),
+                **{"pointing_low": pointing_low, "pointing_high": pointing_high},
                 "validation_iou": item.validation_iou,
             }
         )
     return rows
+
+
+def by_study(
+    found: list[Grounded], names: list[str], references: list[Box], view: str
+) -> list[dict[str, object]]:
+    """What `table` sums up: boxes, overlap and pointing of every method, study by study."""
+    boxes = [[float(side) for side in box] for box in references]
+    shared = {"view": view, "studies": names, "references": boxes}
+    return [
+        {
+            **shared,
+            **{"method": item.method, "variant": item.variant, "threshold": item.threshold},
+            **{"boxes": [list(box) for box in item.boxes], "iou": item.ious.tolist()},
+            "pointing": item.pointing.tolist(),
+        }
+        for item in found
+    ]
 
 
 def _grounded(

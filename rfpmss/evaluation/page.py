@@ -20,7 +20,9 @@ from rfpmss.evaluation import sections
 from rfpmss.evaluation.charts import HEIGHT, WIDTH, Curve, curve
 from rfpmss.evaluation.embed import embed
 from rfpmss.evaluation.probe import Classifier
-from rfpmss.evaluation.tables import percent
+from rfpmss.evaluation.sources import source
+from rfpmss.evaluation.tables import percent, write_json, write_table
+from rfpmss.evaluation.targets import write_targets
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,7 +63,7 @@ def page(
 ) -> Path:
     """Write ``run_dir/report.html`` from the run's files and the model's held-out studies.
 
-    Every number on the page stands in ``run_dir/evaluation/*.json`` or ``metrics.jsonl``.
+    Every number on the page stands in ``run_dir/evaluation/*.json`` first; `sources` says where.
 
     Args:
         run_dir: holds ``metrics.jsonl`` and ``evaluation/retrieval_full.json``.
@@ -74,20 +76,18 @@ def page(
     metrics = _lines(run_dir / "metrics.jsonl")
     content: dict[str, Any] = {
         "config": config,
-        "settings": _settings(config),
-        "metrics": metrics,
         "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
         "meaning": MEANING,
-        "rows": _json(run_dir / "evaluation" / "retrieval_full.json") or [],
-        "counts": _counts(cohort),
-        "versions": _versions(),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "transfer": _json(run_dir / "evaluation" / "finetune.json"),
-        "grid": _json(run_dir / "evaluation" / "ablation.json") or [],
+        "rows": _read(run_dir, "retrieval") or [],
+        "transfer": _read(run_dir, "labels"),
+        "grid": _read(run_dir, "ablation") or [],
+        "searches": _read(run_dir, "searches") or {"findings": []},
         "elsewhere": _elsewhere(run_dir / "evaluation"),
         "quick": quick,
+        **_about(run_dir, model, cohort, config, metrics),
         **EMPTY,
     }
+    write_json(run_dir / source("curves").file, _columns(metrics))
     indices = np.asarray(cohort.indices("test"))
     if len(indices) > 1:
         training = model.training
@@ -98,11 +98,43 @@ def page(
         content |= sections.space(run)
         content |= sections.attention(run, _tuned(run_dir, model), quick=quick)
         model.train(training)
+    content["targets"] = write_targets(run_dir)
     path = run_dir / "report.html"
     temporary = path.with_name(".report.html.part")
     temporary.write_text(render(content), encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def _about(
+    run_dir: Path, model: RFPMSS, cohort: Cohort, config: Config, metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Sizes, settings and versions of the run; written as they are returned."""
+    found = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": metrics[-1]["step"] if metrics else 0,
+        "seconds": sum(row["seconds"] for row in metrics),
+        "counts": _counts(cohort),
+        "settings": _settings(config),
+        "versions": _versions(),
+    }
+    path = run_dir / source("about").file
+    write_json(path, found)
+    write_table(path.with_name("cohort.json"), [_flat(row) for row in found["counts"]])
+    return found
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    modalities = dict(zip(MODALITIES, row["modalities"], strict=True))
+    return {name: value for name, value in row.items() if name != "modalities"} | modalities
+
+
+def _columns(metrics: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Steps and terms of the curves as they were logged; None where a term was not finite."""
+    names = [name for name in ("step", *TERMS) if all(name in row for row in metrics)]
+    return {
+        name: [row[name] if math.isfinite(row[name]) else None for row in metrics] for name in names
+    }
 
 
 def _elsewhere(folder: Path) -> list[dict[str, Any]]:
@@ -136,6 +168,7 @@ def fill(template: str, content: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.globals["source"] = source
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
@@ -231,6 +264,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     from rfpmss.run import read_metrics
 
     return read_metrics(path)
+
+
+def _read(run_dir: Path, part: str) -> Any:
+    return _json(run_dir / source(part).file)
 
 
 def _json(path: Path) -> Any:

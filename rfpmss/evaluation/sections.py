@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.evaluation import anchors as anchoring
 from rfpmss.evaluation import structure
 from rfpmss.evaluation.embed import Embeddings
-from rfpmss.evaluation.examples import finding_accuracy, retrieved, write_reports, written
-from rfpmss.evaluation.grounding import Grounded, cases, ground, table
+from rfpmss.evaluation.examples import compare, finding_accuracy, retrieved, write_reports, written
+from rfpmss.evaluation.grounding import Grounded, by_study, cases, ground, table
 from rfpmss.evaluation.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
 from rfpmss.evaluation.slices import METHOD, Sides, scans, sides
-from rfpmss.evaluation.tables import write_csv, write_json
+from rfpmss.evaluation.tables import write_json, write_table
 from rfpmss.evaluation.wording import scores
 
 if TYPE_CHECKING:
@@ -77,11 +77,14 @@ def reports(run: Opened) -> dict[str, Any]:
     words = scores([texts[i] for i in told], originals) if told else {}
     write_json(run.folder / "findings.json", findings)
     write_json(run.folder / "wording.json", words)
-    write_csv(run.folder / "findings.csv", findings)
+    write_table(run.folder / "findings.json", findings)
     write_json(
         run.folder / "reports.json",
         [
-            {"study": studies[index].study_id, "generated": text}
+            {
+                **{"study": studies[index].study_id, "generated": text},
+                "compared": [asdict(item) for item in compare(text, studies[index].report or "")],
+            }
             for index, text in zip(indices, texts, strict=True)
         ],
     )
@@ -93,8 +96,15 @@ def reports(run: Opened) -> dict[str, Any]:
 
 
 def examples(run: Opened) -> dict[str, Any]:
-    """Retrieved studies with pictures."""
-    return {"examples": retrieved(run.cohort, run.tokenizer, run.embeddings)}
+    """Retrieved studies with pictures; the file holds all but these and the reports."""
+    found = retrieved(run.cohort, run.tokenizer, run.embeddings)
+    rows = [asdict(example) for example in found]
+    for row in rows:
+        for part in (row, *row["hits"]):
+            part.pop("report")
+            part.pop("pictures", None)
+    write_json(run.folder / "examples.json", rows)
+    return {"examples": found}
 
 
 def anchors(run: Opened) -> dict[str, Any]:
@@ -117,13 +127,22 @@ def anchors(run: Opened) -> dict[str, Any]:
             carried.append(
                 {"modality": name, "rows": structure.carried(assigned[rows, place, place], some)}
             )
-    write_json(run.folder / "anchors.json", {"overlap": overlap, "information": carried})
-    return {
-        "names": names,
-        "comparisons": anchoring.comparisons(run.embeddings, assigned),
-        "overlap": overlap,
-        "carried": carried,
-    }
+    compared = anchoring.comparisons(run.embeddings, assigned)
+    told = [
+        {
+            **{"title": pair.title, "anchors": pair.anchors},
+            "samples": [[one.modality, names[one.study]] for one in pair.samples],
+            **{"assigned": pair.assigned.tolist(), "shared": pair.shared},
+            "differing": pair.differing,
+        }
+        for pair in compared
+    ]
+    write_json(
+        run.folder / "anchors.json",
+        {"comparisons": told, "overlap": overlap, "information": carried},
+    )
+    write_table(run.folder / "anchors.json", overlap)
+    return {"names": names, "comparisons": compared, "overlap": overlap, "carried": carried}
 
 
 def space(run: Opened) -> dict[str, Any]:
@@ -137,7 +156,7 @@ def space(run: Opened) -> dict[str, Any]:
     write_json(
         run.folder / "structure.json",
         {
-            "preservation": kept,
+            **{"preservation": kept, "label": label, "values": values.get(label, [])},
             "maps": [
                 {
                     **{"name": found.name, "xy": found.xy.round(4).tolist()},
@@ -147,6 +166,7 @@ def space(run: Opened) -> dict[str, Any]:
             ],
         },
     )
+    write_table(run.folder / "structure.json", kept)
     return {
         "kept": kept,
         "maps": [
@@ -175,7 +195,7 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
         return nothing
     fresh = random_start(run.config, run.tokenizer.get_vocab_size())
     fresh = fresh.to(next(run.model.parameters()).device)
-    rows, overlays, stacks, shown = [], [], [], ""
+    rows, studies, overlays, stacks, shown = [], [], [], [], ""
     for view in ("mri", "ct") if quick else ("mri", "ct", "pathology"):
         limit = QUICK if quick else None
         chosen = cases(run.cohort, view, limit)
@@ -183,15 +203,18 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
             continue
         found = ground(run.model, fresh, tuned, run.cohort, run.tokenizer, view, limit)
         rows += table(found, chosen.patients, view)
+        references = [chosen.references[int(i)] for i in chosen.test]
+        names = [run.cohort.studies[int(i)].study_id for i in chosen.test]
+        studies += by_study(found, names, references, view)
         if not overlays:
             best = max((f for f in found if not f.control), key=lambda f: f.validation_iou)
             shown = f"{view}, {best.method} {best.variant}".strip()
-            references = [chosen.references[int(i)] for i in chosen.test]
             overlays = _overlays(run, best, view, chosen.test, references)
             rolled = next(f for f in found if f.method == METHOD)
             stacks = _stacks(run, view, chosen.test, rolled.threshold)
     write_json(run.folder / "attention.json", rows)
-    write_csv(run.folder / "attention.csv", rows)
+    write_table(run.folder / "attention.json", rows)
+    write_json(run.folder / "attention_studies.json", studies)
     return {
         **{"grounding": rows, "overlays": overlays, "overlay_method": shown},
         "stacks": stacks,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,17 +37,24 @@ class Map:
 
 
 def maps(embeddings: Embeddings, seed: int = 0) -> list[Map]:
-    """The joint space by principal components and by t-SNE; fewer than 12 points give none."""
+    """The joint space by principal components, t-SNE and, where it is installed, UMAP.
+
+    Fewer than 12 points give none.
+    """
     study, modality = np.nonzero(embeddings.present)
     points = embeddings.joint[study, modality].astype(np.float64)
     if len(points) < 12:
         return []
-    found = [Map("principal components", _framed(pca(points)), study, modality)]
     from sklearn.manifold import TSNE
 
     near = min(30.0, (len(points) - 1) / 3)
-    placed = TSNE(2, perplexity=near, init="pca", random_state=seed).fit_transform(points)
-    return [*found, Map("t-SNE", _framed(placed.astype(np.float64)), study, modality)]
+    tsne = TSNE(2, perplexity=near, init="pca", random_state=seed).fit_transform(points)
+    placed = {"principal components": pca(points), "t-SNE": tsne, "UMAP": umap(points, seed)}
+    return [
+        Map(name, _framed(xy.astype(np.float64)), study, modality)
+        for name, xy in placed.items()
+        if xy is not None
+    ]
 
 
 def pca(points: Float[np.ndarray, "n d"], count: int = 2) -> Float[np.ndarray, "n c"]:
@@ -53,6 +62,23 @@ def pca(points: Float[np.ndarray, "n d"], count: int = 2) -> Float[np.ndarray, "
     centred = points - points.mean(axis=0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     return left[:, :count] * values[:count]
+
+
+def umap(points: Float[np.ndarray, "n d"], seed: int = 0) -> Float[np.ndarray, "n 2"] | None:
+    """Coordinates by UMAP, starting from the principal components; None if it is not installed.
+
+    Starting from given places it needs no spectral decomposition, which fails on spaces whose
+    modalities lie apart.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # it misses TensorFlow, which nobody asks
+        try:
+            module = importlib.import_module("umap")
+        except ImportError:
+            return None
+    near, start = min(15, len(points) - 1), pca(points).astype(np.float32)
+    made = module.UMAP(n_neighbors=near, init=start, random_state=seed, n_jobs=1)
+    return made.fit_transform(points)
 
 
 def cka(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"]) -> float:

@@ -83,6 +83,25 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     replace_text(path, table.getvalue())
 
 
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows beside the JSON file ``path``: as .csv, and as .tex with three decimals."""
+    write_csv(path.with_suffix(".csv"), rows)
+    write_latex(path.with_suffix(".tex"), [rounded(row) for row in rows])
+
+
+def rounded(row: Mapping[str, object]) -> dict[str, object]:
+    """The cells of a row for reading: three decimals, a dash for None.
+
+    Example:
+        >>> rounded({"name": "ct", "n": 2, "auc": 0.12345, "p": None})
+        {'name': 'ct', 'n': 2, 'auc': '0.123', 'p': '-'}
+    """
+    return {
+        name: "-" if value is None else f"{value:.3f}" if isinstance(value, float) else value
+        for name, value in row.items()
+    }
+
+
 def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write a ``tabular`` with booktabs rules, every cell escaped."""
     if not rows:

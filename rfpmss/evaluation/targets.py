@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from rfpmss.evaluation.sources import source
+from rfpmss.evaluation.tables import write_csv, write_json, write_latex
 
 GAIN = 0.10
 """Area under the ROC curve above random weights that pretraining should give at few labels."""
@@ -49,18 +52,46 @@ def targets(run_dir: Path) -> list[Target]:
 
     Args:
         run_dir: with ``evaluation/retrieval_full.json``, ``finetune.json``, ``attention.json`` and
-            ``findings.json``, each where its command was run.
+            ``findings.json``, those of them whose command was run.
     """
-    retrieval = {
-        (row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval_full.json")
-    }
-    tuned = _read(run_dir, "finetune.json") or {"rows": []}
+    retrieval = {(row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval")}
+    tuned = _read(run_dir, "labels") or {"rows": []}
     return [
         *_retrieval(retrieval, run_dir),
         _gain(tuned["rows"], run_dir),
-        _attention(_read(run_dir, "attention.json"), run_dir),
-        _sides(_read(run_dir, "findings.json"), run_dir),
+        _attention(_read(run_dir, "attention"), run_dir),
+        _sides(_read(run_dir, "findings"), run_dir),
     ]
+
+
+def write_targets(run_dir: Path) -> list[Target]:
+    """Write ``evaluation/targets.json``, ``.csv`` and ``.tex`` of a run; return what they hold."""
+    found, path = targets(run_dir), run_dir / source("targets").file
+    rows = [asdict(target) for target in found]
+    write_json(path, rows)
+    write_csv(path.with_suffix(".csv"), rows)
+    write_latex(path.with_suffix(".tex"), [readable(target) for target in found])
+    return found
+
+
+def readable(target: Target) -> dict[str, str]:
+    """The cells of a printed table.
+
+    Example:
+        >>> known = Target(name="a", wanted="b", value=0.5, met=True, source="", command="")
+        >>> readable(known)["Value (95 %)"], readable(known)["Met"]
+        ('0.500 (-, -)', 'met')
+    """
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    return {
+        **{"Target": target.name, "Wanted": target.wanted},
+        "Value (95 %)": f"{number(target.value)} ({number(target.low)}, {number(target.high)})",
+        **{"Chance or control": number(target.chance), "Ceiling": number(target.ceiling)},
+        "Met": {True: "met", False: "missed", None: "not known"}[target.met],
+    }
 
 
 def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path) -> list[Target]:
@@ -93,8 +124,7 @@ def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path)
                 chance=chance,
                 ceiling=ceiling,
                 met=_all(held),
-                source=f"retrieval_full.json: {query}, {gallery}, r{k}",
-                command=f"python -m rfpmss.evaluate --run-dir {run_dir}",
+                **_told("retrieval", f"{query}, {gallery}, r{k}", run_dir),
             )
         )
     return found
@@ -105,6 +135,7 @@ def _gain(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     of_random = [row for row in rows if row["start"] == RANDOM and row["fraction"] == FEW]
     best = max(of_random, key=lambda row: row["auc"], default=None)
     value = None if best is None else best["difference"]
+    mode = "any mode" if best is None else best["mode"]
     return Target(
         name="AUC at 10 % labels above random weights",
         wanted=f"at least {GAIN:+.2f}",
@@ -114,8 +145,7 @@ def _gain(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         low=None if best is None else best["difference_low"],
         high=None if best is None else best["difference_high"],
         ceiling=None if best is None else 1 - best["auc"],
-        source=f"finetune.json: {RANDOM}, {best['mode'] if best else 'any'}, {FEW:g}, difference",
-        command=f"python -m rfpmss.finetune --run-dir {run_dir}",
+        **_told("labels", f"{RANDOM}, {mode}, {FEW:g}, difference", run_dir),
     )
 
 
@@ -126,6 +156,7 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     chosen = max(tuned, key=lambda row: row["validation_iou"], default=None)
     controls = [row["iou"] for row in mri if row["control"]]
     bar = max(controls, default=None)
+    method = "fine-tuned" if chosen is None else chosen["method"]
     return Target(
         name="attention IoU after fine-tuning, MRI",
         wanted="above every control",
@@ -135,8 +166,7 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         chance=bar,
         ceiling=1.0 if chosen else None,
         met=None if chosen is None or bar is None else bool(chosen["iou"] > bar),
-        source="attention.json: mri, fine-tuned, iou",
-        command=f"python -m rfpmss.report --run-dir {run_dir}",
+        **_told("attention", f"mri, {method}, iou", run_dir),
     )
 
 
@@ -151,8 +181,7 @@ def _sides(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         chance=row["majority"] if row else None,
         ceiling=1.0 if row else None,
         met=row["right"] >= SIDES_RIGHT if row else None,
-        source="findings.json: side, right",
-        command=f"python -m rfpmss.report --run-dir {run_dir}",
+        **_told("findings", "side, right", run_dir),
     )
 
 
@@ -166,6 +195,12 @@ def _all(held: Sequence[bool | None]) -> bool | None:
     return None if None in held else True
 
 
-def _read(run_dir: Path, name: str) -> Any:
-    path = run_dir / "evaluation" / name
+def _told(part: str, row: str, run_dir: Path) -> dict[str, str]:
+    """Where a figure was read, and how to write it again."""
+    found = source(part, str(run_dir))
+    return {"source": f"{Path(found.file).name}: {row}", "command": found.command}
+
+
+def _read(run_dir: Path, part: str) -> Any:
+    path = run_dir / source(part).file
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

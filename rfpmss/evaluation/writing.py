@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from rfpmss.evaluation.examples import finding_accuracy, write_reports
-from rfpmss.evaluation.tables import percent, write_csv, write_json, write_latex
+from rfpmss.evaluation.tables import percent, rounded, write_csv, write_json, write_latex
 from rfpmss.evaluation.wording import scores
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ def write(scored: Scored, folder: Path, name: str = "writing") -> None:
     write_csv(folder / f"{name}_findings.csv", scored.findings)
     write_csv(folder / f"{name}_words.csv", scored.wording)
     write_latex(folder / f"{name}_findings.tex", [_readable(row) for row in scored.findings])
-    words = [
-        {key: value if isinstance(value, str) else f"{value:.3f}" for key, value in row.items()}
-        for row in scored.wording
-    ]
-    write_latex(folder / f"{name}_words.tex", words)
+    write_latex(folder / f"{name}_words.tex", [rounded(row) for row in scored.wording])
 
 
 def _readable(row: dict[str, Any]) -> dict[str, object]:
