@@ -5,7 +5,7 @@ WORKERS ?= 2
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu browser fuzz install-demo install-test clean
+.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu kills browser fuzz install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,9 @@ matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environme
 
 gpu: ## tests, then benchmarks of the kernels on a GPU (8 minutes)
 	$(RUN) -m benchmarks.gpu
+
+kills: install-test ## a hundred SIGKILLs, every resumed run equal to the bit (long)
+	$(RUN) -m pytest -q -m slow -k a_hundred_kills tests/test_resume.py
 
 FUZZ ?= 60
 browser: install-test ## the cohort page and a run's page in headless Chromium, pictures in build/browser
