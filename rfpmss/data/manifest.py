@@ -123,7 +123,7 @@ def check_relative(path: str) -> None:
 
     Example:
         >>> check_relative("shards/mri-00000.npy#3")
-        >>> check_relative("../secret")
+        >>> check_relative("../secret")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         rfpmss.data.errors.PathError: a path climbs out of its folder; use plain relative ...
     """
