@@ -128,8 +128,14 @@ def step(ranks: int, batch: int, machine: Machine, *, sharded: bool) -> Step:
     bank = config.assignment.bank * M * (config.model.token_dim + config.model.joint_dim) * FLOAT
     activations = activation_bytes(figures) * batch / reference
     memory = (16 / parts + 2) * number + bank + activations + messages.gathered
-    compute = tflop / machine.tflops / machine.mfu
+    compute = tflop / machine.tflops / machine.mfu + optimiser_seconds(figures) / parts
     return Step(ranks, batch, compute, wire - machine.hidden * share, memory / 1e9)
+
+
+def optimiser_seconds(figures: dict[str, str]) -> float:
+    """What `benchmarks.training predict` counted beyond matrix products: Adam's memory traffic."""
+    machine = Machine()
+    return float(figures["step_s"]) - float(figures["tflop"]) / machine.tflops / machine.mfu
 
 
 def activation_bytes(figures: dict[str, str]) -> float:

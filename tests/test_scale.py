@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from benchmarks.scale import DOCUMENT, PROBLEMS, Machine, filled, step, traffic
+from benchmarks.scale import DOCUMENT, PROBLEMS, Machine, filled, predicted, step, traffic
 from rfpmss.bank import Bank
 from rfpmss.distributed import Peers
 from rfpmss.model.rfpmss import RFPMSS
@@ -128,6 +128,16 @@ def compare(config, size, found):
 def test_the_document_shows_the_tables_of_the_formulas():
     text = DOCUMENT.read_text()
     assert filled(text, Machine()) == text
+
+
+def test_a_gpu_alone_takes_the_step_that_the_table_of_benchmarks_predicts():
+    row = predicted()
+    alone = step(1, int(row["batch"]), Machine(), sharded=False)
+    assert alone.seconds == pytest.approx(float(row["step_s"]), rel=1e-12)
+    assert alone.studies == pytest.approx(float(row["studies_per_s"]), rel=1e-3)  # four digits
+    parts = [step(8, 64, Machine(), sharded=sharded).compute_s for sharded in (False, True)]
+    adam = float(row["parameters"]) * 28 / 4.8e12
+    assert parts[0] - parts[1] == pytest.approx(adam * 7 / 8, rel=0.02)
 
 
 def test_a_ring_sends_less_than_it_is_handed_twice_and_nothing_alone():
