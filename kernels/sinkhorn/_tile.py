@@ -81,6 +81,15 @@ def forms_square(columns: int, dtype: torch.dtype) -> bool:
     return columns <= 128 and dtype != torch.float64
 
 
+def square_rows(columns: int) -> int:
+    """Rows of a tile whose K x K part is formed.
+
+    A product takes at least 16 rows; narrow matrices take more, so that every thread of four warps
+    has eight values next to each other to load.
+    """
+    return max(16, 1024 // max(16, triton.next_power_of_2(columns)))
+
+
 def dot_precision(x: torch.Tensor) -> str:
     """How matrix products of non-negative numbers are taken.
 

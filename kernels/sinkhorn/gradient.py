@@ -25,6 +25,7 @@ from ._tile import (
     forms_square,
     launch_options,
     spread,
+    square_rows,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -182,7 +183,7 @@ def _cut(at: At) -> Tile:
         width,
         kind,
         elements=ELEMENTS,
-        block_rows=16 if forms_square(width, kind) else 0,
+        block_rows=square_rows(width) if forms_square(width, kind) else 0,
         programs=max(8, PROGRAMS // max(batch, 1)),
     )
 

@@ -24,6 +24,7 @@ from ._tile import (
     forms_square,
     launch_options,
     spread,
+    square_rows,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -85,7 +86,7 @@ def newton_pass(
         width,
         working_dtype(scores),
         elements=ELEMENTS,
-        block_rows=16 if dense else 0,
+        block_rows=square_rows(width) if dense else 0,
         programs=max(8, PROGRAMS // max(batch, 1)),
     )
     lines = 2 + (width if dense else 0)
