@@ -24,11 +24,12 @@ from rfpmss.evaluation.boxes import (
     best_threshold,
     box_of,
     centre_heat,
+    covered,
     overlap_of,
     overlaps,
     points_inside,
 )
-from rfpmss.evaluation.grounding import Grounded, table
+from rfpmss.evaluation.grounding import Cases, Grounded, ceiling, table
 from rfpmss.model.rfpmss import RFPMSS
 from tests.model_tools import WORDS, random_batch, small_config
 
@@ -168,13 +169,35 @@ def test_a_flat_map_points_by_chance():
     assert points_inside(np.ones((10, 10)), (0.0, 0.0, 5.0, 10.0)) == pytest.approx(0.5)
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_a_patch_is_covered_by_its_share_of_the_painted_pixels(seed):
+    draw = np.random.default_rng(seed)
+    x0, y0 = draw.integers(0, 12, 2)
+    x1, y1 = x0 + draw.integers(1, 5), y0 + draw.integers(1, 5)
+    picture = np.zeros((16, 16))
+    picture[y0:y1, x0:x1] = 1.0
+    expected = picture.reshape(4, 4, 4, 4).mean(axis=(1, 3)).ravel()
+    found = covered((float(x0), float(y0), float(x1), float(y1)), 16, 4)
+    assert found == pytest.approx(expected, abs=1e-15)
+
+
+def test_smaller_patches_allow_more_overlap_and_single_pixels_all_of_it():
+    draw = np.random.default_rng(0)
+    x, y = draw.integers(0, 40, (2, 60)).astype(float)
+    width, height = draw.integers(8, 24, (2, 60)).astype(float)
+    references = {i: (x[i], y[i], x[i] + width[i], y[i] + height[i]) for i in range(60)}
+    chosen = Cases(np.arange(30), np.arange(30, 60), [f"p{i}" for i in range(30)], references)
+    coarse, fine, pixels = (ceiling(chosen, 64, patch) for patch in (16, 8, 1))
+    assert 0.5 < coarse < fine < pixels == 1.0
+
+
 def test_the_interval_of_pointing_is_by_patient():
     def row(copies):
         hits = np.repeat((np.random.default_rng(0).random(60) < 0.4).astype(float), copies)
         patients = [f"p{i}" for i in np.repeat(np.arange(60), copies)]
         none = np.zeros((len(hits), 1, 1))
         found = Grounded("any", "", False, 0.5, 0.0, none, [], np.zeros(len(hits)), hits)
-        (told,) = table([found], patients, "mri")
+        (told,) = table([found], patients, "mri", 0.9)
         return hits, (told["pointing_low"], told["pointing_high"])
 
     hits, once = row(1)

@@ -72,6 +72,21 @@ def best_threshold(heats: Float[np.ndarray, "n h w"], boxes: Sequence[Box]) -> t
     return THRESHOLDS[best], means[best]
 
 
+def covered(box: Box, size: int, patch: int) -> Float[np.ndarray, " p"]:
+    """Share of each patch that lies in ``box``, row by row: what a map of patches can know of it.
+
+    Example:
+        >>> covered((2.0, 0.0, 8.0, 4.0), 8, 4)
+        array([0.5, 1. , 0. , 0. ])
+    """
+    start = np.arange(0, size, patch)
+    x, y = (
+        np.clip(np.minimum(high, start + patch) - np.maximum(low, start), 0, None) / patch
+        for low, high in ((box[0], box[2]), (box[1], box[3]))
+    )
+    return (y[:, None] * x).ravel()
+
+
 def centre_heat(size: int) -> Float[np.ndarray, "h w"]:
     """A control that looks at the middle: height falls with the larger distance from it.
 

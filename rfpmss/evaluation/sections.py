@@ -13,7 +13,7 @@ from rfpmss.evaluation import anchors as anchoring
 from rfpmss.evaluation import structure
 from rfpmss.evaluation.embed import Embeddings
 from rfpmss.evaluation.examples import compare, finding_accuracy, retrieved, write_reports, written
-from rfpmss.evaluation.grounding import Grounded, by_study, cases, ground, table
+from rfpmss.evaluation.grounding import Grounded, by_study, cases, ceiling, ground, table
 from rfpmss.evaluation.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
 from rfpmss.evaluation.slices import METHOD, Sides, scans, sides
 from rfpmss.evaluation.tables import write_json, write_table
@@ -202,7 +202,8 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
         if chosen is None:
             continue
         found = ground(run.model, fresh, tuned, run.cohort, run.tokenizer, view, limit)
-        rows += table(found, chosen.patients, view)
+        most = ceiling(chosen, run.config.data.size, run.config.model.patch)
+        rows += table(found, chosen.patients, view, most)
         references = [chosen.references[int(i)] for i in chosen.test]
         names = [run.cohort.studies[int(i)].study_id for i in chosen.test]
         studies += by_study(found, names, references, view)

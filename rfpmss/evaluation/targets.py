@@ -164,7 +164,7 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         low=chosen["iou_low"] if chosen else None,
         high=chosen["iou_high"] if chosen else None,
         chance=bar,
-        ceiling=1.0 if chosen else None,
+        ceiling=chosen.get("ceiling") if chosen else None,
         met=None if chosen is None or bar is None else bool(chosen["iou"] > bar),
         **_told("attention", f"mri, {method}, iou", run_dir),
     )
