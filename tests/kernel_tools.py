@@ -6,6 +6,8 @@ import os
 import pytest
 import torch
 
+from tests.interpreter import quicken
+
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRET else "cuda"
 RED = 4096  # values of red zone on either side of a guarded tensor
@@ -18,9 +20,11 @@ marks = [
 
 
 def needs_kernels():
-    """Skip a module, in one line, where kernels cannot run."""
+    """Skip a module, in one line, where kernels cannot run; make the interpreter quick."""
     pytest.importorskip("triton")
-    if not INTERPRET and not torch.cuda.is_available():
+    if INTERPRET:
+        quicken()
+    elif not torch.cuda.is_available():
         pytest.skip(
             "kernels run under TRITON_INTERPRET=1 or on a CUDA device", allow_module_level=True
         )
