@@ -159,12 +159,13 @@ def _run(arguments: Arguments, name: str, seed: int) -> str:
 def _score(folder: Path, device: str) -> str:
     """What `rfpmss.evaluate --run-dir FOLDER` writes, here: starting it takes longer than it."""
     from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.evaluation.opened import OpenError, open_run
 
     with _ONE:
-        opened = open_run(folder, None, device)
-        if isinstance(opened, str):
-            return opened
+        try:
+            opened = open_run(folder, None, device)
+        except OpenError as error:
+            return str(error)
         evaluation.run(opened.model, opened.cohort, opened.tokenizer, opened.config, folder)
     return ""
 

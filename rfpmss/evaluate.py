@@ -50,11 +50,10 @@ def main(argv: list[str] | None = None) -> int:
         Arguments, args=argv, prog="python -m rfpmss.evaluate", description=__doc__
     )
     from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.evaluation.opened import open_or_tell
 
-    opened = open_run(arguments.run_dir, arguments.data, arguments.device)
-    if isinstance(opened, str):
-        print(f"error: {opened}", file=sys.stderr)
+    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
+    if opened is None:
         return 1
     called = arguments.name or (arguments.data.parent.name if arguments.data else "")
     name = f"retrieval-{called}" if called else "retrieval"

@@ -81,11 +81,10 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.evaluation.opened import open_or_tell
 
-    opened = open_run(arguments.run_dir, arguments.data, arguments.device)
-    if isinstance(opened, str):
-        print(f"error: {opened}", file=sys.stderr)
+    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
+    if opened is None:
         return 1
     try:
         return finetune(arguments, opened)

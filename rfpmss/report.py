@@ -32,11 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.report", description=__doc__)
     from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.evaluation.opened import open_or_tell
 
-    opened = open_run(arguments.run_dir, arguments.data, arguments.device)
-    if isinstance(opened, str):
-        print(f"error: {opened}", file=sys.stderr)
+    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
+    if opened is None:
         return 1
     parts = (opened.model, opened.cohort, opened.tokenizer, opened.config)
     evaluation.run(*parts, arguments.run_dir)

@@ -116,13 +116,11 @@ def train(arguments: TrainArguments, peers: Peers) -> int:
 def evaluate(arguments: TrainArguments) -> int:
     """Score what a run has saved on the held-out patients and write its page."""
     from rfpmss import evaluation
-    from rfpmss.checkpoint import CheckpointError, load_model
+    from rfpmss.checkpoint import load_model
     from rfpmss.evaluation.opened import open_run
 
     folder, device = arguments.folder, _device(arguments.device)
     opened = open_run(folder, None, device)
-    if isinstance(opened, str):
-        raise CheckpointError(opened)
     rest = opened.cohort, opened.tokenizer, opened.config
     if opened.config.train.ema:
         average, _, _ = load_model(folder, device, "averaged")

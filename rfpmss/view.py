@@ -52,12 +52,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.evaluation.opened import open_or_tell
     from rfpmss.evaluation.patient import Looker
 
-    opened = open_run(arguments.run_dir, arguments.data, arguments.device)
-    if isinstance(opened, str):
-        print(f"error: {opened}", file=sys.stderr)
+    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
+    if opened is None:
         return 1
     looker = Looker(opened, arguments.run_dir / "evaluation")
     study = arguments.study or next(iter(looker.studies()), "")

@@ -1,0 +1,27 @@
+"""Every command that looks at a run says in one line what is wrong with it, and ends."""
+
+import importlib
+
+import pytest
+
+from rfpmss.ablate import _score
+from rfpmss.checkpoint import CheckpointError
+from rfpmss.evaluation.opened import OpenError, open_run
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "finetune", "report", "view"])
+def test_a_command_refuses_what_is_no_run_in_one_line(verb, tmp_path, capsys, monkeypatch):
+    module = importlib.import_module(f"rfpmss.{verb}")
+    monkeypatch.setattr(module, "find_spec", lambda name: name, raising=False)
+    assert module.main(["--run-dir", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.err == f"error: run_dir must be a run folder with a config.yaml, got {tmp_path}\n"
+    assert not told.out
+
+
+def test_a_run_without_a_checkpoint_is_refused_by_name_in_the_grid_too(tmp_path):
+    (tmp_path / "config.yaml").write_text("manifest: /nowhere/manifest.csv\n")
+    with pytest.raises(OpenError, match="run_dir must hold a checkpoint, got"):
+        open_run(tmp_path, None, "cpu")
+    assert "run_dir must hold a checkpoint" in _score(tmp_path, "cpu")
+    assert issubclass(OpenError, CheckpointError)  # train tells both in one line
