@@ -3,20 +3,14 @@
 Without a GPU the kernels run in Triton's interpreter on CPU tensors; the routing is the same.
 """
 
-import contextlib
-import math
-
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.kernel_tools import INTERPRET, marks, needs_kernels
 
 needs_kernels()
 if not INTERPRET:
     pytest.skip("the routing is watched in the interpreter", allow_module_level=True)
-
-from triton.runtime.interpreter import InterpretedFunction  # noqa: E402
 
 from multisk import (  # noqa: E402
     BalancedAssigner,
@@ -27,32 +21,9 @@ from multisk import (  # noqa: E402
     _ops,
     solve,
 )
-from multisk._solver import fused  # noqa: E402
+from tests.kernel_watch import B, K, N, draw, mask, watching  # noqa: E402
 
 pytestmark = marks
-B, N, K = 2, 11, 5
-# What prepares scores and a mask, copies, and scales a finished cotangent; no visit of a solver.
-HARMLESS = {
-    *("empty", "empty_like", "new_empty", "zeros", "clone", "copy_", "_to_copy", "detach"),
-    *("view", "_unsafe_view", "reshape", "expand", "transpose", "slice", "select", "index"),
-    *("permute", "as_strided", "unsqueeze", "alias", "set_", "t", "is_same_size"),
-    *("aminmax", "isfinite", "masked_fill", "bitwise_not", "mul", "div", "ones_like"),
-    *("zeros_like", "full_like", "fill_", "unbind", "_local_scalar_dense"),
-    *("new_full", "new_ones", "new_zeros", "randn"),  # made beside a table, not from it
-}
-# The budgets of a mask are counted once, before any solver; no scores are read.
-COUNTS = {"sum", "all", "any", "bitwise_and", "bitwise_and_", "bitwise_or_", "bitwise_or", "eq"}
-
-
-def draw(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, dtype=torch.float64, generator=generator)
-
-
-def mask():
-    free = draw(B, N, K, seed=1) > -1.0
-    free[..., 1:4] = True
-    return free
 
 
 def loads():
@@ -133,46 +104,6 @@ CASES = {
 }
 
 
-class Watch(TorchDispatchMode):
-    """Writes down the torch operations on tables of scores' size, and the files launched from."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations, self.launched, self.inside = set(), set(), False
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        if not self.inside:
-            tables = [x for x in (*args, found) if isinstance(x, torch.Tensor) and is_table(x)]
-            if tables and function.namespace == "aten":
-                name = function.overloadpacket.__name__
-                counted = all(x.dtype == torch.bool for x in args if isinstance(x, torch.Tensor))
-                if not (name in HARMLESS or (name in COUNTS and counted)):
-                    self.operations.add(name)
-        return found
-
-
-def is_table(x):
-    return x.ndim >= 2 and sorted(x.shape[-2:]) == sorted((N, K)) and math.prod(x.shape) >= N * K
-
-
-@contextlib.contextmanager
-def watching(monkeypatch):
-    watch, plain = Watch(), InterpretedFunction.run
-
-    def run(self, *args, **options):
-        watch.launched.add(self.fn.__module__.rpartition(".")[2])
-        watch.inside, before = True, watch.inside
-        try:
-            return plain(self, *args, **options)
-        finally:
-            watch.inside = before
-
-    with monkeypatch.context() as patch, watch:
-        patch.setattr(InterpretedFunction, "run", run)
-        yield watch
-
-
 def answer(problem, solver):
     """The solution, and the cotangent of its scores."""
     x = draw(B, N, K).requires_grad_()
@@ -217,66 +148,6 @@ def centred(x):
 
 def top(x):
     return x.abs()[x.isfinite()].max().clamp_min(1.0)
-
-
-class Inside(TorchDispatchMode):
-    """Within an operator: what torch does with tables, and what the host asks to see."""
-
-    def __init__(self, watch):
-        super().__init__()
-        self.watch, self.asked, self.operations = watch, set(), set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        if not self.watch.inside:
-            if name in {"_local_scalar_dense", "is_nonzero", "nonzero", "equal"}:
-                self.asked.add(name)
-            if any(isinstance(x, torch.Tensor) and is_table(x) for x in args):
-                self.operations.add(name)
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize(
-    ("problem", "dtype"),
-    [
-        (MultiAssignment(k=2, eps=2.0), torch.float32),
-        (MultiAssignment(k=2, eps=2.0, mask=mask()), torch.float64),
-        (Transport(eps=1.0, relax=(1.0, 2.0)), torch.float32),
-    ],
-    ids=["dense", "wide, mask", "transport"],
-)
-def test_a_captured_solve_and_its_derivative_ask_the_host_nothing(problem, dtype, monkeypatch):
-    called = []
-
-    def inside(run, watch):
-        def wrapped(*args):
-            called.append(run.__name__)
-            with Inside(watch) as seen:
-                found = run(*args)
-            assert not seen.asked
-            # The span of the scores, from which the search takes its first temperature.
-            assert seen.operations <= HARMLESS | {"amax", "amin"}
-            return found
-
-        return wrapped
-
-    monkeypatch.setattr(fused, "being_captured", lambda _: True)
-    monkeypatch.setattr(fused, "ROUNDS", 3)
-    with watching(monkeypatch) as watch:
-        for part in ("newton_in_kernels", "gradient_in_kernels"):
-            monkeypatch.setattr(fused, part, inside(getattr(fused, part), watch))
-        x = draw(B, N, K).to(dtype).requires_grad_()
-        plan = solve(x, problem, Newton(tolerance=1e-3, max_steps=3)).plan
-        plan.backward(draw(B, N, K, seed=3).to(dtype))
-    assert called == ["newton_in_kernels", "gradient_in_kernels"]
-
-
-def test_a_look_of_the_host_is_seen(monkeypatch):
-    with watching(monkeypatch) as watch, Inside(watch) as seen:
-        assert bool(torch.ones(1).sum() > 0)
-        draw(B, N, K).exp()
-    assert seen.asked == {"_local_scalar_dense"}
-    assert "exp" in seen.operations
 
 
 @pytest.mark.parametrize(
