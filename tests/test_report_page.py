@@ -33,6 +33,7 @@ GRID = {
     **{"r5": 0.5123, "r5_low": 0.4, "r5_high": 0.6, "r5_sd": 0.02},
     **{"r10": 0.7, "r10_low": 0.6, "r10_high": 0.8, "difference_r5": None, "p_holm": None},
 }
+FEWER = {"title": "K / 4, K' / 4", "table": "4b", "r5": 0.4321, "r10": 0.6543}
 PAIRED = {"difference_r5": -0.0456, "p_holm": 0.0321}
 TUNED = {
     **{"start": "random weights", "mode": "full", "fraction": 0.1, "auc": 0.7123},
@@ -118,7 +119,7 @@ def written(parts, tmp_path_factory):
     rows = evaluation.run(model, cohort, tokenizer, config, folder)
     tables = folder / "evaluation"
     shutil.copy(tables / "retrieval_full.json", tables / "retrieval-abroad_full.json")
-    (tables / "ablation.json").write_text(json.dumps([GRID, GRID | {"title": ATTACK} | PAIRED]))
+    (tables / "ablation.json").write_text(json.dumps([GRID, GRID | FEWER, GRID | {"title": ATTACK} | PAIRED]))
     (tables / "finetune.json").write_text(json.dumps({"plan": PLAN, "rows": [TUNED]}))
     (tables / "writing.json").write_text(json.dumps({"findings": [BEAM], "wording": []}))
     return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
@@ -137,6 +138,9 @@ def test_the_page_holds_the_grid_and_the_other_cohort(written):
     cells = ("<small>40.0–60.0</small>", ">51.2 ", ">-4.6<", ">0.032<")
     assert all(cell in part for cell in cells)
     assert "<script>alert" not in part
+    told = html.unescape(part[part.index("Numbers of anchors") :])
+    assert "K / 4, K' / 4: R@5 43.2, R@10 65.4; ours: R@5 51.2, R@10 70.0" in told
+    assert ATTACK not in told
     abroad = text[text.index('id="elsewhere-1"') :].split("</section>")[0]
     assert abroad.count('<th scope="row">') == len(rows)
     assert "retrieval-abroad_full.json" in abroad
@@ -265,7 +269,8 @@ def test_every_section_is_filled(written):
     folder, _, text = written
     assert "not for clinical use" in text
     maps = len(json.loads((folder / "evaluation" / "structure.json").read_text())["maps"])
-    assert text.count('class="chart"') == 5 + 2 * maps + 4  # losses, maps, what anchors carry
+    # Losses, maps, what anchors carry, and one direction of the grid by numbers of anchors.
+    assert text.count('class="chart"') == 5 + 2 * maps + 4 + 1
     assert maps == (2 if find_spec("umap") is None else 3)
     assert text.count("pip install 'multisk[umap]'") == 3 - maps
     assert text.count('class="reference-box"') == 2 * 8
