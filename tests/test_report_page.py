@@ -97,6 +97,52 @@ class Captions(HTMLParser):
             self.open[-1][1] += data
 
 
+class Cells(HTMLParser):
+    """The caption and the texts of the data cells of every table."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables, self.inside = [], ""
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("caption", "td"):
+            self.inside = tag
+            self.tables += [["", []]] if tag == "caption" else []
+        if tag == "td":
+            self.tables[-1][1].append("")
+
+    def handle_endtag(self, tag):
+        self.inside = "" if tag == self.inside else self.inside
+
+    def handle_data(self, data):
+        if self.inside == "caption":
+            self.tables[-1][0] += data
+        elif self.inside == "td":
+            self.tables[-1][1][-1] += data
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def leaves(content):
+    """Every number and text of a JSON file."""
+    if isinstance(content, dict | list):
+        inner = content.values() if isinstance(content, dict) else content
+        return [leaf for part in inner for leaf in leaves(part)]
+    return [content]
+
+
+def untold(cells, found):
+    """Numbers of cells that no entry gives: as it is, rounded, in percent, or within a text."""
+    told = {word for leaf in found if isinstance(leaf, str) for word in NUMBER.findall(leaf)}
+    for value in (abs(leaf) for leaf in found if isinstance(leaf, int | float)):
+        for scaled in (value, 100 * value):
+            told |= {f"{scaled:.{digits}f}" for digits in range(4)}
+            told |= {f"{scaled:g}", f"{scaled:.2g}"}
+    said = [word for cell in cells for word in NUMBER.findall(cell.replace(",", ""))]
+    return [word for word in said if word not in told]
+
+
 @pytest.fixture(scope="module")
 def parts(smoke_cohort):
     config = smoke()
@@ -119,7 +165,9 @@ def written(parts, tmp_path_factory):
     rows = evaluation.run(model, cohort, tokenizer, config, folder)
     tables = folder / "evaluation"
     shutil.copy(tables / "retrieval_full.json", tables / "retrieval-abroad_full.json")
-    (tables / "ablation.json").write_text(json.dumps([GRID, GRID | FEWER, GRID | {"title": ATTACK} | PAIRED]))
+    (tables / "ablation.json").write_text(
+        json.dumps([GRID, GRID | FEWER, GRID | {"title": ATTACK} | PAIRED])
+    )
     (tables / "finetune.json").write_text(json.dumps({"plan": PLAN, "rows": [TUNED]}))
     (tables / "writing.json").write_text(json.dumps({"findings": [BEAM], "wording": []}))
     return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
@@ -169,6 +217,27 @@ def test_every_table_and_figure_tells_its_file_and_command(written):
         assert (folder / file).is_file()
         module, *words = shlex.split(command)[2:]
         tyro.cli(importlib.import_module(module).Arguments, args=words)
+
+
+def test_every_number_of_every_table_stands_in_the_file_that_its_caption_names(written):
+    folder, _, text = written
+    parser = Cells()
+    parser.feed(text)
+    checked = set()
+    for caption, cells in parser.tables:
+        file, _ = SOURCE.search(" ".join(caption.split())).groups()
+        found = leaves(json.loads((folder / file).read_text()))
+        assert not untold(cells, found), caption
+        # The same cells beside other figures would be noticed.
+        other = [0.77 * leaf + 0.0123 if isinstance(leaf, float) else leaf for leaf in found]
+        if "about.json" not in file and any("." in cell for cell in cells):
+            assert untold(cells, other), caption
+            checked.add(file.removeprefix("evaluation/"))
+    assert checked >= {
+        *("retrieval_full.json", "retrieval-abroad_full.json", "ablation.json", "writing.json"),
+        *("findings.json", "finetune.json", "attention.json", "structure.json", "anchors.json"),
+        "targets.json",
+    }
 
 
 def test_the_page_tells_which_targets_are_met(written):
