@@ -33,7 +33,7 @@
   }
   const attention = document.getElementById("attention-switch");
   if (attention) {
-    attention.parentElement.hidden = false;
+    attention.closest("[hidden]").hidden = false;
     attention.addEventListener("change", () => {
       root.classList.toggle("no-heat", !attention.checked);
     });
