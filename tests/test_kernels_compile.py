@@ -1,9 +1,9 @@
 """Every kernel compiled ahead of time for four GPUs; figures go to benchmarks/results/static.csv.
 
-Continuous integration compiles a covering part: each launcher in each configuration, each launcher
-for each GPU, each configuration for each GPU. `make static` compiles what of the whole the table
-does not hold yet. A row carries a digest of its kernel's source and leaves with it: no figure of
-an older kernel stays.
+Continuous integration compiles a covering part: each launcher in each dtype and for each GPU, each
+dtype for each GPU, each width and layout with some. `make static` compiles what of the whole the
+table does not hold yet. A row carries a digest of its kernel's source and leaves with it: no figure
+of an older kernel stays.
 """
 
 import importlib
@@ -42,25 +42,31 @@ SHARED = 65536  # bytes; the smallest of the four GPUs
 CROWDED = 256  # words: a row of more than 2048 float64 values outgrows a program's registers
 BLOCKS = ("BLOCK_N", "BLOCK_P", "BLOCK_K")  # rows of the scores, lines of partial sums, columns
 F32, F64, B16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
-CONFIGURATIONS = [
+KINDS = [
     (F32, 64, "aligned"),
     (F64, 64, "aligned"),
     (B16, 64, "aligned"),
     (F16, 256, "aligned"),
-    (F32, 64, "odd"),
-    (F32, 50, "aligned"),
-    (F32, 1024, "aligned"),
-    (F32, 4096, "aligned"),
 ]
+LAYOUTS = [(F32, 64, "odd"), (F32, 50, "aligned"), (F32, 1024, "aligned"), (F32, 4096, "aligned")]
+CONFIGURATIONS = [*KINDS, *LAYOUTS]
 # Launchers that share kernels meet them on the same GPU, where they are compiled once.
-SHIFT = {"row": 0, "column": 1, "depth": 2, "sweep": 3, "resident": 0, "groups": 1}
-SHIFT |= dict.fromkeys(("newton", "search", "wide", "gradient", "plan"), 2)
-SHIFT |= dict.fromkeys(("transport", "unroll"), 3)
-PART = [
-    (launcher, (list(TARGETS)[(SHIFT[launcher] + second) % len(TARGETS)], *configuration))
-    for second, configuration in enumerate(CONFIGURATIONS)
-    for launcher in LAUNCHERS
+FAMILIES = [
+    *(("row",), ("column",), ("depth",), ("sweep",), ("resident",), ("groups",)),
+    ("newton", "search", "wide", "gradient", "plan"),
+    ("transport", "unroll"),
 ]
+
+
+def part_of(family, turn):
+    """Every dtype once, every GPU once, and one more width or layout."""
+    first, lap = turn % len(TARGETS), turn // len(TARGETS)
+    targets = [*TARGETS][first:] + [*TARGETS][:first]
+    pairs = [*zip(targets, KINDS, strict=True), (targets[lap], LAYOUTS[first])]
+    return [(launcher, (target, *rest)) for target, rest in pairs for launcher in family]
+
+
+PART = [case for turn, family in enumerate(FAMILIES) for case in part_of(family, turn)]
 ALL = [
     (launcher, (target, dtype, width, layout))
     for width, layout in [
@@ -170,7 +176,10 @@ def words_of(constants):
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """Triton's cache of this run: keyed by the source of a kernel and of all it calls."""
-    return tmp_path_factory.mktemp("triton")
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers
+        base = base.parent
+    return base / "triton"
 
 
 @pytest.fixture(autouse=True)
@@ -215,17 +224,16 @@ def test_every_kernel_and_every_flag_is_reached_by_a_launcher():
 
 
 @pytest.mark.compile
-def test_the_part_covers_launchers_configurations_and_targets_pair_by_pair():
-    configurations = {case[1:] for _, case in PART}
-    assert {(launcher, case[0]) for launcher, case in PART} == {
-        (launcher, target) for launcher in LAUNCHERS for target in TARGETS
-    }
-    assert {(launcher, case[1:]) for launcher, case in PART} == {
-        (launcher, configuration) for launcher in LAUNCHERS for configuration in configurations
-    }
-    assert {case for _, case in PART} == {
-        (target, *configuration) for target in TARGETS for configuration in configurations
-    }
+def test_the_part_has_each_launcher_for_each_target_and_in_each_dtype_and_every_layout():
+    assert {launcher for family in FAMILIES for launcher in family} == set(LAUNCHERS)
+    for launcher in LAUNCHERS:
+        cases = [case for name, case in PART if name == launcher]
+        assert {case[0] for case in cases} == set(TARGETS)
+        assert {case[1:] for case in cases} > set(KINDS)
+    for kind in KINDS:
+        assert {case[0] for _, case in PART if case[1:] == kind} == set(TARGETS)
+    for layout in LAYOUTS:
+        assert len({case[0] for _, case in PART if case[1:] == layout}) == 2
 
 
 @triton.jit
