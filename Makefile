@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 WORKERS ?= 2
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
+SHARE = -n $(WORKERS) --dist worksteal
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
 .PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu kills browser fuzz install-demo install-test clean
@@ -28,16 +29,15 @@ lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/lint-imports
 
 test-cpu: ## everything that needs neither a GPU nor a process of its own
-	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-kernels: ## both suites of the Triton kernels, side by side
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-interpret test-compile
+test-kernels: test-interpret test-compile ## both suites of the Triton kernels
 
 test-interpret: ## Triton kernels in Triton's interpreter
-	TRITON_INTERPRET=1 $(RUN) -m pytest -q -m interpret tests/test_kernels_*.py tests/test_ops.py
+	TRITON_INTERPRET=1 $(RUN) -m pytest -q $(SHARE) -m interpret tests/test_kernels_*.py tests/test_ops.py
 
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
-	$(RUN) -m pytest -q -m compile tests/test_kernels_compile.py
+	$(RUN) -m pytest -q $(SHARE) -m compile tests/test_kernels_compile.py
 
 static: ## every launcher in every configuration, ahead of time (over an hour; compiles what the table lacks)
 	$(RUN) -m pytest -q -m slow -k every_configuration tests/test_kernels_compile.py

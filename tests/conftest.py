@@ -20,6 +20,15 @@ settings.register_profile(
 settings.register_profile("nightly", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# Files that start many processes: first, so that no worker is left alone with one at the end.
+LONG = ("ranks", "resume", "distributed", "scale", "sharded", "benchmark_gpu", "export", "train")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, all others as they come."""
+    turn = {f"test_{name}": at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: turn.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def smoke_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:

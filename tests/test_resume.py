@@ -13,7 +13,7 @@ import pytest
 
 from rfpmss import checkpoint
 
-KILLS = 8
+KILLS = 5
 STEPS = 20
 
 
