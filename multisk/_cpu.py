@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multisk import _ops
 from multisk._cpu_batch import Batch, Otherwise, Problem, compiled
+from multisk._margins import Even
 from multisk._solver.base import Raw
 from multisk._status import Status
 from multisk._system import System
@@ -42,11 +44,15 @@ def arrays() -> ModuleType:
 
 def takes(system: System) -> bool:
     """Whether the fast path covers the system."""
-    x, margins = system.scores, system.margins
-    plain = system.two_groups and margins.free is None and margins.upper is None
-    if not plain or x.device.type != "cpu" or system.group is not None or x.numel() == 0:
+    x = system.scores
+    if x.device.type != "cpu" or system.group is not None or x.numel() == 0:
         return False
-    if system.spread is None or isinstance(system.eps, Tensor) or torch.compiler.is_compiling():
+    if system.ends is None or isinstance(system.eps, Tensor) or not system.two_groups:
+        return False
+    whole = isinstance(system.budgets, Even) or (
+        system.budgets.free is None and system.budgets.upper is None
+    )
+    if not whole or torch.compiler.is_compiling() or _ops.kernels_run(x):
         return False
     found = kernels()
     many = x.shape[0] > BATCH and x.shape[1] * x.shape[2] < BATCHED_CELLS
@@ -70,11 +76,11 @@ def sweep(
     stop = max(0.5 * tolerance, tolerance - 8 * torch.finfo(system.scores.dtype).eps)
     limits = steps is not None, stop, most if steps is None else steps, batch.height
     if system.groups is None:
-        used = transport_sweeps(batch, limits)
+        transport_sweeps(batch, limits)
     else:
-        used = assignment_sweeps(batch, limits)
+        assignment_sweeps(batch, limits)
     missed = Status.MAX_STEPS if steps is None else Status.STEPS_DONE
-    return batch.gather(used, init, tolerance, missed, otherwise)
+    return batch.gather(init, tolerance, missed, otherwise)
 
 
 def newton(
@@ -91,13 +97,11 @@ def newton(
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
     limits = fine, tolerance, 1e-12 if double else 0.0, most, batch.height
     batch.fill()
-    factors = batch.table, batch.u, batch.v, batch.b
-    goals = batch.rows, batch.row_unit, batch.goal, batch.unit
-    used = batch.run(
-        lambda *ends: batch.kernels.newton_batch(*factors, *goals, (batch.fits, *ends), limits),
+    batch.run(
+        lambda loops, *ends: loops.newton_batch(*batch.arrays, (batch.fits, *ends), limits),
         lambda one: newton_one(one, limits),
     )
-    return batch.gather(used, init, tolerance, Status.MAX_STEPS, otherwise)
+    return batch.gather(init, tolerance, Status.MAX_STEPS, otherwise)
 
 
 def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> int:
@@ -129,7 +133,7 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> in
     return most
 
 
-def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> np.ndarray:
+def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None:
     """Algorithm 1 from its first line."""
     groups = batch.system.groups
     assert groups is not None
@@ -137,11 +141,10 @@ def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> np.
     shape = batch.table.shape[0], batch.chunks, batch.table.shape[2]
     top, rest = np.zeros(shape), np.zeros(shape)
     batch.fill_and_sweep(low, top, rest)
-    factors = batch.table, batch.u, batch.v, batch.b
-    goals = batch.rows, batch.row_unit, batch.goal, batch.unit, batch.cells
-    return batch.run(
-        lambda *ends: batch.kernels.sweep_batch(
-            *factors, *goals, (top, rest), (batch.fits, *ends), limits
+    cells = batch.cells
+    batch.run(
+        lambda loops, *ends: loops.sweep_batch(
+            *batch.arrays, cells, (top, rest), (batch.fits, *ends), limits
         ),
         lambda one: sweep_one(one, top[one.index], rest[one.index], limits),
     )
@@ -152,7 +155,8 @@ def sweep_one(
 ) -> int:
     """The sweeps after the first row line, threads sharing the rows."""
     exactly, tolerance, most, _ = limits
-    plain = one.zeros()
+    watched = not exactly or compiled(one.kernels)  # loops have the sums at hand anyway
+    plain = one.zeros() if watched else None
 
     def work(first: int, last: int) -> float:
         rows, ends = (one.rows, one.row_unit), (one.height, first, last)
@@ -163,9 +167,8 @@ def sweep_one(
     for done in range(1, most):
         before = one.u if exactly else one.u.copy()
         by_row = max(one.each(work))
-        by_column = one.kernels.column_error(plain, one.goal, one.unit)
         if not exactly:
-            error = max(by_row, by_column)
+            error = max(by_row, one.kernels.column_error(plain, one.goal, one.unit))
             if not error > tolerance:
                 one.u[:] = before
                 return done
@@ -175,13 +178,14 @@ def sweep_one(
     return most
 
 
-def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> np.ndarray:
+def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None:
     """Plain row and column scaling; a relaxed margin damps its own side."""
     batch.fill()
-    factors = batch.table, batch.u, batch.v, batch.b
-    goals = batch.rows, batch.goal, batch.yields
-    return batch.run(
-        lambda *ends: batch.kernels.transport_batch(*factors, *goals, (batch.fits, *ends), limits),
+    yields = batch.yields
+    batch.run(
+        lambda loops, *ends: loops.transport_batch(
+            *batch.arrays, yields, (batch.fits, *ends), limits
+        ),
         lambda one: transport_one(one, limits),
     )
 

@@ -31,6 +31,7 @@ def chunks(table, height, first, last) -> Iterator[tuple[int, slice]]:
             yield chunk, part
 
 
+@np.errstate(all="ignore")
 def first_batch(table, low, rows, u, top, rest, piece):
     """Alg. 1's first row line on the raw kernels, and the column sums after it."""
     first, last, start, end, height = piece
@@ -48,7 +49,10 @@ def first_batch(table, low, rows, u, top, rest, piece):
 
 
 def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
-    """Row step and the column sums after it, and those before it; the worst row error."""
+    """Row step and the column sums after it, and those before it; the worst row error.
+
+    Without `plain` nobody asks for an error.
+    """
     k = table.shape[1]
     kind = table.dtype
     ones, worst, rooms = np.ones(k, kind), 0.0, room(table)
@@ -56,12 +60,13 @@ def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
         q, p = odds(table, u, v, part, rooms)
         sum_p, sum_q = p @ ones, q @ ones
         goal = rows[part]
-        worst = max(worst, float((np.abs(sum_p - goal) / unit[part]).max()))
         grow, shrink = (goal / sum_p).astype(kind), ((k - goal) / sum_q).astype(kind)
         u[part] *= grow.astype(np.float64) / shrink
         top[chunk] += grow @ p
-        plain[chunk] += np.ones_like(grow) @ p
         rest[chunk] += shrink @ q
+        if plain is not None:
+            worst = max(worst, float(np.maximum.reduce(np.abs(sum_p - goal) / unit[part])))
+            plain[chunk] += np.ones_like(grow) @ p
     return worst
 
 
@@ -92,16 +97,17 @@ def shares(t, q) -> tuple[Any, Any]:
 
 def column_step(top, rest, goal, count, b, v):
     """Both groups' column steps as one change of b; the sums are used up."""
-    b += np.log(goal / top.sum(0)) - np.log((count - goal) / rest.sum(0))
+    above, below = np.add.reduce(top), np.add.reduce(rest)
+    b += np.log(goal / above) - np.log((count - goal) / below)
     v[:] = np.exp(b)
-    top[:] = 0.0
-    rest[:] = 0.0
+    top.fill(0.0)
+    rest.fill(0.0)
 
 
 def column_error(plain, goal, unit):
     """The worst relative violation of the columns; the sums are used up."""
-    found = plain.sum(0)
-    plain[:] = 0.0
+    found = np.add.reduce(plain)
+    plain.fill(0.0)
     return worst_of(found, goal, unit)
 
 
@@ -123,8 +129,8 @@ def transport_sweep(table, u, v, rows, power, height, first, last, sums):
 
 def transport_columns(sums, goal, power, yields, b, v):
     """Column step; the worst relative violation before it. The sums are used up."""
-    found = sums.sum(0)
-    sums[:] = 0.0
+    found = np.add.reduce(sums)
+    sums.fill(0.0)
     want = goal * np.exp(-b * yields)
     worst = worst_of(found * np.exp(b), want, want)
     b[:] = power * np.log(goal / found)
@@ -166,7 +172,7 @@ def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
     want = rows * u ** -yields[0] if yields[0] > 0 else rows
     by_row = worst_of(row_sums, want, want if yields[0] > 0 else unit)
     want = goal * np.exp(-b * yields[1]) if yields[1] > 0 else goal
-    return max(by_row, worst_of(sums.sum(0), want, want if yields[1] > 0 else column_unit))
+    return max(by_row, worst_of(np.add.reduce(sums), want, want if yields[1] > 0 else column_unit))
 
 
 def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight, coupling):
@@ -193,7 +199,7 @@ def row_roots(cells, target, guess, goal) -> Any:
     k = cells.shape[1]
     ones, target = np.ones(k, cells.dtype), target.astype(np.float64)
     share = target / (k - target)
-    below, above = share / cells.max(1), share / cells.min(1)
+    below, above = share / np.maximum.reduce(cells, 1), share / np.minimum.reduce(cells, 1)
     if not guess[0] > 0.0:
         part = target / k
         means = (cells @ ones) / k, ((1 / cells) @ ones) / k
@@ -254,7 +260,8 @@ def plain_roots(cells, target, u, near, below, above) -> Any:
 def newton_step(sums, weight, coupling, goal, unit, move):
     """Write the Newton direction into `move`; the column error, and the slopes along both moves."""
     found, diagonal, matrix = (np.add.reduce(part) for part in (sums, weight, coupling))
-    sums[:], weight[:], coupling[:] = 0.0, 0.0, 0.0
+    for part in (sums, weight, coupling):
+        part.fill(0.0)
     pull = found - goal
     worst = worst_of(found, goal, unit)
     if not math.isfinite(worst):

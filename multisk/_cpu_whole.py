@@ -37,16 +37,17 @@ def first_batch(table, low, rows, u, top, rest, piece):
 
 
 @jit
-def newton_batch(table, u, v, b, rows, unit, goal, column_unit, plans, limits):
-    """Solve the problems first..last of `plans`; give the steps each took, -1 where one failed.
+def newton_batch(table, u, v, b, a, middle, rows, unit, goal, column_unit, plans, limits):
+    """Solve the problems first..last of `plans`; steps of each, -1 where one failed, and errors.
 
-    `limits` holds (fine, tolerance, polish, most, height) and `plans` (fits, first, last).
+    `limits` holds (fine, tolerance, polish, most, height), `plans` (fits, first, last), and
+    `middle` the common shift of every problem's row potentials `a`.
     """
     fine, tolerance, polish_to, most, height = limits
     fits, first, last = plans
     n, k = table.shape[1:]
     chunks = -(-n // height)
-    steps = np.full(last - first, -1, np.int64)
+    steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
     sums, weight = np.zeros((chunks, k)), np.zeros((chunks, k))
     coupling, move = np.zeros((chunks, k, k)), np.zeros(k)
     for p in range(first, last):
@@ -69,11 +70,21 @@ def newton_batch(table, u, v, b, rows, unit, goal, column_unit, plans, limits):
             polish = polish and not reached
             before = abs(slope)
             shift(b[p], 1.0, move, v[p])
-    return steps
+        if steps[p - first] >= 0:
+            factors, goals = (
+                (table[p], u[p], v[p], b[p]),
+                (rows[p], unit[p], goal[p], column_unit[p]),
+            )
+            errors[p - first] = close(
+                factors, a[p], middle[p], goals, (0.0, 0.0), height, capped=True
+            )
+    return steps, errors
 
 
 @jit
-def sweep_batch(table, u, v, b, rows, unit, goal, column_unit, cells, sums, plans, limits):
+def sweep_batch(
+    table, u, v, b, a, middle, rows, unit, goal, column_unit, cells, sums, plans, limits
+):
     """Algorithm 1 from its first column line on; `limits` holds (steps, tolerance, most, height).
 
     `sums` are the two groups' column sums (b, chunks, k) after the first row line.
@@ -81,7 +92,7 @@ def sweep_batch(table, u, v, b, rows, unit, goal, column_unit, cells, sums, plan
     exactly, tolerance, most, height = limits
     fits, first, last = plans
     chunks = sums[0].shape[1]
-    steps = np.full(last - first, -1, np.int64)
+    steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
     plain, kept = np.zeros((chunks, table.shape[2])), np.empty(table.shape[1])
     for p in range(first, last):
         if not fits[p]:
@@ -105,18 +116,22 @@ def sweep_batch(table, u, v, b, rows, unit, goal, column_unit, cells, sums, plan
                     steps[p - first] = done
                     break
             column_step(top, rest, goal[p], cells[p], b[p], v[p])
-    return steps
+        factors, goals = (table[p], u[p], v[p], b[p]), (rows[p], unit[p], goal[p], column_unit[p])
+        errors[p - first] = close(factors, a[p], middle[p], goals, (0.0, 0.0), height, capped=True)
+    return steps, errors
 
 
 @jit
-def transport_batch(table, u, v, b, rows, goal, yields, plans, limits):
+def transport_batch(
+    table, u, v, b, a, middle, rows, unit, goal, column_unit, yields, plans, limits
+):
     """Plain scaling of rows and columns; `yields` is eps / strength of either side, 0 if exact."""
     exactly, tolerance, most, height = limits
     fits, first, last = plans
     n, k = table.shape[1:]
     chunks = -(-n // height)
     powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
-    steps = np.full(last - first, -1, np.int64)
+    steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
     sums, kept = np.zeros((chunks, k)), np.zeros(k)
     for p in range(first, last):
         if not fits[p]:
@@ -135,27 +150,18 @@ def transport_batch(table, u, v, b, rows, goal, yields, plans, limits):
             if not math.isfinite(error):
                 steps[p - first] = done
                 break
-    return steps
+        factors, goals = (table[p], u[p], v[p], b[p]), (rows[p], unit[p], goal[p], column_unit[p])
+        errors[p - first] = close(factors, a[p], middle[p], goals, yields, height, capped=False)
+    return steps, errors
 
 
 @jit
-def finish_batch(table, u, v, b, a, middle, rows, unit, goal, column_unit, yields, capped, plans):
-    """Tables to plans and factors to potentials; the errors, infinite where something is.
-
-    `plans` holds (steps, height, first, last); `middle` is the row potentials' common shift.
-    """
-    steps, height, first, last = plans
-    n, k = table.shape[1:]
-    chunks = -(-n // height)
-    errors = np.full(last - first, math.inf)
-    row_sums, sums = np.empty(n), np.zeros((chunks, k))
-    for p in range(first, last):
-        if steps[p] < 0:
-            continue
-        sums[:] = 0.0
-        finish(table[p], u[p], v[p], capped, height, 0, chunks, row_sums, sums)
-        fine = potentials(u[p], middle[p], a[p])
-        sides = (rows[p], unit[p], goal[p], column_unit[p], yields)
-        found = verdict(row_sums, sums, u[p], b[p], *sides)
-        errors[p - first] = found if fine else math.inf
-    return errors
+def close(factors, a, middle, goals, yields, height, capped):
+    """Turn the table into the plan and factors into potentials; the error, infinite if unusable."""
+    table, u, v, b = factors
+    chunks = -(-table.shape[0] // height)
+    row_sums, sums = np.empty(table.shape[0]), np.zeros((chunks, table.shape[1]))
+    finish(table, u, v, capped, height, 0, chunks, row_sums, sums)
+    if not potentials(u, middle, a):
+        return math.inf
+    return verdict(row_sums, sums, u, b, *goals, yields)

@@ -20,7 +20,7 @@ from multisk._system import System
 
 def derivative(system: System, solver: Any) -> str:
     """The mode that a solver asks for on this system; "none" when nothing needs a gradient."""
-    if not (torch.is_grad_enabled() and any(part.requires_grad for part in system.inputs)):
+    if not (torch.is_grad_enabled() and system.differentiable):
         return "none"
     mode = solver.gradient
     if mode is None:
@@ -28,9 +28,8 @@ def derivative(system: System, solver: Any) -> str:
     return mode
 
 
-def attach(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
-    """The plan with the derivative that the solver's `gradient` asks for."""
-    mode = derivative(system, solver)
+def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: str) -> Tensor:
+    """The plan with the derivative of that mode."""
     nothing = raw.plan.numel() == 0 and system.group is None  # an empty shard takes part
     if mode == "none" or nothing:
         return raw.plan

@@ -21,7 +21,7 @@ def kernels_run(x: Tensor) -> bool:
     """Whether operators on `x` run the Triton kernels."""
     if x.is_cuda:
         return _has_triton()
-    return x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1" and _has_triton()
+    return _has_triton() and x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @functools.cache

@@ -35,16 +35,57 @@ class Solution:
     """
 
     plan: Float[Tensor, "*batch n k"]
-    row_potential: Tensor
-    column_potential: Tensor
-    marginal_error: Float[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status_code: Int8[Tensor, "*batch"]
     solver: str
     mode: str  # derivative of the plan: implicit, unroll or none
     system: System
     raw: Raw
+
+    @property
+    def row_potential(self) -> Tensor:
+        """(*batch, N), or (*batch, C, N)."""
+        a = self.raw.row_potential
+        return a.view(*self.system.batch, *a.shape[1:])
+
+    @property
+    def column_potential(self) -> Tensor:
+        """(*batch, K), or (*batch, C, K)."""
+        b = self.raw.column_potential
+        return b.view(*self.system.batch, *b.shape[1:]).to(self.raw.plan.dtype)
+
+    @property
+    def marginal_error(self) -> Float[Tensor, "*batch"]:
+        """The worst relative violation of a row or column sum."""
+        return self.raw.error.view(self.system.batch)
+
+    @property
+    def steps(self) -> Int[Tensor, "*batch"]:
+        """Sweeps or Newton passes used."""
+        return self.raw.steps.view(self.system.batch)
+
+    @property
+    def converged(self) -> Bool[Tensor, "*batch"]:
+        """Whether `marginal_error` is within the tolerance."""
+        return self._verdict[1].view(self.system.batch)
+
+    @property
+    def status_code(self) -> Int8[Tensor, "*batch"]:
+        """The code of each problem's `Status`."""
+        return self._verdict[0].view(self.system.batch)
+
+    @property
+    def _verdict(self) -> tuple[Tensor, Tensor]:
+        """Codes and convergence, after what the checks and the plan's own sums say."""
+        system, raw = self.system, self.raw
+        if system.code is None and raw.finite:
+            return raw.code, raw.converged
+        finite = raw.error.isfinite()  # it holds the sum of every entry, and all are at least 0
+        if system.code is None and readable(finite) and bool(finite.all()):
+            return raw.code, raw.converged
+        code = torch.where(finite, raw.code, Status.NONFINITE_PLAN.code)
+        if system.code is not None:
+            code = torch.where(system.code > 0, system.code, code)
+        code = code.to(torch.int8)
+        return code, raw.converged & (code == Status.CONVERGED.code)
 
     @property
     def flat_plan(self) -> Float[Tensor, "b n k"]:
@@ -169,37 +210,9 @@ def budget_of(system: System) -> int:
 
 
 def wrap(raw: Raw, system: System, plan: Tensor, solver: str, mode: str) -> Solution:
-    """Give the flat answer its batch shape, its forced cells and its verdict."""
-    batch = system.batch
-    code, converged = verdict(raw, system)
-    shape = plan.shape[1:]
-    return Solution(
-        plan=plan.view(*batch, *shape).to(system.dtype),
-        row_potential=raw.row_potential.view(*batch, *raw.row_potential.shape[1:]),
-        column_potential=raw.column_potential.view(*batch, *raw.column_potential.shape[1:]).to(
-            plan.dtype
-        ),
-        marginal_error=raw.error.view(batch),
-        steps=raw.steps.view(batch),
-        converged=converged.view(batch),
-        status_code=code.view(batch),
-        solver=solver,
-        mode=mode,
-        system=system,
-        raw=raw,
-    )
-
-
-def verdict(raw: Raw, system: System) -> tuple[Tensor, Tensor]:
-    """Codes and convergence, after what the checks and the plan's own sums say."""
-    finite = raw.error.isfinite()  # it holds the sum of every entry, and all are at least 0
-    if system.code is None and readable(finite) and bool(finite.all()):
-        return raw.code, raw.converged
-    code = torch.where(finite, raw.code, Status.NONFINITE_PLAN.code)
-    if system.code is not None:
-        code = torch.where(system.code > 0, system.code, code)
-    code = code.to(torch.int8)
-    return code, raw.converged & (code == Status.CONVERGED.code)
+    """Give the plan the scores' shape and dtype."""
+    plan = plan.view(*system.batch, *plan.shape[1:]).to(system.dtype)
+    return Solution(plan=plan, solver=solver, mode=mode, system=system, raw=raw)
 
 
 def _plain(scale: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multisk import _cpu
 from multisk._gradient import attach, derivative
+from multisk._margins import Margins
 from multisk._problem import MultiAssignment, Transport
 from multisk._solution import Solution, wrap
 from multisk._solver import visits
@@ -64,11 +65,11 @@ def solve(
             start = starting_potentials(init, plain)
             nothing = plain.scores.numel() == 0 and group is None  # empty shards take part
             raw = empty(plain) if nothing else chosen.run(plain, start)
-        plan = attach(system, raw, chosen, start)
-        if system.margins.ones is not None:
-            plan = plan.masked_fill(system.margins.ones, 1.0)
-        name = raw.solver or type(chosen).__name__
-        return wrap(raw, system, plan, name, derivative(system, chosen))
+        mode = derivative(system, chosen)
+        plan = attach(system, raw, chosen, start, mode)
+        if isinstance(system.budgets, Margins) and system.budgets.ones is not None:
+            plan = plan.masked_fill(system.budgets.ones, 1.0)
+        return wrap(raw, system, plan, raw.solver or type(chosen).__name__, mode)
 
 
 def choose(system: System) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from multisk._collapse import Groups, collapse
-from multisk._margins import Margins, assignment_margins, transport_margins
+from multisk._margins import Even, Margins, assignment_margins, transport_margins
 from multisk._problem import MultiAssignment, Transport, readable
 from multisk._sharded import together
 from multisk._status import Findings, Status
+
+HOLDERS = (Tensor, tuple, list)  # of what a transform of torch.func may have wrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +30,30 @@ class System:
 
     scores: Float[Tensor, "b n k"]
     eps: float | Float[Tensor, "b 1 1"]
-    margins: Margins
+    budgets: Margins | Even
     groups: Groups | None
     relax: tuple[float | None, float | None]
-    spread: float | None  # range of the scores where the host may know it
+    ends: tuple[float, float] | None  # least and largest score where the host may know them
     code: Int8[Tensor, " b"] | None
     batch: torch.Size
     dtype: torch.dtype
     group: Any = None
     levels: Float[Tensor, " c"] | None = None  # the groups' scales where a gradient is wanted
+
+    @property
+    def margins(self) -> Margins:
+        """The budgets as tensors."""
+        return self.budgets if isinstance(self.budgets, Margins) else self._even_margins
+
+    @cached_property
+    def _even_margins(self) -> Margins:
+        assert isinstance(self.budgets, Even)
+        return self.budgets.margins(self.scores)
+
+    @property
+    def spread(self) -> float | None:
+        """Range of the scores where the host may know it."""
+        return None if self.ends is None else self.ends[1] - self.ends[0]
 
     @property
     def gap(self) -> float:
@@ -64,11 +82,17 @@ class System:
         return tuple(scale.view(1, 1, 1) / self.eps for scale in self.levels.unbind())
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """Everything that the plan can be differentiated by."""
-        margins = self.margins
-        parts = (self.eps, self.levels, margins.rows, margins.columns, margins.upper)
-        return (self.scores, *(part for part in parts if isinstance(part, Tensor)))
+    def differentiable(self) -> bool:
+        """Whether anything that the plan depends on asks for a gradient."""
+        if self.scores.requires_grad or self.levels is not None:
+            return True
+        if isinstance(self.eps, Tensor) and self.eps.requires_grad:
+            return True
+        margins = self.budgets  # an even share of numbers asks for none
+        if isinstance(margins, Even):
+            return False
+        parts = margins.rows, margins.columns, margins.upper
+        return any(part is not None and part.requires_grad for part in parts)
 
     @property
     def two_groups(self) -> bool:
@@ -77,17 +101,21 @@ class System:
 
     def detach(self) -> "System":
         """The same system without gradients."""
-        if self.levels is None and not any(part.requires_grad for part in self.inputs):
+        if not self.differentiable:
             return self
         eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
-        margins = self.margins.map(Tensor.detach)
-        return replace(self, scores=self.scores.detach(), eps=eps, margins=margins, levels=None)
+        budgets = (
+            self.budgets if isinstance(self.budgets, Even) else self.budgets.map(Tensor.detach)
+        )
+        return replace(self, scores=self.scores.detach(), eps=eps, budgets=budgets, levels=None)
 
     def take(self, index: Tensor) -> "System":
         """The problems at `index` of the batch."""
         eps = self.eps[index] if isinstance(self.eps, Tensor) else self.eps
-        margins = self.margins.map(lambda x: x[index])
-        return replace(self, scores=self.scores[index], eps=eps, margins=margins)
+        budgets = self.budgets
+        if isinstance(budgets, Margins):
+            budgets = budgets.map(lambda x: x[index])
+        return replace(self, scores=self.scores[index], eps=eps, budgets=budgets)
 
 
 def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = None) -> System:
@@ -98,8 +126,9 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
     """
     findings = Findings()
     for name, value in vars(problem).items():
-        check_plain(name, value)
-    x, mask, spread = together(lambda: _cells(scores, problem, findings, group), scores, group)
+        if isinstance(value, HOLDERS):
+            check_plain(name, value)
+    x, mask, ends = together(lambda: _cells(scores, problem, findings, group), scores, group)
     batch, k = scores.shape[:-2], x.shape[-1]
     if isinstance(problem, MultiAssignment):
         margins = assignment_margins(x, problem, mask, batch, findings, group)
@@ -111,9 +140,9 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
         relax = _strengths(problem)
     levels = None if groups is None else _levels(problem, groups, x)
     eps = _temperature(problem.eps, batch, x)
-    _check_range(spread, eps, groups, x.dtype)
+    _check_range(ends, eps, groups, x.dtype)
     return System(
-        x, eps, margins, groups, relax, spread, findings.code, batch, scores.dtype, group, levels
+        x, eps, margins, groups, relax, ends, findings.code, batch, scores.dtype, group, levels
     )
 
 
@@ -149,11 +178,11 @@ def check_plain(name: str, value: Any) -> None:
 
 def _cells(
     scores: Any, problem: MultiAssignment | Transport, findings: Findings, group: Any
-) -> tuple[Tensor, Bool[Tensor, "b n k"] | None, float | None]:
-    """The scores in the solver's precision and one batch dimension, their mask and range."""
+) -> tuple[Tensor, Bool[Tensor, "b n k"] | None, tuple[float, float] | None]:
+    """The scores in the solver's precision and one batch dimension, their mask and their ends."""
     check_scores(scores)
-    wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    x = scores.to(wide).reshape(flat(scores)).contiguous()  # the same bits for any layout
+    x = scores if scores.dtype == torch.float64 else scores.to(torch.float32)
+    x = x.reshape(flat(scores)).contiguous()  # the same bits for any layout
     mask = _mask(problem.mask, scores)
     if mask is not None:
         x = x.masked_fill(~mask, 0.0)
@@ -178,17 +207,20 @@ def _mask(mask: Tensor | None, scores: Tensor) -> Bool[Tensor, "b n k"] | None:
         ) from None
 
 
-def _check_finite(x: Tensor, findings: Findings, shape: torch.Size, group: Any) -> float | None:
-    """Require finite scores; return their range where that costs no host sync."""
+def _check_finite(
+    x: Tensor, findings: Findings, shape: torch.Size, group: Any
+) -> tuple[float, float] | None:
+    """Require finite scores; return the least and the largest where that costs no host sync."""
     if x.numel() == 0:
-        return None if group is not None else 0.0
-    data = x.detach()
+        return None if group is not None else (0.0, 0.0)
+    data = x.detach() if x.requires_grad else x
     if not readable(data):
         bad = ~data.isfinite().flatten(1).all(1)
         findings.require(bad, Status.NONFINITE_SCORES, lambda _: "scores must be finite")
         return None
     low, high = torch.aminmax(data)
-    spread = float(high) - float(low)
+    ends = float(low), float(high)
+    spread = ends[1] - ends[0]
     if not spread < float("inf"):
         bad = ~data.isfinite()
         if not bool(bad.any()):
@@ -196,7 +228,7 @@ def _check_finite(x: Tensor, findings: Findings, shape: torch.Size, group: Any) 
         flat = int(bad.flatten().nonzero()[0, 0])
         where = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
         raise ValueError(f"scores must be finite, got {data.flatten()[flat].item()} at {where}")
-    return None if group is not None else spread
+    return None if group is not None else ends
 
 
 def _groups(problem: MultiAssignment, columns: int) -> Groups:
@@ -252,16 +284,20 @@ def _temperature(
 
 
 def _check_range(
-    spread: float | None, eps: float | Tensor, groups: Groups | None, dtype: torch.dtype
+    ends: tuple[float, float] | None,
+    eps: float | Tensor,
+    groups: Groups | None,
+    dtype: torch.dtype,
 ) -> None:
     """Exponents must stay finite; eps far below the scores' resolution is a question for Exact."""
-    if spread is None or isinstance(eps, Tensor) and not readable(eps):
+    if ends is None or isinstance(eps, Tensor) and not readable(eps):
         return
+    spread = ends[1] - ends[0]
     coldest = float(eps.detach().min()) if isinstance(eps, Tensor) and eps.numel() else eps
     if isinstance(coldest, Tensor):
         return
     scales = (1.0,) if groups is None else groups.scales
-    widest = spread * max(abs(s) for s in scales) / coldest
+    widest = spread * max(map(abs, scales)) / coldest
     if not widest < 0.01 * torch.finfo(dtype).max:
         raise ValueError(
             f"eps must be large enough to divide scores that span {spread:g}, got {coldest:g}"

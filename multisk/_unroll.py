@@ -93,7 +93,7 @@ def again_cotangents(what: Unrolled, inputs: Any, grad: Tensor) -> tuple[Tensor 
     scores, eps, rows, columns = inputs
     margins = replace(what.system.margins, rows=rows, columns=columns)
     heat = what.system.eps if eps is None else eps
-    plan = what.replay(replace(what.system, scores=scores, eps=heat, margins=margins))
+    plan = what.replay(replace(what.system, scores=scores, eps=heat, budgets=margins))
     wanted = [x for x in inputs if x is not None and x.requires_grad]
     found = iter(torch.autograd.grad(plan, wanted, grad, create_graph=True, allow_unused=True))
     return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)

@@ -110,7 +110,7 @@ def widen(system: System) -> System:
         margins.ones,
     )
     eps = system.eps.double() if isinstance(system.eps, Tensor) else system.eps
-    return replace(system, scores=system.scores.double(), eps=eps, margins=double)
+    return replace(system, scores=system.scores.double(), eps=eps, budgets=double)
 
 
 def narrow(point: Point, system: System) -> Point:

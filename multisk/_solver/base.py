@@ -23,6 +23,7 @@ class Raw:
     row_scale: tuple[Tensor, Tensor] | None = None  # log factors (b, n) after the last depth step
     channels: Tensor | None = None  # (b, K, n, k) when they were materialised
     solver: str | None = None  # what ran, where the solver itself chose
+    finite: bool = False  # whether the host has seen that every error is
 
 
 @runtime_checkable

@@ -44,9 +44,10 @@ class Blend:
             return replace(newton.run(system, init), solver="Newton")
         left = (raw.error > goal).nonzero().squeeze(-1)
         if not left.numel():
-            return replace(raw, solver="Sinkhorn")
+            raw.solver = "Sinkhorn"
+            return raw
         finish(raw, left, newton, system)
-        return replace(raw, solver="Sinkhorn, then Newton")
+        return replace(raw, solver="Sinkhorn, then Newton", finite=False)
 
 
 def patience(system: System) -> int:

@@ -38,7 +38,7 @@ def sweeps_whole(system: System) -> bool:
 
 def differentiates(system: System) -> bool:
     """Whether one operator is the whole implicit derivative: also of intervals."""
-    return takes(replace(system, margins=replace(system.margins, upper=None)))
+    return takes(replace(system, budgets=replace(system.margins, upper=None)))
 
 
 def margins_of(system: System) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from multisk import _cpu
 from multisk._margins import Margins
 from multisk._sharded import total
-from multisk._solver import fused, interior, visits
+from multisk._solver import fused, interior
 from multisk._solver.anneal import WARM, anneal, narrow, widen
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
@@ -64,13 +64,13 @@ class Newton:
         init = settled(system, init)
         if not system.two_groups:
             return self.run_groups(system, init)
-        if fused.takes(system):
-            return fused.newton(system, init, float(self.tolerance), self.max_steps)
-        if visits.runs(system):
-            return self.run_in_torch(system, init)
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
         fast = _cpu.newton(system, init, self.run_in_torch, **limits)
-        return self.run_in_torch(system, init) if fast is None else fast
+        if fast is not None:
+            return fast
+        if fused.takes(system):
+            return fused.newton(system, init, float(self.tolerance), self.max_steps)
+        return self.run_in_torch(system, init)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch, on any device."""
@@ -161,7 +161,7 @@ def transpose(system: System) -> System:
     )
     relax = (system.relax[1], system.relax[0])
     return replace(
-        system, scores=system.scores.transpose(1, 2), margins=turned, relax=relax, code=None
+        system, scores=system.scores.transpose(1, 2), budgets=turned, relax=relax, code=None
     )
 
 

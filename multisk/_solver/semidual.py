@@ -127,7 +127,7 @@ def in_tiles(
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """With intervals a column has to be where its potential says: at that bound, or anywhere."""
-    exact = replace(system, margins=replace(system.margins, upper=None))
+    exact = replace(system, budgets=replace(system.margins, upper=None))
     return violation(exact, row_sums, system.margins.columns + pull, a, b)
 
 

@@ -66,8 +66,7 @@ class Sinkhorn:
         init = settled(system, init)
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
-        on_device = fused.sweeps_whole(system) or visits.runs(system)
-        if self.order == ORDERS[0] and not on_device and tame(init):
+        if self.order == ORDERS[0] and tame(init):
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
             fast = _cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
