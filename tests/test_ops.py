@@ -162,6 +162,30 @@ for solver in (multisk.Newton(), multisk.Sinkhorn(steps=3)):
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.skipif(INTERPRET, reason="compiles the CPU path")
+def test_compiled_solves_give_the_eager_plan_and_verdict():
+    code = """
+import torch, multisk
+mask = torch.arange(120).view(20, 6) % 7 != 0
+for problem, solver in (
+    (multisk.MultiAssignment(k=2, eps=0.5), multisk.Newton()),
+    (multisk.MultiAssignment(k=2, eps=0.5), multisk.Sinkhorn(steps=3)),
+    (multisk.MultiAssignment(k=2, eps=0.5, mask=mask), multisk.Newton()),
+    (multisk.Transport(eps=0.5), multisk.Newton()),
+    (multisk.Transport(eps=0.5, relax=(1.0, None)), multisk.Sinkhorn(steps=3)),
+):
+    def fields(x):
+        found = multisk.solve(x, problem, solver)
+        return found.plan, found.column_potential, found.marginal_error, found.converged
+    x = torch.randn(20, 6)
+    compiled = torch.compile(fields, fullgraph=True, backend="aot_eager")(x)
+    for got, want in zip(compiled, fields(x), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.skipif(INTERPRET, reason="exports the CPU path")
 def test_an_exported_solve_keeps_the_operator_and_gives_the_plan():
     class Assign(torch.nn.Module):
