@@ -44,6 +44,7 @@ def test_a_recipe_states_and_asserts_what_it_shows(path):
 def test_the_code_of_a_page_runs(page, capsys):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
     assert blocks
+    names = {"__name__": page.stem}  # later blocks of a page may use what earlier ones made
     for block in blocks:
-        exec(compile(block, page.name, "exec"), {"__name__": page.stem})
+        exec(compile(block, page.name, "exec"), names)
     assert capsys.readouterr().out
