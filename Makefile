@@ -20,7 +20,7 @@ install-test:
 demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (10 minutes)
 	$(RUN) -m rfpmss.train
 
-test: install-test lint test-cpu test-kernels ## the whole suite (under 15 minutes)
+test: install-test lint test-cpu test-kernels ## the whole suite
 
 lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/ruff check .
