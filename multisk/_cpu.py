@@ -98,7 +98,7 @@ def newton(
     limits = fine, tolerance, 1e-12 if double else 0.0, most, batch.height
     batch.fill()
     batch.run(
-        lambda loops, *ends: loops.newton_batch(*batch.arrays, (batch.fits, *ends), limits),
+        lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
         lambda one: newton_one(one, limits),
     )
     return batch.gather(init, tolerance, Status.MAX_STEPS, otherwise)
@@ -144,7 +144,7 @@ def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> Non
     cells = batch.cells
     batch.run(
         lambda loops, *ends: loops.sweep_batch(
-            *batch.arrays, cells, (top, rest), (batch.fits, *ends), limits
+            batch.arrays, cells, (top, rest), (batch.fits, *ends), limits
         ),
         lambda one: sweep_one(one, top[one.index], rest[one.index], limits),
     )
@@ -184,7 +184,7 @@ def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None
     yields = batch.yields
     batch.run(
         lambda loops, *ends: loops.transport_batch(
-            *batch.arrays, yields, (batch.fits, *ends), limits
+            batch.arrays, yields, (batch.fits, *ends), limits
         ),
         lambda one: transport_one(one, limits),
     )

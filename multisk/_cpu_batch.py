@@ -67,7 +67,7 @@ class Batch:
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """What a compiled call for whole problems takes first."""
+        """What a compiled call for whole problems takes first, and its `close` takes apart."""
         factors = self.table, self.u, self.v, self.b, self.potential, self.middle
         return (*factors, self.rows, self.row_unit, self.goal, self.unit)
 

@@ -37,12 +37,13 @@ def first_batch(table, low, rows, u, top, rest, piece):
 
 
 @jit
-def newton_batch(table, u, v, b, a, middle, rows, unit, goal, column_unit, plans, limits):
+def newton_batch(arrays, plans, limits):
     """Solve the problems first..last of `plans`; steps of each, -1 where one failed, and errors.
 
-    `limits` holds (fine, tolerance, polish, most, height), `plans` (fits, first, last), and
-    `middle` the common shift of every problem's row potentials `a`.
+    `arrays` are those of `Batch.arrays`, `plans` holds (fits, first, last), and `limits` (fine,
+    tolerance, polish, most, height).
     """
+    table, u, v, b, _, _, rows, unit, goal, column_unit = arrays
     fine, tolerance, polish_to, most, height = limits
     fits, first, last = plans
     n, k = table.shape[1:]
@@ -71,24 +72,17 @@ def newton_batch(table, u, v, b, a, middle, rows, unit, goal, column_unit, plans
             before = abs(slope)
             shift(b[p], 1.0, move, v[p])
         if steps[p - first] >= 0:
-            factors, goals = (
-                (table[p], u[p], v[p], b[p]),
-                (rows[p], unit[p], goal[p], column_unit[p]),
-            )
-            errors[p - first] = close(
-                factors, a[p], middle[p], goals, (0.0, 0.0), height, capped=True
-            )
+            errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
     return steps, errors
 
 
 @jit
-def sweep_batch(
-    table, u, v, b, a, middle, rows, unit, goal, column_unit, cells, sums, plans, limits
-):
+def sweep_batch(arrays, cells, sums, plans, limits):
     """Algorithm 1 from its first column line on; `limits` holds (steps, tolerance, most, height).
 
     `sums` are the two groups' column sums (b, chunks, k) after the first row line.
     """
+    table, u, v, b, _, _, rows, unit, goal, column_unit = arrays
     exactly, tolerance, most, height = limits
     fits, first, last = plans
     chunks = sums[0].shape[1]
@@ -116,16 +110,14 @@ def sweep_batch(
                     steps[p - first] = done
                     break
             column_step(top, rest, goal[p], cells[p], b[p], v[p])
-        factors, goals = (table[p], u[p], v[p], b[p]), (rows[p], unit[p], goal[p], column_unit[p])
-        errors[p - first] = close(factors, a[p], middle[p], goals, (0.0, 0.0), height, capped=True)
+        errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
     return steps, errors
 
 
 @jit
-def transport_batch(
-    table, u, v, b, a, middle, rows, unit, goal, column_unit, yields, plans, limits
-):
+def transport_batch(arrays, yields, plans, limits):
     """Plain scaling of rows and columns; `yields` is eps / strength of either side, 0 if exact."""
+    table, u, v, b, _, _, rows, _, goal, _ = arrays
     exactly, tolerance, most, height = limits
     fits, first, last = plans
     n, k = table.shape[1:]
@@ -150,18 +142,18 @@ def transport_batch(
             if not math.isfinite(error):
                 steps[p - first] = done
                 break
-        factors, goals = (table[p], u[p], v[p], b[p]), (rows[p], unit[p], goal[p], column_unit[p])
-        errors[p - first] = close(factors, a[p], middle[p], goals, yields, height, capped=False)
+        errors[p - first] = close(arrays, p, yields, height, capped=False)
     return steps, errors
 
 
 @jit
-def close(factors, a, middle, goals, yields, height, capped):
-    """Turn the table into the plan and factors into potentials; the error, infinite if unusable."""
-    table, u, v, b = factors
-    chunks = -(-table.shape[0] // height)
-    row_sums, sums = np.empty(table.shape[0]), np.zeros((chunks, table.shape[1]))
-    finish(table, u, v, capped, height, 0, chunks, row_sums, sums)
-    if not potentials(u, middle, a):
+def close(arrays, p, yields, height, capped):
+    """Turn a problem's table into its plan, factors into potentials; infinite error if unusable."""
+    table, u, v, b, a, middle, rows, unit, goal, column_unit = arrays
+    n, k = table.shape[1:]
+    chunks = -(-n // height)
+    row_sums, sums = np.empty(n), np.zeros((chunks, k))
+    finish(table[p], u[p], v[p], capped, height, 0, chunks, row_sums, sums)
+    if not potentials(u[p], middle[p], a[p]):
         return math.inf
-    return verdict(row_sums, sums, u, b, *goals, yields)
+    return verdict(row_sums, sums, u[p], b[p], rows[p], unit[p], goal[p], column_unit[p], yields)
