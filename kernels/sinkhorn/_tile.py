@@ -42,14 +42,12 @@ def tile_for(
         block_rows: rows of a tile (a power of two) instead of the choice from ``elements``.
         programs: most programs a matrix; the row blocks are shared out among them.
     """
-    block_columns = max(16, triton.next_power_of_2(columns))
+    block_columns = padded(columns)
     if dtype == torch.float64:
         elements //= 2
     if columns % 16:  # rows start anywhere, so that every value needs an address of its own
         elements //= 2
-    block = block_rows or min(
-        max(1, elements // block_columns), max(16, triton.next_power_of_2(rows))
-    )
+    block = block_rows or min(max(1, elements // block_columns), padded(rows))
     blocks = triton.cdiv(rows, block)
     steps = triton.cdiv(blocks, programs)
     return Tile(
@@ -59,6 +57,14 @@ def tile_for(
         programs=triton.cdiv(blocks, steps),
         steps=steps,
     )
+
+
+def padded(count: int) -> int:
+    """Rows or columns of a block that holds `count`: a power of two, as products want at least 16.
+
+    Example: 16 for 5, 64 for 50.
+    """
+    return max(16, triton.next_power_of_2(count))
 
 
 def working_dtype(x: torch.Tensor) -> torch.dtype:
@@ -87,7 +93,7 @@ def square_rows(columns: int) -> int:
     A product takes at least 16 rows; narrow matrices take more, so that every thread of four warps
     has eight values next to each other to load.
     """
-    return max(16, 1024 // max(16, triton.next_power_of_2(columns)))
+    return max(16, 1024 // padded(columns))
 
 
 def dot_precision(x: torch.Tensor) -> str:

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from ._root import link
-from ._tile import cells, dot_precision, launch_options, spread, triton_dtype, working_dtype
+from ._tile import cells, dot_precision, launch_options, padded, spread, triton_dtype, working_dtype
 from .newton import add_partials
 from .wide import At
 
@@ -30,7 +30,7 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
     scores = at.scores
     batch, count, width = scores.shape
     kind = working_dtype(scores)
-    block = 16 if kind == torch.float64 else min(64, max(16, triton.next_power_of_2(width)))
+    block = 16 if kind == torch.float64 else min(64, padded(width))
     blocks = triton.cdiv(width, block)
     rows = ROWS[kind] if width % 16 == 0 else min(16, ROWS[kind])  # as in `tile_for`
     steps = triton.cdiv(count, rows)

@@ -16,6 +16,7 @@ from ._tile import (
     launch_options,
     merge_max,
     or_alone,
+    padded,
     rescale,
     rescale_backward,
     tile_for,
@@ -94,7 +95,7 @@ def finish_partials(part: torch.Tensor, *, log: bool, alone: bool = False) -> to
     """
     groups, programs, _, columns = part.shape
     total = torch.empty((groups, columns), dtype=part.dtype, device=part.device)
-    block = min(64, max(16, triton.next_power_of_2(columns)))
+    block = min(64, padded(columns))
     _finish[(groups, triton.cdiv(columns, block))](
         part,
         total,

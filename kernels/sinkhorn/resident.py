@@ -19,6 +19,7 @@ from ._tile import (
     launch_options,
     merge_max,
     on_nvidia,
+    padded,
     shares,
     spread,
     tile_for,
@@ -33,8 +34,8 @@ LARGEST = 4096  # values that one program keeps in registers
 
 def resident_tile(count: int, width: int, dtype: torch.dtype) -> Tile:
     """One tile of rows a program; a small problem is one tile."""
-    columns = max(16, triton.next_power_of_2(width))
-    rows = max(16, triton.next_power_of_2(count))
+    columns = padded(width)
+    rows = padded(count)
     largest = LARGEST // 2 if dtype == torch.float64 else LARGEST
     many = largest // 4 if dtype == torch.float64 else ELEMENTS  # values of four warps
     if rows * columns <= largest:

@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import launch_options, spread, triton_dtype
+from ._tile import launch_options, padded, spread, triton_dtype
 
 
 def solve_schur(
@@ -33,7 +33,7 @@ def solve_schur(
     """
     batch, width = right.shape
     out = torch.empty((batch, width), dtype=right.dtype, device=right.device)
-    block = max(16, triton.next_power_of_2(width))
+    block = padded(width)
     loose = diagonal if gauge is None else spread(gauge, batch)
     held = diagonal if still is None else still
     _solve[(batch,)](

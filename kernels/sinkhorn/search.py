@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import forms_square, launch_options, spread, triton_dtype, working_dtype
+from ._tile import forms_square, launch_options, padded, spread, triton_dtype, working_dtype
 from .newton import Pass, newton_pass
 from .schur import _centre, _conjugate
 from .sweep import Budgets
@@ -122,7 +122,7 @@ def search(
             DENSE=dense,
             COOL=COOL,
             ACC=triton_dtype(scores),
-            BLOCK_K=max(16, triton.next_power_of_2(width)),
+            BLOCK_K=padded(width),
             **launch_options(4 if width <= 64 and width % 16 == 0 else 8),
         )
     return Found(
@@ -218,7 +218,7 @@ def _begin(
         EASE=EASE if yields is None else BARE,
         COOL=COOL,
         ACC=triton_dtype(scores),
-        BLOCK_K=max(16, triton.next_power_of_2(width)),
+        BLOCK_K=padded(width),
         **launch_options(4),
     )
     return state

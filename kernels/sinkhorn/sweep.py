@@ -24,6 +24,7 @@ from ._tile import (
     launch_options,
     merge_max,
     or_alone,
+    padded,
     row_log_sum,
     shares,
     spread,
@@ -86,7 +87,7 @@ def sweep(
     columns = spread(budgets.columns, batch, width)
     count = spread(budgets.column_cells, batch, width)
     moved = torch.empty_like(column_potential)
-    block = min(32, max(16, triton.next_power_of_2(width)))
+    block = min(32, padded(width))
     _column_step[(batch, triton.cdiv(width, block))](
         part,
         column_potential,

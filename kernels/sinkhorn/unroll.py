@@ -13,7 +13,16 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import Tile, launch_options, on_nvidia, spread, tile_for, triton_dtype, working_dtype
+from ._tile import (
+    Tile,
+    launch_options,
+    on_nvidia,
+    padded,
+    spread,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
 from ._unroll import back_columns, back_plan, back_sweep
 from .sweep import Budgets, _log_step, sweep_sums
 
@@ -98,7 +107,7 @@ def _advance_columns(
     columns = spread(budgets.columns, batch, width)
     size = spread(budgets.column_cells, batch, width)
     moved = torch.empty_like(b)
-    block = min(256, max(16, triton.next_power_of_2(width)))
+    block = min(256, padded(width))
     _advance[(batch, triton.cdiv(width, block))](
         sums,
         b,
@@ -210,7 +219,7 @@ class _State:
     def add_columns(self, *, last: bool) -> None:
         """Give the columns what their rows passed on."""
         batch, _, width = self.scores.shape
-        block = min(32, max(16, triton.next_power_of_2(width)))
+        block = min(32, padded(width))
         back_columns[(batch, triton.cdiv(width, block))](
             self.part,
             self.columns,

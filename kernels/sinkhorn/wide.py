@@ -13,7 +13,16 @@ import triton
 import triton.language as tl
 
 from ._root import link
-from ._tile import Tile, cells, launch_options, spread, tile_for, triton_dtype, working_dtype
+from ._tile import (
+    Tile,
+    cells,
+    launch_options,
+    padded,
+    spread,
+    tile_for,
+    triton_dtype,
+    working_dtype,
+)
 from .newton import PROGRAMS, add_partials
 from .schur import _centre, _hair, _live
 
@@ -75,7 +84,7 @@ def solve_wide(
     if resume is None:
         resume = _begin(weight, diagonal, right, (still, gauge, idle, close))
     batch, width = right.shape
-    block = max(16, triton.next_power_of_2(width))
+    block = padded(width)
     held = weight if still is None else still
     for _ in range(min(width + 4, ROUNDS) if rounds is None else rounds):
         image = apply_schur(at, resume.way, idle=resume.done)
@@ -121,7 +130,7 @@ def _begin(
         power=torch.empty((batch, 2), dtype=kind, device=device),
         done=torch.empty((batch,), dtype=torch.int32, device=device),
     )
-    block = max(16, triton.next_power_of_2(width))
+    block = padded(width)
     held = weight if still is None else still
     solved = state.done if idle is None else idle
     _first[(batch,)](
