@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
-PLACE = Path(__file__).parents[1] / "tools" / "browser.py"
+from tools import browser as tool
+
 GOOD = """<!doctype html><html lang="en"><title>Calm</title><style>body { background: #fff }
 @media (prefers-color-scheme: dark) { body { background: #000 } }</style><body><h1>x</h1></body>"""
 BAD = """<!doctype html><title>Loud</title><body><p>x</p><img src="https://example.org/x.png">
 <script>missing();</script></body>"""
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("browser_tool", PLACE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["browser_tool"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_without_a_browser_one_line_says_so(tool, monkeypatch, capsys):
+def test_without_a_browser_one_line_says_so(monkeypatch, capsys):
     monkeypatch.setattr(tool.shutil, "which", lambda name: None)
     assert tool.main([]) == tool.ABSENT
     said = capsys.readouterr().out
@@ -36,7 +21,7 @@ def test_without_a_browser_one_line_says_so(tool, monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
-def test_requests_of_the_browser_itself_are_not_the_page_s(tool):
+def test_requests_of_the_browser_itself_are_not_the_page_s():
     events = [
         {"type": 3, "params": {"url": "https://a.example/x", "initiator": "null"}},
         {"type": 3, "params": {"url": "https://b.example/x", "initiator": "not an origin"}},
@@ -48,7 +33,7 @@ def test_requests_of_the_browser_itself_are_not_the_page_s(tool):
 
 
 @pytest.mark.slow
-def test_a_noisy_page_fails_and_a_quiet_one_is_drawn_light_and_dark(tool, tmp_path, capsys):
+def test_a_noisy_page_fails_and_a_quiet_one_is_drawn_light_and_dark(tmp_path, capsys):
     if tool.find() is None:
         pytest.skip("no browser is installed")
     (tmp_path / "good.html").write_text(GOOD)

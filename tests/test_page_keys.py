@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,10 +13,9 @@ import pytest
 from rfpmss.evaluation.page import fill
 from rfpmss.evaluation.patient import Patient
 from rfpmss.evaluation.slices import Scan, Slice
+from tools.browser import find
 
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+BROWSER = find()
 QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run")
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "End": 35}
 """Names of keys and their codes."""
@@ -125,8 +124,9 @@ def opened(tab, tmp_path):
     path.write_text(fill("patient.html", {"patient": patient, "studies": ["S1"]}))
     tab.ask("Page.enable")
     tab.ask("Page.navigate", url=path.as_uri())
+    stop = time.monotonic() + 60
     while tab.value("document.readyState + document.title") != "completeS1":
-        pass
+        assert time.monotonic() < stop, "the page does not come"
     return tab
 
 
