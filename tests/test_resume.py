@@ -13,7 +13,7 @@ import pytest
 
 from rfpmss import checkpoint
 
-KILLS = 5
+KILLS = 8
 STEPS = 20
 
 
