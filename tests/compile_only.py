@@ -196,7 +196,8 @@ def replace_rows(path, rows, case, order, current=lambda row: True):
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may write at the same time
         held = [row for row in read_rows(path) if list(row) == list(rows[0]) and current(row)]
         held = [row for row in held if tuple(row[key] for key in case) not in fresh]
-        table = sorted(held + rows, key=lambda row: [row[key] for key in order])
+        # Ties by all else: a table that says the same is the same file.
+        table = sorted(held + rows, key=lambda row: [row[key] for key in order] + [*row.values()])
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
