@@ -196,8 +196,9 @@ def dry_launches():
 
 
 def flags_of(kernel, options):
-    """The compile-time constants of a launch, as values that print."""
+    """The compile-time constants of a launch and its warps, as values that print."""
     names = {parameter.name for parameter in kernel.params if parameter.is_constexpr}
+    names.add("num_warps")
     return {name: value for name, value in options.items() if name in names}
 
 

@@ -135,7 +135,7 @@ def is_held(launcher, case, table):
     """Whether the table has every kernel of a case."""
     rows = table.get(place(launcher, case), [])
     return launched(launcher, case) == {
-        (row["module"], row["kernel"], row["constants"], row["tile"]) for row in rows
+        (row["module"], row["kernel"], row["constants"], row["tile"], row["warps"]) for row in rows
     }
 
 
@@ -149,28 +149,28 @@ def current_rows():
 
 def row_of(record):
     """What is kept of a compiled kernel."""
-    constants, tile = words_of(record["constants"])
+    constants, tile, warps = words_of(record["constants"])
     return {
         "module": record["module"].rsplit(".", 1)[1],
         "kernel": record["kernel"],
         "source": record["source"],
         "constants": constants,
         "tile": tile,
-        "warps": record["options"]["num_warps"],
+        "warps": warps,
         **resources(record),
     }
 
 
 def words_of(constants):
-    """Flags and block shape of a launch."""
+    """Flags, block shape and warps of a launch."""
     tile = [constants[name] for name in BLOCKS if name in constants]
     flags = {name: value for name, value in constants.items() if not name.startswith("BLOCK")}
     named = sorted(
         name if value is True else f"{name}={value}"
         for name, value in flags.items()
-        if value is not False and name not in {"K", "ACC"}
+        if value is not False and name not in {"K", "ACC", "num_warps"}
     )
-    return " ".join(named), "x".join(str(size) for size in tile)
+    return " ".join(named), "x".join(str(size) for size in tile), str(constants["num_warps"])
 
 
 @pytest.fixture(scope="session")

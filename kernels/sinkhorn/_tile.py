@@ -117,6 +117,17 @@ def launch_options(warps: int) -> dict[str, int | bool]:
     return options | {"maxnreg": 255} if on_nvidia() else options
 
 
+def wavefronts(warps: int) -> int:
+    """As many lanes on AMD, whose wavefronts have 64: narrow rows then still fill a wide load."""
+    return warps if on_nvidia() else max(1, warps // 2)
+
+
+def is_aligned(x: torch.Tensor) -> bool:
+    """Whether every row starts at a multiple of 16 bytes and has its values side by side."""
+    starts = (x.data_ptr(), *(stride * x.element_size() for stride in x.stride()[:-1]))
+    return x.stride(-1) == 1 and not any(start % 16 for start in starts)
+
+
 def on_nvidia() -> bool:
     """Whether kernels are compiled for an NVIDIA GPU."""
     if triton.knobs.runtime.interpret:

@@ -19,6 +19,7 @@ from ._tile import (
     spread,
     tile_for,
     triton_dtype,
+    wavefronts,
     working_dtype,
 )
 from .column import finish_partials
@@ -83,7 +84,7 @@ def group_sweep(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        **launch_options(8),
+        **launch_options(wavefronts(8)),
     )
     sums = finish_partials(part.view(batch * groups, tile.programs, 2, width), log=True)
     return after, sums.view(batch, groups, width)

@@ -24,6 +24,7 @@ from ._tile import (
     spread,
     tile_for,
     triton_dtype,
+    wavefronts,
     working_dtype,
 )
 from .sweep import Budgets, _add_logs, _balance_rows, _log_step
@@ -117,7 +118,7 @@ def resident_sweeps(
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
         BLOCK_P=max(1, min(16, 1024 // tile.columns)),  # a block of partial sums in registers
-        **launch_options(tile.warps),
+        **launch_options(wavefronts(tile.warps)),
         **together,
     )
     return a, b

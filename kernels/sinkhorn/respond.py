@@ -24,6 +24,7 @@ from ._tile import (
     spread,
     tile_for,
     triton_dtype,
+    wavefronts,
     working_dtype,
 )
 from .groups import _exponent, _log_total
@@ -200,7 +201,7 @@ def _options(at: Shares, tile: Tile) -> dict:
         "ACC": triton_dtype(at.scores),
         "BLOCK_N": tile.rows,
         "BLOCK_K": tile.columns,
-        **launch_options(8),
+        **launch_options(wavefronts(8)),
     }
 
 

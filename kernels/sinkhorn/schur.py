@@ -34,6 +34,8 @@ def solve_schur(
     batch, width = right.shape
     out = torch.empty((batch, width), dtype=right.dtype, device=right.device)
     block = padded(width)
+    # Rows that start anywhere want an address a value: fewer values a thread then.
+    warps = 4 if block <= 64 and width % 16 == 0 else 8
     loose = diagonal if gauge is None else spread(gauge, batch)
     held = diagonal if still is None else still
     _solve[(batch,)](
@@ -53,7 +55,7 @@ def solve_schur(
         GAUGE=gauge is not None,
         ACC=triton_dtype(bend),
         BLOCK_K=block,
-        **launch_options(4 if block <= 64 else 8),
+        **launch_options(warps),
     )
     return out
 

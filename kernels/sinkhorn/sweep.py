@@ -21,6 +21,7 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cells,
+    is_aligned,
     launch_options,
     merge_max,
     or_alone,
@@ -146,6 +147,8 @@ def _visit(
     after = torch.empty((batch, count), dtype=row_potential.dtype, device=scores.device)
     part = torch.empty((2, batch, tile.programs, 2, width), dtype=kind, device=scores.device)
     free = scores if budgets.free is None else budgets.free
+    # Scores that lie anywhere want an address a value: fewer values a thread then.
+    warps = tile.warps if width % 16 or is_aligned(scores) else 8
     _sweep[(batch * tile.programs,)](
         scores,
         free,
@@ -172,7 +175,7 @@ def _visit(
         ACC=triton_dtype(scores),
         BLOCK_N=tile.rows,
         BLOCK_K=tile.columns,
-        **launch_options(tile.warps),
+        **launch_options(warps),
     )
     return after, part
 
