@@ -69,7 +69,14 @@ def test_larger_shares_hold_the_smaller_and_kinds_stay_even(seed):
     positive = draw.random(200) < 0.3
     order = nested_order(positive, np.arange(200), seed)
     assert sorted(order) == list(range(200))
-    made = Task(name="x", train=order, validation=order, test=order, positive=positive)
+    made = Task(
+        name="x",
+        train=order,
+        validation=order,
+        test=order,
+        positive=positive,
+        mirrored=positive,
+    )
     subsets = [made.subset(f).tolist() for f in (0.01, 0.1, 0.5, 1.0)]
     for small, large in zip(subsets, subsets[1:], strict=False):
         assert large[: len(small)] == small
@@ -103,6 +110,7 @@ def test_the_probe_finds_what_is_linear_and_nothing_in_noise():
         validation=np.arange(400, 500),
         test=np.arange(500, 900),
         positive=positive,
+        mirrored=positive,
     )
     noise = draw.normal(size=(900, 5))
     signal = np.c_[noise, positive + 0.5 * draw.normal(size=900)]
@@ -162,6 +170,25 @@ def test_tuning_learns_the_subset_and_leaves_the_start_alone(opened):
     seen = predict(classifier, opened.cohort, opened.tokenizer, made.train)
     kinds = made.positive[made.train]
     assert (seen[kinds][:, None] > seen[~kinds]).mean() > 0.75
+
+
+def test_a_mirrored_study_has_the_other_side_and_else_the_label_it_had(opened):
+    reports = opened.cohort.reports("train")
+    assert any("left" in report.lower() for report in reports)
+    studies, draw = np.asarray(opened.cohort.indices("train")), (3, 1)
+    flip = opened.cohort.flips(studies, augment=draw)
+    assert 0 < flip.sum() < len(studies)
+    batch = opened.cohort.batch(studies, opened.tokenizer, augment=draw)
+    said = np.array(
+        ["left" in opened.tokenizer.decode(row.tolist()).lower().split() for row in batch.tokens]
+    )
+    everything = np.arange(len(opened.cohort.studies))  # six of validation are too few for a task
+    whole = SimpleNamespace(studies=opened.cohort.studies, indices=lambda _: everything)
+    side = task(whole, "side", ("left",), seed=0)
+    assert np.array_equal(side.targets(studies, flip), said)
+    assert not np.array_equal(side.positive[studies], said)
+    grade = task(opened.cohort, "necrosis", ("yes",), seed=0)
+    assert np.array_equal(grade.targets(studies, flip), grade.positive[studies])
 
 
 def test_tuning_gives_the_same_scores_for_the_same_seed_only(opened):

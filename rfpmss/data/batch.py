@@ -159,6 +159,12 @@ class Cohort:
         tokens[~mask[:, -1]] = PAD
         return Batch((ct, mri, pathology), mask, tokens, torch.from_numpy(index))
 
+    def flips(
+        self, indices: Sequence[int] | Int64[np.ndarray, " b"], augment: tuple[int, int]
+    ) -> Bool[np.ndarray, " b"]:
+        """Which studies `batch` shows mirrored in the draw ``augment`` (seed, epoch)."""
+        return augmenting.draw(self.config, *augment, np.asarray(indices, np.int64)).flip
+
     def _view(
         self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
     ) -> Float32[Tensor, "b s c h w"]:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from rfpmss.config import MODALITIES, VIEWS
+from rfpmss.data.report import swap_sides
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -36,6 +37,8 @@ class Task:
     test: Int[np.ndarray, " t"]
     positive: Bool[np.ndarray, " c"]
     """The label of every study of the cohort; False where it is not known."""
+    mirrored: Bool[np.ndarray, " c"]
+    """The label of every study turned left to right: another one where it names a side."""
 
     def subset(self, fraction: float) -> Int[np.ndarray, " k"]:
         """The first ``fraction`` of the training studies, at least two of each kind."""
@@ -44,6 +47,12 @@ class Task:
         ranks = np.where(labels, labels.cumsum(), (~labels).cumsum())
         needed = np.flatnonzero(ranks <= 2)
         return self.train[: max(count, needed.max(initial=0) + 1)]
+
+    def targets(
+        self, studies: Int[np.ndarray, " b"], flip: Bool[np.ndarray, " b"]
+    ) -> Bool[np.ndarray, " b"]:
+        """Labels of studies of which some are shown mirrored."""
+        return np.where(flip, self.mirrored[studies], self.positive[studies])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,7 @@ def task(
     labels = [study.label(name) for study in cohort.studies]
     known = np.array([label is not None for label in labels])
     positive = np.array([label in values for label in labels])
+    mirrored = np.array([label is not None and swap_sides(label) in values for label in labels])
     patients = np.array([study.patient_id for study in cohort.studies])
     split = {
         part: (found := np.asarray(cohort.indices(part), np.int64))[known[found]]
@@ -96,7 +106,14 @@ def task(
                 f"positive and {(~kinds).sum()} negative of {name}"
             )
     title = f"{name} {' or '.join(values)}"
-    return Task(name=title, train=train, validation=held, test=split["test"], positive=positive)
+    return Task(
+        name=title,
+        train=train,
+        validation=held,
+        test=split["test"],
+        positive=positive,
+        mirrored=mirrored,
+    )
 
 
 def nested_order(
@@ -183,7 +200,8 @@ def tune(
         classifier.train()
         for indices in _batches(chosen, tuning, draw):
             batch = cohort.batch(indices, tokenizer, augment=(seed, epoch)).to(device)
-            target = torch.from_numpy(problem.positive[indices]).float().to(device)
+            flip = cohort.flips(indices, augment=(seed, epoch))
+            target = torch.from_numpy(problem.targets(indices, flip)).float().to(device)
             loss = F.binary_cross_entropy_with_logits(classifier(batch), target)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
