@@ -76,7 +76,8 @@ def choose(system: System) -> Any:
     """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
     if not system.two_groups:
         return Sinkhorn() if visits.runs(system) else Newton()
-    return Blend() if system.groups is None and _cpu.takes(system) else Newton()
+    relaxed = system.relax != (None, None) and system.group is None and not visits.runs(system)
+    return Blend() if relaxed or (system.groups is None and _cpu.takes(system)) else Newton()
 
 
 def starting_potentials(init: Any, system: System) -> Tensor | None:

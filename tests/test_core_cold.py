@@ -1,5 +1,7 @@
 """Near zero temperature: few steps, honest margins, and the optimum of the linear programme."""
 
+import math
+
 import pytest
 import torch
 
@@ -82,6 +84,26 @@ def test_a_cold_relaxed_transport_is_cooled_down():
         - 0.5 * (solution.plan.sum(-2) / 5).log()
     )
     assert slope.abs().max() <= 1e-6
+
+
+@pytest.mark.usefixtures("both_paths")
+@pytest.mark.parametrize("relax", [(1.0, None), (None, 1.0), (10.0, 10.0), (2.0, 30.0)])
+@pytest.mark.parametrize("range_of_exponents", [100, 1000, 3000])
+def test_relaxed_margins_of_a_few_temperatures_are_met_at_any_range(relax, range_of_exponents):
+    x = range_of_exponents * unit_scores(30, 12)
+    mask = random(30, 12, seed=1) > 0.2
+    mask[:, 0] = True
+    for problem in (Transport(eps=1.0, relax=relax), Transport(eps=1.0, relax=relax, mask=mask)):
+        solution = solve(x, problem).raise_if_failed()
+        slope = x - solution.log_plan
+        prices = solution.row_potential[:, None], solution.column_potential
+        for axis, strength, goal, price in zip((1, 0), relax, (1.0, 30 / 12), prices, strict=True):
+            missed = solution.log_plan.logsumexp(axis, keepdim=True) - math.log(goal)
+            if strength is None:
+                assert missed.abs().max() <= 1e-6
+            slope = slope + (price if strength is None else -strength * missed)
+        allowed = torch.ones_like(mask) if problem.mask is None else mask
+        assert slope[allowed].abs().max() <= 1e-6 * range_of_exponents
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
