@@ -64,6 +64,21 @@ def test_rows_are_paired_with_ours_query_by_query(tmp_path):
     assert modified["p_holm"] == 1.0
 
 
+def test_a_clear_difference_stays_clear_in_a_table_of_every_row(tmp_path):
+    draw = np.random.default_rng(0)
+    clear, none = (draw.random(60) < 0.9).astype(float), (draw.random(60) < 0.05).astype(float)
+    names = [*VARIANTS, *(f"{name} again" for name in VARIANTS if name != OURS)]
+    rows = {name: VARIANTS[name.removesuffix(" again")] for name in names}
+    folders = {name: {0: finished(tmp_path / name, clear)} for name in names}
+    folders["no-contrast"] = {0: finished(tmp_path / "worse", none)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rfpmss.evaluation.grid.VARIANTS", rows)
+        lines = {line["row"]: line for line in summary(folders, draws=200)}
+    assert len(lines) == 2 * len(VARIANTS) - 1
+    assert lines["no-contrast"]["p_holm"] < 0.005
+    assert lines["no-sspc"]["p_holm"] == 1.0
+
+
 def test_a_run_that_cannot_be_scored_is_named_and_the_grid_goes_on(tmp_path, monkeypatch, capsys):
     done = type("Done", (), {"returncode": 0})
     monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)

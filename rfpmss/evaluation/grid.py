@@ -178,7 +178,7 @@ def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 2000) -> lis
 
     Args:
         folders: run folder of each row and seed that is complete.
-        draws: bootstrap resamples.
+        draws: bootstrap resamples of an interval; p-values take more, see `_fine`.
 
     Rows whose queries differ from ours are not paired. Holm over all paired lines.
     """
@@ -199,13 +199,18 @@ def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 2000) -> lis
             line |= {"difference_r5": None, "p_bootstrap": None, "p_holm": None}
             if name != OURS and pair in ours and np.array_equal(ours[pair][0], patients):
                 gain = hits[5].mean(axis=0) - ours[pair][1][5].mean(axis=0)
-                paired = paired_interval(gain, patients, draws=draws)
+                paired = paired_interval(gain, patients, draws=max(draws, _fine(len(patients))))
                 line |= {"difference_r5": paired.difference, "p_bootstrap": paired.p_value}
             lines.append(line)
     tested = [line for line in lines if line["p_bootstrap"] is not None]
     for line, p_value in zip(tested, holm([line["p_bootstrap"] for line in tested]), strict=True):
         line["p_holm"] = p_value
     return lines
+
+
+def _fine(patients: int) -> int:
+    """Resamples of a p-value: the smallest that can come out, times 200 lines, is still small."""
+    return min(100_000, (1 << 24) // max(1, patients))
 
 
 def _hits(
