@@ -96,6 +96,7 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
     # Seeds first, so that an interrupted grid holds whole comparisons; what is slow comes last.
     cells = [(name, seed) for seed in arguments.seeds for name in names]
     cells.sort(key=lambda cell: VARIANTS[cell[0]].slow)
+    before = [cell for cell in cells if _complete(arguments.out / cell[0] / f"seed-{cell[1]}")]
     failed: list[str] = []
     with (
         progress("ablation", len(cells), unit="runs") as advance,
@@ -107,8 +108,10 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
             error = done.exception()
             if problem := str(error or "") or done.result():
                 failed.append(f"{name}, seed {seed}: {problem}")
-            _summarise(arguments, names)
+            if (name, seed) not in before:
+                _summarise(arguments, names)
             advance(row=name, seed=seed)
+    _summarise(arguments, names)
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
     print(f"tables: {arguments.out.resolve()}")
