@@ -106,6 +106,14 @@ def test_relaxed_margins_of_a_few_temperatures_are_met_at_any_range(relax, range
         assert slope[allowed].abs().max() <= 1e-6 * range_of_exponents
 
 
+@pytest.mark.parametrize("relax", [(1.0, None), (None, 1.0), (10.0, 10.0)])
+def test_what_follows_the_sweeps_of_a_cold_relaxed_transport_never_makes_it_worse(relax):
+    x = 200 * unit_scores(30, 12, dtype=torch.float32)
+    problem = Transport(eps=1.0, relax=relax)
+    swept = solve(x, problem, Sinkhorn())
+    assert solve(x, problem).marginal_error <= 2 * swept.marginal_error
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_batch_may_mix_problems_that_are_cold_and_warm(dtype):
     x = torch.stack([unit_scores(30, 9, seed=s, dtype=dtype) for s in range(4)])

@@ -12,6 +12,7 @@ from multisk._solver.base import Raw
 from multisk._solver.newton import Newton
 from multisk._solver.sinkhorn import Sinkhorn
 from multisk._solver.sweeps import coldest
+from multisk._status import Status
 from multisk._system import System
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
@@ -81,10 +82,14 @@ def sweeps_needed(system: System, tolerance: float) -> float:
 
 
 def finish(raw: Raw, left: Tensor, newton: Newton, system: System) -> None:
-    """Let Newton continue the problems at `left` from their column potentials."""
+    """Let Newton continue the problems at `left` from their column potentials; keep the better."""
     n, k = system.scores.shape[1:]
     start = raw.column_potential[left] if n >= k else None  # otherwise Newton turns the problem
     again = newton.run(system.take(left), start)
-    for name in ("plan", "row_potential", "column_potential", "error", "converged", "code"):
-        getattr(raw, name)[left] = getattr(again, name)
     raw.steps[left] += again.steps
+    before = raw.error[left]
+    better = ~((before <= again.error) | again.error.isnan())
+    for name in ("plan", "row_potential", "column_potential", "error", "converged", "code"):
+        getattr(raw, name)[left[better]] = getattr(again, name)[better]
+    enough = left[~better & (before <= newton.tolerance)]  # Newton did no better
+    raw.converged[enough], raw.code[enough] = True, Status.CONVERGED.code
