@@ -96,6 +96,14 @@ def square_rows(columns: int) -> int:
     return max(16, 1024 // padded(columns))
 
 
+def square_warps(columns: int) -> int:
+    """Warps that solve a K x K system in registers.
+
+    Rows that start anywhere want an address a value: fewer values a thread then.
+    """
+    return 4 if columns <= 64 and columns % 16 == 0 else 8
+
+
 def dot_precision(x: torch.Tensor) -> str:
     """How matrix products of non-negative numbers are taken.
 

@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import launch_options, padded, spread, triton_dtype
+from ._tile import launch_options, padded, spread, square_warps, triton_dtype
 
 
 def solve_schur(
@@ -34,8 +34,6 @@ def solve_schur(
     batch, width = right.shape
     out = torch.empty((batch, width), dtype=right.dtype, device=right.device)
     block = padded(width)
-    # Rows that start anywhere want an address a value: fewer values a thread then.
-    warps = 4 if block <= 64 and width % 16 == 0 else 8
     loose = diagonal if gauge is None else spread(gauge, batch)
     held = diagonal if still is None else still
     _solve[(batch,)](
@@ -55,7 +53,7 @@ def solve_schur(
         GAUGE=gauge is not None,
         ACC=triton_dtype(bend),
         BLOCK_K=block,
-        **launch_options(warps),
+        **launch_options(square_warps(width)),
     )
     return out
 

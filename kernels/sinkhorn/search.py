@@ -17,7 +17,15 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import forms_square, launch_options, padded, spread, triton_dtype, working_dtype
+from ._tile import (
+    forms_square,
+    launch_options,
+    padded,
+    spread,
+    square_warps,
+    triton_dtype,
+    working_dtype,
+)
 from .newton import Pass, newton_pass
 from .schur import _centre, _conjugate
 from .sweep import Budgets
@@ -123,7 +131,7 @@ def search(
             COOL=COOL,
             ACC=triton_dtype(scores),
             BLOCK_K=padded(width),
-            **launch_options(4 if width <= 64 and width % 16 == 0 else 8),
+            **launch_options(square_warps(width)),
         )
     return Found(
         row_potential=state.guess,
