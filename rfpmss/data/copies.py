@@ -17,7 +17,7 @@ from rfpmss.data.hospital import Found
 from rfpmss.data.look import date_of
 from rfpmss.data.shards import series
 from rfpmss.data.study import Source, Study
-from rfpmss.data.volume import MAX_BYTES, read_bytes, read_nifti
+from rfpmss.data.volume import MAX_BYTES, header_of, read_bytes, read_nifti
 from rfpmss.progress import progress
 
 
@@ -129,17 +129,14 @@ def _dicom(path: Path, patient: str, salt: bytes, options: Options | None, limit
 
 def _nifti(path: Path, limit: int) -> bytes:
     """Header without free text and extensions, the same voxels."""
-    import nibabel as nib
-
     read_nifti(path, limit, 0)  # refuses what is no image
     data = read_bytes(path, limit)
-    kind = nib.Nifti2Header if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Header
-    header = kind.from_fileobj(io.BytesIO(data), check=False)
+    header = header_of(data)
     start = int(header["vox_offset"])
     for field in ("data_type", "db_name", "descrip", "aux_file", "intent_name"):
         if field in header.keys():  # noqa: SIM118 - a header is no dictionary
             header[field] = b""
-    head = 352 if kind is nib.Nifti1Header else 544
+    head = header.sizeof_hdr + 4
     header["vox_offset"] = head
     size = header.get_data_dtype().itemsize
     for n in header.get_data_shape():

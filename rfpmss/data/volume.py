@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
 from rfpmss.data.errors import BombError, ChoiceError, GeometryError, UnreadableError, ValuesError
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
 
 MIB = 1 << 20
 MAX_BYTES = 1024 * MIB
@@ -79,21 +82,16 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
         ChoiceError: if there are several volumes and ``frame`` names none of them.
         ValuesError: if voxels are not finite.
     """
-    import nibabel as nib
-
     data = read_bytes(path, limit)
-    header_class = nib.Nifti2Header if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else None
-    header_class = header_class or nib.Nifti1Header
+    header = header_of(data)
     try:
-        header = header_class.from_fileobj(io.BytesIO(data), check=False)
         kind = header.get_data_dtype()
         offset = int(header["vox_offset"])
         affine = np.asarray(header.get_best_affine(), np.float64)
         shape = tuple(int(n) for n in header.get_data_shape())
     except Exception:
         raise UnreadableError("the NIfTI header is damaged") from None
-    magic = bytes(header["magic"])[:3]
-    if magic not in (b"n+1", b"n+2"):
+    if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
         raise UnreadableError("the file is no single-file NIfTI")
     if not 1 <= int(header["dim"][0]) <= 7:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
@@ -166,14 +164,26 @@ def _finish(stream: zlib._Decompress) -> None:
         raise UnreadableError("the gzip data ends too early")
 
 
-def _needed(first: bytes) -> int:
-    """Bytes of a NIfTI file by its header."""
+def header_of(data: bytes) -> Nifti1Header:
+    """The header alone, NIfTI-1 or NIfTI-2 of either byte order; extensions are not looked at.
+
+    Extensions lie between the header and ``vox_offset`` and may be as long as they like, so a
+    parser that follows them needs more than the first bytes of the file.
+    """
     import nibabel as nib
 
+    two = data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+    kind = nib.Nifti2Header if two else nib.Nifti1Header
     try:
-        two = first[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
-        kind = nib.Nifti2Header if two else nib.Nifti1Header
-        header = kind.from_fileobj(io.BytesIO(first), check=False)
+        return kind(data[: kind.sizeof_hdr], check=False)
+    except Exception:
+        raise UnreadableError("the NIfTI header is damaged") from None
+
+
+def _needed(first: bytes) -> int:
+    """Bytes of a NIfTI file by its header."""
+    header = header_of(first)
+    try:
         size = header.get_data_dtype().itemsize
         offset = int(header["vox_offset"])
         dims = [int(n) for n in header["dim"]]
