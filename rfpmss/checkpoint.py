@@ -7,29 +7,65 @@ whole. Reading verifies every hash first and falls back to the previous good che
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import yaml
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rfpmss.common import files
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
-from rfpmss.content import Content, State, collect, load_weights
+from rfpmss.content import Content, State, collect, load_weights, undefined
 from rfpmss.distributed import ALONE, Peers
+from rfpmss.runs.stored import (
+    LEFT,
+    MANIFEST,
+    PROGRESS,
+    at,
+    best_of,
+    discard,
+    folders,
+    latest,
+    prune,
+    sha256,
+    step_of,
+    verify,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from rfpmss.model.rfpmss import RFPMSS
 
-MANIFEST = "MANIFEST.json"
+__all__ = [
+    "MANIFEST",
+    "CheckpointError",
+    "DiskError",
+    "Weights",
+    "at",
+    "best_of",
+    "chosen",
+    "fitting",
+    "folders",
+    "latest",
+    "load_folder",
+    "load_model",
+    "newest",
+    "read_config",
+    "read_tokenizer",
+    "save",
+    "step_of",
+    "verify",
+]
 
 Weights = Literal["last", "averaged", "best"]
 
@@ -37,12 +73,18 @@ AVERAGED = "module."
 """How the names of averaged weights begin."""
 
 
-class CheckpointError(RuntimeError):
+ATTEMPTS = 5
+"""How often a checkpoint is chosen again that a training run prunes while it is read."""
+
+
+class CheckpointError(RfpmssError, RuntimeError):
     """A checkpoint could not be written or read; the message says what to do."""
 
 
 class DiskError(CheckpointError):
     """The disk did not take a checkpoint."""
+
+    status: ClassVar[int] = files.DISK
 
 
 def save(
@@ -74,49 +116,11 @@ def save(
 
     def write() -> int:
         _write_folder(final, content, {"step": step, "score": score})
-        best = _scored(run_dir)[:1]
-        for old in folders(run_dir)[keep:]:
-            if old not in best:
-                shutil.rmtree(old)
+        prune(run_dir, keep, final)
         return step
 
     peers.first(write)
     return final
-
-
-def at(run_dir: Path, step: int) -> Path:
-    """Where the checkpoint after ``step`` lies."""
-    return run_dir / "checkpoints" / f"step-{step}"
-
-
-def step_of(folder: Path) -> int:
-    """The step after which a checkpoint was taken."""
-    return int(folder.name.removeprefix("step-"))
-
-
-def folders(run_dir: Path) -> list[Path]:
-    """All checkpoints of a run, good or damaged, the newest first."""
-    found = [
-        path
-        for path in (run_dir / "checkpoints").glob("step-*")
-        if path.name.removeprefix("step-").isdigit()
-    ]
-    return sorted(found, key=step_of, reverse=True)
-
-
-def best_of(run_dir: Path) -> Path | None:
-    """The undamaged checkpoint with the lowest validation score; None where none has a score."""
-    return next((folder for folder in _scored(run_dir) if verify(folder) is None), None)
-
-
-def latest(run_dir: Path) -> Path | None:
-    """The newest checkpoint whose files match their hashes; damaged ones are named on stderr."""
-    for folder in folders(run_dir):
-        damage = verify(folder)
-        if damage is None:
-            return folder
-        print(f"skipping {folder}: {damage}; trying the one before", file=sys.stderr)
-    return None
 
 
 def newest(run_dir: Path) -> Path:
@@ -134,30 +138,12 @@ def newest(run_dir: Path) -> Path:
     return folder
 
 
-def verify(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
-    try:
-        table = json.loads((folder / MANIFEST).read_text())
-        expected = {name: (entry["sha256"], entry["size"]) for name, entry in table.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return f"{MANIFEST} is missing or unreadable"
-    if "progress.json" not in expected or "model.safetensors" not in expected:
-        return f"{MANIFEST} is incomplete"
-    for name, (digest, size) in expected.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if _sha256(path) != digest:
-            return f"{name} does not match its SHA-256"
-    return None
-
-
 def load_model(
     run_dir: Path, device: str = "cpu", weights: Weights = "last"
 ) -> tuple[RFPMSS, Tokenizer, Config]:
     """The model of a run, in evaluation mode, with tokenizer and configuration.
+
+    A run that is still training may prune a checkpoint while it is read; the next newest is taken.
 
     Args:
         run_dir: the run folder.
@@ -171,62 +157,145 @@ def load_model(
     Example:
         >>> model, tokenizer, config = load_model(Path("runs/tiny-0"))  # doctest: +SKIP
     """
-    from rfpmss.model.rfpmss import RFPMSS
+    for _ in range(ATTEMPTS - 1):
+        folder = chosen(run_dir, weights)
+        try:
+            return load_folder(folder, device, weights)
+        except CheckpointError:
+            if verify(folder) is None:
+                raise
+    return load_folder(chosen(run_dir, weights), device, weights)
 
+
+def chosen(run_dir: Path, weights: Weights = "last") -> Path:
+    """The undamaged checkpoint that has the weights.
+
+    Raises:
+        CheckpointError: if the run has none.
+    """
     folder = best_of(run_dir) if weights == "best" else newest(run_dir)
     if folder is None:
         raise CheckpointError(
             f"the best weights need a run on a cohort with a split val, got {run_dir} without a "
             f"checkpoint that was scored on one"
         )
-    config = read_config(folder / "config.yaml")
-    tokenizer = read_tokenizer(folder)
-    model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
-    if weights != "averaged":
-        load_weights(folder / "model.safetensors", model)
-    elif (folder / "average.safetensors").is_file():
-        average = load_file(folder / "average.safetensors")
-        names = [name for name in average if name.startswith(AVERAGED)]
-        model.load_state_dict({name.removeprefix(AVERAGED): average[name] for name in names})
-    else:
-        raise CheckpointError(f"averaged weights need a run with train.ema, got {run_dir}")
+    return folder
+
+
+def load_folder(
+    folder: Path, device: str = "cpu", weights: Weights = "last"
+) -> tuple[RFPMSS, Tokenizer, Config]:
+    """What `load_model` gives, of one verified checkpoint.
+
+    Raises:
+        CheckpointError: if its files do not fit together, or hold undefined weights.
+    """
+    from rfpmss.model.rfpmss import RFPMSS
+
+    config, tokenizer = read_config(folder / "config.yaml"), read_tokenizer(folder)
+    with fitting(folder, "model.safetensors"):
+        model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
+        if weights != "averaged":
+            load_weights(folder / "model.safetensors", model)
+        elif (folder / "average.safetensors").is_file():
+            average = load_file(folder / "average.safetensors")
+            names = [name for name in average if name.startswith(AVERAGED)]
+            model.load_state_dict({name.removeprefix(AVERAGED): average[name] for name in names})
+        else:
+            run_dir = folder.parents[1]
+            raise CheckpointError(f"averaged weights need a run with train.ema, got {run_dir}")
+    if bad := undefined(model.state_dict()):
+        raise CheckpointError(
+            f"a checkpoint must hold finite weights, got {folder} with infinite or undefined "
+            f"values in {', '.join(bad[:3])}; use an earlier one, or train again with a lower "
+            f"train.lr"
+        )
     return model.to(device).eval(), tokenizer, config
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a verified checkpoint."""
+    """The tokenizer of a verified checkpoint.
+
+    Raises:
+        CheckpointError: if its file is none.
+    """
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    with fitting(folder, "tokenizer.json"):
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def read_config(path: Path) -> Config:
-    """The resolved configuration of a run (the manifest entry left out)."""
-    content = yaml.safe_load(path.read_text())
-    return Config.model_validate(content["config"])
+    """The resolved configuration of a run (the manifest entry left out).
+
+    Raises:
+        CheckpointError: if the file holds none of this version.
+    """
+    with fitting(path.parent, path.name):
+        return Config.model_validate(read_mapping(path)["config"])
+
+
+@contextmanager
+def fitting(folder: Path, name: str) -> Iterator[None]:
+    """Turn whatever a file that is whole, but holds another thing, raises into one sentence.
+
+    Raises:
+        CheckpointError: names the checkpoint, the file and what is wrong.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(
+            f"a checkpoint must hold what a run of this version wrote, got {folder / name}: "
+            f"{_clause(error)}; use another checkpoint, or remove {folder} to go on from the one "
+            f"before"
+        ) from None
+
+
+def _clause(error: Exception) -> str:
+    """The first telling line of an error of another library."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if not line.endswith(":")), type(error).__name__)
+    return told[:200]
 
 
 def _write_folder(final: Path, content: Content, progress: dict) -> None:
     folder = final.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".tmp-{os.getpid()}"
+    temporary = folder / f"{LEFT}{os.getpid()}"
     try:
-        for left_behind in folder.glob(".tmp-*"):
-            shutil.rmtree(left_behind)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_behind in folder.glob(f"{LEFT}*"):
+            files.remove(left_behind)
         temporary.mkdir()
         _fill(temporary, content, progress)
-        if final.exists():  # a damaged one of the same step: verified as such before we got here
-            shutil.rmtree(final)
+        _make_room(final)
         os.rename(temporary, final)
-        _sync(folder)
+        files.sync(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        free = shutil.disk_usage(folder).free
         raise DiskError(
             f"the checkpoint {final} could not be written ({_reason(error)}): it needs "
-            f"{content.size:,} bytes, {free:,} bytes free; earlier checkpoints are intact: "
+            f"{content.size:,} bytes, {_free(folder)} bytes free; earlier checkpoints are intact: "
             f"make room and start again to resume"
         ) from None
+
+
+def _make_room(final: Path) -> None:
+    """Move away what stands under a new checkpoint's name: damaged, or of another step."""
+    if not final.exists() and not final.is_symlink():
+        return
+    other = at(final.parents[1], step_of(final))
+    if verify(final) is None and not other.exists():
+        final.rename(other)
+    else:
+        discard(final)
 
 
 def _fill(folder: Path, content: Content, progress: dict) -> None:
@@ -237,26 +306,13 @@ def _fill(folder: Path, content: Content, progress: dict) -> None:
         _save_tensors(folder / f"{name}.safetensors", tensors)
     for name, text in content.texts.items():
         _write(folder / name, text)
-    _write(folder / "progress.json", json.dumps(progress))
+    _write(folder / PROGRESS, json.dumps(progress))
     shutil.copy(folder.parents[1] / "config.yaml", folder / "config.yaml")
-    files = sorted(folder.iterdir())
-    table = {path.name: {"sha256": _sha256(path), "size": path.stat().st_size} for path in files}
+    found = sorted(folder.iterdir())
+    table = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in found}
     _write(folder / MANIFEST, json.dumps(table, indent=1))
-    for path in (*files, folder / MANIFEST, folder):
-        _sync(path)
-
-
-def _scored(run_dir: Path) -> list[Path]:
-    """Checkpoints with a validation score, the best first."""
-    scores = {}
-    for folder in folders(run_dir):
-        try:
-            score = json.loads((folder / "progress.json").read_text())["score"]
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-        if isinstance(score, float):
-            scores[folder] = score
-    return sorted(scores, key=lambda folder: scores[folder])
+    for path in (*found, folder / MANIFEST, folder):
+        files.sync(path)
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -264,21 +320,15 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    path.write_text(text, encoding="utf-8")  # synced with its folder, which then gets its name
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free:,}"
+    except OSError:
+        return "an unknown number of"

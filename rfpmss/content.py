@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,15 @@ def load_weights(path: Path, module: nn.Module) -> None:
     own = module.state_dict()
     found = load_file(path)
     module.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in found.items()})
+
+
+def undefined(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold an infinite or undefined value."""
+    return [
+        name
+        for name, held in tensors.items()
+        if held.is_floating_point() and not bool(torch.isfinite(held.detach()).all())
+    ]
 
 
 def _flatten(state: dict) -> tuple[dict[str, Tensor], dict]:

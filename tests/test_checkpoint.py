@@ -86,6 +86,81 @@ def test_the_best_checkpoint_outlives_the_last_ones(run_dir: Path) -> None:
     assert checkpoint.best_of(run_dir) == checkpoint.at(run_dir, 8)
 
 
+def rot(folder: Path) -> None:
+    """Damage the weights, the size unchanged."""
+    path = folder / "model.safetensors"
+    path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
+
+
+def test_damaged_checkpoints_never_crowd_out_good_ones(run_dir: Path) -> None:
+    state = make_state()
+    for step, score in ((5, 2.0), (25, 1.0), (30, 1.5), (32, 1.25)):
+        checkpoint.save(run_dir, step, state, keep=2, score=score)
+    assert steps_kept(run_dir) == {25, 30, 32}
+    for step in (30, 32):
+        rot(checkpoint.at(run_dir, step))
+    checkpoint.save(run_dir, 27, state, keep=2)
+    assert steps_kept(run_dir) == {25, 27, 30, 32}
+    assert checkpoint.latest(run_dir) == checkpoint.at(run_dir, 27)
+    checkpoint.save(run_dir, 30, state, keep=2)  # takes the place of the damaged one
+    assert checkpoint.latest(run_dir) == checkpoint.at(run_dir, 30)
+    for step in (33, 34):
+        checkpoint.save(run_dir, step, state, keep=2)
+    assert steps_kept(run_dir) == {25, 33, 34}  # 32 went as soon as two good newer ones stood
+
+
+def test_a_damaged_best_checkpoint_is_not_kept_in_place_of_a_good_one(run_dir: Path) -> None:
+    state = make_state()
+    checkpoint.save(run_dir, 1, state, keep=1, score=0.5)
+    checkpoint.save(run_dir, 2, state, keep=1, score=0.75)
+    rot(checkpoint.at(run_dir, 1))
+    checkpoint.save(run_dir, 3, state, keep=1, score=2.0)
+    assert steps_kept(run_dir) == {2, 3}
+    assert checkpoint.best_of(run_dir) == checkpoint.at(run_dir, 2)
+
+
+def test_nothing_is_pruned_for_a_checkpoint_that_the_disk_has_spoilt(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, usual = make_state(), checkpoint.os.rename
+    checkpoint.save(run_dir, 1, state, keep=1)
+
+    def spoil(source: Path, target: Path) -> None:
+        rot(source)
+        usual(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "rename", spoil)
+    checkpoint.save(run_dir, 2, state, keep=1)
+    assert steps_kept(run_dir) == {1, 2}
+    assert checkpoint.latest(run_dir) == checkpoint.at(run_dir, 1)
+
+
+def test_the_step_is_what_the_checkpoint_says_not_what_its_folder_is_called(run_dir: Path) -> None:
+    state = make_state()
+    checkpoint.save(run_dir, 10, state, keep=3)
+    checkpoint.at(run_dir, 10).rename(checkpoint.at(run_dir, 7))
+    found = checkpoint.newest(run_dir)
+    assert (found.name, checkpoint.step_of(found)) == ("step-7", 10)
+    checkpoint.save(run_dir, 7, state, keep=3)  # its place is needed: it gets its own name back
+    assert [checkpoint.step_of(path) for path in checkpoint.folders(run_dir)] == [10, 7]
+    assert checkpoint.newest(run_dir) == checkpoint.at(run_dir, 10)
+
+
+def test_links_and_stray_files_among_the_checkpoints_harm_nothing(
+    run_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    state, elsewhere = make_state(), tmp_path_factory.mktemp("elsewhere")
+    checkpoint.save(run_dir, 1, state, keep=1)
+    (checkpoint.at(run_dir, 1)).rename(elsewhere / "kept")
+    checkpoint.at(run_dir, 1).symlink_to(elsewhere / "kept")
+    (run_dir / "checkpoints" / ".tmp-2").write_text("stray")
+    (run_dir / "checkpoints" / "step-0").write_text("stray")
+    assert checkpoint.newest(run_dir) == checkpoint.at(run_dir, 1)
+    checkpoint.save(run_dir, 2, state, keep=1)
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-2"]
+    assert checkpoint.verify(elsewhere / "kept") is None
+
+
 def test_a_run_without_scores_has_no_best_checkpoint(run_dir: Path) -> None:
     checkpoint.save(run_dir, 1, make_state(), keep=2)
     assert checkpoint.best_of(run_dir) is None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rfpmss.common.errors import RfpmssError
 
-class DataError(ValueError):
+
+class DataError(RfpmssError, ValueError):
     """A file or folder is refused; ``str()`` gives the reason and the way out, never a name.
 
     Messages name no file and no patient: the caller adds the path where that is safe

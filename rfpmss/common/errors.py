@@ -1,0 +1,12 @@
+"""The base of errors that are a sentence for the user, not a fault of the program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RfpmssError(Exception):
+    """``str()`` is one sentence: what, the rule, the value, the way out."""
+
+    status: ClassVar[int] = 1
+    """Exit status of a command that it ends."""

@@ -1,0 +1,139 @@
+"""Files that appear whole or not at all, and errors of the disk as sentences."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from rfpmss.common import files
+from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.yaml import YamlError, read_mapping
+
+
+def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "name"
+    files.write_text(path, "old")
+    with suppress(ZeroDivisionError), files.whole(path) as file:
+        file.write(b"half")
+        assert path.read_text() == "old"
+        raise ZeroDivisionError
+    assert [p.name for p in path.parent.iterdir()] == ["name"]
+    assert path.read_text() == "old"
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(("umask", "shared"), [(0o022, 0o644), (0o027, 0o640)])
+def test_private_files_are_the_owners_and_others_follow_the_umask(
+    tmp_path: Path, umask: int, shared: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "a", "")
+        files.write_text(tmp_path / "b", "", private=True)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+    assert modes == [shared, 0o600]
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from rfpmss.common import files
+with files.{verb}(Path({path!r})) as opened:
+    (opened / "weights").write_bytes(b"half") if {verb!r} == "whole_folder" else opened.write(b"h")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("verb", ["whole", "whole_folder"])
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
+    tmp_path: Path, verb: str
+) -> None:
+    path = tmp_path / "out"
+    code = KILLED.format(verb=verb, path=str(path))
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    [left] = tmp_path.iterdir()
+    assert left.name.startswith(".out.")
+    with getattr(files, verb)(path):
+        assert not left.exists()
+        [living] = tmp_path.iterdir()
+        files.sweep(tmp_path, ".out.*.tmp")
+        assert living.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+FAULTS = [
+    (errno.ENOSPC, 74, "bytes free; make room and start again"),
+    (errno.EDQUOT, 74, "bytes free; make room and start again"),
+    (errno.EIO, 74, "make room"),
+    (errno.EROFS, 1, "choose a folder that can be written"),
+    (errno.EACCES, 1, "change its permissions"),
+    (errno.ENAMETOOLONG, 1, "choose a shorter path"),
+    (errno.ENOTDIR, 1, "a file stands where a folder is wanted"),
+    (errno.ENOLCK, 1, "a disk that supports locks"),
+    (errno.ESTALE, 1, "Stale file handle"),
+]
+
+
+@pytest.mark.parametrize(("number", "status", "words"), FAULTS)
+def test_an_error_of_the_disk_is_one_sentence_and_a_status(
+    number: int, status: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> int:
+        raise OSError(number, os.strerror(number))  # as a failed write: no file is named
+
+    assert guarded(body, tmp_path / "run") == status
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {os.strerror(number)} ({tmp_path / 'run'})")
+    assert words in line
+
+
+def test_expected_errors_have_their_status_and_faults_of_ours_their_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Full(RfpmssError):
+        status = 74
+
+    def refuse() -> int:
+        raise Full("so it is")
+
+    assert guarded(refuse) == 74
+    assert capsys.readouterr().err == "error: so it is\n"
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: 1 // 0)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{c}: &{c} [{','.join([f'*{b}'] * 9)}]\n" for b, c in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (BOMB.encode(), "aliases"),
+        (b"a: " + b"[" * 5000, "nested so deeply"),
+        (b"", "mapping"),
+        (b"[1, 2]", "mapping"),
+        (b"1: 2", "mapping"),
+        (b"a: !!python/object/apply:os.system [true]", "must be YAML"),
+        (b"a: \xff\xfe", "UTF-8"),
+        (b"a: {", "must be YAML"),
+        (b"a: 2026-99-99", "must be YAML"),
+        (b"#" * (1 << 20) + b"##", "at most 1,048,576 bytes"),
+    ],
+)
+def test_a_hostile_yaml_file_is_refused_with_a_reason(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(YamlError, match=words):
+        read_mapping(tmp_path / "c.yaml")
