@@ -1,9 +1,14 @@
 """Multimodal glioma pretraining that preserves semantic structure (RFPMSS)."""
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 if find_spec("tyro") is None:
-    raise ModuleNotFoundError(
-        "rfpmss needs its own dependencies, but multisk was installed alone: "
-        "pip install 'multisk[rfpmss]'"
+    _CURE = (
+        "rfpmss needs its own dependencies, but multisk was installed alone; in the folder of the "
+        "source code: pip install -c constraints.txt '.[rfpmss]'"
     )
+    if Path(sys.argv[0]).name in ("rfpmss", "-m"):  # a command, not a program that imports us
+        raise SystemExit(f"error: {_CURE}")
+    raise ModuleNotFoundError(_CURE)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from rfpmss.arguments import program
+
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
     from rfpmss.evaluation.grid import Variant
@@ -64,9 +66,7 @@ _ONE = Lock()
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
-        arguments = tyro.cli(
-            Arguments, args=argv, prog="python -m rfpmss.ablate", description=__doc__
-        )
+        arguments = tyro.cli(Arguments, args=argv, prog=program("ablate"), description=__doc__)
         from rfpmss.evaluation.grid import VARIANTS, chosen
 
         names = chosen(arguments.rows)

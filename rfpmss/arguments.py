@@ -18,6 +18,12 @@ from rfpmss.config import PRESETS, Config, tiny
 Arguments = TypeVar("Arguments")
 
 
+def program(verb: str) -> str:
+    """What a verb's usage is shown for: the words that were typed."""
+    typed = Path(sys.argv[0]).name in ("rfpmss", "cli.py")
+    return f"rfpmss {verb}" if typed else f"python -m rfpmss.{verb}"
+
+
 @dataclass(frozen=True)
 class TrainArguments:
     """What ``python -m rfpmss.train`` takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.metadata import version
 
 VERBS = {
     "prepare": "any source to a manifest and shards",
@@ -27,7 +28,10 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: rfpmss VERB [OPTIONS]\n")
         for verb, meaning in VERBS.items():
             print(f"  {verb:<11}{meaning}")
-        print("\nrfpmss VERB --help tells a verb's options.")
+        print("\nrfpmss VERB --help tells a verb's options; rfpmss --version tells which this is.")
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"rfpmss {version('multisk')}")
         return 0
     if words[0] not in VERBS:
         print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)

@@ -30,6 +30,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from rfpmss.arguments import program
+from rfpmss.data.folder import FolderOptions, at_least, check_places
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Bool, Float
@@ -41,40 +44,37 @@ if TYPE_CHECKING:
     from rfpmss.model.rfpmss import RFPMSS
 
 
-@dataclass(frozen=True)
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Arguments(FolderOptions):
     """What ``python -m rfpmss.embed`` takes."""
 
     src: tyro.conf.Positional[Path]
-    """Folder of patients, only read; or the manifest.csv of a prepared cohort."""
+    """Folder of patients, read as ``prepare hospital`` does; or the manifest.csv of a cohort."""
     model: Path
     """Folder of rfpmss.export."""
     out: Path
-    """Parquet file; replaced when it exists."""
+    """New Parquet file."""
     salt: Path | None = None
     """File with the secret of the hashed ids; by default .salt beside --out, made if absent."""
-    patient_level: int = 0
-    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
-    mpp: float | None = None
-    """Microns per pixel of slides and images that do not say so themselves."""
     inputs: bool = False
     """Also the features of the input space."""
     batch: int = 16
     """Studies encoded at once."""
-    workers: int = 1
-    """Processes that decode."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
+        at_least(1, self, "batch")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.embed", description=__doc__)
+    try:
+        arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if find_spec("pyarrow") is None:
         print(
             "error: Parquet files need the package pyarrow: pip install 'multisk[parquet]'",
@@ -108,6 +108,7 @@ def embed(arguments: Arguments) -> int:
     from rfpmss.data.batch import Cohort
     from rfpmss.model.rfpmss import RFPMSS
 
+    _check(arguments)
     model = RFPMSS.from_pretrained(arguments.model, map_location=arguments.device)
     tokenizer = read_tokenizer(arguments.model)
     digest = _sha256(arguments.model / "model.safetensors")
@@ -121,28 +122,33 @@ def embed(arguments: Arguments) -> int:
     return len(cohort)
 
 
+def _check(arguments: Arguments) -> None:
+    """Refuse places that cannot be read or written, before anything takes time."""
+    src, out = arguments.src, arguments.out
+    if not src.is_file() and not src.is_dir():
+        raise ValueError(f"SRC must be an existing folder or manifest, got {src}")
+    if out.exists():
+        raise ValueError(f"--out must be a new file, got {out}; remove it or name another")
+    if src.is_dir():
+        check_places(src, out, arguments.salt)
+
+
 def _prepare(arguments: Arguments, model: RFPMSS, work: Path) -> Path:
     """The folder's studies decoded into ``work``, at the size that the model takes."""
-    import logging
-
     from rfpmss.data.build import build
-    from rfpmss.data.hospital import scan
+    from rfpmss.data.hospital import show
     from rfpmss.data.private import SALT, read_salt
-    from rfpmss.data.views import Choice
 
     src = arguments.src.resolve()
-    if not src.is_dir():
-        raise ValueError(f"SRC must be an existing folder or manifest, got {arguments.src}")
-    for name in ("pydicom", "tifffile", "nibabel", "PIL"):  # they print names of files
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     salt = read_salt(arguments.salt or arguments.out.resolve().parent / SALT)
-    found = scan(src, salt, level=arguments.patient_level)
-    choice = Choice(size=model.data.resize, count=model.data.slices, slide_mpp=arguments.mpp)
+    found = arguments.scan(src, salt)
+    print(show(found))
+    choice = arguments.choice(size=model.data.resize, count=model.data.slices)
     made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
-    refused = sum(made.rejected.values())
-    if refused:
-        classes = ", ".join(f"{count} {name}" for name, count in made.rejected.items())
-        print(f"{refused} files were left out ({classes}); `rfpmss prepare hospital` says which")
+    if made.rejected:
+        print(f"{sum(made.rejected.values())} files were left out:")
+        print("\n".join(f"{count:>6}  {reason}" for reason, count in made.rejected.items()))
+        print("`rfpmss prepare hospital` with the same options says which")
     return work / "manifest.csv"
 
 

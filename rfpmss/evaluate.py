@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from rfpmss.arguments import program
+
 if TYPE_CHECKING:
     from rfpmss.evaluation.opened import Opened
 
@@ -46,9 +48,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(
-        Arguments, args=argv, prog="python -m rfpmss.evaluate", description=__doc__
-    )
+    arguments = tyro.cli(Arguments, args=argv, prog=program("evaluate"), description=__doc__)
     from rfpmss import evaluation
     from rfpmss.evaluation.opened import open_or_tell
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from rfpmss.arguments import program
+
 if TYPE_CHECKING:
     from rfpmss.config import Config
     from rfpmss.model.rfpmss import RFPMSS
@@ -45,7 +47,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.export", description=__doc__)
+    arguments = tyro.cli(Arguments, args=argv, prog=program("export"), description=__doc__)
     from rfpmss.checkpoint import CheckpointError
 
     if not (arguments.run / "config.yaml").is_file():

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from rfpmss.arguments import program
+
 if TYPE_CHECKING:
     from rfpmss.evaluation.opened import Opened
     from rfpmss.model.rfpmss import RFPMSS
@@ -75,9 +77,7 @@ class Arguments:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
-        arguments = tyro.cli(
-            Arguments, args=argv, prog="python -m rfpmss.finetune", description=__doc__
-        )
+        arguments = tyro.cli(Arguments, args=argv, prog=program("finetune"), description=__doc__)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -15,12 +15,14 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
+from rfpmss.arguments import program
 from rfpmss.data.cohorts import Public
 from rfpmss.data.export import Export
+from rfpmss.data.folder import FolderOptions, at_least, check_apart, check_places
 from rfpmss.data.parts import Merge, Part, Shard
 from rfpmss.data.phantom import command
 from rfpmss.data.phantom.command import Phantom
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
     from rfpmss.data.hospital import Found
 
 
-@dataclass(frozen=True)
-class Hospital:
+DISK = 74
+"""Exit status when the output does not fit on the disk (EX_IOERR), as that of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hospital(FolderOptions):
     """A folder of any nesting with DICOM CT and MR, NIfTI, slides and text reports."""
 
     src: tyro.conf.Positional[Path]
@@ -42,22 +48,6 @@ class Hospital:
     """Slices or tiles to keep of each series."""
     size: int = 256
     """Largest side of a kept image, pixels."""
-    tile_mpp: float = 2.0
-    """Microns per pixel of the tiles of a slide."""
-    mpp: float | None = None
-    """Microns per pixel of slides and images that do not say so themselves."""
-    gaps: Literal["refuse", "resample"] = "refuse"
-    """What happens to uneven slices, a tilted gantry, and NIfTI sequences on unequal grids."""
-    min_slices: int = 3
-    """Fewest slices of a DICOM series; scouts and key images have one or two."""
-    volume: int | None = None
-    """Which volume of 4-D NIfTI files to take, from 0."""
-    patient_level: int = 0
-    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
-    mapping: Path | None = None
-    """YAML file that says what names and columns mean where guesses fail; see docs/data.md."""
-    visits: Literal["apart", "together"] = "apart"
-    """Follow-ups of a patient, more than 30 days later, as own studies, or all files as one."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only show what each file would be taken for; nothing is decoded or written."""
     deidentify: Path | None = None
@@ -72,27 +62,18 @@ class Hospital:
     """Seed of the splits; patients that were dealt before stay where they are."""
     salt: Path | None = None
     """File with the secret of the hashed patient ids; by default OUT/.salt, made if absent."""
-    max_mib: int = 1024
-    """Largest decoded image, MiB."""
-    workers: int = 2
-    """Processes that decode."""
     shard: str | None = None
     """I/N: decode only part I of N, for `prepare merge`; needs --salt, the same for all parts."""
 
     def __post_init__(self) -> None:
-        for name in ("views", "size", "min_slices", "max_mib", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+        super().__post_init__()
+        at_least(1, self, "views", "size")
         if self.shard is not None:
             Shard.parse(self.shard)
             if self.salt is None:
                 raise ValueError("--shard needs --salt FILE, the same secret for all parts")
         if self.deidentify is None and (self.keep_dates or self.keep_descriptions):
             raise ValueError("--keep-dates and --keep-descriptions need --deidentify DIR")
-        if self.patient_level < 0:
-            raise ValueError("--patient-level must be at least 0")
-        if not all(v is None or v > 0 for v in (self.mpp, self.tile_mpp)):
-            raise ValueError("--mpp and --tile-mpp must be positive")
         if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
             raise ValueError("--splits must be three shares that sum to 1, the first above 0")
 
@@ -109,87 +90,82 @@ def main(argv: list[str] | None = None) -> int:
                 "merge": Merge,
                 "export": Export,
             },
-            prog="python -m rfpmss.prepare",
+            prog=program("prepare"),
             description=__doc__,
             args=given,
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from rfpmss.data.build import WorkerError
+    from rfpmss.data.build import FullError, WorkerError
     from rfpmss.data.errors import DataError
 
     try:
-        if isinstance(arguments, Phantom):
-            return command.run(arguments)
-        if isinstance(arguments, Merge):
-            return merge(arguments)
-        if isinstance(arguments, Export):
-            return export(arguments)
-        return public(arguments) if isinstance(arguments, Public) else hospital(arguments)
-    except (DataError, WorkerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        out = str(arguments.out.resolve())  # names of files elsewhere may be names of people
-        place = f": {error.filename}" if str(error.filename).startswith(out) else " (a source file)"
-        print(f"error: {error.strerror}{place}", file=sys.stderr)
-    return 1
+        return _run(arguments)
+    except (DataError, FullError, OSError, WorkerError) as error:
+        return _failed(error, arguments.out)
+
+
+def _run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
+    if isinstance(arguments, Hospital):
+        return hospital(arguments)
+    if isinstance(arguments, Public):
+        return public(arguments)
+    if isinstance(arguments, Merge):
+        return merge(arguments)
+    return export(arguments) if isinstance(arguments, Export) else command.run(arguments)
+
+
+def _failed(error: Exception, out: Path) -> int:
+    """Say in one sentence why it ended; return the exit status."""
+    from rfpmss.data.build import FULL, FullError
+
+    if isinstance(error, OSError) and error.errno in FULL:
+        error = FullError(_existing(out))
+    sentence = str(error)
+    if isinstance(error, OSError):  # names of files elsewhere may be names of people
+        inside = str(error.filename).startswith(str(out.resolve()))
+        place = f": {error.filename}" if inside else " (a source file)"
+        sentence = f"{error.strerror}{place}"
+    print(f"error: {sentence}", file=sys.stderr)
+    return DISK if isinstance(error, FullError) else 1
+
+
+def _existing(folder: Path) -> Path:
+    """The folder or the nearest one above it that exists."""
+    folder = folder.resolve()
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def hospital(arguments: Hospital) -> int:
     """Prepare a hospital's folder; return the exit status."""
-    import logging
     import secrets
 
     from rfpmss.data.build import build
-    from rfpmss.data.hospital import scan, show
-    from rfpmss.data.mapping import read_mapping
+    from rfpmss.data.hospital import show
     from rfpmss.data.parts import build_part, identity
     from rfpmss.data.private import SALT, read_salt
-    from rfpmss.data.views import Choice
-    from rfpmss.data.visits import DAYS
-    from rfpmss.data.volume import MIB
 
     src, out = arguments.src.resolve(), arguments.out.resolve()
     if not src.is_dir():
         print(f"error: SRC must be an existing folder, got {arguments.src}", file=sys.stderr)
         return 2
-    if out == src or out in src.parents:
-        print("error: --out must not be SRC or hold it", file=sys.stderr)
+    try:
+        check_places(src, out, arguments.salt)
+        if arguments.deidentify:
+            check_apart(src, arguments.deidentify, "--deidentify")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    if (copy := arguments.deidentify) and copy.resolve().is_relative_to(src):
-        print("error: --deidentify must not lie in SRC", file=sys.stderr)
-        return 2
-    for name in ("pydicom", "tifffile", "nibabel", "PIL"):  # they print names of files
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    limit = arguments.max_mib * MIB
-    words = read_mapping(arguments.mapping)
     dry = arguments.dry_run
     salt = secrets.token_bytes(32) if dry else read_salt(arguments.salt or out / SALT)
-    found = scan(
-        src,
-        salt,
-        leave=out,
-        level=arguments.patient_level,
-        volume=arguments.volume,
-        limit=limit,
-        words=words,
-        days=DAYS if arguments.visits == "apart" else None,
-    )
+    found = arguments.scan(src, salt, leave=out)
     print(show(found))
     if dry:
         return 0
-    if copy:
-        _copy(found, copy.resolve(), salt, arguments)
-    choice = Choice(
-        size=arguments.size,
-        count=arguments.views,
-        mpp=arguments.tile_mpp,
-        slide_mpp=arguments.mpp,
-        gaps=arguments.gaps,
-        fewest=arguments.min_slices,
-        limit=limit,
-    )
+    if arguments.deidentify:
+        _copy(found, arguments.deidentify.resolve(), salt, arguments)
+    choice = arguments.choice(size=arguments.size, count=arguments.views)
     if arguments.shard is None:
         made = build(
             *(found, src, out, choice),
@@ -256,7 +232,7 @@ def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
     """What this part holds, and what to do next."""
     print(f"part {shard.number} of {shard.count}: {made.studies} studies")
     _print("series", made.series)
-    _print("rejected files", made.rejected)
+    _print_rejected(made.rejected)
     print(f"next: python -m rfpmss.prepare merge, with {out} and the other parts")
     return 0
 
@@ -272,7 +248,7 @@ def _tell(made: Summary, out: Path) -> int:
     _print("series", made.series)
     derived = f" ({made.derived} derived from masks or tables)" if made.derived else ""
     print(f"reports: {made.reports}{derived}")
-    _print("rejected files", made.rejected)
+    _print_rejected(made.rejected)
     if not made.reports:
         print("note: training needs at least one report; put .txt files beside the images")
     print(f"manifest: {out / 'manifest.csv'}")
@@ -288,6 +264,12 @@ def _tell(made: Summary, out: Path) -> int:
 def _print(title: str, counts: dict[str, int]) -> None:
     shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     print(f"{title}: {sum(counts.values())}{f' ({shown})' if shown else ''}")
+
+
+def _print_rejected(counts: dict[str, int]) -> None:
+    print(f"rejected files: {sum(counts.values())}")
+    for reason, count in counts.items():
+        print(f"{count:>6}  {reason}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import tyro
 
+from rfpmss.arguments import program
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -30,7 +32,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.report", description=__doc__)
+    arguments = tyro.cli(Arguments, args=argv, prog=program("report"), description=__doc__)
     from rfpmss import evaluation
     from rfpmss.evaluation.opened import open_or_tell
 

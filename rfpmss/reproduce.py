@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import tyro
 
+from rfpmss.arguments import program
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -115,9 +117,7 @@ BUDGETS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(
-        Arguments, args=argv, prog="python -m rfpmss.reproduce", description=__doc__
-    )
+    arguments = tyro.cli(Arguments, args=argv, prog=program("reproduce"), description=__doc__)
     steps = commands(arguments, BUDGETS[arguments.budget])
     if arguments.list:
         for words in steps:

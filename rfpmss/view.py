@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from rfpmss.arguments import program
+
 if TYPE_CHECKING:
     from flask import Flask  # pyright: ignore[reportMissingImports]
 
@@ -45,7 +47,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m rfpmss.view", description=__doc__)
+    arguments = tyro.cli(Arguments, args=argv, prog=program("view"), description=__doc__)
     if find_spec("flask") is None:
         print(
             "error: rfpmss view needs Flask; install it with pip install 'multisk[rfpmss,app]'",

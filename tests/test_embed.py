@@ -132,7 +132,7 @@ def test_what_cannot_be_embedded_is_refused_in_one_sentence(
     for words, sentence in (
         ((tmp_path / "nowhere", "--model", model), "SRC must be an existing folder or manifest"),
         ((patients, "--model", empty), "the model must be a folder with config.json"),
-        ((empty, "--model", model), "no study could be prepared"),
+        ((empty, "--model", model), "SRC holds no files"),
     ):
         assert main([*map(str, words), "--out", out]) == 1
         message = capsys.readouterr().err.strip().splitlines()[-1]

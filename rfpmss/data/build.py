@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
+import sys
 import threading
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 
 from rfpmss.config import VIEWS
 from rfpmss.data import duplicates
 from rfpmss.data.aliases import hide
+from rfpmss.data.counts import reasons
 from rfpmss.data.errors import DataError, IncompleteError
+from rfpmss.data.folder import quiet
 from rfpmss.data.hospital import Found
 from rfpmss.data.lock import lock
 from rfpmss.data.manifest import NAME, write, write_csv
@@ -44,6 +49,8 @@ VERSION = 2
 REJECTIONS = "rejections.csv"
 SPLIT_FILE = "splits.csv"
 PIECES = ".pieces"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Of `OSError`: the disk, or the share of it that the user may fill, is full."""
 
 
 Refused = tuple[str, str]
@@ -52,6 +59,18 @@ Refused = tuple[str, str]
 
 class WorkerError(RuntimeError):
     """A worker process died."""
+
+
+class FullError(RuntimeError):
+    """The disk of the output folder is full."""
+
+    def __init__(self, out: Path, needed: int = 0) -> None:
+        free = shutil.disk_usage(out).free
+        wanted = f"at most {needed:,} more bytes are needed, " if needed else ""
+        super().__init__(
+            f"the output folder is full: {wanted}{free:,} are free in {out}; free some space and "
+            "start again, what is complete is kept"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +100,7 @@ class Summary:
     splits: dict[str, int]
     """Studies per split."""
     rejected: dict[str, int]
-    """Files per class of error."""
+    """Files per reason, in words; the most frequent first."""
     derived: int = 0
     """Reports that no person wrote."""
     doubles: int = 0
@@ -126,7 +145,14 @@ def build(
 def decode(found: Found, root: Path, out: Path, choice: Choice, workers: int) -> Decoded:
     """Decode what is not decoded yet."""
     folder = out / PIECES / _fingerprint(found, choice)
-    _decode(found.studies, folder, choice, workers)
+    try:
+        _decode(found.studies, folder, choice, workers)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        missing = (s for s in found.studies if not piece_path(folder, s.study_id).exists())
+        images = choice.count * sum(len(series(study)) for study in missing)
+        raise FullError(out, images * 4 * choice.size**2) from None  # at most four channels
     kept, lost = _kept(found, folder)
     refused = [(_safe(p, root), reason) for p, reason in (*found.rejections, *lost)]
     if found.salt is not None:
@@ -157,6 +183,7 @@ def finish(
     rows = ({"patient_id": p, "split": s} for p, s in sorted(dealt.items()))
     write_csv(out / SPLIT_FILE, ("patient_id", "split"), rows)
     (out / NAME).unlink(missing_ok=True)  # never an old manifest beside new shards
+    _room(out, sum(path.stat().st_size for path in pieces))
     written = assemble(out, pieces, studies)
     write(out / NAME, written)
     return Summary(
@@ -170,9 +197,17 @@ def finish(
     )
 
 
+def _room(out: Path, needed: int) -> None:
+    """Refuse shards that do not fit: writing to a mapped file on a full disk kills the process."""
+    shards = out / "shards"
+    shutil.rmtree(shards, ignore_errors=True)  # the manifest that named them is gone
+    if shutil.disk_usage(out).free < needed:
+        raise FullError(out, needed)
+
+
 def count(refused: Sequence[Refused]) -> dict[str, int]:
-    """Files per class of error, the most frequent first."""
-    return dict(Counter(reason.partition(":")[0] for _, reason in sorted(refused)).most_common())
+    """Files per reason, the most frequent first."""
+    return dict(reasons(reason for _, reason in sorted(refused)))
 
 
 def _fingerprint(found: Found, choice: Choice) -> str:
@@ -205,7 +240,8 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(workers, len(missing)), context, end_with_parent) as pool:
-            jobs = [pool.submit(write_piece, pieces, study, choice) for study in missing]
+            with _no_main():
+                jobs = [pool.submit(write_piece, pieces, study, choice) for study in missing]
             try:
                 for job in as_completed(jobs):
                     job.result()
@@ -219,14 +255,28 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Start worker processes without the program that called us.
+
+    A spawned process imports the caller's main module again. A script that calls ``main([...])``
+    without ``if __name__ == "__main__"`` would then prepare once more in each worker and wait for
+    itself. Workers need nothing but this package, so they are shown an empty main module.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def end_with_parent() -> None:
     """Let this worker process end as soon as the process that started it has."""
-    import logging
     import warnings
 
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "tifffile", "nibabel", "PIL"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    quiet()
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rfpmss.config import MODALITIES, VIEWS
+from rfpmss.data import errors
 from rfpmss.data.manifest import Row, jail, unpack_labels
 from rfpmss.data.shards import open_shard
 from rfpmss.data.splits import SPLITS
@@ -20,6 +21,8 @@ BINS = 8
 """Bars of a histogram."""
 MOST = 12
 """Bars of a chart of names."""
+REASONS = 8
+"""Reasons that a summary in the terminal shows."""
 TOLD = 4
 """Reasons of one class of rejections that are told in full."""
 
@@ -103,6 +106,28 @@ def rejected(path: Path) -> list[tuple[str, int]]:
     for kind, rest in further.items():
         shown[f"{kind}: {len(rest)} further reasons of this class"] = sum(rest)
     return shown.most_common()
+
+
+def reasons(texts: Iterable[str], most: int = REASONS) -> list[tuple[str, int]]:
+    """Why files were left out, in words and how often; rare reasons are counted together.
+
+    Args:
+        texts: class, reason and cure, of `rfpmss.data.errors.describe`; they name nobody.
+        most: lines to give.
+
+    Example:
+        >>> reasons(["UnreadableError: the file is empty; copy the file again from where it came"])
+        [('the file is empty', 1)]
+    """
+    counts = Counter(map(_reason, texts)).most_common()
+    rest = sum(count for _, count in counts[most:])
+    return [*counts[:most], *([("for other reasons", rest)] if rest else [])]
+
+
+def _reason(text: str) -> str:
+    name, _, said = text.partition(": ")
+    cure = getattr(getattr(errors, name, None), "cure", None)
+    return said.removesuffix(f"; {cure}") if cure else said.rpartition("; ")[0] or said
 
 
 def _bars(counts: Iterable[tuple[str, int]]) -> tuple[Bar, ...]:

@@ -84,6 +84,12 @@ class IncompleteError(DataError):
     cure = "add the missing part or leave the study out"
 
 
+class EmptyError(IncompleteError):
+    """A source folder without any file."""
+
+    cure = "name the folder that holds the files of the patients"
+
+
 class UnusedError(DataError):
     """A sound image that another one of the same series stands for."""
 

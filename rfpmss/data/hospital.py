@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rfpmss.data.errors import DataError, DuplicateError, OwnerError, UnreadableError, describe
+from rfpmss.data.counts import reasons
+from rfpmss.data.errors import (
+    DataError,
+    DuplicateError,
+    EmptyError,
+    OwnerError,
+    UnreadableError,
+    describe,
+)
 from rfpmss.data.gather import Lost, studies
 from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
@@ -126,6 +133,8 @@ def _look_at_all(
 ) -> list[File]:
     files: list[File] = []
     paths = list(walk(root, leave))
+    if not paths:
+        raise EmptyError("SRC holds no files")
     with progress("looking at the files", total=len(paths), unit="files") as advance:
         for path in paths:
             try:
@@ -217,7 +226,7 @@ def _guesses(files: Sequence[File], patients: Counter[str]) -> tuple[tuple[str, 
 def show(found: Found) -> str:
     """What was taken for what, as a table of text; it names no patient and no file."""
     rows = [("taken for", "known by", "count"), *((a, b, str(n)) for a, b, n in found.guesses)]
-    rejected = Counter(re.split(":", reason)[0] for _, reason in found.rejections)
-    rows += [(f"left out: {kind}", "", str(n)) for kind, n in rejected.most_common()]
     first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
-    return "\n".join(f"{a:<{first}}  {b:<{second}}  {c:>6}".rstrip() for a, b, c in rows)
+    lines = [f"{a:<{first}}  {b:<{second}}  {c:>6}".rstrip() for a, b, c in rows]
+    lost = reasons(reason for _, reason in found.rejections)
+    return "\n".join((*lines, *(f"left out: {count:>6}  {reason}" for reason, count in lost)))

@@ -1,0 +1,123 @@
+"""A hospital's folder as every command takes it: one set of options, one reading of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rfpmss.data.hospital import Found
+    from rfpmss.data.views import Choice
+
+READERS = ("pydicom", "tifffile", "nibabel", "PIL")
+"""Libraries that print names of files and values of headers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """How a folder of patients is read; ``prepare hospital`` and ``embed`` share all of it."""
+
+    tile_mpp: float = 2.0
+    """Microns per pixel of the tiles of a slide."""
+    mpp: float | None = None
+    """Microns per pixel of slides and images that do not say so themselves."""
+    gaps: Literal["refuse", "resample"] = "refuse"
+    """What happens to uneven slices, a tilted gantry, and NIfTI sequences on unequal grids."""
+    min_slices: int = 3
+    """Fewest slices of a DICOM series; scouts and key images have one or two."""
+    volume: int | None = None
+    """Which volume of 4-D NIfTI files to take, from 0."""
+    patient_level: int = 0
+    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
+    mapping: Path | None = None
+    """YAML file that says what names and columns mean where guesses fail; see docs/data.md."""
+    visits: Literal["apart", "together"] = "apart"
+    """Follow-ups of a patient, more than 30 days later, as own studies, or all files as one."""
+    max_mib: int = 1024
+    """Largest decoded image, MiB."""
+    workers: int = 2
+    """Processes that decode."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "min_slices", "max_mib", "workers")
+        at_least(0, self, "patient_level")
+        if not all(v is None or v > 0 for v in (self.mpp, self.tile_mpp)):
+            raise ValueError("--mpp and --tile-mpp must be positive")
+
+    def scan(self, src: Path, salt: bytes, leave: Path | None = None) -> Found:
+        """Find the studies in ``src``; see `rfpmss.data.hospital.scan`.
+
+        Raises:
+            DataError: if the mapping file is missing or damaged.
+        """
+        from rfpmss.data.hospital import scan
+        from rfpmss.data.mapping import read_mapping
+        from rfpmss.data.visits import DAYS
+
+        quiet()
+        return scan(
+            src,
+            salt,
+            leave=leave,
+            level=self.patient_level,
+            volume=self.volume,
+            limit=self.max_mib << 20,
+            words=read_mapping(self.mapping),
+            days=DAYS if self.visits == "apart" else None,
+        )
+
+    def choice(self, *, size: int, count: int) -> Choice:
+        """How the views are made, ``count`` of them of at most ``size`` pixels."""
+        from rfpmss.data.views import Choice
+
+        return Choice(
+            size=size,
+            count=count,
+            mpp=self.tile_mpp,
+            slide_mpp=self.mpp,
+            gaps=self.gaps,
+            fewest=self.min_slices,
+            limit=self.max_mib << 20,
+        )
+
+
+def at_least(least: int, options: object, *names: str) -> None:
+    """Refuse options that are too small."""
+    for name in names:
+        if (value := getattr(options, name)) < least:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def check_apart(src: Path, out: Path, option: str = "--out") -> None:
+    """Refuse to write into the folder that is read, or to read the folder that is written.
+
+    Links are followed, and folders are compared as the file system does, so that a second name of
+    SRC (a bind mount, other case of letters) is SRC.
+
+    Raises:
+        ValueError: if one lies in the other.
+    """
+    src, out = src.resolve(), out.resolve()
+    if any(place.exists() and place.samefile(src) for place in (out, *out.parents)):
+        raise ValueError(f"{option} must not be SRC or lie in it: SRC is only read")
+    if out.is_dir() and any(place.samefile(out) for place in src.parents):
+        raise ValueError(f"{option} must not be a folder that holds SRC")
+
+
+def check_places(src: Path, out: Path, salt: Path | None) -> None:
+    """Refuse an output or a new secret inside the folder that is read.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    check_apart(src, out)
+    if salt is not None and not salt.exists():
+        check_apart(src, salt, "a new --salt")
+
+
+def quiet() -> None:
+    """Silence what libraries log: they print names of files and values of headers."""
+    for name in READERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
