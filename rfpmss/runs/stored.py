@@ -1,0 +1,146 @@
+"""Checkpoints on disk: which there are, which are whole, which of them stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from rfpmss.common import files
+
+MANIFEST = "MANIFEST.json"
+"""Size and SHA-256 of each other file of a checkpoint."""
+
+PROGRESS = "progress.json"
+"""The step, and the score on the split val."""
+
+NEEDED = (PROGRESS, "model.safetensors")
+
+LEFT = ".tmp-"
+"""How the name of a folder begins that is being written or removed."""
+
+
+def at(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint after ``step`` lies."""
+    return run_dir / "checkpoints" / f"step-{step}"
+
+
+def step_of(folder: Path) -> int:
+    """The step after which a checkpoint was taken: what it says itself, else what it is called."""
+    step = _progress(folder).get("step")
+    named = int(folder.name.removeprefix("step-"))
+    return step if isinstance(step, int) and 0 <= step < 1 << 62 else named
+
+
+def score_of(folder: Path) -> float | None:
+    """The score of a checkpoint on the split val, lower is better; None where it has none."""
+    score = _progress(folder).get("score")
+    return score if isinstance(score, float) and score == score else None  # noqa: PLR0124 (NaN)
+
+
+def folders(run_dir: Path) -> list[Path]:
+    """All checkpoints of a run, good or damaged, the newest first."""
+    found = [
+        path
+        for path in (run_dir / "checkpoints").glob("step-*")
+        if path.name.removeprefix("step-").isdecimal()
+    ]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def verify(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        table = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        expected = {name: (entry["sha256"], entry["size"]) for name, entry in table.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return f"{MANIFEST} is missing or unreadable"
+    if any(name not in expected for name in NEEDED):
+        return f"{MANIFEST} is incomplete"
+    if any(name != Path(name).name for name in expected):
+        return f"{MANIFEST} names files elsewhere"
+    damages = (_damage(folder / name, *entry) for name, entry in expected.items())
+    return next(filter(None, damages), None)
+
+
+def _damage(path: Path, digest: str, size: int) -> str | None:
+    """What is wrong with one file of a checkpoint, or None."""
+    try:
+        if not path.is_file():
+            return f"{path.name} is missing"
+        if path.stat().st_size != size:
+            return f"{path.name} has {path.stat().st_size} bytes instead of {size}"
+        if sha256(path) != digest:
+            return f"{path.name} does not match its SHA-256"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    return None
+
+
+def prune(run_dir: Path, keep: int, written: Path) -> None:
+    """Remove checkpoints that are no longer wanted.
+
+    The newest ``keep`` undamaged ones stay, the best undamaged one, and what was just written.
+    Damaged ones count for nothing, and go when ``keep`` undamaged newer ones stand.
+
+    Args:
+        run_dir: the run folder.
+        keep: undamaged checkpoints that stay.
+        written: the checkpoint of this call; nothing is removed unless it proves undamaged.
+    """
+    if verify(written) is not None:
+        return
+    found = folders(run_dir)
+    good = [folder for folder in found if folder == written or verify(folder) is None]
+    scored = {folder: score for folder in good if (score := score_of(folder)) is not None}
+    best = min(scored, key=lambda folder: scored[folder], default=written)
+    stay = {*good[:keep], best, written}
+    oldest = step_of(good[keep - 1]) if len(good) >= keep else -1
+    for folder in found:
+        if folder not in stay and step_of(folder) <= oldest:
+            with suppress(OSError):  # it goes next time
+                discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove a checkpoint so that no half of it is ever found under its name."""
+    if folder.is_symlink() or not folder.is_dir():
+        files.remove(folder)
+        return
+    aside = folder.with_name(f"{LEFT}{folder.name}")
+    files.remove(aside)
+    folder.rename(aside)
+    files.remove(aside)
+
+
+def latest(run_dir: Path) -> Path | None:
+    """The newest checkpoint whose files match their hashes; damaged ones are named on stderr."""
+    for folder in folders(run_dir):
+        damage = verify(folder)
+        if damage is None:
+            return folder
+        sys.stderr.write(f"skipping {folder}: {damage}; trying the one before\n")
+    return None
+
+
+def best_of(run_dir: Path) -> Path | None:
+    """The undamaged checkpoint with the lowest validation score; None where none has a score."""
+    scored = {folder: s for folder in folders(run_dir) if (s := score_of(folder)) is not None}
+    ranked = sorted(scored, key=lambda folder: scored[folder])
+    return next((folder for folder in ranked if verify(folder) is None), None)
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _progress(folder: Path) -> dict:
+    try:
+        found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
