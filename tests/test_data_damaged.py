@@ -124,7 +124,7 @@ DICOM: dict[str, tuple[Callable[[], bytes], type[DataError]]] = {
     "text": (lambda: b"no image" * 99, UnreadableError),
     "header cut": (lambda: CT[:140], DataError),
     "pixels cut": (lambda: CT[:-5000], UnreadableError),
-    "no pixels": (set_field("PixelData", None), UnsupportedError),
+    "no pixels": (set_field("PixelData", None), UnreadableError),
     "no rows": (set_field("Rows", None), UnreadableError),
     "zero columns": (set_field("Columns", 0), UnreadableError),
     "more rows than pixels": (set_field("Rows", 500), UnreadableError),

@@ -165,6 +165,7 @@ def test_pixels_and_geometry_are_those_of_the_original_in_every_syntax(
     name: str, tmp_path: Path
 ) -> None:
     before = dicom.read_file(PYDICOM / name)
+    before.PixelSpacing = before.get("PixelSpacing", ["0.5", "0.75"])
     file = io.BytesIO()
     deidentify(before, SALT, "p-1").save_as(file, enforce_file_format=True)
     (tmp_path / "x").write_bytes(file.getvalue())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rfpmss.data import dicom
 from rfpmss.data.errors import GeometryError, LocalizerError, UnreadableError, UnsupportedError
+from rfpmss.data.readers.stacks import stacks
 from rfpmss.data.study import Source
 from rfpmss.data.views import Choice, read_views
 from rfpmss.data.volume import Volume
@@ -185,9 +186,9 @@ def test_repeated_positions_are_told_apart_by_echo_and_orientations_by_direction
     planes = [
         p for d in (three, one, two) for f in d.iterdir() for p in dicom.frames(dicom.read_file(f))
     ]
-    found = dicom.stacks(planes)
+    found = stacks(planes)
     assert [len(stack) for stack in found] == [5, 5, 3]
-    np.testing.assert_array_equal(dicom.assemble(found[0]).array, load(one).array)
+    np.testing.assert_array_equal(dicom.assemble(found[0].planes).array, load(one).array)
 
 
 def test_a_multi_frame_file_equals_its_slices(tmp_path: Path) -> None:

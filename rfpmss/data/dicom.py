@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,10 @@ import numpy as np
 
 from rfpmss.data.codestream import check_frames
 from rfpmss.data.errors import (
+    CONVERT,
+    CORRECT,
+    NOTHING,
+    RESAMPLE,
     BombError,
     DataError,
     GeometryError,
@@ -29,14 +33,32 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.01
 """Largest relative deviation of slice distances, and of a unit vector's components."""
-
+ROUNDING = 0.02
+"""Millimetres; positions are rounded to 0.01 mm by some programs, so distances may be off by it."""
+SHIFTED = 0.1
+"""Pixels; slices further off their common line lie shifted against each other."""
+WIDEST = 4.0
+"""Usual distances; a wider gap is not interpolated."""
 STEEPEST = 45.0
 """Degrees; no gantry tilts further."""
+NO_IMAGE = {
+    "1.2.840.10008.5.1.4.1.1.66": "raw data",
+    "1.2.840.10008.5.1.4.1.1.66.1": "a spatial registration",
+    "1.2.840.10008.5.1.4.1.1.66.2": "fiducials",
+    "1.2.840.10008.5.1.4.1.1.66.3": "a deformable registration",
+    "1.2.840.10008.5.1.4.1.1.4.2": "a spectrum",
+}
+"""SOP classes that may have rows and columns, and what they hold (PS3.4 B.5)."""
+IMAGES = {
+    *(f"1.2.840.10008.5.1.4.1.1.2{part}" for part in ("", ".1", ".2")),
+    *(f"1.2.840.10008.5.1.4.1.1.4{part}" for part in ("", ".1", ".4")),
+}
+"""SOP classes of CT and MR images, single, enhanced and legacy."""
 MAX_FRAMES = 100_000
 """More images in one file are not believed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One image plane: where it lies and how to decode it."""
 
@@ -48,6 +70,10 @@ class Frame:
     thickness: float
     slope: float
     intercept: float
+    groups: tuple[Any, Any] = field(default=(None, None), repr=False)
+    """Functional groups of a multi-frame file: the frame's own, then the shared ones."""
+    error: DataError | None = field(default=None, repr=False)
+    """Why the pixels cannot be read, where that is known already."""
 
 
 def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dataset:
@@ -109,8 +135,13 @@ def frames(data: Dataset, limit: int = MAX_BYTES, *, pixels: bool = True) -> lis
     """
     try:
         result = _frames(data, limit, pixels=pixels)
-        if pixels:
+        if not pixels:
+            return result
+        try:
+            _check_length(data, len(result))
             check_frames(data, int(data.Rows), int(data.Columns), len(result))
+        except DataError as error:
+            return [replace(plane, error=error) for plane in result]
         return result
     except DataError:
         raise
@@ -119,14 +150,7 @@ def frames(data: Dataset, limit: int = MAX_BYTES, *, pixels: bool = True) -> lis
 
 
 def _frames(data: Dataset, limit: int, *, pixels: bool) -> list[Frame]:
-    stored = ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if pixels else ("Rows",)
-    if not any(name in data for name in stored):
-        raise UnsupportedError("the DICOM file holds no image")
-    kind = [str(part).upper() for part in data.get("ImageType", None) or []]
-    if "LOCALIZER" in kind:
-        raise LocalizerError("the image is a localizer")
-    if int(data.get("SamplesPerPixel", 1)) != 1:
-        raise UnsupportedError("the image is in colour, so no CT or MR")
+    _refuse_others(data, pixels=pixels)
     rows, columns = int(data.get("Rows", 0) or 0), int(data.get("Columns", 0) or 0)
     if rows < 1 or columns < 1:
         raise UnreadableError("the image has no rows or columns")
@@ -136,33 +160,62 @@ def _frames(data: Dataset, limit: int, *, pixels: bool) -> list[Frame]:
     needed = rows * columns * count * max(int(data.get("BitsAllocated", 8)) // 8, 1)
     check_size(needed, len(data.PixelData) if "PixelData" in data else needed, limit)
     shared = _groups(data, "SharedFunctionalGroupsSequence", 0)
-    result = []
-    for number in range(count):
-        own = _groups(data, "PerFrameFunctionalGroupsSequence", number)
+    return [_frame(data, number, shared) for number in range(count)]
 
-        def find(group: str, name: str, own: Any = own) -> Any:
-            for holder in (own, shared):
-                items = holder.get(group) if holder is not None else None
-                if items and items[0].get(name) is not None:
-                    return items[0].get(name)
-            return data.get(name)
 
-        spacing = find("PixelMeasuresSequence", "PixelSpacing") or data.get("ImagerPixelSpacing")
-        result.append(
-            Frame(
-                data=data,
-                number=number,
-                position=_vector(find("PlanePositionSequence", "ImagePositionPatient"), 3),
-                orientation=_vector(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-                spacing=(float(spacing[0]), float(spacing[1])) if spacing else (1.0, 1.0),
-                thickness=float(find("PixelMeasuresSequence", "SliceThickness") or 0.0),
-                slope=float(find("PixelValueTransformationSequence", "RescaleSlope") or 1.0),
-                intercept=float(
-                    find("PixelValueTransformationSequence", "RescaleIntercept") or 0.0
-                ),
-            )
-        )
-    return result
+def _refuse_others(data: Dataset, *, pixels: bool) -> None:
+    """Say what is no plane of CT or MR, although it may have rows and columns."""
+    kind = str(data.get("SOPClassUID", ""))
+    if what := NO_IMAGE.get(kind):
+        raise UnsupportedError(f"the DICOM file holds {what}, no image", NOTHING)
+    stored = ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if pixels else ("Rows",)
+    if not any(name in data for name in stored):
+        if data.get("Rows") and kind in IMAGES:
+            raise UnreadableError("the DICOM file ends before its pixels")
+        raise UnsupportedError("the DICOM file holds no image")
+    types = [str(part).upper() for part in data.get("ImageType", None) or []]
+    if "LOCALIZER" in types:
+        raise LocalizerError("the image is a localizer")
+    if "MOSAIC" in types:
+        raise UnsupportedError("the image is a mosaic of many slices", CONVERT)
+    if int(data.get("SamplesPerPixel", 1)) != 1:
+        raise UnsupportedError("the image is in colour, so no CT or MR")
+
+
+def _frame(data: Dataset, number: int, shared: Any) -> Frame:
+    own = _groups(data, "PerFrameFunctionalGroupsSequence", number)
+
+    def find(group: str, name: str) -> Any:
+        for holder in (own, shared):
+            items = holder.get(group) if holder is not None else None
+            if items and items[0].get(name) is not None:
+                return items[0].get(name)
+        return data.get(name)
+
+    orientation = _vector(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+    if orientation is not None:
+        _check_orientation(orientation)
+    return Frame(
+        data=data,
+        number=number,
+        position=_vector(find("PlanePositionSequence", "ImagePositionPatient"), 3),
+        orientation=orientation,
+        spacing=_spacing(find("PixelMeasuresSequence", "PixelSpacing")),
+        thickness=float(find("PixelMeasuresSequence", "SliceThickness") or 0.0),
+        slope=float(find("PixelValueTransformationSequence", "RescaleSlope") or 1.0),
+        intercept=float(find("PixelValueTransformationSequence", "RescaleIntercept") or 0.0),
+        groups=(own, shared),
+    )
+
+
+def _check_length(data: Dataset, count: int) -> None:
+    """Refuse pixels that are not compressed and fewer than the header says."""
+    syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
+    if (syntax is not None and syntax.is_compressed) or "PixelData" not in data:
+        return
+    bits = int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated", 8)) * count
+    if len(data.PixelData) < (bits + 7) // 8:
+        raise UnreadableError("the pixels end too early")
 
 
 def _groups(data: Dataset, name: str, number: int) -> Any:
@@ -177,62 +230,37 @@ def _vector(value: Any, length: int) -> np.ndarray | None:
     return vector if np.isfinite(vector).all() else None
 
 
-def stacks(planes: Iterable[Frame]) -> list[list[Frame]]:
-    """Split one series into parallel stacks.
-
-    By orientation first; then by acquisition, echo or time point, but only where two planes share
-    a position, so that a gap is never explained away. The stack with most planes comes first.
-    """
-    groups: list[list[Frame]] = []
-    for plane in planes:
-        for group in groups:
-            if _parallel(plane, group[0]):
-                group.append(plane)
-                break
-        else:
-            groups.append([plane])
-    result: list[list[Frame]] = []
-    for group in groups:
-        result += _untangle(group)
-    return sorted(result, key=len, reverse=True)
+def _spacing(value: Any) -> tuple[float, float]:
+    """Millimetres between rows and between columns; they are never made up."""
+    numbers = _vector(value, 2)
+    if numbers is None:
+        raise GeometryError("the image does not say how large its pixels are", CORRECT)
+    if not all(0 < number < 1000 for number in numbers):
+        raise GeometryError("the pixel spacing is not positive", CORRECT)
+    return float(numbers[0]), float(numbers[1])
 
 
-def _untangle(group: list[Frame]) -> list[list[Frame]]:
-    """Acquisitions, echoes or time points, if one of these explains repeated positions."""
-    if not _repeats(group):
-        return [group]
-    for name in ("AcquisitionNumber", "EchoNumbers", "TemporalPositionIdentifier", "ImageType"):
-        by: dict[str, list[Frame]] = {}
-        for plane in group:
-            by.setdefault(str(plane.data.get(name, "")), []).append(plane)
-        if not any(_repeats(part) for part in by.values()):
-            return list(by.values())
-    return [group]
+def _check_orientation(vectors: np.ndarray) -> None:
+    row, column = vectors[:3], vectors[3:]
+    if abs(np.linalg.norm(row) - 1) > 0.05 or abs(np.linalg.norm(column) - 1) > 0.05:
+        raise GeometryError("the orientation vectors are not of length one", CORRECT)
+    if abs(row @ column) > TOLERANCE:
+        raise GeometryError("the orientation vectors are not at right angles", CORRECT)
 
 
-def _parallel(a: Frame, b: Frame) -> bool:
-    if a.orientation is None or b.orientation is None:
-        return a.orientation is None and b.orientation is None
-    same = np.abs(a.orientation - b.orientation).max() < TOLERANCE
-    return bool(same) and _size(a) == _size(b)
-
-
-def _size(plane: Frame) -> tuple[int, int]:
-    return int(plane.data.Rows), int(plane.data.Columns)
-
-
-def _repeats(group: Sequence[Frame]) -> bool:
-    places = [tuple(np.round(p.position, 3)) for p in group if p.position is not None]
-    return len(set(places)) < len(places)
-
-
-def assemble(group: Sequence[Frame], gaps: Literal["refuse", "resample"] = "refuse") -> Volume:
+def assemble(
+    group: Sequence[Frame],
+    gaps: Literal["refuse", "resample"] = "refuse",
+    lost: list[tuple[Frame, DataError]] | None = None,
+) -> Volume:
     """Sort one stack along its normal and decode it.
 
     Args:
         group: parallel planes of one series, any order.
-        gaps: refuse a stack whose distances differ by more than 1 % or that is tilted, or
-            interpolate it.
+        gaps: refuse a stack whose distances differ by more than 1 % (at least `ROUNDING`) or that
+            is tilted, or interpolate it.
+        lost: takes the planes that cannot be decoded, with the reason; None: that is an error.
+            The rest must be a regular stack: one that is lost inside of it leaves a gap.
 
     Returns:
         Rescaled values (Hounsfield units for CT) as a float32 volume.
@@ -247,25 +275,35 @@ def assemble(group: Sequence[Frame], gaps: Literal["refuse", "resample"] = "refu
         if len(group) == 1:
             return _flat(first)
         raise GeometryError("slices do not say where they lie")
-    row, column = first.orientation[:3], first.orientation[3:]
-    if abs(np.linalg.norm(row) - 1) > 0.05 or abs(np.linalg.norm(column) - 1) > 0.05:
-        raise GeometryError("the orientation vectors are not of length one")
-    if abs(row @ column) > TOLERANCE:
-        raise GeometryError("the orientation vectors are not at right angles")
-    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
+    if any(np.abs(np.subtract(p.spacing, first.spacing)).max() > 1e-3 for p in group):
+        raise GeometryError("slices have different pixel spacings")
+    row, column = (v / np.linalg.norm(v) for v in (first.orientation[:3], first.orientation[3:]))
     normal = np.cross(row, column)
     planes = sorted(group, key=lambda plane: float(plane.position @ normal))  # type: ignore[operator]
-    if any(np.abs(np.subtract(p.spacing, first.spacing)).max() > 1e-3 for p in planes):
-        raise GeometryError("slices have different pixel spacings")
-    if not all(0 < s < 1000 for s in first.spacing):
-        raise GeometryError("the pixel spacing is not positive")
-    step, along = _step(planes, normal, gaps)
-    array = np.stack([decode(plane) for plane in planes])
+    lay = _Lay(normal, min(first.spacing), first.data.get("Modality") == "CT", gaps)
+    step, along = lay.step(planes, [])
+
+    images: list[np.ndarray] = []
+    kept: list[Frame] = []
+    for plane in planes:
+        try:
+            images.append(decode(plane))
+            kept.append(plane)
+        except DataError as error:
+            if lost is None:
+                raise
+            lost.append((plane, error))
+    if not kept:
+        raise lost[0][1] if lost else GeometryError("the stack is empty")
+    if len(kept) < len(planes):
+        step, along = lay.step(kept, [plane for plane in planes if plane not in kept])
+
+    array = np.stack(images)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
-    affine[:3, 3] = planes[0].position
+    affine[:3, 3] = kept[0].position
     if along is not None:
-        offsets = np.stack([plane.position - planes[0].position for plane in planes])  # type: ignore[operator]
+        offsets = np.stack([plane.position - kept[0].position for plane in kept])  # type: ignore[operator]
         moves = offsets @ np.stack([column / first.spacing[0], row / first.spacing[1]], axis=1)
         array, corner = straighten(array, moves)
         affine[:3, 3] += affine[:3, 1] * corner[0] + affine[:3, 0] * corner[1]
@@ -280,30 +318,75 @@ def _flat(plane: Frame) -> Volume:
     return Volume(decode(plane)[None], affine)
 
 
-def _step(
-    planes: Sequence[Frame], normal: np.ndarray, gaps: str
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The vector between slices, and their places along the normal where resampling is needed."""
-    if len(planes) == 1:
-        return normal * (planes[0].thickness or 1.0), None
-    positions = np.stack([plane.position for plane in planes])  # type: ignore[misc]
-    along = positions @ normal
-    steps = np.diff(along)
-    middle = float(np.median(steps))
-    if steps.min() < 1e-3:
-        raise GeometryError("two slices lie at the same position")
-    line = (positions[-1] - positions[0]) / (len(planes) - 1)
-    sideways = np.linalg.norm(line - (line @ normal) * normal)
-    tilted = bool(sideways > TOLERANCE * middle)
-    angle = float(np.degrees(np.arctan2(sideways, middle)))
-    if tilted and (gaps == "refuse" or angle > STEEPEST):
-        raise GeometryError(f"the gantry is tilted by {angle:.1f} degrees")
-    worst = float(steps[np.abs(steps - middle).argmax()])
-    if abs(worst - middle) > TOLERANCE * middle:
-        if gaps == "refuse":
-            raise GeometryError(f"slices are {middle:.2f} mm apart but one gap is {worst:.2f} mm")
-        if worst > 4 * middle:
+@dataclass(frozen=True)
+class _Lay:
+    """How the slices of a stack lie to each other."""
+
+    normal: np.ndarray
+    pixel: float
+    """The smaller side of a pixel, mm."""
+    ct: bool
+    gaps: str
+
+    def step(
+        self, planes: Sequence[Frame], lost: Sequence[Frame]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The vector between slices, and their places along the normal where they are resampled.
+
+        Args:
+            planes: sorted along the normal.
+            lost: slices of the same stack that cannot be read.
+        """
+        if len(planes) + len(lost) == 1:
+            return self.normal * (planes[0].thickness or 1.0), None
+        positions = np.stack([plane.position for plane in planes])  # type: ignore[misc]
+        along = positions @ self.normal
+        gone = np.array([plane.position @ self.normal for plane in lost])  # type: ignore[operator]
+        usual = float(np.median(np.diff(np.sort(np.concatenate([along, gone])))))
+        if len(planes) == 1:
+            return self.normal * usual, None
+        steps = np.diff(along)
+        if steps.min() < 1e-3:
+            raise GeometryError("two slices lie at the same position and nothing tells them apart")
+        inside = ((gone > along[0]) & (gone < along[-1])).sum()
+        if inside and self.gaps == "refuse":
+            raise GeometryError(
+                f"{inside} of {len(planes) + len(lost)} slices cannot be read, each for the reason "
+                "in its own line, and leave a gap",
+                RESAMPLE,
+            )
+        straight = self._straight(positions, along)
+        worst = float(steps[np.abs(steps - usual).argmax()])
+        even = abs(worst - usual) <= max(TOLERANCE * usual, ROUNDING)
+        if not even and self.gaps == "refuse":
+            raise GeometryError(
+                f"slices are {usual:.2f} mm apart but one gap is {worst:.2f} mm",
+                RESAMPLE if worst <= WIDEST * usual else None,
+            )
+        if worst > WIDEST * usual:
             raise GeometryError(f"a gap of {worst:.2f} mm is too wide to be interpolated")
-    elif not tilted:
-        return line, None
-    return normal * middle, along
+        if even and straight:
+            return (positions[-1] - positions[0]) / (len(planes) - 1), None
+        return self.normal * usual, along
+
+    def _straight(self, positions: np.ndarray, along: np.ndarray) -> bool:
+        """Whether all slices lie on one line along the normal; refused where that is asked for."""
+        line = (positions[-1] - positions[0]) / (along[-1] - along[0])
+        off = positions - positions[0] - (along - along[0])[:, None] * line
+        shift = float(np.linalg.norm(off, axis=1).max())
+        if shift > max(SHIFTED * self.pixel, ROUNDING):
+            if self.gaps == "refuse":
+                raise GeometryError(
+                    f"slices lie shifted against each other by up to {shift:.2f} mm", RESAMPLE
+                )
+            return False
+        sideways = float(np.linalg.norm(line - self.normal))
+        if sideways <= TOLERANCE or sideways * (along[-1] - along[0]) <= ROUNDING:
+            return True
+        angle = float(np.degrees(np.arctan(sideways)))
+        if self.gaps == "refuse" or angle > STEEPEST:
+            what = "the gantry is tilted" if self.ct else "the stack is sheared"
+            raise GeometryError(
+                f"{what} by {angle:.1f} degrees", RESAMPLE if angle <= STEEPEST else None
+            )
+        return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from pathlib import Path
 
 from rfpmss.common.errors import RfpmssError
 
@@ -12,14 +13,43 @@ class DataError(RfpmssError, ValueError):
 
     Messages name no file and no patient: the caller adds the path where that is safe
     (``rejections.csv``), so that nothing personal reaches a log.
+
+    Args:
+        reason: what is wrong.
+        cure: the way out of this very fault, one of `CURES`; None: that of the class.
     """
 
-    cure: ClassVar[str] = "remove the file or repair it"
-    """What the user can do about every error of this class."""
+    cure: str = "remove the file or repair it"
+    """What the user can do."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, cure: str | None = None) -> None:
+        self.cure = self.cure if cure is None else cure
         super().__init__(f"{reason}; {self.cure}")
         self.reason = reason
+        self.files: tuple[tuple[Path, DataError], ...] = ()
+        """Files with a reason of their own, where the error is that of several files."""
+
+    def each(self, paths: Iterable[Path]) -> list[tuple[Path, DataError]]:
+        """The reason of every file: its own where it has one, else this one."""
+        own = dict(self.files)
+        return [(path, own.get(path, self)) for path in paths]
+
+
+# Cures of single faults, where that of the class would not help.
+RESAMPLE = "export the whole series again, or pass --gaps resample where that is acceptable"
+EXPORT = "export the whole series again"
+LAY = "bring the sequences onto one grid, or pass --gaps resample where that is acceptable"
+ALIGN = "register or resample it onto the image first, or leave it out"
+VOLUME = "nothing to do, or pass --volume with the number of the one to take, from 0"
+NOTHING = "nothing to do"
+CONVERT = "convert it to single images or NIfTI with a tool such as dcm2niix where it is wanted"
+UNPACK = "unpack it first"
+CORRECT = "correct the header, or write the file again with the program that made it"
+FORMATS = "pip install 'multisk[rfpmss,formats]', or convert it to NIfTI"
+PUT_BACK = "put the file that it names beside it"
+CURES = (
+    *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
+)
 
 
 def describe(error: DataError) -> str:
@@ -63,7 +93,7 @@ class BombError(DataError):
 class GeometryError(DataError):
     """Slices or sequences do not form one regular volume."""
 
-    cure = "export the whole series again, or pass --gaps resample where that is acceptable"
+    cure = EXPORT
 
 
 class LocalizerError(DataError):
@@ -145,3 +175,9 @@ class LeakageError(DataError):
     """One patient, or one image, would stand in two splits."""
 
     cure = "give all studies of a patient, and all copies of an image, the same split"
+
+
+class Notice(DataError):
+    """The file is in the cohort, and something was decided or mended that one should know."""
+
+    cure = "nothing to do if that is right"

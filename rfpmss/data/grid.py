@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from jaxtyping import Float32
 
@@ -10,11 +12,29 @@ from rfpmss.data.volume import Volume
 
 COVERED = 0.25
 """Least share of the reference grid that a resampled volume must fill."""
+OFF = 0.05
+"""Voxels that the corners of one grid may lie apart."""
+ROUNDING = 0.025
+"""Millimetres that they may in any case: positions rounded to 0.01 mm, along two axes."""
 
 
-def same_grid(a: Volume, b: Volume, tolerance: float = 1e-2) -> bool:
-    """Whether voxel (x, y, z) of both lies at the same place, within ``tolerance`` mm."""
-    return a.array.shape == b.array.shape and bool(np.abs(a.affine - b.affine).max() <= tolerance)
+def same_grid(a: Volume, b: Volume, tolerance: float | None = None) -> bool:
+    """Whether each voxel of both lies at the same place.
+
+    Args:
+        a: a volume.
+        b: another one.
+        tolerance: millimetres that the corners may lie apart; None: `OFF` of a voxel's smallest
+            side, at least `ROUNDING`, as programs round affines and positions.
+    """
+    if a.array.shape != b.array.shape:
+        return False
+    if tolerance is None:
+        tolerance = max(OFF * min(a.spacing), ROUNDING)
+    ends = [(0, n - 1) for n in a.array.shape[::-1]]
+    corners = np.array([(*corner, 1) for corner in product(*ends)]).T
+    apart = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0)
+    return bool(apart.max() <= tolerance)
 
 
 def onto(volume: Volume, reference: Volume) -> Volume:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
     """Rescaled values of one plane; padding becomes the smallest other value."""
     data = plane.data
+    if plane.error is not None:
+        raise plane.error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -38,7 +40,8 @@ def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
         raise UnsupportedError("the pixels are no plane")
     inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"
     shown = _turned(pixels, data) if inverted else pixels
-    image = shown.astype(np.float32) * np.float32(plane.slope) + np.float32(plane.intercept)
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = shown.astype(np.float32) * np.float32(plane.slope) + np.float32(plane.intercept)
     if not np.isfinite(image).all():
         raise ValuesError("pixels are not finite")
     empty = _padding(pixels, data)

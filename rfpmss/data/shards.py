@@ -64,7 +64,8 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
         try:
             made = read_views(name.partition(".")[0], source, choice)
         except DataError as error:
-            notes[name] = {"reason": describe(error)}
+            own = [(path, describe(reason)) for path, reason in error.files]
+            notes[name] = {"reason": describe(error), "unused": _numbered(source, own)}
             continue
         except MemoryError:
             notes[name] = {"reason": describe(BombError("the memory does not suffice"))}
@@ -83,7 +84,7 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
             "grid": made.grid,
             "digest": digest(made.images),
             "coarse": coarse(made.images),
-            "unused": [[source.paths.index(path), reason] for path, reason in made.unused],
+            "unused": _numbered(source, made.unused),
         }
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,16 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     with temporary.open("wb") as file:
         np.savez(file, notes=text, **arrays)  # type: ignore[arg-type]
     temporary.replace(final)
+
+
+def _numbered(source: Source, reasons: Iterable[Rejection]) -> list[tuple[int, str]]:
+    """Files by their number in the source, the mask after the images."""
+    files = _files(source)
+    return [(files.index(path), reason) for path, reason in reasons]
+
+
+def _files(source: Source) -> list[Path]:
+    return [*source.paths, *filter(None, (source.mask,))]
 
 
 def read_notes(path: Path) -> dict[str, dict]:
@@ -182,11 +193,11 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
 def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
     """The files of a study that are in none of its views."""
     for name, source in series(study).items():
-        note = notes[name]
+        note, files = notes[name], _files(source)
+        own = {files[number]: str(reason) for number, reason in note.get("unused", ())}
         if "reason" in note:
-            yield from ((path, note["reason"]) for path in source.paths)
-        for number, reason in note.get("unused", ()):
-            yield source.paths[number], reason
+            own = dict.fromkeys(files, str(note["reason"])) | own
+        yield from own.items()
 
 
 def _box_text(box: Sequence[float] | None) -> str:
