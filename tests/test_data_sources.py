@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from rfpmss import prepare
 from rfpmss.data import dicom, mapping
 from rfpmss.data.dates import day
-from rfpmss.data.errors import GeometryError, PathError, TextError, UnsupportedError
+from rfpmss.data.errors import ColumnError, GeometryError, PathError, TextError
 from rfpmss.data.grid import onto
 from rfpmss.data.hospital import scan
 from rfpmss.data.look import look
@@ -241,7 +241,7 @@ def test_a_table_without_known_columns_is_refused_until_the_mapping_names_them(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "x.csv").write_text("who,what\n7,A mass\n")
-    with pytest.raises(UnsupportedError, match="no columns"):
+    with pytest.raises(ColumnError, match="no column"):
         read_reports(tmp_path / "x.csv", None)
     table = mapping.Table(file="*.csv", patient="who", text=("what",))
     assert [told.text for told in read_reports(tmp_path / "x.csv", table)[1]] == ["A mass"]

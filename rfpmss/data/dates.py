@@ -3,43 +3,212 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import date
 
-# Year first, with or without separators; or a four-digit year last.
+MONTHS = {
+    word: number
+    for number, words in enumerate(
+        (
+            *("jan january januar jänner janv janvier ene enero gennaio janeiro",),
+            *("feb february februar févr fév février fevrier febrero febbraio fevereiro",),
+            *("mar mär mrz march märz maerz mars marzo março",),
+            *("apr april avr avril abr abril aprile",),
+            *("may mai mayo maggio maio",),
+            *("jun june juni juin junio giugno junho",),
+            *("jul july juli juil juillet julio luglio julho",),
+            *("aug august août aout ago agosto",),
+            *("sep sept september septembre septiembre setiembre settembre setembro",),
+            *("oct okt october oktober octobre octubre ottobre outubro",),
+            *("nov november novembre noviembre novembro",),
+            *("dec dez déc dic december dezember décembre decembre diciembre dicembre dezembro",),
+        ),
+        start=1,
+    )
+    for word in words.split()
+}
+"""Names of months and their short forms: English, German, French, Spanish, Italian, Portuguese."""
+MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + ")"
+"""A pattern of a month's name, in lower case."""
+# Year first, with or without separators; a four-digit year last; a month in letters.
 _YEAR_FIRST = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)([-_./年]?)\s?(\d{1,2})(?:\2|月)\s?(\d{1,2})日?(?!\d)"
+    r"(?<!\d)((?:19|20)\d\d)([-_./年]?)\s?(\d{1,2})(?:\2|月)\s?(\d{1,2})日?"
+    r"(?:(?!\d)|(?=(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d(?:\.\d+)?)?(?!\d)))"
 )
-_YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})([-./])(\d{1,2})\2((?:19|20)\d\d)(?!\d)")
+_YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})([-./])\s?(\d{1,2})\2\s?((?:19|20)\d\d)(?!\d)")
+_DAY_MONTH_YEAR = re.compile(
+    rf"(?<!\w)(\d{{1,2}})(?:st|nd|rd|th|er|\.|º)?[-_/. ]*(?:de |of )? ?({MONTH})\.?[-_/., ]*"
+    r"(?:de )?((?:19|20)\d\d)(?!\d)",
+    re.IGNORECASE,
+)
+_MONTH_DAY_YEAR = re.compile(
+    rf"(?<![^\W_])({MONTH})\.?[-_/ ]*(\d{{1,2}})(?:st|nd|rd|th)?[-_/, ]+((?:19|20)\d\d)(?!\d)",
+    re.IGNORECASE,
+)
+_YEAR_MONTH_DAY = re.compile(
+    rf"(?<!\d)((?:19|20)\d\d)[-_/. ]({MONTH})\.?[-_/. ](\d{{1,2}})(?!\d)", re.IGNORECASE
+)
+# The whole of a cell: a year of two digits, or a day that a spreadsheet counts; a time may follow.
+_TIME = r"(?:[T,]?\s*\d{1,2}[:.h]\d{2}(?:[:.]\d{2}(?:[.,]\d+)?)?\s*(?:[ap]\.?m\.?)?\s*(?:uhr|z)?)?"
+_SHORT_YEAR = re.compile(rf"(\d{{1,2}})([-./])(\d{{1,2}})\2(\d\d){_TIME}", re.IGNORECASE)
+_SHORT_MONTH = re.compile(rf"(\d{{1,2}})[-/. ]({MONTH})\.?[-/. ](\d\d){_TIME}", re.IGNORECASE)
+_SERIAL = re.compile(r"(\d{5})(?:[.,]\d+)?")
+SERIALS = (date(1899, 12, 30).toordinal(), date(1904, 1, 1).toordinal())
+"""Day 0 of the dates in a spreadsheet: Excel's two systems."""
+_FIRST_SERIAL, _LAST_SERIAL = 25_569, 58_000
+"""1970 and 2058 by the usual system."""
 
 
 def day(text: str) -> int | None:
     """The first date in a text as a day number; None where there is none that is certain.
 
-    A date with the year last is certain when it is written with dots (day first) or when one number
-    is above 12.
+    A date with the year last is certain when it is written with dots (day first), with the month in
+    letters, or when one number is above 12.
 
     Example:
         >>> day("20210304") == day("2021-03-04") == day("4.3.2021") == day("2021年3月4日")
         True
+        >>> day("4. März 2021") == day("04-Mar-2021") == day("20210304101112") == day("20210304")
+        True
         >>> day("03/04/2021"), day("patient 7"), day("20211304")
         (None, None, None)
     """
+    found = _written(text)
+    return found[0] if len(found) == 1 else None
+
+
+def _written(text: str) -> tuple[int, ...]:
+    """All readings of the first date in a text."""
     if found := _YEAR_FIRST.search(text):
         year, separator, month, of_month = found.groups()
         if separator or len(month) == len(of_month) == 2:
-            return _number(int(year), int(month), int(of_month))
+            return _days((year, month, of_month))
+    if found := _DAY_MONTH_YEAR.search(text):
+        return _days((found[3], _month(found[2]), found[1]))
+    if found := _MONTH_DAY_YEAR.search(text):
+        return _days((found[3], _month(found[1]), found[2]))
+    if found := _YEAR_MONTH_DAY.search(text):
+        return _days((found[1], _month(found[2]), found[3]))
     if found := _YEAR_LAST.search(text):
         first, separator, second, year = found.groups()
-        a, b = int(first), int(second)
-        if separator == "." or a > 12:
-            return _number(int(year), b, a)
-        if b > 12:
-            return _number(int(year), a, b)
+        return _either(first, second, year, separator)
+    return ()
+
+
+def _month(word: str) -> int:
+    return MONTHS[word.lower()]
+
+
+def _either(first: str, second: str, year: str, separator: str) -> tuple[int, ...]:
+    """Day first; unless the numbers are parted by dots, month first as well."""
+    readings = [(year, second, first)]
+    if separator != "." and first != second:
+        readings.append((year, first, second))
+    return _days(*readings)
+
+
+def _days(*readings: tuple[str, str | int, str]) -> tuple[int, ...]:
+    found = []
+    for year, month, of_month in readings:
+        try:
+            found.append(date(int(year), int(month), int(of_month)).toordinal())
+        except ValueError:
+            continue
+    return tuple(dict.fromkeys(found))
+
+
+def readings(cell: str) -> tuple[int, ...]:
+    """All days that the cell of a column of dates can mean, the likelier first; none: no date.
+
+    Besides what `day` reads: ``03/04/2021`` both ways, years of two digits, and the days that
+    spreadsheets count from 1900 or 1904.
+
+    Example:
+        >>> [date.fromordinal(d).isoformat() for d in readings("03/04/2021 10:15")]
+        ['2021-04-03', '2021-03-04']
+        >>> [date.fromordinal(d).isoformat() for d in readings("04.03.21")]
+        ['2021-03-04']
+        >>> [date.fromordinal(d).isoformat() for d in readings("44259")]
+        ['2021-03-04', '2025-03-05']
+    """
+    text = cell.strip()
+    if found := _written(text):
+        return found
+    if found := _SHORT_YEAR.fullmatch(text):
+        first, separator, second, year = found.groups()
+        return _either(first, second, _century(year), separator)
+    if found := _SHORT_MONTH.fullmatch(text):
+        return _days((_century(found[3]), _month(found[2]), found[1]))
+    if (found := _SERIAL.fullmatch(text)) and _FIRST_SERIAL <= int(found[1]) <= _LAST_SERIAL:
+        return tuple(start + int(found[1]) for start in SERIALS)
+    return ()
+
+
+def _century(year: str) -> str:
+    return f"{'19' if int(year) > 68 else '20'}{year}"  # as POSIX reads them
+
+
+def settle(cells: Sequence[str], examined: Sequence[Iterable[int]], apart: int) -> list[int | None]:
+    """The day of each cell of a column; None where two readings are left.
+
+    One column has one order of day and month: that of its cells that can be read one way only.
+    Where there is none, the order in which more cells name a day on which the patient was examined;
+    and for a single cell the reading that lies near an examination, where the other one does not.
+    Without an examination to compare with, nothing settles it.
+
+    Args:
+        cells: of the column.
+        examined: days of the examinations of each row's patient.
+        apart: days up to which a reading is near.
+
+    Example:
+        >>> exams = [{date(2021, 4, 3).toordinal()}, {date(2021, 5, 2).toordinal()}]
+        >>> found = settle(["03/04/2021", "02/05/2021"], exams, 30)
+        >>> [date.fromordinal(d).isoformat() for d in found if d]
+        ['2021-04-03', '2021-05-02']
+    """
+    read = [readings(cell) for cell in cells]
+    order = _order(cells, read, examined)
+    result: list[int | None] = []
+    for days, exams in zip(read, examined, strict=True):
+        if len(days) < 2 or order is not None:
+            result.append(days[min(order or 0, len(days) - 1)] if days else None)
+            continue
+        exams = tuple(exams)
+        near = [d for d in days if any(abs(d - exam) <= apart for exam in exams)]
+        # Where both are far from every examination, neither can be its report's.
+        far = days[0] if exams and not near else None
+        result.append(near[0] if len(near) == 1 else far)
+    return result
+
+
+def _order(
+    cells: Sequence[str], read: Sequence[tuple[int, ...]], examined: Sequence[Iterable[int]]
+) -> int | None:
+    """Which of two readings the cells of a column mean; None where nothing settles it."""
+    firsts = {_certain(cell) for cell, days in zip(cells, read, strict=True) if len(days) == 1}
+    firsts.discard(None)
+    if len(firsts) == 1:
+        return firsts.pop()
+    same = [0, 0]
+    for days, exams in zip(read, examined, strict=True):
+        if len(days) == 2:
+            for place, d in enumerate(days):
+                same[place] += d in set(exams)
+    if not firsts and same[0] != same[1] and 0 in same:
+        return same.index(max(same))
+    if read and all(map(_serial, cells)):
+        return 0 if same[0] >= same[1] else 1
     return None
 
 
-def _number(year: int, month: int, of_month: int) -> int | None:
-    try:
-        return date(year, month, of_month).toordinal()
-    except ValueError:
+def _serial(cell: str) -> bool:
+    return not cell.strip() or _SERIAL.fullmatch(cell.strip()) is not None
+
+
+def _certain(cell: str) -> int | None:
+    """0 where the day comes before the month for certain, 1 where it comes after it."""
+    found = re.match(r"(\d{1,2})([-/])(\d{1,2})\2(?:\d{4}|\d\d)(?!\d)", cell.strip())
+    if not found or int(found[1]) == int(found[3]):
         return None
+    return 0 if int(found[1]) > 12 else 1 if int(found[3]) > 12 else None

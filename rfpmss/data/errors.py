@@ -159,6 +159,24 @@ class TextError(DataError):
     cure = "correct the text and save it as UTF-8"
 
 
+class ColumnError(DataError):
+    """A table that does not say which of its columns hold the patients and the reports."""
+
+    cure = "name the columns with --mapping"
+
+
+class RowError(DataError):
+    """A row of a table whose cells do not stand under their columns."""
+
+    cure = "put texts that hold the separator into quotation marks, or save the table as XLSX"
+
+
+class DateError(DataError):
+    """A report whose date is far from every examination of the patient."""
+
+    cure = "correct the date, or pass --visits together where each patient has one report"
+
+
 class PathError(DataError):
     """A path that leads out of the folder it belongs to."""
 

@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 
 from rfpmss.config import VIEWS
 from rfpmss.data import nifti
-from rfpmss.data.errors import DataError, IncompleteError, OwnerError, describe
+from rfpmss.data.errors import DataError, DateError, IncompleteError, OwnerError, describe
 from rfpmss.data.look import File
 from rfpmss.data.private import pseudonym, read_report, redact
 from rfpmss.data.study import Source, Study
-from rfpmss.data.visits import visits
+from rfpmss.data.visits import DAYS, visits
 
 REFERENCE = ("t1ce", "t1", "flair", "t2")
 """Of MRI series with equally many slices the first of these gives the grid."""
@@ -53,12 +53,22 @@ def studies(
             lost.append((file, describe(error)))
         else:
             groups[visit].append(file)
+    examined = any(file.kind != "text" for file in members)
     for visit, files in sorted(groups.items()):
-        if made := _study(f"{owner}\0{visit}" if visit else owner, files, salt, volume, lost):
+        if all(file.kind == "text" for file in files):
+            lost += [(file, describe(_imageless(file, examined=examined))) for file in files]
+        elif made := _study(f"{owner}\0{visit}" if visit else owner, files, salt, volume, lost):
             texts = [file for file in files if file.kind == "text"]
             patient = pseudonym(salt, "p", owner)
             report = _report(texts, names, lost)
             yield replace(made, patient_id=patient, report=report), texts
+
+
+def _imageless(report: File, *, examined: bool) -> DataError:
+    """Why a report has no image: the patient has none, or none near the report's date."""
+    if examined and report.date is not None:
+        return DateError(f"every image of the patient is more than {DAYS} days from the report")
+    return IncompleteError("the report belongs to no image")
 
 
 def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
@@ -67,7 +77,9 @@ def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
     ids = {file.patient for file in members}
     paths = [
         # A table's name says nothing of its rows, and an id may look like a date.
-        PurePosixPath(*(p for p in f.relative.parts if p not in ids)) if not f.name else _NOWHERE
+        PurePosixPath(*(p for p in f.relative.parts if p not in ids))
+        if not f.name
+        else f.place or _NOWHERE
         for f in members
     ]
     return visits(paths, [file.date for file in members], days)
@@ -90,8 +102,7 @@ def _study(
             error = IncompleteError("the mask has no image on the same place")
             lost.append((file, describe(error)))
     if not candidates:
-        error = IncompleteError("the report belongs to no image")
-        lost += [(file, describe(error)) for file in members if file.kind == "text"]
+        lost += [(f, describe(_imageless(f, examined=False))) for f in members if f.kind == "text"]
         return None
     best = {view: next((s for _, v, s in candidates if v == view), None) for view in VIEWS}
     return Study(

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rfpmss.data.cohort.known import Known
+from rfpmss.data.cohort.rows import known_of, reports_of
 from rfpmss.data.counts import reasons
 from rfpmss.data.errors import (
     DataError,
@@ -22,7 +24,7 @@ from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
 from rfpmss.data.owners import Item, home, key, owners
 from rfpmss.data.shards import Rejection
-from rfpmss.data.sniff import SCANNER_NAMES
+from rfpmss.data.sniff import REPORT_NAMES, SCANNER_NAMES
 from rfpmss.data.study import Study
 from rfpmss.data.visits import DAYS
 from rfpmss.data.volume import MAX_BYTES
@@ -39,6 +41,10 @@ class Found:
     rejections: tuple[Rejection, ...]
     guesses: tuple[tuple[str, str, int], ...] = ()
     """What was taken for what, by what, and how often; free of names."""
+    report_count: int = 0
+    """Reports that were found, those in no study as well."""
+    reports_left_out: tuple[tuple[str, int], ...] = ()
+    """Why reports are in no study, in words, and how many of them."""
     salt: bytes | None = field(default=None, repr=False)
     """With it the paths of refused files are kept apart; None: they name nobody."""
 
@@ -72,10 +78,19 @@ def scan(
     words = words or Words()
     rejections: list[Rejection] = []
     files = _once(_look_at_all(root, leave, limit, words, rejections), rejections)
+    tables = [file for file in files if file.kind == "table"]
+    files = [file for file in files if file.kind != "table"]
     owned = owners([_item(file, words, level) for file in files], level)
     groups: dict[str, list[File]] = defaultdict(list)
     lost: Lost = []
+    known = known_of(files, owned, words, level)
+    for row, owner in _rows(tables, words, known, days, lost, rejections):
+        files.append(row)
+        owned.append(owner)
+    unusable = {id(file) for file, _ in lost}
     for file, owner in zip(files, owned, strict=True):
+        if id(file) in unusable:
+            continue
         if owner is None:
             error = OwnerError("nothing says whose report it is")
             lost.append((file, describe(error)))
@@ -92,12 +107,15 @@ def scan(
             made.append(study)
             reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
     made.sort(key=lambda study: study.study_id)
+    unread = [reason for path, reason in rejections if path.suffix.lower() in REPORT_NAMES]
     rejections += _rejected(lost)
     return Found(
         studies=tuple(made),
         reports=reports,
         rejections=tuple(rejections),
         guesses=_guesses(files, patients),
+        report_count=sum(file.kind == "text" for file in files) + len(unread),
+        reports_left_out=_left_out([*(r for f, r in lost if f.kind == "text"), *unread]),
         salt=salt,
     )
 
@@ -147,6 +165,25 @@ def _look_at_all(
     return files
 
 
+def _rows(
+    tables: Sequence[File],
+    words: Words,
+    known: Known,
+    days: int | None,
+    lost: Lost,
+    rejections: list[Rejection],
+) -> Iterator[tuple[File, str | None]]:
+    """The rows of all tables as reports, each with its patient."""
+    for table in tables:
+        try:
+            for owner, row, error in reports_of(table, words, known, days):
+                if error:
+                    lost.append((row, describe(error)))
+                yield row, owner
+        except DataError as error:
+            rejections.append((table.path, describe(error)))
+
+
 def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:
     """Each DICOM instance one time; a copy in another compression is the same instance."""
     seen: set[str] = set()
@@ -164,14 +201,13 @@ def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:
 def _item(file: File, words: Words, level: int) -> Item:
     """The file as far as ownership goes, with the patient that the mapping file gives it."""
     folders = reversed(home(file.relative, level))
-    named = (file.patient, file.name, key(file.relative), *folders)
+    named = (file.patient, key(file.relative), *folders)
     given = words.patient(*filter(None, named)) if words.patients else ""
     return Item(
         path=file.relative,
         kind="text" if file.kind == "text" else file.view,
         patient=given or file.patient,
         study=file.study,
-        name=file.name,
     )
 
 
@@ -208,6 +244,11 @@ def _rejected(lost: Lost) -> Iterator[Rejection]:
             yield path, reason
 
 
+def _left_out(reasons: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Why reports are in no study, without the names of classes, the most frequent first."""
+    return tuple(Counter(reason.partition(": ")[2] for reason in reasons).most_common())
+
+
 def _guesses(files: Sequence[File], patients: Counter[str]) -> tuple[tuple[str, str, int], ...]:
     found: Counter[tuple[str, str]] = Counter()
     seen: set[tuple[str, str]] = set()
@@ -229,4 +270,14 @@ def show(found: Found) -> str:
     first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
     lines = [f"{a:<{first}}  {b:<{second}}  {c:>6}".rstrip() for a, b, c in rows]
     lost = reasons(reason for _, reason in found.rejections)
-    return "\n".join((*lines, *(f"left out: {count:>6}  {reason}" for reason, count in lost)))
+    lines += [f"left out: {count:>6}  {reason}" for reason, count in lost]
+    return "\n".join((*lines, *_reports(found)))
+
+
+def _reports(found: Found) -> Iterator[str]:
+    """How many reports there are, and why the others are in no study."""
+    lost = sum(count for _, count in found.reports_left_out)
+    if found.report_count:
+        yield f"reports: {found.report_count} found, {found.report_count - lost} kept"
+    for reason, count in found.reports_left_out:
+        yield f"  {count} left out: {reason}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,14 +23,16 @@ from rfpmss.data.private import clean
 from rfpmss.data.sniff import kind_of
 from rfpmss.data.structured import names_of, report_text
 from rfpmss.data.volume import MAX_BYTES
-from rfpmss.data.worksheet import read_reports
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 INDEX = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR."""
-UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+FIELDS = (
+    *("PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+    "FrameOfReferenceUID",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,14 @@ class File:
     planes: int = 1
     names: tuple[str, ...] = field(default=(), repr=False)
     """Identifiers of the patient."""
+    others: tuple[str, ...] = field(default=(), repr=False)
+    """OtherPatientIDs."""
+    persons: tuple[str, ...] = field(default=(), repr=False)
+    """PatientName and OtherPatientNames, in every reading."""
+    accession: str = field(default="", repr=False)
+    """AccessionNumber."""
+    place: PurePosixPath | None = None
+    """Of a row of a table: an image of the visit that it names."""
     text: str | None = field(default=None, repr=False)
     """Of reports that are no text file of their own."""
 
@@ -73,7 +82,7 @@ def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = N
         words: of the mapping file.
 
     Returns:
-        One entry; of a table, one a report.
+        One entry; the rows of a table are read when it is known who is in the images.
 
     Raises:
         DataError: if it cannot be used.
@@ -101,7 +110,7 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
     if file.kind == "dicom":
         return [_dicom(file, limit, words, view)]
     if file.kind == "table":
-        return list(_table(file, words))
+        return [replace(file, view="report", told="table")]
     if file.kind == "nifti":
         guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
         if given := words.sequence(file.relative.name):
@@ -114,32 +123,12 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
     return [replace(file, view="pathology", told="image file")]
 
 
-def _table(file: File, words: Words) -> Iterator[File]:
-    given = words.table(file.relative)
-    table, reports = read_reports(file.path, given)
-    columns = " + ".join(table.text)
-    told = f"table, text in {columns}, patient in {table.patient}" + (
-        f", date in {table.date}" if table.date else ""
-    )
-    for report in reports:
-        yield replace(
-            file,
-            kind="text",
-            view="report",
-            told=f"{told} (by the mapping file)" if given else told,
-            name=report.patient,
-            names=(report.patient,),
-            text=clean(report.text),
-            date=report.date,
-        )
-
-
 def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     data = dicom.read_file(file.path, limit, pixels=False)
     try:
         modality = str(data.get("Modality", "") or "").upper()
         index = str(data.file_meta.get("MediaStorageSOPClassUID", "")) == INDEX
-        fields = {name: str(data.get(name, "") or "").strip() for name in ("PatientID", *UIDS)}
+        fields = {name: str(data.get(name, "") or "").strip() for name in FIELDS}
         file = replace(
             file,
             patient=fields["PatientID"],
@@ -149,6 +138,9 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
             frame=fields["FrameOfReferenceUID"],
             date=date_of(data),
             names=() if index else names_of(data),
+            others=() if index else names_of(data, ("OtherPatientIDs",)),
+            persons=() if index else names_of(data, ("PatientName", "OtherPatientNames")),
+            accession=fields["AccessionNumber"],
         )
         told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))
         contrast = bool(str(data.get("ContrastBolusAgent", "") or "").strip())

@@ -35,8 +35,6 @@ class Item:
     """PatientID of a DICOM file."""
     study: str = ""
     """StudyInstanceUID of a DICOM file."""
-    name: str = ""
-    """What a table calls the patient of one of its rows."""
 
 
 def plain(path: PurePosixPath) -> str:
@@ -85,8 +83,7 @@ def owners(items: Sequence[Item], level: int = 0) -> list[str | None]:
     2. A text named as the image or folder beside it goes with that.
     3. A file whose home folder holds DICOM of exactly one patient is that patient's.
     4. A file whose name without words like ``t1`` or ``report`` is a PatientID or a home folder.
-    5. A row of a table whose patient is a PatientID, a home folder or the name of a file.
-    6. In a folder where at least two such names each stand for several kinds of files, the name is
+    5. In a folder where at least two such names each stand for several kinds of files, the name is
        the patient; elsewhere the home folder is.
     """
     return _Owners(items, level).all()
@@ -116,8 +113,7 @@ class _Owners:
         for wanted in (False, True):
             for place, item in enumerate(self.items):
                 if self.result[place] is None and (item.kind == "text") is wanted:
-                    beside = wanted and not item.name
-                    self.result[place] = self._beside(place) if beside else None
+                    self.result[place] = self._beside(place) if wanted else None
                     self.result[place] = self.result[place] or self._owner(place)
                     if not wanted and (owner := self.result[place]):
                         self._learn(self.keys[place], owner)
@@ -140,7 +136,7 @@ class _Owners:
         """Homes in which names, not the folder, tell patients apart."""
         kinds: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for item, folder, name in zip(self.items, self.homes, self.keys, strict=True):
-            if name and not item.study and not item.name:
+            if name and not item.study:
                 kinds[folder][name].add(item.kind)
         pairs = {f: sum(len(found) > 1 for found in by.values()) for f, by in kinds.items()}
         return {f for f, count in pairs.items() if count > 1 and not self.level} | {()}
@@ -158,9 +154,6 @@ class _Owners:
         return next(iter(found)) if len(found) == 1 else None
 
     def _owner(self, place: int) -> str | None:
-        if said := self.items[place].name:
-            owners_of = self.names.get(key(PurePosixPath(said + ".")), set())
-            return next(iter(owners_of)) if len(owners_of) == 1 else None
         folder, name = self.homes[place], self.keys[place]
         is_text = self.items[place].kind == "text"
         inside = self.beneath.get(folder, set())

@@ -14,6 +14,8 @@ NIFTI_NAMES = (".nii", ".nii.gz")
 DICOM_NAMES = (".dcm", ".dicom", ".ima")
 TEXT_NAMES = (".txt",)
 TABLE_NAMES = (".csv", ".tsv")
+REPORT_NAMES = (*TEXT_NAMES, *TABLE_NAMES)
+"""What a refused file with one of these endings would have been."""
 SCANNER_NAMES = (".mrxs", ".vms", ".vmu")
 """Slides in several files that only their index names."""
 ARCHIVES = (b"PK\3\4", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfpmss.data.errors import TextError, UnreadableError
@@ -76,15 +76,17 @@ def _meaning(codes: Any) -> str:
     return str(codes[0].get("CodeMeaning", "") or "").strip() if codes else ""
 
 
-def names_of(data: Dataset) -> tuple[str, ...]:
+def names_of(data: Dataset, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Every value of a header that names the patient, staff, the institution or an order.
 
     Args:
         data: a data set; sequences are searched as well.
+        wanted: only the values of these keywords.
     """
     found: dict[str, None] = {}
     for element in _elements(data, 0):
-        if element.VR == "PN" or element.keyword in IDENTIFIERS:
+        keyword = element.keyword
+        if keyword in wanted if wanted else element.VR == "PN" or keyword in IDENTIFIERS:
             values = element.value if isinstance(element.value, (list, tuple)) else None
             values = list(element.value) if element.VM > 1 and values is None else values
             for value in values if values is not None else [element.value]:

@@ -1,0 +1,179 @@
+"""What the columns of hospitals' tables are called.
+
+English, Chinese, German, French, Spanish, Japanese, Korean, Italian, Portuguese and Dutch.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import IntEnum
+
+# Whole names, folded by `fold`: lower case, no accents, separators or brackets.
+_AREA = (
+    r"(?:full|final|free|complete|radiology|radiological|radiologic|pathology|imaging|image|mrt?|ct"
+    r"|mri?|mrt|exam|study|diagnostic|medical|clinical|scan|brain|head|report|影像学?|放射|检查|检验"
+    r"|超声|病理|镜下|磁共振|核磁|报告|影像學|檢查|放射線|報告|画像|読影|영상|판독|검사)*"
+)
+_END = r"(?:text|texts|content|contents|body|section|文本|内容|正文|全文|描述|內容|내용)?\d*"
+_REPORTS = (
+    r"reports?|narrative|narratives|text|texts|reporttexts?|reportdescription|notes?text",
+    r"报告|结果|报告单|检查结果|報告|報告書|結果|レポート|판독문|판독지|판독|판독결과",
+    r"(?:radiologie|mrt?|ct|befund|patho(?:logie)?)?bericht",
+    r"compterendus?|compterendu(?:irm|scanner|radiologi\w+|examen)?|cr|rapport|texte",
+    r"informes?|textodelinforme|informe(?:radiologico|medico|rm|tac)|texto|reporte",
+    r"referto|laudo|verslag",
+    r"findings?(?:and|&)?(?:impressions?|conclusions?)|befunde?(?:und|u)?beurteilung",
+    r"(?:所见|表现|描述)(?:及|与|和)?(?:诊断|结论|印象|意见)|resultatset(?:conclusion|interpretation)s?",
+)
+_FINDINGS = (
+    r"findings?|observations?|description|microscopicdescription|microscopy|macroscopy",
+    r"所见|表现|描述|影像学?表现|所見|表現|소견",
+    r"befunde?|befund(?:e|text|ung)?|constatations?|resultats?|hallazgos?|descripcion|resultados?",
+    r"achados|risultati|bevindingen",
+)
+_IMPRESSIONS = (
+    r"impressions?|conclusions?|diagnos[ie]s|finaldiagnosis|assessment|summary|opinion"
+    r"|interpretations?",
+    r"诊断|结论|印象|意见|诊断意见|诊断结论|诊断结果|诊断印象|提示|診斷|診断|結論|結論意見|결론|진단",
+    r"beurteilung|zusammenfassung|diagnosen?|schlussfolgerung|avis|diagnostic",
+    r"impresion(?:es)?|impresiondiagnostica|conclusion(?:es)?|diagnosticos?|juicioclinico",
+    r"impressao|conclusao|conclusioni|conclusie",
+)
+TEXTS = tuple(
+    re.compile(rf"{_AREA}(?:{'|'.join(words)}){_END}")
+    for words in (_REPORTS, _FINDINGS, _IMPRESSIONS)
+)
+"""Columns of text in the order in which they are read."""
+
+_EXAM_DATE = (
+    r"(?:study|exam(?:ination)?|scan(?:ning)?|imaging|acquisition|mri?|ct|service|procedure|visit)"
+    r"(?:date(?:time)?|day)|dateof(?:the)?(?:study|exam(?:ination)?|scan|mri?|ct|imaging|service|visit)",
+    r"(?:检查|拍片|扫描|摄片|成像|影像|檢查|就诊)(?:日期|时间|時間)|検査日時?|撮影日|검사일자?|촬영일자?",
+    r"(?:untersuchungs|studien|aufnahme|scan|mrt?|ct)datum|untersuchungam|datumderuntersuchung",
+    r"date(?:del?|dexamen|examen|delexamen|irm|scanner)(?:examen|irm|scanner)?",
+    r"fecha(?:de)?l?(?:del?)?(?:estudio|examen|exploracion|prueba|rm|tac)",
+)
+_REPORT_DATE = (
+    r"report(?:ed|ing)?(?:date(?:time)?|on)|dateofreport|(?:报告|審核|审核|報告)(?:日期|时间|時間)|報告日",
+    r"(?:befund|bericht)(?:s|ungs)?datum|datedu(?:compterendu|cr|rapport)|fecha(?:del?)?informe",
+    r"판독일자?",
+)
+_DATE = (r"date(?:time)?|datum|fecha|日期|时间|日時|日付|날짜|studydatetime",)
+DATES = tuple(re.compile("|".join(words)) for words in (_EXAM_DATE, _REPORT_DATE, _DATE))
+"""Columns of dates, the examination's before the report's."""
+
+_NUMBER = (
+    r"(?:id|ids|no|nr|num|number|nummer|identifier|code|key|uid|kennung|kennzeichen|identifiant)"
+)
+_PATIENT = (
+    rf"(?:patients?|pat|pt|subject|case|participant|person|individual){_NUMBER}?",
+    rf"(?:study|anon|anonymi[sz]ed|deidentified|pseudo|hospital|unit|record|chart)(?:patient|subject)"
+    rf"{_NUMBER}|pid|mrn|mrnumber|medicalrecord{_NUMBER}?|hospital{_NUMBER}|e?mpi|nhs{_NUMBER}",
+    r"pseudonym|anonid|anonymi[sz]edid|deidentifiedid",
+    r"(?:患者|病人|受试者|病例|患儿)(?:id|编号|号|号码|标识|唯一号|主索引|編號|號)?",
+    r"(?:病历|病案|住院|门诊|就诊|登记|影像|放射|病歷|住院|門診|就诊卡)(?:id|号|号码|编号|流水号|號)|id号|卡号",
+    rf"(?:patient(?:en)?|pat|fall|probanden|aufnahme){_NUMBER}",
+    rf"{_NUMBER}?(?:du|de)?patient|numeropatient|(?:numero|n)?(?:de)?dossier|ipp|nip|nda|numerodupatient",
+    rf"(?:{_NUMBER}|numero|codigo)?(?:del?)?paciente|nhc|(?:numero(?:de)?)?historiaclinica|expediente",
+    r"患者(?:番号|no)|カルテ番号|症例番号|환자(?:번호|id)|등록번호|병록번호",
+)
+_EXAMINATION = (
+    rf"acc(?:ession)?{_NUMBER}?|(?:study|exam(?:ination)?|order|request){_NUMBER}|study(?:instance)?uid",
+    r"(?:检查|检查流水|申请|申请单|检查单|影像检查|报告单|檢查|检查编)(?:号|编号|流水号|號)",
+    r"(?:anforderungs|auftrags|untersuchungs|studien)(?:nr|nummer|id)",
+    r"(?:numero|n)(?:de?l?)?(?:daccession|examen|acceso|estudio|peticion)|検査番号|受付番号|접수번호|검사번호",
+)
+_NAME = (
+    r"(?:(?:patients?|pat|full|last|sur|family|subject)s?)?names?|(?:患者|病人|受检者)?(?:姓名|名字|名称)",
+    r"patientenname|nachname|namedespatienten|nom|nom(?:et)?prenoms?|nomdupatient|nompatient",
+    r"nombre|nombre(?:del)?paciente|nombreyapellidos|apellidos?(?:ynombre)?|paziente|氏名|患者氏?名",
+    r"환자명|이름|성명|患者名",
+)
+_STAFF = (
+    r".*(?:physician|radiologist|doctor|pathologist|technologist|technician|operator|author)s?(?:name)?",
+    r".*(?:医师|医生|医师|技师|醫師|签名|报告人|审核人|检查者)|signed(?:by)?|reportedby|readby|dictatedby",
+    r".*(?:arzt|befunder|radiologe|befundetvon)|medecin\w*|radiologue|medico\w*|radiologo|.*医|판독의",
+)
+_WEAK = (r"id|ids|identifier|kennung|identifiant|key|code|编号|編號|uid|primarykey|pk",)
+_COUNTER = (
+    r"|no|nr|num|number|numero|n|index|idx|row(?:id|no|number|num)?|序号|序|行号|序號|lfd(?:nr)?|pos"
+    r"|laufendenummer|番号|번호|순번|unnamed\d*|line|count|sno|slno|rank",
+)
+_NEVER = (
+    r"age(?:years|y|at\w*)?|alter|edad|patient(?:s|en)?(?:age|sex|alter|geschlecht)|年龄|年齡|sex|gender"
+    r"|geschlecht|sexe|sexo|性别|性別|birth(?:date|day|year)?|dob|dateofbirth|geburtsdatum|出生日期"
+    r"|datedenaissance|fecha(?:de)?nacimiento|grade|whograde|score|kps|size|label|class|split|fold"
+    r"|survival\w*|os(?:days|months)?|idh\d?|mgmt|site|center|centre|weight|height|year|month|week|visit"
+    r"|timepoint|session|slices?|分级|身高|体重",
+)
+
+
+class Rank(IntEnum):
+    """How likely a column of this name says whose row it is; higher is likelier."""
+
+    NEVER = 0
+    COUNTER = 1
+    WEAK = 2
+    UNKNOWN = 3
+    NAME = 4
+    EXAM = 5
+    PATIENT = 6
+
+
+_RANKS = {
+    Rank.NEVER: re.compile("|".join(_NEVER)),
+    Rank.NAME: re.compile("|".join(_NAME)),
+    Rank.PATIENT: re.compile("|".join(_PATIENT)),
+    Rank.EXAM: re.compile("|".join(_EXAMINATION)),
+    Rank.WEAK: re.compile("|".join(_WEAK)),
+    Rank.COUNTER: re.compile("|".join(_COUNTER)),
+}
+_STAFF_NAME = re.compile("|".join(_STAFF))
+
+
+def fold(name: str) -> str:
+    """The name of a column without case, width, accents, separators and brackets.
+
+    Example:
+        >>> fold("Pat-ID"), fold("Compte rendu"), fold("Impresión"), fold("检查 所见：")
+        ('patid', 'compterendu', 'impresion', '检查所见')
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = "".join(c for c in unicodedata.normalize("NFD", text) if not "\u0300" <= c <= "\u036f")
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", text))
+
+
+def rank(name: str) -> Rank:
+    """How likely a column of this name says whose row it is.
+
+    Example:
+        >>> [rank(name).name for name in ("EMPI", "病历号", "AccessionNumber", "姓名", "id", "No.")]
+        ['PATIENT', 'PATIENT', 'EXAM', 'NAME', 'WEAK', 'COUNTER']
+    """
+    folded = fold(name)
+    return next((r for r, known in _RANKS.items() if known.fullmatch(folded)), Rank.UNKNOWN)
+
+
+def text_order(name: str) -> int | None:
+    """0 for a whole report, 1 for findings, 2 for an impression; None for another column.
+
+    Example:
+        >>> [text_order(n) for n in ("Report Text", "影像学表现", "Beurteilung", "age")]
+        [0, 1, 2, None]
+    """
+    folded = fold(name)
+    return next((n for n, known in enumerate(TEXTS) if known.fullmatch(folded)), None)
+
+
+def date_order(name: str) -> int | None:
+    """0 for the date of the examination, 1 for that of the report, 2 for any; None for no date."""
+    folded = fold(name)
+    return next((n for n, known in enumerate(DATES) if known.fullmatch(folded)), None)
+
+
+def names_persons(name: str) -> bool:
+    """Whether a column of this name holds what is to be blanked in the reports of its rows."""
+    folded = fold(name)
+    personal = rank(name) in (Rank.PATIENT, Rank.NAME, Rank.EXAM)
+    return personal or _STAFF_NAME.fullmatch(folded) is not None

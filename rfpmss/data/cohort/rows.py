@@ -1,0 +1,110 @@
+"""The rows of tables to reports of patients, once it is known who is in the images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from rfpmss.data.cohort.known import Exam, Kind, Known, plain
+from rfpmss.data.errors import DataError
+from rfpmss.data.look import File
+from rfpmss.data.mapping import Words
+from rfpmss.data.owners import home, key
+from rfpmss.data.private import clean
+from rfpmss.data.visits import DAYS, date_of
+from rfpmss.data.worksheet import read_reports
+
+
+def known_of(
+    files: Sequence[File], owned: Sequence[str | None], words: Words, level: int = 0
+) -> Known:
+    """What the patients of the images are called.
+
+    Args:
+        files: of the source.
+        owned: the patient of each file.
+        words: of the mapping file.
+        level: of `rfpmss.data.owners.home`.
+    """
+    names: dict[tuple[str, Kind, str], None] = {}
+    days: dict[str, set[int]] = defaultdict(set)
+    exams: dict[str, list[tuple[str, File, bool]]] = defaultdict(list)
+    for file, owner in zip(files, owned, strict=True):
+        if owner is None or file.kind in ("text", "table"):
+            continue
+        for kind, name in _called(file, level):
+            names[owner, kind, name] = None
+            if kind == "exam":
+                exams[plain(name)].append((owner, file, False))
+        exams[plain(key(file.relative))].append((owner, file, True))
+        if (date := file.date if file.date is not None else date_of(file.relative)) is not None:
+            days[owner].add(date)
+    plain_ids = {plain(name): owner for owner, kind, name in names if kind == "id"}
+    for name, patient in words.patients.items():
+        if (owner := plain_ids.get(plain(patient))) is not None:
+            names[owner, "id", name] = None
+    return Known.of(
+        names,
+        {owner: frozenset(found) for owner, found in days.items()},
+        {name: exam for name, found in exams.items() if name and (exam := _exam(found))},
+    )
+
+
+def _called(file: File, level: int) -> Iterator[tuple[Kind, str]]:
+    """What a file's patient and examination are called."""
+    named = "" if file.series else key(file.relative)
+    for name in filter(None, (file.patient, *file.others, *home(file.relative, level)[-1:], named)):
+        yield "id", name
+    for name in filter(None, (file.accession, file.study)):
+        yield "exam", name
+    for name in file.persons:
+        yield "name", name
+
+
+def _exam(found: Sequence[tuple[str, File, bool]]) -> Exam | None:
+    """The one examination that all files of a name belong to."""
+    owners = {owner for owner, _, _ in found}
+    if len(owners) > 1:
+        return None
+    days = frozenset(file.date for _, file, _ in found if file.date is not None)
+    by_name = all(named for _, _, named in found)
+    beside = len({file.relative.parent for _, file, _ in found}) == 1
+    place = found[0][1].relative if by_name and beside else None
+    if by_name and (place is None or found[0][1].series):
+        return None
+    return Exam(owners.pop(), days, place)
+
+
+def reports_of(
+    file: File, words: Words, known: Known, days: int | None = DAYS
+) -> Iterator[tuple[str | None, File, DataError | None]]:
+    """The rows of a table, each with its patient, as a report, and why it cannot be used.
+
+    Args:
+        file: of kind ``table``.
+        words: of the mapping file.
+        known: of `known_of`.
+        days: of `rfpmss.data.visits.visits`.
+
+    Raises:
+        DataError: if the table cannot be used.
+    """
+    given = words.table(file.relative)
+    table, reports = read_reports(file.path, given, known, DAYS if days is None else days)
+    told = f"table, text in {' + '.join(table.text)}, patient in {table.patient or '(no name)'}"
+    told += f", date in {table.date}" if table.date else ""
+    told += " (by the mapping file)" if given else ""
+    for report in reports:
+        row = replace(
+            file,
+            kind="text",
+            view="report",
+            told=told,
+            name=report.patient,
+            names=report.names,
+            text=clean(report.text) if report.text else "",
+            date=report.date,
+            place=report.place,
+        )
+        yield report.owner, row, report.error
