@@ -1,9 +1,15 @@
-"""Triton's interpreter, made to prepare once what it prepares anew at every call.
+"""Triton's interpreter, made quick, and made to run the programs of a launch out of order.
 
 A launch, and every call of a function inside it, replaces all of `triton.language` by what the
 interpreter understands; every number it makes builds the table of dtypes. Both are always the same
 and cost more than half of the kernel suite's time. What is computed stays as it is.
+
+On a GPU the programs of a launch come in any order; the interpreter takes them one by one, in
+ascending order, and hides a program that needs what an earlier one wrote. Here they come in an
+order of their own, the same at every launch of the same grid.
 """
+
+import random
 
 
 class _Stays:
@@ -53,3 +59,24 @@ def quicken():
             quick = made(plain)
             quick.plain = plain
             setattr(interpreter, name, quick)
+
+
+def permute_programs():
+    """Take the programs of every launch in a random order, once a process."""
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    if hasattr(InterpreterBuilder, "in_turn"):
+        return
+    plain = InterpreterBuilder.set_grid_dim, InterpreterBuilder.set_grid_idx
+
+    def set_grid_dim(self, *sizes):
+        plain[0](self, *sizes)
+        draw = random.Random(repr(sizes))  # by the grid alone: a test run by itself fails likewise
+        self.turns = [draw.sample(range(size), size) for size in sizes]
+
+    def set_grid_idx(self, *place):
+        plain[1](self, *(turn[at] for turn, at in zip(self.turns, place, strict=True)))
+
+    InterpreterBuilder.in_turn = plain
+    InterpreterBuilder.set_grid_dim = set_grid_dim
+    InterpreterBuilder.set_grid_idx = set_grid_idx

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from tests.interpreter import quicken
+from tests.interpreter import permute_programs, quicken
 
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRET else "cuda"
@@ -20,10 +20,12 @@ marks = [
 
 
 def needs_kernels():
-    """Skip a module, in one line, where kernels cannot run; make the interpreter quick."""
+    """Skip a module, in one line, where kernels cannot run; set the interpreter up."""
     pytest.importorskip("triton")
     if INTERPRET:
         quicken()
+        if os.environ.get("PROGRAM_ORDER") != "ascending":
+            permute_programs()
     elif not torch.cuda.is_available():
         pytest.skip(
             "kernels run under TRITON_INTERPRET=1 or on a CUDA device", allow_module_level=True
