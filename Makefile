@@ -6,7 +6,7 @@ RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 SHARE = -n $(WORKERS) --dist worksteal
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu kills browser fuzz install-demo install-test clean
+.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,8 +45,12 @@ static: ## every launcher in every configuration, ahead of time (over an hour; c
 matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environment of its own
 	$(PYTHON) tools/matrix.py
 
-gpu: ## tests, then benchmarks of the kernels on a GPU (8 minutes)
-	$(RUN) -m benchmarks.gpu
+GPU_OUT ?= build/gpu
+gpu: ## check the kernels on a GPU, then time them, with a python that has CUDA (12 minutes)
+	$(PYTHON) -m benchmarks.gpu --out $(GPU_OUT)
+
+rehearse: ## the same on tiny cases without a GPU, in an environment as bare as a GPU machine's
+	$(PYTHON) tools/rehearse_gpu.py
 
 kills: install-test ## a hundred SIGKILLs, every resumed run equal to the bit (long)
 	$(RUN) -m pytest -q -m slow -k a_hundred_kills tests/test_resume.py

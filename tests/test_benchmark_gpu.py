@@ -1,9 +1,12 @@
-"""The GPU benchmark where there is no GPU: its motions, its gate, its table and its predictions."""
+"""The GPU benchmark where there is no GPU: its motions, its limits, its table, its predictions."""
 
 import csv
 import os
+import re
 import subprocess
 import sys
+import textwrap
+import time
 import types
 from pathlib import Path
 
@@ -13,9 +16,11 @@ import torch
 pytest.importorskip("triton")
 
 import multisk
-from benchmarks import gpu, predict
-from benchmarks.cases import CASES, cosines, points
-from benchmarks.gate import gate
+from benchmarks import predict
+from benchmarks.cases import CASES, Case, cosines, points
+from benchmarks.gpu import checks, poisoned, sanitizer, suite, times
+from benchmarks.gpu.supervise import BROKEN, Outcome, Step, supervise
+from benchmarks.meter import DryMeter
 from benchmarks.peers import flash
 from benchmarks.table import RESULTS, read, upsert
 from multisk import benchmark
@@ -36,62 +41,236 @@ def run(*arguments, **setting):
 
 
 def test_the_dry_run_goes_through_every_provider_and_mode(tmp_path):
-    done = run("--dry", str(tmp_path), TRITON_INTERPRET="1")
+    done = run("--dry", "--time", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
+    assert re.match(r"time: ended after \d+ s, \d+ rows$", done.stdout.splitlines()[-1])
     with (tmp_path / "gpu.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    ways = {(row["case"], row["provider"], row["mode"]) for row in rows}
+        rows = {(row["case"], row["provider"], row["mode"]): row for row in csv.DictReader(file)}
     ours = {(name, mode) for name in ("newton", "sinkhorn") for mode in ("graph", "backward")}
-    assert {("paper", *way) for way in ours} <= ways
-    assert {("paper", "dense channels", "eager"), ("transports", "multisk", "eager")} <= ways
-    assert not [line for line in done.stdout.splitlines() if "Error:" in line]
-    assert all(row["device"] == "dry run" for row in rows)
-    for row in rows:
-        if row["provider"] in {"newton", "multisk"}:
-            assert float(row["error"]) < 1e-5
-    assert "not measured  tall" in done.stdout
+    assert {("paper", *way) for way in ours} <= rows.keys()
+    assert {("paper", "dense channels", "eager"), ("transports", "newton", "eager")} <= rows.keys()
+    assert "Error" not in done.stdout
+    for (_, provider, _), row in rows.items():
+        assert (row["device"], row["tests"]) == ("dry run", suite.NO_REPORT)
+        assert provider != "newton" or float(row["error"]) < 1e-5
+    one, many = (rows["paper", name, "eager"] for name in ("sinkhorn", times.LAUNCHED))
+    assert float(one["launches"]) < float(many["launches"])  # both paths were taken
+    kernels = {row["kernel"] for row in read(tmp_path / "kernels.csv")}
+    assert {"_resident", "_pass", "_step"} <= kernels
     assert (tmp_path / "gpu.png").stat().st_size > 1000
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
-def test_without_a_gpu_nothing_is_measured_and_that_is_said():
-    done = run()
+def test_without_a_gpu_nothing_is_measured_and_that_is_said(tmp_path):
+    done = run("--out", str(tmp_path))
     assert done.returncode != 0
     assert done.stderr.startswith("no CUDA device: nothing measured")
 
 
+CHILD = """
+import os, sys, time
+from benchmarks.gpu.supervise import BrokenDeviceError, Step, work
+
+def broken():
+    print("broken")
+    raise BrokenDeviceError
+
+def one():
+    print("one")
+
+deeds = [one, broken, lambda: time.sleep(60), lambda: os._exit(7), lambda: print("five")]
+sys.exit(work([Step("", deed, 1.0) for deed in deeds], int(sys.argv[1])))
+"""
+NAMES = ("one", "broken", "hangs", "dies", "five")
+
+
+def supervised(code, seconds):
+    """Follow a child made of `code`; gives what became of its steps, and what was said."""
+    steps = [Step(name, lambda: None, 3.0) for name in NAMES]
+    said, environment = [], os.environ | {"PYTHONPATH": str(ROOT)}
+    until = time.monotonic() + seconds
+    command = [sys.executable, "-c", code]
+    return supervise(command, steps, until, said.append, environment), said
+
+
+def test_a_step_that_hangs_or_dies_or_breaks_the_device_costs_itself_alone():
+    outcome, said = supervised(CHILD, 100.0)
+    assert outcome == Outcome(lost=("broken", "hangs", "dies"))
+    assert said == [
+        "one",
+        "broken",
+        f"LOST broken: its process ended with status {BROKEN}",
+        "LOST hangs: it took too long",
+        "LOST dies: its process ended with status 7",
+        "five",
+    ]
+
+
+def test_what_the_time_does_not_suffice_for_is_named():
+    slow = CHILD.replace('print("one")', "time.sleep(60)")
+    outcome, _ = supervised(slow, 2.0)
+    assert outcome == Outcome(lost=("one",), left=NAMES[1:])
+
+
+def test_a_child_that_cannot_begin_ends_the_half():
+    outcome, said = supervised("import nothing_of_that_name", 100.0)
+    assert outcome == Outcome(left=NAMES)
+    assert said[-1] == "no step could be begun: its process ended with status 1"
+
+
 @pytest.mark.parametrize(
-    ("body", "seconds", "wrong"),
+    ("worst", "status"),
+    [(lambda: 1e-3, "ok"), (lambda: 1e-1, "BAD"), (lambda: float("nan"), "BAD")],
+)
+def test_a_check_is_held_to_its_bound(tmp_path, worst, status):
+    checks.carry_out(checks.Check("some", 1e-2, worst), tmp_path / "check.csv", stamp())
+    assert [row["status"] for row in read(tmp_path / "check.csv")] == [status]
+
+
+def stamp():
+    return {"device": "none", "torch": "1", "triton": "1", "commit": "c", "date": "d"}
+
+
+@pytest.mark.parametrize(
+    ("words", "broken"),
     [
-        ("assert True", 100, ""),
-        ("assert number < 3", 100, "the tests are not green"),
-        ("import time; time.sleep(60)", 4, "the tests took longer than 4 s"),
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("Triton Error [CUDA]: an illegal instruction was encountered", True),
+        ("CUDA out of memory. Tried to allocate 2 GiB", False),
     ],
 )
-def test_the_gate_is_green_only_when_every_test_passes_in_time(tmp_path, body, seconds, wrong):
-    (tmp_path / "test_kernels_some.py").write_text(
-        "import pytest\n"
+def test_a_check_that_fails_leaves_its_trace_and_says_when_the_device_is_gone(
+    tmp_path, words, broken
+):
+    def worst():
+        raise RuntimeError(words)
+
+    def carry_out():
+        checks.carry_out(checks.Check("some", 1e-2, worst), tmp_path / "check.csv", stamp())
+
+    if broken:
+        with pytest.raises(checks.BrokenDeviceError):
+            carry_out()
+    else:
+        carry_out()
+    [row] = read(tmp_path / "check.csv")
+    assert row["status"] == "FAILED"
+    assert words in row["detail"]
+
+
+def test_checks_find_a_wrong_plan(monkeypatch):
+    found = {check.name: check for check in checks.checks(checks.TINY)}
+    check = found["newton (20, 10)"]
+    assert float(check.worst()) <= check.bound
+    monkeypatch.setattr(checks, "truth", lambda x, problem, solver: torch.zeros_like(x).double())
+    assert float(check.worst()) > check.bound
+
+
+def test_a_way_that_fails_says_why_and_the_next_one_runs(tmp_path, capsys):
+    def wrong():
+        raise NotImplementedError("not here")
+
+    session = times.Session(DryMeter(), tmp_path, stamp(), 1e9)
+    ways = [("wrong", "eager", wrong), ("right", "eager", lambda: torch.full((1, 8, 4), 0.5))]
+    times.measure("some", Case((8, 4), 2), lambda *_: ways, session)
+    assert [row["provider"] for row in read(tmp_path / "gpu.csv")] == ["right"]
+    assert "NotImplementedError: not here" in capsys.readouterr().out
+
+
+def test_every_case_of_the_registry_is_timed_and_inductor_comes_last():
+    names = [step.name for step in times.steps(lambda: None, CASES)]
+    assert {name.rpartition(":")[0] for name in names} == set(CASES)
+    assert names[0] == "step: ours"
+    assert [name for name in names if name.endswith("inductor")] == names[-2:]
+
+
+def suite_of(folder, body, seconds=100.0):
+    """What is said of five tests marked gpu with this body."""
+    tests = folder / "test_kernels_some.py"
+    tests.write_text(
+        "import os, time\nimport pytest\n"
         "@pytest.mark.gpu\n"
         "@pytest.mark.parametrize('number', range(5))\n"
-        f"def test_something(number):\n    {body}\n"
+        f"def test_something(number):\n{textwrap.indent(body, '    ')}\n"
         "def test_without_the_marker():\n    assert False\n"
     )
-    found = gate(tmp_path, "test_*.py", "gpu", seconds, most=2)
-    assert found.startswith(wrong)
-    assert bool(found) == bool(wrong)
+    until = time.monotonic() + seconds
+    return suite.run_suite([str(tests)], folder, until, lambda line: None, dict(os.environ))
 
 
-def test_a_gate_without_tests_is_not_green(tmp_path):
-    (tmp_path / "test_kernels_none.py").write_text("def test_plain():\n    pass\n")
-    assert gate(tmp_path, "test_*.py", "gpu", 100).startswith("no tests could be collected")
+def test_the_suite_goes_on_after_a_failure_and_after_the_end_of_a_process(tmp_path):
+    body = (
+        "assert number != 1\n"
+        "if number == 2: pytest.skip('not here')\n"
+        "if number == 3: raise RuntimeError('CUDA error: illegal memory access')\n"
+    )
+    assert suite_of(tmp_path, body) == "2 failed of 4"
+    log = (tmp_path / "tests.log").read_text()
+    assert "RuntimeError: CUDA error: illegal memory access" in log
 
 
-def test_behind_a_red_gate_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "gate", lambda *_: "the tests are not green")
-    monkeypatch.setattr(sys, "argv", ["gpu"])
-    with pytest.raises(SystemExit, match="nothing is measured"):
-        gpu.main()
+CASE = "<testcase classname='c' name='{}'>{}</testcase>"
+PASSED, FAILED = CASE.format("a", ""), CASE.format("b", "<failure/>")
+
+
+@pytest.mark.parametrize(
+    ("cases", "said"),
+    [
+        (PASSED, "1 passed"),
+        (PASSED + FAILED, "1 failed of 2"),
+        (PASSED + FAILED + CASE.format("b", "<error/>"), "1 failed of 2"),
+        (CASE.format("s", "<skipped/>"), "no test ran"),
+        ("<testcase", "no report"),
+    ],
+)
+def test_a_report_is_summed_up(tmp_path, cases, said):
+    (tmp_path / "tests.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert suite.summary(tmp_path / "tests.xml") == said
+    assert suite.summary(tmp_path / "none.xml") == suite.NO_REPORT
+
+
+def test_a_suite_that_is_cut_keeps_what_it_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "GRACE", 8.0)
+    monkeypatch.setattr(suite, "shared_out", list)  # in one process: the first fails, then it hangs
+    found = suite_of(tmp_path, "assert number\nif number == 3: time.sleep(60)", seconds=20.0)
+    assert found.startswith("1 failed of ")
+    assert found.endswith(", cut by the time limit")
+
+
+def test_a_worker_whose_device_is_gone_ends_and_another_process_does_not(monkeypatch):
+    ended = []
+    monkeypatch.setattr(poisoned.os, "_exit", ended.append)
+    call = types.SimpleNamespace(excinfo=types.SimpleNamespace(value=RuntimeError("CUDA error: x")))
+    report, node = types.SimpleNamespace(longreprtext=""), types.SimpleNamespace(nodeid="")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    poisoned.pytest_exception_interact(node, call, report)
+    assert ended == []
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    poisoned.pytest_exception_interact(node, call, report)
+    assert ended == [BROKEN]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "verdict"),
+    [
+        (0, "ERROR SUMMARY: 0 errors", "clean"),
+        (9, "Invalid __global__ read of size 4 bytes", "FOUND"),
+        (1, "Error: Device not supported.", "skipped"),
+        (0, "Error: Device not supported.", "skipped"),
+        (1, "ModuleNotFoundError", "failed"),
+    ],
+)
+def test_the_sanitizer_has_a_verdict_or_is_skipped(status, text, verdict, tmp_path, monkeypatch):
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(f"#!/bin/sh\necho '{text}'\nexit {status}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert [found for _, found, _ in sanitizer.sanitize(20.0)] == [verdict] * len(sanitizer.TOOLS)
+
+
+def test_without_a_sanitizer_that_is_said(monkeypatch):
+    monkeypatch.setattr(sanitizer.shutil, "which", lambda name: None)
+    assert {found for _, found, _ in sanitizer.sanitize(1.0)} == {"skipped"}
 
 
 def test_a_row_replaces_the_one_with_its_key_and_leaves_the_others(tmp_path):
@@ -101,15 +280,46 @@ def test_a_row_replaces_the_one_with_its_key_and_leaves_the_others(tmp_path):
     assert read(table) == [{"case": "a", "value": "2"}, {"case": "b", "value": "3"}]
 
 
-def test_a_target_is_reached_missed_or_not_measured():
-    row = {"case": "step", "provider": "newton", "mode": "graph", "error": "1e-7"}
-    row |= {"median_us": 149.0, "over_bytes": 2.0}
-    first, second, third = gpu.verdicts([row])
-    assert first.startswith("reached")
-    assert second.startswith("not measured")
-    assert third.startswith("not measured")
-    assert gpu.verdicts([row | {"error": "1e-5"}])[0].startswith("MISSED")
-    assert gpu.verdicts([row | {"median_us": 151.0}])[0].startswith("MISSED")
+def row(case, provider, mode, us, error="1e-7", over=2.0, device="NVIDIA H200"):
+    measured = {"median_us": us, "error": error, "over_bytes": over, "device": device}
+    return {"case": case, "provider": provider, "mode": mode, "floor_us": 200.0} | measured
+
+
+@pytest.mark.parametrize(
+    ("rows", "place", "word"),
+    [
+        ([], 0, "not measured"),
+        ([row("step", "newton", "graph", 299.0)], 0, "reached"),
+        ([row("step", "newton", "graph", 301.0)], 0, "MISSED"),
+        ([row("step", "newton", "graph", 301.0, device="NVIDIA H100 80GB")], 0, "reached"),
+        ([row("step", "newton", "graph", 299.0, error="1e-5")], 0, "MISSED"),
+        ([row("tall", "newton", "eager", 9e3, over=3.1)], 1, "MISSED"),
+        ([row("paper", "sinkhorn", "graph", 299.0)], 2, "reached"),
+        ([row("paper", "newton", "backward", 200.0)], 3, "MISSED"),  # without the solve beside it
+        (
+            [row("paper", "newton", "backward", 200.0), row("paper", "newton", "eager", 101.0)],
+            3,
+            "reached",
+        ),
+        ([row("large", "newton", "eager", 1999.0)], 5, "reached"),
+        ([row("wide", "newton", "eager", 2001.0)], 6, "MISSED"),
+    ],
+)
+def test_a_target_is_reached_missed_or_not_measured(rows, place, word):
+    lines = times.verdicts(rows)
+    assert len(lines) == 7
+    assert lines[place].startswith(word)
+
+
+def test_a_floor_counts_forward_and_backward_and_knows_two_chips():
+    solve = predict.floor(CASES["tall"], "newton", "eager", "NVIDIA H200")
+    both = predict.floor(CASES["tall"], "newton", "backward", "NVIDIA H200")
+    table = {(row["case"], row["provider"]): row for row in read(RESULTS / "predicted.csv")}
+    assert solve == float(table["tall", "newton"]["floor_us_h200"])
+    back = float(table["tall", "newton, backward"]["floor_us_h200"])
+    assert both == pytest.approx(solve + back, abs=0.11)
+    assert predict.floor(CASES["tall"], "newton", "eager", "some other chip") == ""
+    assert predict.floor(CASES["tall"], "dense channels", "eager", "NVIDIA H200") == ""
 
 
 def test_the_committed_predictions_are_those_of_the_counts():

@@ -36,7 +36,7 @@ def main() -> int:
     options = options.parse_args()
     lines, failed = [], False
     for version in options.only:
-        python = environment(options.folder / version, version)
+        python = environment(options.folder / version, pins(version))
         for suite, (marker, setting) in SUITES.items():
             began = time.monotonic()
             status, outcome = run(python, marker, setting)
@@ -48,10 +48,10 @@ def main() -> int:
     return int(failed)
 
 
-def environment(folder: Path, version: str) -> Path:
-    """The interpreter of an environment with this Triton, made if it is not there."""
+def environment(folder: Path, versions: dict[str, str]) -> Path:
+    """The interpreter of an environment with these packages, made if it is not there."""
     python = folder / "bin" / "python"
-    wanted = [f"{name}=={number}" for name, number in pins(version).items()]
+    wanted = [f"{name}=={number}" for name, number in versions.items()]
     stamp = folder / "installed"
     if stamp.exists() and stamp.read_text() == " ".join(wanted):
         return python
@@ -67,11 +67,11 @@ def environment(folder: Path, version: str) -> Path:
     return python
 
 
-def pins(version: str) -> dict[str, str]:
+def pins(version: str, packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Versions of constraints.txt for what the kernel suites import, with this Triton."""
     text = (ROOT / "constraints.txt").read_text()
     held = dict(re.findall(r"^([\w.-]+)==(\S+)$", text, flags=re.MULTILINE))
-    return {name: held[name] for name in PACKAGES} | {"triton": version} | OTHERS[version]
+    return {name: held[name] for name in packages} | {"triton": version} | OTHERS[version]
 
 
 def run(python: Path, marker: str, setting: dict[str, str]) -> tuple[int, str]:
