@@ -7,7 +7,8 @@
 A linear probe and full tuning at 1, 10 and 100 % of the labelled training patients, each against
 the same encoder with random weights, against other ways to pretrain it under the same budget, and
 against the encoders of other runs. By default the grade is told from CT and MRI, as before surgery:
-the slide shows it to an encoder of random weights already. Writes
+the slide shows it to an encoder of random weights already. On your own patients any label of
+`rfpmss prepare hospital --labels TABLE` can be learned. Writes
 RUN/evaluation/finetune.json, .csv, .tex, the test scores, and the tuned encoder.
 """
 
@@ -25,6 +26,7 @@ from rfpmss.arguments import program
 
 if TYPE_CHECKING:
     from rfpmss.evaluation.opened import Opened
+    from rfpmss.evaluation.transfer import Outcome, Plan
     from rfpmss.model.rfpmss import RFPMSS
 
 RANDOM = "random weights"
@@ -48,10 +50,11 @@ class Arguments:
     """Passes of those; by default the run's own number."""
     image_weights: Path | None = None
     """A local copy of published ViT weights (ImageNet) to start from as well."""
-    label: str = "grade"
-    """Label of the manifest."""
-    positive: tuple[str, ...] = ("4",)
-    """Values of the label that count as positive."""
+    label: str | None = None
+    """Label of the manifest; by default grade, or the only one there is."""
+    positive: tuple[str, ...] = ()
+    """Values of the label that count as positive, or bounds of numbers such as '>=365'. By default
+    4 of grade, one of two values, and of several each in turn against the others."""
     fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Shares of the labelled training patients, each holding the smaller ones."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -68,8 +71,8 @@ class Arguments:
     def __post_init__(self) -> None:
         if not all(0 < fraction <= 1 for fraction in self.fractions):
             raise ValueError(f"--fractions must be in (0, 1], got {self.fractions}")
-        if not self.seeds or not self.modes or not self.fractions or not self.positive:
-            raise ValueError("--seeds, --modes, --fractions and --positive must not be empty")
+        if not self.seeds or not self.modes or not self.fractions or not self.views:
+            raise ValueError("--seeds, --modes, --fractions and --views must not be empty")
         if self.baseline_epochs is not None and self.baseline_epochs < 1:
             raise ValueError(f"--baseline-epochs must be at least 1, got {self.baseline_epochs}")
 
@@ -94,53 +97,117 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def finetune(arguments: Arguments, opened: Opened) -> int:
-    """Tune every start, compare, write; return 0."""
-    from safetensors.torch import save_file
+    """Tune every start, compare, write; return 0.
 
-    from rfpmss.evaluation.probe import Tuning
+    Raises:
+        ValueError: if there is no such label, or too few patients have it.
+    """
     from rfpmss.evaluation.tables import write_csv, write_json, write_latex
-    from rfpmss.evaluation.transfer import Plan, table, transfer
+    from rfpmss.evaluation.transfer import adjust, table, transfer
     from rfpmss.progress import progress
 
+    plans = _plans(arguments, opened)
     starts = _starts(arguments, opened)
-    plan = Plan(
-        label=arguments.label,
-        positive=arguments.positive,
-        fractions=tuple(sorted(arguments.fractions)),
-        seeds=arguments.seeds,
-        views=arguments.views,
-        modes=arguments.modes,
-        tuning=Tuning(epochs=arguments.epochs),
-    )
     began = time.monotonic()
-    cells = len(starts) * len(plan.modes) * len(plan.fractions) * len(plan.seeds)
+    first = plans[0]
+    cells = len(plans) * len(starts) * len(first.modes) * len(first.fractions) * len(first.seeds)
+    rows: list[dict[str, object]] = []
+    scores: list[dict[str, object]] = []
     with progress("tuning", cells, unit="cells") as advance:
-        outcome = transfer(starts, opened.cohort, opened.tokenizer, plan, advance)
-    rows = table(outcome, PRETRAINED)
+        for number, plan in enumerate(plans, start=1):
+            outcome = transfer(starts, opened.cohort, opened.tokenizer, plan, advance)
+            about = {"value": " or ".join(plan.positive)} if len(plans) > 1 else {}
+            rows += [about | row for row in table(outcome, PRETRAINED)]
+            scores += [about | row for row in _scores(outcome)]
+            _keep(outcome, arguments.run_dir, number)
+    rows = adjust(rows)
     folder = arguments.run_dir / "evaluation"
-    write_json(
-        folder / "finetune.json",
-        {"plan": asdict(plan), "seconds": time.monotonic() - began, "rows": rows},
-    )
+    shown = asdict(first)
+    if len(plans) > 1:
+        shown["positive"] = ["(each value against the others)"]
+    seconds = time.monotonic() - began
+    write_json(folder / "finetune.json", {"plan": shown, "seconds": seconds, "rows": rows})
     write_csv(folder / "finetune.csv", rows)
     write_latex(folder / "finetune.tex", [_readable(row) for row in rows])
-    write_json(
-        folder / "finetune_scores.json",
-        [
-            {"start": key[0], "mode": key[1], "fraction": key[2], "scores": scores.tolist()}
-            for key, scores in outcome.scores.items()
-        ],
-    )
-    if outcome.classifier is not None:
-        target = arguments.run_dir / "finetuned.safetensors"
-        state = outcome.classifier.state_dict()
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in state.items()}, target
-        )
+    write_json(folder / "finetune_scores.json", scores)
     for row in rows:
         print("  ".join(str(cell) for cell in _readable(row).values()))
     print(f"tables: {folder.resolve()}")
     return 0
+
+
+def _plans(arguments: Arguments, opened: Opened) -> list[Plan]:
+    """What is learned: one task, or one for each of several values that enough patients have."""
+    from rfpmss.evaluation.labels import choose_label, choose_positive
+    from rfpmss.evaluation.probe import Tuning, task
+    from rfpmss.evaluation.transfer import Plan
+
+    cohort = opened.cohort
+    label = choose_label(cohort.studies, arguments.label)
+    _check_views(arguments, opened, label)
+    plans, failures = [], []
+    for positive in choose_positive(cohort.studies, label, arguments.positive):
+        plan = Plan(
+            label=label,
+            positive=positive,
+            fractions=tuple(sorted(arguments.fractions)),
+            seeds=arguments.seeds,
+            views=arguments.views,
+            modes=arguments.modes,
+            tuning=Tuning(epochs=arguments.epochs),
+        )
+        try:
+            for seed in plan.seeds:
+                task(cohort, label, positive, seed)
+        except ValueError as error:
+            failures.append(error)
+        else:
+            plans.append(plan)
+    if not plans:
+        raise failures[0]
+    shown = ", ".join(" or ".join(plan.positive) for plan in plans)
+    print(f"learning {label}: {shown} against all others")
+    for error in failures:
+        print(f"left out: {error}", file=sys.stderr)
+    return plans
+
+
+def _check_views(arguments: Arguments, opened: Opened, label: str) -> None:
+    """Refuse to learn from images that no labelled patient has: the area would be 0.5."""
+    from rfpmss.config import VIEWS
+
+    labelled = [study for study in opened.cohort.studies if study.label(label) is not None]
+    there = {
+        view
+        for study in labelled
+        for view, source in zip(VIEWS, study.views, strict=True)
+        if source is not None
+    }
+    if not there & set(arguments.views):
+        raise ValueError(
+            f"no patient with the label {label} has an image of --views "
+            f"{' '.join(arguments.views)}; they have {' '.join(sorted(there))}"
+        )
+
+
+def _scores(outcome: Outcome) -> list[dict[str, object]]:
+    return [
+        {"start": key[0], "mode": key[1], "fraction": key[2], "scores": scores.tolist()}
+        for key, scores in outcome.scores.items()
+    ]
+
+
+def _keep(outcome: Outcome, run_dir: Path, number: int) -> None:
+    """The tuned encoder as safetensors; of several tasks the others have a number."""
+    from safetensors.torch import save_file
+
+    if outcome.classifier is None:
+        return
+    state = outcome.classifier.state_dict()
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in state.items()},
+        run_dir / f"finetuned{f'-{number}' if number > 1 else ''}.safetensors",
+    )
 
 
 def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
@@ -221,6 +288,7 @@ def _readable(row: dict[str, object]) -> dict[str, object]:
         return "-" if value is None else f"{float(str(value)):.{digits}g}"
 
     return {
+        **({"Value": row["value"]} if "value" in row else {}),
         "Start": row["start"],
         "Mode": row["mode"],
         "Labels": f"{100 * float(str(row['fraction'])):g} %",

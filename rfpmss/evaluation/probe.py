@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.data.report import swap_sides
+from rfpmss.evaluation.labels import FEW, is_positive
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,36 +75,45 @@ def task(
 ) -> Task:
     """Studies labelled ``name``; those with one of ``values`` are positive.
 
-    Validation patients are the split ``val``, or without one a share of the training patients,
-    who are then never learned from. The order of nesting keeps the share of positives even.
+    Validation patients are the split ``val``, or where that has too few of a kind a share of the
+    patients of train and val, who are then never learned from. The order of nesting keeps the share
+    of positives even.
+
+    Args:
+        cohort: with labels.
+        name: of the label.
+        values: that are positive, or bounds such as ``>=365``; see `labels.is_positive`.
+        seed: of the order.
+        validation: share of the patients that is held out of training if it must be.
 
     Raises:
-        ValueError: if a split has not two patients of each kind.
+        ValueError: if training, validation or test has not two patients of each kind.
     """
     labels = [study.label(name) for study in cohort.studies]
-    known = np.array([label is not None for label in labels])
-    positive = np.array([label in values for label in labels])
-    mirrored = np.array([label is not None and swap_sides(label) in values for label in labels])
+    known = np.array([label is not None for label in labels], bool)
+    positive = np.array([is_positive(label, values) for label in labels], bool)
+    mirrored = np.array(
+        [label is not None and is_positive(swap_sides(label), values) for label in labels], bool
+    )
     patients = np.array([study.patient_id for study in cohort.studies])
     split = {
         part: (found := np.asarray(cohort.indices(part), np.int64))[known[found]]
         for part in ("train", "val", "test")
     }
-    ordered = nested_order(positive[split["train"]], patients[split["train"]], seed)
-    train = split["train"][ordered]
-    held = split["val"]
-    if not len(held):
-        # Every m-th of the order, so that validation has the same share of positives.
-        names = list(dict.fromkeys(patients[train].tolist()))
-        chosen = set(names[:: max(2, round(1 / validation))])
-        apart = np.array([patient in chosen for patient in patients[train]])
-        train, held = train[~apart], train[apart]
+    train, held = split["train"], split["val"]
+    few = min(_patients(held, positive, patients)) < FEW
+    if few:
+        train = np.concatenate([train, held])
+    train = train[nested_order(positive[train], patients[train], seed)]
+    if few:
+        train, held = _hold_out(train, positive, patients, validation)
     for part, studies in (("train", train), ("val", held), ("test", split["test"])):
-        kinds = positive[studies]
-        if min(kinds.sum(), (~kinds).sum()) < 2:
+        counts = _patients(studies, positive, patients)
+        if min(counts) < FEW:
             raise ValueError(
-                f"label must have two studies of each kind in split {part}, got {kinds.sum()} "
-                f"positive and {(~kinds).sum()} negative of {name}"
+                f"too few patients to learn {name} {' or '.join(values)}: for {_USES[part]} there "
+                f"are {counts[1]} with it and {counts[0]} without, {FEW} of each are the least; "
+                "add labelled patients, or prepare them with larger shares of --splits"
             )
     title = f"{name} {' or '.join(values)}"
     return Task(
@@ -114,6 +124,39 @@ def task(
         positive=positive,
         mirrored=mirrored,
     )
+
+
+_USES = {"train": "training", "val": "validation", "test": "the test"}
+
+
+def _patients(
+    studies: Int[np.ndarray, " n"], positive: Bool[np.ndarray, " c"], patients: np.ndarray
+) -> tuple[int, int]:
+    """Patients with a negative and with a positive study."""
+    kinds = positive[studies]
+    without, having = (len(np.unique(patients[studies[kinds == k]])) for k in (False, True))
+    return without, having
+
+
+def _hold_out(
+    train: Int[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " c"],
+    patients: np.ndarray,
+    validation: float,
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " v"]]:
+    """Training and validation out of studies in nested order, apart by patient."""
+    # Every m-th of the order, so that validation has the same share of positives.
+    names = list(dict.fromkeys(patients[train].tolist()))
+    step = max(2, round(1 / validation))
+    apart = np.isin(patients[train], names[::step])
+    if min(_patients(train[apart], positive, patients)) < FEW:
+        # So few that chance decides who is held out: the share of each kind, two at the least.
+        chosen: list[str] = []
+        for kind in (False, True):
+            mine = list(dict.fromkeys(patients[train[positive[train] == kind]].tolist()))
+            chosen += mine[-max(FEW, round(validation * len(mine))) :]
+        apart = np.isin(patients[train], chosen)
+    return train[~apart], train[apart]
 
 
 def nested_order(

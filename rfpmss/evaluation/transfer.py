@@ -135,6 +135,11 @@ def table(outcome: Outcome, reference: str, draws: int = 1000) -> list[dict[str,
                 "p_bootstrap": paired.p_value,
             }
         rows.append(row)
+    return adjust(rows)
+
+
+def adjust(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows with Holm's adjustment over all of them."""
     compared = [row for row in rows if row["p_delong"] is not None]
     adjusted = holm([float(str(row["p_delong"])) for row in compared])
     for row, p_value in zip(compared, adjusted, strict=True):
