@@ -219,7 +219,7 @@ def _fingerprint(found: Found, choice: Choice) -> str:
                 about = path.stat()
                 digest.update(f"{study.study_id}\0{path}\0{about.st_size}".encode())
                 digest.update(f"\0{about.st_mtime_ns}\n".encode())
-            how = (source.kind, source.volume, source.channels, source.parts)
+            how = (source.kind, source.volume, source.frames, source.channels, source.parts)
             digest.update(f"{how}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -102,6 +102,12 @@ class LocalizerError(DataError):
     cure = "nothing to do; localizers are left out on purpose"
 
 
+class BodyPartError(DataError):
+    """A series of another part of the body than the head, by its header or its words."""
+
+    cure = "nothing to do, or name its files under files: in the mapping file if it is to be used"
+
+
 class ShortError(DataError):
     """A stack of so few slices that it is no volume: a scout, a key image, a leftover."""
 

@@ -9,18 +9,43 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from rfpmss.config import VIEWS
-from rfpmss.data import nifti
-from rfpmss.data.errors import DataError, DateError, IncompleteError, OwnerError, describe
+from rfpmss.data import dicom, nifti
+from rfpmss.data.errors import (
+    DataError,
+    DateError,
+    IncompleteError,
+    LocalizerError,
+    OwnerError,
+    UnusedError,
+    describe,
+)
 from rfpmss.data.look import File
 from rfpmss.data.private import pseudonym, read_report, redact
+from rfpmss.data.readers import masks
+from rfpmss.data.readers.masks import BRAIN, TUMOUR
+from rfpmss.data.readers.sequences import is_part, kind_of
+from rfpmss.data.readers.series import distance, grid_of, largest
 from rfpmss.data.study import Source, Study
 from rfpmss.data.visits import DAYS, visits
+from rfpmss.data.volume import Volume
 
 REFERENCE = ("t1ce", "t1", "flair", "t2")
-"""Of MRI series with equally many slices the first of these gives the grid."""
+"""Of MRI series that are otherwise equal the first of these gives the grid."""
 
-Candidate = tuple[int, str, Source]
-"""How much there is of it, the view, the files."""
+SURVEY = 3
+"""Of `rfpmss.data.readers.series.distance`."""
+Order = tuple[int, ...]
+"""Sorts the series of a view, the best first:
+
+0. named brain sequences (every CT that is not perfusion or the like), then unnamed ones, then those
+   that are recognised as something else: diffusion, perfusion, maps, projections, angiography;
+   surveys stand for a view only where nothing else does;
+1. more channels; 2. with a tumour mask;
+3. the whole head before a part of it; 4. original before derived; 5. soft before bone kernel;
+6. more slices of the largest stack; 7. 3-D before 2-D.
+"""
+Candidate = tuple[Order, str, Source]
+"""How it sorts, the view, the files."""
 Lost = list[tuple[File, str]]
 """Files that are in no study, and why."""
 
@@ -93,14 +118,14 @@ def _study(
 ) -> Study | None:
     """The images of one visit; None if there are none."""
     candidates = sorted(
-        (*_series(members, salt), *_volumes(members, salt, volume), *_slides(members, salt)),
-        key=lambda candidate: (-candidate[0], candidate[2].series),
+        _masked(
+            [*_series(members, salt), *_volumes(members, salt, volume), *_slides(members, salt)],
+            members,
+        ),
+        key=lambda candidate: (candidate[0], candidate[2].series),
     )
-    used = {path for _, _, source in candidates for path in (*source.paths, source.mask)}
-    for file in members:
-        if file.kind != "text" and file.path not in used:
-            error = IncompleteError("the mask has no image on the same place")
-            lost.append((file, describe(error)))
+    lost += _idle(members, candidates)
+    candidates = _without_surveys(candidates, members, lost)
     if not candidates:
         lost += [(f, describe(_imageless(f, examined=False))) for f in members if f.kind == "text"]
         return None
@@ -113,32 +138,110 @@ def _study(
     )
 
 
+def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Candidate]:
+    """Give the tumour masks that no name claims to the images on whose grid they lie."""
+    used = {source.mask for _, _, source in candidates}
+    free = [file for file in members if file.view == TUMOUR and file.path not in used]
+    free.sort(key=lambda file: masks.rank(nifti.stem_of(file.relative)))
+    for order, view, source in candidates:
+        mask = source.mask
+        if mask is None and free and source.kind in ("nifti", "dicom"):
+            grids = _grids(source)
+            mask = next((f.path for f in free if nifti.same_place(f.path, grids)), None)
+        yield (*order[:2], int(mask is None), *order[3:]), view, replace(source, mask=mask)
+
+
+def _without_surveys(
+    candidates: list[Candidate], members: Sequence[File], lost: Lost
+) -> list[Candidate]:
+    """Leave surveys out where the view has another series, even one that may fail to decode."""
+    there = {view for order, view, _ in candidates if order[0] < SURVEY}
+    kept = []
+    for order, view, source in candidates:
+        if order[0] < SURVEY or view not in there:
+            kept.append((order, view, source))
+            continue
+        reason = describe(LocalizerError("the series is a scout or survey"))
+        lost += [(file, reason) for file in members if file.path in source.paths]
+    return kept
+
+
+def _grids(source: Source) -> list[Volume]:
+    """The grids of a source's series, by headers alone."""
+    if source.kind == "nifti":
+        return [grid for path in set(source.paths) if (grid := nifti.grid_of(path))]
+    found, start = [], 0
+    for count in source.parts or (len(source.paths),):
+        planes = []
+        for path in source.paths[start : start + count]:
+            try:
+                planes += dicom.frames(dicom.read_file(path, pixels=False), pixels=False)
+            except DataError:
+                continue  # told when the series is decoded
+        start += count
+        if grid := grid_of(planes):
+            found.append(grid)
+    return found
+
+
+def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[tuple[File, str]]:
+    """Files that belong to no image, each with the reason."""
+    sources = [source for _, _, source in candidates]
+    used = {path for source in sources for path in (*source.paths, source.mask)}
+    for file in members:
+        if file.kind == "text" or file.path in used:
+            continue
+        error: DataError = IncompleteError("no image of the patient lies on the grid of the mask")
+        if file.view == BRAIN:
+            error = UnusedError("a mask of the brain or the face says nothing of a tumour")
+        elif not any(source.kind in ("nifti", "dicom") for source in sources):
+            error = IncompleteError("the patient has no image that the mask could belong to")
+        elif nifti.same_place(file.path, [g for s in sources if s.mask for g in _grids(s)]):
+            error = UnusedError("another mask of the same image is used")
+        yield file, describe(error)
+
+
 def _series(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
     """DICOM series; MRI sequences of one frame of reference are channels of one image."""
-    groups: dict[tuple[str, str], list[File]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[File]] = defaultdict(list)
     for file in members:
         if file.kind == "dicom":
-            groups[file.view, file.series].append(file)
+            # A phase image, or a second echo, is of the same series and of another kind.
+            apart = file.sequence or "none" if file.told in ("image type", "timing") else ""
+            groups[file.view, file.series, apart].append(file)
     frames: dict[str, dict[str, list[File]]] = defaultdict(dict)
     rest = []
-    for (view, _), files in groups.items():
+    for (view, *_), files in groups.items():
         first = files[0]
         if not (view == "mri" and first.sequence and first.frame):
             rest.append((view, files))
             continue
         known = frames[first.frame]
-        both = sorted((files, known.get(first.sequence, [])), key=_planes)
-        known[first.sequence] = both[1]
-        rest += [(view, both[0])] if both[0] else []
+        both = sorted((files, known.get(first.sequence, [])), key=_preference)
+        known[first.sequence] = both[0]
+        rest += [(view, both[1])] if both[1] else []
     for known in frames.values():
-        order = sorted(known, key=lambda name: (-_planes(known[name]), REFERENCE.index(name)))
+        order = sorted(
+            known, key=lambda name: (_preference(known[name])[:-1], REFERENCE.index(name))
+        )
         if order:
             yield _source("mri", order, [known[name] for name in order], salt)
     for view, files in rest:
         yield _source(view, [files[0].sequence], [files], salt)
 
 
-def _planes(files: Sequence[File]) -> int:
+def _preference(files: Sequence[File]) -> Order:
+    """Of several series of one sequence the lowest is taken; no files at all come last."""
+    if not files:
+        return (1 << 30,)
+    _, part, derived, sharp, flat = files[0].demerits or (0,) * 5
+    return part, derived, sharp, -slices(files), flat
+
+
+def slices(files: Sequence[File]) -> int:
+    """Slices of the largest stack of a series."""
+    if len(files) > 1 and all(file.spot for file in files):
+        return largest([file.spot for file in files])
     return sum(file.planes for file in files)
 
 
@@ -151,8 +254,8 @@ def _source(view: str, names: list[str], series: list[list[File]], salt: bytes) 
         parts=tuple(len(files) for files in series) if len(series) > 1 else (),
         series=" ".join(filter(None, ("DICOM", labels, pseudonym(salt, "x", series[0][0].series)))),
     )
-    # An image of several sequences stands before any single one.
-    return sum(map(_planes, series)) + 1_000_000 * (len(series) - 1), view, source
+    known = (series[0][0].demerits or (int(view == "mri" and not names[0]),))[0]
+    return (known, -len(series), 1, *_preference(series[0])), view, source
 
 
 def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterator[Candidate]:
@@ -160,15 +263,24 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
     for group in nifti.bundles([(file.relative, file.view, file.sequence) for file in files]):
         mine = [files[number] for number in group.members]
         label = pseudonym(salt, "x", str(mine[0].relative))
+        frames = tuple(file.volume for file in mine if file.volume is not None)
         source = Source(
             kind="nifti",
             paths=tuple(file.path for file in mine),
             channels=group.channels,
             series=" ".join(("NIfTI", *group.channels, label)),
             volume=volume,
+            frames=frames if len(frames) == len(mine) else (),
             mask=files[group.mask].path if group.mask is not None else None,
         )
-        yield 1000 * len(mine), mine[0].view, source
+        known = (
+            0
+            if mine[0].view == "ct" or group.channels
+            else distance(kind_of(nifti.stem_of(mine[0].relative)))
+        )
+        part = int(is_part(nifti.stem_of(mine[0].relative)))
+        order = (known, -len(mine), int(source.mask is None), part, 0, 0, -1000, 0)
+        yield order, mine[0].view, source
 
 
 def _slides(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
@@ -185,7 +297,7 @@ def _slides(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
             paths=tuple(sorted(sizes, key=lambda path: (-sizes[path], path))),
             series=f"{kind} {pseudonym(salt, 'x', name)}",
         )
-        yield sum(sizes.values()), "pathology", source
+        yield (0, -1, 0, 0, 0, 0, -sum(sizes.values()), 0), "pathology", source
 
 
 def _report(texts: Sequence[File], names: set[str], lost: Lost) -> str | None:

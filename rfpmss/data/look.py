@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rfpmss.data import dicom, nifti
 from rfpmss.data.dates import day
 from rfpmss.data.errors import (
+    BodyPartError,
     DataError,
     IncompleteError,
     PathError,
@@ -20,6 +21,9 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.mapping import Words
 from rfpmss.data.private import clean
+from rfpmss.data.readers.sequences import ELSEWHERE
+from rfpmss.data.readers.sequences import kind_of as kind_of_name
+from rfpmss.data.readers.series import Nature, largest, nature, spot
 from rfpmss.data.sniff import kind_of
 from rfpmss.data.structured import names_of, report_text
 from rfpmss.data.volume import MAX_BYTES
@@ -58,6 +62,13 @@ class File:
     """FrameOfReferenceUID."""
     date: int | None = None
     planes: int = 1
+    """Images in the file, of its largest stack."""
+    spot: tuple[float, ...] = ()
+    """Orientation and place along the normal of a file with one image."""
+    demerits: tuple[int, ...] = ()
+    """Why the series stands behind others of its view; see `rfpmss.data.readers.series`."""
+    volume: int | None = None
+    """Which volume of a 4-D file this is."""
     names: tuple[str, ...] = field(default=(), repr=False)
     """Identifiers of the patient."""
     others: tuple[str, ...] = field(default=(), repr=False)
@@ -112,15 +123,32 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
     if file.kind == "table":
         return [replace(file, view="report", told="table")]
     if file.kind == "nifti":
-        guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
-        if given := words.sequence(file.relative.name):
-            guess, sequence, told = "mri", given, "mapping"
-        if view:
-            guess, told = view, "mapping"
-        return [replace(file, view=guess, sequence=sequence if guess == "mri" else "", told=told)]
+        return _nifti(file, limit, words, view)
     if file.kind == "text":
         return [replace(file, view="report", told="text file")]
     return [replace(file, view="pathology", told="image file")]
+
+
+def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
+    """One entry, or one a volume of a 4-D file whose volumes have names."""
+    given = words.sequence(file.relative.name)
+    channels = nifti.channels_of(file.path)
+    if channels is not None and not given and not view:
+        told = "dataset.json"
+        names = (channels,) if isinstance(channels, str) else channels
+        volumes = (None,) if isinstance(channels, str) else range(len(names))
+        return [
+            replace(file, view="mri", sequence=name, told=told, volume=number)
+            for name, number in zip(names, volumes, strict=True)
+        ]
+    if not (given or view) and kind_of_name(nifti.stem_of(file.relative)) == ELSEWHERE:
+        raise BodyPartError("its name is that of another part of the body than the head")
+    guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
+    if given:
+        guess, sequence, told = "mri", given, "mapping"
+    if view:
+        guess, told = view, "mapping"
+    return [replace(file, view=guess, sequence=sequence if guess == "mri" else "", told=told)]
 
 
 def _dicom(file: File, limit: int, words: Words, view: str) -> File:
@@ -143,7 +171,6 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
             accession=fields["AccessionNumber"],
         )
         told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))
-        contrast = bool(str(data.get("ContrastBolusAgent", "") or "").strip())
         image = data.get("Rows") is not None
     except Exception:
         raise UnreadableError("the DICOM header holds values that cannot be") from None
@@ -163,17 +190,26 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     planes = dicom.frames(data, limit, pixels=False)
     if not file.series:
         raise UnreadableError("the image does not say which series it belongs to")
-    guess = nifti.sequence_of(told, contrast=contrast)
-    given = words.sequence(told)
-    how = "mapping" if given else "series description" if guess else "modality"
-    shown = {"CT": "ct", "MR": "mri"}[modality]
+    found = _nature(data)
+    given = words.sequence(told) if modality == "MR" else ""
+    if not (given or view) and found.kind == ELSEWHERE:
+        raise BodyPartError("the series is of another part of the body than the head")
     return replace(
         file,
-        view=view if view in ("ct", "mri") else shown,
-        sequence=(given or guess) if modality == "MR" else "",
-        told=how if modality == "MR" else "modality",
-        planes=len(planes),
+        view=view if view in ("ct", "mri") else {"CT": "ct", "MR": "mri"}[modality],
+        sequence=given or found.sequence,
+        told="mapping" if given else found.told if found.kind else "modality",
+        planes=largest([spot(plane) for plane in planes]),
+        spot=spot(planes[0]) if len(planes) == 1 else (),
+        demerits=(0, *found.demerits[1:]) if given else found.demerits,
     )
+
+
+def _nature(data: Dataset) -> Nature:
+    try:
+        return nature(data)
+    except Exception:
+        raise UnreadableError("the DICOM header holds values that cannot be") from None
 
 
 def date_of(data: Dataset) -> int | None:

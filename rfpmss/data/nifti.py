@@ -1,28 +1,34 @@
-"""What NIfTI files and series show, by their names: views, sequences, masks, bundles."""
+"""What NIfTI files show, by their names first and their values second: views, masks, bundles."""
 
 from __future__ import annotations
 
+import json
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from rfpmss.data.errors import DataError
+from rfpmss.data.grid import same_grid
 from rfpmss.data.owners import key, plain
+from rfpmss.data.readers import masks
+from rfpmss.data.readers.masks import BRAIN, TUMOUR
+from rfpmss.data.readers.sequences import kind_of, sequence_of
 from rfpmss.data.views import SEQUENCES
-from rfpmss.data.volume import MAX_BYTES, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume, header_of, orient, read_nifti
+
+__all__ = ["Bundle", "bundles", "channels_of", "grid_of", "sequence_of", "view_of"]
 
 AIR = -900.0
 """Hounsfield units: only CT has values below."""
-_T1 = r"(?:ax|sag|cor|tra)?t1(?!rho)\w*"
-_CONTRAST = {"gd", "ce", "gad", "gado", "post", "contrast", "postcontrast", "km", "+c", "c+"}
-# Maps, diffusion, vessels and scouts: MRI, but none of the four sequences.
-_OTHERS = {
-    *("dwi", "adc", "dti", "perf", "perfusion", "dsc", "dce", "asl", "cbv", "cbf", "bold", "fmri"),
-    *("swi", "swan", "mra", "tof", "angio", "mip", "localizer", "scout", "survey", "map", "t1map"),
-    *("t2map", "subtraction", "spectroscopy"),
-}
+DESCRIPTION = "dataset.json"
+"""Names the channels of nnU-Net and of the Medical Segmentation Decathlon."""
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass(frozen=True)
@@ -34,52 +40,25 @@ class Bundle:
     mask: int | None
 
 
-def sequence_of(text: str, *, contrast: bool = False) -> str:
-    """The MRI sequence that a name or description tells of, or nothing.
-
-    Args:
-        text: file name or series description.
-        contrast: an agent was given.
-
-    Example:
-        >>> [sequence_of(t) for t in ("P1_T1GD", "ax t2 flair", "T2w", "sag MPRAGE +C", "dwi")]
-        ['t1ce', 'flair', 't2', 't1ce', '']
-        >>> [sequence_of(t) for t in ("AX T1 FLAIR", "T1W_TSE", "T1增强", "T2*", "T2_FLAIR_tra")]
-        ['t1', 't1', 't1ce', '', 'flair']
-    """
-    low = text.lower().replace("+c", " +c ").replace("t1+", "t1 +c ")
-    words = set(re.split(r"[^0-9a-z+]+", low))
-    if words & _OTHERS or any(word.startswith("t2*") or word == "t2star" for word in low.split()):
-        return ""
-    after = contrast or bool(words & _CONTRAST) or "增强" in text
-    t1 = any(re.fullmatch(_T1, word) for word in words)
-    t2 = any(re.fullmatch(r"(?:ax|sag|cor|tra)?t2(?!star)\w*", word) for word in words)
-    inverted = any("flair" in word for word in words) or bool(words & {"tirm", "darkfluid"})
-    if inverted and (t2 or not t1):  # "T1 FLAIR" is a T1 with an inversion pulse
-        return "flair"
-    if words & {"t1ce", "t1c", "t1gd", "t1wce", "t1post"}:
-        return "t1ce"
-    if t1 and t2:
-        return ""
-    if t1 or words & {"mprage", "spgr", "bravo", "mpr"}:
-        return "t1ce" if after else "t1"
-    return "t2" if t2 else ""
-
-
 def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tuple[str, str, str]:
-    """View (``ct``, ``mri`` or ``mask``) and MRI sequence of a NIfTI file, and what told them.
+    """View and MRI sequence of a NIfTI file, and what told them.
 
-    The name decides, then the folder, then the values: only CT goes below `AIR`.
+    The name decides, then the folder, then the values: only CT goes below `AIR`, and only a mask
+    holds few whole numbers. A name that says mask is believed unless the values contradict it.
+
+    Returns:
+        ``ct``, ``mri``, `TUMOUR` or `BRAIN`; the sequence or nothing; the reason.
     """
-    name = set(re.split(r"[^0-9a-z]+", plain(relative)))
-    if name & {"seg", "segm", "mask", "label", "labels", "segmentation"}:
-        return "mask", "", "file name"
-    if sequence := sequence_of(plain(relative)):
+    stem, folder = stem_of(relative), relative.parent.name
+    sequence = sequence_of(stem)
+    if mask := _mask(path, stem, folder, named=bool(sequence), limit=limit):
+        return mask[0], "", mask[1]
+    if sequence or kind_of(stem):
         return "mri", sequence, "file name"
-    folder = set(re.split(r"[^0-9a-z]+", relative.parent.name.lower()))
-    for words, told in ((name, "file name"), (folder, "folder name")):
-        if words & {"ct", "mr", "mri"}:
-            return ("ct" if "ct" in words else "mri"), "", told
+    for words, told in ((stem, "file name"), (folder, "folder name")):
+        named = set(re.split(r"[^0-9a-z]+", words.lower()))
+        if named & {"ct", "mr", "mri"}:
+            return ("ct" if "ct" in named else "mri"), "", told
     try:
         lowest = read_nifti(path, limit, 0).array.min()
     except DataError:
@@ -87,8 +66,86 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     return ("ct" if lowest < AIR else "mri"), "", "voxel values"
 
 
+def _mask(path: Path, stem: str, folder: str, *, named: bool, limit: int) -> tuple[str, str] | None:
+    """Of what the file is a mask, and what told it; None: of nothing."""
+    kind = masks.kind_of(stem, folder)
+    if kind:
+        whole = np.issubdtype(_header(path)[1], np.integer) and not named
+        told = "file name" if masks.certain(stem) else "folder name"
+        return (kind, told) if whole or masks.holds_labels(path, limit) else None
+    if masks.may_be(stem):
+        kind = TUMOUR
+    elif masks.shows_head(stem) and not named:
+        kind = BRAIN
+    return (kind, "voxel values") if kind and masks.holds_labels(path, limit) else None
+
+
+def stem_of(path: PurePosixPath) -> str:
+    """The name without its endings, capitals kept: they part words such as ``tumorMask``."""
+    return path.name[: len(plain(path))]
+
+
+def channels_of(path: Path) -> tuple[str, ...] | str | None:
+    """Sequences by a `DESCRIPTION` beside the folder ``imagesTr``.
+
+    nnU-Net has a file a channel, ``CASE_0000.nii.gz``; the Decathlon has one 4-D file a case. The
+    description names the channels (``channel_names``, formerly ``modality``).
+
+    Returns:
+        The sequence of the file, or of each of its volumes in order; None where no description
+        says it.
+    """
+    if not re.match(r"images(?:T[rs]|V)", path.parent.name):
+        return None
+    names = _described(path.parent.parent / DESCRIPTION)
+    if not names:
+        return None
+    if found := _CHANNEL.fullmatch(stem_of(PurePosixPath(path.name))):
+        return names.get(int(found[2]))
+    shape, _, _ = _header(path)
+    if len(shape) == 4 and shape[3] == len(names) and set(names) == set(range(len(names))):
+        return tuple(names[number] for number in range(len(names)))
+    return None
+
+
+@lru_cache(maxsize=64)
+def _described(path: Path) -> dict[int, str]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8-sig"))
+        names = said.get("channel_names") or said.get("modality") or {}
+        return {int(number): sequence_of(str(name)) for number, name in names.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype, np.ndarray]:
+    """Shape, type of voxels and affine (to Right, Anterior, Superior) by the header alone."""
+    empty = ((), np.dtype(np.float32), np.full((4, 4), np.nan))
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+        if start[:2] == b"\x1f\x8b":
+            start = zlib.decompressobj(31).decompress(start, 1024)
+        header = header_of(start)
+        shape = tuple(int(n) for n in header.get_data_shape())
+        return shape, header.get_data_dtype(), np.asarray(header.get_best_affine(), np.float64)
+    except (DataError, OSError, zlib.error, ValueError, TypeError, KeyError):
+        return empty  # the reader says later what is wrong
+
+
+def grid_of(path: Path) -> Volume | None:
+    """Where the voxels of a NIfTI file lie, without reading them; None where it does not say."""
+    shape, _, affine = _header(path)
+    if len(shape) < 3:
+        return None
+    try:
+        return orient(np.broadcast_to(np.uint8(0), shape[:3]), affine)
+    except DataError:
+        return None
+
+
 def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
-    """Put named MRI sequences of one folder and one name together, with their mask.
+    """Put named MRI sequences of one folder and one name together, with their tumour mask.
 
     Args:
         files: path, view and sequence of each NIfTI file of one patient.
@@ -100,25 +157,46 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
         [('t1', 'flair'), ()]
     """
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    masks: dict[tuple[PurePosixPath, str], int] = {}
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, (path, view, sequence) in enumerate(files):
-        place = (path.parent, key(path))
-        if view == "mask":
-            masks.setdefault(place, number)
+        place = _place(path)
+        if view == TUMOUR:
+            found[place].append(number)
         elif sequence:
-            groups["sequences", str(place[0]), place[1]].append(number)
-        else:
+            groups["sequences", *place].append(number)
+        elif view != BRAIN:
             groups["single", str(path)].append(number)
     result = []
     for name, members in groups.items():
-        mask = masks.get((files[members[0]][0].parent, key(files[members[0]][0])))
+        mine = found.get(_place(files[members[0]][0]), [])
+        best = min(mine, key=lambda number: masks.rank(stem_of(files[number][0])), default=None)
         if name[0] == "single":
-            result.append(Bundle(tuple(members), (), mask))
+            result.append(Bundle(tuple(members), (), best))
             continue
         for part in _distinct(members, files):
             part.sort(key=lambda number: SEQUENCES.index(files[number][2]))
-            result.append(Bundle(tuple(part), tuple(files[n][2] for n in part), mask))
+            result.append(Bundle(tuple(part), tuple(files[n][2] for n in part), best))
     return result
+
+
+def _place(path: PurePosixPath) -> tuple[str, str]:
+    """Folder and name that images and masks of one patient share.
+
+    ``imagesTr`` and ``labelsTr`` are one folder; so are a folder and its ``masks``.
+    """
+    folder = path.parent
+    name = re.sub(r"^(?:images|labels)(?=T[rs]|V)", "", folder.name)
+    if name.lower() in ("mask", "masks", "seg", "segs", "segmentation", "segmentations", "labels"):
+        return str(folder.parent), key(path)
+    if name.lower() in ("img", "images"):
+        return str(folder.parent), key(path)
+    return str(folder.with_name(name)) if name and folder.name else str(folder), key(path)
+
+
+def same_place(mask: Path, images: Sequence[Volume]) -> bool:
+    """Whether a mask lies voxel by voxel on one of the images' grids."""
+    grid = grid_of(mask)
+    return grid is not None and any(same_grid(grid, image, 0.05) for image in images)
 
 
 def _distinct(

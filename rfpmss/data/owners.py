@@ -8,18 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from rfpmss.data.readers.sequences import describes
+
 # Folders that say what is in them, or when, but not who.
 _GENERIC = re.compile(
     r"(?:(?:ct|mri?|dcm|dicom|nifti|nii|anat|func|images?|imaging|series|stud(?:y|ies)|reports?"
     r"|texts?|txt|notes|path|pathology|histology|slides?|wsi|tiff?|png|jpe?g|t1(?:c|ce|gd|w|wce)?"
     r"|t2w?|flair|seg|masks?|labels?|data|files?|raw|he|h&e)[-_ ]?\d*[a-z]?"
+    r"|(?:images|labels)t[rs]"
     r"|(?:visit|ses|session|tp|timepoint|baseline|follow-?up|pre|post|preop|postop)[-_ ]?\d*"
     r"|(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d)",
     re.IGNORECASE,
 )
 _WORDS = re.compile(
-    r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|mask|label|reports?|text|slide|wsi|path(?:ology)?"
-    r"|histology|he|head|brain"
+    r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|segmentation|masks?|labels?|dseg|reports?"
+    r"|text|slide|wsi|path(?:ology)?|histology|he|head|brain|parenchyma|hdbet|tumou?r|lesion|roi|gtv"
+    r"|(?:tumou?r|lesion|brain|gtv)(?:seg|mask)|maske"
 )
 
 
@@ -52,8 +56,14 @@ def key(path: PurePosixPath) -> str:
         >>> key(PurePosixPath("BraTS_00001_flair.nii.gz")), key(PurePosixPath("report.txt"))
         ('brats-00001', '')
     """
-    tokens = [t for t in re.split(r"[^0-9a-z\u4e00-\u9fff]+", plain(path)) if t]
-    return "-".join(t for t in tokens if not _WORDS.fullmatch(t))
+    name = plain(path)
+    if name.startswith("sub-"):  # BIDS entities that say how, not who
+        name = re.sub(r"_(?:run|acq|rec|ce|desc|label)-[^_]+", "", name)
+    name = re.sub(r"(t1w?)[-_ ]?(?:pre|post)(?![a-z])", r"\1", name)
+    tokens = [t for t in re.split(r"[^0-9a-z\u4e00-\u9fff]+", name) if t]
+    if path.parent.name.startswith("images") and re.fullmatch(r"\d{4}", "".join(tokens[-1:])):
+        del tokens[-1]  # nnU-Net: CASE_0000 is channel 0 of CASE
+    return "-".join(t for t in tokens if not _WORDS.fullmatch(t) and not describes(t))
 
 
 def home(path: PurePosixPath, level: int = 0) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -82,6 +83,7 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
             "boxes": [list(box) if box else None for box in made.boxes],
             "spacing": made.spacing,
             "grid": made.grid,
+            "absent": sorted(set(source.channels) - set(made.channels)),
             "digest": digest(made.images),
             "coarse": coarse(made.images),
             "unused": _numbered(source, made.unused),
@@ -175,7 +177,7 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             **common,
             modality=name.partition(".")[0],
             path=places[name],
-            series=found[name].series,
+            series=_decoded(found[name].series, notes[name].get("absent", ())),
             boxes=boxes if boxes.strip("|") else "",
             spacing=" ".join(f"{value:.4g}" for value in notes[name]["spacing"]),
             grid=" ".join(map(str, notes[name]["grid"])),
@@ -188,6 +190,13 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             report=study.report,
             derived="yes" if study.derived else "",
         )
+
+
+def _decoded(series: str, absent: Sequence[str]) -> str:
+    """The name of a series without the sequences that could not be decoded."""
+    for name in absent:
+        series = re.sub(rf"(?<![^ +]){re.escape(name)}(?![^ +])[ +]?", "", series)
+    return series.strip(" +")
 
 
 def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:

@@ -77,9 +77,10 @@ def _files(
 ) -> tuple[list[Volume], tuple[str, ...]]:
     """One volume a file; those that cannot be read or lie on another grid are left out."""
     read: dict[int, Volume] = {}
-    for number, path in enumerate(source.paths):
+    frames = source.frames or (source.volume,) * len(source.paths)
+    for number, (path, frame) in enumerate(zip(source.paths, frames, strict=True)):
         try:
-            read[number] = read_nifti(path, limit, source.volume)
+            read[number] = read_nifti(path, limit, frame)
         except DataError as error:
             left.append((path, error))
     if not read:

@@ -27,8 +27,10 @@ class Source:
     """Name of the series, free of personal data."""
     volume: int | None = None
     """Which volume of 4-D files; None: they must hold one."""
+    frames: tuple[int, ...] = ()
+    """Which volume of each path, where the paths are one 4-D file; empty: see ``volume``."""
     mask: Path | None = None
-    """Segmentation (NIfTI) in the same frame of reference, labels 0/1/2/4."""
+    """Segmentation (NIfTI) of the tumour in the same frame of reference."""
 
 
 @dataclass(frozen=True, kw_only=True)

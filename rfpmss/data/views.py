@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 from rfpmss.config import CHANNELS
 from rfpmss.data import slide
 from rfpmss.data.errors import UnsupportedError, ValuesError, describe
+from rfpmss.data.readers.masks import tumour
 from rfpmss.data.resize import resize
 from rfpmss.data.sources import Gaps, load
 from rfpmss.data.study import Source
@@ -42,6 +43,8 @@ class Views:
     """Of the source: millimetres along x, y, z; microns per pixel of a slide."""
     grid: tuple[int, ...] = ()
     """Of the source: voxels along x, y, z; columns and rows of a slide."""
+    channels: tuple[str, ...] = ()
+    """Sequences of the source that were decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +81,16 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
         channels = _windows(first.array.astype(np.float32, copy=False))
     else:
         channels = _sequences(list(loaded.volumes), loaded.names)
+    mask = loaded.mask
+    if mask is not None and source.mask is not None:
+        mask = replace(mask, array=tumour(mask.array, source.mask.name))
     unused = tuple((path, describe(error)) for path, error in loaded.unused)
     return replace(
-        _slices(channels, first, loaded.mask, choice),
+        _slices(channels, first, mask, choice),
         unused=unused,
         spacing=first.spacing,
         grid=first.array.shape[::-1],
+        channels=loaded.names,
     )
 
 
