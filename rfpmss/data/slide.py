@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from rfpmss.data import vendor
 from rfpmss.data.errors import (
@@ -23,14 +22,14 @@ from rfpmss.data.errors import (
     UnreadableError,
     UnsupportedError,
 )
+from rfpmss.data.readers.microns import microns
+from rfpmss.data.readers.tissue import tissue_mask
 from rfpmss.data.resize import resize
 from rfpmss.data.volume import MAX_BYTES, check_size
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-MICRON_PER_UNIT = {2: 25_400.0, 3: 10_000.0, 4: 1_000.0, 5: 1.0}
-"""Microns in a TIFF ResolutionUnit: inch, centimetre, millimetre, micrometre."""
 MAX_PAGES = 1000
 """Images in one TIFF file."""
 OVERVIEW = 512
@@ -109,7 +108,7 @@ def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
             raise
         except Exception:
             raise UnreadableError("the TIFF directory is damaged") from None
-        scale = mpp or _scale(pages[0])
+        scale = mpp or microns(pages[0])
         if scale is None:
             raise ScaleError("the slide does not say how large its pixels are")
         width = pages[0].imagewidth
@@ -168,7 +167,10 @@ def _listed(pages: Iterable[Any]) -> list[Any]:
 
 
 def _pyramid(pages: list[Any]) -> list[TiffPage]:
-    """RGB pages with the first page's proportions, fine to coarse; labels and macros drop out."""
+    """Colour pages with the proportions of the largest, fine to coarse.
+
+    The first page may be a thumbnail; labels and macros have other proportions and drop out.
+    """
     import tifffile
 
     whole = [page for page in pages if isinstance(page, tifffile.TiffPage)]
@@ -176,43 +178,22 @@ def _pyramid(pages: list[Any]) -> list[TiffPage]:
         whole += [sub for sub in _listed(page.pages or ()) if isinstance(sub, tifffile.TiffPage)]
     if not whole:
         raise UnreadableError("the TIFF file holds no image directory")
-    if whole[0].samplesperpixel not in (3, 4) or whole[0].dtype != np.uint8:
+    colour = [page for page in whole if page.samplesperpixel in (3, 4) and page.dtype == np.uint8]
+    if not colour:
         raise UnsupportedError("the TIFF file holds no 8-bit colour image")
-    first = whole[0]
-    if first.imagewidth < 1 or first.imagelength < 1:
+    largest = max(colour, key=lambda page: page.imagewidth * page.imagelength)
+    if largest.imagewidth < 1 or largest.imagelength < 1:
         raise UnreadableError("the slide has no rows or columns")
-    ratio = first.imagewidth / first.imagelength
+    ratio = largest.imagewidth / largest.imagelength
     keep = [
         page
-        for page in whole
-        if page.samplesperpixel == first.samplesperpixel
-        and page.dtype == np.uint8
-        and page.imagewidth <= first.imagewidth
+        for page in colour
+        if page.samplesperpixel == largest.samplesperpixel
+        and page.imagewidth <= largest.imagewidth
         and abs(page.imagewidth / max(page.imagelength, 1) / ratio - 1) < 0.02
     ]
     keep.sort(key=lambda page: -page.imagewidth)
     return keep
-
-
-def _scale(page: TiffPage) -> float | None:
-    """Microns per pixel by the description (Aperio, OME) or the resolution tags."""
-    text = page.description or ""
-    for pattern in (r"MPP\s*=\s*([0-9.]+)", r"PhysicalSizeX=\"([0-9.]+)\""):
-        if found := re.search(pattern, text):
-            value = float(found.group(1))
-            return value if 0.01 < value < 1000 else None
-    unit = page.tags.valueof("ResolutionUnit", 1)
-    resolution = page.tags.valueof("XResolution", None)
-    if not resolution or int(unit) not in MICRON_PER_UNIT or not resolution[0]:
-        return None
-    value = MICRON_PER_UNIT[int(unit)] * resolution[1] / resolution[0]
-    return value if 0.01 < value < 100 else None  # 72 dots per inch is no microscope
-
-
-def tissue_mask(image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Where there is tissue: coloured, not white glass, not black."""
-    high, low = image.max(axis=2).astype(np.int16), image.min(axis=2).astype(np.int16)
-    return (high - low > 18) & (high > 30)
 
 
 def tiles(
