@@ -44,7 +44,7 @@ from rfpmss.data.study import Study
 from rfpmss.data.views import Choice
 from rfpmss.progress import progress
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of the prepared arrays."""
 REJECTIONS = "rejections.csv"
 SPLIT_FILE = "splits.csv"

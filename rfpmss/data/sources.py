@@ -80,7 +80,7 @@ def _files(
     frames = source.frames or (source.volume,) * len(source.paths)
     for number, (path, frame) in enumerate(zip(source.paths, frames, strict=True)):
         try:
-            read[number] = read_nifti(path, limit, frame)
+            read[number] = _file(path, limit, frame, left)
         except DataError as error:
             left.append((path, error))
     if not read:
@@ -103,6 +103,13 @@ def _files(
     return list(read.values()), tuple(names[number] for number in read)
 
 
+def _file(path: Path, limit: int, frame: int | None, left: Left) -> Volume:
+    volume = read_nifti(path, limit, frame)
+    if volume.notes:
+        left.append((path, Notice("; ".join(volume.notes))))
+    return volume
+
+
 def _commonest(volumes: Sequence[Volume]) -> Volume:
     """The first volume of the grid that most of them have."""
     return max(volumes, key=lambda volume: sum(same_grid(volume, other) for other in volumes))
@@ -112,7 +119,7 @@ def _mask(source: Source, limit: int, left: Left) -> Volume | None:
     if source.mask is None:
         return None
     try:
-        return read_nifti(source.mask, limit)
+        return _file(source.mask, limit, None, left)
     except DataError as error:
         left.append((source.mask, error))
         return None

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from rfpmss.data.errors import BombError, ChoiceError, GeometryError, UnreadableError, ValuesError
+from rfpmss.data.errors import (
+    CORRECT,
+    NOTHING,
+    BombError,
+    ChoiceError,
+    GeometryError,
+    UnreadableError,
+    ValuesError,
+)
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
@@ -38,6 +46,8 @@ class Volume:
     """Voxel values."""
     affine: Float64[np.ndarray, "4 4"]
     """From (x, y, z) voxel indices to millimetres to the Left, Posterior, Superior."""
+    notes: tuple[str, ...] = ()
+    """What was mended or decided in reading it."""
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -87,7 +97,6 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
     try:
         kind = header.get_data_dtype()
         offset = int(header["vox_offset"])
-        affine = np.asarray(header.get_best_affine(), np.float64)
         shape = tuple(int(n) for n in header.get_data_shape())
     except Exception:
         raise UnreadableError("the NIfTI header is damaged") from None
@@ -102,9 +111,93 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
         if not np.isfinite(intercept):
             raise ValuesError("the scale of the voxels is not finite")
         array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    array, filled = fill_background(array)
+    affine, placed = _affine(header)
+    return replace(orient(array, affine), notes=(*filled, *placed))
+
+
+def fill_background(array: Shaped[np.ndarray, "*shape"]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Voxels that are not numbers, where they are the background, set to the smallest value.
+
+    Programs that strip the skull mark what is outside by NaN. It is the background where all of it
+    hangs together with the border of the image.
+
+    Returns:
+        The array, and a note where something was filled.
+
+    Raises:
+        ValuesError: if voxels are infinite, or some inside of the image are not numbers.
+
+    Example:
+        >>> image = np.array([[[np.nan, 5.0], [np.nan, 7.0]]])
+        >>> fill_background(image)[0].tolist()
+        [[[5.0, 5.0], [5.0, 7.0]]]
+    """
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array, ()
+    from scipy import ndimage
+
+    empty = np.isnan(array)
+    if empty.all() or np.isinf(array).any():
         raise ValuesError("voxels are not finite")
-    return orient(array, affine)
+    parts, count = ndimage.label(empty)  # type: ignore[misc]
+    long = [axis for axis, size in enumerate(array.shape) if size > 1]
+    edges = [np.take(parts, end, axis) for axis in long for end in (0, -1)]
+    if len(set(np.concatenate([edge.ravel() for edge in edges]).tolist()) - {0}) < count:
+        raise ValuesError("voxels inside of the image are not finite")
+    low = array[~empty].min()
+    note = f"{empty.mean():.0%} of the voxels, all around the image, are no numbers: set to {low:g}"
+    return np.where(empty, low, array), (note,)
+
+
+def _affine(header: Nifti1Header) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The sform, else the qform, else voxels of the header's size; and what is doubtful of it.
+
+    Raises:
+        GeometryError: if both are given and one is the mirror image of the other, or none that is
+            given spans three directions.
+    """
+    given = [form for form in (_form(header, "sform"), _form(header, "qform")) if form is not None]
+    sound = [form for form in given if _spans(form)]
+    if not given:
+        note = "the header does not say how the image lies; its axes are taken for Left, Anterior, "
+        return header.get_base_affine(), (note + "Superior",)
+    if not sound:
+        return given[0], ()  # refused by `orient` with its reason
+    if len(given) > len(sound):
+        return sound[0], ("one of the header's two transforms is unusable; the other is taken",)
+    if len(sound) == 1:
+        return sound[0], ()
+    first, second = (form[:3, :3] for form in sound)
+    if np.linalg.det(first) * np.linalg.det(second) < 0:
+        raise GeometryError(
+            "sform and qform of the header are mirror images of each other, so left and right are "
+            "not known",
+            CORRECT,
+        )
+    ends = np.array([int(n) for n in header["dim"][1:4]]) * [[0, 0, 0], [1, 1, 1]]
+    apart = np.linalg.norm(ends @ (first - second).T + (sound[0] - sound[1])[:3, 3], axis=1).max()
+    if apart > np.linalg.norm(first, axis=0).max():
+        return sound[0], ("sform and qform of the header differ; the sform is taken",)
+    return sound[0], ()
+
+
+def _form(header: Nifti1Header, name: str) -> np.ndarray | None:
+    """A transform of the header; None if its code says that it is not set."""
+    if int(header[f"{name}_code"]) <= 0:
+        return None
+    try:
+        return np.asarray(getattr(header, f"get_{name}")(), np.float64)
+    except Exception:
+        return np.full((4, 4), np.nan)
+
+
+def _spans(affine: np.ndarray) -> bool:
+    """Whether an affine is finite and its columns are three directions."""
+    if not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool((lengths > 1e-6).all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
@@ -207,7 +300,7 @@ def _three(shape: tuple[int, ...], frame: int | None) -> tuple[int, ...]:
     if len(shape) > 3:
         raise ChoiceError(f"the file holds {np.prod(shape[3:])} volumes and none was chosen")
     if len(shape) < 2:
-        raise GeometryError("the file holds no image, only a line of voxels")
+        raise GeometryError("the file holds no image, only a line of voxels", NOTHING)
     return shape if len(shape) == 3 else (*shape, 1)
 
 
@@ -239,10 +332,9 @@ def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
     import nibabel as nib
 
     if affine is None or not np.isfinite(affine).all():
-        raise GeometryError("the affine is not finite")
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if (lengths < 1e-6).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-        raise GeometryError("the affine does not span three directions")
+        raise GeometryError("the affine is not finite", CORRECT)
+    if not _spans(affine):
+        raise GeometryError("the affine does not span three directions", CORRECT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         now = nib.orientations.io_orientation(affine)
@@ -251,5 +343,5 @@ def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
         moved = affine @ nib.orientations.inv_ornt_aff(to, array.shape)
     x, y = np.linalg.norm(moved[:3, :2], axis=0)
     if max(x, y) > LONGEST * min(x, y):
-        raise GeometryError(f"pixels are more than {LONGEST} times as long as wide")
+        raise GeometryError(f"pixels are more than {LONGEST} times as long as wide", CORRECT)
     return Volume(turned.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ moved)
