@@ -21,6 +21,7 @@ from pathlib import Path  # noqa: E402
 import triton  # noqa: E402
 import triton.language as tl  # noqa: E402
 
+from multisk.kernels.resident import resident_sweeps  # noqa: E402
 from multisk.kernels.row import row_forward  # noqa: E402
 from tests.compile_only import (  # noqa: E402
     TARGETS,
@@ -33,6 +34,7 @@ from tests.compile_only import (  # noqa: E402
     resources,
 )
 from tests.launchers import LAUNCHERS, Inputs, dry_launches, fake, unseen  # noqa: E402
+from tests.ptx import barrier_faults, instructions, ptx_of, races  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "benchmarks" / "results" / "static.csv"
@@ -103,6 +105,12 @@ def check(launcher, case):
     assert not bad
     # The barrier of `resident` counts arrivals, in whole numbers.
     assert not [line for record in found for line in float_atomics(record)]
+
+
+def races_of(record):
+    """What one warp of a kernel reads and another may have written by then; NVIDIA alone."""
+    is_nvidia = any(path.endswith(".ptx") for path in record["files"].values())
+    return races(instructions(ptx_of(record))) if is_nvidia else []
 
 
 def place(launcher, case):
@@ -288,6 +296,47 @@ def test_a_sum_in_no_fixed_order_is_found_out(target, dtype):
     with compile_only(TARGETS[target]) as found:
         scattered[(1,)](fake(64, dtype=dtype), fake(8, dtype=dtype), num_warps=1)
     assert float_atomics(found[0])
+
+
+@triton.jit
+def late(numbers, y, BARRIER: tl.constexpr):
+    """What all warps read and one thread then writes: a late warp reads what was written."""
+    at = tl.arange(0, 256)
+    warmth = tl.load(numbers + 4)
+    if BARRIER:
+        tl.debug_barrier()
+    tl.store(numbers + 4, warmth * 0.5)
+    tl.store(numbers + 3, tl.load(numbers + 3) + 1.0)  # a counter: no other thread uses it
+    tl.store(y + at, at * warmth)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("barrier", [False, True])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
+def test_a_value_that_one_thread_writes_while_others_read_is_found_out(target, barrier):
+    with compile_only(TARGETS[target]) as found:
+        late[(1,)](fake(8), fake(256), BARRIER=barrier, num_warps=4)
+    places = races_of(found[0])
+    assert [offset for _, offset in places] == ([] if barrier else [16])
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
+def test_the_grid_barrier_publishes_and_reads_all_partial_sums(target):
+    with compile_only(TARGETS[target]) as found:
+        inputs = Inputs(F32, 64, "aligned")
+        resident_sweeps(inputs.x, inputs.scales, inputs.budgets(), 20)
+    ptx = ptx_of(found[0])
+    assert barrier_faults(instructions(ptx)) == []
+    for words, others in [
+        ("ld.global.cg.", "ld.global."),
+        (".acq_rel.", ".relaxed."),
+        (".gpu.acq_rel.", ".cta.acq_rel."),
+        (".gpu.acquire.", ".gpu.relaxed."),
+        ("bar.sync", "nop"),
+    ]:
+        assert words in ptx
+        assert barrier_faults(instructions(ptx.replace(words, others))), words
 
 
 @pytest.mark.compile
