@@ -142,6 +142,7 @@ def hospital(arguments: Hospital) -> int:
     import secrets
 
     from rfpmss.data.build import build
+    from rfpmss.data.errors import LayoutError
     from rfpmss.data.hospital import show
     from rfpmss.data.parts import build_part, identity
     from rfpmss.data.private import SALT, read_salt
@@ -161,6 +162,8 @@ def hospital(arguments: Hospital) -> int:
     salt = secrets.token_bytes(32) if dry else read_salt(arguments.salt or out / SALT)
     found = arguments.scan(src, salt, leave=out)
     print(show(found))
+    if found.doubt:
+        raise LayoutError(found.doubt)
     if dry:
         return 0
     if arguments.deidentify:
@@ -254,7 +257,17 @@ def _tell(made: Summary, out: Path) -> int:
     print(f"manifest: {out / 'manifest.csv'}")
     print(f"page: {write_page(out)}")
     if made.doubles:
-        print(f"note: {made.doubles} pairs of patients share an image, see {out / DOUBLES}")
+        print(
+            f"note: {made.doubles} pairs of patients share an image and got one split together, "
+            f"see {out / DOUBLES}; if a pair is one person, give both one folder, or one PatientID "
+            "in the mapping file (patients:)"
+        )
+    if made.alike:
+        print(
+            f"note: {made.alike} pairs of patients have nearly the same image and may be one "
+            f"person under two names, see {out / DOUBLES}; look at them before you train, and give "
+            "those that are one person one folder, or one PatientID in the mapping file (patients:)"
+        )
     print(f"rejections: {out / REJECTIONS}")
     if (out / PRIVATE).exists():
         print(f"their paths: {out / PRIVATE} (may hold names; keep it to yourself)")

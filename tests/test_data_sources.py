@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 
 from rfpmss import prepare
 from rfpmss.data import dicom, mapping
+from rfpmss.data.cohort.layout import Layout
 from rfpmss.data.dates import day
 from rfpmss.data.errors import ColumnError, GeometryError, PathError, TextError
 from rfpmss.data.grid import onto
@@ -23,7 +24,7 @@ from rfpmss.data.nifti import sequence_of
 from rfpmss.data.sources import load
 from rfpmss.data.structured import report_text
 from rfpmss.data.study import Source
-from rfpmss.data.visits import visits
+from rfpmss.data.visits import Dated, visits
 from rfpmss.data.volume import Volume
 from rfpmss.data.worksheet import read_reports
 from tests.data_tools import PYDICOM, brain, write_nifti, write_series
@@ -184,7 +185,7 @@ def test_follow_ups_are_studies_of_their_own_with_their_own_reports(tmp_path: Pa
     days=st.integers(0, 60),
 )
 def test_visits_are_the_runs_of_dates_without_a_longer_pause(dates: list[int], days: int) -> None:
-    found = visits([PurePosixPath(f"p/{n}") for n in range(len(dates))], list(dates), days)
+    found = visits([Dated(PurePosixPath(f"p/{n}"), date) for n, date in enumerate(dates)], days)
     order = sorted(range(len(dates)), key=lambda n: dates[n])
     for a, b in zip(order, order[1:], strict=False):
         assert (found[a] == found[b]) == (dates[b] - dates[a] <= days)
@@ -192,9 +193,10 @@ def test_visits_are_the_runs_of_dates_without_a_longer_pause(dates: list[int], d
 
 def test_folders_tell_visits_apart_where_there_are_no_dates() -> None:
     paths = [PurePosixPath(p) for p in ("P/visit1/t1.nii", "P/visit2/t1.nii", "P/visit2/r.txt")]
-    found = visits(paths, [None] * 3)
+    layout = Layout(paths[:2])
+    found = visits([Dated(path, label=layout.place(path).label) for path in paths])
     assert found[0] != found[1] == found[2]
-    assert visits(paths[:1], [None]) == [visits(paths[:1], [None])[0]]
+    assert visits([Dated(paths[0], label="visit 1")]) == [""]
 
 
 @given(st.dates())

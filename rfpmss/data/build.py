@@ -23,6 +23,7 @@ from types import ModuleType
 from rfpmss.config import VIEWS
 from rfpmss.data import duplicates
 from rfpmss.data.aliases import hide
+from rfpmss.data.cohort.reading import write as write_reading
 from rfpmss.data.counts import reasons
 from rfpmss.data.errors import DataError, IncompleteError
 from rfpmss.data.folder import quiet
@@ -104,7 +105,9 @@ class Summary:
     derived: int = 0
     """Reports that no person wrote."""
     doubles: int = 0
-    """Pairs of patients with the same or nearly the same image."""
+    """Pairs of patients with the same image."""
+    alike: int = 0
+    """Pairs of patients with nearly the same image."""
 
 
 def build(
@@ -137,6 +140,7 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
         made = decode(found, root, out, choice, workers)
+        write_reading(out, found.reading)
         summary = finish(made.pieces(), made.studies, made.refused, out, shares, seed)
         shutil.rmtree(out / PIECES)
     return summary
@@ -174,7 +178,7 @@ def finish(
         IncompleteError: if there is no study; ``rejections.csv`` is written all the same.
     """
     found = duplicates.doubles(studies, [read_notes(path) for path in pieces])
-    dealt = split(studies, shares, seed, _known(out), duplicates.groups(found))
+    dealt = split(studies, shares, seed, _known(out), duplicates.groups(found, studies))
     write_rejections(out, refused)
     duplicates.write(out, found)
     if not studies:
@@ -193,7 +197,8 @@ def finish(
         splits={name: sum(study.split == name for study in studies) for name in SPLITS},
         rejected=count(refused),
         derived=sum(study.derived for study in studies),
-        doubles=len(found),
+        doubles=len({(d.one.patient_id, d.other.patient_id) for d in found if d.exact}),
+        alike=len({(d.one.patient_id, d.other.patient_id) for d in found if not d.exact}),
     )
 
 

@@ -72,6 +72,20 @@ def _line(name: str, rows: Sequence[Row]) -> Line:
     )
 
 
+def visits(rows: Sequence[Row]) -> list[Line]:
+    """Patients by how many visits they have, and the modalities of those visits."""
+    studies: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        studies[row.patient_id].add(row.study_id)
+    by_count: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_count[len(studies[row.patient_id])].append(row)
+    return [
+        _line(f"{count} {'visit' if count == 1 else 'visits'}", mine)
+        for count, mine in sorted(by_count.items())
+    ]
+
+
 def charts(rows: Sequence[Row], folder: Path) -> list[Chart]:
     """All charts that have something to show."""
     made = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,13 @@ def _near(view: str, items: Sequence[tuple[Study, str, str]]) -> Iterable[Double
                 yield Double(study, other, view, exact=False)
 
 
-def groups(found: Iterable[Double]) -> dict[str, str]:
-    """The patient that stands for each one who shares an image exactly: they go to one split."""
+def groups(found: Iterable[Double], studies: Iterable[Study] = ()) -> dict[str, str]:
+    """The patient that stands for each one who must share a split with others.
+
+    Args:
+        found: patients who share an image exactly do.
+        studies: patients of one `Study.kin`, who may be one person, do as well.
+    """
     root: dict[str, str] = {}
 
     def top(patient: str) -> str:
@@ -95,11 +101,24 @@ def groups(found: Iterable[Double]) -> dict[str, str]:
             patient = root[patient]
         return patient
 
-    for double in found:
-        if double.exact:
-            a, b = sorted((top(double.one.patient_id), top(double.other.patient_id)))
-            root[b] = a
+    pairs = [(d.one.patient_id, d.other.patient_id) for d in found if d.exact]
+    first: dict[str, str] = {}
+    for study in studies:
+        if study.kin and first.setdefault(study.kin, study.patient_id) != study.patient_id:
+            pairs.append((first[study.kin], study.patient_id))
+    for one, other in pairs:
+        a, b = sorted((top(one), top(other)))
+        root[b] = a
     return {patient: top(patient) for patient in root}
+
+
+def read(out: Path) -> dict[str, int]:
+    """How many pairs of studies are the ``same`` and how many are ``alike``."""
+    path = out / FILE
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return dict(Counter(row["kind"] for row in csv.DictReader(file)))
 
 
 def write(out: Path, found: Sequence[Double]) -> None:

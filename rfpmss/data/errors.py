@@ -201,6 +201,12 @@ class LeakageError(DataError):
     cure = "give all studies of a patient, and all copies of an image, the same split"
 
 
+class LayoutError(DataError):
+    """The folders of a source can be read as patients and visits in two ways."""
+
+    cure = "nothing was prepared"
+
+
 class Notice(DataError):
     """The file is in the cohort, and something was decided or mended that one should know."""
 

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from rfpmss.config import VIEWS
 from rfpmss.data import dicom, nifti
@@ -26,7 +25,7 @@ from rfpmss.data.readers.masks import BRAIN, TUMOUR
 from rfpmss.data.readers.sequences import is_part, kind_of
 from rfpmss.data.readers.series import distance, grid_of, largest
 from rfpmss.data.study import Source, Study
-from rfpmss.data.visits import DAYS, visits
+from rfpmss.data.visits import DAYS, Dated, visits
 from rfpmss.data.volume import Volume
 
 REFERENCE = ("t1ce", "t1", "flair", "t2")
@@ -99,18 +98,13 @@ def _imageless(report: File, *, examined: bool) -> DataError:
 def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
     if days is None:
         return [""] * len(members)
-    ids = {file.patient for file in members}
-    paths = [
-        # A table's name says nothing of its rows, and an id may look like a date.
-        PurePosixPath(*(p for p in f.relative.parts if p not in ids))
-        if not f.name
-        else f.place or _NOWHERE
-        for f in members
-    ]
-    return visits(paths, [file.date for file in members], days)
-
-
-_NOWHERE = PurePosixPath()
+    return visits(
+        [
+            Dated(file.relative, file.date, file.label, file.phase, file.study, weak=file.weak)
+            for file in members
+        ],
+        days,
+    )
 
 
 def _study(

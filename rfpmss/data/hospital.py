@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from rfpmss.data.cohort.known import Known
+from rfpmss.data.cohort.layout import Place
+from rfpmss.data.cohort.leave import left_out
+from rfpmss.data.cohort.reading import Patient, Reading, read_back
 from rfpmss.data.cohort.rows import known_of, reports_of
 from rfpmss.data.counts import reasons
 from rfpmss.data.errors import (
@@ -22,7 +25,8 @@ from rfpmss.data.errors import (
 from rfpmss.data.gather import Lost, studies
 from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
-from rfpmss.data.owners import Item, home, key, owners
+from rfpmss.data.owners import Item, assign, key
+from rfpmss.data.private import pseudonym
 from rfpmss.data.shards import Rejection
 from rfpmss.data.sniff import REPORT_NAMES, SCANNER_NAMES
 from rfpmss.data.study import Study
@@ -45,6 +49,10 @@ class Found:
     """Reports that were found, those in no study as well."""
     reports_left_out: tuple[tuple[str, int], ...] = ()
     """Why reports are in no study, in words, and how many of them."""
+    reading: Reading = field(default_factory=Reading)
+    """How folders and files were read as patients and visits; free of names."""
+    doubt: str = ""
+    """Why they can be read in two ways, with the way out; such a source is not prepared."""
     salt: bytes | None = field(default=None, repr=False)
     """With it the paths of refused files are kept apart; None: they name nobody."""
 
@@ -69,7 +77,7 @@ def scan(
         root: the folder.
         salt: secret of the identifiers, see `rfpmss.data.private.read_salt`.
         leave: a folder to stay out of, such as the output.
-        level: depth of the folders that are patients, 0: by names (`rfpmss.data.owners.home`).
+        level: depth of the folders that are patients, 0: to be found (`rfpmss.data.cohort.layout`).
         volume: which volume of 4-D NIfTI files to take.
         limit: largest file, bytes.
         words: of the mapping file; None: guess everything.
@@ -80,31 +88,25 @@ def scan(
     files = _once(_look_at_all(root, leave, limit, words, rejections), rejections)
     tables = [file for file in files if file.kind == "table"]
     files = [file for file in files if file.kind != "table"]
-    owned = owners([_item(file, words, level) for file in files], level)
-    groups: dict[str, list[File]] = defaultdict(list)
+    owned = assign([_item(file, words, level) for file in files], level)
+    files = [_timed(file, place) for file, place in zip(files, owned.places, strict=True)]
     lost: Lost = []
-    known = known_of(files, owned, words, level)
+    known = known_of(files, owned, words)
+    members = list(zip(files, owned.owners, owned.places, strict=True))
     for row, owner in _rows(tables, words, known, days, lost, rejections):
-        files.append(row)
-        owned.append(owner)
-    unusable = {id(file) for file, _ in lost}
-    for file, owner in zip(files, owned, strict=True):
-        if id(file) in unusable:
-            continue
-        if owner is None:
-            error = OwnerError("nothing says whose report it is")
-            lost.append((file, describe(error)))
-        else:
-            groups[owner].append(file)
-    shared = _shared(groups, level)
-    made, reports, patients = [], {}, Counter[str]()
-    for owner, members in groups.items():
-        names = _names(owner, members, shared, level)
-        mine = list(studies(owner, members, names, salt, lost, volume=volume, days=days))
-        patients["patients with several visits"] += len(mine) > 1
-        patients[_KNOWN_BY[owner.partition(":")[0]]] += bool(mine)
-        for study, texts in mine:
-            made.append(study)
+        members.append((row, owner, Place()))
+    groups = _groups(members, owned.shared, lost)
+    shared = _shared(groups)
+    made, reports, patients = [], {}, []
+    for owner, both in groups.items():
+        mine = [file for file, _ in both]
+        names = _names(owner, both, shared)
+        visits = list(studies(owner, mine, names, salt, lost, volume=volume, days=days))
+        if visits:
+            patients.append(Patient(_KNOWN_BY[owner.partition(":")[0]], len(visits), both))
+        for study, texts in visits:
+            kin = pseudonym(salt, "k", owned.kin[owner]) if owner in owned.kin else ""
+            made.append(replace(study, kin=kin))
             reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
     made.sort(key=lambda study: study.study_id)
     unread = [reason for path, reason in rejections if path.suffix.lower() in REPORT_NAMES]
@@ -113,19 +115,62 @@ def scan(
         studies=tuple(made),
         reports=reports,
         rejections=tuple(rejections),
-        guesses=_guesses(files, patients),
-        report_count=sum(file.kind == "text" for file in files) + len(unread),
+        guesses=_guesses([file for file, _, _ in members]),
+        report_count=sum(file.kind == "text" for file, _, _ in members) + len(unread),
         reports_left_out=_left_out([*(r for f, r in lost if f.kind == "text"), *unread]),
+        reading=read_back(patients, owned.notes, len(set(owned.kin) & set(groups))),
+        doubt=owned.doubt,
         salt=salt,
     )
 
 
+def _groups(
+    members: Sequence[tuple[File, str | None, Place]], untold: Container[int], lost: Lost
+) -> dict[str, list[tuple[File, Place]]]:
+    """The files of each patient; those of nobody are lost."""
+    groups: dict[str, list[tuple[File, Place]]] = defaultdict(list)
+    unusable = {id(file) for file, _ in lost}
+    paths = {file.relative: file for file, _, _ in members if not file.name}
+    for number, (file, owner, place) in enumerate(members):
+        if id(file) in unusable:
+            continue
+        if number in untold:
+            error = OwnerError("its PatientID stands for people of different birth dates or sexes")
+            lost.append((file, describe(error)))
+        elif owner is None:
+            error = OwnerError("nothing says whose report it is")
+            lost.append((file, describe(error)))
+        else:
+            groups[owner].append((_row(file, paths), place))
+    return groups
+
+
 _KNOWN_BY = {
-    "id": "patients by PatientID",
-    "folder": "patients by folder",
-    "name": "patients by file name",
-    "study": "patients by StudyInstanceUID",
+    "id": "PatientID",
+    "folder": "folder",
+    "name": "file name",
+    "study": "StudyInstanceUID",
 }
+
+
+def _row(row: File, files: Mapping[PurePosixPath, File]) -> File:
+    """A row of a table with the time of the image whose name it gives; its own path says none."""
+    image = files.get(row.place) if row.place else None
+    if image is None:
+        return row
+    date = row.date if row.date is not None else image.date
+    return replace(row, date=date, label=image.label, phase=image.phase, weak=image.weak)
+
+
+def _timed(file: File, place: Place) -> File:
+    """The file with the time that its path tells."""
+    return replace(
+        file,
+        date=file.date if file.date is not None else place.day,
+        label=place.label,
+        phase=place.phase or file.phase,
+        weak=place.weak,
+    )
 
 
 def walk(root: Path, leave: Path | None = None) -> Iterator[Path]:
@@ -153,8 +198,13 @@ def _look_at_all(
     paths = list(walk(root, leave))
     if not paths:
         raise EmptyError("SRC holds no files")
+    left = left_out([PurePosixPath(path.relative_to(root)) for path in paths])
     with progress("looking at the files", total=len(paths), unit="files") as advance:
         for path in paths:
+            if error := left.get(PurePosixPath(path.relative_to(root))):
+                rejections.append((path, describe(error)))
+                advance()
+                continue
             try:
                 files += look(path, root, limit, words)
             except DataError as error:
@@ -200,7 +250,7 @@ def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:
 
 def _item(file: File, words: Words, level: int) -> Item:
     """The file as far as ownership goes, with the patient that the mapping file gives it."""
-    folders = reversed(home(file.relative, level))
+    folders = reversed(file.relative.parts[: level or -1][: len(file.relative.parts) - 1])
     named = (file.patient, key(file.relative), *folders)
     given = words.patient(*filter(None, named)) if words.patients else ""
     return Item(
@@ -208,24 +258,26 @@ def _item(file: File, words: Words, level: int) -> Item:
         kind="text" if file.kind == "text" else file.view,
         patient=given or file.patient,
         study=file.study,
+        person=file.person if not given else ("", ""),
+        given=bool(given),
     )
 
 
-def _shared(groups: dict[str, list[File]], level: int) -> set[str]:
+def _shared(groups: dict[str, list[tuple[File, Place]]]) -> set[str]:
     """Words of folders that more than one patient lies in: they name no one."""
     owners_of: dict[str, set[str]] = defaultdict(set)
     for owner, members in groups.items():
-        for word in {part for file in members for part in home(file.relative, level)}:
+        for word in {part for _, place in members for part in place.raw}:
             owners_of[word].add(owner)
     return {word for word, found in owners_of.items() if len(found) > 1}
 
 
-def _names(owner: str, members: Sequence[File], shared: set[str], level: int) -> set[str]:
+def _names(owner: str, members: Sequence[tuple[File, Place]], shared: set[str]) -> set[str]:
     """Everything that names the patient: headers, tables, folders of one patient, file names."""
-    names = {name for file in members for name in (*file.names, file.patient, file.name) if name}
-    own = [file for file in members if not file.name]
-    names |= {part for file in own for part in home(file.relative, level) if part not in shared}
-    names |= {key(file.relative) for file in own if file.kind in ("text", "nifti")}
+    names = {name for file, _ in members for name in (*file.names, file.patient, file.name) if name}
+    own = [(file, place) for file, place in members if not file.name]
+    names |= {part for _, place in own for part in place.raw if part not in shared}
+    names |= {key(file.relative) for file, _ in own if file.kind in ("text", "nifti")}
     tail = owner.partition(":")[2].rpartition("/")[2]
     return names | {tail} - shared - {""}
 
@@ -249,7 +301,7 @@ def _left_out(reasons: Sequence[str]) -> tuple[tuple[str, int], ...]:
     return tuple(Counter(reason.partition(": ")[2] for reason in reasons).most_common())
 
 
-def _guesses(files: Sequence[File], patients: Counter[str]) -> tuple[tuple[str, str, int], ...]:
+def _guesses(files: Sequence[File]) -> tuple[tuple[str, str, int], ...]:
     found: Counter[tuple[str, str]] = Counter()
     seen: set[tuple[str, str]] = set()
     for file in files:
@@ -260,18 +312,18 @@ def _guesses(files: Sequence[File], patients: Counter[str]) -> tuple[tuple[str, 
             seen.add((file.view, file.series))
             what += " series"
         found[what, file.told] += 1
-    rows = [(what, told, count) for (what, told), count in sorted(found.items())]
-    return (*rows, *((what, "", count) for what, count in patients.items() if count))
+    return tuple((what, told, count) for (what, told), count in sorted(found.items()))
 
 
 def show(found: Found) -> str:
     """What was taken for what, as a table of text; it names no patient and no file."""
     rows = [("taken for", "known by", "count"), *((a, b, str(n)) for a, b, n in found.guesses)]
+    rows += [(a, b, str(n)) for a, b, n in found.reading.rows]
     first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
     lines = [f"{a:<{first}}  {b:<{second}}  {c:>6}".rstrip() for a, b, c in rows]
     lost = reasons(reason for _, reason in found.rejections)
     lines += [f"left out: {count:>6}  {reason}" for reason, count in lost]
-    return "\n".join((*lines, *_reports(found)))
+    return "\n".join((*lines, *found.reading.sentences, *_reports(found)))
 
 
 def _reports(found: Found) -> Iterator[str]:

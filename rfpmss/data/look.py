@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rfpmss.data import dicom, nifti
+from rfpmss.data.cohort.names import phase_of
 from rfpmss.data.dates import day
 from rfpmss.data.errors import (
     BodyPartError,
@@ -61,6 +62,14 @@ class File:
     frame: str = ""
     """FrameOfReferenceUID."""
     date: int | None = None
+    person: tuple[str, str] = ("", "")
+    """Date of birth and sex by the header."""
+    phase: str = ""
+    """``pre-op``, ``intra-op`` or ``post-op``, if the header or a name says so."""
+    label: str = ""
+    """The time point that names tell, such as ``week 44``."""
+    weak: bool = False
+    """The label may count the scans of one visit."""
     planes: int = 1
     """Images in the file, of its largest stack."""
     spot: tuple[float, ...] = ()
@@ -165,6 +174,8 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
             instance=fields["SOPInstanceUID"],
             frame=fields["FrameOfReferenceUID"],
             date=date_of(data),
+            person=(_value(data, "PatientBirthDate"), _value(data, "PatientSex").upper()),
+            phase=_phase(data),
             names=() if index else names_of(data),
             others=() if index else names_of(data, ("OtherPatientIDs",)),
             persons=() if index else names_of(data, ("PatientName", "OtherPatientNames")),
@@ -210,6 +221,18 @@ def _nature(data: Dataset) -> Nature:
         return nature(data)
     except Exception:
         raise UnreadableError("the DICOM header holds values that cannot be") from None
+
+
+def _value(data: Dataset, name: str) -> str:
+    return str(data.get(name, "") or "").strip()
+
+
+def _phase(data: Dataset) -> str:
+    """Before, in or after an operation, by the descriptions; "post" alone is about contrast."""
+    for name in ("StudyDescription", "SeriesDescription", "ProtocolName"):
+        if found := phase_of(_value(data, name)):
+            return found
+    return ""
 
 
 def date_of(data: Dataset) -> int | None:

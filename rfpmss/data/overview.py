@@ -16,7 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rfpmss.config import MODALITIES, VIEWS
-from rfpmss.data.counts import charts, rejected, table
+from rfpmss.data import duplicates
+from rfpmss.data.cohort import reading
+from rfpmss.data.counts import charts, rejected, table, visits
 from rfpmss.data.manifest import NAME, Row, jail, read
 from rfpmss.data.shards import open_shard
 
@@ -59,6 +61,9 @@ def write_page(folder: Path) -> Path:
         studies=len({row.study_id for row in rows}),
         patients=len({row.patient_id for row in rows}),
         table=table(rows),
+        visits=visits(rows),
+        reading=reading.read(folder),
+        doubles=duplicates.read(folder),
         modalities=MODALITIES,
         derived=sum(row.derived == "yes" for row in rows),
         rejected=rejected(folder / REJECTIONS),

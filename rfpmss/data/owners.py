@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from rfpmss.data.cohort.layout import Layout, Place
+from rfpmss.data.cohort.names import ID, PERSON, WORD, parse, rank
+from rfpmss.data.cohort.names import plain as plain_of
+from rfpmss.data.cohort.patients import placeholder, shared
 from rfpmss.data.readers.sequences import describes
 
-# Folders that say what is in them, or when, but not who.
-_GENERIC = re.compile(
-    r"(?:(?:ct|mri?|dcm|dicom|nifti|nii|anat|func|images?|imaging|series|stud(?:y|ies)|reports?"
-    r"|texts?|txt|notes|path|pathology|histology|slides?|wsi|tiff?|png|jpe?g|t1(?:c|ce|gd|w|wce)?"
-    r"|t2w?|flair|seg|masks?|labels?|data|files?|raw|he|h&e)[-_ ]?\d*[a-z]?"
-    r"|(?:images|labels)t[rs]"
-    r"|(?:visit|ses|session|tp|timepoint|baseline|follow-?up|pre|post|preop|postop)[-_ ]?\d*"
-    r"|(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d)",
-    re.IGNORECASE,
-)
 _WORDS = re.compile(
     r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|segmentation|masks?|labels?|dseg|reports?"
     r"|text|slide|wsi|path(?:ology)?|histology|he|head|brain|parenchyma|hdbet|tumou?r|lesion|roi|gtv"
@@ -39,6 +33,10 @@ class Item:
     """PatientID of a DICOM file."""
     study: str = ""
     """StudyInstanceUID of a DICOM file."""
+    person: tuple[str, str] = ("", "")
+    """Date of birth and sex by the header."""
+    given: bool = False
+    """The mapping file says who it is."""
 
 
 def plain(path: PurePosixPath) -> str:
@@ -66,35 +64,45 @@ def key(path: PurePosixPath) -> str:
     return "-".join(t for t in tokens if not _WORDS.fullmatch(t) and not describes(t))
 
 
-def home(path: PurePosixPath, level: int = 0) -> tuple[str, ...]:
-    """The folders that can name a patient, without those that only say what or when.
+@dataclass(frozen=True, kw_only=True)
+class Owned:
+    """Whose each file is, and how that was read."""
 
-    Args:
-        path: of the file, relative to the source folder.
-        level: 1 when patients are the folders directly in the source folder, 2 one level deeper,
-            ...; 0: by names.
-
-    Example:
-        >>> home(PurePosixPath("site/P7/visit2/CT/1.dcm"))
-        ('site', 'P7')
-    """
-    folders = path.parts[:-1]
-    if level:
-        return folders[:level]
-    return tuple(part for part in folders if not _GENERIC.fullmatch(part))
+    owners: list[str | None]
+    """An identity for each file; None where it is nobody's for certain."""
+    places: list[Place]
+    """What each path says."""
+    doubt: str = ""
+    """Why the source can be read in two ways, with the way out; ``""``: it cannot."""
+    shared: frozenset[int] = frozenset()
+    """Files whose PatientID several people have and no folder tells apart."""
+    notes: tuple[str, ...] = ()
+    """What was done about PatientIDs, in numbers."""
+    kin: Mapping[str, str] = field(default_factory=dict)
+    """Of owners who may be one person the one that stands for them: they get one split."""
 
 
 def owners(items: Sequence[Item], level: int = 0) -> list[str | None]:
-    """An identity for each file; None where a text belongs to nobody for certain.
+    """An identity for each file, see `assign`."""
+    return assign(items, level).owners
 
-    The rules, first match wins:
 
-    1. DICOM: PatientID; without one the home folder, without one the study.
+def assign(items: Sequence[Item], level: int = 0) -> Owned:
+    """Tell whose each file is, by the first of these rules that fits.
+
+    1. DICOM: PatientID, unless it is a placeholder; without one the patient's folder, without one
+       the study. With ``level`` the folder comes first.
     2. A text named as the image or folder beside it goes with that.
-    3. A file whose home folder holds DICOM of exactly one patient is that patient's.
-    4. A file whose name without words like ``t1`` or ``report`` is a PatientID or a home folder.
+    3. A file whose patient's folder holds DICOM of exactly one patient is that patient's.
+    4. A file whose name without words like ``t1``, ``report`` or ``visit2`` is a PatientID or a
+       patient's folder.
     5. In a folder where at least two such names each stand for several kinds of files, the name is
-       the patient; elsewhere the home folder is.
+       the patient; elsewhere the folder is.
+
+    Args:
+        items: all files but tables.
+        level: 1 when patients are the folders directly in the source folder, 2 one level deeper,
+            ...; 0: to be found, see `rfpmss.data.cohort.layout`.
     """
     return _Owners(items, level).all()
 
@@ -102,13 +110,75 @@ def owners(items: Sequence[Item], level: int = 0) -> list[str | None]:
 class _Owners:
     def __init__(self, items: Sequence[Item], level: int) -> None:
         self.items = items
-        self.homes = [home(item.path, level) for item in items]
-        self.keys = [key(item.path) for item in items]
-        self.result: list[str | None] = [None] * len(items)
         self.level = level
+        self.ids = ["" if placeholder(item.patient) else item.patient.strip() for item in items]
+        self.notes: list[str] = []
+        self.untold: set[str] = set()
+        self._read()
+        self.result: list[str | None] = [None] * len(items)
         self.near: dict[PurePosixPath, set[str]] = defaultdict(set)
 
-    def all(self) -> list[str | None]:
+    def _read(self) -> None:
+        """The folders, and which PatientIDs are to be believed."""
+        items = self.items
+        images = [n for n, item in enumerate(items) if item.kind != "text"]
+        empty = sum(bool(items[n].patient) and not self.ids[n] for n in images)
+        if empty:
+            self.notes.append(
+                f"{empty} files have a placeholder as PatientID (such as ANONYMOUS): folders and "
+                "studies say who"
+            )
+        self.layout = Layout(
+            [items[n].path for n in images if self.level or not self.ids[n]],
+            self.level,
+            filter(None, self.ids),
+        )
+        self.places = [self.layout.place(item.path) for item in items]
+        self.homes = [place.home for place in self.places]
+        real = [n for n in images if self.ids[n]]
+        told, self.untold = shared(
+            [self.ids[n] for n in real],
+            [self.homes[n] for n in real],
+            [items[n].person for n in real],
+        )
+        if told:
+            self.notes.append(
+                f"{len(told)} PatientIDs stand for people of different birth dates or sexes, or "
+                "are numbers such as 0: folders say who"
+            )
+            self.ids = ["" if patient in told else patient for patient in self.ids]
+            self.layout = Layout(
+                [items[n].path for n in images if self.level or not self.ids[n]],
+                self.level,
+                filter(None, self.ids),
+            )
+            self.places = [self.layout.place(item.path) for item in items]
+            self.homes = [place.home for place in self.places]
+        self.keys = [place.name for place in self.places]
+        self.doubt = self.layout.doubt or self._contradiction(real)
+
+    def _contradiction(self, real: Sequence[int]) -> str:
+        """One PatientID in several folders that are named as patients: who is right?"""
+        homes: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        for n in real:
+            if not self.level and self.ids[n] and self.homes[n]:
+                homes[self.ids[n]].add(self.homes[n])
+        several = [
+            found
+            for found in homes.values()
+            if len(found) > 1 and all(rank(home[-1]) == PERSON for home in found)
+        ]
+        if not several:
+            return ""
+        count = sum(map(len, several))
+        depth = max(len(home) for found in several for home in found)
+        return (
+            f"{len(several)} PatientIDs stand in {count} folders that are named as patients, and "
+            f"which of the two is right cannot be told; pass --patient-level {depth} if the "
+            "folders are the patients, or name them in the mapping file (patients:) for --mapping"
+        )
+
+    def all(self) -> Owned:
         self._dicom()
         self.beneath: dict[tuple[str, ...], set[str]] = defaultdict(set)
         self.names: dict[str, set[str]] = defaultdict(set)
@@ -117,7 +187,7 @@ class _Owners:
             if owner is not None:
                 for depth in range(1, len(self.homes[place]) + 1):
                     self.beneath[self.homes[place][:depth]].add(owner)
-                self._learn(item.patient, owner)
+                self._learn(item.patient if self.ids[place] else "", owner)
                 self._learn("-".join(self.homes[place][-1:]), owner)
         self.flat = self._flat()
         for wanted in (False, True):
@@ -128,28 +198,84 @@ class _Owners:
                     if not wanted and (owner := self.result[place]):
                         self._learn(self.keys[place], owner)
                         self._learn("-".join(self.homes[place][-1:]), owner)
-        return self.result
+        lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
+        return Owned(
+            owners=[None if n in lost else owner for n, owner in enumerate(self.result)],
+            places=self.places,
+            doubt=self.doubt or self._nameless(),
+            shared=frozenset(lost),
+            notes=tuple(self.notes),
+            kin=self._kin(),
+        )
 
     def _learn(self, name: str, owner: str) -> None:
         if name:
-            self.names[key(PurePosixPath(name + "."))].add(owner)
+            self.names[plain_name(name)].add(owner)
 
     def _dicom(self) -> None:
         for place, item in enumerate(self.items):
-            if item.patient:
-                self.result[place] = f"id:{item.patient}"
+            folder = "/".join(self.homes[place])
+            if self.level and folder and (item.patient or item.study) and not item.given:
+                self.result[place] = f"folder:{folder}"
+            elif self.ids[place]:
+                self.result[place] = f"id:{_undated(self.ids[place])}"
             elif item.study:
-                folder = "/".join(self.homes[place])
                 self.result[place] = f"folder:{folder}" if folder else f"study:{item.study}"
+
+    def _nameless(self) -> str:
+        """DICOM studies that nothing says whose they are."""
+        found = {owner for owner in self.result if owner is not None and owner.startswith("study:")}
+        if len(found) < 2 or self.level:
+            return ""
+        return (
+            f"{len(found)} DICOM studies have no PatientID, or a placeholder, and lie in no folder "
+            "of a patient, so that whose they are cannot be told; put the files of each patient "
+            "into one folder and pass --patient-level 1"
+        )
+
+    def _kin(self) -> dict[str, str]:
+        """Owners that one name, PatientID or folder joins, and something else keeps apart."""
+        groups: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for place, owner in enumerate(self.result):
+            home = self.homes[place]
+            if owner is None or self.items[place].kind == "text":
+                continue
+            if owner.startswith("folder:") and len(home) > 1:
+                groups["name", home[-1]].add(owner)
+            if owner.startswith("folder:") and home and not self.level:
+                core = parse(self.places[place].raw[-1]).core
+                groups["core", core or home[-1]].add(owner)
+            if home and rank(home[-1]) == PERSON:
+                groups["home", "/".join(home)].add(owner)
+            if self.ids[place]:
+                groups["id", self.ids[place]].add(owner)
+        return _joined(groups.values())
 
     def _flat(self) -> set[tuple[str, ...]]:
         """Homes in which names, not the folder, tell patients apart."""
         kinds: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        for item, folder, name in zip(self.items, self.homes, self.keys, strict=True):
-            if name and not item.study:
-                kinds[folder][name].add(item.kind)
-        pairs = {f: sum(len(found) > 1 for found in by.values()) for f, by in kinds.items()}
-        return {f for f, count in pairs.items() if count > 1 and not self.level} | {()}
+        shown: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for item, place in zip(self.items, self.places, strict=True):
+            if place.name and not item.study:
+                kinds[place.home][place.name].add(item.kind)
+                shown[place.home][place.name].update(place.kinds)
+        result: set[tuple[str, ...]] = {()}
+        for home, by in kinds.items():
+            if not home or self.level:
+                continue
+            person = rank(home[-1]) == PERSON
+            mixed = sum(len(found) > 1 for found in by.values())
+            numbered = [n for n in by if rank(n) >= ID and n != home[-1]]
+            named = sum(rank(n) == PERSON or len(shown[home][n]) > 1 for n in numbered)
+            if mixed > 1 or (named > 1 and not person and rank(home[-1]) < ID):
+                result.add(home)
+            elif len(numbered) > 1 and rank(home[-1]) == WORD and len(numbered) == len(by):
+                self.doubt = self.doubt or (
+                    f"a folder holds files of {len(by)} numbers, which may be its patients or "
+                    "scans of one; put the files of each patient into a folder of its own, or "
+                    "pass --patient-level with the depth of this folder if it is one patient"
+                )
+        return result
 
     def _beside(self, place: int) -> str | None:
         """The owner of the image, or of the folder, that has the text's name."""
@@ -179,3 +305,37 @@ class _Owners:
             only = everyone.pop() if len(everyone) == 1 else None
             return only if is_text or only else f"name:{'/'.join((*folder, '-'))}"
         return f"folder:{'/'.join(folder)}"
+
+
+def _joined(groups: Iterable[set[str]]) -> dict[str, str]:
+    """Of each owner who shares a group with others the one that stands for all that are joined."""
+    root: dict[str, str] = {}
+
+    def top(owner: str) -> str:
+        while root.get(owner, owner) != owner:
+            owner = root[owner]
+        return owner
+
+    for found in groups:
+        first, *rest = sorted(found)
+        for other in rest:
+            a, b = sorted((top(first), top(other)))
+            root[a], root[b] = a, a
+    return {owner: top(owner) for owner in root}
+
+
+def plain_name(name: str) -> str:
+    """A patient's name as files, folders and tables spell it, to be compared.
+
+    Example:
+        >>> plain_name("Mueller_Hans") == plain_name("mueller hans")
+        True
+    """
+    return parse(name).who or plain_of(name)
+
+
+def _undated(patient: str) -> str:
+    """A PatientID without the visit that some write into it, such as ``P1_visit2``."""
+    name = parse(patient)
+    told = [time for time in name.times if not time.weak]
+    return name.who if told and rank(name.who) >= ID else patient

@@ -110,6 +110,7 @@ def build_part(
         workers: processes that decode.
     """
     from rfpmss.data.build import Summary, count, decode, write_rejections
+    from rfpmss.data.cohort.reading import write as write_reading
     from rfpmss.data.lock import lock
 
     out.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,7 @@ def build_part(
         (out / RECORD).unlink(missing_ok=True)
         made = decode(found, root, out, choice, workers)
         write_rejections(out, made.refused)
+        write_reading(out, found.reading)
         order = {study.study_id: n for n, study in enumerate(found.studies)}
         record = {
             **{"shard": part.shard.number, "of": part.shard.count, "identity": part.identity},
@@ -149,6 +151,7 @@ def merge(wanted: Merge) -> Summary:
         TextError: if a folder is no part, or the parts are not of one cohort.
     """
     from rfpmss.data.build import finish
+    from rfpmss.data.cohort import reading
     from rfpmss.data.lock import lock
 
     out = wanted.out.resolve()
@@ -166,6 +169,7 @@ def merge(wanted: Merge) -> Summary:
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
         join([path.resolve() for path in wanted.parts], out)
+        reading.write(out, reading.read(wanted.parts[0]))
         return finish(
             [path for _, _, path in studies],
             [study for _, study, _ in studies],
@@ -210,6 +214,7 @@ def _record(study: Study) -> dict[str, object]:
     """All of a study but the places of its files, whose names may tell who it is."""
     return {
         **{"study_id": study.study_id, "patient_id": study.patient_id, "report": study.report},
+        "kin": study.kin,
         **{"derived": study.derived, "labels": study.labels},
         "series": {name: source.series for name, source in series(study).items()},
     }
@@ -222,6 +227,7 @@ def _study(item: Mapping[str, Any]) -> Study:
     return Study(
         study_id=item["study_id"],
         patient_id=item["patient_id"],
+        kin=item.get("kin", ""),
         views=tuple(sources.get(view) for view in VIEWS),
         others=tuple((n.partition(".")[0], s) for n, s in sources.items() if "." in n),
         report=item["report"],

@@ -30,11 +30,11 @@ def split(
         shares: of train, val and test; the sum must be one.
         seed: of the hash.
         known: splits that are settled already, by patient.
-        together: for patients who share an image the one that stands for them all; they get one
-            split.
+        together: for patients who share an image, or may be one person, the one that stands for
+            them all; they get one split.
 
     Raises:
-        LeakageError: if patients who share an image have different splits already.
+        LeakageError: if patients of ``together`` have different splits already.
 
     Example:
         >>> people = [Study(study_id=str(i), patient_id=str(i), report="x") for i in range(10)]
@@ -70,7 +70,8 @@ def _settled(known: Mapping[str, str], head: Mapping[str, str]) -> dict[str, str
     for patient, name in known.items():
         if result.setdefault(head.get(patient, patient), name) != name:
             raise LeakageError(
-                "two patients of different splits share an image; remove splits.csv to deal anew"
+                "two patients of different splits share an image or may be one person; remove "
+                "splits.csv to deal anew"
             )
     return result
 

@@ -41,6 +41,8 @@ class Study:
     """Unique in the cohort, free of personal data."""
     patient_id: str
     """Unique to the patient, free of personal data."""
+    kin: str = ""
+    """Patients who may be one person share it, and with it the split; empty: nobody."""
     split: str = ""
     """``train``, ``val``, ``test`` or empty (not yet split)."""
     views: tuple[Source | None, ...] = (None,) * len(VIEWS)

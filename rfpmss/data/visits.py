@@ -2,82 +2,130 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from rfpmss.data.dates import day
-
 DAYS = 30
-"""Examinations of a patient at most this many days apart are one visit."""
-_VISIT = re.compile(
-    r"(?:visit|ses|session|tp|timepoint)[-_ ]?\d+|baseline|follow-?up[-_ ]?\d*"
-    r"|(?:pre|post)[-_]?(?:op|surgery)",
-    re.IGNORECASE,
-)
+"""Examinations of a patient at most this many days apart are one visit, if nothing says no."""
 
 
-def label(path: PurePosixPath) -> str:
-    """The folder of a path that says which visit it is, in lower case, or nothing.
+@dataclass(frozen=True)
+class Dated:
+    """A file as far as its time goes."""
 
-    Example:
-        >>> label(PurePosixPath("P7/ses-02/anat/t1.nii")), label(PurePosixPath("P7/t1.nii"))
-        ('ses-02', '')
-    """
-    return next((p.lower() for p in reversed(path.parts[:-1]) if _VISIT.fullmatch(p)), "")
+    path: PurePosixPath
+    """Relative to the source folder."""
+    date: int | None = None
+    """A day number, by header, table or name."""
+    label: str = ""
+    """The time point that names tell, such as ``week 44``."""
+    phase: str = ""
+    """``pre-op``, ``intra-op`` or ``post-op``."""
+    study: str = ""
+    """StudyInstanceUID of DICOM."""
+    weak: bool = False
+    """The label may count the scans of one visit, as ``scan 2`` does."""
+
+    @property
+    def mark(self) -> str:
+        """What tells the visit beside the date."""
+        return self.label or self.phase
 
 
-def date_of(path: PurePosixPath) -> int | None:
-    """The date that a folder or a file's name holds; the folder nearest to the file wins."""
-    for part in reversed(path.parts):
-        if (found := day(part)) is not None:
-            return found
-    return None
+def visits(files: Sequence[Dated], days: int = DAYS) -> list[str | None]:
+    """The visit of each file of one patient; None where nothing says it for certain.
 
-
-def visits(
-    paths: Sequence[PurePosixPath], dates: Sequence[int | None], days: int = DAYS
-) -> list[str | None]:
-    """The visit of each file of one patient; None where nothing says it.
-
-    A file's date is its own, else the one in its path. Files that are dated at most ``days`` after
-    another form a visit with it. Undated files go by a folder such as ``visit2``, then by the
-    nearest folder that holds files of one visit only.
+    1. Files that are dated at most ``days`` after another form a visit with it.
+    2. Other time points (``visit 2``, ``week 44``) or phases of an operation are other visits,
+       however close their dates. Labels that may count scans (``scan 2``) are one visit if all are
+       of one day.
+    3. A dated file that no name tells more of goes with the nearest date of the named ones.
+    4. An undated file goes by its label or phase, then by the DICOM study, then by the nearest
+       folder that holds files of one visit only.
 
     Args:
-        paths: relative to the source folder.
-        dates: day numbers by header or table.
+        files: of one patient.
         days: see above.
 
     Returns:
-        Names of visits, the same for the same files: the first day's number, a folder's name, or
-        ``""`` where the patient has no dates and no such folders.
+        Names of visits, the same for the same files: the first day's number, a label, or both;
+        ``""`` where all files are one visit.
 
     Example:
-        >>> paths = [PurePosixPath(p) for p in ("p/1.dcm", "p/2.dcm", "p/3.dcm", "p/note.txt")]
-        >>> [v is not None for v in visits(paths, [730000, 730010, 730400, None])]
-        [True, True, True, False]
+        >>> def dated(*dates): return [Dated(PurePosixPath("p/x"), date) for date in dates]
+        >>> visits(dated(730000, 730010, 730400))
+        ['730000', '730000', '730400']
+        >>> visits([Dated(PurePosixPath("a"), 730000, phase="pre-op"),
+        ...         Dated(PurePosixPath("b"), 730005, phase="post-op")])
+        ['730000 pre-op', '730000 post-op']
     """
-    own = [d if d is not None else date_of(p) for p, d in zip(paths, dates, strict=True)]
-    first = _clusters({d for d in own if d is not None}, days)
-    result: list[str | None] = [str(first[d]) if d is not None else None for d in own]
-    named: dict[str, set[str]] = defaultdict(set)
-    for path, visit in zip(paths, result, strict=True):
-        if visit is not None:
-            named[label(path)].add(visit)
-    for place, path in enumerate(paths):
-        if result[place] is None and (name := label(path)):
-            known = named.get(name, set())
-            result[place] = next(iter(known)) if len(known) == 1 else name
+    files = _by_study(files)
+    result = _dated(files, days)
+    _undated(files, result)
     there = {visit for visit in result if visit is not None}
-    if len(there) < 2:
-        only = next(iter(there), "")
-        return [only] * len(paths)
-    return _near(paths, result)
+    if len(there) < 2 and not any(
+        visit is None and file.date is not None for visit, file in zip(result, files, strict=True)
+    ):
+        return [""] * len(files)
+    return _near(files, result)
 
 
-def _clusters(dates: set[int], days: int) -> dict[int, int]:
+def _by_study(files: Sequence[Dated]) -> list[Dated]:
+    """One file of a DICOM study that tells the phase, or the time point, tells it for all."""
+    phases: dict[str, set[str]] = defaultdict(set)
+    labels: dict[str, set[tuple[str, bool]]] = defaultdict(set)
+    for file in files:
+        if file.study and file.phase:
+            phases[file.study].add(file.phase)
+        if file.study and file.label:
+            labels[file.study].add((file.label, file.weak))
+    result = []
+    for file in files:
+        if file.study and not file.phase and len(phases[file.study]) == 1:
+            file = replace(file, phase=next(iter(phases[file.study])))  # noqa: PLW2901
+        if file.study and not file.label and len(labels[file.study]) == 1:
+            label, weak = next(iter(labels[file.study]))
+            file = replace(file, label=label, weak=weak)  # noqa: PLW2901
+        result.append(file)
+    return result
+
+
+def _dated(files: Sequence[Dated], days: int) -> list[str | None]:
+    """The visits of the files that have a date."""
+    first = _clusters({file.date for file in files if file.date is not None}, days)
+    runs: dict[int, list[int]] = defaultdict(list)
+    for place, file in enumerate(files):
+        if file.date is not None:
+            runs[first[file.date]].append(place)
+    result: list[str | None] = [None] * len(files)
+    for start, places in runs.items():
+        run = _before_surgery([files[place] for place in places])
+        marks = {file.mark for file in run} - {""}
+        marked = [file for file in run if file.mark]
+        if len(marks) < 2 or (all(f.weak for f in marked) and len({f.date for f in marked}) == 1):
+            for place in places:
+                result[place] = str(start)
+            continue
+        for place, file in zip(places, run, strict=True):
+            mark = file.mark or _nearest(file, marked)
+            result[place] = f"{start} {mark}" if mark else None
+    return result
+
+
+def _before_surgery(run: Sequence[Dated]) -> list[Dated]:
+    """What is older than all that is marked as post-op was made before the operation."""
+    after = [f.date for f in run if f.phase == "post-op" and f.date is not None]
+    return [
+        replace(file, phase="pre-op")
+        if after and not file.mark and file.date is not None and file.date < min(after)
+        else file
+        for file in run
+    ]
+
+
+def _clusters(dates: Iterable[int], days: int) -> dict[int, int]:
     """Each date's visit: its first day."""
     result: dict[int, int] = {}
     before = None
@@ -87,16 +135,52 @@ def _clusters(dates: set[int], days: int) -> dict[int, int]:
     return result
 
 
-def _near(paths: Sequence[PurePosixPath], known: list[str | None]) -> list[str | None]:
-    beneath: dict[PurePosixPath, set[str]] = defaultdict(set)
-    for path, visit in zip(paths, known, strict=True):
+def _nearest(file: Dated, marked: Sequence[Dated]) -> str:
+    """The mark of the files whose date is nearest, if they agree."""
+    assert file.date is not None
+    away = {other: abs(file.date - (other.date or 0)) for other in marked}
+    least = min(away.values())
+    marks = {other.mark for other, days in away.items() if days == least}
+    return marks.pop() if len(marks) == 1 else ""
+
+
+def _undated(files: Sequence[Dated], result: list[str | None]) -> None:
+    """Put files without a date to the visit that their label, their phase or their study names."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for file, visit in zip(files, result, strict=True):
         if visit is not None:
-            for folder in path.parents:
+            for key in {file.label, file.phase, file.study} - {""}:
+                named[key].add(visit)
+    for place, file in enumerate(files):
+        if file.date is None:
+            result[place] = _by_name(file, named)
+    labelled: dict[str, set[str]] = defaultdict(set)
+    for file, visit in zip(files, result, strict=True):
+        if file.label and file.label != file.phase and visit is not None:
+            labelled[file.phase].add(visit)
+    for place, file in enumerate(files):  # a report "postop" of the images "week 3 post-op"
+        if file.phase and result[place] == file.phase and len(labelled[file.phase]) == 1:
+            result[place] = next(iter(labelled[file.phase]))
+
+
+def _by_name(file: Dated, named: Mapping[str, set[str]]) -> str | None:
+    """The one visit of a file's label, phase or study; a visit of its own if none has them."""
+    for key in (file.label, file.phase, file.study):
+        if key and len(named.get(key, ())) == 1:
+            return next(iter(named[key]))
+    return file.mark if file.mark and not named.get(file.mark) else None
+
+
+def _near(files: Sequence[Dated], known: list[str | None]) -> list[str | None]:
+    beneath: dict[PurePosixPath, set[str]] = defaultdict(set)
+    for file, visit in zip(files, known, strict=True):
+        if visit is not None:
+            for folder in file.path.parents:
                 beneath[folder].add(visit)
     result = list(known)
-    for place, path in enumerate(paths):
-        if result[place] is None:
-            folder = next((f for f in path.parents if beneath.get(f)), None)
+    for place, file in enumerate(files):
+        if result[place] is None and file.date is None:
+            folder = next((f for f in file.path.parents if beneath.get(f)), None)
             inside = beneath[folder] if folder is not None else set()
             result[place] = next(iter(inside)) if len(inside) == 1 else None
     return result

@@ -7,39 +7,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rfpmss.data.cohort.known import Exam, Kind, Known, plain
+from rfpmss.data.cohort.layout import Place
 from rfpmss.data.errors import DataError
 from rfpmss.data.look import File
 from rfpmss.data.mapping import Words
-from rfpmss.data.owners import home, key
+from rfpmss.data.owners import Owned, key
 from rfpmss.data.private import clean
-from rfpmss.data.visits import DAYS, date_of
+from rfpmss.data.visits import DAYS
 from rfpmss.data.worksheet import read_reports
 
 
-def known_of(
-    files: Sequence[File], owned: Sequence[str | None], words: Words, level: int = 0
-) -> Known:
+def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
     """What the patients of the images are called.
 
     Args:
         files: of the source.
         owned: the patient of each file.
         words: of the mapping file.
-        level: of `rfpmss.data.owners.home`.
     """
     names: dict[tuple[str, Kind, str], None] = {}
     days: dict[str, set[int]] = defaultdict(set)
     exams: dict[str, list[tuple[str, File, bool]]] = defaultdict(list)
-    for file, owner in zip(files, owned, strict=True):
+    for file, owner, at in zip(files, owned.owners, owned.places, strict=True):
         if owner is None or file.kind in ("text", "table"):
             continue
-        for kind, name in _called(file, level):
+        for kind, name in _called(file, at):
             names[owner, kind, name] = None
             if kind == "exam":
                 exams[plain(name)].append((owner, file, False))
         exams[plain(key(file.relative))].append((owner, file, True))
-        if (date := file.date if file.date is not None else date_of(file.relative)) is not None:
-            days[owner].add(date)
+        if file.date is not None:
+            days[owner].add(file.date)
     plain_ids = {plain(name): owner for owner, kind, name in names if kind == "id"}
     for name, patient in words.patients.items():
         if (owner := plain_ids.get(plain(patient))) is not None:
@@ -51,10 +49,11 @@ def known_of(
     )
 
 
-def _called(file: File, level: int) -> Iterator[tuple[Kind, str]]:
+def _called(file: File, at: Place) -> Iterator[tuple[Kind, str]]:
     """What a file's patient and examination are called."""
-    named = "" if file.series else key(file.relative)
-    for name in filter(None, (file.patient, *file.others, *home(file.relative, level)[-1:], named)):
+    named = () if file.series else (key(file.relative), at.name)
+    folders = (*at.raw[-1:], *at.home[-1:])
+    for name in dict.fromkeys(filter(None, (file.patient, *file.others, *folders, *named))):
         yield "id", name
     for name in filter(None, (file.accession, file.study)):
         yield "exam", name

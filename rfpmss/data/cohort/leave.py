@@ -1,0 +1,87 @@
+"""Files that are no patient's: viewing programs on hospital discs, derivatives of BIDS."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from rfpmss.data.errors import DataError, UnsupportedError, UnusedError
+
+_PROGRAM = {
+    *(".exe", ".dll", ".jar", ".inf", ".msi", ".bat", ".cmd", ".ocx", ".chm", ".ico", ".class"),
+    *(".so", ".dylib", ".lnk", ".vbs", ".jnlp", ".plist", ".icns"),
+}
+_BESIDE = {
+    *(".txt", ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".csv", ".tsv", ".xml", ".html", ".htm"),
+    *(".pdf", ".rtf", ".ini", ".cfg", ".css", ".js", ".properties", ".json", ".docx", ".svg"),
+}
+"""Files of a program that could be taken for reports, tables or slides."""
+_FOLDER = re.compile(
+    r"(?:.*viewer.*|weasis.*|radiant.*|ihe[-_ ]?pdi|jre.*|java|autorun|bin|plugins?|help"
+    r"|licen[sc]es?"
+    r"|program(?:s| ?files)?|css|js|icons?|skins?|locale|lang(?:uages?)?|inviewer)",
+    re.IGNORECASE,
+)
+_FILE = re.compile(
+    r"(?:read[-_ ]?me.*|licen[sc]e.*|help.*|logo.*|autorun.*|index|splash.*|background.*|about.*"
+    r"|copyright.*|version.*|install.*|manual.*|eula.*|notice.*)",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
+
+
+def left_out(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
+    """The files of a source that belong to no patient, each with the reason.
+
+    Args:
+        paths: all files, relative to the source folder.
+    """
+    return {**_programs(paths), **_derivatives(paths)}
+
+
+def _programs(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
+    """Texts and pictures of viewers, and those beside their start files."""
+    images: set[PurePosixPath] = set()
+    roots: set[PurePosixPath] = set()
+    for path in paths:
+        ending = path.suffix.lower()
+        if ending in _PROGRAM:
+            roots.add(path.parent)
+        elif ending not in _BESIDE:
+            images.update(path.parents)
+    named = {f for path in paths for f in path.parents[:-1] if _FOLDER.fullmatch(f.name)}
+    whole = {folder for folder in roots | named if folder not in images and folder.parts}
+    error = UnsupportedError("a file of a viewing program, neither image nor report")
+    return {
+        path: error
+        for path in paths
+        if path.suffix.lower() in _BESIDE
+        and (
+            any(folder in whole for folder in path.parents)
+            or (path.parent in roots and _FILE.fullmatch(path.stem))
+        )
+    }
+
+
+def _derivatives(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
+    """What pipelines made of the subjects of a BIDS data set, and what those were made of."""
+    subjects: dict[PurePosixPath, bool] = defaultdict(bool)
+    beneath: dict[PurePosixPath, PurePosixPath] = {}
+    for path in paths:
+        parts = [part.lower() for part in path.parts[:-1]]
+        found = next((n for n, part in enumerate(parts) if part in _OTHER_FORMS), None)
+        if found is not None:
+            beneath[path] = PurePosixPath(*path.parts[:found])
+        elif any(_SUBJECT.fullmatch(part) for part in path.parts[:-1]):
+            for folder in path.parents:
+                subjects[folder] = True
+    error = UnusedError(
+        "derivatives and sourcedata of a BIDS data set are other forms of its images, which are "
+        "used themselves"
+    )
+    return {path: error for path, root in beneath.items() if subjects[root]}
+
+
+_OTHER_FORMS = ("derivatives", "derivative", "sourcedata")
