@@ -193,9 +193,7 @@ def test_another_release_or_other_sources_are_named(
     monkeypatch.setattr(record, "code", lambda: now | {"release": "9.9"})
     assert export(run, "y") == 1
     assert "the run must be of release 9.9" in capsys.readouterr().err
-    assert (
-        import_module("rfpmss.export").main([*words, str(run / "y"), "--allow-config-change"]) == 0
-    )
+    assert export(run, "y", "--allow-config-change") == 0
 
 
 def test_a_checkpoint_of_another_run_is_refused(
