@@ -6,6 +6,7 @@ estimate from the place in the brain's bounding box, not from an atlas.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +14,12 @@ from jaxtyping import Bool, Float64, Shaped
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import GeometryError, IncompleteError, ValuesError
+from rfpmss.data.readers.masks import Scheme, labels_of, scheme_of
 from rfpmss.data.study import Study
 from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
 
 CORE, EDEMA, ENHANCING = 1, 2, 4
-"""BraTS labels."""
+"""Labels of BraTS until 2021, which other years are turned into."""
 MIDLINE = 0.06
 """A centre closer to the middle than this share of the half width is at the midline."""
 
@@ -41,9 +43,18 @@ class Findings:
     is dead or only does not enhance."""
     edema: str
     """``none``, ``mild``, ``moderate`` or ``marked``: less than 1/10, 1, 3 times the tumour."""
+    cavity: bool = False
+    """A resection cavity."""
 
 
-def derive(study: Study, clinical: tuple[str, ...] = (), limit: int = MAX_BYTES) -> Study:
+def derive(
+    study: Study,
+    clinical: tuple[str, ...] = (),
+    limit: int = MAX_BYTES,
+    *,
+    scheme: str = "auto",
+    others: Iterable[int] = (),
+) -> Study:
     """The study with a report from its mask and the named labels, marked as derived.
 
     Args:
@@ -51,6 +62,8 @@ def derive(study: Study, clinical: tuple[str, ...] = (), limit: int = MAX_BYTES)
         clinical: labels to put into words, of ``mgmt``, ``idh1`` and ``survival_days``. A label
             that is in the text must not be predicted from it afterwards.
         limit: largest decoded image, bytes.
+        scheme: a name of `rfpmss.data.readers.masks.SCHEMES`; ``auto``: by labels and names.
+        others: labels that other masks of the cohort hold; they tell the year as well.
 
     Raises:
         IncompleteError: if there is no mask, or it is empty.
@@ -62,16 +75,18 @@ def derive(study: Study, clinical: tuple[str, ...] = (), limit: int = MAX_BYTES)
     if source is None or source.mask is None:
         raise IncompleteError("a report can only be derived from a mask, and there is none")
     mask, image = read_nifti(source.mask, limit), read_nifti(source.paths[0], limit)
-    text = describe(findings(mask, image))
+    known = scheme_of({*labels_of(mask), *others}, source.mask.name, scheme)
+    text = describe(findings(mask, image, known))
     return replace(study, report=" ".join((text, *_clinical(study, clinical))), derived=True)
 
 
-def findings(mask: Volume, image: Volume) -> Findings:
+def findings(mask: Volume, image: Volume, scheme: Scheme | None = None) -> Findings:
     """Measure a mask in BraTS labels.
 
     Args:
-        mask: labels 0, 1, 2 and 4.
+        mask: whole numbers.
         image: a sequence on the same grid, zero or dark outside the head.
+        scheme: what the labels mean; None: told by the labels alone.
 
     Raises:
         GeometryError: if the two lie on different grids.
@@ -80,13 +95,16 @@ def findings(mask: Volume, image: Volume) -> Findings:
     """
     if mask.array.shape != image.array.shape or np.abs(mask.affine - image.affine).max() > 1e-2:
         raise GeometryError("the mask lies on another grid than the image")
-    labels = mask.array
-    if not np.isin(labels, (0, CORE, EDEMA, ENHANCING)).all():
-        raise ValuesError("the mask holds labels other than 0, 1, 2 and 4")
+    meant = scheme or scheme_of(labels_of(mask))
+    known = ((meant.core, CORE), (meant.edema, EDEMA), (meant.enhancing, ENHANCING))
+    labels = np.zeros(mask.array.shape, np.uint8)
+    for stored, label in known:
+        labels[mask.array == stored] = label
     tumour = (labels == CORE) | (labels == ENHANCING)
     whole = labels > 0
+    cavity = bool(meant.cavity and (mask.array == meant.cavity).any())
     if not whole.any():
-        raise IncompleteError("the mask is empty")
+        raise IncompleteError("the mask holds no tumour" if cavity else "the mask is empty")
     centre = _place(tumour if tumour.any() else whole, image)
     voxel = float(np.abs(np.linalg.det(mask.affine[:3, :3]))) / 1000
     cells = {label: int((labels == label).sum()) for label in (CORE, EDEMA, ENHANCING)}
@@ -102,6 +120,7 @@ def findings(mask: Volume, image: Volume) -> Findings:
         ),
         necrosis=ring and cells[CORE] > 0.02 * count,
         edema=_edema(cells[EDEMA] / max(count, 1)),
+        cavity=cavity,
     )
 
 
@@ -128,6 +147,7 @@ def describe(found: Findings) -> str:
             enhancement[found.enhancement],
             "Central necrosis is present." if found.necrosis else "No necrosis.",
             edema,
+            *(["A resection cavity is present."] if found.cavity else []),
         )
     )
 

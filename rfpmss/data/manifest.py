@@ -45,6 +45,8 @@ class Row:
     """Of the source: voxels ``x y z``, or columns and rows of a slide."""
     digest: str = ""
     """Of the stored images' content; equal images never stand in two splits."""
+    origin: str = ""
+    """Who published the report, where it came apart from the images: TextBraTS, MR-RATE ..."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -215,7 +215,7 @@ def _record(study: Study) -> dict[str, object]:
     return {
         **{"study_id": study.study_id, "patient_id": study.patient_id, "report": study.report},
         "kin": study.kin,
-        **{"derived": study.derived, "labels": study.labels},
+        **{"derived": study.derived, "origin": study.origin, "labels": study.labels},
         "series": {name: source.series for name, source in series(study).items()},
     }
 
@@ -232,6 +232,7 @@ def _study(item: Mapping[str, Any]) -> Study:
         others=tuple((n.partition(".")[0], s) for n, s in sources.items() if "." in n),
         report=item["report"],
         derived=item["derived"],
+        origin=item.get("origin", ""),
         labels=tuple((name, value) for name, value in item["labels"]),
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -167,6 +168,26 @@ def mri_source(files: Mapping[str, Path], mask: Path | None) -> Source:
         channels=names,
         series="+".join(names),
         mask=mask,
+    )
+
+
+def expected(found: Iterable[Path], root: Path, names: str) -> IncompleteError:
+    """What to say where no file has a name of the cohort: what is there, and what was looked for.
+
+    Args:
+        found: all files below ``root``.
+        root: the folder.
+        names: examples of the cohort's layout.
+    """
+    paths = list(found)
+    kinds = Counter("".join(path.suffixes[-2:]).lower() or "no ending" for path in paths)
+    kinds = Counter(
+        {k if re.fullmatch(r"[.a-z0-9]{1,12}", k) else "other": n for k, n in kinds.items()}
+    )
+    there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no file"
+    return IncompleteError(
+        f"no file of {root} has a name of the cohort: found {there}; expected {names}; "
+        "for folders with names of your own use `prepare hospital`, else check the folder"
     )
 
 

@@ -189,6 +189,7 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             modality="report",
             report=study.report,
             derived="yes" if study.derived else "",
+            origin=study.origin,
         )
 
 

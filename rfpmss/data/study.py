@@ -53,6 +53,8 @@ class Study:
     """The report's text."""
     derived: bool = False
     """The report was made from masks or tables, not written by a person."""
+    origin: str = ""
+    """Who published the report, where it came apart from the images."""
     labels: tuple[tuple[str, str], ...] = field(default=())
     """Named findings, for fine-tuning and stratified splits."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import DataError, DuplicateError, UnsupportedError
-from rfpmss.data.public import Found, find_table, methylation, mri_source, walk
+from rfpmss.data.public import Found, expected, find_table, methylation, mri_source, walk
 from rfpmss.data.study import Source, Study
 from rfpmss.data.tables import missing, read_table
 
@@ -18,6 +18,11 @@ _STRIPPED = re.compile(rf"{_ID}_(T1|T1GD|T2|FLAIR)\.nii(?:\.gz)?")
 _UNSTRIPPED = re.compile(rf"{_ID}_(T1|T1GD|T2|FLAIR)_unstripped\.nii(?:\.gz)?")
 _MASK = re.compile(rf"{_ID}_(segm|automated_approx_segm)\.nii(?:\.gz)?")
 _CHANNEL = {"T1": "t1", "T1GD": "t1ce", "T2": "t2", "FLAIR": "flair"}
+EXPECTED = {
+    "stripped": "UPENN-GBM-00001_11_T1GD.nii.gz",
+    "unstripped": "UPENN-GBM-00001_11_T1GD_unstripped.nii.gz",
+}
+"""Names of scans, for the sentence that says that there are none."""
 _BASELINE, _FOLLOWUP = "11", "21"
 _CLINICAL = {
     "Gender": "gender",
@@ -70,6 +75,8 @@ def find(root: Path, images: Literal["stripped", "unstripped"] = "stripped") -> 
                 _add((scans if scan else masks).setdefault(found.group(1), {}), part, path)
             except DataError as error:
                 rejections[inside] = error
+    if not scans and not masks:
+        raise expected([path for path, _ in walk(root)], root, EXPECTED[images])
     clinical = _clinical(tables, root, rejections)
     pathology = _pathology(tables, slides, root, rejections)
     studies = []

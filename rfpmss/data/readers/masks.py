@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from rfpmss.data.errors import DataError, ValuesError
-from rfpmss.data.volume import MAX_BYTES, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
 
 TUMOUR, BRAIN = "mask", "brain mask"
 """Views of masks: of the tumour, and of the brain or its tissues."""
@@ -170,6 +170,11 @@ _PEDIATRIC = re.compile(r"brats[-_]ped[-_]", re.IGNORECASE)
 _OLD = re.compile(r"brats(?:17|18|19|20|2017|2018|2019|2020|2021)[-_]|upenn-gbm|ucsf-pdgm", re.I)
 
 
+def named(path: Path) -> bool:
+    """Whether the name of a mask says which year's labels it has."""
+    return any(words.search(path.name) for words in (_NEW, _OLD, _PEDIATRIC))
+
+
 def scheme_of(labels: set[int], name: str = "", wanted: str = "auto") -> Scheme:
     """What the labels of a BraTS mask mean, by the set of labels and the name of the file.
 
@@ -216,6 +221,18 @@ def scheme_of(labels: set[int], name: str = "", wanted: str = "auto") -> Scheme:
             f"{', '.join(map(str, sorted(scheme.labels)))}"
         )
     return scheme
+
+
+def labels_of(mask: Volume) -> set[int]:
+    """The labels of a mask.
+
+    Raises:
+        ValuesError: if its values are not whole numbers.
+    """
+    values = np.unique(mask.array)
+    if (values != np.rint(values)).any():
+        raise ValuesError("the values of the mask are not whole numbers")
+    return {int(value) for value in values}
 
 
 def tumour(labels: Shaped[np.ndarray, "z y x"], name: str) -> Bool[np.ndarray, "z y x"]:
