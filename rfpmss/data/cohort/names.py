@@ -265,6 +265,7 @@ def plain(text: str) -> str:
     """
     text = unicodedata.normalize("NFKD", text)
     text = "".join(c for c in text if not unicodedata.combining(c))
+    text = re.sub(r"(images|labels)T([rs])(?![a-z])", r"\1t\2", text)  # nnU-Net: one word
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", text)
     return re.sub(r"[^0-9a-z\u3400-\u9fff&]+", "-", text.lower()).strip("-")
 
