@@ -80,7 +80,9 @@ def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Ten
     def replay(again: System) -> Tensor:
         return replayed(again, raw, solver, start)
 
-    return _unroll.unrolled_plan(system, raw.plan, solver.steps, replay, rows_first=rows_first)
+    return _unroll.unrolled_plan(
+        system, raw.plan, solver.steps, replay, rows_first=rows_first, kept=raw.kept
+    )
 
 
 def replayed(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:

@@ -5,9 +5,11 @@ stand in a derivative have an autograd formula. The kernels are imported by the 
 runs them: a process that stays on the CPU never loads Triton.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -21,12 +23,24 @@ def kernels_run(x: Tensor) -> bool:
     """Whether operators on `x` run the Triton kernels."""
     if x.is_cuda:
         return _has_triton()
-    return _has_triton() and x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    return x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1" and _has_triton()
 
 
 @functools.cache
 def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    """Whether Triton is there, imports, and has `triton.knobs`, as it has from 3.4 on."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        import triton.knobs  # noqa: F401
+    except Exception as error:  # noqa: BLE001 - a package that is broken raises anything
+        warnings.warn(
+            f"Triton cannot be used ({type(error).__name__}: {error}); GPU tensors are solved by "
+            "plain torch operations, which is slower. Install triton 3.4 or newer",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @custom_op("multisk::normalize", mutates_args=())
@@ -147,25 +161,47 @@ def sweeps(
         rows_first: Whether a sweep is row, column, depth; else column, depth, row.
     """
     if kernels_run(scores):
-        from multisk.kernels.sweep import Budgets, sweep
-
-        budgets = Budgets(
-            **dict(zip(("rows", "row_cells", "columns", "column_cells"), margins, strict=True)),
-            free=free,
-        )
-        if not start and steps > 0 and _stays_resident(scores):
-            from multisk.kernels.resident import resident_sweeps
-
-            return resident_sweeps(scores, scales, budgets, steps, rows_first=rows_first)
-        a, b = _first_potentials(scores, margins, start)
-        for step in range(steps):
-            first = not start and step == 0
-            plain = rows_first or not first
-            a, b = sweep(scores, scales, a, b, budgets, first=first, row_step=plain)
-        return a, b
+        return _sweeps_in_kernels(scores, scales, margins, free, start, steps, rows_first)
     from multisk._solver.fused import sweep_in_torch
 
     return sweep_in_torch(scores, scales, margins, free, start, steps, rows_first=rows_first)
+
+
+def _sweeps_in_kernels(
+    scores: Tensor,
+    scales: Tensor,
+    margins: list[Tensor],
+    free: Tensor | None,
+    start: list[Tensor],
+    steps: int,
+    rows_first: bool,  # noqa: FBT001
+    kept: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """All sweeps in one launch where they fit, else two launches a sweep."""
+    from multisk.kernels.resident import Refused, resident_sweeps
+    from multisk.kernels.sweep import Kept, sweep
+
+    budgets = budgets_of(margins, free)
+    if not start and steps > 0 and _stays_resident(scores):
+        with contextlib.suppress(Refused):
+            return resident_sweeps(scores, scales, budgets, steps, rows_first=rows_first, kept=kept)
+    a, b = _first_potentials(scores, margins, start)
+    for step in range(steps):
+        first = not start and step == 0
+        plain = rows_first or not first
+        here = None if kept is None else Kept(*(part.select(0, step) for part in kept))
+        a, b = sweep(scores, scales, a, b, budgets, first=first, row_step=plain, kept=here)
+    return a, b
+
+
+def budgets_of(margins: list[Tensor], free: Tensor | None) -> Any:
+    """The kernels' budgets."""
+    from multisk.kernels.sweep import Budgets
+
+    rows, row_cells, columns, column_cells = margins
+    return Budgets(
+        rows=rows, row_cells=row_cells, columns=columns, column_cells=column_cells, free=free
+    )
 
 
 def _stays_resident(scores: Tensor) -> bool:

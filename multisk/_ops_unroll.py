@@ -6,10 +6,62 @@ from torch.library import custom_op
 from torch.nn.functional import logsigmoid
 
 from multisk import _passes as passes
-from multisk._ops import kernels_run
+from multisk._ops import _sweeps_in_kernels, budgets_of, kernels_run
 
 Pair = tuple[Tensor, Tensor]
+Three = tuple[Tensor, Tensor, Tensor]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@custom_op("multisk::sweeps_kept", mutates_args=())
+def sweeps_kept(
+    scores: Tensor,
+    scales: Tensor,
+    margins: list[Tensor],
+    free: Tensor | None,
+    steps: int,
+    rows_first: bool,  # noqa: FBT001
+) -> Three:
+    """The sweeps of `multisk::sweeps` from the scores, with what their derivative needs of each.
+
+    Gives the row potentials (S, B, N) and column potentials (S, B, K) after every sweep, and both
+    groups' log column sums (S, 2, B, K) before every column step.
+
+    Args:
+        scores: (B, N, K).
+        scales: (B, 2): scale over temperature of the plan's group and of the other.
+        margins: rows (B, N), row_cells (B, N), columns (B, K), column_cells (B, K).
+        free: (B, N, K), False where a cell takes no part.
+        steps: How many sweeps, at least 1.
+        rows_first: Whether a sweep is row, column, depth; else column, depth, row.
+    """
+    if kernels_run(scores):
+        from multisk.kernels.sweep import room_for
+
+        kept = room_for(scores, budgets_of(margins, free), steps)
+        _sweeps_in_kernels(scores, scales, margins, free, [], steps, rows_first, kept)
+        return kept.rows, kept.columns, kept.sums
+    visits = visits_in_torch(scores, scales, margins, free, steps, rows_first=rows_first)
+    rows, columns = [visit[3] for visit in visits], [visit[4] for visit in visits]
+    sums = [torch.stack(visit[2]) for visit in visits]
+    return torch.stack(rows), torch.stack(columns).to(margins[2]), torch.stack(sums)
+
+
+@sweeps_kept.register_fake
+def _(
+    scores: Tensor,
+    scales: Tensor,
+    margins: list[Tensor],
+    free: Tensor | None,
+    steps: int,
+    rows_first: bool,  # noqa: FBT001
+) -> Three:
+    rows, columns = margins[0], margins[2]
+    return (
+        rows.new_empty((steps, *rows.shape)),
+        columns.new_empty((steps, *columns.shape)),
+        scores.new_empty((steps, 2, *columns.shape)),
+    )
 
 
 @custom_op("multisk::sweeps_gradient", mutates_args=())
@@ -21,6 +73,7 @@ def sweeps_gradient(
     steps: int,
     rows_first: bool,  # noqa: FBT001
     grad: Tensor,
+    kept: list[Tensor],
 ) -> Four:
     """Cotangents of scores, scales, rows and columns of the plan after `steps` sweeps.
 
@@ -35,16 +88,22 @@ def sweeps_gradient(
         steps: How many sweeps, at least 1.
         rows_first: Whether a sweep is row, column, depth; else column, depth, row.
         grad: Cotangent of the plan, (B, N, K).
+        kept: What `sweeps_kept` gave; where it is empty the sweeps are made once more.
     """
     if kernels_run(scores):
-        from multisk.kernels.sweep import Budgets
+        from multisk.kernels.sweep import Kept
         from multisk.kernels.unroll import sweeps_backward
 
-        budgets = Budgets(
-            **dict(zip(("rows", "row_cells", "columns", "column_cells"), margins, strict=True)),
-            free=free,
+        found = sweeps_backward(
+            scores,
+            scales,
+            budgets_of(margins, free),
+            None,
+            steps,
+            grad,
+            rows_first=rows_first,
+            kept=Kept(*kept) if kept else None,
         )
-        found = sweeps_backward(scores, scales, budgets, None, steps, grad, rows_first=rows_first)
         x, s, rows, columns = found
         return x, s.to(scales), rows.to(margins[0]), columns.to(margins[2])
     return in_torch(scores, scales, margins, free, steps, grad, rows_first=rows_first)
@@ -59,6 +118,7 @@ def _(
     steps: int,
     rows_first: bool,  # noqa: FBT001
     grad: Tensor,
+    kept: list[Tensor],
 ) -> Four:
     parts = (scores, scales, margins[0], margins[2])
     x, s, rows, columns = (part.new_empty(part.shape) for part in parts)
@@ -78,22 +138,13 @@ def in_torch(
     """The operator's meaning, sweep by sweep."""
     high, low = (scales[:, end, None, None].to(scores) for end in (0, 1))
     rows, columns = margins[0], margins[2].to(scores)
-    targets = (rows, margins[1] - rows), (columns, margins[3].to(scores) - columns)
+    targets = targets_of(scores, margins)
+    visits = visits_in_torch(scores, scales, margins, free, steps, rows_first=rows_first)
 
     def logs(a: Tensor | None, b: Tensor | None) -> Pair:
         return log_pair(scores, (high, low), a, b, free)
 
-    a, b, visits = None, None, []
-    for step in range(steps):
-        top, rest, grow, shrink = after_rows(
-            logs(a, b), targets[0], row_step=rows_first or step > 0
-        )
-        sums = [passes.safe_logsumexp(x, -2) for x in (top, rest)]
-        visits.append((a, b, sums))
-        moves = [passes.log_ratio(goal, x) for goal, x in zip(targets[1], sums, strict=True)]
-        a = grow - shrink if a is None else a + grow - shrink
-        b = moves[0] - moves[1] if b is None else b + moves[0] - moves[1]
-    top, rest = logs(a, b)
+    top, rest = logs(*visits[-1][3:])
     p, q = top.exp(), rest.exp()
     pulled = torch.zeros_like(rows)
     e = grad.to(scores) * p
@@ -105,7 +156,7 @@ def in_torch(
     x_bar, u, v = (high - low) * bent, bent.sum(-1), bent.sum(-2)
     dots = [(scores * bent).sum((-2, -1)), -(scores * bent).sum((-2, -1))]
     column_bar = torch.zeros_like(columns)
-    for step, (a, b, sums) in reversed(list(enumerate(visits))):
+    for step, (a, b, sums, *_) in reversed(list(enumerate(visits))):
         row_step = rows_first or step > 0
         pair = logs(a, b)
         top, rest, _, _ = after_rows(pair, targets[0], row_step=row_step)
@@ -121,6 +172,37 @@ def in_torch(
         x_bar += high * e + low * f
         dots = [dot + (scores * x).sum((-2, -1)) for dot, x in zip(dots, (e, f), strict=True)]
     return x_bar, torch.stack(dots, -1).to(scales), pulled, column_bar.to(margins[2])
+
+
+def targets_of(scores: Tensor, margins: list[Tensor]) -> tuple[Pair, Pair]:
+    """What rows and columns of both groups have to sum to."""
+    rows, columns = margins[0], margins[2].to(scores)
+    return (rows, margins[1] - rows), (columns, margins[3].to(scores) - columns)
+
+
+def visits_in_torch(
+    scores: Tensor,
+    scales: Tensor,
+    margins: list[Tensor],
+    free: Tensor | None,
+    steps: int,
+    *,
+    rows_first: bool,
+) -> list[tuple[Tensor | None, Tensor | None, list[Tensor], Tensor, Tensor]]:
+    """Of every sweep: potentials before it, both log column sums, potentials after it."""
+    ends = scales[:, 0, None, None].to(scores), scales[:, 1, None, None].to(scores)
+    targets = targets_of(scores, margins)
+    a, b, visits = None, None, []
+    for step in range(steps):
+        pair = log_pair(scores, ends, a, b, free)
+        top, rest, grow, shrink = after_rows(pair, targets[0], row_step=rows_first or step > 0)
+        sums = [passes.safe_logsumexp(x, -2) for x in (top, rest)]
+        moves = [passes.log_ratio(goal, x) for goal, x in zip(targets[1], sums, strict=True)]
+        new_a = grow - shrink if a is None else a + grow - shrink
+        new_b = moves[0] - moves[1] if b is None else b + moves[0] - moves[1]
+        visits.append((a, b, sums, new_a, new_b))
+        a, b = new_a, new_b
+    return visits
 
 
 def log_pair(

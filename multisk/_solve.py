@@ -1,6 +1,7 @@
 """The one verb: check, choose, run, wrap."""
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -60,12 +61,14 @@ def solve(
     with full_precision(scores):
         system = prepare(scores, problem, group)
         chosen = choose(system) if solver is None else solver
+        mode = derivative(system, chosen)
         plain = system.detach()
+        if mode == "unroll":
+            plain = replace(plain, traced=True)
         with torch.no_grad():
             start = starting_potentials(init, plain)
             nothing = plain.scores.numel() == 0 and group is None  # empty shards take part
             raw = empty(plain) if nothing else chosen.run(plain, start)
-        mode = derivative(system, chosen)
         plan = attach(system, raw, chosen, start, mode)
         if isinstance(system.budgets, Margins) and system.budgets.ones is not None:
             plan = plan.masked_fill(system.budgets.ones, 1.0)

@@ -39,6 +39,7 @@ class System:
     dtype: torch.dtype
     group: Any = None
     levels: Float[Tensor, " c"] | None = None  # the groups' scales where a gradient is wanted
+    traced: bool = False  # whether a fixed number of sweeps is going to be differentiated
 
     @property
     def margins(self) -> Margins:

@@ -27,12 +27,16 @@ def unrolled_plan(
     replay: Callable[[System], Tensor],
     *,
     rows_first: bool,
+    kept: _ops_unroll.Three | None,
 ) -> Tensor:
-    """The solver's plan with the derivative of its sweeps; `replay` differentiates it twice."""
+    """The solver's plan with the derivative of its sweeps; `replay` differentiates it twice.
+
+    `kept` is what the sweeps left; None makes them once more in the backward pass.
+    """
     eps = system.eps if isinstance(system.eps, Tensor) else None
     what = Unrolled(system.detach(), steps, replay, rows_first)
     inputs = system.scores, eps, system.margins.rows, system.margins.columns
-    return UnrolledPlan.apply(plan, what, *inputs)  # pyright: ignore[reportReturnType]
+    return UnrolledPlan.apply(plan, what, *inputs, *(kept or ()))  # pyright: ignore[reportReturnType]
 
 
 @dataclass(eq=False)
@@ -60,11 +64,15 @@ class UnrolledPlan(torch.autograd.Function):
         """Cotangents of every input; by the replay where they are differentiated themselves."""
         what: Unrolled = ctx.what
         again = torch.is_grad_enabled()
-        found = (again_cotangents if again else cotangents)(what, ctx.saved_tensors, grad)
-        return None, None, *found
+        inputs, kept = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        if again:
+            found = again_cotangents(what, inputs, grad)
+        else:
+            found = cotangents(what, inputs, kept, grad)
+        return None, None, *found, *(None for _ in kept)
 
 
-def cotangents(what: Unrolled, inputs: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def cotangents(what: Unrolled, inputs: Any, kept: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """By the operator."""
     scores, eps, rows, columns = inputs
     groups, margins = what.system.groups, what.system.margins
@@ -82,6 +90,7 @@ def cotangents(what: Unrolled, inputs: Any, grad: Tensor) -> tuple[Tensor | None
         what.steps,
         what.rows_first,
         grad,
+        list(kept),
     )
     if eps is None:
         return x, None, row, column

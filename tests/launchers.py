@@ -41,6 +41,7 @@ from multisk.kernels.unroll import sweeps_backward
 from multisk.kernels.wide import At, apply_schur, solve_wide
 
 B, N = 2, 5716
+DEVICE = "cuda"
 
 
 class Inputs:
@@ -70,7 +71,7 @@ class Inputs:
 
 def fake(*shape, dtype=torch.float32):
     """A CUDA tensor that exists in name only; inside a fake tensor mode."""
-    return torch.empty(shape, dtype=dtype, device="cuda")
+    return torch.empty(shape, dtype=dtype, device=DEVICE)
 
 
 def normalise(t, forward, backward):
@@ -208,9 +209,9 @@ def kernels_in_source():
     for info in pkgutil.iter_modules(multisk.kernels.__path__, "multisk.kernels."):
         module = importlib.import_module(info.name)
         for call in ast.walk(ast.parse(inspect.getsource(module))):
-            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Subscript)):
+            if not (isinstance(call, ast.Call) and getattr(call.func, "id", None) == "launch"):
                 continue
-            kernel = vars(module).get(getattr(call.func.value, "id", None))
+            kernel = vars(module).get(getattr(call.args[0], "id", None))
             if isinstance(kernel, triton.JITFunction):
                 source = ast.parse(inspect.getsource(kernel.fn))
                 found[kernel.fn.__module__, kernel.fn.__name__] = branches(source.body[0])

@@ -118,7 +118,7 @@ def widest(name):
     sums = margins(2, WIDEST, 100)
     calls = {
         "sweep, resident": lambda: _ops.sweeps(x, two, sums, None, [], 2, True),
-        "unroll": lambda: _ops_unroll.sweeps_gradient(x, two, sums, None, 1, True, grad),
+        "unroll": lambda: _ops_unroll.sweeps_gradient(x, two, sums, None, 1, True, grad, []),
         "gradient": lambda: _ops.plan_gradient(x, one, a, b, grad, None, None, None)[:1],
         "plan": lambda: _ops.assign(x, one, b, sums[0], None, None),
         "assign's gradient": lambda: [_ops.assign_backward(x, one, a, b, grad, None, None)],

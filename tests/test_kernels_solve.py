@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, needs_kernels
+from tests.kernel_tools import (
+    DEVICE,
+    INTERPRET,
+    assert_near,
+    guarded,
+    marks,
+    nan_arenas,
+    needs_kernels,
+)
 
 needs_kernels()
 
@@ -240,3 +248,32 @@ def test_transposed_scores_and_another_cut_change_rounding_only():
             plain = found if plain is None else plain
             assert_near(found.bend, plain.bend)
             assert_near(found.load, plain.load)
+
+
+def test_a_problem_without_numbers_stands_still_unsolved_and_harms_no_other():
+    x, budgets = draw(3, 40, 12, dtype=torch.float32), even(40, 12, 3, torch.float32)
+    x[1, 5, 3] = torch.nan
+    scale = torch.tensor([3.0], device=DEVICE)
+    found = search(x, scale, None, budgets, passes=7)
+    assert found.solved.tolist() == [1, 1, 1]  # nothing waits for it
+    assert found.error.isnan().tolist() == [False, True, False]
+    assert found.steps[1] == 0
+    alone = search(x[::2], scale, None, budgets, passes=7)
+    assert torch.equal(found.column_potential[::2], alone.column_potential)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_without_a_budget_are_settled_at_once(dtype, monkeypatch):
+    from multisk.kernels import _root
+
+    x, b = draw(1, 16, 9, dtype=dtype), draw(1, 9, dtype=dtype, seed=1)
+    free, seen, plain = mask_of(1, 16, 9), [], _root.sigmoid
+    rows = torch.zeros(1, 16, dtype=dtype, device=DEVICE)
+    if INTERPRET:  # how often the root's loop looks at the tile
+        monkeypatch.setattr(_root, "sigmoid", lambda t: seen.append(1) or plain(t))
+    plan = assign(x, torch.ones_like(rows[:, 0]), b, rows, free=free)[1].plan
+    assert plan.abs().max() <= 1e-30
+    assert len(seen) <= 2  # a look of the loop, and the plan
+    rows[:, 3] = 2.0
+    plan = assign(x, torch.ones_like(rows[:, 0]), b, rows, free=free)[1].plan
+    assert_near(plan.sum(-1), rows)

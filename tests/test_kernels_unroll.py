@@ -6,7 +6,8 @@ from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, 
 needs_kernels()
 
 import multisk  # noqa: E402
-from multisk import _ops_unroll, _unroll  # noqa: E402
+from multisk import _ops, _ops_unroll, _unroll  # noqa: E402
+from multisk.kernels import unroll  # noqa: E402
 from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.sweep import Budgets  # noqa: E402
 from multisk.kernels.unroll import sweeps_backward  # noqa: E402
@@ -217,3 +218,34 @@ def test_the_twin_in_torch_means_the_same(rows_first):
     got = _ops_unroll.in_torch(x, scales, margins, budgets.free, 3, grad, rows_first=rows_first)
     for ours, theirs in zip(got, want, strict=True):
         assert_near(ours, theirs, scale=10)
+
+
+@pytest.mark.parametrize("rows_first", [True, False])
+@pytest.mark.parametrize("resident", [True, False])
+def test_what_the_forward_keeps_gives_the_gradient_of_sweeps_made_again(
+    resident, rows_first, monkeypatch
+):
+    monkeypatch.setattr(_ops, "_stays_resident", lambda _: resident)
+    x, scales, budgets, grad = problem(30, 12, masked=True)
+    margins = [budgets.rows, budgets.row_cells, budgets.columns, budgets.column_cells]
+    with nan_arenas():
+        kept = _ops_unroll.sweeps_kept(x, scales, margins, budgets.free, 3, rows_first)
+    a, b = _ops.sweeps(x, scales, margins, budgets.free, [], 3, rows_first)
+    assert torch.equal(kept[0][-1], a)
+    assert torch.equal(kept[1][-1], b)
+    common = x, scales, margins, budgets.free, 3, rows_first, grad
+    got = _ops_unroll.sweeps_gradient(*common, list(kept))
+    for ours, theirs in zip(got, _ops_unroll.sweeps_gradient(*common, []), strict=True):
+        assert_near(ours, theirs)
+    monkeypatch.setattr(_ops_unroll, "kernels_run", lambda _: False)
+    want = _ops_unroll.sweeps_kept(x, scales, margins, budgets.free, 3, rows_first)
+    for ours, theirs in zip(kept, want, strict=True):
+        assert_near(ours, theirs, scale=10)
+
+
+def test_a_backward_pass_makes_no_sweep_again(monkeypatch):
+    x = leaves()[0]
+    plan = multisk.solve(x, multisk.MultiAssignment(k=2), multisk.Sinkhorn(steps=3)).plan
+    monkeypatch.setattr(unroll, "_retrace", None)
+    plan.backward(draw(3, 12, 6, seed=11))
+    assert x.grad is not None

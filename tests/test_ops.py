@@ -59,7 +59,11 @@ CALLS = {
     ),
     "sweeps_gradient": lambda: (
         _ops_unroll.sweeps_gradient,
-        (draw(2, 12, 6), draw(2, 2).exp(), margins(2, 12, 6, 2), None, 3, True, draw(2, 12, 6)),
+        (draw(2, 12, 6), draw(2, 2).exp(), margins(2, 12, 6, 2), None, 3, True, draw(2, 12, 6), []),
+    ),
+    "sweeps_kept": lambda: (
+        _ops_unroll.sweeps_kept,
+        (draw(2, 12, 6), draw(2, 2).exp(), margins(2, 12, 6, 2), None, 3, True),
     ),
     "plan_gradient": lambda: (
         _ops.plan_gradient,

@@ -77,6 +77,8 @@ def row_root(y, live, guess, budget, ACC: tl.constexpr):
     left = tl.where(empty, 0.0, odds - high)
     right = tl.where(empty, 0.0, odds - low)
     a = tl.where(guess == guess, tl.minimum(tl.maximum(guess, left), right), 0.5 * (left + right))
+    closed = budget <= 0  # no potential is low enough: the lowest one, at once
+    a = tl.where(closed, left, a)
     stride = right - left
     unsettled = 1.0
     rounds = 0
@@ -91,8 +93,9 @@ def row_root(y, live, guess, budget, ACC: tl.constexpr):
         quick = quick & (after >= left) & (after <= right)
         after = tl.where(quick, after, 0.5 * (left + right))
         stride = after - a
-        settled = (tl.abs(excess) <= CLOSE * budget) | (tl.abs(stride) <= CLOSE * tl.abs(a))
-        a = tl.where(settled & (tl.abs(excess) <= CLOSE * budget), a, after)
+        met = closed | (tl.abs(excess) <= CLOSE * budget)
+        settled = met | (tl.abs(stride) <= CLOSE * tl.abs(a))
+        a = tl.where(met, a, after)
         unsettled = tl.max(tl.where(settled, 0.0, 1.0), axis=0)
         rounds += 1
     return a

@@ -1,7 +1,11 @@
 """Tile shapes, precisions and the lines of arithmetic that every kernel here shares."""
 
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton
@@ -9,7 +13,14 @@ import triton.language as tl
 from triton.runtime.driver import driver
 
 ELEMENTS = 4096  # values of one tile: 32 a thread with four warps, which leaves room for sums
+BLACKWELL = 100  # compute capability 10.0
 PROGRAMS = 1024  # most partial sums of one column; more rows make a program walk further
+SIZES = {
+    *("batch", "blocks", "cells", "channels", "groups", "programs", "rows", "steps", "sweeps"),
+    *("top", "values"),
+}
+STEPWISE = {"after", "column_potential", "row_potential", "sums"}  # a sweep's part of `Kept`
+INTERPRETED = triton.knobs.runtime.interpret  # as `triton.jit` reads it when a kernel is defined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +34,7 @@ class Tile:
     steps: int
 
 
+@functools.lru_cache(maxsize=1024)
 def tile_for(
     rows: int,
     columns: int,
@@ -48,13 +60,13 @@ def tile_for(
     if columns % 16:  # rows start anywhere, so that every value needs an address of its own
         elements //= 2
     block = block_rows or min(max(1, elements // block_columns), padded(rows))
-    blocks = triton.cdiv(rows, block)
-    steps = triton.cdiv(blocks, programs)
+    blocks = cdiv(rows, block)
+    steps = cdiv(blocks, programs)
     return Tile(
         rows=block,
         columns=block_columns,
         warps=4 if block * block_columns <= elements else 8,
-        programs=triton.cdiv(blocks, steps),
+        programs=cdiv(blocks, steps),
         steps=steps,
     )
 
@@ -64,7 +76,57 @@ def padded(count: int) -> int:
 
     Example: 16 for 5, 64 for 50.
     """
-    return max(16, triton.next_power_of_2(count))
+    return max(16, power_of_two(count))
+
+
+def cdiv(count: int, size: int) -> int:
+    """Blocks of `size` that cover `count`; `triton.cdiv` costs the host 5 us, this 0.1."""
+    return -(-count // size)
+
+
+def power_of_two(count: int) -> int:
+    """The power of two at or above `count`.
+
+    Example: 8 for 5, 64 for 64.
+    """
+    return 1 << (count - 1).bit_length()
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """`triton.jit` for what is launched: whatever N and the batch are, it is compiled once.
+
+    Triton compiles anew when a whole number becomes or ceases to be a multiple of 16, unless it is
+    told not to look: at sizes, at the steps between problems or groups, which count rows, and at
+    where one sweep's vectors begin among those of all.
+    """
+    names = set(inspect.signature(function).parameters)
+    varying = [name for name in sorted(names) if name in SIZES or name.endswith(("_problem", "_group"))]
+    return triton.jit(
+        function,
+        do_not_specialize=varying,
+        do_not_specialize_on_alignment=sorted(names & STEPWISE),
+    )
+
+
+def starts_wide(*tables: torch.Tensor) -> bool:
+    """Whether rows and problems start at multiples of 16 values: true of K, whatever N is."""
+    return not any(step % 16 for table in tables for step in table.stride()[:-1])
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+    """Run ``kernel[grid]`` on the device of its first argument, which is a tensor.
+
+    Triton launches on the current device's stream, wherever the pointers lie.
+    """
+    with on_device(arguments[0].device):
+        kernel[grid](*arguments, **options)
+
+
+def on_device(device: torch.device) -> contextlib.AbstractContextManager:
+    """Make a GPU the current one; there is nothing to choose from where it is alone."""
+    if device.type == "cuda" and torch.cuda.device_count() > 1:
+        return torch.cuda.device(device)
+    return contextlib.nullcontext()
 
 
 def working_dtype(x: torch.Tensor) -> torch.dtype:
@@ -111,9 +173,12 @@ def dot_precision(x: torch.Tensor) -> str:
     a2 cut by the tensor core), and a2 b2 is dropped, at most 2^-22 of a b. With nothing negative
     nothing cancels, so each sum is within 1.25 x 2^-20 of its value, before the rounding of the
     accumulator (`tests/test_kernels_products.py`). float64, AMD and the interpreter
-    multiply plainly.
+    multiply plainly, and so does Blackwell until somebody has seen it right there: products that
+    are chained in one accumulator come out wrong in silence (triton#10821).
     """
-    return "tf32x3" if x.dtype != torch.float64 and on_nvidia() else "ieee"
+    if x.dtype == torch.float64 or not on_nvidia():
+        return "ieee"
+    return "tf32x3" if _architecture(driver.active, x.device) < BLACKWELL else "ieee"
 
 
 def launch_options(warps: int) -> dict[str, int | bool]:
@@ -138,9 +203,20 @@ def is_aligned(x: torch.Tensor) -> bool:
 
 def on_nvidia() -> bool:
     """Whether kernels are compiled for an NVIDIA GPU."""
-    if triton.knobs.runtime.interpret:
-        return False
-    return driver.active.get_current_target().backend == "cuda"
+    return not INTERPRETED and _backend(driver.active) == "cuda"
+
+
+@functools.cache
+def _architecture(active: Any, device: torch.device) -> int:
+    """The compute capability of a GPU, 90 for 9.0."""
+    with on_device(device):
+        return active.get_current_target().arch
+
+
+@functools.cache
+def _backend(active: Any) -> str:
+    """The maker's part of Triton; a driver knows one, and asks torch for it every time."""
+    return active.get_current_target().backend
 
 
 @triton.jit
@@ -181,6 +257,14 @@ def rescale(x, total, target, LOG: tl.constexpr):
 def rescale_backward(grad, y, total, inner, target, LOG: tl.constexpr):
     """Vector-Jacobian product of `rescale`; inner = sum of grad*y (log: of grad)."""
     return grad - tl.exp(y) * (inner / target) if LOG else (target * grad - inner) / total
+
+
+@triton.jit
+@no_type_check
+def table_of(tables, problem, stride, WIDE: tl.constexpr):
+    """Where the table of a problem starts; WIDE: at a multiple of 16 values, as its rows do."""
+    step = problem * stride
+    return tables + (tl.multiple_of(step, 16) if WIDE else step)
 
 
 @triton.jit

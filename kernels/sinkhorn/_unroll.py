@@ -5,8 +5,8 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from ._tile import cells, or_alone, shares
-from .sweep import _balance_rows
+from ._tile import cells, kernel, or_alone, shares, table_of
+from .sweep import _balance_rows, _two_scales
 
 
 @triton.jit
@@ -28,13 +28,6 @@ def _through_rows(cotangent, x, change, mass, ROW: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _two_scales(at, ACC: tl.constexpr):
-    """What multiplies the scores in the plan's group and in the other."""
-    return tl.load(at).to(ACC), tl.load(at + 1).to(ACC)
-
-
-@triton.jit
-@no_type_check
 def _shared(x, a, b, live, high, low):
     """After a depth step: both groups' logarithms, P and 1 - P."""
     t = (high - low) * x + a[:, None] + b[None, :]
@@ -47,15 +40,15 @@ def _shared(x, a, b, live, high, low):
 
 @triton.jit
 @no_type_check
-def _open(source, free, n, k, live, row, column, free_row, free_column, MASKED: tl.constexpr):
-    """The tile's scores, and which of its cells take part."""
-    x = cells(source, n, k, live, row, column, 0.0)
+def _open(scores, free, at, live, steps, MASKED: tl.constexpr, ACC: tl.constexpr):
+    """The tile's scores, and which of its cells take part; at = (n, k)."""
+    x = cells(scores, at[0], at[1], live, steps[0], steps[1], 0.0).to(ACC)
     if MASKED:
-        live = live & (cells(free, n, k, live, free_row, free_column, 0) != 0)
+        live = live & (cells(free, at[0], at[1], live, steps[2], steps[3], 0) != 0)
     return x, live
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def back_plan(
     scores,
@@ -82,10 +75,11 @@ def back_plan(
     grad_problem,
     grad_row,
     grad_column,
-    stride_scale,
+    scale_problem,
     budget_problem,
     budget_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     ROW: tl.constexpr,
     MASKED: tl.constexpr,
     ACC: tl.constexpr,
@@ -95,18 +89,22 @@ def back_plan(
     problem = (tl.program_id(0) // programs).to(tl.int64)
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
-    high, low = _two_scales(scales + problem * stride_scale, ACC)
+    high, low = _two_scales(scales + problem * scale_problem, ACC)
     b = tl.load(column_potential + problem * K + k, mask=k < K, other=0.0).to(ACC)
     total = tl.zeros([BLOCK_K], ACC)
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         cell = inside[:, None] & (k < K)[None, :]
-        source, allowed = scores + problem * stride_problem, free + problem * free_problem
         x, live = _open(
-            source, allowed, n, k, cell, stride_row, stride_column, free_row, free_column, MASKED
+            table_of(scores, problem, stride_problem, WIDE),
+            table_of(free, problem, free_problem, WIDE),
+            (n, k),
+            cell,
+            (stride_row, stride_column, free_row, free_column),
+            MASKED,
+            ACC,
         )
-        x = x.to(ACC)
         line = problem * rows + n
         a = tl.load(row_potential + line, mask=inside, other=0.0).to(ACC)
         la, lb, p, q = _shared(x, a, b, live, high, low)
@@ -114,7 +112,8 @@ def back_plan(
         r = tl.load(r, mask=inside, other=0.0).to(ACC)
         if ROW:
             la, _ = _balance_rows(la, 1.0, r, True)  # noqa: FBT003
-        g = cells(grad + problem * grad_problem, n, k, cell, grad_row, grad_column, 0.0).to(ACC)
+        source = table_of(grad, problem, grad_problem, WIDE)
+        g = cells(source, n, k, cell, grad_row, grad_column, 0.0).to(ACC)
         e = g * tl.exp(la)
         pulled = tl.zeros([BLOCK_N], ACC)
         if ROW:
@@ -146,7 +145,7 @@ def _add_to(at, value, mask):
     tl.store(at, tl.load(at, mask=mask, other=0.0) + value, mask=mask)
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "programs", "steps"])
+@kernel
 @no_type_check
 def back_sweep(
     scores,
@@ -175,7 +174,7 @@ def back_sweep(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     budget_problem,
     budget_row,
     size_problem,
@@ -185,6 +184,7 @@ def back_sweep(
     depth_problem,
     depth_column,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     FIRST: tl.constexpr,
     ROW: tl.constexpr,
     MASKED: tl.constexpr,
@@ -196,7 +196,7 @@ def back_sweep(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    high, low = _two_scales(scales + problem * stride_scale, ACC)
+    high, low = _two_scales(scales + problem * scale_problem, ACC)
     c = tl.load(goal + problem * goal_problem + k * goal_column, mask=wide, other=0.0)
     h = tl.load(depth + problem * depth_problem + k * depth_column, mask=wide, other=0.0)
     v = tl.load(b_bar + problem * K + k, mask=wide, other=0.0)
@@ -207,11 +207,15 @@ def back_sweep(
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         cell = inside[:, None] & wide[None, :]
-        source, allowed = scores + problem * stride_problem, free + problem * free_problem
         x, live = _open(
-            source, allowed, n, k, cell, stride_row, stride_column, free_row, free_column, MASKED
+            table_of(scores, problem, stride_problem, WIDE),
+            table_of(free, problem, free_problem, WIDE),
+            (n, k),
+            cell,
+            (stride_row, stride_column, free_row, free_column),
+            MASKED,
+            ACC,
         )
-        x = x.to(ACC)
         line = problem * rows + n
         r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
         m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0)
@@ -242,7 +246,7 @@ def back_sweep(
     tl.store(part + tl.program_id(0).to(tl.int64) * K + k, total, mask=wide)
 
 
-@triton.jit(do_not_specialize=["programs"])
+@kernel
 @no_type_check
 def back_columns(
     part,

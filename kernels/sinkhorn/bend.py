@@ -11,7 +11,20 @@ import triton
 import triton.language as tl
 
 from ._root import link
-from ._tile import cells, dot_precision, launch_options, padded, spread, triton_dtype, working_dtype
+from ._tile import (
+    cdiv,
+    cells,
+    dot_precision,
+    kernel,
+    launch,
+    launch_options,
+    padded,
+    spread,
+    starts_wide,
+    table_of,
+    triton_dtype,
+    working_dtype,
+)
 from .newton import add_partials
 from .wide import At
 
@@ -31,16 +44,18 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
     batch, count, width = scores.shape
     kind = working_dtype(scores)
     block = 16 if kind == torch.float64 else min(64, padded(width))
-    blocks = triton.cdiv(width, block)
+    blocks = cdiv(width, block)
     rows = ROWS[kind] if width % 16 == 0 else min(16, ROWS[kind])  # as in `tile_for`
-    steps = triton.cdiv(count, rows)
+    steps = cdiv(count, rows)
     programs = programs or max(1, PROGRAMS // max(1, batch * blocks * blocks))
-    steps = triton.cdiv(steps, min(programs, steps))
-    programs = triton.cdiv(count, rows * steps)
+    steps = cdiv(steps, min(programs, steps))
+    programs = cdiv(count, rows * steps)
     part = torch.empty((batch, programs, width, width), dtype=kind, device=scores.device)
     scale = spread(at.scale, batch)
     allowed = scores if at.free is None else at.free
-    _bend[(batch * programs, blocks, blocks)](
+    launch(
+        _bend,
+        (batch * programs, blocks, blocks),
         scores,
         allowed,
         scale,
@@ -55,6 +70,7 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
         *allowed.stride(),
         scale.stride(0),
         K=width,
+        WIDE=starts_wide(scores, allowed),
         EXP=at.yields is not None,
         PRECISION=dot_precision(scores),
         MASKED=at.free is not None,
@@ -67,7 +83,7 @@ def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None)
     return add_partials(part)
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _bend(
     scores,
@@ -86,8 +102,9 @@ def _bend(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     EXP: tl.constexpr,
     PRECISION: tl.constexpr,
     MASKED: tl.constexpr,
@@ -99,10 +116,10 @@ def _bend(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     j = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
     k = tl.program_id(2) * BLOCK_K + tl.arange(0, BLOCK_K)
-    scores += problem * stride_problem
-    free += problem * free_problem
+    scores = table_of(scores, problem, stride_problem, WIDE)
+    free = table_of(free, problem, free_problem, WIDE)
     column_potential += problem * K
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
     bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
     jumps = (stride_row, stride_column, free_row, free_column)
     for step in range(0, steps):

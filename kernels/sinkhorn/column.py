@@ -7,18 +7,22 @@ shape alone: partial sums of fixed row blocks, their sum in sequence, the scalin
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 
 from ._tile import (
     Tile,
+    cdiv,
     cells,
+    kernel,
+    launch,
     launch_options,
     merge_max,
     or_alone,
     padded,
     rescale,
     rescale_backward,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -43,7 +47,9 @@ def column_forward(
     part = _partial(flat, flat, "log" if log else "sum", tile)
     total = finish_partials(part, log=log, alone=True).reshape(*x.shape[:-2], x.shape[-1])
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    _apply[_grid(flat, tile)](
+    launch(
+        _apply,
+        _grid(flat, tile),
         flat,
         y,
         total,
@@ -53,7 +59,7 @@ def column_forward(
         *_layout(flat, tile, target),
         BACKWARD=False,
         LOG=log,
-        **_options(x, tile),
+        **_options(x, flat, tile),
     )
     return y, total
 
@@ -73,7 +79,9 @@ def column_backward(
     part = _partial(flat, y, "sum" if log else "product", tile)
     inner = finish_partials(part, log=False)
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
-    _apply[_grid(flat, tile)](
+    launch(
+        _apply,
+        _grid(flat, tile),
         flat,
         y,
         total,
@@ -83,7 +91,7 @@ def column_backward(
         *_layout(flat, tile, target),
         BACKWARD=True,
         LOG=log,
-        **_options(y, tile),
+        **_options(y, flat, tile),
     )
     return out
 
@@ -96,7 +104,9 @@ def finish_partials(part: torch.Tensor, *, log: bool, alone: bool = False) -> to
     groups, programs, _, columns = part.shape
     total = torch.empty((groups, columns), dtype=part.dtype, device=part.device)
     block = min(64, padded(columns))
-    _finish[(groups, triton.cdiv(columns, block))](
+    launch(
+        _finish,
+        (groups, cdiv(columns, block)),
         part,
         total,
         programs,
@@ -116,7 +126,9 @@ def _partial(x: torch.Tensor, z: torch.Tensor, what: str, tile: Tile) -> torch.T
     part = torch.empty(
         (x.shape[0], tile.programs, 2, x.shape[2]), dtype=working_dtype(z), device=x.device
     )
-    _partials[_grid(x, tile)](
+    launch(
+        _partials,
+        _grid(x, tile),
         x,
         z,
         part,
@@ -128,7 +140,7 @@ def _partial(x: torch.Tensor, z: torch.Tensor, what: str, tile: Tile) -> torch.T
         x.stride(2),
         K=x.shape[2],
         WHAT=what,
-        **_options(z, tile),
+        **_options(z, x, tile),
     )
     return part
 
@@ -139,7 +151,7 @@ def _narrow(rows: int, columns: int, dtype: torch.dtype) -> Tile:
 
 
 def _grid(x: torch.Tensor, tile: Tile) -> tuple[int, int]:
-    return x.shape[0] * tile.programs, triton.cdiv(x.shape[2], tile.columns)
+    return x.shape[0] * tile.programs, cdiv(x.shape[2], tile.columns)
 
 
 def _layout(x: torch.Tensor, tile: Tile, target: torch.Tensor) -> tuple[int, ...]:
@@ -147,8 +159,9 @@ def _layout(x: torch.Tensor, tile: Tile, target: torch.Tensor) -> tuple[int, ...
     return x.shape[1], tile.programs, tile.steps, *x.stride(), single, x.shape[2]
 
 
-def _options(like: torch.Tensor, tile: Tile) -> dict:
+def _options(like: torch.Tensor, x: torch.Tensor, tile: Tile) -> dict:
     return {
+        "WIDE": starts_wide(x),
         "ACC": triton_dtype(like),
         "BLOCK_N": tile.rows,
         "BLOCK_K": tile.columns,
@@ -156,7 +169,7 @@ def _options(like: torch.Tensor, tile: Tile) -> dict:
     }
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _partials(
     x,
@@ -165,10 +178,11 @@ def _partials(
     rows,
     programs,
     steps,
-    stride_group,
+    stride_problem,
     stride_row,
     stride_column,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     WHAT: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -184,7 +198,7 @@ def _partials(
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         cell = (n < rows)[:, None] & wide
-        source = x + group * stride_group
+        source = table_of(x, group, stride_problem, WIDE)
         value = cells(source, n, k, cell, stride_row, stride_column, empty).to(ACC)
         if WHAT == "product":
             other = (group * rows + n[:, None]) * K + k[None, :]
@@ -198,7 +212,7 @@ def _partials(
     tl.store(to + K, sums, mask=k < K)
 
 
-@triton.jit(do_not_specialize=["programs"])
+@kernel
 @no_type_check
 def _finish(
     part,
@@ -232,7 +246,7 @@ def _finish(
     tl.store(total + group * K + k, sums, mask=k < K)
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _apply(
     x,
@@ -244,11 +258,12 @@ def _apply(
     rows,
     programs,
     steps,
-    stride_group,
+    stride_problem,
     stride_row,
     stride_column,
     stride_target,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     BACKWARD: tl.constexpr,
     LOG: tl.constexpr,
     ACC: tl.constexpr,
@@ -264,7 +279,7 @@ def _apply(
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         cell = (n < rows)[:, None] & wide[None, :]
-        source = x + group * stride_group
+        source = table_of(x, group, stride_problem, WIDE)
         value = cells(source, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
         to = (group * rows + n[:, None]) * K + k[None, :]
         if BACKWARD:

@@ -3,13 +3,16 @@
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 
 from ._tile import (
+    cdiv,
+    kernel,
+    launch,
     launch_options,
     merge_max,
     or_alone,
+    power_of_two,
     rescale,
     rescale_backward,
     triton_dtype,
@@ -36,10 +39,12 @@ def depth_forward(
     flat = x.reshape(-1, channels, cells)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     total = torch.empty((*batch, rows, columns), dtype=working_dtype(x), device=x.device)
-    lanes = min(BLOCK_C, triton.next_power_of_2(channels))
+    lanes = min(BLOCK_C, power_of_two(channels))
     block = block or min(1024, ELEMENTS // lanes)
-    blocks = triton.cdiv(cells, block)
-    _forward[(flat.shape[0] * blocks,)](
+    blocks = cdiv(cells, block)
+    launch(
+        _forward,
+        (flat.shape[0] * blocks,),
         flat,
         y,
         total,
@@ -74,10 +79,12 @@ def depth_backward(
     cells = y.shape[-2] * y.shape[-1]
     flat = grad.reshape(-1, channels, cells)
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
-    lanes = min(BLOCK_C, triton.next_power_of_2(channels))
+    lanes = min(BLOCK_C, power_of_two(channels))
     block = block or min(1024, ELEMENTS // lanes)
-    blocks = triton.cdiv(cells, block)
-    _backward[(flat.shape[0] * blocks,)](
+    blocks = cdiv(cells, block)
+    launch(
+        _backward,
+        (flat.shape[0] * blocks,),
         flat,
         y,
         total,
@@ -99,7 +106,7 @@ def depth_backward(
     return out
 
 
-@triton.jit(do_not_specialize=["channels", "blocks"])
+@kernel
 @no_type_check
 def _forward(
     x,
@@ -148,7 +155,7 @@ def _forward(
     tl.store(total + batch * cells + m, sums, mask=inside)
 
 
-@triton.jit(do_not_specialize=["channels", "blocks"])
+@kernel
 @no_type_check
 def _backward(
     grad,

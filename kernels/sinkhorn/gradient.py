@@ -23,9 +23,13 @@ from ._tile import (
     cells,
     dot_precision,
     forms_square,
+    kernel,
+    launch,
     launch_options,
     spread,
     square_rows,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -112,7 +116,9 @@ def gather(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> Gathered:
     part = torch.empty((batch, tile.programs, lines, width), dtype=kind, device=scores.device)
     tilt = torch.empty((batch, count), dtype=kind, device=scores.device)
     height = torch.empty((batch, count), dtype=kind, device=scores.device)
-    _gather[(batch * tile.programs,)](
+    launch(
+        _gather,
+        (batch * tile.programs,),
         *_state(at, grad),
         tilt,
         height,
@@ -120,7 +126,7 @@ def gather(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> Gathered:
         *_shape(at, grad, tile),
         DENSE=dense,
         PRECISION=dot_precision(scores),
-        **_options(at, tile),
+        **_options(at, grad, tile),
     )
     total = add_partials(part)
     bend = total.narrow(1, 2, width) if dense else None
@@ -145,14 +151,16 @@ def spread_back(
     scores = at.scores
     tile = tile or _cut(at)
     out = torch.empty(scores.shape, dtype=working_dtype(scores), device=scores.device)
-    _spread[(scores.shape[0] * tile.programs,)](
+    launch(
+        _spread,
+        (scores.shape[0] * tile.programs,),
         *_state(at, grad),
         tilt,
         beta,
         out,
         *_shape(at, grad, tile),
         ALONE=False,
-        **_options(at, tile),
+        **_options(at, grad, tile),
     )
     return out, tilt
 
@@ -163,14 +171,16 @@ def assign_backward(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> 
     tile = tile or _cut(at)
     out = torch.empty(scores.shape, dtype=working_dtype(scores), device=scores.device)
     tilt = torch.empty(scores.shape[:2], dtype=out.dtype, device=scores.device)
-    _spread[(scores.shape[0] * tile.programs,)](
+    launch(
+        _spread,
+        (scores.shape[0] * tile.programs,),
         *_state(at, grad),
         tilt,
         tilt,
         out,
         *_shape(at, grad, tile),
         ALONE=True,
-        **_options(at, tile),
+        **_options(at, grad, tile),
     )
     return out
 
@@ -184,7 +194,7 @@ def _cut(at: At) -> Tile:
         kind,
         elements=ELEMENTS,
         block_rows=square_rows(width) if forms_square(width, kind) else 0,
-        programs=max(8, PROGRAMS // max(batch, 1)),
+        programs=max(1, PROGRAMS // max(batch, 1)),
     )
 
 
@@ -202,10 +212,11 @@ def _shape(at: At, grad: torch.Tensor, tile: Tile) -> tuple[int, ...]:
     return scores.shape[1], tile.programs, tile.steps, *steps
 
 
-def _options(at: At, tile: Tile) -> dict:
+def _options(at: At, grad: torch.Tensor, tile: Tile) -> dict:
     width, dense = at.scores.shape[2], forms_square(at.scores.shape[2], working_dtype(at.scores))
     return {
         "K": width,
+        "WIDE": starts_wide(at.scores, at.scores if at.free is None else at.free, grad),
         "EXP": at.yields is not None,
         "MASKED": at.free is not None,
         "ACC": triton_dtype(at.scores),
@@ -241,7 +252,7 @@ def _tile(
     return slope, g
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _gather(
     scores,
@@ -266,9 +277,10 @@ def _gather(
     grad_problem,
     grad_row,
     grad_column,
-    stride_scale,
-    stride_yields,
+    scale_problem,
+    yields_problem,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     DENSE: tl.constexpr,
     PRECISION: tl.constexpr,
     EXP: tl.constexpr,
@@ -281,12 +293,12 @@ def _gather(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scores += problem * stride_problem
-    free += problem * free_problem
-    grad += problem * grad_problem
+    scores = table_of(scores, problem, stride_problem, WIDE)
+    free = table_of(free, problem, free_problem, WIDE)
+    grad = table_of(grad, problem, grad_problem, WIDE)
     jumps = (stride_row, stride_column, free_row, free_column, grad_row, grad_column)
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
-    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     weight, right = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
     if DENSE:
@@ -315,7 +327,7 @@ def _gather(
         tl.store(at, bend, mask=wide[:, None] & wide[None, :])
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _spread(
     scores,
@@ -340,9 +352,10 @@ def _spread(
     grad_problem,
     grad_row,
     grad_column,
-    stride_scale,
-    stride_yields,
+    scale_problem,
+    yields_problem,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     ALONE: tl.constexpr,
     EXP: tl.constexpr,
     MASKED: tl.constexpr,
@@ -354,12 +367,12 @@ def _spread(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scores += problem * stride_problem
-    free += problem * free_problem
-    grad += problem * grad_problem
+    scores = table_of(scores, problem, stride_problem, WIDE)
+    free = table_of(free, problem, free_problem, WIDE)
+    grad = table_of(grad, problem, grad_problem, WIDE)
     jumps = (stride_row, stride_column, free_row, free_column, grad_row, grad_column)
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
-    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     v = tl.zeros([BLOCK_K], ACC)
     if not ALONE:

@@ -13,10 +13,14 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cells,
+    kernel,
+    launch,
     launch_options,
     merge_max,
     row_log_sum,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     wavefronts,
@@ -60,7 +64,9 @@ def group_sweep(
     after = torch.empty((batch, groups, count), dtype=row_potential.dtype, device=scores.device)
     part = torch.empty((batch, groups, tile.programs, 2, width), dtype=kind, device=scores.device)
     allowed = scores if free is None else free
-    _sweep[(batch * tile.programs,)](
+    launch(
+        _sweep,
+        (batch * tile.programs,),
         scores,
         allowed,
         scales,
@@ -78,6 +84,7 @@ def group_sweep(
         scales.stride(0),
         *rows.stride(),
         K=width,
+        WIDE=starts_wide(scores, allowed),
         FIRST=first,
         ROW=row_step,
         MASKED=free is not None,
@@ -90,7 +97,7 @@ def group_sweep(
     return after, sums.view(batch, groups, width)
 
 
-@triton.jit(do_not_specialize=["rows", "groups", "programs", "steps"])
+@kernel
 @no_type_check
 def _sweep(
     scores,
@@ -111,11 +118,12 @@ def _sweep(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     budget_problem,
     budget_group,
     budget_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     FIRST: tl.constexpr,
     ROW: tl.constexpr,
     MASKED: tl.constexpr,
@@ -131,16 +139,16 @@ def _sweep(
         n = (program.to(tl.int64) * steps + step) * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         live = inside[:, None] & wide[None, :]
-        source = scores + problem * stride_problem
+        source = table_of(scores, problem, stride_problem, WIDE)
         x = cells(source, n, k, live, stride_row, stride_column, 0.0).to(ACC)
         if MASKED:
-            source = free + problem * free_problem
+            source = table_of(free, problem, free_problem, WIDE)
             live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
         shared = tl.zeros([BLOCK_N, BLOCK_K], ACC)
         if not FIRST:
             shared = _log_total(
                 x,
-                scales + problem * stride_scale,
+                scales + problem * scale_problem,
                 row_potential + problem * groups * rows + n,
                 column_potential + problem * groups * K + k,
                 inside,
@@ -152,7 +160,7 @@ def _sweep(
             )
         for c in range(0, groups):
             at = problem * groups + c
-            t = tl.load(scales + problem * stride_scale + c).to(ACC) * x - shared
+            t = tl.load(scales + problem * scale_problem + c).to(ACC) * x - shared
             old = tl.zeros([BLOCK_N], after.dtype.element_ty)
             if not FIRST:
                 old = tl.load(row_potential + at * rows + n, mask=inside, other=0.0)
@@ -206,3 +214,4 @@ def _add_column_logs(part, line, step, t, k, K: tl.constexpr):
     top, sums = merge_max(top, sums, t, 0)
     tl.store(to, top, mask=wide)
     tl.store(to + K, sums, mask=wide)
+    tl.debug_barrier()  # other warps hold copies of these columns and load them in the next step

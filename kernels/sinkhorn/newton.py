@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 
 from ._root import link, row_answer
 from ._tile import (
     Tile,
+    cdiv,
     cells,
     dot_precision,
     forms_square,
+    kernel,
+    launch,
     launch_options,
     spread,
     square_rows,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -32,6 +36,7 @@ from ._tile import (
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch
+ADDED = 128  # sums that a program of `_add` takes, 32 partial sums of each at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +92,7 @@ def newton_pass(
         working_dtype(scores),
         elements=ELEMENTS,
         block_rows=square_rows(width) if dense else 0,
-        programs=max(8, PROGRAMS // max(batch, 1)),
+        programs=max(1, PROGRAMS // max(batch, 1)),
     )
     lines = 2 + (width if dense else 0)
     part = torch.empty(
@@ -98,7 +103,9 @@ def newton_pass(
     allowed = scores if mask is None else mask
     line = torch.empty_like(guess) if row_sums else guess
     height = torch.empty_like(guess) if row_sums else guess
-    _pass[(batch * tile.programs,)](
+    launch(
+        _pass,
+        (batch * tile.programs,),
         scores,
         allowed,
         scale,
@@ -119,6 +126,7 @@ def newton_pass(
         tau.stride(0),
         *rows.stride(),
         K=width,
+        WIDE=starts_wide(scores, allowed),
         EXP=yields is not None,
         SUMS=row_sums,
         MASKED=mask is not None,
@@ -145,10 +153,14 @@ def newton_pass(
 def add_partials(part: torch.Tensor, idle: torch.Tensor | None = None) -> torch.Tensor:
     """Sum (B, P, L, K) over P in order, to (B, L, K); idle problems are left out."""
     batch, programs, lines, width = part.shape
+    if programs == 1:
+        return part.select(1, 0)
     total = torch.empty((batch, lines, width), dtype=part.dtype, device=part.device)
     values = lines * width
-    blocks = triton.cdiv(values, 256)
-    _add[(batch * blocks,)](
+    blocks = cdiv(values, ADDED)
+    launch(
+        _add,
+        (batch * blocks,),
         part,
         part if idle is None else idle,
         total,
@@ -157,14 +169,14 @@ def add_partials(part: torch.Tensor, idle: torch.Tensor | None = None) -> torch.
         blocks,
         IDLE=idle is not None,
         ACC=triton_dtype(part),
-        BLOCK_P=8,
-        BLOCK=256,
+        BLOCK_P=32,
+        BLOCK=ADDED,
         **launch_options(4),
     )
     return total
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _pass(
     scores,
@@ -187,11 +199,12 @@ def _pass(
     allowed_problem,
     allowed_row,
     allowed_column,
-    stride_scale,
-    stride_yields,
+    scale_problem,
+    yields_problem,
     budget_problem,
     budget_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     EXP: tl.constexpr,
     SUMS: tl.constexpr,
     MASKED: tl.constexpr,
@@ -208,10 +221,10 @@ def _pass(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scores += problem * stride_problem
-    allowed += problem * allowed_problem
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
-    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
+    scores = table_of(scores, problem, stride_problem, WIDE)
+    allowed = table_of(allowed, problem, allowed_problem, WIDE)
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     load, weight = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
     if DENSE:
@@ -248,7 +261,7 @@ def _pass(
         tl.store(at, bend, mask=wide[:, None] & wide[None, :])
 
 
-@triton.jit(do_not_specialize=["programs", "blocks"])
+@kernel
 @no_type_check
 def _add(
     part,

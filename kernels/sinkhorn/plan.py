@@ -15,10 +15,14 @@ from ._root import link, row_answer
 from ._tile import (
     Tile,
     cells,
+    kernel,
+    launch,
     launch_options,
     row_log_sum,
     shares,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -115,7 +119,7 @@ def _write(
 ) -> Table:
     batch, count, width = scores.shape
     kind, device = working_dtype(scores), scores.device
-    most = max(8, PROGRAMS // max(batch, 1))
+    most = max(1, PROGRAMS // max(batch, 1))
     tile = tile or tile_for(count, width, kind, elements=ELEMENTS, programs=most)
     scale, rows = spread(scale, batch), spread(rows, batch, count)
     tau = scale if yields is None else spread(yields, batch)
@@ -127,7 +131,9 @@ def _write(
     if mode == "row":
         moves = torch.empty((batch, 2, count), dtype=kind, device=device)
     part = torch.empty((batch, tile.programs, 1, width), dtype=torch.float64, device=device)
-    _plan[(batch * tile.programs,)](
+    launch(
+        _plan,
+        (batch * tile.programs,),
         scores,
         allowed,
         scale,
@@ -150,6 +156,7 @@ def _write(
         *rows.stride(),
         *size.stride(),
         K=width,
+        WIDE=starts_wide(scores, allowed),
         MODE=mode,
         EXP=yields is not None,
         MASKED=free is not None,
@@ -166,7 +173,7 @@ def _write(
     )
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _plan(
     scores,
@@ -190,13 +197,14 @@ def _plan(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
-    stride_yields,
+    scale_problem,
+    yields_problem,
     budget_problem,
     budget_row,
     size_problem,
     size_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     MODE: tl.constexpr,
     EXP: tl.constexpr,
     MASKED: tl.constexpr,
@@ -208,10 +216,10 @@ def _plan(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scores += problem * stride_problem
-    free += problem * free_problem
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
-    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
+    scores = table_of(scores, problem, stride_problem, WIDE)
+    free = table_of(free, problem, free_problem, WIDE)
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     sums = tl.zeros([BLOCK_K], tl.float64)  # a tolerance is held against them
     for step in range(0, steps):

@@ -14,23 +14,31 @@ import triton
 import triton.language as tl
 
 from ._tile import (
+    INTERPRETED,
     Tile,
     cells,
+    kernel,
+    launch,
     launch_options,
     merge_max,
-    on_nvidia,
     padded,
     shares,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     wavefronts,
     working_dtype,
 )
-from .sweep import Budgets, _add_logs, _balance_rows, _log_step
+from .sweep import Budgets, Kept, _add_logs, _balance_rows, _log_step, _two_scales
 
 ELEMENTS = 2048
 LARGEST = 4096  # values that one program keeps in registers
+
+
+class Refused(RuntimeError):
+    """A shared or partitioned GPU has fewer free places than `fits` counts; `sweep` needs none."""
 
 
 def resident_tile(count: int, width: int, dtype: torch.dtype) -> Tile:
@@ -60,6 +68,7 @@ def resident_sweeps(
     steps: int,
     *,
     rows_first: bool = True,
+    kept: Kept | None = None,
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Potentials (B, N), (B, K) after `steps` sweeps from the scores.
@@ -70,7 +79,11 @@ def resident_sweeps(
         budgets: the margins; the potentials have the dtypes of its rows and columns.
         steps: sweeps, at least 1.
         rows_first: whether a sweep is row, column, depth; else column, depth, row.
+        kept: where to write what every sweep leaves.
         tile: another cut than the chosen one.
+
+    Raises:
+        Refused: the launch of several programs a problem was.
     """
     batch, count, width = scores.shape
     kind = working_dtype(scores)
@@ -86,41 +99,52 @@ def resident_sweeps(
     part = torch.empty((2, 2, batch, tile.programs, 2, width), dtype=kind, device=device)
     arrived = torch.zeros((batch,), dtype=torch.int32, device=device)
     free = scores if budgets.free is None else budgets.free
-    together = {"launch_cooperative_grid": True} if tile.programs > 1 and on_nvidia() else {}
-    _resident[(batch * tile.programs,)](
-        scores,
-        free,
-        scales,
-        rows,
-        size,
-        columns,
-        column_size,
-        a,
-        b,
-        part,
-        arrived,
-        count,
-        batch,
-        tile.programs,
-        steps,
-        *scores.stride(),
-        *free.stride(),
-        scales.stride(0),
-        *rows.stride(),
-        *size.stride(),
-        *columns.stride(),
-        *column_size.stride(),
-        K=width,
-        ROWS_FIRST=rows_first,
-        MASKED=budgets.free is not None,
-        ALONE=tile.programs == 1,
-        ACC=triton_dtype(scores),
-        BLOCK_N=tile.rows,
-        BLOCK_K=tile.columns,
-        BLOCK_P=max(1, min(16, 1024 // tile.columns)),  # a block of partial sums in registers
-        **launch_options(wavefronts(tile.warps)),
-        **together,
-    )
+    # Programs that wait for each other have to be on the GPU at once, or the launch be refused.
+    together = {"launch_cooperative_grid": True} if tile.programs > 1 and not INTERPRETED else {}
+    try:
+        launch(
+            _resident,
+            (batch * tile.programs,),
+            scores,
+            free,
+            scales,
+            rows,
+            size,
+            columns,
+            column_size,
+            a,
+            b,
+            part,
+            arrived,
+            *(Kept(a, b, part) if kept is None else kept),
+            count,
+            batch,
+            tile.programs,
+            steps,
+            *scores.stride(),
+            *free.stride(),
+            scales.stride(0),
+            *rows.stride(),
+            *size.stride(),
+            *columns.stride(),
+            *column_size.stride(),
+            K=width,
+            WIDE=starts_wide(scores, free),
+            ROWS_FIRST=rows_first,
+            MASKED=budgets.free is not None,
+            KEEP=kept is not None,
+            ALONE=tile.programs == 1,
+            ACC=triton_dtype(scores),
+            BLOCK_N=tile.rows,
+            BLOCK_K=tile.columns,
+            BLOCK_P=max(1, min(16, 1024 // tile.columns)),  # a block of partial sums in registers
+            **launch_options(wavefronts(tile.warps)),
+            **together,
+        )
+    except (RuntimeError, AssertionError) as error:  # so say the drivers of NVIDIA and of AMD
+        if tile.programs == 1:
+            raise
+        raise Refused("the GPU does not run the programs of a problem at once") from error
     return a, b
 
 
@@ -145,7 +169,7 @@ def _leave(to, x, k, K: tl.constexpr, ACC: tl.constexpr, BLOCK_K: tl.constexpr):
     tl.store(to + K + k, sums, mask=k < K)
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "programs", "sweeps"])
+@kernel
 @no_type_check
 def _resident(
     scores,
@@ -159,6 +183,9 @@ def _resident(
     column_potential,
     part,
     arrived,
+    kept_rows,
+    kept_columns,
+    kept_sums,
     rows,
     batch,
     programs,
@@ -169,7 +196,7 @@ def _resident(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     budget_problem,
     budget_row,
     size_problem,
@@ -179,8 +206,10 @@ def _resident(
     depth_problem,
     depth_column,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     ROWS_FIRST: tl.constexpr,
     MASKED: tl.constexpr,
+    KEEP: tl.constexpr,
     ALONE: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -191,18 +220,18 @@ def _resident(
     program = tl.program_id(0) % programs
     n, k = program * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_K)
     inside, wide = n < rows, k < K
+    once = wide & (program + 0 * k == 0)  # every program knows the columns, the first one tells
     live = inside[:, None] & wide[None, :]
-    source = scores + problem * stride_problem
+    source = table_of(scores, problem, stride_problem, WIDE)
     x = cells(source, n.to(tl.int64), k, live, stride_row, stride_column, 0.0).to(ACC)
     if MASKED:
-        source = free + problem * free_problem
+        source = table_of(free, problem, free_problem, WIDE)
         live = live & (cells(source, n.to(tl.int64), k, live, free_row, free_column, 0) != 0)
-    r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0).to(ACC)
-    m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0).to(ACC)
-    c = tl.load(goal + problem * goal_problem + k * goal_column, mask=wide, other=0.0).to(ACC)
-    h = tl.load(depth + problem * depth_problem + k * depth_column, mask=wide, other=0.0).to(ACC)
-    high = tl.load(scales + problem * stride_scale).to(ACC)
-    low = tl.load(scales + problem * stride_scale + 1).to(ACC)
+    r = _read(budget + problem * budget_problem, n * budget_row, inside, ACC)
+    m = _read(size + problem * size_problem, n * size_row, inside, ACC)
+    c = _read(goal + problem * goal_problem, k * goal_column, wide, ACC)
+    h = _read(depth + problem * depth_problem, k * depth_column, wide, ACC)
+    high, low = _two_scales(scales + problem * scale_problem, ACC)
     lines = batch.to(tl.int64) * programs * 2 * K
     first = part + problem * programs * 2 * K
     # The first sweep acts on the raw groups.
@@ -226,8 +255,36 @@ def _resident(
             tl.debug_barrier()
         else:
             _wait(arrived + problem, (sweep + 1) * programs)
-        b += _log_step(c, _add_logs(half, programs, k, K, ACC, BLOCK_P, BLOCK_K))
-        b -= _log_step(h - c, _add_logs(half + lines, programs, k, K, ACC, BLOCK_P, BLOCK_K))
-    tl.store(row_potential + problem * rows + n, a.to(row_potential.dtype.element_ty), mask=inside)
-    kind = column_potential.dtype.element_ty
-    tl.store(column_potential + problem * K + k, b.to(kind), mask=wide & (program + 0 * k == 0))
+        ours = _add_logs(half, programs, k, K, ACC, BLOCK_P, BLOCK_K)
+        theirs = _add_logs(half + lines, programs, k, K, ACC, BLOCK_P, BLOCK_K)
+        b = b + _log_step(c, ours) - _log_step(h - c, theirs)
+        if KEEP:
+            kept, found = (kept_rows, kept_columns, kept_sums), (b, ours, theirs)
+            _keep(kept, sweep, batch, problem, rows, n, a, inside, k, found, once, K)
+    _write(row_potential, problem, rows, n, a, inside)
+    _write(column_potential, problem, K, k, b, once)
+
+
+@triton.jit
+@no_type_check
+def _read(line, at, mask, ACC: tl.constexpr):
+    """Budgets of rows or columns."""
+    return tl.load(line + at, mask=mask, other=0.0).to(ACC)
+
+
+@triton.jit
+@no_type_check
+def _keep(to, sweep, batch, problem, rows, n, a, inside, k, columns, once, K: tl.constexpr):
+    """Store what a sweep leaves; to = (rows, columns, sums), columns = (b, both log sums)."""
+    line = batch.to(tl.int64) * sweep
+    _write(to[0], line + problem, rows, n, a, inside)
+    _write(to[1], line + problem, K, k, columns[0], once)
+    _write(to[2], 2 * line + problem, K, k, columns[1], once)
+    _write(to[2], 2 * line + batch + problem, K, k, columns[2], once)
+
+
+@triton.jit
+@no_type_check
+def _write(to, line, length, at, value, mask):
+    """Store one line of a table of lines of that length."""
+    tl.store(to + line * length + at, value.to(to.dtype.element_ty), mask=mask)

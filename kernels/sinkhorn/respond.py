@@ -19,9 +19,13 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cells,
+    kernel,
+    launch,
     launch_options,
     row_log_sum,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     wavefronts,
@@ -69,7 +73,9 @@ def group_plan(
     row_sums = torch.empty((batch, count), dtype=kind, device=device)
     moves = torch.empty((batch, groups, count), dtype=kind, device=device) if step else row_sums
     part = torch.empty((batch, tile.programs, 1, width), dtype=torch.float64, device=device)
-    _plan[(batch * tile.programs,)](
+    launch(
+        _plan,
+        (batch * tile.programs,),
         *_state(at),
         budget,
         plan,
@@ -80,7 +86,7 @@ def group_plan(
         *_shape(at, tile),
         *budget.stride(),
         ROW=step,
-        **_options(at, tile),
+        **_options(at, at.scores, tile),
     )
     sums = add_partials(part).select(1, 0)
     return GroupTable(plan=plan, row_sums=row_sums, column_sums=sums, moves=moves if step else None)
@@ -148,7 +154,9 @@ def _answer(
     ours, lines = what == "scores", 1 if what == "scores" else width
     part = torch.empty((batch * groups, tile.programs, 1, lines), dtype=kind, device=device)
     out = torch.empty(at.scores.shape, dtype=kind, device=device) if ours else rows
-    _respond[(batch * tile.programs,)](
+    launch(
+        _respond,
+        (batch * tile.programs,),
         *_state(at),
         pulled,
         at.row_potential if alpha is None else alpha,
@@ -162,7 +170,7 @@ def _answer(
         WHAT=what,
         PULLED=grad is not None,
         MOVED=alpha is not None,
-        **_options(at, tile),
+        **_options(at, pulled, tile),
     )
     columns = add_partials(part).view(batch, groups, lines)
     return rows, columns.select(2, 0) if ours else columns, out
@@ -175,7 +183,7 @@ def _sizes(at: Shares) -> tuple[int, int, int, int]:
 
 def _cut(at: Shares) -> Tile:
     batch, groups, count, width = _sizes(at)
-    most = max(8, PROGRAMS // max(batch * groups, 1))
+    most = max(1, PROGRAMS // max(batch * groups, 1))
     kind = working_dtype(at.scores)
     return tile_for(count, width, kind, elements=ELEMENTS, programs=most)
 
@@ -194,9 +202,10 @@ def _shape(at: Shares, tile: Tile) -> tuple[int, ...]:
     return *sizes, *scores.stride(), *allowed.stride(), scales.stride(0)
 
 
-def _options(at: Shares, tile: Tile) -> dict:
+def _options(at: Shares, grad: torch.Tensor, tile: Tile) -> dict:
     return {
         "K": at.scores.shape[2],
+        "WIDE": starts_wide(at.scores, at.scores if at.free is None else at.free, grad),
         "MASKED": at.free is not None,
         "ACC": triton_dtype(at.scores),
         "BLOCK_N": tile.rows,
@@ -205,7 +214,7 @@ def _options(at: Shares, tile: Tile) -> dict:
     }
 
 
-@triton.jit(do_not_specialize=["top", "rows", "groups", "programs", "steps"])
+@kernel
 @no_type_check
 def _plan(
     scores,
@@ -229,11 +238,12 @@ def _plan(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     budget_problem,
     budget_group,
     budget_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     ROW: tl.constexpr,
     MASKED: tl.constexpr,
     ACC: tl.constexpr,
@@ -244,18 +254,18 @@ def _plan(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scales += problem * stride_scale
+    scales += problem * scale_problem
     long = rows.to(tl.int64)
     sums = tl.zeros([BLOCK_K], tl.float64)  # a tolerance is held against them
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         cell = inside[:, None] & wide[None, :]
-        source = scores + problem * stride_problem
+        source = table_of(scores, problem, stride_problem, WIDE)
         x = cells(source, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
         live = cell
         if MASKED:
-            source = free + problem * free_problem
+            source = table_of(free, problem, free_problem, WIDE)
             live = cell & (cells(source, n, k, cell, free_row, free_column, 0) != 0)
         u = row_potential + problem * groups * rows + n
         v = column_potential + problem * groups * K + k
@@ -278,7 +288,7 @@ def _plan(
     tl.store(part + tl.program_id(0).to(tl.int64) * K + k, sums, mask=wide)
 
 
-@triton.jit(do_not_specialize=["top", "rows", "groups", "programs", "steps"])
+@kernel
 @no_type_check
 def _respond(
     scores,
@@ -303,11 +313,12 @@ def _respond(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     grad_problem,
     grad_row,
     grad_column,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     WHAT: tl.constexpr,
     PULLED: tl.constexpr,
     MOVED: tl.constexpr,
@@ -320,21 +331,21 @@ def _respond(
     program = tl.program_id(0) % programs
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scales += problem * stride_scale
+    scales += problem * scale_problem
     long = rows.to(tl.int64)
     for step in range(0, steps):
         n = (program.to(tl.int64) * steps + step) * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         cell = inside[:, None] & wide[None, :]
-        source = scores + problem * stride_problem
+        source = table_of(scores, problem, stride_problem, WIDE)
         x = cells(source, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
         live = cell
         if MASKED:
-            source = free + problem * free_problem
+            source = table_of(free, problem, free_problem, WIDE)
             live = cell & (cells(source, n, k, cell, free_row, free_column, 0) != 0)
         g = tl.zeros([BLOCK_N, BLOCK_K], ACC)
         if PULLED:
-            source = grad + problem * grad_problem
+            source = table_of(grad, problem, grad_problem, WIDE)
             g = cells(source, n, k, cell, grad_row, grad_column, 0.0).to(ACC)
         row, column = problem * groups * rows + n, problem * groups * K + k
         u, v, a, b = row_potential + row, column_potential + column, alpha + row, beta + column
@@ -384,3 +395,4 @@ def _direction(
 def _add_to(to, value, mask, step):
     """Add to what this program has kept in memory since its first step."""
     tl.store(to, tl.load(to, mask=mask & (step > 0), other=0.0) + value, mask=mask)
+    tl.debug_barrier()  # other warps hold copies of these sums and load them in the next step

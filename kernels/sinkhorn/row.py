@@ -3,12 +3,14 @@
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 
 from ._tile import (
     Tile,
+    cdiv,
     cells,
+    kernel,
+    launch,
     launch_options,
     log_sum,
     or_alone,
@@ -37,7 +39,9 @@ def row_forward(
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     total = torch.empty(x.shape[:-1], dtype=working_dtype(x), device=x.device)
     tile = tile or tile_for(rows, columns, total.dtype)
-    _forward[(triton.cdiv(rows, tile.rows),)](
+    launch(
+        _forward,
+        (cdiv(rows, tile.rows),),
         flat,
         y,
         total,
@@ -71,7 +75,9 @@ def row_backward(
     rows = flat.shape[0]
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
     tile = tile or tile_for(rows, columns, total.dtype)
-    _backward[(triton.cdiv(rows, tile.rows),)](
+    launch(
+        _backward,
+        (cdiv(rows, tile.rows),),
         flat,
         y,
         total,
@@ -91,7 +97,7 @@ def row_backward(
     return out
 
 
-@triton.jit(do_not_specialize=["rows"])
+@kernel
 @no_type_check
 def _forward(
     x,
@@ -122,7 +128,7 @@ def _forward(
     tl.store(total + n, sums, mask=inside)
 
 
-@triton.jit(do_not_specialize=["rows"])
+@kernel
 @no_type_check
 def _backward(
     grad,

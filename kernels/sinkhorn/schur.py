@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import launch_options, padded, spread, square_warps, triton_dtype
+from ._tile import kernel, launch, launch_options, padded, spread, square_warps, triton_dtype
 
 
 def solve_schur(
@@ -36,7 +36,9 @@ def solve_schur(
     block = padded(width)
     loose = diagonal if gauge is None else spread(gauge, batch)
     held = diagonal if still is None else still
-    _solve[(batch,)](
+    launch(
+        _solve,
+        (batch,),
         diagonal,
         bend,
         right,
@@ -127,7 +129,7 @@ def _live(still, problem, stride, k, K: tl.constexpr, STILL: tl.constexpr):
     return live
 
 
-@triton.jit
+@kernel
 @no_type_check
 def _solve(
     diagonal,

@@ -19,6 +19,8 @@ import triton.language as tl
 
 from ._tile import (
     forms_square,
+    kernel,
+    launch,
     launch_options,
     padded,
     spread,
@@ -34,6 +36,7 @@ from .wide import At, solve_wide
 EASE = 250.0  # the span of exponents from which a problem starts warm
 BARE = 40.0  # the same where cells have no cap: steps from afar go too far more often
 COOL = 3.0
+ROUNDS = 4  # of conjugate gradients a pass where S is not formed: the next pass picks up the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class Found:
     column_potential: torch.Tensor  # (B, K)
     error: torch.Tensor  # (B,) worst relative violation of a column sum; rows are exact
     steps: torch.Tensor  # (B,) passes after the first
-    solved: torch.Tensor  # (B,) int32, 1 where the error is within the tolerance
+    solved: torch.Tensor  # (B,) int32, 1 where the error is within the tolerance, or NaN
     cold: torch.Tensor  # (B,) whether the problem has come down to its own temperature
     state: State  # to go on from
 
@@ -109,7 +112,9 @@ def search(
         fresh = found.load
         if not dense:
             fresh = _wide_direction(scores, state, found, columns, (budgets.free, tau), rounds)
-        _step[(batch,)](
+        launch(
+            _step,
+            (batch,),
             found.load,
             found.weight,
             found.bend if dense else fresh,
@@ -179,7 +184,7 @@ def _wide_direction(
         gauge=gauge,
         idle=state.solved,
         close=error.clamp(finest, 0.05),
-        rounds=rounds,
+        rounds=ROUNDS if rounds is None else rounds,
     )
     return solved.x
 
@@ -206,7 +211,9 @@ def _begin(
     )
     high = scores.amax((1, 2))
     tau = state.yields if yields is None else spread(yields, batch, 2)
-    _first[(batch,)](
+    launch(
+        _first,
+        (batch,),
         high,
         scores.amin((1, 2)),
         scale,
@@ -232,7 +239,7 @@ def _begin(
     return state
 
 
-@triton.jit
+@kernel
 @no_type_check
 def _first(
     high,
@@ -247,7 +254,7 @@ def _first(
     yields,
     numbers,
     solved,
-    stride_scale,
+    scale_problem,
     tau_problem,
     tau_side,
     K: tl.constexpr,
@@ -260,7 +267,7 @@ def _first(
     problem = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    factor = tl.load(wanted + problem * stride_scale).to(ACC)
+    factor = tl.load(wanted + problem * scale_problem).to(ACC)
     span = tl.load(high + problem).to(ACC) - tl.load(low + problem).to(ACC)
     warmth = tl.full([], 1.0, ACC)
     while span * factor > EASE * warmth:
@@ -281,7 +288,7 @@ def _first(
     tl.store(solved + problem, 0)
 
 
-@triton.jit
+@kernel
 @no_type_check
 def _step(
     load,
@@ -318,9 +325,11 @@ def _step(
     c, bent, gauge = _yielding(c, here, yields + problem * 2, EXP, ACC)
     pull = tl.load(load + problem * stride_sums + k, mask=wide, other=0.0) - c
     error = tl.max(tl.where(wide, tl.abs(pull) / tl.where(c > 0, c, 1.0), 0.0), axis=0)
+    lost = tl.sum(tl.where(wide & (pull != pull), 1.0, 0.0), axis=0) > 0.0
+    error = tl.where(lost, float("nan"), error)  # on a GPU the largest of a NaN and 0 is 0
     warmth = tl.load(numbers + 4)
     tl.store(numbers + 2, error)
-    if (error <= tl.load(limit)) & (warmth <= 1.0):
+    if lost | ((error <= tl.load(limit)) & (warmth <= 1.0)):
         tl.store(solved + problem, 1)
         return
     length, slope = tl.load(numbers), tl.load(numbers + 1)
@@ -328,7 +337,7 @@ def _step(
     ahead = tl.sum(pull * way, axis=0)
     tl.store(numbers + 3, tl.load(numbers + 3) + 1.0)
     if (warmth > 1.0) & (error <= 0.01):
-        grown = _cool(numbers, scale + problem, yields + problem * 2, COOL)
+        grown = _cool(warmth, numbers, scale + problem, yields + problem * 2, COOL)
         tl.store(trial + at, here * grown, mask=wide)
         tl.store(move + at, tl.zeros_like(way), mask=wide)
         return
@@ -369,9 +378,11 @@ def _yielding(c, b, yields, EXP: tl.constexpr, ACC: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _cool(numbers, scale, yields, COOL: tl.constexpr):
-    """Lower the temperature; gives the factor by which the potentials grow as it falls."""
-    warmth = tl.load(numbers + 4)
+def _cool(warmth, numbers, scale, yields, COOL: tl.constexpr):
+    """Lower the temperature; gives the factor by which the potentials grow as it falls.
+
+    `warmth` was loaded before: a warp that comes late would read what an early one has stored.
+    """
     cooler = tl.maximum(warmth / COOL, 1.0)
     grown = warmth / cooler
     tl.store(numbers + 1, 0.0)

@@ -12,7 +12,7 @@ exp(high X) and exp(low X), not yet sharing the cells.
 """
 
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import torch
 import triton
@@ -20,8 +20,11 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
+    cdiv,
     cells,
     is_aligned,
+    kernel,
+    launch,
     launch_options,
     merge_max,
     or_alone,
@@ -29,6 +32,8 @@ from ._tile import (
     row_log_sum,
     shares,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -57,6 +62,25 @@ class Budgets:
     free: torch.Tensor | None = None
 
 
+class Kept(NamedTuple):
+    """What sweeps leave for their derivative: of S sweeps, or of one without the first axis."""
+
+    rows: torch.Tensor  # (S, B, N), row potentials after a sweep
+    columns: torch.Tensor  # (S, B, K), column potentials
+    sums: torch.Tensor  # (S, 2, B, K), both groups' log column sums before its column step
+
+
+def room_for(scores: torch.Tensor, budgets: Budgets, steps: int) -> Kept:
+    """Memory for what `steps` sweeps leave."""
+    batch, count, width = scores.shape
+    device = scores.device
+    return Kept(
+        torch.empty((steps, batch, count), dtype=budgets.rows.dtype, device=device),
+        torch.empty((steps, batch, width), dtype=budgets.columns.dtype, device=device),
+        torch.empty((steps, 2, batch, width), dtype=working_dtype(scores), device=device),
+    )
+
+
 def sweep(
     scores: torch.Tensor,
     scales: torch.Tensor,
@@ -66,6 +90,7 @@ def sweep(
     *,
     first: bool = False,
     row_step: bool = True,
+    kept: Kept | None = None,
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Potentials after one more sweep, in the dtypes they came in.
@@ -79,28 +104,34 @@ def sweep(
         first: start from the scores themselves.
         row_step: whether the first sweep has its row step (not in the order that starts with
             columns; the groups then start with their multiplicities r and m - r).
+        kept: where to write both, and the log column sums.
         tile: another cut than the chosen one.
     """
-    after, part = _visit(
-        scores, scales, row_potential, column_potential, budgets, (first, row_step), tile
+    after = torch.empty_like(row_potential) if kept is None else kept.rows
+    moved = torch.empty_like(column_potential) if kept is None else kept.columns
+    part = _visit(
+        scores, scales, row_potential, column_potential, budgets, (first, row_step), after, tile
     )
     batch, width = column_potential.shape
     columns = spread(budgets.columns, batch, width)
     count = spread(budgets.column_cells, batch, width)
-    moved = torch.empty_like(column_potential)
     block = min(32, padded(width))
-    _column_step[(batch, triton.cdiv(width, block))](
+    launch(
+        _column_step,
+        (batch, cdiv(width, block)),
         part,
         column_potential,
         columns,
         count,
         moved,
+        moved if kept is None else kept.sums,
         batch,
         part.shape[2],
         *columns.stride(),
         *count.stride(),
         K=width,
         FIRST=first,
+        KEEP=kept is not None,
         ACC=triton_dtype(part),
         BLOCK_P=64,
         BLOCK_K=block,
@@ -121,8 +152,9 @@ def sweep_sums(
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`sweep` up to its column sums: (a, log sums (2, B, K)), for rows spread over machines."""
-    after, part = _visit(
-        scores, scales, row_potential, column_potential, budgets, (first, row_step), tile
+    after = torch.empty_like(row_potential)
+    part = _visit(
+        scores, scales, row_potential, column_potential, budgets, (first, row_step), after, tile
     )
     groups, batch, programs, _, width = part.shape
     sums = finish_partials(part.view(groups * batch, programs, 2, width), log=True)
@@ -136,20 +168,22 @@ def _visit(
     column_potential: torch.Tensor,
     budgets: Budgets,
     phase: tuple[bool, bool],
+    after: torch.Tensor,
     tile: Tile | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The row step, and the partial column log-sums (2, B, P, 2, K) after it."""
+) -> torch.Tensor:
+    """The row step into `after`, and the partial column log-sums (2, B, P, 2, K) after it."""
     batch, count, width = scores.shape
     kind = working_dtype(scores)
     tile = tile or tile_for(count, width, kind, elements=ELEMENTS)
     rows, size = spread(budgets.rows, batch, count), spread(budgets.row_cells, batch, count)
     scales = spread(scales, batch, 2)
-    after = torch.empty((batch, count), dtype=row_potential.dtype, device=scores.device)
     part = torch.empty((2, batch, tile.programs, 2, width), dtype=kind, device=scores.device)
     free = scores if budgets.free is None else budgets.free
     # Scores that lie anywhere want an address a value: fewer values a thread then.
     warps = tile.warps if width % 16 or is_aligned(scores) else 8
-    _sweep[(batch * tile.programs,)](
+    launch(
+        _sweep,
+        (batch * tile.programs,),
         scores,
         free,
         scales,
@@ -169,6 +203,7 @@ def _visit(
         *rows.stride(),
         *size.stride(),
         K=width,
+        WIDE=starts_wide(scores, free),
         FIRST=phase[0],
         ROW=phase[1],
         MASKED=budgets.free is not None,
@@ -177,7 +212,14 @@ def _visit(
         BLOCK_K=tile.columns,
         **launch_options(warps),
     )
-    return after, part
+    return part
+
+
+@triton.jit
+@no_type_check
+def _two_scales(at, ACC: tl.constexpr):
+    """What multiplies the scores in the plan's group and in the other."""
+    return tl.load(at).to(ACC), tl.load(at + 1).to(ACC)
 
 
 @triton.jit
@@ -192,7 +234,7 @@ def _balance_rows(x, divisor, budget, ROW: tl.constexpr):
     return x + moved[:, None], moved
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "programs", "steps"])
+@kernel
 @no_type_check
 def _sweep(
     scores,
@@ -214,12 +256,13 @@ def _sweep(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
+    scale_problem,
     budget_problem,
     budget_row,
     size_problem,
     size_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     FIRST: tl.constexpr,
     ROW: tl.constexpr,
     MASKED: tl.constexpr,
@@ -231,18 +274,17 @@ def _sweep(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    high = tl.load(scales + problem * stride_scale).to(ACC)
-    low = tl.load(scales + problem * stride_scale + 1).to(ACC)
+    high, low = _two_scales(scales + problem * scale_problem, ACC)
     top_a, sum_a = tl.full([BLOCK_K], float("-inf"), ACC), tl.zeros([BLOCK_K], ACC)
     top_b, sum_b = top_a, sum_a
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         live = inside[:, None] & wide[None, :]
-        source = scores + problem * stride_problem
+        source = table_of(scores, problem, stride_problem, WIDE)
         x = cells(source, n, k, live, stride_row, stride_column, 0.0).to(ACC)
         if MASKED:
-            source = free + problem * free_problem
+            source = table_of(free, problem, free_problem, WIDE)
             live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
         r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
         m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0)
@@ -271,7 +313,7 @@ def _sweep(
     tl.store(to + K, sum_b, mask=wide)
 
 
-@triton.jit(do_not_specialize=["batch", "programs"])
+@kernel
 @no_type_check
 def _column_step(
     part,
@@ -279,6 +321,7 @@ def _column_step(
     budget,
     size,
     after,
+    sums,
     batch,
     programs,
     budget_problem,
@@ -287,6 +330,7 @@ def _column_step(
     size_column,
     K: tl.constexpr,
     FIRST: tl.constexpr,
+    KEEP: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -297,9 +341,13 @@ def _column_step(
     c = tl.load(budget + problem * budget_problem + k * budget_column, mask=wide, other=0.0)
     n = tl.load(size + problem * size_problem + k * size_column, mask=wide, other=0.0)
     source = part + problem * programs * 2 * K
-    moved = _log_step(c, _add_logs(source, programs, k, K, ACC, BLOCK_P, BLOCK_K))
-    source += batch.to(tl.int64) * programs * 2 * K
-    moved -= _log_step(n - c, _add_logs(source, programs, k, K, ACC, BLOCK_P, BLOCK_K))
+    ours = _add_logs(source, programs, k, K, ACC, BLOCK_P, BLOCK_K)
+    lines = batch.to(tl.int64) * K
+    theirs = _add_logs(source + 2 * lines * programs, programs, k, K, ACC, BLOCK_P, BLOCK_K)
+    if KEEP:
+        tl.store(sums + problem * K + k, ours, mask=wide)
+        tl.store(sums + lines + problem * K + k, theirs, mask=wide)
+    moved = _log_step(c, ours) - _log_step(n - c, theirs)
     if not FIRST:
         moved += tl.load(column_potential + problem * K + k, mask=wide, other=0.0)
     tl.store(after + problem * K + k, moved.to(after.dtype.element_ty), mask=wide)

@@ -10,16 +10,19 @@ cross machines first. tau = 0 is an exact margin.
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 
 from ._root import row_shift
 from ._tile import (
     Tile,
     cells,
+    kernel,
+    launch,
     launch_options,
     merge_max,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -59,13 +62,15 @@ def transport_sweep(
     """
     batch, count, width = scores.shape
     kind = working_dtype(scores)
-    most = max(8, PROGRAMS // max(batch, 1))
+    most = max(1, PROGRAMS // max(batch, 1))
     tile = tile or tile_for(count, width, kind, elements=ELEMENTS, programs=most)
     rows, scale, tau = spread(rows, batch, count), spread(scale, batch), spread(yields, batch)
     after = torch.empty((batch, count), dtype=row_potential.dtype, device=scores.device)
     part = torch.empty((batch, tile.programs, 2, width), dtype=kind, device=scores.device)
     allowed = scores if free is None else free
-    _sweep[(batch * tile.programs,)](
+    launch(
+        _sweep,
+        (batch * tile.programs,),
         scores,
         allowed,
         scale,
@@ -84,6 +89,7 @@ def transport_sweep(
         tau.stride(0),
         *rows.stride(),
         K=width,
+        WIDE=starts_wide(scores, allowed),
         ROW=row_step,
         MASKED=free is not None,
         ACC=triton_dtype(scores),
@@ -94,7 +100,7 @@ def transport_sweep(
     return after, finish_partials(part, log=True)
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _sweep(
     scores,
@@ -115,11 +121,12 @@ def _sweep(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
-    stride_yields,
+    scale_problem,
+    yields_problem,
     budget_problem,
     budget_row,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     ROW: tl.constexpr,
     MASKED: tl.constexpr,
     ACC: tl.constexpr,
@@ -130,10 +137,10 @@ def _sweep(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    scores += problem * stride_problem
-    free += problem * free_problem
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
-    tau = tl.load(yields + problem * stride_yields).to(ACC)
+    scores = table_of(scores, problem, stride_problem, WIDE)
+    free = table_of(free, problem, free_problem, WIDE)
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    tau = tl.load(yields + problem * yields_problem).to(ACC)
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     top, sums = tl.full([BLOCK_K], float("-inf"), ACC), tl.zeros([BLOCK_K], ACC)
     for step in range(0, steps):

@@ -7,24 +7,23 @@ h_i = -u_i + sum_j f, u the cotangent of a; the depth step P = sigmoid(t) ends i
 t' = (1 - P) e - P f. Potentials and column sums of every sweep are kept, cells are computed anew.
 """
 
-from typing import no_type_check
-
 import torch
-import triton
-import triton.language as tl
 
 from ._tile import (
     Tile,
+    cdiv,
+    launch,
     launch_options,
     on_nvidia,
     padded,
     spread,
+    starts_wide,
     tile_for,
     triton_dtype,
     working_dtype,
 )
 from ._unroll import back_columns, back_plan, back_sweep
-from .sweep import Budgets, _log_step, sweep_sums
+from .sweep import Budgets, Kept, room_for, sweep
 
 ELEMENTS = 1024  # four cotangents a cell live beside the cell itself
 Start = tuple[torch.Tensor, torch.Tensor] | None
@@ -40,6 +39,7 @@ def sweeps_backward(
     grad: torch.Tensor,
     *,
     rows_first: bool = True,
+    kept: Kept | None = None,
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cotangents of scores, scales (B, 2), rows (B, N) and columns (B, K) of a plan after sweeps.
@@ -53,16 +53,23 @@ def sweeps_backward(
         grad: cotangent of the plan, (B, N, K), any strides. With rows first the plan is
             sigmoid((high - low) X + a + b); else a last row step follows.
         rows_first: whether a sweep is row, column, depth; else column, depth, row.
+        kept: what the sweeps left; None makes them once more.
         tile: another cut than the chosen one.
     """
     batch, count, width = scores.shape
     kind = working_dtype(scores)
     tile = tile or tile_for(count, width, kind, elements=ELEMENTS)
-    a, b, visits = _retrace(scores, scales, budgets, start, steps, rows_first)
+    if kept is None:
+        kept = _retrace(scores, scales, budgets, start, steps, rows_first)
+    # A first sweep reads no potentials: any will do.
+    before = (kept.rows.select(0, -1), kept.columns.select(0, -1)) if start is None else start
+    lines = [(before[0].contiguous(), before[1].contiguous())]
+    lines += zip(kept.rows.unbind(0), kept.columns.unbind(0), strict=True)
     state = _State(scores, scales, budgets, tile)
-    state.back_from_plan(a, b, grad, row_step=not rows_first)
-    for index, visit in reversed(list(enumerate(visits))):
-        first = start is None and index == 0
+    state.back_from_plan(*lines[-1], grad, row_step=not rows_first)
+    for step in reversed(range(steps)):
+        first = start is None and step == 0
+        visit = (*lines[step], kept.sums.select(0, step))
         state.back_through_sweep(visit, first=first, row_step=rows_first or not first)
     scales_bar = state.dots.sum(-1)
     return state.x_bar.to(scores.dtype), scales_bar, state.row_bar, state.column_bar
@@ -75,54 +82,17 @@ def _retrace(
     start: Start,
     steps: int,
     rows_first: bool,  # noqa: FBT001
-) -> tuple[torch.Tensor, torch.Tensor, list[Visit]]:
-    """The sweeps once more: what each began with and its log column sums (2, B, K)."""
-    batch, count, width = scores.shape
-    rows, columns = budgets.rows, budgets.columns
-    if start is None:
-        a = torch.empty((batch, count), dtype=rows.dtype, device=scores.device)
-        b = torch.empty((batch, width), dtype=columns.dtype, device=scores.device)
-    else:
-        a, b = start[0].contiguous(), start[1].contiguous()
-    visits: list[Visit] = []
-    for step in range(steps):
+) -> Kept:
+    """The sweeps once more, for what they leave."""
+    kept = room_for(scores, budgets, steps)
+    # A first sweep reads no potentials: any will do.
+    before = (kept.rows.select(0, 0), kept.columns.select(0, 0)) if start is None else start
+    a, b = before[0].contiguous(), before[1].contiguous()
+    for step, here in enumerate(zip(*(part.unbind(0) for part in kept), strict=True)):
         first = start is None and step == 0
-        after, sums = sweep_sums(
-            scores, scales, a, b, budgets, first=first, row_step=rows_first or not first
-        )
-        visits.append((a, b, sums))
-        a, b = after, _advance_columns(b, sums, budgets, first=first)
-    return a, b, visits
-
-
-def _advance_columns(
-    b: torch.Tensor,
-    sums: torch.Tensor,
-    budgets: Budgets,
-    *,
-    first: bool,
-) -> torch.Tensor:
-    """Column potentials after the column step whose log sums are known."""
-    batch, width = b.shape
-    columns = spread(budgets.columns, batch, width)
-    size = spread(budgets.column_cells, batch, width)
-    moved = torch.empty_like(b)
-    block = min(256, padded(width))
-    _advance[(batch, triton.cdiv(width, block))](
-        sums,
-        b,
-        columns,
-        size,
-        moved,
-        batch,
-        *columns.stride(),
-        *size.stride(),
-        K=width,
-        FIRST=first,
-        BLOCK_K=block,
-        **launch_options(4),
-    )
-    return moved
+        plain = rows_first or not first
+        a, b = sweep(scores, scales, a, b, budgets, first=first, row_step=plain, kept=Kept(*here))
+    return kept
 
 
 class _State:
@@ -152,7 +122,9 @@ class _State:
         self, a: torch.Tensor, b: torch.Tensor, grad: torch.Tensor, *, row_step: bool
     ) -> None:
         """Begin with the plan's own cotangent."""
-        back_plan[(self.a_bar.shape[0] * self.tile.programs,)](
+        launch(
+            back_plan,
+            (self.a_bar.shape[0] * self.tile.programs,),
             self.scores,
             self.free,
             grad,
@@ -174,7 +146,7 @@ class _State:
             self.scales.stride(0),
             *self.rows.stride(),
             ROW=row_step,
-            **self.options(),
+            **self.options(grad),
         )
         self.add_columns(last=True)
 
@@ -182,7 +154,9 @@ class _State:
         """Go back through one sweep."""
         batch, count, _ = self.scores.shape
         a, b, sums = visit
-        back_sweep[(batch * self.tile.programs,)](
+        launch(
+            back_sweep,
+            (batch * self.tile.programs,),
             self.scores,
             self.free,
             self.scales,
@@ -220,7 +194,9 @@ class _State:
         """Give the columns what their rows passed on."""
         batch, _, width = self.scores.shape
         block = min(32, padded(width))
-        back_columns[(batch, triton.cdiv(width, block))](
+        launch(
+            back_columns,
+            (batch, cdiv(width, block)),
             self.part,
             self.columns,
             self.column_cells,
@@ -237,45 +213,15 @@ class _State:
             **launch_options(4),
         )
 
-    def options(self) -> dict:
+    def options(self, *tables: torch.Tensor) -> dict:
         """What both large kernels are told at compile time; AMD's warps are twice as wide."""
         warps = self.tile.warps if on_nvidia() else max(1, self.tile.warps // 2)
         return {
             "K": self.scores.shape[2],
+            "WIDE": starts_wide(self.scores, self.free, *tables),
             "MASKED": self.budgets.free is not None,
             "ACC": triton_dtype(self.scores),
             "BLOCK_N": self.tile.rows,
             "BLOCK_K": self.tile.columns,
             **launch_options(warps),
         }
-
-
-@triton.jit(do_not_specialize=["batch"])
-@no_type_check
-def _advance(
-    sums,
-    before,
-    budget,
-    size,
-    after,
-    batch,
-    budget_problem,
-    budget_column,
-    size_problem,
-    size_column,
-    K: tl.constexpr,
-    FIRST: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
-    wide = k < K
-    c = tl.load(budget + problem * budget_problem + k * budget_column, mask=wide, other=0.0)
-    n = tl.load(size + problem * size_problem + k * size_column, mask=wide, other=0.0)
-    at = sums + problem * K + k
-    moved = _log_step(c, tl.load(at, mask=wide, other=0.0))
-    at += batch.to(tl.int64) * K
-    moved -= _log_step(n - c, tl.load(at, mask=wide, other=0.0))
-    if not FIRST:
-        moved += tl.load(before + problem * K + k, mask=wide, other=0.0)
-    tl.store(after + problem * K + k, moved.to(after.dtype.element_ty), mask=wide)

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 
 from ._root import link
 from ._tile import (
     Tile,
     cells,
+    kernel,
+    launch,
     launch_options,
     padded,
     spread,
+    starts_wide,
+    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
@@ -88,7 +91,9 @@ def solve_wide(
     held = weight if still is None else still
     for _ in range(min(width + 4, ROUNDS) if rounds is None else rounds):
         image = apply_schur(at, resume.way, idle=resume.done)
-        _round[(batch,)](
+        launch(
+            _round,
+            (batch,),
             image,
             weight,
             diagonal,
@@ -133,7 +138,9 @@ def _begin(
     block = padded(width)
     held = weight if still is None else still
     solved = state.done if idle is None else idle
-    _first[(batch,)](
+    launch(
+        _first,
+        (batch,),
         weight,
         diagonal,
         right,
@@ -183,13 +190,15 @@ def apply_schur(
     scores = at.scores
     batch, count, width = scores.shape
     kind = working_dtype(scores)
-    most = max(8, PROGRAMS // max(batch, 1))
+    most = max(1, PROGRAMS // max(batch, 1))
     tile = tile or tile_for(count, width, kind, elements=ELEMENTS, programs=most)
     part = torch.empty((batch, tile.programs, 1, width), dtype=kind, device=scores.device)
     scale = spread(at.scale, batch)
     tau = scale if at.yields is None else spread(at.yields, batch)
     allowed = scores if at.free is None else at.free
-    _apply[(batch * tile.programs,)](
+    launch(
+        _apply,
+        (batch * tile.programs,),
         scores,
         allowed,
         scale,
@@ -207,6 +216,7 @@ def apply_schur(
         scale.stride(0),
         tau.stride(0),
         K=width,
+        WIDE=starts_wide(scores, allowed),
         EXP=at.yields is not None,
         ANSWER=answer,
         IDLE=idle is not None,
@@ -219,7 +229,7 @@ def apply_schur(
     return add_partials(part, idle).select(1, 0)
 
 
-@triton.jit
+@kernel
 @no_type_check
 def _first(
     weight,
@@ -272,7 +282,7 @@ def _first(
     tl.store(done + problem, over.to(tl.int32))
 
 
-@triton.jit
+@kernel
 @no_type_check
 def _round(
     image,
@@ -322,7 +332,7 @@ def _round(
     tl.store(done + problem, ((after <= goal) | (bow <= 0)).to(tl.int32))
 
 
-@triton.jit(do_not_specialize=["rows", "programs", "steps"])
+@kernel
 @no_type_check
 def _apply(
     scores,
@@ -343,9 +353,10 @@ def _apply(
     free_problem,
     free_row,
     free_column,
-    stride_scale,
-    stride_yields,
+    scale_problem,
+    yields_problem,
     K: tl.constexpr,
+    WIDE: tl.constexpr,
     EXP: tl.constexpr,
     ANSWER: tl.constexpr,
     IDLE: tl.constexpr,
@@ -360,8 +371,8 @@ def _apply(
     start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
     k = tl.arange(0, BLOCK_K)
     wide = k < K
-    factor = tl.load(scale + problem * stride_scale).to(ACC)
-    tau = tl.load(yields + problem * stride_yields).to(ACC) if EXP else 0.0
+    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
     b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     v = tl.load(vector + problem * K + k, mask=wide, other=0.0).to(ACC)
     sums = tl.zeros([BLOCK_K], ACC)
@@ -369,10 +380,10 @@ def _apply(
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         live = inside[:, None] & wide[None, :]
-        source = scores + problem * stride_problem
+        source = table_of(scores, problem, stride_problem, WIDE)
         x = cells(source, n, k, live, stride_row, stride_column, 0.0).to(ACC)
         if MASKED:
-            source = free + problem * free_problem
+            source = table_of(free, problem, free_problem, WIDE)
             live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
         a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0).to(ACC)
         t = tl.where(live, factor * x + a[:, None] + b[None, :], float("-inf"))

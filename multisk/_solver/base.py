@@ -24,6 +24,7 @@ class Raw:
     channels: Tensor | None = None  # (b, K, n, k) when they were materialised
     solver: str | None = None  # what ran, where the solver itself chose
     finite: bool = False  # whether the host has seen that every error is
+    kept: tuple[Tensor, Tensor, Tensor] | None = None  # of `sweeps_kept`, for the derivative
 
 
 @runtime_checkable

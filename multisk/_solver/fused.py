@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multisk import _ops
+from multisk import _ops, _ops_unroll
 from multisk import _passes as passes
 from multisk._collapse import Groups
 from multisk._margins import Margins
@@ -19,7 +19,8 @@ from multisk._tiles import violation
 # plan, a, b, sums of its rows and of its columns, steps, 1 where solved
 Found = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 PASSES = 6  # visits launched between two looks at the outcome, where the host may look
-ROUNDS = 400  # of conjugate gradients at most; the host may look every 48
+ROUNDS = 400  # of conjugate gradients at most
+LOOK = 8  # rounds launched between two looks at them, where the host may look; most need 2 to 4
 
 
 def takes(system: System) -> bool:
@@ -72,17 +73,35 @@ def sweep_exactly(
     system: System, steps: int, start: tuple[Tensor, Tensor] | None, *, rows_first: bool
 ) -> tuple[Tensor, Tensor]:
     """`steps` sweeps by the operator, from the scores or from potentials."""
-    groups = system.groups
-    assert groups is not None
-    ends = [per_problem(system, groups.scales[end] / system.eps) for end in (0, -1)]
     return _ops.sweeps(
         system.scores,
-        torch.stack(ends, -1),
+        both_scales(system),
         margins_of(system),
         system.margins.free,
         [] if start is None else [x.contiguous() for x in start],
         steps,
         rows_first,
+    )
+
+
+def sweep_kept(system: System, steps: int, *, rows_first: bool) -> _ops_unroll.Three:
+    """What every one of `steps` sweeps from the scores leaves for their derivative."""
+    return _ops_unroll.sweeps_kept(
+        system.scores,
+        both_scales(system),
+        margins_of(system),
+        system.margins.free,
+        steps,
+        rows_first,
+    )
+
+
+def both_scales(system: System) -> Tensor:
+    """Scale over temperature of the plan's group and of the other, (b, 2)."""
+    groups = system.groups
+    assert groups is not None
+    return torch.stack(
+        [per_problem(system, groups.scales[end] / system.eps) for end in (0, -1)], -1
     )
 
 
@@ -152,7 +171,7 @@ def newton_in_kernels(
     if turned:
         rest = (None if free is None else free.mT, *margins[2:], *margins[:2])
         x, tau = scores.mT, None if yields is None else yields.flip(1)
-    budgets = budgets_of(*rest)
+    budgets = _ops.budgets_of([*rest[1:]], rest[0])
     wanted = max_steps + 1
     enough = 0.25 * tolerance
     # In float64 one more step squares the error: gradients and comparisons then see the limit.
@@ -170,12 +189,13 @@ def newton_in_kernels(
     tau = None if yields is None else yields[:, 0]
     a, table = assign(scores, scale, b.contiguous(), margins[0], free=free, yields=tau)
     steps, solved = found.steps.long(), ((found.error <= enough) & found.cold).long()
+    left = (solved == 0) & ~found.error.isnan()  # patience does not help against a NaN
     sums = table.row_sums, table.column_sums.contiguous()
     answer = (table.plan, a, b.double(), *sums, steps, solved)
-    if captured or not scores.is_cuda or bool(solved.all()):
+    if captured or not scores.is_cuda or not bool(left.any()):
         return answer
-    rest = (scores, scale, margins, free, yields)
-    return with_patience(answer, *rest, tolerance, max_steps)
+    inputs = (scores, scale, margins, free, yields)
+    return with_patience(answer, left, inputs, tolerance, max_steps)
 
 
 def being_captured(x: Tensor) -> bool:
@@ -183,29 +203,12 @@ def being_captured(x: Tensor) -> bool:
     return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
-def budgets_of(
-    free: Tensor | None, rows: Tensor, row_cells: Tensor, columns: Tensor, column_cells: Tensor
-) -> Any:
-    """The kernels' budgets."""
-    from multisk.kernels.sweep import Budgets
-
-    return Budgets(
-        rows=rows, row_cells=row_cells, columns=columns, column_cells=column_cells, free=free
-    )
-
-
 def with_patience(
-    answer: Found,
-    scores: Tensor,
-    scale: Tensor,
-    margins: list[Tensor],
-    free: Tensor | None,
-    yields: Tensor | None,
-    tolerance: float,
-    max_steps: int,
+    answer: Found, left: Tensor, inputs: tuple[Any, ...], tolerance: float, max_steps: int
 ) -> Found:
-    """Solve again, steered by the host, the problems that the device search left."""
-    left = (answer[-1] == 0).nonzero().squeeze(-1)
+    """Solve again, steered by the host, the problems that the device search `left`."""
+    left = left.nonzero().squeeze(-1)
+    scores, scale, margins, free, yields = inputs
     again = newton_in_torch(
         scores[left],
         scale[left],
@@ -312,11 +315,12 @@ def gradient_in_kernels(
         gauge = gauge * (yields.sum(1) == 0)
     columns = (found, at, give, still, gauge)
     captured, rounds = being_captured(scores), 0
-    beta = kernels.answer(*columns, rounds=ROUNDS if captured else None)
+    beta = kernels.answer(*columns, rounds=ROUNDS if captured else LOOK)
     while isinstance(beta, Solving) and not captured and rounds < ROUNDS:
         if bool(beta.done.all()):
             break
-        beta, rounds = kernels.answer(*columns, resume=beta), rounds + 48
+        rounds += LOOK
+        beta = kernels.answer(*columns, rounds=LOOK, resume=beta)
     beta = beta.x if isinstance(beta, Solving) else beta
     z, alpha = kernels.spread_back(at, grad, found.tilt, beta)
     return z, alpha, beta.to(b.dtype).clone()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multisk import _cpu
+from multisk import _cpu, _ops_unroll, _unroll
 from multisk._solver import dense, fused, visits
 from multisk._solver.base import Raw
 from multisk._solver.checks import check_gradient, check_number, check_steps
@@ -77,11 +77,10 @@ class Sinkhorn:
         """The same in plain torch or by the operators, on any device."""
         on_device = visits.runs(system)
         sweeps = (kernel_sweeps if on_device else sweeps_of)(system, self.order)
+        kept = None
         if self.steps is not None:
             if fused.sweeps_whole(system):
-                start = None if init is None else sweeps.warm(init)
-                first = self.order == ORDERS[0]
-                a, b = fused.sweep_exactly(system, self.steps, start, rows_first=first)
+                a, b, kept = self.sweep_whole(system, sweeps, init, self.steps)
             else:
                 a, b = sweep_exactly(sweeps, self.steps, init)
             steps = torch.full(a.shape[:1], self.steps, dtype=torch.int64, device=a.device)
@@ -90,7 +89,20 @@ class Sinkhorn:
             a, b, steps = sweep_until(system, sweeps, init, *limits, self.order)
         else:
             a, b, steps = self.sweep_until(sweeps, init)
-        return self.wrap(system, sweeps, a, b, steps)
+        raw = self.wrap(system, sweeps, a, b, steps)
+        raw.kept = kept
+        return raw
+
+    def sweep_whole(
+        self, system: System, sweeps: Sweeps, init: Tensor | None, steps: int
+    ) -> tuple[Tensor, Tensor, _ops_unroll.Three | None]:
+        """All sweeps by one operator, and what they leave where the derivative will ask for it."""
+        first = self.order == ORDERS[0]
+        if system.traced and _unroll.takes(system, steps, init):
+            kept = fused.sweep_kept(system, steps, rows_first=first)
+            return kept[0][-1].clone(), kept[1][-1].clone(), kept
+        start = None if init is None else sweeps.warm(init)
+        return *fused.sweep_exactly(system, steps, start, rows_first=first), None
 
     def sweep_until(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sweep until every problem meets the tolerance; finished problems stand still."""
