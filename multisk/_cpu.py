@@ -5,9 +5,14 @@ table exp(scale * scores) in the memory of the plan. What does not settle goes t
 passes, problem by problem; a system that is not covered at all gives None.
 """
 
+import contextlib
 import functools
 import importlib.util
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +28,68 @@ from multisk._system import System
 NEWTON_COLUMNS = 128  # above, a matrix product is faster than the loops
 BATCH, BATCHED_CELLS = 64, 1 << 14  # without numba, more and smaller problems go side by side
 ARRAY_CELLS = 1 << 15  # without numba, Newton's passes are faster in torch above
+UNUSABLE = threading.Event()  # set once numba has failed in this process
+Solves = Callable[..., Raw | None]
+
+
+def kernels() -> ModuleType | None:
+    """The compiled loops; without a numba that works the same passes on whole arrays."""
+    loops = None if UNUSABLE.is_set() else whole_loops()
+    return arrays() if loops is None else loops
 
 
 @functools.cache
-def kernels() -> ModuleType | None:
-    """The compiled loops; without numba the same passes on whole arrays."""
-    if importlib.util.find_spec("numba") is None:
-        return arrays()
-    from multisk import _cpu_whole
-
+def whole_loops() -> ModuleType | None:
+    """The compiled loops; None without numba, or with one that does not import."""
+    try:
+        if importlib.util.find_spec("numba") is None:
+            return None
+        from multisk import _cpu_whole
+    except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
+        give_up(error)
+        return None
     return _cpu_whole
+
+
+def give_up(error: Exception) -> None:
+    """Say once that numba does not work here."""
+    if not UNUSABLE.is_set():
+        UNUSABLE.set()
+        first = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"numba is installed but cannot be used ({type(error).__name__}: {first}); CPU solves "
+            "take whole-array passes, which are slower. Install a numba that fits this NumPy, or "
+            "none",
+            stacklevel=2,
+        )
+
+
+def or_on_arrays(solve: Solves) -> Solves:
+    """Solve again on arrays where the compiled loops raise what the arrays do not."""
+
+    @functools.wraps(solve)
+    def solved(*given: Any, **named: Any) -> Raw | None:
+        try:
+            return solve(*given, **named)
+        except Exception as error:
+            if UNUSABLE.is_set() or not compiled(kernels()):
+                raise
+            with arrays_only():
+                found = solve(*given, **named)
+            give_up(error)
+            return found
+
+    return solved
+
+
+@contextlib.contextmanager
+def arrays_only() -> Iterator[None]:
+    """Within it numba is left alone."""
+    UNUSABLE.set()
+    try:
+        yield
+    finally:
+        UNUSABLE.clear()
 
 
 def arrays() -> ModuleType:
@@ -59,6 +116,7 @@ def takes(system: System) -> bool:
     return found is not None and not (many and not compiled(found))
 
 
+@or_on_arrays
 def sweep(
     system: System,
     init: Tensor | None,
@@ -83,6 +141,7 @@ def sweep(
     return batch.gather(init, tolerance, missed, otherwise)
 
 
+@or_on_arrays
 def newton(
     system: System, init: Tensor | None, otherwise: Otherwise, *, tolerance: float, most: int
 ) -> Raw | None:

@@ -7,8 +7,11 @@ chunk by chunk of `height` rows, so that a result never depends on how many thre
 chunks first..last.
 """
 
+import contextlib
+import functools
 import inspect
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,9 +23,58 @@ EXACT = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def jit(function: Any) -> Any:
-    """Compile, once per machine; a run-time type checker's wrapper is taken off first."""
-    options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-    return njit(fastmath=EXACT, boundscheck=False, **options)(inspect.unwrap(function))
+    """Compile, once per machine; a run-time type checker's wrapper is taken off first.
+
+    Where no folder can be written to, or what is in it cannot be read, once per process.
+    """
+    plain = inspect.unwrap(function)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": EXACT}
+    try:
+        loop: Any = njit(cache=True, boundscheck=False, **options)(plain)
+    except RuntimeError:  # numba found no place for a cache
+        compiled_anew("written")
+        return njit(boundscheck=False, **options)(plain)
+    if hasattr(loop, "_cache"):
+        loop._cache = Forgiving(loop._cache)
+    return loop
+
+
+class Forgiving:
+    """Numba's cache of a function: a damaged file or a full disk costs time and no solve."""
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was compiled before; None where that cannot be read, which is then forgotten."""
+        try:
+            return self.cache.load_overload(sig, target_context)
+        except Exception:  # a pickle that is cut or changed raises anything
+            compiled_anew("read")
+            with contextlib.suppress(Exception):
+                self.cache.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, where that can be done."""
+        try:
+            self.cache.save_overload(sig, data)
+        except Exception:  # a full disk, a folder that has become read-only
+            compiled_anew("written")
+
+
+@functools.cache
+def compiled_anew(what: str) -> None:
+    """Say once what keeps compiled loops from being used again."""
+    warnings.warn(
+        f"numba's cache of multisk's compiled loops cannot be {what}, so that they are compiled "
+        "in this process, which takes seconds; set NUMBA_CACHE_DIR to a folder that can be "
+        "written to",
+        stacklevel=2,
+    )
 
 
 @jit

@@ -35,7 +35,7 @@ from multisk.kernels.respond import (
 from multisk.kernels.row import row_backward, row_forward
 from multisk.kernels.schur import solve_schur
 from multisk.kernels.search import search
-from multisk.kernels.sweep import Budgets, sweep, sweep_sums
+from multisk.kernels.sweep import Budgets, room_for, sweep, sweep_sums
 from multisk.kernels.transport import transport_sweep
 from multisk.kernels.unroll import sweeps_backward
 from multisk.kernels.wide import At, apply_schur, solve_wide
@@ -89,6 +89,8 @@ def sweeps(t):
 
 def resident(t):
     resident_sweeps(t.x, t.scales, t.budgets(), 20)
+    kept = room_for(t.x, t.budgets(), 20)
+    resident_sweeps(t.x, t.scales, t.budgets(), 20, kept=kept)
     resident_sweeps(t.x.narrow(1, 0, 40), t.scales, t.budgets(t.free), 20, rows_first=False)
 
 
