@@ -100,10 +100,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     where one sweep's vectors begin among those of all.
     """
     names = set(inspect.signature(function).parameters)
-    varying = [name for name in sorted(names) if name in SIZES or name.endswith(("_problem", "_group"))]
+    steps = {name for name in names if name.endswith(("_problem", "_group"))}
     return triton.jit(
         function,
-        do_not_specialize=varying,
+        do_not_specialize=sorted(names & SIZES | steps),
         do_not_specialize_on_alignment=sorted(names & STEPWISE),
     )
 
