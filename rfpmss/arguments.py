@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
 
 import tyro
+import yaml
 from pydantic import BaseModel, ValidationError
 
-from rfpmss.common.files import sentence
-from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import PRESETS, Config, tiny
-from rfpmss.data.manifest import manifest_of
 
 Arguments = TypeVar("Arguments")
 
@@ -31,9 +29,8 @@ class TrainArguments:
     """What ``python -m rfpmss.train`` takes."""
 
     data: Path | None = None
-    """Prepared cohort, its manifest.csv or its folder (see rfpmss.prepare). Without it the phantom
-    cohort of the preset is used: generated once under $XDG_CACHE_HOME/rfpmss, by default
-    ~/.cache/rfpmss."""
+    """Manifest of a prepared cohort (see rfpmss.prepare). Without it the phantom cohort of the
+    preset is used: generated once under $XDG_CACHE_HOME/rfpmss, by default ~/.cache/rfpmss."""
     run_dir: Path | None = None
     """Run folder; an existing one is resumed. By default runs/PRESET-SEED."""
     max_steps: int | None = None
@@ -58,7 +55,7 @@ class TrainArguments:
     config_file: Path | None = None
     """YAML file with values for the fields below, e.g. the config.yaml of another run."""
     allow_config_change: bool = False
-    """Resume a run although its configuration, its cohort or the code differs."""
+    """Resume a run although its configuration differs."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
 
     def __post_init__(self) -> None:
@@ -70,11 +67,6 @@ class TrainArguments:
                 raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
         if self.timeout <= 0:
             raise ValueError(f"--timeout must be positive, got {self.timeout:g}")
-
-    @property
-    def manifest(self) -> Path | None:
-        """The manifest of ``data``."""
-        return None if self.data is None else manifest_of(self.data)
 
     @property
     def folder(self) -> Path:
@@ -97,7 +89,7 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
         default = kind(config=_starting_point(given))  # type: ignore[call-arg]
     except ValidationError as error:
         _refuse(_sentence(error))
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         _refuse(str(error))
     try:
         return tyro.cli(kind, args=given, default=default, prog=prog, description=about)
@@ -117,12 +109,9 @@ def _starting_point(argv: list[str]) -> Config:
         return PRESETS[name]()
     if not Path(path).is_file():
         raise ValueError(f"--config-file must be an existing file, got {path}")
-    try:
-        content = read_mapping(Path(path))
-    except YamlError as error:
-        raise ValueError(f"--config-file {error}, got {path}") from None
-    except OSError as error:
-        raise ValueError(f"--config-file must be readable, got {sentence(error)}") from None
+    content = yaml.safe_load(Path(path).read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"--config-file must hold a mapping of fields, got {path}")
     return Config.model_validate(content.get("config", content))
 
 

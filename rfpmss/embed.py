@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 class Arguments(FolderOptions):
     """What ``python -m rfpmss.embed`` takes."""
 
-    src: tyro.conf.Positional[Path]
+    src: tyro.conf.Positional[Path | None] = None
     """Folder of patients, read as ``prepare hospital`` does; or the manifest.csv of a cohort."""
     model: Path
     """Folder of rfpmss.export."""
@@ -70,11 +70,7 @@ class Arguments(FolderOptions):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    try:
-        arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
     if find_spec("pyarrow") is None:
         print(
             "error: Parquet files need the package pyarrow: pip install 'multisk[parquet]'",
@@ -114,7 +110,7 @@ def embed(arguments: Arguments) -> int:
     digest = _sha256(arguments.model / "model.safetensors")
     with tempfile.TemporaryDirectory(prefix="rfpmss-embed-") as work:
         manifest = arguments.src
-        if not manifest.is_file():
+        if manifest is None or not manifest.is_file():
             manifest = _prepare(arguments, model, Path(work))
         cohort = Cohort.open(manifest, model.data)
         schema = _schema(model, digest, inputs=arguments.inputs)
@@ -125,24 +121,27 @@ def embed(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> None:
     """Refuse places that cannot be read or written, before anything takes time."""
     src, out = arguments.src, arguments.out
-    if not src.is_file() and not src.is_dir():
+    if src is not None and not src.is_file() and not src.is_dir():
         raise ValueError(f"SRC must be an existing folder or manifest, got {src}")
     if out.exists():
         raise ValueError(f"--out must be a new file, got {out}; remove it or name another")
-    if src.is_dir():
+    if src is None or src.is_dir():
         check_places(src, out, arguments.salt)
 
 
 def _prepare(arguments: Arguments, model: RFPMSS, work: Path) -> Path:
     """The folder's studies decoded into ``work``, at the size that the model takes."""
     from rfpmss.data.build import build
+    from rfpmss.data.errors import LayoutError
     from rfpmss.data.hospital import show
     from rfpmss.data.private import SALT, read_salt
 
-    src = arguments.src.resolve()
-    salt = read_salt(arguments.salt or arguments.out.resolve().parent / SALT)
-    found = arguments.scan(src, salt)
+    out = arguments.out.resolve()
+    salt = read_salt(arguments.salt or out.parent / SALT)
+    found, src = arguments.find(arguments.src, out, salt)
     print(show(found))
+    if found.doubt:
+        raise LayoutError(found.doubt)
     choice = arguments.choice(size=model.data.resize, count=model.data.slices)
     made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
     if made.rejected:

@@ -13,6 +13,7 @@ file that was left out, and why; DIR/cohort.html shows what is there. Starting a
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,8 +41,6 @@ DISK = 74
 class Hospital(FolderOptions):
     """A folder of any nesting with DICOM CT and MR, NIfTI, slides and text reports."""
 
-    src: tyro.conf.Positional[Path]
-    """The folder; it is only read."""
     out: Path
     """Folder for manifest.csv, rejections.csv and shards/."""
     views: int = 1
@@ -147,20 +146,22 @@ def hospital(arguments: Hospital) -> int:
     from rfpmss.data.parts import build_part, identity
     from rfpmss.data.private import SALT, read_salt
 
-    src, out = arguments.src.resolve(), arguments.out.resolve()
-    if not src.is_dir():
-        print(f"error: SRC must be an existing folder, got {arguments.src}", file=sys.stderr)
+    src, out = arguments.src, arguments.out.resolve()
+    if src is not None and not src.is_dir():
+        print(f"error: SRC must be an existing folder, got {src}", file=sys.stderr)
         return 2
     try:
         check_places(src, out, arguments.salt)
-        if arguments.deidentify:
+        if src is not None and arguments.deidentify:
             check_apart(src, arguments.deidentify, "--deidentify")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     dry = arguments.dry_run
+    if dry and src is None:
+        return _show_server(arguments)
     salt = secrets.token_bytes(32) if dry else read_salt(arguments.salt or out / SALT)
-    found = arguments.scan(src, salt, leave=out)
+    found, root = arguments.find(src, out, salt)
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
@@ -171,7 +172,7 @@ def hospital(arguments: Hospital) -> int:
     choice = arguments.choice(size=arguments.size, count=arguments.views)
     if arguments.shard is None:
         made = build(
-            *(found, src, out, choice),
+            *(found, root, out, choice),
             shares=arguments.splits,
             seed=arguments.seed,
             workers=arguments.workers,
@@ -184,8 +185,24 @@ def hospital(arguments: Hospital) -> int:
         shares=arguments.splits,
         seed=arguments.seed,
     )
-    made = build_part(shard.take(found), src, out, choice, part, arguments.workers)
+    made = build_part(shard.take(found), root, out, choice, part, arguments.workers)
     return _tell_part(made, out, shard)
+
+
+def _show_server(arguments: Hospital) -> int:
+    """What a DICOMweb service would be asked for; nothing is downloaded."""
+    from rfpmss.data.dicomweb import find_series
+
+    server = arguments.server()
+    assert server is not None
+    found = find_series(server)
+    counts = Counter(series.modality for series in found)
+    print(f"patients: {len({series.patient for series in found})}")
+    print(f"studies: {len({series.study for series in found})}")
+    _print("series", dict(sorted(counts.items())))
+    if all(series.count is not None for series in found):
+        print(f"instances: {sum(series.count or 0 for series in found)}")
+    return 0
 
 
 def _copy(found: Found, folder: Path, salt: bytes, arguments: Hospital) -> None:

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from rfpmss.common.errors import RfpmssError
-
 Name = Literal["trackio", "mlflow", "wandb"]
 
 QUIET = {
@@ -42,7 +40,7 @@ class Tracker(Protocol):
         ...
 
 
-class TrackerError(RfpmssError, ValueError):
+class TrackerError(ValueError):
     """A tracker was asked for that is not installed."""
 
 

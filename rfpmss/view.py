@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from rfpmss.arguments import program
-from rfpmss.common.command import guarded
 
 if TYPE_CHECKING:
     from flask import Flask  # pyright: ignore[reportMissingImports]
@@ -44,8 +43,6 @@ class Arguments:
     """Of the page on this machine; 0 takes a free one."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
-    allow_config_change: bool = False
-    """Go on although the cohort, the configuration or the release are not those of the run."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,20 +54,12 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return guarded(lambda: view(arguments), arguments.run_dir)
-
-
-def view(arguments: Arguments) -> int:
-    """Serve the pages of a run; return the exit status."""
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.evaluation.opened import open_or_tell
     from rfpmss.evaluation.patient import Looker
 
-    opened = open_run(
-        arguments.run_dir,
-        arguments.data,
-        arguments.device,
-        allow_change=arguments.allow_config_change,
-    )
+    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
+    if opened is None:
+        return 1
     looker = Looker(opened, arguments.run_dir / "evaluation")
     study = arguments.study or next(iter(looker.studies()), "")
     try:

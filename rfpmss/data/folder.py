@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import tyro
+
+from rfpmss.data.dicomweb import AUTH, MODALITIES, SUFFIX, Server, fetch
+
 if TYPE_CHECKING:
     from rfpmss.data.hospital import Found
+    from rfpmss.data.shards import Rejection
     from rfpmss.data.views import Choice
 
 READERS = ("pydicom", "tifffile", "nibabel", "PIL")
@@ -19,6 +26,16 @@ READERS = ("pydicom", "tifffile", "nibabel", "PIL")
 class FolderOptions:
     """How a folder of patients is read; ``prepare hospital`` and ``embed`` share all of it."""
 
+    src: tyro.conf.Positional[Path | None] = None
+    """The folder; it is only read."""
+    dicomweb: str | None = None
+    """Address of a DICOMweb service to download from in place of SRC; see docs/data.md."""
+    dicomweb_patients: tuple[str, ...] = ()
+    """PatientIDs to ask the service for; by default all."""
+    dicomweb_dates: str = ""
+    """Dates of the studies to ask for, YYYYMMDD-YYYYMMDD; one end may be missing."""
+    dicomweb_modalities: tuple[str, ...] = MODALITIES
+    """Modalities of the series to ask for."""
     tile_mpp: float = 2.0
     """Microns per pixel of the tiles of a slide."""
     mpp: float | None = None
@@ -45,6 +62,66 @@ class FolderOptions:
         at_least(0, self, "patient_level")
         if not all(v is None or v > 0 for v in (self.mpp, self.tile_mpp)):
             raise ValueError("--mpp and --tile-mpp must be positive")
+        if (self.src is None) == (self.dicomweb is None):
+            raise ValueError("one of SRC and --dicomweb URL must be given")
+        self.server()
+
+    def server(self) -> Server | None:
+        """The DICOMweb service that is asked, with the credentials of the environment.
+
+        Raises:
+            ValueError: if the address or a filter cannot be used.
+        """
+        if self.dicomweb is None:
+            if self.dicomweb_patients or self.dicomweb_dates:
+                raise ValueError("--dicomweb-patients and --dicomweb-dates need --dicomweb URL")
+            return None
+        if find_spec("dicomweb_client") is None:
+            raise ValueError(
+                "--dicomweb needs the package dicomweb-client: pip install -c constraints.txt "
+                "'.[rfpmss,dicomweb]' in the folder of the source code"
+            )
+        return Server(
+            url=self.dicomweb,
+            patients=self.dicomweb_patients,
+            dates=self.dicomweb_dates,
+            modalities=self.dicomweb_modalities,
+            auth=os.environ.get(AUTH, ""),
+            limit=self.max_mib << 20,
+        )
+
+    def fetch(self, out: Path) -> tuple[Path, list[Rejection]]:
+        """Download into a private folder beside ``out``.
+
+        Returns:
+            The folder, and what could not be had.
+
+        Raises:
+            DataError: if the service does not answer, or too much cannot be had.
+        """
+        server = self.server()
+        assert server is not None
+        cache = out.with_name(out.name + SUFFIX)
+        lost = fetch(server, cache)
+        print(f"downloaded: {cache} (holds names; delete it once you need it no more)")  # noqa: T201
+        return cache, lost
+
+    def find(self, src: Path | None, out: Path, salt: bytes) -> tuple[Found, Path]:
+        """The studies in ``src`` or on the DICOMweb service, and the folder that they lie in.
+
+        Args:
+            src: the folder; None: the service is asked.
+            out: what is written; a download lies beside it, and it is not read.
+            salt: secret of the identifiers.
+
+        Raises:
+            DataError: if the service or the mapping file cannot be used, or nothing is there.
+        """
+        if src is not None:
+            return self.scan(src.resolve(), salt, leave=out), src.resolve()
+        cache, lost = self.fetch(out)
+        found = self.scan(cache, salt)
+        return replace(found, rejections=(*lost, *found.rejections)), cache
 
     def scan(self, src: Path, salt: bytes, leave: Path | None = None) -> Found:
         """Find the studies in ``src``; see `rfpmss.data.hospital.scan`.
@@ -106,12 +183,14 @@ def check_apart(src: Path, out: Path, option: str = "--out") -> None:
         raise ValueError(f"{option} must not be a folder that holds SRC")
 
 
-def check_places(src: Path, out: Path, salt: Path | None) -> None:
+def check_places(src: Path | None, out: Path, salt: Path | None) -> None:
     """Refuse an output or a new secret inside the folder that is read.
 
     Raises:
         ValueError: naming the option.
     """
+    if src is None:
+        return
     check_apart(src, out)
     if salt is not None and not salt.exists():
         check_apart(src, salt, "a new --salt")

@@ -86,6 +86,7 @@ def scan(
     words = words or Words()
     rejections: list[Rejection] = []
     files = _once(_look_at_all(root, leave, limit, words, rejections), rejections)
+    files.sort(key=_order)
     tables = [file for file in files if file.kind == "table"]
     files = [file for file in files if file.kind != "table"]
     owned = assign([_item(file, words, level) for file in files], level)
@@ -143,6 +144,13 @@ def _groups(
         else:
             groups[owner].append((_row(file, paths), place))
     return groups
+
+
+def _order(file: File) -> tuple[object, ...]:
+    """DICOM after its own dates and numbers: the same wherever the files lie; others by path."""
+    if not file.instance:
+        return (False,)
+    return True, file.date or 0, file.study, file.series, file.instance
 
 
 _KNOWN_BY = {
