@@ -105,6 +105,7 @@ def check(launcher, case):
     assert not bad
     # The barrier of `resident` counts arrivals, in whole numbers.
     assert not [line for record in found for line in float_atomics(record)]
+    assert not [(record["kernel"], races_of(record)) for record in found if races_of(record)]
 
 
 def races_of(record):
