@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def table() -> list[dict[str, str]]:
 
 def test_every_description_of_the_table_means_what_it_says_there() -> None:
     rows = table()
-    assert len(rows) >= 390
+    assert len(rows) >= 600
     wrong = {
         row["description"]: (row["sequence"], found)
         for row in rows
@@ -37,10 +38,10 @@ def test_every_description_of_the_table_means_what_it_says_there() -> None:
 def test_case_and_separators_do_not_matter() -> None:
     for row in table():
         text = row["description"]
-        if text.isascii() and not set(text) & set("+*/()-."):
+        camel = re.search("[a-z][A-Z]", text)  # there capitals part the words
+        if text.isascii() and not camel and not set(text) & set("+*/()-."):
             for other in (text.upper(), text.lower(), text.replace("_", " ")):
-                if "sub-" not in text:
-                    assert sequence_of(other) == row["sequence"], other
+                assert sequence_of(other) == row["sequence"], other
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ TABLE = {
         "c contrast contrasted contraste contrasto contrastado kontrast kontrastmittel kontrasti "
         "kontrastli ce cm gd gad gado gadolinium gadolinio dtpa dota dotarem clariscan magnevist "
         "gadovist gadavist multihance omniscan prohance eovist primovist vueway elucirem magnegita "
-        "dotagraf km mdc inj injected injecte injection injektion inyectado iniettato "
+        "dotagraf km mdc pdc inj injected injecte injection injektion inyectado iniettato "
         "enh enhance enhanced enhancement civ pc postkm postcontrast postgad postgado "
         "postgd postinj "
         "postce postcontraste nachkm mitkm контраст контрастом контрастное "
@@ -74,7 +74,7 @@ TABLE = {
         "okm vkm ohnekm vorkm kontrastsiz noncontrasted "
         "平扫 平掃 未增强 非增强 无增强 不增强 增强前 造影前 非造影 単純 单纯 비조영 조영전"
     ),
-    "pre": "pre before vor avant antes ante prima oncesi",
+    "pre": "pre before vor avant antes ante prima oncesi voor przed ennen innan fore for до",
     "without": (
         "without wo w/o no non not ohne sans sin senza sem zonder utan uden bez без "
         "minus none nein nil o"
@@ -122,7 +122,7 @@ TABLE = {
         "map maps mapping t1map t2map t2starmap pdmap r1map r2map r2starmap molli "
         "smart1map qt1 qt2 "
         "qsm fieldmap field fmap shim shimming relaxometry t1rho t2rho rho mtr r1 r2 r2* phase pha "
-        "b0 b1 b1map b0map magic synthetic tb1tfl tb1afi"
+        "symri synt1 synt2 synflair b0 b1 b1map b0map magic synthetic tb1tfl tb1afi"
     ),
     "subtraction": (
         "sub subs subtr subtract subtracted subtraction subtraktion substraction "
@@ -288,14 +288,17 @@ def ideas_of(text: str) -> tuple[str, ...]:
 
 def _fold(text: str) -> str:
     """Lower case, no accents, full-width letters narrow, signs of contrast as words."""
-    low = unicodedata.normalize("NFKC", text).lower().replace("т1", "t1").replace("т2", "t2")
+    # Capitals part words: TumorT1Gd, PostContrast.
+    text = re.sub(r"(?<=[a-z]{2})(?=T[12]|[A-Z][a-z]{2})", " ", unicodedata.normalize("NFKC", text))
+    low = text.lower().replace("т1", "t1").replace("т2", "t2")
     low = "".join(c for c in unicodedata.normalize("NFD", low) if not unicodedata.combining(c))
-    return unicodedata.normalize("NFC", low).replace("ı", "i")
+    return unicodedata.normalize("NFC", low).translate(_LETTERS)
 
 
-_WITH = r"(?:with|mit|avec|con|com|w)"
-_WITHOUT = r"(?:without|ohne|sans|sin|sem|wo|pre)"
+_WITH = r"(?:with|mit|avec|con|com|w|post|nach|after|apres|despues|dopo)"
+_WITHOUT = r"(?:without|ohne|sans|sin|sem|wo|pre|vor|before|avant|antes|prima)"
 _AND = r"[\s_/&+-]*(?:and|und|et|y|e|u)?[\s_/&+-]+"
+_LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "æ": "ae", "ß": "ss"})
 _SIGNS = (
     # BIDS entities that name someone or count something; "ce-", "acq-", "desc-" stay.
     (r"(?<![a-z0-9])(?:sub|ses|run|echo|task)-[a-z0-9]+(?=[_.\s]|$)", " "),
@@ -304,8 +307,15 @@ _SIGNS = (
     (r"(?<![a-z0-9])w\s?[/&+]\s?w\.?[/ ]?o(?![a-z0-9])", " both "),
     (r"(?<![a-z0-9])w\s?/\s?o(?![a-z0-9])", " without "),
     (rf"(?<![a-z0-9])(?:{_WITH}{_AND}{_WITHOUT}|{_WITHOUT}{_AND}{_WITH})(?![a-z0-9])", " both "),
-    (r"(?<![a-z0-9])s/\s?c(?:te?)?(?![a-z0-9])", " native "),  # sin contraste, sans contraste
-    (r"(?<![a-z0-9])c/\s?c(?:te?)?(?![a-z0-9])", " contrast "),
+    # sin/sans and con/avec contraste, gadolinio, injection: "S/C", "C/GD", "IV+", "IV-"
+    (r"(?<![a-z0-9])s/\s?(?:c|cte?|gd|gado?\w*|civ|iv|inj\w*)(?![a-z0-9])", " native "),
+    (r"(?<![a-z0-9])c/\s?(?:c|cte?|gd|gado?\w*|civ|iv|inj\w*)(?![a-z0-9])", " contrast "),
+    (r"(?<![a-z0-9])(?:iv|inj)\s?\+", " contrast "),
+    (r"(?<![a-z0-9])(?:iv|inj)\s?-(?![a-z0-9])", " native "),
+    (r"조영\s*전", " native "),
+    (r"조영\s*후", " contrast "),
+    (r"post\W*(?:minus|-)\W*pre(?![a-z])", " subtraction "),
+    (r"平[扫掃][\s、,/&和及+]*增[强強]", " both "),
     (r"(?<![a-z0-9])i\.\s?v\.?", " iv "),
     (r"(?<![a-z0-9])p\.\s?c\.?(?![a-z0-9])", " contrast "),
     (r"(?<![a-z0-9])([ovmn])\.\s?km", lambda m: f" {_KM[m[1]]} km "),
@@ -324,6 +334,7 @@ _SIGNS = (
     (r"whole[-_ ]body", " wholebody "),
     (r"double[-_ ](?:inversion|ir)", " dir "),
     (r"time[-_ ]?resolved", " dynamic "),
+    (r"mp-rage", " mprage "),
     (r"mp2rage(.*)t1[-_ ]images", r" t1map \1"),  # the map of MP2RAGE, beside UNI_Images
     (r"(?:dixon|vibe)[-_ \w]*[-_ ](?:f|fat|opp|in|ip|op|ff)(?![a-z0-9])", " opposed "),
     (r"fat[-_ ]?(?:sat|sup|supp|suppressed|suppression)\w*", " fatsat "),
