@@ -112,10 +112,14 @@ def test_unseen_rows_get_what_they_would_get_in_the_solution():
     assert_near(a, found.row_potential[:, 20:50], scale=1e3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("count", "width", "k", "sharp", "passes"),
-    [(90, 20, 5, 5.0, 6), (64, 16, 1, 40.0, 10), (130, 50, 25, 10.0, 6), (50, 17, 3, 300.0, 24)],
+    ("count", "width", "k", "sharp", "passes", "dtype"),
+    [
+        (90, 20, 5, 5.0, 6, torch.float32),
+        (64, 16, 1, 40.0, 10, torch.bfloat16),
+        (130, 50, 25, 10.0, 6, torch.bfloat16),
+        (50, 17, 3, 300.0, 24, torch.float32),
+    ],
 )
 def test_the_search_meets_both_margins(count, width, k, sharp, passes, dtype):
     unit = torch.nn.functional.normalize

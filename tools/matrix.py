@@ -1,6 +1,8 @@
 """Run the kernel suites under every supported Triton: interpreter and ahead-of-time compilation.
 
-Usage: python tools/matrix.py [FOLDER] [--only VERSION ...]     (environments go to FOLDER/VERSION)
+Usage: python tools/matrix.py [FOLDER] [--only VERSION ...] [-k EXPRESSION]
+
+Environments go to FOLDER/VERSION; the expression chooses tests, as pytest's does.
 
 An environment holds the pinned versions of constraints.txt but for Triton, which is the version
 asked for, and NumPy where that Triton needs an older one. It shares nothing with .venv.
@@ -33,13 +35,14 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("folder", nargs="?", default=str(ROOT / ".venv-matrix"), type=Path)
     options.add_argument("--only", nargs="+", choices=list(OTHERS), default=list(OTHERS))
+    options.add_argument("-k", default="", metavar="EXPRESSION", dest="chosen")
     options = options.parse_args()
     lines, failed = [], False
     for version in options.only:
         python = environment(options.folder / version, pins(version))
         for suite, (marker, setting) in SUITES.items():
             began = time.monotonic()
-            status, outcome = run(python, marker, setting)
+            status, outcome = run(python, marker, setting, options.chosen)
             failed |= status != 0
             seconds = time.monotonic() - began
             lines.append(f"triton {version}  {suite:12} {outcome}  ({seconds:.0f} s)")
@@ -74,10 +77,10 @@ def pins(version: str, packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     return {name: held[name] for name in packages} | {"triton": version} | OTHERS[version]
 
 
-def run(python: Path, marker: str, setting: dict[str, str]) -> tuple[int, str]:
+def run(python: Path, marker: str, setting: dict[str, str], chosen: str) -> tuple[int, str]:
     """Exit status and last line of one suite; its failures are printed."""
     files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(INTERPRETED))
-    command = [str(python), "-m", "pytest", "-q", "-m", marker, "--tb=short", *files]
+    command = [str(python), "-m", "pytest", "-q", "-m", marker, "-k", chosen, "--tb=short", *files]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("TRITON_")}
     result = subprocess.run(
         command,
