@@ -25,7 +25,7 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .newton import add_partials
+from .partials import add_partials
 from .wide import At
 
 ROWS = {torch.float32: 32, torch.float64: 8}  # of a step; float64 takes no matrix product

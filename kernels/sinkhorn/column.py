@@ -17,8 +17,6 @@ from ._tile import (
     launch,
     launch_options,
     merge_max,
-    or_alone,
-    padded,
     rescale,
     rescale_backward,
     starts_wide,
@@ -27,6 +25,7 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
+from .partials import add_log_partials, add_partials
 
 WIDEST = 128  # columns of one program
 
@@ -45,7 +44,8 @@ def column_forward(
     flat = x.reshape(-1, x.shape[-2], x.shape[-1])
     tile = tile or _narrow(flat.shape[1], flat.shape[2], working_dtype(x))
     part = _partial(flat, flat, "log" if log else "sum", tile)
-    total = finish_partials(part, log=log, alone=True).reshape(*x.shape[:-2], x.shape[-1])
+    add = add_log_partials if log else add_partials
+    total = add(part, alone=True).reshape(*x.shape[:-2], x.shape[-1])
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     launch(
         _apply,
@@ -77,7 +77,7 @@ def column_backward(
     flat = grad.reshape(-1, y.shape[-2], y.shape[-1])
     tile = tile or _narrow(flat.shape[1], flat.shape[2], total.dtype)
     part = _partial(flat, y, "sum" if log else "product", tile)
-    inner = finish_partials(part, log=False)
+    inner = add_partials(part)
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
     launch(
         _apply,
@@ -96,35 +96,11 @@ def column_backward(
     return out
 
 
-def finish_partials(part: torch.Tensor, *, log: bool, alone: bool = False) -> torch.Tensor:
-    """Add partial sums in order: (G, P, 2, K) pairs (largest, sum) -> sums or log-sums (G, K).
-
-    With `alone`, a sum without mass becomes the one that changes nothing (1; log 0).
-    """
-    groups, programs, _, columns = part.shape
-    total = torch.empty((groups, columns), dtype=part.dtype, device=part.device)
-    block = min(64, padded(columns))
-    launch(
-        _finish,
-        (groups, cdiv(columns, block)),
-        part,
-        total,
-        programs,
-        K=columns,
-        LOG=log,
-        ALONE=alone,
-        ACC=triton_dtype(part),
-        BLOCK_P=32,
-        BLOCK_K=block,
-        **launch_options(4),
-    )
-    return total
-
-
 def _partial(x: torch.Tensor, z: torch.Tensor, what: str, tile: Tile) -> torch.Tensor:
-    """Partial column sums of x, x*z or exp(x), as (groups, programs, 2, K)."""
+    """Partial column sums of x, x*z or exp(x), as (groups, programs, 1 or 2, K)."""
+    lines = 2 if what == "log" else 1
     part = torch.empty(
-        (x.shape[0], tile.programs, 2, x.shape[2]), dtype=working_dtype(z), device=x.device
+        (x.shape[0], tile.programs, lines, x.shape[2]), dtype=working_dtype(z), device=x.device
     )
     launch(
         _partials,
@@ -207,43 +183,13 @@ def _partials(
             top, sums = merge_max(top, sums, value, 0)
         else:
             sums += tl.sum(value, axis=0)
-    to = part + tl.program_id(0).to(tl.int64) * 2 * K + k
-    tl.store(to, top, mask=k < K)
-    tl.store(to + K, sums, mask=k < K)
-
-
-@kernel
-@no_type_check
-def _finish(
-    part,
-    total,
-    programs,
-    K: tl.constexpr,
-    LOG: tl.constexpr,
-    ALONE: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    group = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
-    top = tl.full([BLOCK_K], float("-inf"), ACC)
-    sums = tl.zeros([BLOCK_K], ACC)
-    for start in range(0, programs, BLOCK_P):
-        p = start + tl.arange(0, BLOCK_P)
-        cell = (p < programs)[:, None] & (k < K)[None, :]
-        source = part + (group * programs + p[:, None]) * 2 * K + k[None, :]
-        value = tl.load(source + K, mask=cell, other=0.0)
-        if LOG:
-            largest = tl.load(source, mask=cell, other=float("-inf"))
-            top, sums = merge_max(top, sums, largest + tl.log(value), 0)
-        else:
-            sums += tl.sum(value, axis=0)
-    if LOG:
-        sums = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
-    if ALONE:
-        sums = or_alone(sums, LOG)
-    tl.store(total + group * K + k, sums, mask=k < K)
+    to = part + tl.program_id(0).to(tl.int64) * K + k
+    if WHAT == "log":
+        to += tl.program_id(0).to(tl.int64) * K
+        tl.store(to, top, mask=k < K)
+        tl.store(to + K, sums, mask=k < K)
+    else:
+        tl.store(to, sums, mask=k < K)
 
 
 @kernel

@@ -34,7 +34,8 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .newton import PROGRAMS, add_partials
+from .newton import PROGRAMS
+from .partials import add_partials
 from .schur import solve_schur
 from .wide import At, Solving, solve_wide
 

@@ -26,7 +26,7 @@ from ._tile import (
     wavefronts,
     working_dtype,
 )
-from .column import finish_partials
+from .partials import add_log_partials
 
 ELEMENTS = 2048
 
@@ -93,7 +93,7 @@ def group_sweep(
         BLOCK_K=tile.columns,
         **launch_options(wavefronts(8)),
     )
-    sums = finish_partials(part.view(batch * groups, tile.programs, 2, width), log=True)
+    sums = add_log_partials(part.view(batch * groups, tile.programs, 2, width))
     return after, sums.view(batch, groups, width)
 
 

@@ -18,7 +18,6 @@ import triton.language as tl
 from ._root import link, row_answer
 from ._tile import (
     Tile,
-    cdiv,
     cells,
     dot_precision,
     forms_square,
@@ -33,10 +32,10 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
+from .partials import add_partials
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch
-ADDED = 128  # sums that a program of `_add` takes, 32 partial sums of each at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,32 +149,6 @@ def newton_pass(
     )
 
 
-def add_partials(part: torch.Tensor, idle: torch.Tensor | None = None) -> torch.Tensor:
-    """Sum (B, P, L, K) over P in order, to (B, L, K); idle problems are left out."""
-    batch, programs, lines, width = part.shape
-    if programs == 1:
-        return part.select(1, 0)
-    total = torch.empty((batch, lines, width), dtype=part.dtype, device=part.device)
-    values = lines * width
-    blocks = cdiv(values, ADDED)
-    launch(
-        _add,
-        (batch * blocks,),
-        part,
-        part if idle is None else idle,
-        total,
-        programs,
-        values,
-        blocks,
-        IDLE=idle is not None,
-        ACC=triton_dtype(part),
-        BLOCK_P=32,
-        BLOCK=ADDED,
-        **launch_options(4),
-    )
-    return total
-
-
 @kernel
 @no_type_check
 def _pass(
@@ -259,30 +232,3 @@ def _pass(
     if DENSE:
         at = to + (2 + k[:, None]) * K + k[None, :]
         tl.store(at, bend, mask=wide[:, None] & wide[None, :])
-
-
-@kernel
-@no_type_check
-def _add(
-    part,
-    idle,
-    total,
-    programs,
-    values,
-    blocks,
-    IDLE: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    problem = (tl.program_id(0) // blocks).to(tl.int64)
-    if IDLE and tl.load(idle + problem) != 0:
-        return
-    v = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
-    sums = tl.zeros([BLOCK], ACC)
-    for start in range(0, programs, BLOCK_P):
-        p = start + tl.arange(0, BLOCK_P)
-        cell = (p < programs)[:, None] & (v < values)[None, :]
-        at = part + (problem * programs + p[:, None]) * values + v[None, :]
-        sums += tl.sum(tl.load(at, mask=cell, other=0.0), axis=0)
-    tl.store(total + problem * values + v, sums, mask=v < values)

@@ -27,7 +27,7 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .newton import add_partials
+from .partials import add_partials
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch

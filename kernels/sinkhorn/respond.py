@@ -32,7 +32,7 @@ from ._tile import (
     working_dtype,
 )
 from .groups import _exponent, _log_total
-from .newton import add_partials
+from .partials import add_partials
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems and groups

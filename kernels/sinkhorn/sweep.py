@@ -38,7 +38,7 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .column import finish_partials
+from .partials import add_log_partials
 
 ELEMENTS = 2048
 
@@ -157,7 +157,7 @@ def sweep_sums(
         scores, scales, row_potential, column_potential, budgets, (first, row_step), after, tile
     )
     groups, batch, programs, _, width = part.shape
-    sums = finish_partials(part.view(groups * batch, programs, 2, width), log=True)
+    sums = add_log_partials(part.view(groups * batch, programs, 2, width))
     return after, sums.view(groups, batch, width)
 
 

@@ -27,7 +27,7 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .column import finish_partials
+from .partials import add_log_partials
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch
@@ -97,7 +97,7 @@ def transport_sweep(
         BLOCK_K=tile.columns,
         **launch_options(tile.warps),
     )
-    return after, finish_partials(part, log=True)
+    return after, add_log_partials(part)
 
 
 @kernel

@@ -26,7 +26,8 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .newton import PROGRAMS, add_partials
+from .newton import PROGRAMS
+from .partials import add_partials
 from .schur import _centre, _hair, _live
 
 ELEMENTS = 2048
