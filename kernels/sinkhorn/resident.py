@@ -4,7 +4,8 @@ A problem is spread over P programs, each holding one tile of rows. After its ro
 writes the partial column sums of its tile, waits for the other P - 1, and adds all partials up in
 order: every program finds the same column potentials. With P = 1 nothing is waited for and any
 number of problems runs side by side; with P > 1 all programs have to be on the GPU at once, so
-the launch is cooperative and `fits` says when it may be used; otherwise use `sweep`.
+the launch is cooperative and `fits` says when it may be used; otherwise use `sweep`, which rounds
+in another order.
 """
 
 from typing import no_type_check
