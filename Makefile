@@ -37,7 +37,7 @@ test-interpret: ## Triton kernels in Triton's interpreter
 	TRITON_INTERPRET=1 $(RUN) -m pytest -q $(SHARE) -m interpret tests/test_kernels_*.py tests/test_ops.py
 
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
-	$(RUN) -m pytest -q $(SHARE) -m compile tests/test_kernels_compile.py
+	$(RUN) -m pytest -q $(SHARE) -m compile tests/test_kernels_compile.py tests/test_kernels_partials.py
 
 static: ## every launcher in every configuration, ahead of time (over an hour; compiles what the table lacks)
 	$(RUN) -m pytest -q -m slow -k every_configuration tests/test_kernels_compile.py
