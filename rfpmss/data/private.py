@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rfpmss.data.errors import TextError, UnreadableError
+from rfpmss.data.readers.encoding import decode_text
 from rfpmss.data.volume import MIB
 
 SALT = ".salt"
@@ -90,10 +91,10 @@ def pseudonym(salt: bytes, kind: str, identity: str) -> str:
 
 
 def read_report(path: Path) -> str:
-    """A report as clean text: UTF-8 (with or without mark), UTF-16 with mark, or GB 18030.
+    """A report as clean text, in any encoding of `rfpmss.data.readers.encoding.decode_text`.
 
     Raises:
-        TextError: if it is empty, too long, or in no such encoding.
+        TextError: if it is empty, too long, or in no encoding for certain.
     """
     if path.stat().st_size > LARGEST_TEXT:
         raise TextError("the text is longer than a report can be")
@@ -114,21 +115,6 @@ def clean(text: str) -> str:
     if not any(letter.isalpha() for letter in text):
         raise TextError("the report is empty")
     return text
-
-
-def decode_text(data: bytes) -> str:
-    """Bytes as text: UTF-8 with or without mark, UTF-16 with mark, or GB 18030.
-
-    Raises:
-        TextError: if they are in no such encoding.
-    """
-    codes = ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "gb18030")
-    for code in codes:
-        try:
-            return data.decode(code)
-        except UnicodeDecodeError:
-            continue
-    raise TextError("the text is in no known encoding")
 
 
 def redact(text: str, names: Iterable[str]) -> str:

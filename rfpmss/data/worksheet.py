@@ -22,7 +22,7 @@ from rfpmss.data.errors import (
     TextError,
 )
 from rfpmss.data.mapping import Table
-from rfpmss.data.private import decode_text
+from rfpmss.data.readers.encoding import decode_text
 from rfpmss.data.volume import MIB
 
 LARGEST = 64 * MIB
