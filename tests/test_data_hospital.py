@@ -330,7 +330,7 @@ def test_links_and_pipes_in_the_source_are_refused_not_followed(tmp_path: Path) 
 
 def test_redaction_keeps_the_findings_and_takes_the_names() -> None:
     text = "Name: Li Wei. Left mass.\n姓名：李伟\n李伟 左额叶占位。 Li Wei was seen by\nPhone: 555"
-    assert redact(text, ["Li^Wei", "李伟"]) == "Left mass. ___ 左额叶占位。 Li ___ was seen by"
+    assert redact(text, ["Li^Wei", "李伟"]) == "Left mass. ___ 左额叶占位。 ___ was seen by"
 
 
 @pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])

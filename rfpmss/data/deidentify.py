@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfpmss.data.confidentiality import ACTIONS
 from rfpmss.data.errors import UnsupportedError
-from rfpmss.data.private import words_of
+from rfpmss.data.privacy.names import pattern
 from rfpmss.data.structured import DEPTH, names_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def deidentify(data: Dataset, salt: bytes, patient: str, options: Options | None
     options = options or Options()
     if str(data.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         raise UnsupportedError("identifiers are burned into the pixels, which are not cleaned")
-    work = _Work(salt, patient, options, tuple(words_of(names_of(data))))
+    work = _Work(salt, patient, options, pattern(names_of(data)))
     made = work.clean(data, 0)
     made.PatientName, made.PatientID = patient, patient
     made.PatientIdentityRemoved = "YES"
@@ -107,13 +107,13 @@ def clean_description(text: str) -> str:
 class _Work:
     """One patient's data sets on their way through the profile."""
 
-    def __init__(self, salt: bytes, patient: str, options: Options, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, salt: bytes, patient: str, options: Options, named: re.Pattern[str] | None
+    ) -> None:
         self.salt, self.options = salt, options
         digest = hmac.new(salt, f"days\0{patient}".encode(), hashlib.sha256).digest()
         self.days = 1 + int.from_bytes(digest[:4], "big") % 3650
-        inside = "|".join(re.escape(name) for name in names)
-        self.named = re.compile(rf"(?<![A-Za-z0-9])(?:{inside})(?![A-Za-z0-9])", re.IGNORECASE)
-        self.any_name = bool(names)
+        self.named = named
 
     def clean(self, data: Dataset, depth: int) -> Dataset:
         from pydicom import Dataset
@@ -171,7 +171,7 @@ class _Work:
 
     def tells(self, element: DataElement) -> bool:
         """Whether a text that the profile does not list holds what the patient is known by."""
-        if element.VR not in _TEXTS or not self.any_name or element.VR == "CS":
+        if element.VR not in _TEXTS or self.named is None or element.VR == "CS":
             return False
         values: Iterable[Any] = element.value if element.VM > 1 else [element.value]
         return any(self.named.search(str(value)) for value in values)

@@ -10,47 +10,25 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from rfpmss.data.dates import MONTH
 from rfpmss.data.errors import TextError, UnreadableError
+from rfpmss.data.privacy.names import pattern
+from rfpmss.data.privacy.sentences import BLANK, without_fields
 from rfpmss.data.readers.encoding import decode_text
 from rfpmss.data.volume import MIB
 
 SALT = ".salt"
-BLANK = "___"
 LARGEST_TEXT = MIB
-# What opens with one of these says who, not what: up to the end of the sentence or of the line.
-_WHO = re.compile(
-    r"^[ \t]*(?:patient(?:'?s)?(?:[ _](?:name|id|no|number))?|name|surname|first name|mrn|id"
-    r"|medical record(?: (?:no|number))?|dob|date of birth|birth ?date|accession(?: (?:no|number))?"
-    r"|姓名|病历号|住院号|门诊号|身份证号?|出生日期)"
-    r"[ \t]*[:：#].*?(?:(?<![\s.][A-Za-z])[.;。；](?=\s|$)|$)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_WHO_LINE = re.compile(
-    r"^[ \t]*(?:address|phone|telephone|e-?mail|referr(?:er|ing physician)|physician|radiologist"
-    r"|pathologist|signed(?: by)?|电话|地址|医师|医生)[ \t]*[:：#].*$",
-    re.IGNORECASE | re.MULTILINE,
-)
-# Words that folders and institutions are named after and that findings need.
-_FINDINGS = """
-left right bilateral frontal parietal temporal occipital insular thalamus brain stem cerebral
-cerebellar lobe tumor tumour glioma glioblastoma astrocytoma oligodendroglioma gbm lgg hgg grade
-high low mass lesion edema oedema necrosis cancer normal control case patient head neck neuro
-oncology surgery imaging center centre institute hospital clinic university medical department
-radiology pathology general and the for with
-左 右 额叶 颞叶 顶叶 枕叶 医院 大学 胶质瘤 肿瘤 患者 病人
-"""
-_KEEP = frozenset(_FINDINGS.split())
-_MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
-)
 # Full dates, numbers of six or more digits, telephone numbers, addresses of mail and web pages.
 _TRACES = re.compile(
-    r"(?<!\d)(?:19|20)\d\d\s?[-/.年]\s?\d{1,2}\s?[-/.月]\s?\d{1,2}日?(?!\d)"
-    r"|(?<!\d)\d{1,2}\s?[-/.]\s?\d{1,2}\s?[-/.]\s?(?:19|20)\d\d(?!\d)"
-    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|\.)?\s+)?{_MONTH}\.?,?\s+(?:\d{{1,2}},?\s+)?(?:19|20)\d\d"
-    r"(?!\d)"
-    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,}(?![\d]|\.\d)"
+    r"(?<!\d)(?:19|20)\d\d\s?(?:[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}"
+    r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)"
+    r"|(?<![\d.,])\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:19|20)\d\d(?!\d)"
+    r"|(?<![\d.,/])(?:0?[1-9]|[12]\d|3[01])([./])(?:0?[1-9]|[12]\d|3[01])\2\d\d(?![\d./]|\s?[cm]m)"
+    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s+(?:de\s+)?)?{MONTH}\.?,?\s+(?:de\s+|del\s+)?"
+    r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s+)?(?:19|20)\d\d(?!\d)"
+    rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"
+    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,}[Xx]?(?![\d]|\.\d)"
     r"|(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
     r"|\+\d[\d ()/-]{6,}\d"
     r"|[\w.+-]+@[\w-]+\.[\w.-]*\w|(?:https?://|www\.)\S+",
@@ -118,10 +96,12 @@ def clean(text: str) -> str:
 
 
 def redact(text: str, names: Iterable[str]) -> str:
-    r"""The report on one line, without sentences that say who and without the given names.
+    r"""The report on one line, without fields that say who and without the given names.
 
-    Full dates, numbers of six or more digits, telephone numbers, e-mail and web addresses go as
-    well. A help, no proof of anonymity: names that no header, table or folder holds stay.
+    Fields such as ``Name:`` or ``姓名：`` go with their values, and so does who wrote and
+    signed it; what else stands in the same line or sentence stays. Full dates, numbers of six or
+    more digits, telephone numbers, e-mail and web addresses go as well. A help, no proof of
+    anonymity: names that no header, table, folder or field holds stay.
 
     Args:
         text: a report.
@@ -131,24 +111,8 @@ def redact(text: str, names: Iterable[str]) -> str:
         >>> redact("Name: John Doe\nMr. Doe has a mass,  left, since 4 May 2021.", ["Doe^John"])
         'Mr. ___ has a mass, left, since ___.'
     """
-    text = _WHO_LINE.sub("", _WHO.sub("", text))
-    for part in words_of(names):
-        text = re.sub(
-            rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])", BLANK, text, flags=re.IGNORECASE
-        )
-    return " ".join(_TRACES.sub(BLANK, text).split())
-
-
-def words_of(names: Iterable[str]) -> list[str]:
-    """The names and their parts that are to be blanked, the longest first.
-
-    Example:
-        >>> words_of(["Doe^John", "Left Lobe Clinic", "Li", "120"])
-        ['Left Lobe Clinic', 'Doe^John', 'DoeJohn', 'John', 'Doe']
-    """
-    parts = set()
-    for name in names:
-        parts |= {name, *re.split(r"[\s^,=_/\\.\-]+", name)}
-        parts |= {spelling.replace("^", "") for spelling in name.split("=")}
-    wanted = {p for p in parts if len(p) > (3 if p.isdigit() else 2 if p.isascii() else 1)}
-    return sorted((p for p in wanted if p.lower() not in _KEEP), key=lambda p: (-len(p), p))
+    text, said = without_fields(text)
+    for found in filter(None, (pattern(names), pattern(said))):
+        text = found.sub(BLANK, text)
+    text = " ".join(_TRACES.sub(BLANK, text).split())
+    return re.sub(r"^[\s,，;；、。.:：|]+|[\s,，;；、:：|]+$", "", text)

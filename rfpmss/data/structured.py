@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfpmss.data.errors import TextError, UnreadableError
+from rfpmss.data.privacy.names import readings
+from rfpmss.data.readers.encoding import decode_text, plausible
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,7 +38,10 @@ def report_text(data: Dataset) -> str:
         UnreadableError: if its content is damaged.
     """
     try:
-        text = "\n".join(_lines(data.get("ContentSequence") or (), 0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            known = _letters(data)
+            text = "\n".join(_lines(data.get("ContentSequence") or (), known, 0))
     except TextError:
         raise
     except Exception:
@@ -47,24 +53,58 @@ def report_text(data: Dataset) -> str:
     return text
 
 
-def _lines(items: Iterable[Dataset], depth: int) -> Iterator[str]:
+Letters = Mapping[bytes, str]
+"""What the bytes of a document mean, where its character set is missing or wrong."""
+
+
+def _letters(data: Dataset) -> Letters:
+    """The letters of a document that does not say, or not truly, how it is encoded."""
+    from pydicom.charset import convert_encodings
+
+    found = dict.fromkeys(_texts(data.get("ContentSequence") or (), 0))
+    values = [value for value in found if not value.isascii() and MARK not in value]
+    if not values:
+        return {}
+    whole = MARK.join(values)
+    declared = convert_encodings(data.get("SpecificCharacterSet") or "ISO_IR 6")
+    if data.get("SpecificCharacterSet") and plausible(whole, declared):
+        return {}
+    return dict(zip(values, decode_text(whole).split(MARK.decode()), strict=True))
+
+
+MARK = b"\x1e"
+"""Stands between the texts of a document while their encoding is looked for."""
+
+
+def _texts(items: Iterable[Dataset], depth: int) -> Iterator[bytes]:
+    """The bytes of all texts of a document."""
+    for item in items if depth <= DEPTH else ():
+        for tag in item.keys():  # noqa: SIM118 - iterating a data set decodes its elements
+            raw = item.get_item(tag)
+            if _vr(raw) == "SQ":
+                yield from _texts(item[tag].value or (), depth + 1)
+            else:
+                yield _bytes(raw)
+
+
+def _lines(items: Iterable[Dataset], known: Letters, depth: int) -> Iterator[str]:
     if depth > DEPTH:
         raise TextError("the structured report is nested too deeply")
     for item in items:
         if item.get("RelationshipType") == "HAS OBS CONTEXT":
             continue
-        inside = list(_lines(item.get("ContentSequence") or (), depth + 1))
-        if line := _line(item, has_content=bool(inside)):
+        inside = list(_lines(item.get("ContentSequence") or (), known, depth + 1))
+        if line := _line(item, known, has_content=bool(inside)):
             yield line
         yield from inside
 
 
-def _line(item: Dataset, *, has_content: bool) -> str:
-    kind, about = item.get("ValueType"), _meaning(item.get("ConceptNameCodeSequence"))
+def _line(item: Dataset, known: Letters, *, has_content: bool) -> str:
+    kind, about = item.get("ValueType"), _meaning(item.get("ConceptNameCodeSequence"), known)
     if kind == "TEXT":
-        return str(item.get("TextValue", "") or "").strip()
+        return _text(item, "TextValue", known)
     if kind == "CODE":
-        return f"{about}: {_meaning(item.get('ConceptCodeSequence'))}."
+        return f"{about}: {_meaning(item.get('ConceptCodeSequence'), known)}."
     if kind == "NUM" and (values := item.get("MeasuredValueSequence")):
         number = values[0].get("NumericValue", "")
         unit = values[0].get("MeasurementUnitsCodeSequence")
@@ -72,8 +112,13 @@ def _line(item: Dataset, *, has_content: bool) -> str:
     return f"{about}:" if kind == "CONTAINER" and has_content and about else ""
 
 
-def _meaning(codes: Any) -> str:
-    return str(codes[0].get("CodeMeaning", "") or "").strip() if codes else ""
+def _meaning(codes: Any, known: Letters) -> str:
+    return _text(codes[0], "CodeMeaning", known) if codes else ""
+
+
+def _text(item: Dataset, keyword: str, known: Letters) -> str:
+    raw = _bytes(item.get_item(keyword)) if keyword in item else b""
+    return known.get(raw, str(item.get(keyword, "") or "")).strip(" \0\n")
 
 
 def names_of(data: Dataset, wanted: Sequence[str] = ()) -> tuple[str, ...]:
@@ -84,25 +129,44 @@ def names_of(data: Dataset, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         wanted: only the values of these keywords.
     """
     found: dict[str, None] = {}
-    for element in _elements(data, 0):
-        keyword = element.keyword
-        if keyword in wanted if wanted else element.VR == "PN" or keyword in IDENTIFIERS:
-            values = element.value if isinstance(element.value, (list, tuple)) else None
-            values = list(element.value) if element.VM > 1 and values is None else values
-            for value in values if values is not None else [element.value]:
-                if text := str(value or "").strip():
-                    found[text] = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom shows the values that it warns of
+        for element, raw in _named(data, frozenset(wanted), 0):
+            values = element.value if element.VM > 1 else [element.value or ""]
+            decoded = "\\".join(str(value or "") for value in values)
+            for reading in readings(raw, decoded):
+                found |= dict.fromkeys(filter(None, map(str.strip, reading.split("\\"))))
     return tuple(found)
 
 
-def _elements(data: Dataset, depth: int) -> Iterator[Any]:
+def _named(data: Dataset, wanted: frozenset[str], depth: int) -> Iterator[tuple[Any, bytes]]:
+    """Elements that name somebody, each with its bytes; all others stay undecoded."""
+    from pydicom.datadict import keyword_for_tag
+
     for tag in data.keys():  # noqa: SIM118 - iterating a data set decodes the pixels' element
         # Beyond come curves, the groups of single frames, overlays and pixels.
         if tag.is_private or (tag >> 16) > 0x5000 or depth > DEPTH:
             continue
-        element = data[tag]
-        if element.VR == "SQ":
-            for item in element.value or ():
-                yield from _elements(item, depth + 1)
-        else:
-            yield element
+        raw = data.get_item(tag)
+        vr, keyword = _vr(raw), keyword_for_tag(tag)
+        if vr == "SQ":
+            for item in data[tag].value or ():
+                yield from _named(item, wanted, depth + 1)
+        elif keyword in wanted if wanted else vr == "PN" or keyword in IDENTIFIERS:
+            yield data[tag], _bytes(raw)
+
+
+def _vr(element: Any) -> str:
+    """Of an element that may not be decoded yet; implicit ones do not say it."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return element.VR or dictionary_VR(element.tag)
+    except KeyError:
+        return "UN"
+
+
+def _bytes(element: Any) -> bytes:
+    """The bytes of an element that is not decoded yet, else none."""
+    value = getattr(element, "value", b"")
+    return value if isinstance(value, bytes) else b""

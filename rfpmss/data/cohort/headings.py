@@ -48,7 +48,8 @@ TEXTS = tuple(
 
 _EXAM_DATE = (
     r"(?:study|exam(?:ination)?|scan(?:ning)?|imaging|acquisition|mri?|ct|service|procedure|visit)"
-    r"(?:date(?:time)?|day)|dateof(?:the)?(?:study|exam(?:ination)?|scan|mri?|ct|imaging|service|visit)",
+    r"(?:date(?:time)?|day)|dateof(?:the)?(?:study|exam(?:ination)?|scan|mri?|ct|imaging"
+    r"|service|visit)",
     r"(?:检查|拍片|扫描|摄片|成像|影像|檢查|就诊)(?:日期|时间|時間)|検査日時?|撮影日|검사일자?|촬영일자?",
     r"(?:untersuchungs|studien|aufnahme|scan|mrt?|ct)datum|untersuchungam|datumderuntersuchung",
     r"date(?:del?|dexamen|examen|delexamen|irm|scanner)(?:examen|irm|scanner)?",
@@ -68,18 +69,22 @@ _NUMBER = (
 )
 _PATIENT = (
     rf"(?:patients?|pat|pt|subject|case|participant|person|individual){_NUMBER}?",
-    rf"(?:study|anon|anonymi[sz]ed|deidentified|pseudo|hospital|unit|record|chart)(?:patient|subject)"
+    rf"(?:study|anon|anonymi[sz]ed|deidentified|pseudo|hospital|unit|record|chart)(?:patient"
+    rf"|subject)"
     rf"{_NUMBER}|pid|mrn|mrnumber|medicalrecord{_NUMBER}?|hospital{_NUMBER}|e?mpi|nhs{_NUMBER}",
     r"pseudonym|anonid|anonymi[sz]edid|deidentifiedid",
     r"(?:患者|病人|受试者|病例|患儿)(?:id|编号|号|号码|标识|唯一号|主索引|編號|號)?",
     r"(?:病历|病案|住院|门诊|就诊|登记|影像|放射|病歷|住院|門診|就诊卡)(?:id|号|号码|编号|流水号|號)|id号|卡号",
     rf"(?:patient(?:en)?|pat|fall|probanden|aufnahme){_NUMBER}",
-    rf"{_NUMBER}?(?:du|de)?patient|numeropatient|(?:numero|n)?(?:de)?dossier|ipp|nip|nda|numerodupatient",
-    rf"(?:{_NUMBER}|numero|codigo)?(?:del?)?paciente|nhc|(?:numero(?:de)?)?historiaclinica|expediente",
+    rf"{_NUMBER}?(?:du|de)?patient|numeropatient|(?:numero|n)?(?:de)?dossier|ipp|nip|nda"
+    rf"|numerodupatient",
+    rf"(?:{_NUMBER}|numero|codigo)?(?:del?)?paciente|nhc|(?:numero(?:de)?)?historiaclinica"
+    rf"|expediente",
     r"患者(?:番号|no)|カルテ番号|症例番号|환자(?:번호|id)|등록번호|병록번호",
 )
 _EXAMINATION = (
-    rf"acc(?:ession)?{_NUMBER}?|(?:study|exam(?:ination)?|order|request){_NUMBER}|study(?:instance)?uid",
+    rf"acc(?:ession)?{_NUMBER}?|(?:study|exam(?:ination)?|order|request){_NUMBER}"
+    rf"|study(?:instance)?uid",
     r"(?:检查|检查流水|申请|申请单|检查单|影像检查|报告单|檢查|检查编)(?:号|编号|流水号|號)",
     r"(?:anforderungs|auftrags|untersuchungs|studien)(?:nr|nummer|id)",
     r"(?:numero|n)(?:de?l?)?(?:daccession|examen|acceso|estudio|peticion)|検査番号|受付番号|접수번호|검사번호",
@@ -91,7 +96,8 @@ _NAME = (
     r"환자명|이름|성명|患者名",
 )
 _STAFF = (
-    r".*(?:physician|radiologist|doctor|pathologist|technologist|technician|operator|author)s?(?:name)?",
+    r".*(?:physician|radiologist|doctor|pathologist|technologist|technician|operator"
+    r"|author)s?(?:name)?",
     r".*(?:医师|医生|医师|技师|醫師|签名|报告人|审核人|检查者)|signed(?:by)?|reportedby|readby|dictatedby",
     r".*(?:arzt|befunder|radiologe|befundetvon)|medecin\w*|radiologue|medico\w*|radiologo|.*医|판독의",
 )
@@ -101,10 +107,12 @@ _COUNTER = (
     r"|laufendenummer|番号|번호|순번|unnamed\d*|line|count|sno|slno|rank",
 )
 _NEVER = (
-    r"age(?:years|y|at\w*)?|alter|edad|patient(?:s|en)?(?:age|sex|alter|geschlecht)|年龄|年齡|sex|gender"
+    r"age(?:years|y|at\w*)?|alter|edad|patient(?:s|en)?(?:age|sex|alter|geschlecht)|年龄|年齡|sex"
+    r"|gender"
     r"|geschlecht|sexe|sexo|性别|性別|birth(?:date|day|year)?|dob|dateofbirth|geburtsdatum|出生日期"
     r"|datedenaissance|fecha(?:de)?nacimiento|grade|whograde|score|kps|size|label|class|split|fold"
-    r"|survival\w*|os(?:days|months)?|idh\d?|mgmt|site|center|centre|weight|height|year|month|week|visit"
+    r"|survival\w*|os(?:days|months)?|idh\d?|mgmt|site|center|centre|weight|height|year|month"
+    r"|week|visit"
     r"|timepoint|session|slices?|分级|身高|体重",
 )
 

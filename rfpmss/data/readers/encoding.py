@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from rfpmss.data.errors import TextError
@@ -72,6 +72,25 @@ def decode_text(data: bytes) -> str:
     # Pairs of bytes such as those of 一 are UTF-8 by chance; three bytes a letter never are.
     doubtful = max(text[:SAMPLE]) < "\u0800" and weigh(text[:SAMPLE]) < POOREST * _foreign(text) / 2
     return _legacy(data) if doubtful else text
+
+
+def plausible(data: bytes, codes: Sequence[str]) -> bool:
+    """Whether bytes may be in the encoding that a header declares; several: by escapes, believed.
+
+    Args:
+        data: of the texts.
+        codes: Python's names of the declared encodings.
+    """
+    if len(codes) > 1:
+        return True
+    text = _decoded(data, codes[0])
+    if text is None or "\ufffd" in text:
+        return False
+    try:
+        _refuse_misread(text)
+    except TextError:
+        return False
+    return weigh(text[:SAMPLE]) >= POOREST * _foreign(text)
 
 
 def _foreign(text: str) -> int:

@@ -1,0 +1,1 @@
+"""Reports and headers without what says who the patient is."""

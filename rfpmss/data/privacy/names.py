@@ -1,0 +1,110 @@
+"""Names of headers in every encoding they may be in, and in every form that a text may use."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from rfpmss.data.privacy.vocabulary import FINDINGS
+
+_ESCAPE = re.compile(r"\x1b[\x20-\x2f]*[\x30-\x7e]")
+_CODES = (
+    *("utf-8", "gb18030", "big5hkscs", "cp932", "euc_jp", "cp949", "cp1252", "cp1251", "cp1250"),
+    *("iso2022_jp_2", "iso2022_kr"),
+)
+_HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_TITLES = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|M|Mme|Monsieur|Madame|Sra?|Señora?)\.?\s+"
+
+
+def readings(raw: bytes, decoded: str) -> tuple[str, ...]:
+    """What the bytes of a name can mean: the declared reading first, then those of other encodings.
+
+    Headers without a character set, or with a wrong one, are common in East Asia; escapes of ISO
+    2022 (PS3.5 Annexes H to K) may be left in, or be the only sign of another set.
+
+    Args:
+        raw: bytes of the value; empty where they are not known.
+        decoded: the value as the declared character set reads it.
+
+    Example:
+        >>> "张^三" in readings("张^三".encode("gb18030"), "ÕÅ^Èý")
+        True
+    """
+    found = dict.fromkeys((decoded, _ESCAPE.sub("", decoded)))
+    if not raw.isascii() or b"\x1b" in raw:
+        plain = _ESCAPE.sub("", raw.decode("latin-1")).encode("latin-1")
+        for data in dict.fromkeys((raw, plain)):
+            for code in _CODES:
+                try:
+                    text = _ESCAPE.sub("", data.decode(code))
+                except UnicodeDecodeError:
+                    continue
+                found[text] = None
+                found[unicodedata.normalize("NFKC", text)] = None
+    return tuple(text for text in found if text.strip())
+
+
+def parts_of(names: Iterable[str]) -> list[str]:
+    """The names and their parts that are to be blanked, the longest first.
+
+    Example:
+        >>> parts_of(["Doe^John", "Left Lobe Clinic", "Li", "120"])
+        ['Left Lobe Clinic', 'Doe^John', 'DoeJohn', 'John', 'Doe']
+    """
+    parts = set()
+    for name in names:
+        parts |= {name, *re.split(r"[\s^,=_/\\.\-;·、，]+", name)}
+        parts |= {spelling.replace("^", "") for spelling in name.split("=")}
+    wanted = {p for p in parts if len(p) > (3 if p.isdigit() else 2 if p.isascii() else 1)}
+    return sorted((p for p in wanted if p.lower() not in FINDINGS), key=lambda p: (-len(p), p))
+
+
+def pattern(names: Iterable[str]) -> re.Pattern[str] | None:
+    """One pattern of all forms of the names: whole, in parts, joined, in either order, spaced.
+
+    Example:
+        >>> found = pattern(["Li^Wei", "张^三", "May^Ann"])
+        >>> texts = ("Wei Li is", "LI, WEI", "三 张", "张三丰", "may", "Ms. May")
+        >>> [found.sub("___", text) for text in texts]
+        ['___ is', '___', '___', '___丰', 'may', '___']
+    """
+    names = list(dict.fromkeys(names))
+    forms: dict[str, None] = {}
+    for name in names:
+        for spelling in re.split(r"[=\\]", name):
+            for form in _joined(spelling):
+                forms[form] = None
+    words = [re.escape(part) if part.isascii() else _spaced(part) for part in parts_of(names)]
+    forms |= dict.fromkeys(words)
+    if not forms:
+        return None
+    order = sorted(forms, key=lambda form: (-len(form), form))
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(order)})(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+def _spaced(word: str) -> str:
+    """Characters of East Asia may be spread over a line."""
+    spread = len(word) <= 4 and all(_HAN.match(letter) for letter in word)
+    return r"\s?".join(map(re.escape, word)) if spread else re.escape(word)
+
+
+def _joined(name: str) -> Iterable[str]:
+    """Family and given name together, in both orders."""
+    parts = [part for part in re.split(r"[\^\s,·、，]+", name.strip()) if part]
+    if not 2 <= len(parts) <= 4 or any(any(map(str.isdigit, part)) for part in parts):
+        if len(parts) == 1 and re.fullmatch(r"[\u3400-\u9fff]{2,4}", parts[0]):
+            yield _spaced(parts[0])
+        return
+    apart = r"[\s,.^·-]*" if all(map(_HAN.match, parts)) else r"[\s,.^-]+"
+    for order in (parts, parts[::-1], [*parts[1:], parts[0]]):
+        yield apart.join(map(re.escape, order))
+        if not all(map(_HAN.match, parts)) and sum(map(len, parts)) > 4:
+            yield re.escape("".join(order))
+    family, given = parts[0], parts[-1]
+    if family.isascii():
+        # `J. Doe`, and a surname that is a word as well, behind a title.
+        yield rf"{re.escape(given[0])}\.\s*{re.escape(family)}"
+        yield rf"{_TITLES}{re.escape(family)}"
+    elif _HAN.match(family) and len(family) < 3:
+        yield rf"{re.escape(family)}(?=先生|女士|小姐|某)"

@@ -1,0 +1,271 @@
+"""What says who in a report: fields such as ``Name:`` or ``姓名：``, and who wrote and signed it.
+
+A field loses its label and its value and nothing else: what follows in the same line stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from rfpmss.data.privacy.persons import TITLE, person, titles
+from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, common
+
+BLANK = "___"
+_HAN = r"\u3400-\u9fff"
+_SPACE = r"[ \t\u3000\u00a0]"
+
+# Chinese. A name is at most four characters, or parts of a longer one around a dot.
+_NAME = (
+    rf"(?:(?:{DOUBLE})(?:(?!{STOP})[{_HAN}]){{1,2}}|[{_HAN}]{{1,9}}(?:·[{_HAN}]{{1,9}})+"
+    rf"|(?!{STOP})[{_HAN}]{_SPACE}{{1,2}}(?!{STOP})[{_HAN}](?![{_HAN}])"
+    rf"|(?!{STOP})[{_HAN}](?:(?!{STOP})[{_HAN}]){{0,3}}(?![{_HAN}]|(?<={_SPACE}))"
+    rf"|(?!{STOP})[{_HAN}](?:(?!{STOP})[{_HAN}]){{0,3}}(?={STOP})"
+    rf"|[{SURNAMES}][{_HAN}]{{1,2}}|[A-Za-z][A-Za-z'. ]{{1,30}})"
+)
+_MORE = (
+    rf"(?:{_SPACE}*[、/,，和]?{_SPACE}*(?!{STOP})[{SURNAMES}]"
+    rf"(?:(?!{STOP})[{_HAN}]){{1,2}}(?![{_HAN}]))*"
+)
+_END = rf"{_SPACE}*[，,；;。、|/.]?{_SPACE}*"
+_COLON = rf"(?:{_SPACE}*[:：=]{_SPACE}*|{_SPACE}+)"
+
+
+def _spread(words: str) -> str:
+    """Labels of forms have spaces inside: `姓 名`."""
+    return "|".join(rf"{_SPACE}*".join(word) if len(word) == 2 else word for word in words.split())
+
+
+_WHO = "患者 病人 患儿 受检者 受检人 就诊人 病员 病患"
+_NAMES_ZH = re.compile(
+    rf"(?:(?:{_spread(_WHO)})?(?:{_spread('姓名 名字')})"
+    rf"|(?:{_spread('患者 病人 受检者')}){_SPACE}*(?=[:：]))"
+    rf"{_COLON}{_NAME}?{_END}"
+)
+_STAFF_ZH = re.compile(
+    r"(?:(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
+    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|進修|报告书写|初写|報告|檢查|審核|主治)*"
+    r"(?:医师|医生|大夫|醫師|醫生|者|人|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章)"
+    rf"|(?:审核|报告|检查|诊断|复核|记录|书写|操作)(?:人员|人"
+    rf"|者)?(?={_SPACE}*[:：]{_SPACE}*[{SURNAMES}][{_HAN}]{{1,2}}(?![{_HAN}])))"
+    rf"{_SPACE}*[:：]{_SPACE}*{_NAME}?{_MORE}{_END}"
+)
+_NUMBERS_ZH = re.compile(
+    r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
+    r"身份证|身份证件|证件|护照|床|床位|病床|病人|患者|超声|CT|MRI?|DR|X线|ID|序|编|住院病历|病歷|住院|檢查|門診)"
+    rf"{_SPACE}*(?:号码?|编号|編號|號碼?|ID|id){_COLON}(?:[A-Za-z0-9][\w\-/.]*(?:床(?!号))?)?{_END}"
+    rf"|(?:身份证|联系电话|联系方式|电话号码|电话|手机号?码?|传真|邮编|邮箱|QQ|微信号?|電話)(?:号码?)?{_COLON}"
+    rf"[\w\-+()（）@.]*{_END}"
+    rf"|(?:出生日期|出生年月日?|生日|出生)"
+    rf"{_SPACE}*[:：]{_SPACE}*[\d年月日/.\-]+{_END}"
+    rf"|(?:家庭住址|家庭地址|通讯地址|联系地址|现住址|住址|地址|籍贯|户籍|工作单位|单位|送检医院|送检单位|检查医院|医院名称|就诊医院|申请医院|转诊医院|医院"
+    rf"|检查机构|机构名称|送檢醫院|醫院)"
+    rf"{_SPACE}*[:：]{_SPACE}*[^\s，,。；;]*{_END}"
+)
+_PATIENT_ZH = re.compile(
+    rf"(患者|病人|患儿)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
+    rf"(?=[，,、（(]?{_SPACE}*(?:男|女|性别|\d{{1,3}}{_SPACE}*岁|因|于\d|自述|主诉|入院|既往))"
+)
+_TITLED_ZH = re.compile(
+    rf"(?:(?<=[请由经与和邀，。；、\s])|^)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
+    r"(?=(?:副?主任|主治|住院)?(?:医师|医生|教授|大夫|護士|护士)|副?主任(?!医)|先生|女士|老师)"
+)
+
+# English, German, French, Spanish. Labels before a colon; `Patient:` may also begin a sentence.
+_PERSON = re.compile(
+    r"(?<![\w-])(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
+    r"|subject)[ _.]*)*name"
+    r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
+    r"|requesting physician"
+    r"|(?:attending|ordering|reporting|primary|consulting|supervising|interpreting|performing"
+    r"|responsible)?"
+    r" ?(?:physician|radiologist|pathologist|doctor|clinician|provider|technologist|technician"
+    r"|operator)"
+    r"|(?:electronically )?signed(?: off)?(?: by)?|signature|signatory|dictated(?: by)?"
+    r"|transcribed(?: by)?"
+    r"|reported by|read by|interpreted by|reviewed by|verified by|approved by|authori[sz]ed by"
+    r"|author"
+    r"|name des patienten|patientenname|nachname|vorname|familienname|zuweiser|einsender|überweiser"
+    r"|(?:befundender |zuweisender |behandelnder |verantwortlicher |überweisender )?arzt|ärztin"
+    r"|hausarzt"
+    r"|(?:befundende[rn]? )?radiolog(?:e|in)|oberarzt|oberärztin|chefarzt|befunde[rt](?: von"
+    r"| durch)?"
+    r"|unterschrift|gezeichnet|freigegeben(?: von| durch)?|erstellt von|diktiert von"
+    r"|validiert von|mtra?"
+    r"|nom(?: du patient| de famille| et prénom| usuel)?|prénoms?|patient\(e\)|radiologue"
+    r"|signé(?: par)?"
+    r"|médecin(?: traitant| prescripteur| référent| demandeur)?|prescripteur|validé par"
+    r"|rédigé par|signataire"
+    r"|compte[ -]rendu par|interprété par|manipulateur"
+    r"|nombre(?: del paciente| y apellidos)?|apellidos?(?: y nombre)?|médic[oa](?: solicitante"
+    r"| responsable)?"
+    r"|radiólog[oa]|facultativo|firmado(?: por)?|firma|informado por|validado por|realizado por"
+    r"|solicitante"
+    r"|elaborado por|dictado por|patóloga|patólogo)"
+    rf"{_SPACE}*[:#]{_SPACE}*",
+    re.IGNORECASE,
+)
+_PATIENT = re.compile(
+    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt){_SPACE}*[:#]{_SPACE}*", re.IGNORECASE
+)
+_BY = re.compile(
+    r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?[ ]*"
+    r"(?:signed(?: off)?|dictated|transcribed|reported|read|interpreted|reviewed|verified"
+    r"|approved|authored"
+    r"|authori[sz]ed|finali[sz]ed|prepared|performed|referred|seen|examined)(?: and (?:signed"
+    r"|approved|reported"
+    r"|dictated|verified|reviewed))?(?: electronically)? by"
+    r"|(?:elektronisch )?(?:befundet|unterschrieben|unterzeichnet|signiert|gezeichnet"
+    r"|freigegeben|diktiert"
+    r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w+)? (?:von|durch)"
+    r"|gez\."
+    r"|(?:(?:compte[ -]rendu|cr|examen|document)(?: \w+)? )?(?:signé|rédigé|validé|interprété"
+    r"|dicté|réalisé"
+    r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w+))? par|compte[ -]rendu par"
+    r"|(?:electrónicamente )?(?:firmado|informado|validado|redactado|dictado|revisado|elaborado"
+    r"|realizado"
+    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w+)? por)[ \t:]+",
+    re.IGNORECASE,
+)
+_DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
+_NUMBERED = re.compile(
+    r"(?<![\w-])(?:(?:patient|study|exam|case|hospital|visit|encounter|account"
+    r"|order)?[ _-]?(?:id|no|nr|number|#)"
+    r"|mrn?|medical record(?: (?:no|number))?|accession(?: (?:no|number))?|acc(?:\."
+    r"|ession)? (?:no|#)|ssn"
+    r"|patient(?:en)?[ -]?(?:nr|nummer|id|no|number)|fall[ -]?(?:nr|nummer)|aufnahmenummer"
+    r"|auftragsnummer"
+    r"|versicherten[ -]?(?:nr|nummer)|untersuchungsnummer|ipp|nip|nda|n° (?:de )?(?:dossier"
+    r"|patient)"
+    r"|numéro (?:de )?(?:dossier|patient|sécurité sociale)|nhc|n\.?º (?:de )?historia"
+    r"|historia clínica|dni"
+    r"|número (?:de )?(?:historia|paciente)|expediente|insurance (?:no|number)|nhs (?:no|number))"
+    rf"\.?{_SPACE}*[:#]{_SPACE}*(?:[A-Za-z]{{0,6}}[-/ ]?\d[\w./-]*\w|[A-Za-z]{{0,6}}-?\d)"
+    rf"{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*",
+    re.IGNORECASE,
+)
+_BORN = re.compile(
+    rf"(?<![\w-])(?:d\.?o\.?b\.?|date of birth|birth ?date|born|geburtsdatum|geb\.(?: am)?"
+    rf"|geboren am"
+    rf"|date de naissance|née? le|ddn|fecha de nacimiento|f\.? ?nac\.?"
+    rf"|nacid[oa] el){_SPACE}*[:#]?{_SPACE}*"
+    rf"{_DATE}{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*",
+    re.IGNORECASE,
+)
+_CONTACT = re.compile(
+    rf"(?<![\w-])(?:phone|telephone|tel|mobile|cell|fax|telefon|handy|téléphone|teléfono|móvil"
+    rf"|e-?mail|mail"
+    rf"|pager|correo){_SPACE}*\.?{_SPACE}*[:#]{_SPACE}*(?:[+\d(][\d ()/.+-]*\d|\d+|\S+@\S+\w)?"
+    rf"{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*",
+    re.IGNORECASE,
+)
+_PLACE = re.compile(
+    rf"(?<![\w-])(?:address|home address|adresse|anschrift|wohnort|dirección|domicilio"
+    rf"|institution|facility"
+    rf"|hospital|klinik|krankenhaus|hôpital|établissement|clinic|praxis"
+    rf"|centro){_SPACE}*[:#]{_SPACE}*"
+    r"(?:(?!(?<!\bSt)(?<!\bAve)(?<!\bRd)(?<!\bStr)(?<!\bNo)(?<!\bNr)(?<!\bDr)(?<!\bBlvd)"
+    r"[.;](?:\s|$))[^\n])*[.;]?"
+    rf"{_SPACE}*",
+    re.IGNORECASE,
+)
+_TITLED = re.compile(
+    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]*)+(?=[A-ZÀ-Þ])|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
+)
+_CALLED = re.compile(
+    r"(?<![\w-])(?:patient(?:in|en|e)?"
+    r"|paciente)\s+(?=[A-ZÀ-Þ][\w'’-]+\s+[A-ZÀ-Þ][\w'’-]+)",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(rf"{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*")
+
+
+def without_fields(text: str) -> tuple[str, list[str]]:
+    """A report without the fields that say who, and the names that stood in them.
+
+    Example:
+        >>> without_fields("Radiologist: Dr. Smith. Left mass.")
+        ('Left mass.', ['Dr. Smith'])
+        >>> without_fields("姓名：张三 性别：男 检查所见：左侧额叶见占位。")[0]
+        '性别：男 检查所见：左侧额叶见占位。'
+    """
+    names: list[str] = []
+    for pattern in (_NAMES_ZH, _STAFF_ZH):
+        names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
+        text = pattern.sub("", text)
+    text = _NUMBERS_ZH.sub("", text)
+    text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
+    for pattern in (_BORN, _CONTACT, _NUMBERED, _PLACE):
+        text = pattern.sub("", text)
+    text = _persons(text, _PERSON, names, _loose)
+    text = _persons(text, _PATIENT, names, None)
+    text = _persons(text, _BY, names, None)
+    return _titled(text, names), names
+
+
+def _value(found: str) -> str:
+    """What stands behind the label."""
+    return re.split(r"[:：=\s]+", found.strip(" \t\u3000，,；;。、|/."))[-1]
+
+
+def _persons(
+    text: str, label: re.Pattern[str], names: list[str], otherwise: Callable[[str, int], int] | None
+) -> str:
+    """Cut each label that a name follows, with the name."""
+    made, start = [], 0
+    for found in label.finditer(text):
+        if found.start() < start:
+            continue
+        end = person(text, found.end())
+        if end is None and otherwise is not None:
+            end = otherwise(text, found.end())
+        if end is None:
+            continue
+        names.append(text[found.end() : end])
+        made.append(text[start : found.start()])
+        after = _AFTER.match(text, end)
+        start = after.end() if after else end
+    return "".join((*made, text[start:]))
+
+
+def _loose(text: str, start: int) -> int:
+    """A name in small letters, or none, behind a label that nothing but a name follows."""
+    found = re.compile(r"[a-zß-ÿ'’-]{2,}(?:,? [a-zß-ÿ'’-]{2,}){0,2}(?=[.,;|\n]|$)").match(
+        text, start
+    )
+    return found.end() if found else start
+
+
+def _titled(text: str, names: list[str]) -> str:
+    """Blank the names behind titles, `discussed with Dr. ___`, and `the patient Karl Huber`."""
+    made, start = [], 0
+    for found in _TITLED.finditer(text):
+        begin = found.end()
+        if found.start() < start:
+            continue
+        end = person(text, titles(text, found.start())) or _one_word(text, begin)
+        if end is None:
+            continue
+        names.append(text[begin:end])
+        made += [text[start:begin], BLANK]
+        start = end
+    return _called("".join((*made, text[start:])), names)
+
+
+def _called(text: str, names: list[str]) -> str:
+    made, start = [], 0
+    for found in _CALLED.finditer(text):
+        end = person(text, found.end())
+        if end is not None and " " in text[found.end() : end]:
+            names.append(text[found.end() : end])
+            made += [text[start : found.end()], BLANK]
+            start = end
+    return "".join((*made, text[start:]))
+
+
+def _one_word(text: str, start: int) -> int | None:
+    """Behind a title any word with a capital is a name: `Dr. Gray`."""
+    found = re.compile(r"[A-ZÀ-Þ][\w'’-]+").match(text, start)
+    if not found or (common(found.group()) and found.group().lower() not in ALSO_NAMES):
+        return None
+    return found.end()
