@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.quiet import quiet
 from rfpmss.data.folder import FolderOptions, at_least, check_places
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     from rfpmss.data.errors import DataError
 
     try:
-        studies = embed(arguments)
+        with quiet():
+            studies = embed(arguments)
     except (DataError, FileNotFoundError, ValueError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

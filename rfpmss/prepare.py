@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.quiet import quiet
 from rfpmss.data.cohorts import Public
 from rfpmss.data.export import Export
 from rfpmss.data.folder import FolderOptions, at_least, check_apart, check_places
@@ -100,7 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     from rfpmss.data.errors import DataError
 
     try:
-        return _run(arguments)
+        with quiet():
+            return _run(arguments)
     except (DataError, FullError, OSError, WorkerError) as error:
         return _failed(error, arguments.out)
 

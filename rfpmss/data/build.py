@@ -20,13 +20,13 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 
+from rfpmss.common.quiet import silence
 from rfpmss.config import VIEWS
 from rfpmss.data import duplicates
 from rfpmss.data.aliases import hide
 from rfpmss.data.cohort.reading import write as write_reading
 from rfpmss.data.counts import reasons
 from rfpmss.data.errors import DataError, IncompleteError
-from rfpmss.data.folder import quiet
 from rfpmss.data.hospital import Found
 from rfpmss.data.lock import lock
 from rfpmss.data.manifest import NAME, write, write_csv
@@ -278,10 +278,7 @@ def _no_main() -> Iterator[None]:
 
 def end_with_parent() -> None:
     """Let this worker process end as soon as the process that started it has."""
-    import warnings
-
-    warnings.simplefilter("ignore")
-    quiet()
+    silence()
     parent = multiprocessing.parent_process()
     if parent is None:
         return

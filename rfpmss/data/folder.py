@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from rfpmss.data.hospital import Found
     from rfpmss.data.shards import Rejection
     from rfpmss.data.views import Choice
-
-READERS = ("pydicom", "tifffile", "nibabel", "PIL")
-"""Libraries that print names of files and values of headers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +129,6 @@ class FolderOptions:
         from rfpmss.data.mapping import read_mapping
         from rfpmss.data.visits import DAYS
 
-        quiet()
         return scan(
             src,
             salt,
@@ -194,9 +189,3 @@ def check_places(src: Path | None, out: Path, salt: Path | None) -> None:
     check_apart(src, out)
     if salt is not None and not salt.exists():
         check_apart(src, salt, "a new --salt")
-
-
-def quiet() -> None:
-    """Silence what libraries log: they print names of files and values of headers."""
-    for name in READERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
