@@ -128,13 +128,7 @@ class _Owners:
                 f"{empty} files have a placeholder as PatientID (such as ANONYMOUS): folders and "
                 "studies say who"
             )
-        self.layout = Layout(
-            [items[n].path for n in images if self.level or not self.ids[n]],
-            self.level,
-            filter(None, self.ids),
-        )
-        self.places = [self.layout.place(item.path) for item in items]
-        self.homes = [place.home for place in self.places]
+        self._lay_out(images)
         real = [n for n in images if self.ids[n]]
         told, self.untold = shared(
             [self.ids[n] for n in real],
@@ -147,15 +141,20 @@ class _Owners:
                 "are numbers such as 0: folders say who"
             )
             self.ids = ["" if patient in told else patient for patient in self.ids]
-            self.layout = Layout(
-                [items[n].path for n in images if self.level or not self.ids[n]],
-                self.level,
-                filter(None, self.ids),
-            )
-            self.places = [self.layout.place(item.path) for item in items]
-            self.homes = [place.home for place in self.places]
+            self._lay_out(images)
         self.keys = [place.name for place in self.places]
         self.doubt = self.layout.doubt or self._contradiction(real)
+
+    def _lay_out(self, images: Sequence[int]) -> None:
+        """Read the folders of the images that no PatientID tells the patient of."""
+        self.layout = Layout(
+            [self.items[n].path for n in images if self.level or not self.ids[n]],
+            self.level,
+            filter(None, self.ids),
+            frozenset(item.path for item in self.items if item.study),
+        )
+        self.places = [self.layout.place(item.path) for item in self.items]
+        self.homes = [place.home for place in self.places]
 
     def _contradiction(self, real: Sequence[int]) -> str:
         """One PatientID in several folders that are named as patients: who is right?"""
@@ -190,14 +189,10 @@ class _Owners:
                 self._learn(item.patient if self.ids[place] else "", owner)
                 self._learn("-".join(self.homes[place][-1:]), owner)
         self.flat = self._flat()
-        for wanted in (False, True):
-            for place, item in enumerate(self.items):
-                if self.result[place] is None and (item.kind == "text") is wanted:
-                    self.result[place] = self._beside(place) if wanted else None
-                    self.result[place] = self.result[place] or self._owner(place)
-                    if not wanted and (owner := self.result[place]):
-                        self._learn(self.keys[place], owner)
-                        self._learn("-".join(self.homes[place][-1:]), owner)
+        self._images()
+        for place, item in enumerate(self.items):
+            if self.result[place] is None and item.kind == "text":
+                self.result[place] = self._beside(place) or self._owner(place)
         lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
         return Owned(
             owners=[None if n in lost else owner for n, owner in enumerate(self.result)],
@@ -207,6 +202,30 @@ class _Owners:
             notes=tuple(self.notes),
             kin=self._kin(),
         )
+
+    def _images(self) -> None:
+        """First those in folders of patients, whose names others may have; then all others."""
+        images = [
+            n for n, item in enumerate(self.items) if self.result[n] is None and item.kind != "text"
+        ]
+        settled = [n for n in images if self._in_a_folder(n)]
+        for n in settled:
+            self.result[n] = self._owner(n, named=False)
+        for n in settled:
+            self._learn(self.homes[n][-1], self.result[n] or "")
+        for n in images:
+            if self.result[n] is None:
+                self.result[n] = self._owner(n)
+        for n in images:
+            if owner := self.result[n]:
+                self._learn(self.keys[n], owner)
+
+    def _in_a_folder(self, place: int) -> bool:
+        """The image lies in a patient's folder, and its name is not another patient's."""
+        home = self.homes[place]
+        if not home or home in self.flat:
+            return False
+        return rank(home[-1]) >= ID or self.keys[place] not in self.names
 
     def _learn(self, name: str, owner: str) -> None:
         if name:
@@ -289,15 +308,16 @@ class _Owners:
         found = self.near.get(mine.parent / plain(mine), set())
         return next(iter(found)) if len(found) == 1 else None
 
-    def _owner(self, place: int) -> str | None:
+    def _owner(self, place: int, *, named: bool = True) -> str | None:
+        """By the folder, then (``named``) by the file's name."""
         folder, name = self.homes[place], self.keys[place]
         is_text = self.items[place].kind == "text"
         inside = self.beneath.get(folder, set())
         if len(inside) == 1:
             return next(iter(inside))
-        named = self.names.get(name, set()) if name else set()
-        if len(named) == 1:
-            return next(iter(named))
+        called = self.names.get(name, set()) if name and named else set()
+        if len(called) == 1:
+            return next(iter(called))
         if inside or folder in self.flat:
             if name:
                 return f"name:{'/'.join((*folder, name))}"

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from rfpmss.data.cohort.names import GROUP, ID, PERSON, SHORT, SITE, WORD, Name, Time, parse, rank
+from rfpmss.data.cohort.names import (
+    GROUP,
+    ID,
+    PERSON,
+    SHORT,
+    SITE,
+    WORD,
+    Name,
+    Time,
+    parse,
+    plain,
+    rank,
+)
 
 MOST_VISITS = 12
 """A folder with more numbered folders than this, and than there are such folders, is no patient."""
@@ -89,6 +101,10 @@ class _Taken:
         return tuple(part.name.who for part in self.parts)
 
 
+_SLICES = {"slice", "slices", "frame", "tile", "patch", "page"}
+"""Files that are parts of one image."""
+
+
 class Layout:
     """The reading of a source's folders.
 
@@ -96,28 +112,38 @@ class Layout:
         images: paths of the images whose patient no header tells.
         level: depth of the folders that are patients; 0: to be found.
         known: identifiers of patients: a folder with such a name is one.
+        headers: files, such as those of DICOM, whose names say nothing.
 
     Attributes:
         doubt: why the folders can be read in two ways, with the way out; ``""``: they cannot.
     """
 
     def __init__(
-        self, images: Sequence[PurePosixPath], level: int = 0, known: Iterable[str] = ()
+        self,
+        images: Sequence[PurePosixPath],
+        level: int = 0,
+        known: Iterable[str] = (),
+        headers: Container[PurePosixPath] = (),
     ) -> None:
         self.level = level
+        self.headers = headers
         self.known = {text.strip().lower() for text in known}
         self.tee = _tee(images)
+        twins = _twins(images)
+        self._counted = any(_COUNTED.fullmatch(plain(text)) for text in twins)
+        self._twins = {parse(text, tee=self.tee).who for text in twins}
         self.doubt = ""
         self._suffixes: dict[str, tuple[str, str]] = {}
         self._persons: dict[Home, int] = {}
         self._as_times: set[Home] = set()
         self._sub: Counter[str] = Counter()
         self._restored = False
+        self._common = 0
         self._plain: dict[PurePosixPath, _Taken] = {}
         if level:
             self._repeats(images)
             return
-        taken = {path: self._take(path) for path in images}
+        taken = self._without_common(images)
         nameless = [p for p, t in taken.items() if not t.parts and not t.file.who]
         if nameless:
             self._restore({path: taken[path] for path in nameless})
@@ -150,9 +176,7 @@ class Layout:
             raw = tuple(part.text for part in taken.parts[: index + 1])
         if not [t for t in times if not _dated(t)] and whos not in self._as_times:
             below = [
-                part.name.who
-                for part in taken.parts[index + 1 :]
-                if part.name.rank != WORD or self._sub[part.name.who] > 1
+                part.name.who for part in taken.parts[index + 1 :] if self._tells(part.name.who)
             ]
             times += [Time(f"folder {who}", weak=True) for who in below[:1]]
         return Place(home, raw, tuple(times), taken.file.who, taken.file.kinds, _rule(times))
@@ -173,26 +197,40 @@ class Layout:
         found = self._plain.get(folder)
         if found is None:
             found = self._plain[folder] = self._folders(folder)
-        name = self._reduced(parse(stem(path), file=True, tee=self.tee))
+        name = self._file(path)
         labels = {t.label for t in found.times}
         days = any(_dated(t) for t in found.times)
         new = [t for t in name.times if t.label not in labels and not (days and _dated(t))]
         return replace(found, times=(*found.times, *new), file=name)
+
+    def _file(self, path: PurePosixPath) -> Name:
+        """What the file's own name says."""
+        if path in self.headers:
+            return Name("")
+        name = self._reduced(parse(stem(path), file=True, tee=self.tee))
+        if self._restored and not name.who and len(name.number) > 2:
+            return replace(name, who=f"number-{name.number}")
+        return name
 
     def _folders(self, folder: PurePosixPath) -> _Taken:
         parts: list[_Part] = []
         times: list[Time] = []
         groups: list[str] = []
         sets: list[str] = []
-        for depth, text in enumerate(folder.parts, start=1):
+        for depth, text in _dates_joined(folder.parts):
             if text.strip().lower() in self.known:
                 parts = [_Part(text, Name(text.strip().lower()), depth)]
                 continue
             name = self._reduced(parse(text, tee=self.tee))
+            count = _COUNTED.fullmatch(plain(text)) if self._counted and parts else None
+            if count and not name.who and not name.times:
+                name = replace(name, times=(Time(f"scan {int(count[1])}", weak=True),))
             if name.who and not name.times and SITE.fullmatch(name.who):
                 groups += [name.who] if not parts else []
             elif name.who and not name.times and GROUP.fullmatch(name.who):
                 sets += [name.who] if not parts else []
+            elif depth <= self._common and name.rank != PERSON and not name.times:
+                continue
             elif name.who and not self._content(name, parts, times):
                 parts.append(_Part(text, name, depth))
             times += name.times
@@ -222,7 +260,7 @@ class Layout:
         if not parts or (name.rank == PERSON and parts[-1].name.rank != PERSON):
             return False
         above = max(part.name.rank for part in parts)
-        if times and name.rank <= above:
+        if (times or name.times) and name.rank <= above:
             return True
         return bool(name.kinds) and (above >= ID or not re.search(r"\d{3}", name.who))
 
@@ -231,17 +269,19 @@ class Layout:
         folders = path.parts[:-1]
         raw = folders[: self.level]
         home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
-        names = [parse(text, tee=self.tee) for text in folders[self.level :]]
+        below = _dates_joined(folders[self.level :])
+        names = [parse(text, tee=self.tee) for _, text in below]
         file = parse(stem(path), file=True, tee=self.tee)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
-            below = [n.who for n in names if n.who and not n.kinds]
-            times += [
-                Time(f"folder {who}", weak=True)
-                for who in below[:1]
-                if rank(who) != WORD or self._sub[who] > 1
-            ]
+            whos = [n.who for n in names if n.who and not n.kinds]
+            times += [Time(f"folder {who}", weak=True) for who in whos[:1] if self._tells(who)]
         return Place(home, raw, tuple(dict.fromkeys(times)), file.who, file.kinds, _rule(times))
+
+    def _tells(self, who: str) -> bool:
+        """Whether an unknown word below a patient tells the visit: others have it, or a sibling
+        folder holds the same files."""
+        return rank(who) != WORD or self._sub[who] > 1 or who in self._twins
 
     def _repeats(self, images: Iterable[PurePosixPath]) -> None:
         """Names of folders that several patients have, where the level is given."""
@@ -254,16 +294,27 @@ class Layout:
 
     # -- all paths ---------------------------------------------------------------------------------
 
+    def _without_common(self, images: Sequence[PurePosixPath]) -> dict[PurePosixPath, _Taken]:
+        """Folders that all images lie in name no patient, if those in them can."""
+        self._common = _shared_depth(images)
+        taken = {path: self._take(path) for path in images}
+        if not all(t.parts and t.parts[0].name.rank != SHORT for t in taken.values()):
+            self._common = 0
+            self._plain.clear()
+            taken = {path: self._take(path) for path in images}
+        return taken
+
     def _restore(self, taken: Mapping[PurePosixPath, _Taken]) -> None:
         """Nothing names a patient: folders such as ``MR_001`` do, folders of dates may."""
         self._restored = any(
             len(parse(text, tee=self.tee).number) > 2 for path in taken for text in path.parts[:-1]
-        )
+        ) or any(len(t.file.number) > 2 and not _SLICES & set(t.file.kinds) for t in taken.values())
         if self._restored:
             self._plain.clear()
             return
-        labels = {t.label for each in taken.values() for t in each.times}
-        if len(labels) > 1 and all(t.weak for each in taken.values() for t in each.times):
+        labels = {t.label for each in taken.values() for t in each.times if t.weak}
+        labels |= {each.file.number for each in taken.values() if each.file.number}
+        if len(labels) > 1:
             depth = min(
                 (n for path in taken for n, text in enumerate(path.parts[:-1], 1) if _timed(text)),
                 default=0,
@@ -275,7 +326,12 @@ class Layout:
             self._say(
                 f"the folders and file names say when, and nothing says who: {len(labels)} scans "
                 "of one patient or of several cannot be told apart; "
-                + (cure if depth else "put the files of each patient into a folder of its own")
+                + (
+                    cure
+                    if depth
+                    else "put the files of each "
+                    "patient into a folder of its own and pass --patient-level 1"
+                )
             )
 
     def _find_suffixes(self, taken: Iterable[_Taken]) -> dict[str, tuple[str, str]]:
@@ -461,7 +517,7 @@ def _level_of(tops: Mapping[str, set[Home]]) -> int:
         if ranks == {WORD} and (repeated or direct):
             return 0
         few = each <= MOST_VISITS or each <= len(tops)
-        return 0 if ranks <= {SHORT, WORD} and few else -1
+        return 0 if ranks <= {SHORT, WORD} and few and repeated else -1
     if outer == SHORT and ranks == {SHORT} and _narrower(inner, tops):
         return 0
     people = len(inner) >= FEWEST_PATIENTS * len(tops)
@@ -487,6 +543,46 @@ def _tee(paths: Sequence[PurePosixPath]) -> bool:
             }
     several = any(kinds - {folder} for folder, kinds in inside.items())
     return bool(found - {"t1", "t2"}) or several
+
+
+_COUNTED = re.compile(r"(?:mri?|mrt|irm|rmn?|ct|cta|pet|dicom|dcm|nifti|nii|imaging)-?(\d{1,3})")
+
+
+def _twins(paths: Sequence[PurePosixPath]) -> set[str]:
+    """Names of folders beside another one with the same files, such as ``MRI1`` and ``MRI2``."""
+    seen: dict[tuple[PurePosixPath, str], set[str]] = defaultdict(set)
+    for path in paths:
+        for folder in path.parents[:-1]:
+            inside = path.relative_to(folder).as_posix().lower()
+            seen[folder.parent, inside.replace(folder.name.lower(), "")].add(folder.name)
+    return {name for names in seen.values() if len(names) > 1 for name in names}
+
+
+def _dates_joined(parts: Sequence[str]) -> list[tuple[int, str]]:
+    """The folders with their depths; ``2021/03/04`` is one name at the depth of its last part."""
+    result: list[tuple[int, str]] = []
+    for depth, text in enumerate(parts, start=1):
+        last = result[-1][1] if result else ""
+        month = re.fullmatch(r"(?:0?[1-9]|1[0-2])月?|[A-Za-z]{3,9}", text)
+        after_year = re.fullmatch(r"(?:19[89]|20[0-4])\d年?", last) and month
+        day = re.fullmatch(r"[0-3]?\d日?", text)
+        after_month = re.fullmatch(r"(?:19[89]|20[0-4])\d-\d{1,2}", last) and day
+        joined = f"{last}-{text}".replace("年", "").replace("月", "").replace("日", "")
+        if (after_year or after_month) and not parse(joined).who and parse(joined).times:
+            result[-1] = (depth, joined)
+        else:
+            result.append((depth, text))
+    return result
+
+
+def _shared_depth(paths: Sequence[PurePosixPath]) -> int:
+    """How many of the outermost folders all paths share."""
+    folders = [path.parts[:-1] for path in paths]
+    if not folders:
+        return 0
+    first, last = min(folders), max(folders)
+    same = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return next(same, min(len(first), len(last)))
 
 
 def _timed(text: str) -> bool:

@@ -68,7 +68,7 @@ _UNITS = {
     "day": "days?|tage?|jours?|dias?",
     "year": "years?|yrs?|jahre?|annees?|anos?",
     "follow-up": (
-        "follow-?ups?|fu|verlauf|verlaufskontrolle|suivi|seguimiento|nachsorge|recheck|restaging"
+        "follow-?ups?|fup?|verlauf|verlaufskontrolle|suivi|seguimiento|nachsorge|recheck|restaging"
     ),
     "control": "control|kontrolle|controle|voruntersuchung",
     "baseline": "baseline|bl",
@@ -82,7 +82,14 @@ _ALONE = (
     r"|baseline|bl|recurrence|rezidiv|recidive|recidiva|relapse|progression|restaging|fu"
 )
 _ALL = "|".join(f"(?P<{unit.replace('-', '_')}>{words})" for unit, words in _UNITS.items())
-_SHORT_WORDS = r"(?:ex|st|ses|sess|tp|wks?|mo|mths?|mons?|mes|fu|bl|an|dias?)"
+_SHORT_WORDS = r"(?:ex|st|ses|sess|tp|wks?|mo|mths?|mons?|mes|fup?|bl|an|dias?)"
+_LETTERED = r"(?:visite?|scan|exam|examination|study|session|time-?point|follow-?up|besuch)"
+_SPELLED = {
+    **{word: n for n, word in enumerate(("one", "two", "three", "four", "five", "six"), 1)},
+    **{word: n for n, word in enumerate("abcdef", 1)},
+    **{word: n for n, word in enumerate(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii"), 1)},
+}
+_WORDED = re.compile(rf"(?<![a-z])(?=(?:{_LETTERED})-)(?:{_ALL})-(?P<o>{'|'.join(_SPELLED)}){_END}")
 _FORWARD = re.compile(
     rf"(?<![a-z])(?!(?<=[0-9]){_SHORT_WORDS}-?\d)(?:{_ALL})"
     r"-?(?P<n>\d{1,4})(?P<sub>-\d{1,2}(?!\d)(?=-|$))?(?P<letter>[a-z])?" + _END
@@ -106,7 +113,8 @@ _SURGERY = (
 _PHASES = {
     "pre-op": rf"(?:pre|prae|pra|vor|before|avant|antes)-?(?:(?:de|la|der)-)*{_SURGERY}",
     "intra-op": rf"(?:intra|during)-?{_SURGERY}|iop",
-    "post-op": rf"(?:post|nach|after|apres|despues)-?(?:(?:de|la|der)-)*{_SURGERY}",
+    "post-op": rf"(?:(?:early|late|immediate|fruh|spat)-?)?(?:post|nach|after|apres|despues)-?"
+    rf"(?:(?:de|la|der)-)*{_SURGERY}(?:-(?:early|late|immediate|fruh|spat))?",
 }
 _THERAPY = r"(?:treatment|treat|tx|therapy|therapie|rt|radiotherapy|radiation|rct|crt|chemo\w*|tmz)"
 _TREATED = re.compile(rf"{_START}(?P<when>pre|post|during|mid)-?(?P<what>{_THERAPY}){_END}")
@@ -115,6 +123,16 @@ _CONTRAST = re.compile(
     rf"|(?<![a-z])t1\w*-(?:pre|post){_END}"
 )
 _BARE = re.compile(rf"{_START}(?P<when>pre|post){_END}")
+_ALONE_ONLY = {
+    **{word: f"visit {number}" for word, number in _ORDINAL.items()},
+    **dict.fromkeys(("before", "vorher", "avant", "antes", "prior", "previous", "前"), "before"),
+    **dict.fromkeys(("after", "nachher", "apres", "despues", "后"), "after"),
+    **dict.fromkeys(("initial", "start", "beginning"), "baseline"),
+    **dict.fromkeys(("repeat", "retest"), "visit 2"),
+    **dict.fromkeys(("early", "late", "current", "end", "middle"), ""),
+}
+"""Words that tell the time where they are the whole name."""
+_ALONE_ONLY = {word: label or word for word, label in _ALONE_ONLY.items()}
 _HAN = "一二三四五六七八九十"
 _N = rf"(?P<n>\d{{1,3}}|[{_HAN}]{{1,2}})"
 _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -122,6 +140,8 @@ _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"第?{_N}-?[次回](?:检查|随访|复查|扫描|访视|就诊)?"), "visit"),
     (re.compile(rf"(?:复查|随访|复诊)-?{_N}"), "follow-up"),
     (re.compile(rf"第?{_N}个?(?P<unit>[月周天年])(?:后|随访|复查)?"), "span"),
+    (re.compile(r"手?术后-?半年"), "post-op month 6"),
+    (re.compile(r"半年(?:后|随访|复查)?"), "month 6"),
     (re.compile(r"手?术前"), "pre-op"),
     (re.compile(r"手?术后"), "post-op"),
     (re.compile(r"手?术中"), "intra-op"),
@@ -171,21 +191,21 @@ _DATES = tuple(
 # -- what ------------------------------------------------------------------------------------------
 
 _CONTENT = re.compile(
-    r"(?:(?:ct|cta|mr|mri|mrt|irm|rmn?|pet|mra|dcm|dicoms?|nifti|nii|anat|func|fmap|perf|beh|images?"
-    r"|imaging|img|im|pics?|scans?|series|serie|ser|se|stud(?:y|ies)|exams?|reports?|befunde?|bericht"
-    r"|texts?|txt|notes?|letters?|path|pathology|histology|histo|slides?|wsi|svs|ndpi|tiffs?|tif"
-    r"|png|jpe?g|seg|segm|segs?|segmentations?|masks?|labels?|annotations?|data|files?|raw|rawdata"
-    r"|he|head|brain|kopf|schadel|neuro|cerebr\w*|crane|cerebro|cerveau|hirn|nativ|native|plain"
-    r"|axial|ax|tra|trans\w*|sagittal|sag|coronal|cor|tse|tfe|ffe|gre|se2?d|[23]d|iso|fs|fse"
-    r"|mp-?rage|mpr|spgr|bravo|space|vibe|cube|vista|tirm|stir|dwi|adc|swi|swan|asl|dsc|dce|dti"
-    r"|perfusion|diffusion|tof|map|pd|bold|fmri|flair\w*|darkfluid|gd|gado?\w*|km|ce|gadolinium"
-    r"|contrast|mit|ohne|with|without|and|w|wo|c|the|of|strip|stripped|skull|unstripped|bet|hd|n4"
-    r"|bias|corrected|preprocessed|processed|reg|registered|registration|coreg\w*|norm\w*"
-    r"|resampled|atlas|mni\d*|sri24|structural|automated|manual|approx|tumou?r|lesion|gtv|ctv|roi"
-    r"|core|edema|whole|enhancing|deepbratumia|glio|auto|output|results?|slice|run|echo|acq|vol"
-    r"|volume|frame|localizer|scout|survey|bone|soft|kernel|window|thin|thick|x|zip|export|file"
-    r"|t[12](?:c|ce|gd|w|wce|wi|n|f|map|star|post|pre|weighted|km)?|[saect]{1,2}t[12]\w*|ct1)\d{0,6}"
-    r"|imagest[rs]|labelst[rs]|h&e|rgb|dx\d*)"
+    r"(?:ct|cta|mri?|mrt|irm|rmn?|pet|mra|dcm|dicoms?|nifti|nii|images?|img|im|pics?|scans?|series"
+    r"|serie|ser|se|stud(?:y|ies)|exams?|reports?|befunde?|bericht|texts?|txt|notes?|letters?|path"
+    r"|pathology|histology|histo|slides?|wsi|segm?|segs?|segmentations?|masks?|labels?|annotations?"
+    r"|data|files?|slice|run|echo|acq|vol|volume|frame|dx|t[12](?:c|ce|gd|w|wce|wi|n|f|map|km)?"
+    r"|[saect]{1,2}t[12]\w*|flair\w*|ct1|ctv|roi|lesion|mask)\d{0,6}"
+    r"|anat|func|fmap|perf|beh|imaging|svs|ndpi|tiffs?|tif|png|jpe?g|raw|rawdata|he|head|brain|kopf"
+    r"|schadel|neuro|cerebr\w*|crane|cerebro|cerveau|hirn|nativ|native|plain|axial|ax|tra|trans\w*"
+    r"|sagittal|sag|coronal|cor|tse|tfe|ffe|gre|se2?d|[23]d|iso|fs|fse|mp-?rage|mpr|spgr|bravo|space"
+    r"|vibe|cube|vista|tirm|stir|dwi|adc|swi|swan|asl|dsc|dce|dti|perfusion|diffusion|tof|map|pd|bold"
+    r"|fmri|darkfluid|gd|gado?\w*|km|ce|gadolinium|contrast|mit|ohne|with|without|and|w|wo|c|the|of"
+    r"|strip|stripped|skull|unstripped|bet|hd|n4|bias|corrected|preprocessed|processed|reg|registered"
+    r"|registration|coreg\w*|norm\w*|resampled|atlas|mni\d*|sri24|structural|automated|manual|approx"
+    r"|tumou?r|gtv\d?|core|edema|whole|enhancing|deepbratumia|glio|auto|output|results?|localizer"
+    r"|scout|survey|bone|soft|kernel|window|thin|thick|x|zip|export|imagest[rs]|labelst[rs]|h&e|rgb"
+    r"|t[12](?:star|post|pre|weighted)"
 )
 _CHINESE_CONTENT = re.compile(
     r"影像|图像|报告|病理|切片|平扫|增强|磁共振|核磁|头颅|颅脑|检查|资料|数据|文本|扫描|序列"
@@ -231,10 +251,11 @@ SITE = re.compile(
 )
 """Folders of patients whose numbering is their own."""
 GROUP = re.compile(
-    r"(?:batch|cohort|kohorte|group|gruppe|arm|fold|part|dis[ck]|cd|dvd|usb|train(?:ing)?"
+    r"(?:training|validation|testing)-(?:set|data|cases|v?\d)[0-9a-z-]*"
+    r"|(?:batch|cohort|kohorte|group|gruppe|arm|fold|part|dis[ck]|cd|dvd|usb|train(?:ing)?"
     r"|val(?:id|idation)?|test(?:ing)?|dev|ward|station|department|dept|release|version|delivery"
     r"|lieferung|lot|folder|ordner)(?:-?(?:set|data|cases|cohort))?-?(?:[0-9]{1,3}|[a-z])?"
-    r"|hgg|lgg|gbm|glioblastoma|gliomas?|astrocytoma|oligodendroglioma|meningioma|metastas[ei]s"
+    r"|(?:who-?)?grade-?[0-9ivx]+|hgg|lgg|gbm|glioblastoma|gliomas?|astrocytoma|oligodendroglioma|meningioma|metastas[ei]s"
     r"|controls?|healthy|patients?|pacientes|patienten|cases|subjects|participants|dataset|database"
     r"|db|original|source|public|downloads?|archive|input|all|everything|misc|new|old"
     r"|nifti-files|pkg-.*|.*(?:批次|组|数据集)-?\d*|患者|病人|病例"
@@ -253,7 +274,7 @@ def rank(who: str) -> int:
         return PERSON
     if not re.search(r"\d", who):
         return WORD
-    return SHORT if re.fullmatch(r"[a-z]{0,2}-?\d{1,2}|[1-9]\d\d", who) else ID
+    return SHORT if re.fullmatch(r"[a-z]{0,2}-?\d{1,2}|[1-9]\d\d|\d{1,3}[a-z]", who) else ID
 
 
 def plain(text: str) -> str:
@@ -391,18 +412,22 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
         pattern = re.compile(rf"(?<![a-z])(?:{words})-?(?P<n>\d{{1,2}})?{_END}")
         if found := pattern.search(rest):
             number = f" {int(found['n'])}" if found["n"] else ""
-            times.append(Time(phase + number, phase=phase))
+            when = re.search(r"early|late|immediate|fruh|spat", found[0])
+            times.append(Time((f"{when[0]} " if when else "") + phase + number, phase=phase))
             rest = _cut_at(rest, found)
     if found := _TREATED.search(rest):
         times.append(Time(f"{found['when']}-treatment"))
         rest = _cut_at(rest, found)
-    for pattern in (_FORWARD, _ORDER, _BACKWARD):
+    for pattern in (_FORWARD, _WORDED, _ORDER, _BACKWARD):
         while found := pattern.search(rest):
             if pattern is _BACKWARD and _PERSON.fullmatch(_before(rest, found)):
                 break
             times.append(_numbered(found))
             rest = _cut_at(rest, found)
     rest = _chinese(rest, times)
+    if rest in _ALONE_ONLY:
+        times.append(Time(_ALONE_ONLY[rest]))
+        return ""
     if found := _LONE.search(rest):
         unit = next(u for u, words in _UNITS.items() if re.fullmatch(words, found[0]))
         times.append(Time(unit, weak=unit in _WEAK))
@@ -427,7 +452,7 @@ def _cut_at(rest: str, found: re.Match[str]) -> str:
 def _numbered(found: re.Match[str]) -> Time:
     groups = found.groupdict()
     unit = next(u for u in _UNITS if groups.get(u.replace("-", "_")) is not None)
-    number = _ORDINAL[groups["o"]] if groups.get("o") else int(groups["n"])
+    number = (_ORDINAL | _SPELLED)[groups["o"]] if groups.get("o") else int(groups["n"])
     sub = groups.get("sub") or "" if unit in _SPANS else ""
     return Time(f"{unit} {number}{sub}{groups.get('letter') or ''}", weak=unit in _WEAK)
 
@@ -446,7 +471,7 @@ def _chinese(rest: str, times: list[Time]) -> str:
             when = {"前": "pre", "中": "during", "后": "post"}[groups["when"]]
             times.append(Time(f"{when}-treatment"))
         else:
-            phase = unit if unit in _PHASES else ""
+            phase = next((p for p in _PHASES if unit.startswith(p)), "")
             times.append(Time(f"{unit}{span}{number}", phase=phase))
         rest = _cut_at(rest, found)
     return rest
@@ -476,21 +501,23 @@ def _tees(tokens: list[str], times: list[Time], *, file: bool) -> list[str]:
 
 def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, str]:
     rest, numbers = [], []
+    letter = len(tokens) == 1 and len(tokens[0]) == 1
     for place, token in enumerate(tokens):
         named = place > 0 and _PERSON.fullmatch(f"{tokens[place - 1]}-{token}")
         if named and tokens[place - 1] not in rest:
             rest.append(tokens[place - 1])
-        if (_CONTENT.fullmatch(token) or describes(token)) and not _PERSON.fullmatch(token):
+        says_what = not letter and bool(_CONTENT.fullmatch(token) or describes(token))
+        if says_what and not _PERSON.fullmatch(token):
             kinds.append(token)
         elif token.isdecimal() and not rest and kinds and not named:
             numbers.append(token)
         else:
             rest.append(token)
     # P1_V2, GBM-017_m12: a letter and a number after who it is.
-    mark = re.fullmatch(r"([vwmdy])(\d{1,3})", rest[-1]) if len(rest) > 1 else None
-    if mark and rank("-".join(rest[:-1])) >= ID:
+    mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,3})(?P<b>[wmdy]?)", rest[-1]) if rest else None
+    if mark and bool(mark["a"]) != bool(mark["b"]) and (times or rank("-".join(rest[:-1])) >= ID):
         unit = dict(zip("vwmdy", ("visit", "week", "month", "day", "year"), strict=True))
-        times.append(Time(f"{unit[mark[1]]} {int(mark[2])}"))
+        times.append(Time(f"{unit[mark['a'] or mark['b']]} {int(mark['n'])}"))
         rest = rest[:-1]
     numbered = [token for token in numbers if len(token) > 3]
     if not rest and len(numbered) == 1:  # MR_00017: a number of so many digits is somebody's
