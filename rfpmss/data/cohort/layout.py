@@ -279,8 +279,10 @@ class Layout:
         return Place(home, raw, tuple(dict.fromkeys(times)), file.who, file.kinds, _rule(times))
 
     def _tells(self, who: str) -> bool:
-        """Whether an unknown word below a patient tells the visit: others have it, or a sibling
-        folder holds the same files."""
+        """Whether an unknown word below a patient tells the visit.
+
+        It does where other patients have it, or a folder beside it holds the same files.
+        """
         return rank(who) != WORD or self._sub[who] > 1 or who in self._twins
 
     def _repeats(self, images: Iterable[PurePosixPath]) -> None:
