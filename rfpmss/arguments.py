@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
 
 import tyro
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from rfpmss.common.files import sentence
+from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import PRESETS, Config, tiny
+from rfpmss.data.manifest import manifest_of
 
 Arguments = TypeVar("Arguments")
 
@@ -29,8 +31,9 @@ class TrainArguments:
     """What ``python -m rfpmss.train`` takes."""
 
     data: Path | None = None
-    """Manifest of a prepared cohort (see rfpmss.prepare). Without it the phantom cohort of the
-    preset is used: generated once under $XDG_CACHE_HOME/rfpmss, by default ~/.cache/rfpmss."""
+    """Prepared cohort, its manifest.csv or its folder (see rfpmss.prepare). Without it the phantom
+    cohort of the preset is used: generated once under $XDG_CACHE_HOME/rfpmss, by default
+    ~/.cache/rfpmss."""
     run_dir: Path | None = None
     """Run folder; an existing one is resumed. By default runs/PRESET-SEED."""
     max_steps: int | None = None
@@ -55,7 +58,7 @@ class TrainArguments:
     config_file: Path | None = None
     """YAML file with values for the fields below, e.g. the config.yaml of another run."""
     allow_config_change: bool = False
-    """Resume a run although its configuration differs."""
+    """Resume a run although its configuration, its cohort or the code differs."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,11 @@ class TrainArguments:
                 raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
         if self.timeout <= 0:
             raise ValueError(f"--timeout must be positive, got {self.timeout:g}")
+
+    @property
+    def manifest(self) -> Path | None:
+        """The manifest of ``data``."""
+        return None if self.data is None else manifest_of(self.data)
 
     @property
     def folder(self) -> Path:
@@ -89,7 +97,7 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
         default = kind(config=_starting_point(given))  # type: ignore[call-arg]
     except ValidationError as error:
         _refuse(_sentence(error))
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         _refuse(str(error))
     try:
         return tyro.cli(kind, args=given, default=default, prog=prog, description=about)
@@ -109,9 +117,12 @@ def _starting_point(argv: list[str]) -> Config:
         return PRESETS[name]()
     if not Path(path).is_file():
         raise ValueError(f"--config-file must be an existing file, got {path}")
-    content = yaml.safe_load(Path(path).read_text())
-    if not isinstance(content, dict):
-        raise ValueError(f"--config-file must hold a mapping of fields, got {path}")
+    try:
+        content = read_mapping(Path(path))
+    except YamlError as error:
+        raise ValueError(f"--config-file {error}, got {path}") from None
+    except OSError as error:
+        raise ValueError(f"--config-file must be readable, got {sentence(error)}") from None
     return Config.model_validate(content.get("config", content))
 
 

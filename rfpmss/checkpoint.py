@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,7 +25,7 @@ from rfpmss.common import files
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
-from rfpmss.content import Content, State, collect, load_weights, undefined
+from rfpmss.content import Content, State, collect, load_weights, restore, undefined
 from rfpmss.distributed import ALONE, Peers
 from rfpmss.runs.stored import (
     LEFT,
@@ -50,6 +51,8 @@ __all__ = [
     "MANIFEST",
     "CheckpointError",
     "DiskError",
+    "Loaded",
+    "UndefinedError",
     "Weights",
     "at",
     "best_of",
@@ -57,11 +60,13 @@ __all__ = [
     "fitting",
     "folders",
     "latest",
+    "load",
     "load_folder",
     "load_model",
     "newest",
     "read_config",
     "read_tokenizer",
+    "resume",
     "save",
     "step_of",
     "verify",
@@ -87,6 +92,22 @@ class DiskError(CheckpointError):
     status: ClassVar[int] = files.DISK
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint, read."""
+
+    folder: Path
+    """The checkpoint."""
+    model: RFPMSS
+    """In evaluation mode."""
+    tokenizer: Tokenizer
+    config: Config
+
+
+class UndefinedError(CheckpointError):
+    """What was to be saved holds infinite or undefined values."""
+
+
 def save(
     run_dir: Path,
     step: int,
@@ -109,12 +130,19 @@ def save(
 
     Raises:
         DiskError: if the disk refuses; earlier checkpoints are left as they were.
+        UndefinedError: if a value is infinite or undefined; nothing is written.
         PeerError: on the other ranks, if it refuses on rank 0.
     """
     final = at(run_dir, step)
     content = collect(state, peers)
 
     def write() -> int:
+        if bad := [name for held in content.tensors.values() for name in undefined(held)]:
+            raise UndefinedError(
+                f"weights and their averages must be finite, got infinite or undefined values "
+                f"after step {step} in {', '.join(bad[:3])}; nothing was saved for this step: go "
+                f"on from the checkpoint before with a lower train.lr"
+            )
         _write_folder(final, content, {"step": step, "score": score})
         prune(run_dir, keep, final)
         return step
@@ -141,7 +169,13 @@ def newest(run_dir: Path) -> Path:
 def load_model(
     run_dir: Path, device: str = "cpu", weights: Weights = "last"
 ) -> tuple[RFPMSS, Tokenizer, Config]:
-    """The model of a run, in evaluation mode, with tokenizer and configuration.
+    """The model of a run, in evaluation mode, with tokenizer and configuration; see `load`."""
+    found = load(run_dir, device, weights)
+    return found.model, found.tokenizer, found.config
+
+
+def load(run_dir: Path, device: str = "cpu", weights: Weights = "last") -> Loaded:
+    """What a run has learnt, from a checkpoint.
 
     A run that is still training may prune a checkpoint while it is read; the next newest is taken.
 
@@ -155,7 +189,8 @@ def load_model(
         CheckpointError: if the run has no usable checkpoint, or not these weights.
 
     Example:
-        >>> model, tokenizer, config = load_model(Path("runs/tiny-0"))  # doctest: +SKIP
+        >>> load(Path("runs/tiny-0")).config.preset  # doctest: +SKIP
+        'tiny'
     """
     for _ in range(ATTEMPTS - 1):
         folder = chosen(run_dir, weights)
@@ -182,10 +217,8 @@ def chosen(run_dir: Path, weights: Weights = "last") -> Path:
     return folder
 
 
-def load_folder(
-    folder: Path, device: str = "cpu", weights: Weights = "last"
-) -> tuple[RFPMSS, Tokenizer, Config]:
-    """What `load_model` gives, of one verified checkpoint.
+def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") -> Loaded:
+    """What `load` gives, of one verified checkpoint.
 
     Raises:
         CheckpointError: if its files do not fit together, or hold undefined weights.
@@ -210,7 +243,7 @@ def load_folder(
             f"values in {', '.join(bad[:3])}; use an earlier one, or train again with a lower "
             f"train.lr"
         )
-    return model.to(device).eval(), tokenizer, config
+    return Loaded(folder, model.to(device).eval(), tokenizer, config)
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -233,6 +266,16 @@ def read_config(path: Path) -> Config:
     """
     with fitting(path.parent, path.name):
         return Config.model_validate(read_mapping(path)["config"])
+
+
+def resume(folder: Path, state: State) -> None:
+    """Load a verified checkpoint into the state of a run.
+
+    Raises:
+        CheckpointError: if its files do not fit the run.
+    """
+    with fitting(folder, "*.safetensors"):
+        restore(folder, state)
 
 
 @contextmanager

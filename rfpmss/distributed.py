@@ -19,11 +19,13 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
+from rfpmss.common.errors import RfpmssError
+
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for each other outside of steps."""
 
 
-class PeerError(RuntimeError):
+class PeerError(RfpmssError, RuntimeError):
     """Another rank stopped, died or hangs."""
 
 
@@ -95,6 +97,21 @@ class Peers:
         if told < 0:
             raise PeerError("rank 0 stopped; its message says why")
         return int(told)
+
+    def texts(self, own: str) -> list[str]:
+        """What every rank says, in rank order, on every rank; they may come late."""
+        if self.group is None:
+            return [own]
+        group = self.patient or self.group
+        mine = torch.frombuffer(bytearray(own.encode()), dtype=torch.uint8)
+        sizes = [torch.zeros((), dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor(len(mine)), group=group)
+        room = int(max(sizes))
+        padded = torch.cat([mine, mine.new_zeros(room - len(mine))])
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded, group=group)
+        said = zip(parts, sizes, strict=True)
+        return [bytes(part[: int(size)].tolist()).decode() for part, size in said]
 
 
 ALONE = Peers()

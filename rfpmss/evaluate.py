@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
+from rfpmss.common.files import require_writable
 
 if TYPE_CHECKING:
     from rfpmss.evaluation.opened import Opened
@@ -40,6 +42,8 @@ class Arguments:
     """Also score the reports written by searches of these widths; 1 is greedy."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
+    allow_config_change: bool = False
+    """Go on although the cohort, the configuration or the release are not those of the run."""
 
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.beams):
@@ -49,12 +53,22 @@ class Arguments:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog=program("evaluate"), description=__doc__)
-    from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_or_tell
+    return guarded(lambda: evaluate(arguments), arguments.run_dir)
 
-    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
-    if opened is None:
-        return 1
+
+def evaluate(arguments: Arguments) -> int:
+    """Score, write and print the tables; return 0."""
+    from rfpmss import evaluation
+    from rfpmss.evaluation.opened import open_run, require_run
+
+    require_run(arguments.run_dir)
+    require_writable(arguments.run_dir / "evaluation")
+    opened = open_run(
+        arguments.run_dir,
+        arguments.data,
+        arguments.device,
+        allow_change=arguments.allow_config_change,
+    )
     called = arguments.name or (arguments.data.parent.name if arguments.data else "")
     name = f"retrieval-{called}" if called else "retrieval"
     rows = evaluation.run(

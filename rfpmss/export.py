@@ -12,9 +12,8 @@ machine. `rfpmss embed FOLDER --model DIR` applies it to new patients.
 
 from __future__ import annotations
 
+import errno
 import json
-import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import whole_folder
 
 if TYPE_CHECKING:
     from rfpmss.config import Config
     from rfpmss.model.rfpmss import RFPMSS
+
+
+class ExportError(RfpmssError, ValueError):
+    """The folder to write into is not one."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,24 @@ class Arguments:
     """Also write the two encoders as graphs of torch.export."""
     license: str | None = None
     """Licence of the weights for the model card, e.g. cc-by-4.0."""
+    allow_config_change: bool = False
+    """Go on although the newest checkpoint is of another configuration or cohort than the run
+    folder, or of another release."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog=program("export"), description=__doc__)
-    from rfpmss.checkpoint import CheckpointError
+    return guarded(lambda: _export(arguments), arguments.out)
 
-    if not (arguments.run / "config.yaml").is_file():
-        return _refuse(f"RUN must be a run folder with a config.yaml, got {arguments.run}")
+
+def _export(arguments: Arguments) -> int:
+    from rfpmss.evaluation.opened import require_run
+
+    require_run(arguments.run)
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
-        return _refuse(f"--out must be a new or empty folder, got {arguments.out}")
-    try:
-        export(arguments)
-    except CheckpointError as error:
-        return _refuse(str(error))
-    except OSError as error:
-        return _refuse(f"{arguments.out} could not be written: {error.strerror}")
+        raise ExportError(f"--out must be a new or empty folder, got {arguments.out}")
+    export(arguments)
     for path in sorted(arguments.out.iterdir()):
         print(f"{path.stat().st_size:>14,}  {path.name}")
     print(f'load it: RFPMSS.from_pretrained("{arguments.out}")')
@@ -67,27 +74,35 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def export(arguments: Arguments) -> None:
-    """Write the folder, whole or not at all."""
-    from rfpmss.checkpoint import load_model
+    """Write the folder, whole or not at all.
+
+    Raises:
+        CheckpointError: if the run has no usable checkpoint, or one of another run.
+        OSError: if the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    from rfpmss.checkpoint import load
+    from rfpmss.evaluation.opened import stored
     from rfpmss.model.graphs import write
     from rfpmss.model.hub import TOKENIZER
 
-    model, tokenizer, config = load_model(arguments.run, weights=arguments.weights)
+    loaded = load(arguments.run, weights=arguments.weights)
+    stored(arguments.run, loaded, allow_change=arguments.allow_config_change)
+    model = loaded.model
     model._hub_mixin_info.model_card_data.license = arguments.license  # noqa: SLF001
-    out = arguments.out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    details = describe(model, loaded.config, arguments.run)
     try:
-        details = describe(model, config, arguments.run)
-        model.save_pretrained(temporary, model_card_kwargs={"details": details})
-        (temporary / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
-        if arguments.graphs:
-            write(model, temporary)
-        if out.is_dir():
-            out.rmdir()
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with whole_folder(arguments.out.resolve()) as folder:
+            model.save_pretrained(folder, model_card_kwargs={"details": details})
+            (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(), encoding="utf-8")
+            if arguments.graphs:
+                write(model, folder)
+            mode = (folder / TOKENIZER).stat().st_mode  # what the umask leaves; weights had 0600
+            for path in folder.iterdir():
+                path.chmod(mode)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(arguments.out)) from None
 
 
 def describe(model: RFPMSS, config: Config, run: Path) -> str:
@@ -108,8 +123,10 @@ def describe(model: RFPMSS, config: Config, run: Path) -> str:
 
 def _training(config: Config, run: Path) -> list[str]:
     """Preset, weights of the losses and the number of steps; no path and no name of a file."""
+    from rfpmss.run import read_metrics
+
     metrics = run / "metrics.jsonl"
-    rows = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    rows = read_metrics(metrics) if metrics.is_file() else []
     loss, train = config.loss, config.train
     weights = ", ".join(
         f"{name} {getattr(loss, name):g}" for name in ("language", "contrast", "nce", "consistency")
@@ -127,11 +144,6 @@ def _row(entry: dict[str, Any]) -> str:
     figures = (entry["r5"], entry["chance_r5"], entry.get("ceiling_r5"))
     shown = " | ".join("-" if figure is None else f"{100 * figure:.1f}" for figure in figures)
     return f"| {entry['query']} | {entry['gallery']} | {entry['n']} | {shown} |"
-
-
-def _refuse(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rfpmss.common.errors import RfpmssError
 from rfpmss.distributed import Peers, whole
 from rfpmss.loss.total import Losses
 
@@ -16,7 +17,7 @@ Row = dict[str, int | float]
 """One line of the log."""
 
 
-class NotFiniteError(RuntimeError):
+class NotFiniteError(RfpmssError, RuntimeError):
     """A loss or gradient was infinite or not a number."""
 
 
@@ -57,4 +58,17 @@ def refuse_not_finite(row: Row, studies: Iterable[str]) -> None:
         raise NotFiniteError(
             f"step {row['step']} must have finite losses and gradients, got {bad}; the parameters "
             f"were not touched; studies of the batch: {', '.join(studies)}"
+        )
+
+
+def refuse_score(step: int, score: float | None) -> None:
+    """Stop before a checkpoint is ranked by a score that is none.
+
+    Raises:
+        NotFiniteError: names the step and the score.
+    """
+    if score is not None and not math.isfinite(score):
+        raise NotFiniteError(
+            f"the loss on the split val after step {step} must be finite, got {score}; nothing was "
+            f"saved for this step: go on from the one before with a lower train.lr"
         )

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
+from rfpmss.common.files import require_writable
 
 if TYPE_CHECKING:
     from rfpmss.evaluation.opened import Opened
@@ -67,6 +69,8 @@ class Arguments:
     """Most passes of full tuning; it stops early on validation patients."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
+    allow_config_change: bool = False
+    """Go on although the cohort, the configuration or the release are not those of the run."""
 
     def __post_init__(self) -> None:
         if not all(0 < fraction <= 1 for fraction in self.fractions):
@@ -84,11 +88,20 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from rfpmss.evaluation.opened import open_or_tell
+    return guarded(lambda: _opened(arguments), arguments.run_dir)
 
-    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
-    if opened is None:
-        return 1
+
+def _opened(arguments: Arguments) -> int:
+    from rfpmss.evaluation.opened import open_run, require_run
+
+    require_run(arguments.run_dir)
+    require_writable(arguments.run_dir / "evaluation")
+    opened = open_run(
+        arguments.run_dir,
+        arguments.data,
+        arguments.device,
+        allow_change=arguments.allow_config_change,
+    )
     try:
         return finetune(arguments, opened)
     except ValueError as error:
@@ -238,7 +251,6 @@ def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
 
 def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The baselines that are pretrained now, or stand in the run's folder from before."""
-    import yaml
     from safetensors.torch import load_file, save_file
 
     from rfpmss import checkpoint
@@ -251,9 +263,7 @@ def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
         # The length is part of the name: another one is another baseline.
         folder = arguments.run_dir / "baselines" / f"{name}-{epochs or config.train.epochs}"
         if name != LABELS:
-            told = yaml.safe_load((arguments.run_dir / "config.yaml").read_text())
-            manifest = arguments.data or told["manifest"]
-            train_other(name, config, Path(manifest), folder, device, epochs)
+            train_other(name, config, opened.manifest, folder, device, epochs)
             found[name], _, _ = checkpoint.load_model(folder, device)
             continue
         path = folder / "image.safetensors"

@@ -14,6 +14,8 @@ from pathlib import Path
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
+from rfpmss.common.files import require_writable
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,29 @@ class Arguments:
     """Measure attention on a few studies only, as after training."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
+    allow_config_change: bool = False
+    """Go on although the cohort, the configuration or the release are not those of the run."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog=program("report"), description=__doc__)
-    from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_or_tell
+    return guarded(lambda: report(arguments), arguments.run_dir)
 
-    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
-    if opened is None:
-        return 1
+
+def report(arguments: Arguments) -> int:
+    """Score again and write the page; return 0."""
+    from rfpmss import evaluation
+    from rfpmss.evaluation.opened import open_run, require_run
+
+    require_run(arguments.run_dir)
+    require_writable(arguments.run_dir / "evaluation")
+    opened = open_run(
+        arguments.run_dir,
+        arguments.data,
+        arguments.device,
+        allow_change=arguments.allow_config_change,
+    )
     parts = (opened.model, opened.cohort, opened.tokenizer, opened.config)
     evaluation.run(*parts, arguments.run_dir)
     path = evaluation.page(arguments.run_dir, *parts, quick=arguments.quick)

@@ -206,13 +206,13 @@ def reproduce(arguments: Arguments, steps: Sequence[list[str]]) -> int:
 
 def _share(out: Path, run_dir: Path) -> None:
     """Let a page show the grid: its table stands among the run's own."""
-    from rfpmss.run import replace_text
+    from rfpmss.common.files import write_text
 
     for suffix in ("json", "csv", "tex"):
         table = out / "ablation" / f"ablation.{suffix}"
         if table.is_file() and run_dir.is_dir():
             target = run_dir / "evaluation" / table.name
-            replace_text(target, table.read_text(encoding="utf-8"))
+            write_text(target, table.read_text(encoding="utf-8"))
 
 
 def _targets(out: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rfpmss.arguments import TrainArguments
 from rfpmss.interrupt import Stop
-from rfpmss.run import ERROR, HEARTBEAT
+from rfpmss.run import ERROR, HEARTBEAT, Claim
 
 GRACE = 30.0
 """Seconds in which ranks may save and leave after a signal."""
@@ -34,6 +34,9 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
 
     Returns:
         The exit status: 0, 128 + a signal that was passed on, or that of the last torchrun.
+
+    Raises:
+        RunError: if another process writes into the run folder.
     """
     folder = arguments.folder
     command = [
@@ -42,10 +45,11 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
         *("-m", "rfpmss.train", *argv),
     ]
     environment = {"OMP_NUM_THREADS": str(arguments.config.train.threads)} | os.environ
+    with Claim(folder) as claim:  # refused while another process writes, before anything is touched
+        claim.take()
     with Stop() as stop:
         for left in range(arguments.max_restarts, -1, -1):
-            for name in (HEARTBEAT, ERROR):
-                (folder / name).unlink(missing_ok=True)
+            (folder / HEARTBEAT).unlink(missing_ok=True)
             status = _watch(command, environment, folder, arguments.timeout, stop)
             if stop.signal:
                 return 128 + stop.signal
@@ -62,6 +66,7 @@ def _watch(
     torchrun = subprocess.Popen(command, env=environment, start_new_session=True)
     family: set[Process] = set()
     told: float | None = None
+    pulse = Pulse(folder / HEARTBEAT)
     try:
         while torchrun.poll() is None:
             family |= _family(torchrun.pid)
@@ -70,7 +75,7 @@ def _watch(
                 told = time.monotonic()
             if told is not None and time.monotonic() - told > GRACE:
                 break
-            if _silent(folder / HEARTBEAT) > timeout:
+            if pulse.silent() > timeout:
                 print(f"no step for {timeout:g} seconds: a rank hangs", file=sys.stderr)
                 break
             time.sleep(POLL)
@@ -79,12 +84,22 @@ def _watch(
     return torchrun.wait()
 
 
-def _silent(heartbeat: Path) -> float:
-    """Seconds since the last step; 0 while there is nothing to wait for."""
-    try:
-        return time.time() - heartbeat.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+class Pulse:
+    """How long a heartbeat has been silent, by a clock that nobody sets."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last, self._since = path, 0, 0.0
+
+    def silent(self) -> float:
+        """Seconds since the last beat was seen; 0 while there is nothing to wait for."""
+        try:
+            beat = self._path.stat().st_mtime_ns
+        except OSError:
+            self._last = 0
+            return 0.0
+        if beat != self._last:
+            self._last, self._since = beat, time.monotonic()
+        return time.monotonic() - self._since
 
 
 def _family(root: int) -> set[Process]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from rfpmss.common.errors import RfpmssError
+
 Name = Literal["trackio", "mlflow", "wandb"]
 
 QUIET = {
@@ -40,7 +42,7 @@ class Tracker(Protocol):
         ...
 
 
-class TrackerError(ValueError):
+class TrackerError(RfpmssError, ValueError):
     """A tracker was asked for that is not installed."""
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from rfpmss.arguments import TrainArguments, parse
+from rfpmss.common.command import guarded
+from rfpmss.common.files import sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +33,8 @@ if TYPE_CHECKING:
     from rfpmss.data.batch import Batch, Cohort
     from rfpmss.distributed import Peers
     from rfpmss.parallel import Spine
-    from rfpmss.run import Bystander, Run
+    from rfpmss.run import Bystander, Claim, Run
     from rfpmss.schedule import Schedule
-
-DISK = 74
-"""Exit status when the disk takes no checkpoint (EX_IOERR)."""
 
 LOOK_FIRST = 10.0
 """Seconds that ranks wait longer than their supervisor, who sees which one hangs."""
@@ -47,49 +46,64 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.supervised and "TORCHELASTIC_RUN_ID" not in os.environ:
         from rfpmss.supervisor import supervise
 
-        return supervise(arguments, sys.argv[1:] if argv is None else argv)
-    from rfpmss.checkpoint import CheckpointError, DiskError
-    from rfpmss.data.errors import DataError
+        words = sys.argv[1:] if argv is None else argv
+        return guarded(lambda: supervise(arguments, words), arguments.folder)
+    from rfpmss.distributed import PeerError
+
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one on each machine
+    return guarded(
+        lambda: _claimed(arguments),
+        arguments.folder,
+        shown=lambda error: speaks or isinstance(error, PeerError),
+    )
+
+
+def _claimed(arguments: TrainArguments) -> int:
+    """Train and evaluate as the only process that writes into the run folder."""
+    from rfpmss.common.errors import RfpmssError
     from rfpmss.distributed import PeerError, job
-    from rfpmss.figures import NotFiniteError
-    from rfpmss.run import ERROR, RunError, replace_text
-    from rfpmss.trackers import TrackerError
+    from rfpmss.run import ArgumentError, Claim
 
-    first = os.environ.get("RANK", "0") == "0"
-    try:
-        with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
-            status = train(arguments, peers)
-        wanted = arguments.evaluate and first and not status
-        return evaluate(arguments) if wanted else status
-    except PeerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (CheckpointError, DataError, NotFiniteError, RunError, TrackerError) as error:
-        if first:
-            print(f"error: {error}", file=sys.stderr)
-            replace_text(arguments.folder / ERROR, f"{error}\n")
-        return DISK if isinstance(error, DiskError) else 1
+    data = arguments.manifest
+    if data is not None and not data.is_file():
+        raise ArgumentError(
+            f"--data must be the manifest of a prepared cohort, or its folder, got {data}; write "
+            f"one with `python -m rfpmss.prepare hospital SRC --out DIR`"
+        )
+    with Claim(arguments.folder) as claim:
+        try:
+            with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
+                status = train(arguments, peers, claim)
+            wanted = arguments.evaluate and claim.held and not status
+            return evaluate(arguments) if wanted else status
+        except PeerError:
+            raise
+        except (RfpmssError, OSError) as error:
+            claim.note(error)
+            raise
 
 
-def train(arguments: TrainArguments, peers: Peers) -> int:
+def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     """Pretrain as asked; return 0, or 128 + the number of the signal that stopped it."""
     import torch
 
-    from rfpmss import checkpoint, content, parallel
+    from rfpmss import checkpoint, parallel
     from rfpmss.build import build, parts
     from rfpmss.data.batch import Cohort
-    from rfpmss.data.phantom import ensure_cohort
     from rfpmss.data.report import train_tokenizer
+    from rfpmss.run import Bystander
     from rfpmss.schedule import Schedule
 
     config, folder = arguments.config, arguments.folder
     torch.set_num_threads(config.train.threads)
-    manifest = arguments.data or ensure_cohort(config.phantom)
+    peers.first(claim.take)
+    manifest = arguments.manifest or _phantom(config)
     cohort = Cohort.open(manifest, config.data)
     schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)
-    run, done = _open(arguments, manifest, peers)
+    _agree(arguments, manifest, cohort, peers)
+    done = peers.first(lambda: _done(arguments, manifest, cohort, peers))
 
-    found = checkpoint.at(folder, done) if done else None
+    found = _stored(folder, done)
     start = checkpoint.newest(arguments.start) if arguments.start and not found else None
     if source := found or start:
         tokenizer = checkpoint.read_tokenizer(source)
@@ -101,13 +115,14 @@ def train(arguments: TrainArguments, peers: Peers) -> int:
     state, spine = build(config, tokenizer, studies, device, peers, start, fresh=not found)
     steps = arguments.max_steps or schedule.steps
     if found:
-        content.restore(found, state)
+        checkpoint.resume(found, state)
     if not peers.rank:
         print(parts(spine.model))
         print(cohort.told("train"))
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
     split = peers.size > 1 and config.train.parallel == "replicate"
     net = parallel.replicate(spine, peers) if split else spine
+    run = Bystander() if peers.rank else _run(arguments, manifest, cohort, peers, claim)
     job = Job(config, cohort, schedule, peers, folder, run, arguments.workers)
     with run.writing(done, arguments.track):
         return _loop(range(done, steps), job, state, spine, net)
@@ -132,28 +147,85 @@ def evaluate(arguments: TrainArguments) -> int:
     return 0
 
 
-def _open(arguments: TrainArguments, manifest: Path, peers: Peers) -> tuple[Run | Bystander, int]:
-    """The run folder and the step to go on after, on all ranks."""
-    from rfpmss import checkpoint
-    from rfpmss.run import Bystander, Run
+def _phantom(config: Config) -> Path:
+    """The generated cohort of the preset."""
+    from rfpmss.data.phantom import ensure_cohort
+    from rfpmss.run import RunError
 
-    opened: list[Run] = []
+    try:
+        return ensure_cohort(config.phantom)
+    except OSError as error:
+        raise RunError(
+            f"the phantom cohort could not be written: {sentence(error)}; or set XDG_CACHE_HOME to "
+            f"another folder, or pass --data"
+        ) from None
 
-    def open_folder() -> int:
-        run = Run(
-            arguments.folder,
-            arguments.config,
-            manifest,
-            ranks=peers.size,
-            start=arguments.start,
-            allow_change=arguments.allow_config_change,
+
+def _agree(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> None:
+    """Refuse to train when a rank was started with another configuration, cohort or code."""
+    from rfpmss.run import RunError
+    from rfpmss.runs import record
+
+    own = record.make(arguments.config, manifest, peers.size, None, cohort.fingerprint)
+    del own["manifest"]  # machines may keep the cohort in different places
+    own["max_steps"] = arguments.max_steps
+    own["start"] = arguments.start is not None
+    said = [record.loads(text) for text in peers.texts(record.dumps(own))]
+    if lines := record.disagreements(said):
+        raise RunError(
+            "all ranks must be started with the same configuration, cohort and code, got\n"
+            + "\n".join(lines)
         )
-        opened.append(run)
-        found = checkpoint.latest(run.folder)
-        return checkpoint.step_of(found) if found else 0
 
-    done = peers.first(open_folder)
-    return (opened[0] if opened else Bystander()), done
+
+def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> int:
+    """The step to go on after; nothing is written before the request is known to fit."""
+    from rfpmss import checkpoint
+    from rfpmss.run import refuse_another
+    from rfpmss.runs import record
+
+    folder = arguments.folder
+    asked = (arguments.config, manifest, peers.size, arguments.start, cohort.fingerprint)
+    found = checkpoint.latest(folder)
+    known = [record.read(folder), found and record.checked(found / record.FILE)]
+    for stored in known if not arguments.allow_config_change else ():
+        if stored:
+            refuse_another(folder, stored, record.make(*asked), cohort.fingerprint)
+    if found and known[0] and known[0].get("cohort") is None:
+        print(
+            f"note: {folder} was started before runs knew their cohort; whether it is the same "
+            f"cannot be checked",
+            file=sys.stderr,
+        )
+    return checkpoint.step_of(found) if found else 0
+
+
+def _stored(folder: Path, done: int) -> Path | None:
+    """The checkpoint to go on from, which rank 0 has verified, on every rank."""
+    from rfpmss import checkpoint
+
+    there = [path for path in checkpoint.folders(folder) if checkpoint.step_of(path) == done]
+    if len(there) > 1:
+        there = [path for path in there if checkpoint.verify(path) is None]
+    return there[0] if done and there else None
+
+
+def _run(
+    arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers, claim: Claim
+) -> Run:
+    """The run folder, with the record of what has been found to fit."""
+    from rfpmss.run import Run
+
+    return Run(
+        arguments.folder,
+        arguments.config,
+        manifest,
+        ranks=peers.size,
+        start=arguments.start,
+        allow_change=True,
+        cohort=cohort.fingerprint,
+        claim=claim,
+    )
 
 
 def _device(asked: str | None) -> str:
@@ -184,8 +256,7 @@ class Job:
 def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) -> int:
     import torch
 
-    from rfpmss import checkpoint
-    from rfpmss.figures import figures, refuse_not_finite
+    from rfpmss.figures import figures, refuse_not_finite, refuse_score
     from rfpmss.interrupt import Stop
     from rfpmss.loading import ahead, timed
     from rfpmss.model.stages import train_mode
@@ -216,7 +287,7 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
             total.backward()
             norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf)
             row, leave = figures(step + 1, total, losses, norm, stop.signal, peers)
-            refuse_not_finite(row, (job.cohort.studies[i].study_id for i in schedule.chosen(step)))
+            refuse_not_finite(row, _names(job, step))
             state.optimiser.step()
             _follow(state, spine)
             seconds = time.monotonic() - began
@@ -227,15 +298,33 @@ def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) ->
                 job.run.pause()
             score = validate(spine, job.cohort, state.tokenizer) if save and not leave else None
             row |= {"validation": score} if score is not None else {}
+            refuse_score(step + 1, score)
             job.run.log(row)
             rate = f"{schedule.batch / (seconds + waited):.0f}/s"
             advance(loss=f"{row['loss']:.3f}", studies=rate, memory=memory(device))
             if save:
-                checkpoint.save(job.folder, step + 1, state, settings.keep, peers, score)
+                _save(job, step, state, score)
             if leave:
                 return _leave(stop.signal, job, step + 1)
             job.run.beat()
     return 0
+
+
+def _names(job: Job, step: int) -> list[str]:
+    """The studies of a step, as the cohort calls them."""
+    return [job.cohort.studies[i].study_id for i in job.schedule.chosen(step)]
+
+
+def _save(job: Job, step: int, state: State, score: float | None) -> None:
+    from rfpmss import checkpoint
+    from rfpmss.figures import NotFiniteError
+
+    try:
+        keep = job.config.train.keep
+        checkpoint.save(job.folder, step + 1, state, keep, job.peers, score)
+    except checkpoint.UndefinedError as error:
+        names = ", ".join(_names(job, step))
+        raise NotFiniteError(f"{error}; studies of the last batch: {names}") from None
 
 
 def _follow(state: State, spine: Spine) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
 
 if TYPE_CHECKING:
     from flask import Flask  # pyright: ignore[reportMissingImports]
@@ -43,6 +44,8 @@ class Arguments:
     """Of the page on this machine; 0 takes a free one."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
+    allow_config_change: bool = False
+    """Go on although the cohort, the configuration or the release are not those of the run."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,12 +57,20 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    from rfpmss.evaluation.opened import open_or_tell
+    return guarded(lambda: view(arguments), arguments.run_dir)
+
+
+def view(arguments: Arguments) -> int:
+    """Serve the pages of a run; return the exit status."""
+    from rfpmss.evaluation.opened import open_run
     from rfpmss.evaluation.patient import Looker
 
-    opened = open_or_tell(arguments.run_dir, arguments.data, arguments.device)
-    if opened is None:
-        return 1
+    opened = open_run(
+        arguments.run_dir,
+        arguments.data,
+        arguments.device,
+        allow_change=arguments.allow_config_change,
+    )
     looker = Looker(opened, arguments.run_dir / "evaluation")
     study = arguments.study or next(iter(looker.studies()), "")
     try:

@@ -16,7 +16,7 @@ import torch
 pytest.importorskip("triton")
 
 import multisk
-from benchmarks import predict
+from benchmarks import host, predict
 from benchmarks.cases import CASES, Case, cosines, points
 from benchmarks.gpu import checks, poisoned, sanitizer, suite, times
 from benchmarks.gpu.supervise import BROKEN, Outcome, Step, supervise
@@ -366,6 +366,13 @@ def test_the_plan_of_a_public_kernel_is_that_of_the_same_scores(shape, monkeypat
     plan = flash.flash(*points(*shape), 0.2)(50)
     want = multisk.solve(cosines(*shape), multisk.Transport(eps=0.2)).plan
     torch.testing.assert_close(plan, want, rtol=1e-4, atol=1e-6)
+
+
+def test_a_launch_into_nothing_is_counted_and_timed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    launches, us = host.measured(host.launchers(64, 16)["add_partials"], calls=1)
+    assert launches == 1
+    assert us > 0
 
 
 TINY = {"small": ((1, 40, 8), 3), "two": ((2, 30, 6), 2)}

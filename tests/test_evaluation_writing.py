@@ -66,7 +66,8 @@ def test_without_originals_there_is_nothing_to_score(parts):
 def test_the_command_scores_reports_when_asked(parts, tmp_path, monkeypatch, capsys):
     model, cohort, tokenizer = parts
     found = opened.Opened(model, cohort, tokenizer, smoke())
-    monkeypatch.setattr(opened, "open_or_tell", lambda *_: found)
+    monkeypatch.setattr(opened, "require_run", lambda _: None)
+    monkeypatch.setattr(opened, "open_run", lambda *_, **__: found)
     state = torch.get_rng_state()
     assert evaluate.main(["--run-dir", str(tmp_path), "--beams", "1"]) == 0
     assert torch.equal(state, torch.get_rng_state())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data import augment as augmenting
+from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.data.manifest import Row, read, unpack_labels
 from rfpmss.data.phantom.latents import Latents
 from rfpmss.data.places import Place, gather, locate
@@ -70,6 +71,8 @@ class Cohort:
     """Sizes and augmentation."""
     latents: tuple[Latents | None, ...]
     """The truth behind generated studies."""
+    fingerprint: Fingerprint = Fingerprint()
+    """What the cohort is known by."""
 
     @classmethod
     def open(cls, manifest: Path, config: DataConfig) -> Cohort:
@@ -84,14 +87,16 @@ class Cohort:
                 f"there is no manifest {manifest}; write one with "
                 "`python -m rfpmss.prepare <source> SRC --out DIR`"
             )
+        rows = read(manifest)
         groups: dict[str, list[Row]] = {}
-        for row in read(manifest):
+        for row in rows:
             groups.setdefault(row.study_id, []).append(row)
         shards: dict[Path, np.ndarray] = {}
         studies = tuple(_study(rows) for rows in groups.values())
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / "truth.json")
-        return cls(studies, places, config, tuple(truth.get(s.study_id) for s in studies))
+        latents = tuple(truth.get(s.study_id) for s in studies)
+        return cls(studies, places, config, latents, Fingerprint.of(rows))
 
     def __len__(self) -> int:
         return len(self.studies)

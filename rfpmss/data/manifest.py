@@ -52,6 +52,11 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
+def manifest_of(data: Path) -> Path:
+    """The manifest that a path means: the file itself, or the one in a cohort's folder."""
+    return data / NAME if data.is_dir() else data
+
+
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Write a manifest atomically; the same rows give the same bytes."""
     write_csv(path, COLUMNS, (asdict(row) for row in rows))

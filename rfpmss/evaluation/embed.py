@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 
+from rfpmss.common.errors import RfpmssError
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.evaluation.retrieval import cosines, unit
 
@@ -62,16 +63,20 @@ class Matching:
     """Cosine similarities."""
 
 
+class ScoreError(RfpmssError, ValueError):
+    """There is nothing to score, or what a model gives is no number."""
+
+
 def embed(
     model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, indices: Int[np.ndarray, " n"], size: int
 ) -> Embeddings:
     """Encode studies without augmentation, ``size`` at a time.
 
     Raises:
-        ValueError: if there is no study.
+        ScoreError: if there is no study, or a feature is infinite or undefined; names the studies.
     """
     if not len(indices):
-        raise ValueError("indices must name at least one study, got none")
+        raise ScoreError("indices must name at least one study, got none")
     names = ("inputs", "joint", "study", "report", "present")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for features in _features(model, cohort, tokenizer, indices, size):
@@ -79,7 +84,21 @@ def embed(
             part.append(getattr(features, name).cpu().numpy())
     patients = np.array([cohort.studies[i].patient_id for i in indices])
     joined = {name: np.concatenate(part) for name, part in parts.items()}
+    _refuse_undefined(joined, [cohort.studies[i].study_id for i in indices])
     return Embeddings(index=np.asarray(indices), patient=patients, **joined)
+
+
+def _refuse_undefined(features: dict[str, np.ndarray], studies: list[str]) -> None:
+    finite = np.ones(len(studies), bool)
+    for values in features.values():
+        finite &= np.isfinite(values.reshape(len(studies), -1)).all(axis=1)
+    bad = [name for name, fine in zip(studies, finite, strict=True) if not fine]
+    if bad:
+        raise ScoreError(
+            f"features must be finite, got infinite or undefined ones for {len(bad)} of "
+            f"{len(studies)} studies: {', '.join(bad[:5])}; use an earlier checkpoint, or train "
+            f"again with a lower train.lr"
+        )
 
 
 def match(embeddings: Embeddings, query: str, gallery: str) -> Matching:

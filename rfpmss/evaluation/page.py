@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rfpmss.common.files import write_text
 from rfpmss.config import MODALITIES, Config
 from rfpmss.evaluation import sections
 from rfpmss.evaluation.charts import HEIGHT, WIDTH, Curve, curve
@@ -100,9 +101,7 @@ def page(
         model.train(training)
     content["targets"] = write_targets(run_dir)
     path = run_dir / "report.html"
-    temporary = path.with_name(".report.html.part")
-    temporary.write_text(render(content), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, render(content))
     return path
 
 

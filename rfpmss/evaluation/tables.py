@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rfpmss.common.files import write_text
 from rfpmss.evaluation.zeroshot import Row
-from rfpmss.run import replace_text
 
 SHOWN = (
     *(("study", "report"), ("report", "study"), ("mri", "report"), ("ct", "report")),
@@ -70,7 +70,7 @@ def percent(value: float | None) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Write strict JSON, atomically."""
-    replace_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -80,7 +80,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer = csv.DictWriter(table, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows([{name: _harmless(value) for name, value in row.items()} for row in rows])
-    replace_text(path, table.getvalue())
+    write_text(path, table.getvalue())
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -105,7 +105,7 @@ def rounded(row: Mapping[str, object]) -> dict[str, object]:
 def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write a ``tabular`` with booktabs rules, every cell escaped."""
     if not rows:
-        replace_text(path, "% no rows\n")
+        write_text(path, "% no rows\n")
         return
     heads = list(rows[0])
     lines = [r"\begin{tabular}{" + "l" + "r" * (len(heads) - 1) + "}", r"\toprule"]
@@ -113,7 +113,7 @@ def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     lines.append(r"\midrule")
     lines += [" & ".join(_tex(row[name]) for name in heads) + r" \\" for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    replace_text(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _readable(row: Row) -> dict[str, object]:

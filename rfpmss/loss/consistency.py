@@ -145,9 +145,15 @@ def assign(
     config: AssignmentConfig,
     peers: Peers = ALONE,
 ) -> Float[Tensor, "p n k"]:
-    """Assign the rows that exist to ``config.k`` anchors each, the anchors loaded as configured."""
+    """Assign the rows that exist to ``config.k`` anchors each, the anchors loaded as configured.
+
+    Undefined where a score of any rank is infinite or undefined.
+    """
     if config.solver == "none" or scores.is_meta:  # on the meta device there are only shapes
         return scores
+    undefined = peers.total((~torch.isfinite(scores)).any().to(scores.dtype))
+    if undefined > 0:  # no assignment is defined; the loss becomes undefined, and stops the run
+        return torch.full_like(scores, torch.nan)
     empty = peers.total(rows.sum(dim=1, keepdim=True)) == 0
     rows = rows | empty  # in a problem without rows any answer will do
     budget = config.k * rows.to(scores.dtype)

@@ -1,0 +1,231 @@
+"""What a run was started with, and whether a request, a cohort or a rank is another one.
+
+The record is the run's ``config.yaml``; each checkpoint holds a copy. The studies behind the digest
+of the cohort stand in ``cohort.json``, so that a change can be named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.yaml import YamlError, read_mapping
+from rfpmss.config import Config
+from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.runs.stored import folders, verify
+
+FILE = "config.yaml"
+STUDIES = "cohort.json"
+
+AFTERWARDS = {
+    "evaluation",
+    "evaluate",
+    "finetune",
+    "report",
+    "reproduce",
+    "view",
+    "export",
+    "embed",
+}
+"""Parts of the package that run after training and change nothing of it."""
+
+Record = dict[str, Any]
+"""``manifest``, ``ranks``, ``start``, ``cohort`` (its digest), ``code`` and ``config``."""
+
+
+class RecordError(RfpmssError, ValueError):
+    """A run has no readable record."""
+
+
+def make(
+    config: Config,
+    manifest: Path,
+    ranks: int = 1,
+    start: Path | None = None,
+    cohort: Fingerprint | None = None,
+) -> Record:
+    """The record of a run that is started now."""
+    return {
+        "manifest": str(manifest.resolve()),
+        "ranks": ranks,
+        "start": str(start.resolve()) if start else None,
+        "cohort": cohort.digest if cohort else None,
+        "code": code(),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+@cache
+def code() -> dict[str, str]:
+    """Release, a digest of the sources that training runs, and the version of torch."""
+    import torch
+
+    import multisk
+    import rfpmss
+
+    found = hashlib.sha256()
+    for package in (multisk, rfpmss):
+        root = Path(str(package.__file__)).parent
+        for path in sorted(root.rglob("*.py")):
+            name = path.relative_to(root)
+            if package is multisk or name.parts[0].removesuffix(".py") not in AFTERWARDS:
+                found.update(f"{package.__name__}/{name.as_posix()}\0".encode())
+                found.update(hashlib.sha256(path.read_bytes()).digest())
+    return {
+        "release": _release(),
+        "sources": found.hexdigest()[:16],
+        "torch": str(torch.__version__),
+    }
+
+
+def _release() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("multisk")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def read(run_dir: Path) -> Record | None:
+    """The record of a run, of its newest good checkpoint where ``config.yaml`` is damaged.
+
+    Returns:
+        None if the folder holds no run.
+
+    Raises:
+        RecordError: if the record is damaged and no checkpoint holds another.
+        OSError: if it cannot be read.
+    """
+    path = run_dir / FILE
+    problem = ""
+    if path.is_file():
+        try:
+            return checked(path)
+        except RecordError as error:
+            problem = str(error)
+    for folder in folders(run_dir):
+        if verify(folder) is None:
+            found = checked(folder / FILE)
+            sys.stderr.write(
+                f"warning: {path} is {'damaged' if problem else 'missing'}; "
+                f"the copy in {folder} is used\n"
+            )
+            return found
+    if problem:
+        raise RecordError(f"{problem}; no checkpoint holds a copy: choose another --run-dir")
+    return None
+
+
+def checked(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        RecordError: if it holds none; the message is a clause.
+    """
+    try:
+        found = read_mapping(path)
+    except YamlError as error:
+        raise RecordError(f"{path} {error}") from None
+    if not isinstance(found.get("config"), dict) or not isinstance(found.get("manifest"), str):
+        raise RecordError(f"{path} must hold manifest and config of a run")
+    return found
+
+
+def studies_of(run_dir: Path, record: Record) -> Fingerprint | None:
+    """The studies that the record's digest stands for; None where they are not known any more."""
+    try:
+        found = Fingerprint.loads((run_dir / STUDIES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if found.digest == record.get("cohort") else None
+
+
+def differences(
+    old: Record, new: Record, before: Fingerprint | None = None, now: Fingerprint | None = None
+) -> list[str]:
+    """What differs between the record of a run and a request, a line each.
+
+    A field that a record lacks counts as having its default. More epochs are no other run.
+
+    Args:
+        old: record of the run.
+        new: record of the request.
+        before: the run's studies, where they are known.
+        now: those of the request.
+    """
+    left, right = dict(leaves(old)), dict(leaves(new))
+    defaults = {f"config.{name}": value for name, value in leaves(_defaults())}
+    left, right = defaults | left, defaults | right
+    moved = None not in (old.get("cohort"), new.get("cohort"))
+    ignored = {"cohort"} | ({"manifest"} if moved else set())
+    lines = cohort_lines(old, new, before, now)
+    for name in sorted(left.keys() | right.keys()):
+        known = name.startswith("config.") or name in left
+        if name in ignored or not known or left.get(name) == right.get(name):
+            continue
+        if name == "config.train.epochs" and _grows(left.get(name), right.get(name)):
+            continue
+        lines.append(f"  {name}: {left.get(name)} there, {right.get(name)} requested")
+    return lines
+
+
+def cohort_lines(
+    old: Record, new: Record, before: Fingerprint | None, now: Fingerprint | None
+) -> list[str]:
+    """How the cohort of a request differs from that of a run, a line each."""
+    one, two = old.get("cohort"), new.get("cohort")
+    if one is None or two is None or one == two:
+        return []
+    named = before.changes(now) if before is not None and now is not None else []
+    return [f"  cohort: {line}" for line in named] or [f"  cohort: {one} there, {two} requested"]
+
+
+def disagreements(records: Sequence[Record]) -> list[str]:
+    """What ranks were started with and differs from rank 0, a line each."""
+    first = dict(leaves(records[0]))
+    lines = []
+    for rank, record in enumerate(records[1:], start=1):
+        own = dict(leaves(record))
+        lines += [
+            f"  {name}: {first.get(name)} on rank 0, {own.get(name)} on rank {rank}"
+            for name in sorted(first.keys() | own.keys())
+            if first.get(name) != own.get(name)
+        ]
+    return lines
+
+
+def leaves(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names and values of nested mappings."""
+    found = []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found += leaves(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value))
+    return found
+
+
+def loads(text: str) -> Record:
+    """A record that `dumps` made."""
+    return json.loads(text)
+
+
+def dumps(record: Record) -> str:
+    """A record as JSON."""
+    return json.dumps(record, sort_keys=True)
+
+
+def _grows(old: object, new: object) -> bool:
+    return isinstance(old, int) and isinstance(new, int) and new >= old
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return Config().model_dump(mode="json")

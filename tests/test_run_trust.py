@@ -1,0 +1,389 @@
+"""A run goes on only as what it was; what is refused leaves no trace; what is undefined stops."""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from rfpmss import checkpoint, train
+from rfpmss.config import smoke
+from rfpmss.data.batch import Cohort
+from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.data.manifest import read, write
+from rfpmss.run import ERROR, Claim, read_metrics
+from rfpmss.runs import record
+from rfpmss.schedule import Schedule
+
+Command = Callable[..., int]
+
+
+def start(folder: Path, data: Path, *words: str) -> int:
+    fixed = ["--preset", "smoke", "--run-dir", str(folder), "--no-evaluate", "--max-steps", "2"]
+    return train.main([*fixed, "--train.save-every", "1", "--data", str(data), *words])
+
+
+def export(run: Path, name: str, *words: str) -> int:
+    return import_module("rfpmss.export").main(
+        [str(run), "--no-graphs", "--out", str(run / name), *words]
+    )
+
+
+@pytest.fixture(scope="module")
+def cohort(smoke_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that the run of this file was trained on; its content may be changed in a test."""
+    folder = tmp_path_factory.mktemp("trust") / "cohort"
+    shutil.copytree(smoke_cohort.parent, folder)
+    return folder / smoke_cohort.name
+
+
+@pytest.fixture(scope="module")
+def trained(cohort: Path) -> Path:
+    folder = cohort.parents[1] / "run"
+    assert start(folder, cohort) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a run of two steps, with checkpoints after each."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture
+def changed(cohort: Path):
+    """Write other rows into the manifest of the run; the old ones come back."""
+    before = {path: path.read_bytes() for path in cohort.parent.glob("manifest*")}
+    yield lambda change: write(cohort, change(read(cohort)))
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def edit(folder: Path, name: str, content: bytes) -> None:
+    """Change a file of a checkpoint so that its hashes hold."""
+    (folder / name).write_bytes(content)
+    table = json.loads((folder / "MANIFEST.json").read_text())
+    table[name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    (folder / "MANIFEST.json").write_text(json.dumps(table))
+
+
+def swap(rows):
+    """Sixteen training patients become test patients, and all sixteen test patients train."""
+    from dataclasses import replace
+
+    train_ids = sorted({row.patient_id for row in rows if row.split == "train"})[:16]
+    moved = {"test": "train"} | {"train": "test"}
+    return [
+        replace(row, split=moved[row.split])
+        if row.split == "test" or row.patient_id in train_ids
+        else row
+        for row in rows
+    ]
+
+
+AFTER = [
+    ("evaluate", "--run-dir"),
+    ("report", "--run-dir"),
+    ("finetune", "--run-dir"),
+    ("view", "--run-dir"),
+]
+
+
+def test_a_cohort_whose_splits_changed_is_refused_by_every_command_and_named(
+    run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(swap)
+    before = snapshot(run)
+    for words in ((), ("--train.epochs", "9")):
+        assert start(run, cohort, "--max-steps", "4", *words) == 1
+        error = capsys.readouterr().err
+        assert "16 studies changed their split (train to test): " in error
+        assert "16 studies changed their split (test to train): " in error
+        assert "--allow-config-change" in error
+    (run / ERROR).unlink()
+    assert snapshot(run) == before
+    for verb, option in AFTER:
+        assert import_module(f"rfpmss.{verb}").main([option, str(run)]) == 1, verb
+        error = capsys.readouterr().err
+        assert error.startswith("error: the cohort must be the one that"), verb
+        assert "16 studies changed their split (test to train): " in error, verb
+    # Naming the manifest does not make training studies into held-out ones.
+    assert (
+        import_module("rfpmss.evaluate").main(["--run-dir", str(run), "--data", str(cohort)]) == 1
+    )
+    assert "held-out studies must not have been trained on, got 16" in capsys.readouterr().err
+    assert start(run, cohort, "--max-steps", "3", "--allow-config-change") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows[:-8], "studies are gone"),
+        (lambda rows: [r for r in rows if r.modality != "ct"], "changed their images"),
+        (lambda rows: [*rows[8:], *rows[:8]], "the order of the studies changed"),
+        (
+            lambda rows: [r.__class__(**vars(r) | {"labels": "grade=2"}) for r in rows],
+            "changed their report, labels or boxes",
+        ),
+    ],
+)
+def test_other_changes_of_a_cohort_are_named(
+    change, words: str, run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(change)
+    assert start(run, cohort, "--max-steps", "4") == 1
+    assert words in capsys.readouterr().err
+    assert checkpoint.step_of(checkpoint.newest(run)) == 2
+
+
+def test_a_cohort_that_was_moved_is_the_same_cohort(
+    run: Path, cohort: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cohort.parent, tmp_path / "moved")
+    assert start(run, tmp_path / "moved", "--max-steps", "3") == 0  # its folder will do
+
+
+def test_runs_of_before_and_fields_of_since_are_opened(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (run / "config.yaml", *run.glob("checkpoints/*/config.yaml")):
+        old = yaml.safe_load(path.read_text())
+        del old["cohort"], old["code"], old["config"]["loss"]["stop_gradient"]
+        text = yaml.safe_dump(old).encode()
+        path.write_bytes(text)
+        if path.parent != run:
+            edit(path.parent, path.name, text)
+    (run / "cohort.json").unlink()
+    assert (
+        import_module("rfpmss.export").main([str(run), "--out", str(run / "x"), "--no-graphs"]) == 0
+    )
+    assert start(run, cohort, "--max-steps", "3") == 0
+    assert "started before runs knew their cohort" in capsys.readouterr().err
+    assert record.read(run)["cohort"] == Cohort.open(cohort, smoke().data).fingerprint.digest  # type: ignore[index]
+    assert start(run, cohort, "--max-steps", "3", "--loss.stop-gradient") == 1
+    assert "config.loss.stop_gradient: False there, True requested" in capsys.readouterr().err
+
+
+def test_another_release_or_other_sources_are_named(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = record.code()
+    monkeypatch.setattr(record, "code", lambda: now | {"sources": "0123456789abcdef"})
+    assert start(run, cohort, "--max-steps", "3") == 1
+    assert f"code.sources: {now['sources']} there, 0123456789abcdef requested" in (
+        capsys.readouterr().err
+    )
+    assert export(run, "x") == 0
+    assert "was trained with other sources" in capsys.readouterr().err
+    monkeypatch.setattr(record, "code", lambda: now | {"release": "9.9"})
+    assert export(run, "y") == 1
+    assert "the run must be of release 9.9" in capsys.readouterr().err
+    assert export(run, "y", "--allow-config-change") == 0
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = checkpoint.newest(run)
+    other = yaml.safe_load((newest / "config.yaml").read_text())
+    other["config"]["train"]["lr"] = 0.25
+    edit(newest, "config.yaml", yaml.safe_dump(other).encode())
+    assert start(run, cohort, "--max-steps", "3") == 1
+    assert "config.train.lr: 0.25 there, 0.003 requested" in capsys.readouterr().err
+    assert import_module("rfpmss.evaluate").main(["--run-dir", str(run)]) == 1
+    assert "the newest checkpoint must belong to the run" in capsys.readouterr().err
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_ranks_that_were_started_differently_are_refused_before_the_first_step(
+    cohort: Path, tmp_path: Path
+) -> None:
+    port, ranks = str(free_port()), []
+    for rank, lr in enumerate(("0.003", "0.5")):
+        words = ["--preset", "smoke", "--data", str(cohort), "--run-dir", str(tmp_path / "run")]
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        ranks.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "rfpmss.train", *words, "--no-evaluate", "--train.lr", lr],
+                env=os.environ | place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    said = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert "config.train.lr: 0.003 on rank 0, 0.5 on rank 1" in said[0]
+    assert "all ranks must be started with the same" in (tmp_path / "run" / ERROR).read_text()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_every_kind_of_difference_between_ranks_is_named() -> None:
+    one = record.make(smoke(), Path("a.csv"), 2, None, Fingerprint())
+    two = record.make(smoke().model_copy(update={"seed": 5}), Path("a.csv"), 2)
+    two["code"] = two["code"] | {"torch": "1.0"}
+    names = [line.split(":")[0].strip() for line in record.disagreements([one, one, two])]
+    assert names == ["code.torch", "cohort", "config.seed"]
+    assert record.disagreements([one, record.loads(record.dumps(one))]) == []
+
+
+LINE = b'{"step": %d, "loss": %d.5}'
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"\xff\xfe", b"7", b"{}", b"[1]", b'{"step": "x"}', b'{"step": true}']
+)
+def test_a_damaged_line_of_the_history_costs_that_line(
+    damage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rfpmss.run import Run
+
+    path = tmp_path / "metrics.jsonl"
+    lines = [LINE % (step, step) for step in range(1, 11)]
+    path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]) + b"\n" + b'{"step": 11, "lo')
+    run = Run(tmp_path, smoke(), tmp_path / "manifest.csv")
+    with run.writing(9):
+        run.log({"step": 10, "loss": 0.25})
+    assert path.read_bytes().split(b"\n") == [
+        *lines[:2],
+        *lines[3:9],
+        b'{"step": 10, "loss": 0.25}',
+        b"",
+    ]
+    assert (tmp_path / "metrics.damaged").read_bytes() == damage + b"\n"
+    warned = capsys.readouterr().err
+    assert "1 lines of" in warned
+    assert "(line 3) and are set aside" in warned
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, *range(4, 11)]
+
+
+def test_numbers_that_leave_all_bounds_stop_the_run_and_name_the_studies(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--train.lr", "1e30", "--train.clip", "0", "--train.schedule", "exponential")
+    assert start(tmp_path / "run", cohort, *words, "--max-steps", "4") == 1
+    _, _, error = capsys.readouterr().err.partition("error: ")
+    assert "step 2 must have finite losses and gradients" in error
+    opened = Cohort.open(cohort, smoke().data)
+    plan = Schedule.of(smoke().train, 0, opened.indices("train"))
+    batches = [{opened.studies[i].study_id for i in plan.chosen(step)} for step in range(4)]
+    assert set(error.strip().rpartition(": ")[2].split(", ")) in batches
+    assert (tmp_path / "run" / ERROR).read_text() == error
+    with pytest.raises(SystemExit):
+        start(tmp_path / "inf", cohort, "--train.lr", "inf")
+
+
+def test_undefined_weights_are_neither_saved_nor_scored(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = torch.optim.AdamW.step
+
+    def spoil(self, *rest):  # the loss of the last step is fine, what it makes of the weights not
+        usual(self, *rest)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
+    assert start(run, cohort, "--max-steps", "3") == 1
+    error = capsys.readouterr().err
+    assert "weights and their averages must be finite" in error
+    assert "studies of the last batch: " in error
+    assert checkpoint.step_of(checkpoint.newest(run)) == 2
+    newest = checkpoint.newest(run)
+    held = load_file(newest / "model.safetensors")
+    name = next(name for name, value in held.items() if value.is_floating_point())
+    save_file(held | {name: torch.full_like(held[name], torch.nan)}, run / "spoilt")
+    edit(newest, "model.safetensors", (run / "spoilt").read_bytes())
+    for verb, words in (("evaluate", ["--run-dir"]), ("export", ["--out", str(run / "x")])):
+        assert import_module(f"rfpmss.{verb}").main([*words, str(run)]) == 1
+        assert f"infinite or undefined values in {name}" in capsys.readouterr().err
+
+
+def test_a_refused_start_changes_nothing_in_the_folder_of_a_living_run(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)  # the supervisor starts nothing
+    with Claim(run) as living:
+        living.take()
+        (run / "heartbeat").touch()
+        before = snapshot(run)
+        for words in (
+            ("--allow-config-change", "--train.lr", "0.5"),
+            ("--max-steps", "9"),
+            ("--ranks", "2"),
+            ("--max-restarts", "1"),
+        ):
+            assert start(run, cohort, *words) == 1
+            assert "run_dir must not be in use" in capsys.readouterr().err
+            assert snapshot(run) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"config: {", b"[1]", b"\xff\xfe", b"a: !!python/object:os.system {}", None, b"a: 1"],
+)
+def test_a_damaged_configuration_is_taken_from_the_checkpoint(
+    content: bytes | None, run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (run / "config.yaml").read_bytes()
+    (run / "config.yaml").unlink() if content is None else (run / "config.yaml").write_bytes(
+        content
+    )
+    assert export(run, "x") == 0
+    assert "the copy in" in capsys.readouterr().err
+    if content is None:
+        assert start(run, cohort) == 0
+        assert (run / "config.yaml").read_bytes() == whole
+        return
+    shutil.rmtree(run / "checkpoints")
+    assert start(run, cohort) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {run / 'config.yaml'} must")
+
+
+FOREIGN = [
+    ("tokenizer.json", b"{}"),
+    ("tokenizer.json", b"\xff"),
+    ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}      "),
+    ("model.safetensors", b"no"),
+    ("config.yaml", b"[]"),
+    ("config.yaml", b"manifest: a\nconfig: {model: {dim: -1}}"),
+    ("config.yaml", b"manifest: a\nconfig: {quite: other}"),
+]
+FOR_TRAINING = [
+    ("optimiser.json", b"{}"),
+    ("optimiser.json", b'{"state": {"x.y": 1}, "param_groups": []}'),
+    ("optimiser.safetensors", b"no"),
+    ("bank.safetensors", b"\x08\0\0\0\0\0\0\0{}      "),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), FOREIGN + FOR_TRAINING)
+def test_a_whole_checkpoint_that_holds_another_thing_is_one_sentence(
+    name: str, content: bytes, run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(checkpoint.newest(run), name, content)
+    assert start(run, cohort, "--max-steps", "3") == 1
+    assert "error: " in capsys.readouterr().err
+    if (name, content) in FOREIGN:
+        assert import_module("rfpmss.evaluate").main(["--run-dir", str(run)]) == 1
+        assert capsys.readouterr().err.startswith("error: ")
