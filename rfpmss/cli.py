@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 VERBS = {
     "prepare": "any source to a manifest and shards",
+    "check": "whether a prepared cohort is as it was written",
     "train": "pretrain; without arguments on the phantom cohort",
     "evaluate": "zero-shot retrieval of a trained run",
     "finetune": "few-label fine-tuning of a trained run",

@@ -98,7 +98,8 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     torch.set_num_threads(config.train.threads)
     peers.first(claim.take)
     manifest = arguments.manifest or _phantom(config)
-    cohort = Cohort.open(manifest, config.data)
+    one = os.environ.get("LOCAL_RANK", "0") == "0"  # of a machine, whose ranks share its disk
+    cohort = Cohort.open(manifest, config.data, verified=one)
     schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)
     _agree(arguments, manifest, cohort, peers)
     done = peers.first(lambda: _done(arguments, manifest, cohort, peers))

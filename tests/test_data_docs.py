@@ -36,7 +36,7 @@ def test_every_option_that_the_guide_and_the_cures_name_exists() -> None:
     options = {f"--{f.name.replace('_', '-')}" for kind in commands for f in fields(kind)}
     options |= {f"--phantom.{name.replace('_', '-')}" for name in PhantomConfig.model_fields}
     options |= {f"--{name}" for name in signature(command([])).parameters}
-    options |= {"--data", "--run-dir", "--help"}  # of train
+    options |= {"--data", "--run-dir", "--help", "--accept"}  # of train and check
     for word in (GUIDE + cures).replace("`", " ").replace(",", " ").replace(";", " ").split():
         if word.startswith("--"):
             assert word.rstrip(".:)") in options, word

@@ -1,10 +1,10 @@
 """The training command in this process: stages, validation, averages, trouble, trackers."""
 
-import csv
 import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from rfpmss import checkpoint, train
 from rfpmss.config import smoke
 from rfpmss.data.batch import Cohort
+from rfpmss.data.manifest import read, write
 from rfpmss.loading import ahead
 from rfpmss.model.rfpmss import RFPMSS, count
 from rfpmss.model.stages import PARTS
@@ -123,12 +124,8 @@ def with_val(smoke_cohort: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "cohort"
     shutil.copytree(smoke_cohort.parent, folder)
     manifest = folder / smoke_cohort.name
-    with manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with manifest.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(row | {"split": row["split"].replace("test", "val")} for row in rows)
+    rows = read(manifest)
+    write(manifest, (replace(row, split=row.split.replace("test", "val")) for row in rows))
     return manifest
 
 

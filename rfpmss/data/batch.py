@@ -16,10 +16,12 @@ from torch import Tensor
 from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data import augment as augmenting
 from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.data.cohort.verify import digested
 from rfpmss.data.manifest import Row, read, unpack_labels
 from rfpmss.data.phantom.latents import Latents
 from rfpmss.data.places import Place, gather, locate
 from rfpmss.data.report import encode, swap_sides
+from rfpmss.data.shards import Shard
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import CODE_STEP, CODE_ZERO, Box
 
@@ -75,8 +77,14 @@ class Cohort:
     """What the cohort is known by."""
 
     @classmethod
-    def open(cls, manifest: Path, config: DataConfig) -> Cohort:
+    def open(cls, manifest: Path, config: DataConfig, *, verified: bool = True) -> Cohort:
         """Open a manifest that ``rfpmss.prepare`` wrote.
+
+        Args:
+            manifest: the CSV file.
+            config: sizes and augmentation.
+            verified: compare every stored image with its digest, once in a process; of several
+                ranks on one machine one is enough.
 
         Raises:
             FileNotFoundError: if there is no manifest.
@@ -87,11 +95,11 @@ class Cohort:
                 f"there is no manifest {manifest}; write one with "
                 "`python -m rfpmss.prepare <source> SRC --out DIR`"
             )
-        rows = read(manifest)
+        shards: dict[Path, Shard] = {}
+        rows = digested(read(manifest), manifest.parent, shards, every=verified)
         groups: dict[str, list[Row]] = {}
         for row in rows:
             groups.setdefault(row.study_id, []).append(row)
-        shards: dict[Path, np.ndarray] = {}
         studies = tuple(_study(rows) for rows in groups.values())
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / "truth.json")

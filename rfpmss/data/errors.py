@@ -195,6 +195,21 @@ class DuplicateError(DataError):
     cure = "keep one of the two"
 
 
+class ChangedError(DataError):
+    """A manifest is not as it was written."""
+
+    cure = (
+        "copy the cohort again from where it came from; where it was changed on purpose, accept it "
+        "with rfpmss check COHORT --accept"
+    )
+
+
+class StudyError(DataError):
+    """Two patients, or two different reports, under the identifier of one study."""
+
+    cure = "give each study of each patient an identifier of its own, and one report"
+
+
 class LeakageError(DataError):
     """One patient, or one image, would stand in two splits."""
 

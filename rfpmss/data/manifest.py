@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterable
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from rfpmss.common import files
 from rfpmss.config import MODALITIES
-from rfpmss.data.errors import LeakageError, PathError, TextError
+from rfpmss.data.errors import (
+    ChangedError,
+    DuplicateError,
+    LeakageError,
+    PathError,
+    StudyError,
+    TextError,
+)
 
 NAME = "manifest.csv"
 LABEL_SEPARATOR = ";"
+
+SUM = ".sum"
+"""Ending of the file beside a manifest that says how many rows it has, and their digest."""
+
+SPLITS = ("train", "val", "test", "")
+
+LONGEST = 1 << 24
+"""Characters of a cell; csv's own limit of 131,072 is shorter than some reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +77,42 @@ def manifest_of(data: Path) -> Path:
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """Write a manifest atomically; the same rows give the same bytes."""
-    write_csv(path, COLUMNS, (asdict(row) for row in rows))
+    """Write a manifest and its sum, readable by the owner alone; the same rows, the same bytes."""
+    kept = list(rows)
+    sum_of(path).unlink(missing_ok=True)  # never an old sum beside a new manifest
+    write_csv(path, COLUMNS, (asdict(row) for row in kept), private=True)
+    accept(path, kept)
 
 
-def write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, str]]) -> None:
+def accept(path: Path, rows: Sequence[Row]) -> None:
+    """Write the sum of a manifest as it is now."""
+    files.write_text(sum_of(path), json.dumps(summed(rows)) + "\n", private=True)
+
+
+def sum_of(path: Path) -> Path:
+    """The file with the sum of a manifest."""
+    return path.with_suffix(SUM)
+
+
+def summed(rows: Sequence[Row]) -> dict[str, object]:
+    """How many rows there are, and SHA-256 over what they say; quoting does not matter."""
+    found = hashlib.sha256()
+    for row in rows:
+        said = {name: value for name, value in asdict(row).items() if value}
+        found.update(json.dumps(said, sort_keys=True).encode() + b"\n")
+    return {"rows": len(rows), "sha256": found.hexdigest()}
+
+
+def write_csv(
+    path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, str]], *, private: bool = False
+) -> None:
     """Write a CSV file atomically: a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+    with files.whole(path, private=private) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        text.detach()
 
 
 def read(path: Path) -> list[Row]:
@@ -82,37 +123,92 @@ def read(path: Path) -> list[Row]:
 
     Raises:
         TextError: if it is no UTF-8 CSV with the needed columns, or a modality is unknown.
+        ChangedError: if rows are missing, or it is otherwise not as its sum says.
         PathError: if a path leads out of the manifest's folder.
+        StudyError: if a study stands in two patients, or has two different reports.
+        DuplicateError: if a row stands twice.
         LeakageError: if one patient, or one image, stands in two splits.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            absent = {"patient_id", "study_id", "modality"} - set(reader.fieldnames or ())
-            if absent:
-                raise TextError(f"the manifest lacks the columns {', '.join(sorted(absent))}")
-            rows = [
-                Row(**{name: (line.get(name) or "").strip() for name in COLUMNS}) for line in reader
-            ]
-    except (UnicodeDecodeError, csv.Error):
-        raise TextError("the manifest is not a CSV file in UTF-8") from None
-    _check(rows)
+    rows = parse(path)
+    _compare(path, rows)
+    check_together(rows)
     return rows
 
 
-def _check(rows: list[Row]) -> None:
+def parse(path: Path) -> list[Row]:
+    """The rows of a manifest, whether or not they fit together.
+
+    Raises:
+        TextError: if it is no UTF-8 CSV with the needed columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file, _long_cells():
+            return [_row(line, number) for number, line in _lines(file)]
+    except UnicodeDecodeError:
+        raise TextError("the manifest is not a CSV file in UTF-8") from None
+    except csv.Error as error:
+        raise TextError(f"the manifest is not a CSV file in UTF-8 ({error})") from None
+
+
+def _lines(file: io.TextIOBase | Iterable[str]) -> Iterator[tuple[int, dict[str | None, str]]]:
+    reader = csv.DictReader(file, strict=True)
+    names = list(reader.fieldnames or ())
+    absent = {"patient_id", "study_id", "modality"} - set(names)
+    if absent:
+        raise TextError(f"the manifest lacks the columns {', '.join(sorted(absent))}")
+    if twice := sorted({name for name in COLUMNS if names.count(name) > 1}):
+        raise TextError(f"the manifest has the columns {', '.join(twice)} twice")
+    yield from enumerate(reader, start=2)
+
+
+def _row(line: dict[str | None, str], number: int) -> Row:
+    if None in line or None in line.values():
+        raise TextError(
+            f"row {number} of the manifest has {'more' if None in line else 'fewer'} cells than "
+            f"there are columns: it is cut off or badly quoted"
+        )
+    return Row(**{name: line.get(name, "").strip() for name in COLUMNS})
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    before = csv.field_size_limit(LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _compare(path: Path, rows: Sequence[Row]) -> None:
+    """Refuse a manifest that is not what its sum says; one without a sum is an older one."""
+    try:
+        said = json.loads(sum_of(path).read_text(encoding="utf-8"))
+        wanted = (said["rows"], said["sha256"])
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise ChangedError(f"the file {sum_of(path).name} beside the manifest is damaged") from None
+    found = summed(rows)
+    if wanted == (found["rows"], found["sha256"]):
+        return
+    if wanted[0] != found["rows"]:
+        raise ChangedError(f"the manifest must have {wanted[0]} rows, got {found['rows']}")
+    raise ChangedError("the manifest must be as it was written, got other content in its rows")
+
+
+def check_together(rows: list[Row]) -> None:
+    """Refuse rows that contradict one another; raises what `read` raises."""
     splits: dict[str, str] = {}
     images: dict[str, str] = {}
+    owners: dict[str, Row] = {}
+    seen: set[tuple[str, ...]] = set()
     for number, row in enumerate(rows, start=2):
-        if row.modality not in MODALITIES:
-            raise TextError(
-                f"modality must be one of {', '.join(MODALITIES)}, "
-                f"got {row.modality!r} in line {number} of the manifest"
-            )
-        if not row.patient_id or not row.study_id:
-            raise TextError(f"line {number} of the manifest has no patient_id or no study_id")
-        if row.path:
-            check_relative(row.path)
+        _check_row(row, number)
+        _check_study(owners.setdefault(row.study_id, row), row, number)
+        key = (row.study_id, row.modality, row.path or row.report)
+        if key in seen:
+            raise DuplicateError(f"line {number} of the manifest says what another one says")
+        seen.add(key)
         if splits.setdefault(row.patient_id, row.split) != row.split:
             raise LeakageError(
                 f"a patient stands in the splits {splits[row.patient_id]!r} and {row.split!r} "
@@ -123,6 +219,41 @@ def _check(rows: list[Row]) -> None:
                 f"the same image stands in the splits {images[row.digest]!r} and {row.split!r} "
                 f"(line {number} of the manifest)"
             )
+    _check_reports(rows)
+
+
+def _check_row(row: Row, number: int) -> None:
+    if row.modality not in MODALITIES:
+        raise TextError(
+            f"modality must be one of {', '.join(MODALITIES)}, "
+            f"got {row.modality!r} in line {number} of the manifest"
+        )
+    if row.split not in SPLITS:
+        raise TextError(
+            f"split must be train, val, test or empty, got {row.split!r} in line {number} of the "
+            f"manifest"
+        )
+    if not row.patient_id or not row.study_id:
+        raise TextError(f"line {number} of the manifest has no patient_id or no study_id")
+    if row.path:
+        check_relative(row.path)
+
+
+def _check_study(first: Row, row: Row, number: int) -> None:
+    """A study is one patient's, and its rows say the same of it."""
+    if first.patient_id != row.patient_id:
+        raise StudyError(
+            f"a study_id stands for studies of two patients (line {number} of the manifest)"
+        )
+    if row.labels and first.labels != row.labels:
+        raise StudyError(f"a study has two sets of labels (line {number} of the manifest)")
+
+
+def _check_reports(rows: Iterable[Row]) -> None:
+    reports: dict[str, str] = {}
+    for number, row in enumerate(rows, start=2):
+        if row.report and reports.setdefault(row.study_id, row.report) != row.report:
+            raise StudyError(f"a study has two reports (line {number} of the manifest)")
 
 
 def check_relative(path: str) -> None:

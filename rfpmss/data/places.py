@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from rfpmss.config import CHANNELS, VIEWS
-from rfpmss.data.errors import UnreadableError
+from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.manifest import Row, jail
-from rfpmss.data.shards import open_shard
+from rfpmss.data.shards import Shard, open_shard
 from rfpmss.data.views import Box
 
 
@@ -20,7 +21,7 @@ from rfpmss.data.views import Box
 class Place:
     """Where a prepared view lies."""
 
-    shard: UInt8[np.ndarray, "n s c h w"]
+    shard: Shard
     row: int
     boxes: tuple[Box | None, ...]
     further: tuple[Place, ...] = ()
@@ -31,7 +32,7 @@ class Place:
         return (self, *self.further)[number % (1 + len(self.further))]
 
 
-def locate(rows: list[Row], root: Path, shards: dict[Path, np.ndarray]) -> tuple[Place | None, ...]:
+def locate(rows: list[Row], root: Path, shards: dict[Path, Shard]) -> tuple[Place | None, ...]:
     """Where each view of a study lies, from its rows of the manifest.
 
     Args:
@@ -46,29 +47,51 @@ def locate(rows: list[Row], root: Path, shards: dict[Path, np.ndarray]) -> tuple
     for row in rows:
         if not row.path:
             continue
-        name, _, number = row.path.rpartition("#")
-        path = jail(root, name)
-        if path not in shards:
-            shards[path] = open_shard(path)
-        shard = shards[path]
-        if not number.isdecimal() or int(number) >= len(shard):
-            raise UnreadableError(f"the shard {path.name} has no row {number}")
+        shard, number = entry(row, root, shards)
         if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
-            raise UnreadableError(f"the shard {path.name} is no stack of {row.modality} images")
-        place = Place(shard, int(number), _boxes(row.boxes, shard.shape[1]))
+            raise UnreadableError(f"the shard {shard.name} is no stack of {row.modality} images")
+        place = Place(shard, number, _boxes(row.boxes, shard.shape[1]))
         found.setdefault(row.modality, []).append(place)
     result = {view: replace(first, further=tuple(rest)) for view, (first, *rest) in found.items()}
     return tuple(result.get(view) for view in VIEWS)
 
 
+def entry(row: Row, root: Path, shards: dict[Path, Shard]) -> tuple[Shard, int]:
+    """The shard of a row with an image, and its place there.
+
+    Raises:
+        DataError: if there is none.
+    """
+    name, _, number = row.path.rpartition("#")
+    path = jail(root, name)
+    if path not in shards:
+        shards[path] = open_shard(path)
+    shard = shards[path]
+    known = number.isascii() and number.isdecimal() and len(number) < 10
+    if not known or int(number) >= len(shard):
+        raise UnreadableError(f"the shard {shard.name} has no row {number[:20]}")
+    return shard, int(number)
+
+
 def _boxes(text: str, count: int) -> tuple[Box | None, ...]:
     if not text:
         return (None,) * count
-    boxes: list[Box | None] = []
-    for item in text.split("|"):
-        numbers = [float(part) for part in item.split()]
-        boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]) if item.strip() else None)
-    return tuple(boxes)
+    boxes = tuple(_box(item) for item in text.split("|"))
+    if len(boxes) != count:
+        raise TextError(f"boxes must be one for each of {count} images, got {len(boxes)}")
+    return boxes
+
+
+def _box(text: str) -> Box | None:
+    if not text.strip():
+        return None
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split())
+    except ValueError:
+        x0 = y0 = x1 = y1 = math.nan
+    if not all(math.isfinite(side) for side in (x0, y0, x1, y1)):
+        raise TextError("a box must be four numbers x0 y0 x1 y1, got something else")
+    return (x0, y0, x1, y1)
 
 
 def gather(

@@ -12,12 +12,16 @@ import json
 import os
 import re
 import shutil
+import weakref
 from collections.abc import Iterable, Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.lib import format as npy
 
+from rfpmss.common.files import PRIVATE, sync
 from rfpmss.config import VIEWS
 from rfpmss.data.duplicates import coarse, digest
 from rfpmss.data.errors import BombError, DataError, UnforeseenError, UnreadableError, describe
@@ -27,6 +31,9 @@ from rfpmss.data.views import Choice, read_views
 
 SIZE = 1024
 """Studies in one shard."""
+
+SIDES = (1 << 24, 1 << 16, 1 << 10, 1 << 16, 1 << 16)
+"""Most studies, images, channels, rows and columns that the header of a shard may claim."""
 
 Rejection = tuple[Path, str]
 """A file that is in no view, and why."""
@@ -92,7 +99,7 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     final = piece_path(folder, study.study_id)
     temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with open(temporary, "wb", opener=lambda name, how: os.open(name, how, PRIVATE)) as file:
         np.savez(file, notes=text, **arrays)  # type: ignore[arg-type]
     temporary.replace(final)
 
@@ -148,9 +155,7 @@ def _write_shards(
                     by_shape.setdefault(tuple(note["shape"]), []).append((number, key))
         for kind, (shape, numbers) in enumerate(sorted(by_shape.items())):
             file = f"{view}-{name}{f'-{kind}' if kind else ''}.npy"
-            stacks[f"shards/{file}"] = np.lib.format.open_memmap(
-                shards / file, mode="w+", dtype=np.uint8, shape=(len(numbers), *shape)
-            )
+            stacks[f"shards/{file}"] = _new(shards / file, (len(numbers), *shape))
             for row, (number, key) in enumerate(numbers):
                 places[number][key] = f"shards/{file}#{row}"
     for path, place in zip(paths, places, strict=True):
@@ -158,9 +163,22 @@ def _write_shards(
             for key, where in place.items():
                 file, _, row = where.rpartition("#")
                 stacks[file][int(row)] = piece[key]
-    for stack in stacks.values():
+    for file, stack in stacks.items():
         stack.flush()
+        sync(shards.parent / file)
     return places
+
+
+def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new shard of its full size: a disk that is full says so now, not by a signal later."""
+    path.touch(mode=PRIVATE)
+    stack = npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    return stack
 
 
 def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Iterable[Row]:
@@ -214,16 +232,85 @@ def _box_text(box: Sequence[float] | None) -> str:
     return " ".join(f"{value:.5f}" for value in box) if box else ""
 
 
-def open_shard(path: Path) -> UInt8[np.ndarray, "n s c h w"]:
-    """Map a shard into memory, read-only.
+class Shard:
+    """A shard on disk, read a study at a time: what is cut off under a reader is an error.
+
+    A memory map of a file that becomes shorter ends the process without a word (SIGBUS).
+
+    Raises:
+        UnreadableError: if the file is no array of the right kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        try:
+            self._number = os.open(path, os.O_RDONLY)
+        except OSError:
+            raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
+        weakref.finalize(self, os.close, self._number)
+        self.shape, self._offset = self._header()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: int | slice | tuple) -> np.ndarray:
+        """As of an array: a study, some studies, or a part of them.
+
+        Raises:
+            UnreadableError: if the file ends before it.
+        """
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, slice):
+            chosen = [self._study(row) for row in range(*first.indices(len(self)))]
+            return np.stack(chosen)[(slice(None), *rest)]
+        row = range(len(self))[first]
+        if rest and isinstance(rest[0], int | np.integer):
+            return self._read(row, range(self.shape[1])[rest[0]])[tuple(rest[1:])]
+        return self._study(row)[tuple(rest)]
+
+    def _study(self, row: int) -> UInt8[np.ndarray, "s c h w"]:
+        return self._bytes(row * prod(self.shape[1:]), self.shape[1:])
+
+    def _read(self, row: int, image: int) -> UInt8[np.ndarray, "c h w"]:
+        number = row * self.shape[1] + image
+        return self._bytes(number * prod(self.shape[2:]), self.shape[2:])
+
+    def _bytes(self, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        size, found = prod(shape), bytearray()
+        try:
+            while len(found) < size:
+                part = os.pread(self._number, size - len(found), self._offset + start + len(found))
+                if not part:
+                    raise UnreadableError(f"the shard {self.name} ends too early")
+                found += part
+        except OSError:
+            raise UnreadableError(f"the shard {self.name} cannot be read") from None
+        return np.frombuffer(found, np.uint8).reshape(shape)
+
+    def _header(self) -> tuple[tuple[int, ...], int]:
+        with open(self._number, "rb", closefd=False) as file:
+            try:
+                version = npy.read_magic(file)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, fortran, kind = read(file)
+            except (OSError, ValueError, TypeError, OverflowError, SyntaxError, RecursionError):
+                raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
+            fits = len(shape) == len(SIDES) and all(
+                isinstance(side, int) and 0 < side <= most
+                for side, most in zip(shape, SIDES, strict=True)
+            )
+            if fortran or kind != np.uint8 or not fits:
+                raise UnreadableError(
+                    f"the shard {self.name} must be a stack of 8-bit images, "
+                    f"got {kind.str} of shape {shape}"
+                )
+            return shape, file.tell()
+
+
+def open_shard(path: Path) -> Shard:
+    """Open a shard, read-only.
 
     Raises:
         UnreadableError: if it is no array of the right kind.
     """
-    try:
-        shard = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        raise UnreadableError(f"the shard {path.name} is missing or damaged") from None
-    if shard.ndim != 5 or shard.dtype != np.uint8:
-        raise UnreadableError(f"the shard {path.name} holds no stack of images")
-    return np.asarray(shard)  # still mapped; the class memmap costs more than a small read
+    return Shard(path)
