@@ -3,17 +3,22 @@
     python -m rfpmss.view STUDY --run-dir runs/tiny-0
 
 Scans with a slider over the stored images, slide, report beside the generated one, where the
-encoder and each word look, and the nearest patients by every pair of modalities. Only this
-machine can reach the page (127.0.0.1); it asks nothing of the network. Ctrl-C ends it.
+encoder and each word look, and the nearest patients by every pair of modalities; / lists all
+studies. Only this machine can reach the pages (127.0.0.1), and only with the link that is printed,
+which holds a key; they ask nothing of the network. Ctrl-C ends it.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from hmac import compare_digest
 from importlib.util import find_spec
 from pathlib import Path
+from secrets import token_urlsafe
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import tyro
 
@@ -28,6 +33,22 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
 """What a browser may call this machine; another name is another site's."""
+
+TIMEOUT = 20.0
+"""Seconds that a connection may be silent."""
+
+COOKIE = "rfpmss-view"
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the page itself says the rest
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer, errors included."""
 
 
 @dataclass(frozen=True)
@@ -75,55 +96,91 @@ def view(arguments: Arguments) -> int:
     study = arguments.study or next(iter(looker.studies()), "")
     try:
         looker.index(study)
-        return serve(application(looker), arguments.port, study)
+        token = token_urlsafe(24)
+        return serve(application(looker, token), arguments.port, study, token)
     except (ValueError, SystemExit, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def application(looker: Looker) -> Flask:
-    """The pages ``/study/NAME`` of one run."""
+def application(looker: Looker, token: str = "") -> Flask:
+    """The list of studies under ``/`` and the pages ``/study/NAME`` of one run.
+
+    Args:
+        looker: shows one patient after the other; asked by one request at a time.
+        token: what a browser has to bring, once in the link and then in a cookie; none if empty.
+    """
     from flask import (  # pyright: ignore[reportMissingImports]
         Flask,
         Response,
-        abort,
         request,
     )
 
     from rfpmss.evaluation.page import fill
 
     app = Flask("rfpmss", static_folder=None, template_folder=None)
+    one = Lock()
 
     @app.before_request
-    def _only_here() -> None:
-        if request.host.rsplit(":", 1)[0] not in NAMES:
-            abort(400, f"this page is served as {HOST} only")
+    def _admit() -> Response | None:
+        refusal = _refusal(
+            request.host, request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+        )
+        if refusal:
+            return Response(f"{refusal[1]}\n", refusal[0], mimetype="text/plain")
+        if not token or compare_digest(request.cookies.get(COOKIE, "").encode(), token.encode()):
+            return None
+        if compare_digest(request.args.get("token", "").encode(), token.encode()):
+            answer = Response(status=303, headers={"Location": quote(request.path)})
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            return answer
+        text = "open the link that rfpmss view printed: it holds the key to these pages\n"
+        return Response(text, 403, mimetype="text/plain")
+
+    @app.after_request
+    def _seal(answer: Response) -> Response:
+        answer.headers.update(HEADERS)
+        return answer
+
+    @app.get("/")
+    def _list() -> Response:
+        studies = looker.opened.cohort.studies
+        splits = {study.study_id: study.split for study in studies}
+        shown = [(name, splits[name]) for name in looker.studies()]
+        return Response(fill("studies.html", {"studies": shown}), mimetype="text/html")
 
     @app.get("/study/<path:name>")
     def _study(name: str) -> Response:
         try:
-            patient = looker.look(name)
+            with one:  # the model and its cache are one, threads are many
+                patient = looker.look(name)
         except ValueError as error:
             return Response(f"{error}\n", 404, mimetype="text/plain")
         content = {"patient": patient, "studies": looker.studies()}
-        answer = Response(fill("patient.html", content), mimetype="text/html")
-        answer.headers["Cache-Control"] = "no-store"
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        answer.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
-        return answer
+        return Response(fill("patient.html", content), mimetype="text/html")
 
     return app
 
 
-def serve(app: Flask, port: int, study: str) -> int:
-    """Answer until Ctrl-C; return 0."""
-    from urllib.parse import quote
+def _refusal(host: str, site: str | None, origin: str | None) -> tuple[int, str] | None:
+    """Status and reason where a request comes under another name or from another site."""
+    if host.rsplit(":", 1)[0].lower() not in NAMES:
+        return 400, f"this page is served as {HOST} only"
+    if site not in (None, "same-origin", "none") or origin not in (None, f"http://{host}"):
+        return 403, "these pages answer no other site"
+    return None
 
-    from werkzeug.serving import make_server
 
-    server = make_server(HOST, port, app)
-    print(f"page: http://{HOST}:{server.port}/study/{quote(study)}", flush=True)
+def serve(app: Flask, port: int, study: str, token: str = "") -> int:
+    """Answer until Ctrl-C, each request on a thread of its own; return 0."""
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Handler(WSGIRequestHandler):
+        timeout = TIMEOUT
+
+    server = make_server(HOST, port, app, threaded=True, request_handler=Handler)
+    key = f"?token={token}" if token else ""
+    print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

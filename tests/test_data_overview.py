@@ -140,3 +140,23 @@ def test_a_folder_without_reports_or_rejections_has_a_page_too(folder):
     page = write_page(folder).read_text()
     assert "not split" in page
     assert "Words" not in page
+
+
+def test_the_policy_of_the_page_allows_its_own_style_and_nothing_else(folder):
+    import base64
+    import hashlib
+    import html
+
+    text = html.unescape(write_page(folder).read_text())
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    policy = text.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0]
+    known = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src 'sha256-{known}'"
+    )
+    assert "unsafe" not in policy
+    assert not re.search(r"\sstyle=", text)
+    used = set(re.findall(r'class="(?:share|bar) ([sw]\d+)"', text))
+    assert used
+    assert all(f".{name} {{" in style for name in used)

@@ -2,6 +2,9 @@
 
 import html
 import re
+import socket
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -135,7 +138,7 @@ def test_the_page_is_escaped_and_asks_for_nothing(patient, looker):
     assert "onerror=alert(2)>" not in text
     assert "default-src 'none'; img-src data:" in html.unescape(text)
     found = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert all(link.startswith(("data:", "#", "/study/")) for link in found)
+    assert all(link == "/" or link.startswith(("data:", "#", "/study/")) for link in found)
     assert text.count('class="slice"') == 4 + len(patient.words)
 
 
@@ -169,7 +172,9 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
     class Server:
         port = 1234
 
-        def __init__(self, host, port, app):
+        def __init__(self, host, port, app, *, threaded, request_handler):
+            assert threaded
+            assert request_handler.timeout
             asked.append(host)
 
         def serve_forever(self):
@@ -182,3 +187,96 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
     assert view.serve(pytest.importorskip("flask").Flask("any"), 0, "a b") == 0
     assert asked == ["127.0.0.1", "closed"]
     assert "http://127.0.0.1:1234/study/a%20b" in capsys.readouterr().out
+    view.serve(pytest.importorskip("flask").Flask("any"), 0, "a", "key")
+    assert "/study/a?token=key\n" in capsys.readouterr().out
+
+
+HERE = {"Host": "127.0.0.1:7870"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://127.0.0.1:7870"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "LOCALHOST:7870"}, 200),
+        ({"Host": "127.0.0.1.evil.example"}, 400),
+    ],
+)
+def test_other_sites_get_no_answer(looker, sent, status):
+    pytest.importorskip("flask")
+    client = view.application(looker).test_client()
+    answer = client.get("/", headers=HERE | sent)
+    assert answer.status_code == status
+    assert ("Studies" in answer.text) == (status == 200)
+
+
+def test_every_answer_is_sealed_and_the_root_is_the_list(looker):
+    pytest.importorskip("flask")
+    client = view.application(looker).test_client()
+    for path, status in (("/", 200), ("/study/nobody", 404), ("/nothing", 404), ("/study/", 404)):
+        answer = client.get(path, headers=HERE)
+        assert answer.status_code == status
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert client.post("/", headers=HERE).status_code == 405
+    text = client.get("/", headers=HERE).text
+    names = re.findall(r'<a href="/study/([^"]*)">', text)
+    assert names == looker.studies()
+
+
+def test_the_pages_need_the_key_of_the_printed_link(looker, patient):
+    pytest.importorskip("flask")
+    client = view.application(looker, "secret").test_client()
+    path = f"/study/{patient.study_id}"
+    for asked in (path, "/", path + "?token=", path + "?token=secres", "/study/nobody"):
+        answer = client.get(asked, headers=HERE)
+        assert answer.status_code == 403
+        assert "Phantom" not in answer.text
+    answer = client.get(path + "?token=secret", headers=HERE)
+    assert (answer.status_code, answer.headers["Location"]) == (303, path)
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    with_key = HERE | {"Cookie": cookie.split(";")[0]}
+    assert client.get("/", headers=with_key).status_code == 200
+
+
+def test_a_silent_connection_keeps_nobody_waiting(monkeypatch):
+    """One socket that says nothing, one that sends half a request line; a third is served."""
+    flask = pytest.importorskip("flask")
+    serving = pytest.importorskip("werkzeug.serving")
+    made, usual = [], serving.make_server
+
+    def make(*words, **named):
+        made.append(usual(*words, **named))
+        return made[0]
+
+    monkeypatch.setattr(serving, "make_server", make)
+    monkeypatch.setattr(view, "TIMEOUT", 0.5)
+    app = flask.Flask("any", static_folder=None)
+    app.add_url_rule("/", view_func=lambda: "served")
+    running = threading.Thread(target=view.serve, args=(app, 0, "a"), daemon=True)
+    running.start()
+    while not made:
+        time.sleep(0.01)
+    place = ("127.0.0.1", made[0].port)
+    with socket.create_connection(place) as silent, socket.create_connection(place) as half:
+        half.sendall(b"GET / HT")
+        with socket.create_connection(place, timeout=60) as third:
+            third.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert third.makefile("rb").read().endswith(b"served")
+        for waiting in (silent, half):  # and they are let go, not held for ever
+            waiting.settimeout(60)
+            assert waiting.recv(1) in (b"", b"H")
+    made[0].shutdown()
+    running.join(timeout=60)
+    assert not running.is_alive()

@@ -7,6 +7,7 @@ patients share and no word that fewer than `rfpmss.data.counts.SHARED` patients'
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from rfpmss.common.files import write_text
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.data import duplicates
 from rfpmss.data.cohort import reading
@@ -51,13 +53,16 @@ def write_page(folder: Path) -> Path:
         Path of the page.
     """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     rows = read(folder / NAME)
     here = Path(__file__).parent
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string((here / "cohort.html").read_text(encoding="utf-8"))
+    style = (here / "cohort.css").read_text(encoding="utf-8") + _lengths()
     page = template.render(
-        style=(here / "cohort.css").read_text(encoding="utf-8"),
+        style=style,
+        policy=Markup(_policy(style)),  # noqa: S704 - ours, not data
         studies=len({row.study_id for row in rows}),
         patients=len({row.patient_id for row in rows}),
         table=table(rows),
@@ -71,10 +76,25 @@ def write_page(folder: Path) -> Path:
         pictures=_pictures(rows, folder),
     )
     path = folder / PAGE
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page + "\n")
     return path
+
+
+def _lengths() -> str:
+    """A class for each per cent of a share and of a bar: the policy allows no style attributes."""
+    rules = [
+        f".s{n} {{ --share: {n / 100}; }} .w{n} {{ width: {0.7 * n:.1f}%; }}" for n in range(101)
+    ]
+    return "\n".join(rules) + "\n"
+
+
+def _policy(style: str) -> str:
+    """Nothing but images in the page and this style, known by its hash."""
+    known = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src 'sha256-{known}'"
+    )
 
 
 def _pictures(rows: Sequence[Row], folder: Path) -> list[Picture]:

@@ -21,7 +21,7 @@ from rfpmss.data.views import Box
 class Place:
     """Where a prepared view lies."""
 
-    shard: Shard
+    shard: Shard | UInt8[np.ndarray, "n s c h w"]
     row: int
     boxes: tuple[Box | None, ...]
     further: tuple[Place, ...] = ()
