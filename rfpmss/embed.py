@@ -71,7 +71,11 @@ class Arguments(FolderOptions):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
+    try:
+        arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if find_spec("pyarrow") is None:
         print(
             "error: Parquet files need the package pyarrow: pip install 'multisk[parquet]'",
