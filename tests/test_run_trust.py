@@ -1,5 +1,6 @@
 """A run goes on only as what it was; what is refused leaves no trace; what is undefined stops."""
 
+import errno
 import hashlib
 import json
 import os
@@ -387,3 +388,159 @@ def test_a_whole_checkpoint_that_holds_another_thing_is_one_sentence(
     if (name, content) in FOREIGN:
         assert import_module("rfpmss.evaluate").main(["--run-dir", str(run)]) == 1
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def words_of(verb: str, run: Path, cohort: Path) -> list[str]:
+    """A command that writes into a run folder, or for export into a folder below it."""
+    if verb == "train":
+        fixed = ["--preset", "smoke", "--no-evaluate", "--max-steps", "3"]
+        return [*fixed, "--train.save-every", "1", "--data", str(cohort), "--run-dir", str(run)]
+    return [str(run), "--out", str(run / "x")] if verb == "export" else ["--run-dir", str(run)]
+
+
+@pytest.fixture
+def refuse_writes(monkeypatch: pytest.MonkeyPatch):
+    """Let every attempt to make or change a file under a folder fail, as a disk or a mount does."""
+
+    def start(folder: Path, number: int) -> None:
+        def guard(usual, writes):
+            def call(path, *rest, **named):
+                below = isinstance(path, str | os.PathLike) and str(path).startswith(str(folder))
+                if below and writes(*rest, **named):
+                    raise OSError(number, os.strerror(number), str(path))
+                return usual(path, *rest, **named)
+
+            return call
+
+        flags = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+        named = guard(open, lambda mode="r", *_, **__: bool(set(mode) & set("wxa+")))
+        monkeypatch.setattr("builtins.open", named)
+        monkeypatch.setattr("io.open", named)
+        monkeypatch.setattr("os.open", guard(os.open, lambda how=0, *_, **__: bool(how & flags)))
+        monkeypatch.setattr("os.mkdir", guard(os.mkdir, lambda *_, **__: True))
+
+    return start
+
+
+REFUSALS = [
+    (errno.ENOSPC, 74, "make room and start again"),
+    (errno.EDQUOT, 74, "make room and start again"),
+    (errno.EROFS, 1, "choose a folder that can be written"),
+    (errno.EACCES, 1, "change its permissions"),
+    (errno.ENOLCK, 1, "supports locks"),
+]
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "report", "finetune", "export"])
+@pytest.mark.parametrize(("number", "status", "words"), REFUSALS)
+def test_a_disk_that_takes_nothing_is_one_sentence_from_every_command(
+    verb: str,
+    number: int,
+    status: int,
+    words: str,
+    run: Path,
+    cohort: Path,
+    refuse_writes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = snapshot(run)
+    refuse_writes(run, number)
+    assert import_module(f"rfpmss.{verb}").main(words_of(verb, run, cohort)) == status
+    monkeypatch.undo()
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {os.strerror(number)} ({run}")
+    assert words in line
+    assert snapshot(run) == before
+
+
+def test_a_file_system_without_locks_is_refused_before_anything_is_written(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = snapshot(run)
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert start(run, cohort, "--max-steps", "3") == 1
+    assert "choose a folder on a disk that supports locks" in capsys.readouterr().err
+    assert snapshot(run) == before
+
+
+def stray_file(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    return path
+
+
+PLACES = [
+    ("a file", lambda base: stray_file(base / "run"), "a file stands where a folder is wanted"),
+    ("below a file", lambda base: stray_file(base / "f") / "run", "a file stands where a folder"),
+    ("a long name", lambda base: base / ("x" * 300), "choose a shorter path"),
+    (
+        "checkpoints",
+        lambda base: stray_file(base / "run" / "checkpoints").parent,
+        "a file stands where a folder is wanted",
+    ),
+    ("a deep path", lambda base: base / ("y" * 200) / ("x" * 300), "choose a shorter path"),
+]
+
+
+@pytest.mark.parametrize(("name", "place", "words"), PLACES, ids=[place[0] for place in PLACES])
+def test_a_place_that_cannot_be_a_run_folder_is_one_sentence(
+    name: str,
+    place: Callable[[Path], Path],
+    words: str,
+    cohort: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = place(tmp_path)
+    assert start(folder, cohort, "--max-steps", "1") in (1, 74)
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line or name == "checkpoints"
+    assert all(path.read_text() == "mine" for path in tmp_path.rglob("*") if path.name == "f")
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "report", "finetune", "view"])
+def test_a_cohort_that_is_not_there_is_one_sentence(
+    verb: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for absent in (tmp_path / "nope.csv", tmp_path):
+        words = ["--run-dir", str(run), "--data", str(absent)]
+        words += ["--preset", "smoke"] if verb == "train" else []
+        assert import_module(f"rfpmss.{verb}").main(words) == (2 if verb == "train" else 1)
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert str(absent) in line
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, resource.RLIM_INFINITY))
+from rfpmss import train
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        2_000,
+        pytest.param(12_000, marks=pytest.mark.slow),
+        pytest.param(200_000, marks=pytest.mark.slow),
+    ],
+)
+def test_a_disk_that_is_full_while_training_is_status_74(
+    size: int, cohort: Path, tmp_path: Path
+) -> None:
+    words = words_of("train", tmp_path / "run", cohort)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(bytes=size), *words], capture_output=True, text=True
+    )
+    assert done.returncode == 74, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: " in done.stderr
+    assert (tmp_path / "run" / ERROR).exists()
+    assert not list((tmp_path / "run").rglob("*.tmp"))
