@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,10 @@ class Hospital(FolderOptions):
 
     out: Path
     """Folder for manifest.csv, rejections.csv and shards/."""
+    labels: Path | None = None
+    """Table of labels to learn, one row a patient: CSV, TSV or XLSX; see docs/data.md."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of it to take; by default all that hold numbers or a few words."""
     views: int = 1
     """Slices or tiles to keep of each series."""
     size: int = 256
@@ -72,6 +76,8 @@ class Hospital(FolderOptions):
             Shard.parse(self.shard)
             if self.salt is None:
                 raise ValueError("--shard needs --salt FILE, the same secret for all parts")
+        if self.label_columns and self.labels is None:
+            raise ValueError("--label-columns needs --labels TABLE")
         if self.deidentify is None and (self.keep_dates or self.keep_descriptions):
             raise ValueError("--keep-dates and --keep-descriptions need --deidentify DIR")
         if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
@@ -149,15 +155,8 @@ def hospital(arguments: Hospital) -> int:
     from rfpmss.data.private import SALT, read_salt
 
     src, out = arguments.src, arguments.out.resolve()
-    if src is not None and not src.is_dir():
-        print(f"error: SRC must be an existing folder, got {src}", file=sys.stderr)
-        return 2
-    try:
-        check_places(src, out, arguments.salt)
-        if src is not None and arguments.deidentify:
-            check_apart(src, arguments.deidentify, "--deidentify")
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    if problem := _misplaced(arguments):
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     dry = arguments.dry_run
     if dry and src is None:
@@ -167,6 +166,8 @@ def hospital(arguments: Hospital) -> int:
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
+    if arguments.labels:
+        found = _label(found, root, arguments)
     if dry:
         return 0
     if arguments.deidentify:
@@ -181,14 +182,49 @@ def hospital(arguments: Hospital) -> int:
         )
         return _tell(made, out)
     shard = Shard.parse(arguments.shard)
+    settings: tuple[object, ...] = (asdict(choice), arguments.splits, arguments.seed)
+    if arguments.labels:
+        settings += (sorted((study.study_id, study.labels) for study in found.studies),)
     part = Part(
         shard=shard,
-        identity=identity(found, (asdict(choice), arguments.splits, arguments.seed)),
+        identity=identity(found, settings),
         shares=arguments.splits,
         seed=arguments.seed,
     )
     made = build_part(shard.take(found), root, out, choice, part, arguments.workers)
     return _tell_part(made, out, shard)
+
+
+def _misplaced(arguments: Hospital) -> str:
+    """Why the places that are named cannot be used; ``""``: they can."""
+    src = arguments.src
+    if src is not None and not src.is_dir():
+        return f"SRC must be an existing folder, got {src}"
+    try:
+        check_places(src, arguments.out, arguments.salt)
+        if src is not None and arguments.deidentify:
+            check_apart(src, arguments.deidentify, "--deidentify")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _label(found: Found, root: Path, arguments: Hospital) -> Found:
+    """The studies with the labels of the table, after saying what was taken."""
+    from rfpmss.data.cohort.labels import join
+
+    assert arguments.labels is not None
+    assert found.identities is not None
+    table = arguments.labels.resolve()
+    made = join(found.studies, found.identities, table, root, arguments.label_columns)
+    print("\n".join(made.sentences))
+    # In SRC the table was taken for one of reports as well.
+    lost = tuple(
+        (path, reason)
+        for path, reason in found.rejections
+        if path != table or not reason.startswith("ColumnError")
+    )
+    return replace(found, studies=made.studies, rejections=lost)
 
 
 def _show_server(arguments: Hospital) -> int:

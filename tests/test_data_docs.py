@@ -11,6 +11,7 @@ from rfpmss.data.manifest import COLUMNS
 from rfpmss.data.parts import Merge
 from rfpmss.data.phantom.cohort import LATER
 from rfpmss.data.phantom.command import command
+from rfpmss.finetune import Arguments
 from rfpmss.prepare import Hospital
 from rfpmss.sections import PhantomConfig
 
@@ -32,7 +33,7 @@ def test_every_class_of_rejection_has_its_row() -> None:
 
 def test_every_option_that_the_guide_and_the_cures_name_exists() -> None:
     cures = " ".join(kind.cure for kind in errors.DataError.__subclasses__())
-    commands = (Hospital, Public, Export, Merge)
+    commands = (Hospital, Public, Export, Merge, Arguments)
     options = {f"--{f.name.replace('_', '-')}" for kind in commands for f in fields(kind)}
     options |= {f"--phantom.{name.replace('_', '-')}" for name in PhantomConfig.model_fields}
     options |= {f"--{name}" for name in signature(command([])).parameters}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from rfpmss.data.cohort.known import Known
+from rfpmss.data.cohort.labels import Identities
 from rfpmss.data.cohort.layout import Place
 from rfpmss.data.cohort.leave import left_out
 from rfpmss.data.cohort.reading import Patient, Reading, read_back
@@ -27,7 +28,7 @@ from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
 from rfpmss.data.owners import Item, assign, key
 from rfpmss.data.private import pseudonym
-from rfpmss.data.shards import Rejection
+from rfpmss.data.shards import Rejection, series
 from rfpmss.data.sniff import REPORT_NAMES, SCANNER_NAMES
 from rfpmss.data.study import Study
 from rfpmss.data.visits import DAYS
@@ -53,6 +54,8 @@ class Found:
     """How folders and files were read as patients and visits; free of names."""
     doubt: str = ""
     """Why they can be read in two ways, with the way out; such a source is not prepared."""
+    identities: Identities | None = field(default=None, repr=False)
+    """Whose the studies are, in plain names; it is never written."""
     salt: bytes | None = field(default=None, repr=False)
     """With it the paths of refused files are kept apart; None: they name nobody."""
 
@@ -99,6 +102,7 @@ def scan(
     groups = _groups(members, owned.shared, lost)
     shared = _shared(groups)
     made, reports, patients = [], {}, []
+    whose: dict[str, str] = {}
     for owner, both in groups.items():
         mine = [file for file, _ in both]
         names = _names(owner, both, shared)
@@ -109,6 +113,7 @@ def scan(
             kin = pseudonym(salt, "k", owned.kin[owner]) if owner in owned.kin else ""
             made.append(replace(study, kin=kin))
             reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
+            whose[study.study_id] = owner
     made.sort(key=lambda study: study.study_id)
     unread = [reason for path, reason in rejections if path.suffix.lower() in REPORT_NAMES]
     rejections += _rejected(lost)
@@ -121,6 +126,7 @@ def scan(
         reports_left_out=_left_out([*(r for f, r in lost if f.kind == "text"), *unread]),
         reading=read_back(patients, owned.notes, len(set(owned.kin) & set(groups))),
         doubt=owned.doubt,
+        identities=Identities(known=known, owners=whose, days=_days(made, files)),
         salt=salt,
     )
 
@@ -144,6 +150,17 @@ def _groups(
         else:
             groups[owner].append((_row(file, paths), place))
     return groups
+
+
+def _days(studies: Sequence[Study], files: Sequence[File]) -> dict[str, frozenset[int]]:
+    """The dates of each study's images."""
+    dates = {file.path: file.date for file in files if file.date is not None}
+    return {
+        study.study_id: frozenset(
+            dates[path] for view in series(study).values() for path in view.paths if path in dates
+        )
+        for study in studies
+    }
 
 
 def _order(file: File) -> tuple[object, ...]:

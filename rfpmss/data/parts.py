@@ -215,6 +215,7 @@ def _record(study: Study) -> dict[str, object]:
     return {
         **{"study_id": study.study_id, "patient_id": study.patient_id, "report": study.report},
         "kin": study.kin,
+        "stratum": study.stratum,
         **{"derived": study.derived, "origin": study.origin, "labels": study.labels},
         "series": {name: source.series for name, source in series(study).items()},
     }
@@ -228,6 +229,7 @@ def _study(item: Mapping[str, Any]) -> Study:
         study_id=item["study_id"],
         patient_id=item["patient_id"],
         kin=item.get("kin", ""),
+        stratum=item.get("stratum", ""),
         views=tuple(sources.get(view) for view in VIEWS),
         others=tuple((n.partition(".")[0], s) for n, s in sources.items() if "." in n),
         report=item["report"],

@@ -21,9 +21,10 @@ def split(
 ) -> dict[str, str]:
     """A split for every patient.
 
-    Patients are ordered by what they have (modalities, report) and then by a hash, and the splits
-    are dealt along that order: each gets its share of every kind. At least one patient with a
-    report trains, where there is one.
+    Patients are ordered by what they have (modalities, report), by the labels that classes can be
+    learned from (`Study.stratum`), and then by a hash, and the splits are dealt along that order:
+    each gets its share of every kind. At least one patient with a report trains, where there is
+    one.
 
     Args:
         studies: all studies; several of one patient count once.
@@ -49,7 +50,10 @@ def split(
     has = _kinds([replace(s, patient_id=head.get(s.patient_id, s.patient_id)) for s in studies])
     result = _settled({p: s for p, s in (known or {}).items() if p in patients}, head)
     settled = frozenset(result)
-    order = sorted((p for p in has if p not in result), key=lambda p: (has[p], _hash(seed, p)))
+    strata = {head.get(study.patient_id, study.patient_id): study.stratum for study in studies}
+    order = sorted(
+        (p for p in has if p not in result), key=lambda p: (has[p], strata[p], _hash(seed, p))
+    )
     total = {name: share * len(has) for name, share in zip(SPLITS, shares, strict=True)}
     total |= _at_least_one(total, len(has))
     counts = {name: list(result.values()).count(name) for name in SPLITS}

@@ -55,6 +55,8 @@ class Study:
     """The report was made from masks or tables, not written by a person."""
     origin: str = ""
     """Who published the report, where it came apart from the images."""
+    stratum: str = ""
+    """What the splits are balanced over, beside what patients have."""
     labels: tuple[tuple[str, str], ...] = field(default=())
     """Named findings, for fine-tuning and stratified splits."""
 
