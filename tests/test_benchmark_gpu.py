@@ -195,7 +195,7 @@ def suite_of(folder, body, seconds=100.0):
         "def test_without_the_marker():\n    assert False\n"
     )
     until = time.monotonic() + seconds
-    return suite.run_suite([str(tests)], folder, until, lambda line: None, dict(os.environ))
+    return suite.Suite([str(tests)], folder, dict(os.environ)).finish(until, lambda line: None)
 
 
 def test_the_suite_goes_on_after_a_failure_and_after_the_end_of_a_process(tmp_path):

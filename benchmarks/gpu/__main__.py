@@ -1,7 +1,7 @@
 """Check the kernels on this GPU, then time them; each half ends within six minutes.
 
     python -m benchmarks.gpu --out DIR             both halves
-    python -m benchmarks.gpu --check --out DIR     every path against float64, then the GPU tests
+    python -m benchmarks.gpu --check --out DIR     every path against float64, and the GPU tests
     python -m benchmarks.gpu --time --out DIR      every case, ours and others; --tests FILE: the
                                                    tests.xml of an earlier --check, for a column
     python -m benchmarks.gpu --sanitize --out DIR  compute-sanitizer
@@ -29,13 +29,12 @@ from benchmarks.cases import CASES
 from benchmarks.gpu import checks, times
 from benchmarks.gpu.machine import ROOT, machine
 from benchmarks.gpu.sanitizer import TOOLS, sanitize
-from benchmarks.gpu.suite import run_suite, summary
+from benchmarks.gpu.suite import Suite, summary
 from benchmarks.gpu.supervise import Outcome, Step, supervise, work
 from benchmarks.meter import CudaMeter, DryMeter
 from benchmarks.table import read
 
 LIMIT = 340.0  # seconds of one half
-CHECKS = 160.0  # of them, at most, for the checks; the tests have the rest
 DRY_TESTS = ["tests/test_kernels_gpu.py"]  # what the interpreter does of them in half a minute
 
 
@@ -94,18 +93,19 @@ def main() -> int:
 
 
 def check_half(run: Run) -> int:
-    """The checks, then the tests."""
+    """The checks; beside them, on the other cores, the tests, which compile most of the time."""
     began, say = time.monotonic(), journal(run.folder / "check.log")
-    steps = check_steps(run)
+    until, steps = began + run.limit, check_steps(run)
     (run.folder / "check.csv").unlink(missing_ok=True)
-    outcome = supervise(
-        run.child("check"), steps, began + min(CHECKS, run.limit / 2), say, run.environment
-    )
-    rows = read(run.folder / "check.csv")
-    good = sum(row["status"] == "ok" for row in rows)
-    say(f"checks: {good} of {len(steps)} ok{told(outcome)}; now the tests")
     paths = DRY_TESTS if run.dry else sorted(map(str, ROOT.glob("tests/test_kernels_*.py")))
-    tests = run_suite(paths, run.folder, began + run.limit, say, run.environment)
+    suite = Suite(paths, run.folder, run.environment)
+    try:
+        outcome = supervise(run.child("check"), steps, until - 30, say, run.environment)
+        good = sum(row["status"] == "ok" for row in read(run.folder / "check.csv"))
+        say(f"checks: {good} of {len(steps)} ok{told(outcome)}; waiting for the tests")
+        tests = suite.finish(until, say)
+    finally:
+        suite.end()
     took = f"{time.monotonic() - began:.0f} s"
     say(f"check: ended after {took}, {good} of {len(steps)} ok, tests: {tests}")
     return int(good < len(steps) or not tests.endswith("passed"))

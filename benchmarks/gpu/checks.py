@@ -91,13 +91,15 @@ def carry_out(check: Check, file: Path, stamp: dict[str, Any]) -> None:
 
 
 def checks(bench: Bench) -> list[Check]:
-    """All of them, in order of worth: what everything else stands on comes first."""
+    """All of them, in order of worth: what all else stands on first, what compiles most last."""
     return [
         *sweep_checks(bench),
         *newton_checks(bench),
+        *([] if bench.tiny else device_checks(bench)),
         *derivative_checks(bench),
         *other_checks(bench),
-        *([] if bench.tiny else device_checks(bench)),
+        *width_checks(bench),
+        *([] if bench.tiny else compiler_checks(bench)),
     ]
 
 
@@ -114,25 +116,31 @@ def sweep_checks(bench: Bench) -> Iterator[Check]:
 
 
 def newton_checks(bench: Bench) -> Iterator[Check]:
-    """Newton: on tensor cores, narrow, 128 columns, beyond, float64, masked, cold, many."""
+    """Newton on tensor cores: plain, cold, masked, many problems, the same bits."""
     n, k = bench.rows, bench.width
-    shapes = [(n, k), (n, 5), (n // 2, k - k // 5)]
-    shapes += [] if bench.tiny else [(n // 2, 128), (8192, 160), (8192, 256), (64, n)]
-    for shape in shapes:
-        problem = MultiAssignment(k=max(1, min(64, shape[-1] // 2)))
-        yield planned(bench, f"newton {shape}", shape, Newton(), problem)
+    yield planned(bench, f"newton ({n}, {k})", (n, k), Newton())
     yield Check("K x K sums of tensor cores, relative", 4e-6, lambda: bend_error(bench))
-    yield planned(
-        bench, "newton, float64", (n // 4, 16), Newton(), MultiAssignment(k=4), 1e-9, torch.float64
-    )
-    yield Check("newton, masked", F32, lambda: masked_error(bench))
+    run = lambda: changed_bits(bench, scores(n, k), Newton())  # noqa: E731
+    yield Check("newton, the same bits", 0.0, run)
     for eps in (0.02, 0.005, 0.002):
         problem = MultiAssignment(k=bench.cells, eps=eps)
         yield planned(bench, f"newton, eps {eps}", (n, k), Newton(), problem, 1e-3)
+    yield Check("newton, masked", F32, lambda: masked_error(bench))
     many = (4, 16, k) if bench.tiny else (4096, 64, k)
     yield planned(bench, "newton, many small problems", many, Newton())
-    run = lambda: changed_bits(bench, scores(n, k), Newton())  # noqa: E731
-    yield Check("newton, the same bits", 0.0, run)
+
+
+def width_checks(bench: Bench) -> Iterator[Check]:
+    """Newton at other widths, each of which compiles kernels of its own; and in float64."""
+    n, k = bench.rows, bench.width
+    shapes = [(n, 5), (n // 2, k - k // 5)]
+    shapes += [] if bench.tiny else [(8192, 160), (8192, 256), (n // 2, 128), (64, n)]
+    for shape in shapes:
+        problem = MultiAssignment(k=max(1, min(64, shape[-1] // 2)))
+        yield planned(bench, f"newton {shape}", shape, Newton(), problem)
+    yield planned(
+        bench, "newton, float64", (n // 4, 16), Newton(), MultiAssignment(k=4), 1e-9, torch.float64
+    )
 
 
 def derivative_checks(bench: Bench) -> Iterator[Check]:
@@ -167,6 +175,10 @@ def device_checks(bench: Bench) -> Iterator[Check]:
     yield Check("four streams of cooperative launches", 0.0, lambda: stream_error(bench))
     yield Check("cooperative launch on a busy GPU", 0.0, lambda: busy_error(bench))
     yield Check("cuda:1 while cuda:0 is current", F32, lambda: second_error(bench))
+
+
+def compiler_checks(bench: Bench) -> Iterator[Check]:
+    """What inductor compiles, half a minute."""
     yield Check("torch.compile, value", 1e-5, lambda: compiled_error(bench))
 
 

@@ -22,46 +22,45 @@ GRACE = 20.0  # seconds in which an interrupted run writes its report
 BARE = ["-o", "addopts=--import-mode=importlib", "-W", "ignore", "-p", "no:cacheprovider"]
 
 
-def run_suite(
-    files: list[str],
-    folder: Path,
-    until: float,
-    say: Callable[[str], None],
-    environment: dict[str, str],
-) -> str:
-    """Run the files' tests that carry `gpu`, write tests.log and tests.xml, sum them up.
+class Suite:
+    """The files' tests that carry `gpu`, running; they write tests.log and tests.xml.
 
     Args:
         files: Test files.
         folder: Where the report goes.
-        until: `time.monotonic()` at which the run is interrupted; what it found stays.
-        say: Takes the lines worth reading.
         environment: Of the tests.
     """
-    report, log = folder / "tests.xml", folder / "tests.log"
-    report.unlink(missing_ok=True)
-    options = ["-m", "gpu", "-v", "--tb=short", "-rfE", f"--junitxml={report}"]
-    options += ["-p", "benchmarks.gpu.poisoned", *shared_out()]
-    command = [sys.executable, "-m", "pytest", *BARE, *options, *files]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # an interrupt of ours reaches its workers, not us
-        )
-        try:
-            cut = not ended(process, until - GRACE)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    found = summary(report)
-    for line in log.read_text(errors="replace").splitlines()[-40:]:
-        if line.startswith(("FAILED", "ERROR", "E  ")) or found == NO_REPORT:
-            say(line[:300])
-    return f"{found}, cut by the time limit" if cut else found
+
+    def __init__(self, files: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self.report, self.log = folder / "tests.xml", folder / "tests.log"
+        self.report.unlink(missing_ok=True)
+        options = ["-m", "gpu", "-v", "--tb=short", "-rfE", f"--junitxml={self.report}"]
+        options += ["-p", "benchmarks.gpu.poisoned", *shared_out()]
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *BARE, *options, *files],
+                cwd=ROOT,
+                env=environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # an interrupt of ours reaches its workers, not us
+            )
+
+    def finish(self, until: float, say: Callable[[str], None]) -> str:
+        """Wait until `time.monotonic()` is `until`, then interrupt; what was found, in short."""
+        cut = not ended(self.process, until - GRACE)
+        self.end()
+        found = summary(self.report)
+        for line in self.log.read_text(errors="replace").splitlines()[-40:]:
+            if line.startswith(("FAILED", "ERROR", "E  ")) or found == NO_REPORT:
+                say(line[:300])
+        return f"{found}, cut by the time limit" if cut else found
+
+    def end(self) -> None:
+        """End it and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def shared_out() -> list[str]:
