@@ -93,6 +93,42 @@ def test_the_box_is_that_of_the_tumour_whatever_the_masks_are_called(
     assert all("brain" in reason for reason in told.values())
 
 
+def test_sequences_on_one_grid_are_one_image_whatever_number_their_name_begins_with(
+    tmp_path: Path,
+) -> None:
+    for number, name in enumerate(("3 AX T1 POST", "4 AX T2", "5 AX FLAIR")):
+        write_nifti(tmp_path / "P1" / f"{name}.nii.gz", brain(SHAPE, number))
+    write_nifti(tmp_path / "P1" / "6 SAG T1.nii.gz", brain((20, 20, 9), 7))
+    (study,) = look(tmp_path).studies
+    source = study.views[MRI]
+    assert source is not None
+    assert source.channels == ("t1ce", "t2", "flair")
+    assert [other.channels for _, other in study.others] == [("t1",)]
+
+
+def test_a_study_of_mr_rate_is_one_patient_with_brain_masks_left_out(tmp_path: Path) -> None:
+    uid = "22B7CXEZ6T"
+    folder = tmp_path / "batch00" / uid
+    names = ("t1w-raw-axi", "t1w-raw-axi-2", "flair-raw-sag", "swi-raw-axi", "t2w-raw-axi")
+    sequences(folder / "img", *(f"_{name}" for name in names), case=uid)
+    for name in ("t1w-raw-axi_brain-mask", "t1w-raw-axi_defacing-mask", "flair-raw-sag_brain-mask"):
+        write_nifti(folder / "seg" / f"{uid}_{name}.nii.gz", whole())
+    (study,) = look(tmp_path).studies
+    source = study.views[MRI]
+    assert source is not None
+    assert (source.channels, source.mask) == (("t1", "t2", "flair"), None)
+    assert [other.channels for _, other in study.others] == [("t1",), ()]
+    assert len(refusals(tmp_path)) == 3
+
+
+def test_probabilities_are_neither_a_mask_nor_an_image(tmp_path: Path) -> None:
+    sequences(tmp_path / "P1", "_t1")
+    shares = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    write_nifti(tmp_path / "P1" / "P1_tumor_seg.nii.gz", shares)
+    assert mri(tmp_path).mask is None
+    assert "probabilities" in refusals(tmp_path)["P1_tumor_seg.nii.gz"]
+
+
 def test_a_brain_mask_alone_makes_no_box(tmp_path: Path) -> None:
     sequences(tmp_path / "P1", "_t1", "_t2")
     write_nifti(tmp_path / "P1" / "P1_brain_mask.nii.gz", whole())

@@ -14,6 +14,7 @@ from rfpmss.data.manifest import read
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "upenn_gbm_sample"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the folder upenn_gbm_sample is not there")
 def test_a_real_patient_is_one_bundle_and_trains_a_few_steps(tmp_path: Path) -> None:
     src, out = tmp_path / "src", tmp_path / "cohort"

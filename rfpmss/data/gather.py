@@ -254,7 +254,8 @@ def _source(view: str, names: list[str], series: list[list[File]], salt: bytes) 
 
 def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterator[Candidate]:
     files = [file for file in members if file.kind == "nifti"]
-    for group in nifti.bundles([(file.relative, file.view, file.sequence) for file in files]):
+    found = nifti.bundles([(file.relative, file.view, file.sequence) for file in files])
+    for group in nifti.merged(found, [file.path for file in files]):
         mine = [files[number] for number in group.members]
         label = pseudonym(salt, "x", str(mine[0].relative))
         frames = tuple(file.volume for file in mine if file.volume is not None)

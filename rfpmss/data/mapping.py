@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rfpmss.data.errors import TextError
+from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.volume import MIB
 
 EXAMPLE = """
@@ -27,7 +28,7 @@ patients:             # a name in paths or tables: the PatientID that it stands 
 """
 """All that can be said; every part may be absent."""
 VIEWS = ("ct", "mri", "mask", "pathology", "report", "ignore")
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
+SEQUENCES = FOUR
 KEYS = ("sequences", "files", "reports", "patients")
 
 

@@ -6,14 +6,14 @@ import json
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from rfpmss.data.errors import DataError
+from rfpmss.data.errors import DataError, UnsupportedError
 from rfpmss.data.grid import same_grid
 from rfpmss.data.owners import key, plain
 from rfpmss.data.readers import masks
@@ -72,7 +72,11 @@ def _mask(path: Path, stem: str, folder: str, *, named: bool, limit: int) -> tup
     if kind:
         whole = np.issubdtype(_header(path)[1], np.integer) and not named
         told = "file name" if masks.certain(stem) else "folder name"
-        return (kind, told) if whole or masks.holds_labels(path, limit) else None
+        if whole or masks.holds_labels(path, limit):
+            return kind, told
+        if not named and masks.holds_shares(read_nifti(path, limit, 0).array):
+            raise UnsupportedError("a map of probabilities, not of labels")
+        return None
     if masks.may_be(stem):
         kind = TUMOUR
     elif masks.shows_head(stem) and not named:
@@ -177,6 +181,48 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
             part.sort(key=lambda number: SEQUENCES.index(files[number][2]))
             result.append(Bundle(tuple(part), tuple(files[n][2] for n in part), best))
     return result
+
+
+def merged(found: Sequence[Bundle], paths: Sequence[Path]) -> list[Bundle]:
+    """Put bundles of one folder together that lie on one grid and share no sequence.
+
+    ``3 AX T1 POST.nii`` and ``5 AX FLAIR.nii`` of a patient have no name in common, yet voxel by
+    voxel they show the same place.
+
+    Args:
+        found: of `bundles`, all of one visit of one patient.
+        paths: of the members, by their numbers.
+    """
+    result: list[Bundle] = []
+    grids: dict[int, Volume | None] = {}
+    for bundle in sorted(found, key=lambda bundle: -len(bundle.channels)):
+        grids[id(bundle)] = grid_of(paths[bundle.members[0]]) if bundle.channels else None
+        for place, other in enumerate(result):
+            if _joins(bundle, other, paths, grids):
+                result[place] = _union(other, bundle)
+                grids[id(result[place])] = grids[id(other)]
+                break
+        else:
+            result.append(bundle)
+    return result
+
+
+def _joins(
+    one: Bundle, other: Bundle, paths: Sequence[Path], grids: Mapping[int, Volume | None]
+) -> bool:
+    mine, theirs = grids[id(one)], grids[id(other)]
+    if mine is None or theirs is None or set(one.channels) & set(other.channels):
+        return False
+    folders = {paths[number].parent for number in (one.members[0], other.members[0])}
+    return len(folders) == 1 and same_grid(mine, theirs)
+
+
+def _union(one: Bundle, other: Bundle) -> Bundle:
+    pairs = [*zip(one.channels, one.members, strict=True)]
+    pairs += zip(other.channels, other.members, strict=True)
+    pairs.sort(key=lambda pair: SEQUENCES.index(pair[0]))
+    mask = one.mask if one.mask is not None else other.mask
+    return Bundle(tuple(m for _, m in pairs), tuple(c for c, _ in pairs), mask)
 
 
 def _place(path: PurePosixPath) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from rfpmss.data.readers.sequences import describes
 _WORDS = re.compile(
     r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|segmentation|masks?|labels?|dseg|reports?"
     r"|text|slide|wsi|path(?:ology)?|histology|he|head|brain|parenchyma|hdbet|tumou?r|lesion|roi|gtv"
-    r"|(?:tumou?r|lesion|brain|gtv)(?:seg|mask)|maske"
+    r"|(?:tumou?r|lesion|brain|gtv)(?:seg|mask)|maske|ax(?:ial)?|sag(?:ittal)?|cor(?:onal)?|tra"
 )
 
 
@@ -105,6 +105,11 @@ def assign(items: Sequence[Item], level: int = 0) -> Owned:
             ...; 0: to be found, see `rfpmss.data.cohort.layout`.
     """
     return _Owners(items, level).all()
+
+
+def _copy_of(who: str, name: str) -> bool:
+    """Whether a name is somebody's, or that with a number of one or two digits."""
+    return name == who or re.fullmatch(rf"{re.escape(who)}-\d{{1,2}}", name) is not None
 
 
 class _Owners:
@@ -282,6 +287,8 @@ class _Owners:
         for home, by in kinds.items():
             if not home or self.level:
                 continue
+            if home[-1] in by and all(_copy_of(home[-1], name) for name in by):
+                continue  # 22B7/22B7_t1w-2.nii.gz: the folder says who, the number which copy
             person = rank(home[-1]) == PERSON
             mixed = sum(len(found) > 1 for found in by.values())
             numbered = [n for n in by if rank(n) >= ID and n != home[-1]]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import DataError, DuplicateError, IncompleteError, PathError, TextError
+from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.study import Source, Study
 from rfpmss.data.tables import missing, read_table
 
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
+SEQUENCES = FOUR
 _BRATS = re.compile(r"(?:BraTS2021_)?(\d{5})")
 _TCIA = re.compile(r"UPENN-GBM-\d{5}")
 

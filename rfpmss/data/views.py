@@ -12,12 +12,13 @@ from rfpmss.config import CHANNELS
 from rfpmss.data import slide
 from rfpmss.data.errors import UnsupportedError, ValuesError, describe
 from rfpmss.data.readers.masks import tumour
+from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.resize import resize
 from rfpmss.data.sources import Gaps, load
 from rfpmss.data.study import Source
 from rfpmss.data.volume import MAX_BYTES, Volume
 
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
+SEQUENCES = FOUR
 """Order of the MRI channels."""
 WINDOWS = ((40.0, 80.0), (75.0, 200.0), (400.0, 1800.0))
 """Centre and width of the CT channels, Hounsfield units: brain, subdural, bone."""

@@ -18,12 +18,13 @@ from rfpmss.data.phantom.latents import Latents, draw
 from rfpmss.data.phantom.scanner import HOME, OTHER
 from rfpmss.data.phantom.text import write_report
 from rfpmss.data.phantom.variants import labels, variant, words
+from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.study import Source, Study
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
+SEQUENCES = FOUR
 TILE = 128
 SMALLEST_LEVEL = 128
 

@@ -143,6 +143,13 @@ def holds_labels(path: Path, limit: int = MAX_BYTES) -> bool:
     return array.dtype.kind in "iub" or bool((array == np.rint(array)).all())
 
 
+def holds_shares(array: Shaped[np.ndarray, "*shape"]) -> bool:
+    """Whether values are shares from 0 to 1, as a network gives them before it decides."""
+    if array.dtype.kind != "f" or array.min() < 0 or array.max() > 1:
+        return False
+    return not bool((array == np.rint(array)).all())
+
+
 @dataclass(frozen=True)
 class Scheme:
     """What the labels of a mask mean; 0: not there."""

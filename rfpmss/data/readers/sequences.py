@@ -262,6 +262,24 @@ def says_head(text: str) -> bool:
     return "head" in ideas_of(text)
 
 
+_HOW = {
+    *(
+        "bias",
+        "bet",
+        "stripped",
+        "unstripped",
+        "skullstripped",
+        "n4",
+        "raw",
+        "axi",
+        "obl",
+        "oblique",
+    ),
+    *("deface", "defaced", "defacing", "vista", "nvseg", "coreg", "reg", "registered"),
+}
+"""Words of file names that say how an image was made."""
+
+
 def describes(word: str) -> bool:
     """Whether a word of a file's name says what the file shows, and so not whose it is.
 
@@ -270,11 +288,23 @@ def describes(word: str) -> bool:
         [True, True, True, True, False, False, False]
     """
     low = _fold(word)
-    if low in ("sub", "bias", "bet", "stripped", "unstripped", "skullstripped", "n4"):
-        return low != "sub"  # BIDS: sub-01
+    if low in _HOW:
+        return True
     telling = {*FOUR, "pd", "flair", "contrast", "native", "swi", "dwi", "adc", "t2star", "stir"}
     telling |= {"t1 by technique", "perfusion", "mra"}
-    if len(low) < 2 or low in ("sin", "con", "mc", "fa", "cal", "pc", "nc", "cm", "rest", "press"):
+    if len(low) < 2 or low in (
+        "sub",
+        "sin",
+        "con",
+        "mc",
+        "fa",
+        "cal",
+        "pc",
+        "nc",
+        "cm",
+        "rest",
+        "press",
+    ):
         return False
     pieces = _cut(low) if low.isascii() else _ideas_cjk(low)
     return bool(pieces) and bool(telling & set(pieces))
