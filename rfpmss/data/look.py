@@ -22,6 +22,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.mapping import Words
 from rfpmss.data.private import clean
+from rfpmss.data.readers.documents import document_text
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sequences import kind_of as kind_of_name
 from rfpmss.data.readers.series import Nature, largest, nature, spot
@@ -133,9 +134,35 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
         return [replace(file, view="report", told="table")]
     if file.kind == "nifti":
         return _nifti(file, limit, words, view)
+    if file.kind in ("text", "document") and not view and _of_software(file.relative):
+        raise UnsupportedError("the text lies in a folder of programs")
     if file.kind == "text":
         return [replace(file, view="report", told="text file")]
+    if file.kind == "document":
+        text = clean(document_text(file.path))
+        return [replace(file, kind="text", view="report", told="document", text=text)]
     return [replace(file, view="pathology", told="image file")]
+
+
+def _of_software(path: PurePosixPath) -> bool:
+    """Whether a text came with the viewer on a CD of a PACS."""
+    return any(part.lower() in _SOFTWARE for part in path.parts[:-1])
+
+
+_SOFTWARE = frozenset(
+    [
+        "viewer",
+        "help",
+        "manual",
+        "software",
+        "program",
+        "programs",
+        "bin",
+        "jre",
+        "plugins",
+        "autorun",
+    ]
+)
 
 
 def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:

@@ -8,18 +8,24 @@ from typing import Literal
 
 from rfpmss.data.errors import UnreadableError, UnsupportedError
 
-Kind = Literal["dicom", "nifti", "slide", "image", "text", "table"]
+Kind = Literal["dicom", "nifti", "slide", "image", "text", "table", "document"]
 
 NIFTI_NAMES = (".nii", ".nii.gz")
 DICOM_NAMES = (".dcm", ".dicom", ".ima")
 TEXT_NAMES = (".txt",)
-TABLE_NAMES = (".csv", ".tsv")
-REPORT_NAMES = (*TEXT_NAMES, *TABLE_NAMES)
+WORKBOOKS = (".xlsx", ".xlsm")
+TABLE_NAMES = (".csv", ".tsv", *WORKBOOKS)
+DOCUMENT_NAMES = (".docx", ".pdf", ".rtf", ".html", ".htm")
+REPORT_NAMES = (*TEXT_NAMES, *TABLE_NAMES, *DOCUMENT_NAMES)
 """What a refused file with one of these endings would have been."""
 SCANNER_NAMES = (".mrxs", ".vms", ".vmu")
 """Slides in several files that only their index names."""
 ARCHIVES = (b"PK\3\4", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
-NOT_REPORTS = ("readme", "license", "licence", "copying", "changelog", "notice", "requirements")
+NOT_REPORTS = (
+    *("readme", "license", "licence", "copying", "changelog", "notice", "requirements"),
+    *("index.htm", "help.", "autorun", "manual.", "~$"),
+)
+OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def kind_of(path: Path) -> Kind:
@@ -56,6 +62,8 @@ def _by_name(name: str, head: bytes) -> Kind:
         raise UnreadableError("the file is named as DICOM but does not start as DICOM does")
     if name.endswith((".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")):
         raise UnreadableError("the file is named as an image and is none")
+    if kind := _office(name, head):
+        return kind
     if head.startswith(ARCHIVES) or head[257:262] == b"ustar" or head[:2] == b"\x1f\x8b":
         raise UnsupportedError("the file is an archive; unpack it first")
     if name.endswith(TEXT_NAMES):
@@ -65,6 +73,23 @@ def _by_name(name: str, head: bytes) -> Kind:
     if name.endswith(TABLE_NAMES):
         return "table"
     raise UnsupportedError("the file is no image and no report that is known here")
+
+
+def _office(name: str, head: bytes) -> Kind | None:
+    """Documents and workbooks, whatever they are called."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
+    web = start.startswith((b"<!doctype html", b"<html")) or name.endswith((".html", ".htm"))
+    if web or head.startswith((b"%PDF-", b"{\\rtf")):
+        if name.startswith(NOT_REPORTS):
+            raise UnsupportedError("the text is about files, no report")
+        return "document"
+    if head.startswith(b"PK\3\4") and name.endswith((".docx", *WORKBOOKS)):
+        return "document" if name.endswith(".docx") else "table"
+    if head.startswith(OLD_OFFICE):
+        raise UnsupportedError("the file is an old Word or Excel file", "save it as DOCX or XLSX")
+    if name.endswith((*DOCUMENT_NAMES, *WORKBOOKS)):
+        raise UnreadableError("the file is named as a document and is none")
+    return None
 
 
 def _by_bytes(head: bytes) -> Kind | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,10 @@ LARGEST = 64 * MIB
 LARGEST_PART, TAGS, COLUMNS = 16 * MIB, 1_000_000, 1024
 """Of an XLSX file: bytes unpacked, marks in them, columns. A parsed mark takes a hundred times the
 bytes of a short one, and a row as many cells as its last column says."""
+SHEETS = 64
+"""Sheets of a workbook at most."""
 _SHEET = "xl/worksheets/sheet1.xml"
+_SHEET_NAME = re.compile(r"xl/worksheets/sheet\d+\.xml")
 _STRINGS = "xl/sharedStrings.xml"
 _SPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _MISSING = re.compile(
@@ -68,15 +72,36 @@ def _named(rows: list[list[str]]) -> list[dict[str, str]]:
 
 
 def _sheet(path: Path) -> list[list[str]]:
+    return next(read_sheets(path, most=1))
+
+
+def read_sheets(path: Path, most: int = SHEETS) -> Iterator[list[list[str]]]:
+    """The cells of each sheet of an XLSX file; days are numbers, as spreadsheets count them.
+
+    Raises:
+        UnreadableError: if the file is damaged or has no sheet.
+        BombError: if it is implausibly large.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            strings = [
-                "".join(part.text or "" for part in item.iter(f"{_SPACE}t"))
-                for item in _part(archive, _STRINGS)
-            ]
-            sheet = _part(archive, _SHEET)
+            strings = [_string(item) for item in part(archive, _STRINGS)]
+            found = [name for name in archive.namelist() if _SHEET_NAME.fullmatch(name)]
+            names = sorted(found, key=lambda name: (len(name), name)) or [_SHEET]
+            sheets = [part(archive, name) for name in names[:most]]
     except (zipfile.BadZipFile, ElementTree.ParseError, EOFError, OSError, RuntimeError):
         raise UnreadableError("the XLSX file is damaged") from None
+    if len(names) > SHEETS:
+        raise BombError("the workbook has more sheets than a table of patients can have")
+    yield from (_cells(sheet, strings) for sheet in sheets)
+
+
+def _string(item: ElementTree.Element) -> str:
+    """A text and the runs of a rich text, without the phonetic reading of Japanese."""
+    runs = (item, *item.iterfind(f"{_SPACE}r"))
+    return "".join(run.findtext(f"{_SPACE}t") or "" for run in runs)
+
+
+def _cells(sheet: ElementTree.Element, strings: list[str]) -> list[list[str]]:
     rows = []
     for row in sheet.iter(f"{_SPACE}row"):
         cells: dict[int, str] = {}
@@ -86,18 +111,19 @@ def _sheet(path: Path) -> list[list[str]]:
     return rows
 
 
-def _part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
+def part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    """The root of a part of an Office document, bounded before it is parsed."""
     if name not in archive.namelist():
         if name == _STRINGS:
             return ElementTree.Element("none")
-        raise UnreadableError("the XLSX file holds no first sheet")
+        raise UnreadableError("the document lacks its main part")
     if archive.getinfo(name).file_size > LARGEST_PART:
         raise BombError("the table is larger than a table of patients can be")
     data = archive.read(name)
     if data.count(b"<") > TAGS:
         raise BombError("the table has more cells than a table of patients can have")
     if b"<!DOCTYPE" in data[:4096] or b"<!ENTITY" in data:
-        raise UnreadableError("the XLSX file defines entities of its own")
+        raise UnreadableError("the document defines entities of its own")
     return ElementTree.fromstring(data)  # noqa: S314 - entities are refused above
 
 
@@ -116,7 +142,7 @@ def _column(reference: str, position: int) -> int:
 
 def _text(cell: ElementTree.Element, strings: list[str]) -> str:
     if cell.get("t") == "inlineStr":
-        return "".join(part.text or "" for part in cell.iter(f"{_SPACE}t")).strip()
+        return "".join(_string(item) for item in cell.iterfind(f"{_SPACE}is")).strip()
     value = (cell.findtext(f"{_SPACE}v") or "").strip()
     if cell.get("t") == "s":
         if not value.isdecimal() or int(value) >= len(strings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.mapping import Table
 from rfpmss.data.readers.encoding import decode_text
+from rfpmss.data.tables import read_sheets
 from rfpmss.data.volume import MIB
 
 LARGEST = 64 * MIB
@@ -74,7 +76,7 @@ def read_reports(
     """The reports of a table in a file.
 
     Args:
-        path: a CSV or TSV file.
+        path: a CSV, TSV or XLSX file.
         table: which columns to take; None: by their values and names.
         known: what the patients of the images are called.
         days: a date at most so far from an examination is near it.
@@ -89,7 +91,20 @@ def read_reports(
         BombError: if it is implausibly large.
     """
     known = known or Known()
-    sheet = _delimited(path, table)
+    sheets = _workbook(path, table) if zipfile.is_zipfile(path) else [_delimited(path, table)]
+    taken, told, refused = table, [], None
+    for sheet in sheets:
+        try:
+            taken, found = _read(sheet, table, known, days)
+            told += found
+        except (ColumnError, TextError) as error:
+            refused = refused or error
+    if taken is None or (refused and not told):
+        raise refused or TextError("the table is empty")
+    return taken, told
+
+
+def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[Table, list[Told]]:
     names = sheet.names
     wanted = {table.patient, *table.text, *filter(None, [table.date])} if table else set()
     if absent := wanted - set(names):
@@ -216,6 +231,19 @@ def _joined(parts: Sequence[str]) -> str:
     parts = list(dict.fromkeys(filter(None, parts)))
     whole = [part for part in parts if not any(part != o and part in o for o in parts)]
     return "\n".join(whole)
+
+
+def _workbook(path: Path, table: Table | None) -> list[Sheet]:
+    """The sheets of an XLSX file that hold anything; notes and legends are sheets as well."""
+    found = []
+    for cells in read_sheets(path):
+        rows = [(n, tuple(row)) for n, row in enumerate(cells, 1) if any(map(str.strip, row))]
+        if rows:
+            start = _header(rows, table)
+            widest = max(len(row) for _, row in rows[start:])
+            header = rows[start][1] + ("",) * (widest - len(rows[start][1]))
+            found.append(Sheet(((rows[start][0], header), *rows[start + 1 :]), ragged=True))
+    return found
 
 
 def _delimited(path: Path, table: Table | None) -> Sheet:
