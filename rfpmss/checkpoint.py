@@ -223,11 +223,14 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
     Raises:
         CheckpointError: if its files do not fit together, or hold undefined weights.
     """
+    from rfpmss.model.hub import require_shapes
     from rfpmss.model.rfpmss import RFPMSS
 
     config, tokenizer = read_config(folder / "config.yaml"), read_tokenizer(folder)
     with fitting(folder, "model.safetensors"):
-        model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
+        sizes = (config.model, config.data, tokenizer.get_vocab_size())
+        require_shapes(folder / "model.safetensors", RFPMSS, *sizes)
+        model = RFPMSS(*sizes)
         if weights != "averaged":
             load_weights(folder / "model.safetensors", model)
         elif (folder / "average.safetensors").is_file():

@@ -14,6 +14,7 @@ from rfpmss.sections import (
     END,
     MODALITIES,
     PAD,
+    SEED,
     START,
     UNK,
     VIEWS,
@@ -58,7 +59,7 @@ class Config(Frozen):
 
     preset: Literal["smoke", "tiny", "small", "paper"] = "paper"
     """Where all values below start from. [choice; ours]"""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=SEED)
     """Seed of weights, order and augmentation. [number; ours]"""
     phantom: PhantomConfig = PhantomConfig()
     """The generated cohort."""

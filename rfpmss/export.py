@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 def _export(arguments: Arguments) -> int:
     from rfpmss.evaluation.opened import require_run
 
-    require_run(arguments.run)
+    require_run(arguments.run, "RUN")
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         raise ExportError(f"--out must be a new or empty folder, got {arguments.out}")
     export(arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -11,7 +11,6 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -26,6 +25,13 @@ CHANNELS = {"ct": 3, "mri": 4, "pathology": 3}
 
 PAD, UNK, START, END = range(4)
 """Token ids with a meaning of their own."""
+
+
+# What a file of somebody else may ask for: far above any use, far below what stops a machine.
+Width = Annotated[int, Field(gt=0, le=65_536)]
+Depth = Annotated[int, Field(gt=0, le=1_024)]
+Count = Annotated[int, Field(gt=0, le=100_000_000)]
+SEED = 2**63 - 1
 
 
 class Frozen(BaseModel):
@@ -55,27 +61,32 @@ def _bounds(found: Iterable[object]) -> list[str]:
     for item in found:
         for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
             if getattr(item, name, None) is not None:
-                words.append(f"{sign} {getattr(item, name):g}")
-        words += _bounds((*getattr(item, "__metadata__", ()), *get_args(item)))
+                words.append(f"{sign} {_plain(getattr(item, name))}")
+        inner = getattr(item, "metadata", None) or getattr(item, "__metadata__", ())
+        words += _bounds((*inner, *get_args(item)))
     return list(dict.fromkeys(words))
+
+
+def _plain(bound: int | float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 class PhantomConfig(Frozen):
     """The generated cohort used when no manifest is given."""
 
-    train: PositiveInt = 512
+    train: Count = 512
     """Patients in the training split. [patients; ours]"""
-    test: PositiveInt = 128
+    test: Count = 128
     """Held-out patients. [patients; ours]"""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=SEED)
     """Seed of the cohort; patient i depends on (seed, i) only. [number; ours]"""
-    mri_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 32)
+    mri_shape: tuple[Width, Width, Width] = (96, 96, 32)
     """MRI volume, voxels. [voxels; ours]"""
-    ct_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (128, 128, 24)
+    ct_shape: tuple[Width, Width, Width] = (128, 128, 24)
     """CT volume: columns, rows, slices. [voxels; ours]"""
-    slide_size: PositiveInt = 1024
+    slide_size: Width = 1024
     """Side of the pathology slide at full resolution, pixels. [pixels; ours]"""
-    views: PositiveInt = 1
+    views: Depth = 1
     """Slices or tiles prepared for each imaging modality. [images; ours]"""
     missing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability that an imaging modality of a patient is absent (never all of them).
@@ -99,18 +110,18 @@ class PhantomConfig(Frozen):
 class DataConfig(Frozen):
     """How studies become tensors (paper: Parameter settings)."""
 
-    resize: PositiveInt = 256
+    resize: Width = 256
     """Side to which an image is resized before cropping, pixels. [pixels; paper]"""
-    size: PositiveInt = 224
+    size: Width = 224
     """Side of the crop that enters the model, pixels. [pixels; paper]"""
-    slices: PositiveInt = 1
+    slices: Depth = 1
     """Images (slices or tiles) that stand for one series of a view. [images; ours]"""
-    series: PositiveInt = 1
+    series: Depth = 1
     """Series or time points of a view that enter together (beyond the paper), the best first; a
     study with fewer repeats those it has. [series; ours]"""
-    tokens: int = Field(default=100, ge=4)
+    tokens: int = Field(default=100, ge=4, le=65_536)
     """Longest report, tokens, start and end included. [tokens; REFERS]"""
-    vocabulary: int = Field(default=10_000, ge=32)
+    vocabulary: int = Field(default=10_000, ge=32, le=10_000_000)
     """Upper bound of the tokenizer's vocabulary. [tokens; REFERS]"""
     flip: float = Field(default=0.5, ge=0.0, le=1.0)
     """Probability of a left-right flip of the whole study, text included. [probability; paper]"""
@@ -135,7 +146,7 @@ class ModelConfig(Frozen):
 
     backbone: Literal["vit", "resnet101"] = "vit"
     """Medical Image Transformer, or a residual network (Table 5, row 1). [choice; paper]"""
-    resnet_width: PositiveInt = 64
+    resnet_width: Width = 64
     """Channels after the stem of the residual network; its last stage has 32 times as many.
     [channels; paper]"""
     trunk: Literal["shared", "separate"] = "shared"
@@ -147,15 +158,15 @@ class ModelConfig(Frozen):
     """How the slices, tiles or time points of a view become one. [choice; ours]"""
     recompute: bool = False
     """Recompute activations in the backward pass: less memory, more time. [switch; ours]"""
-    patch: PositiveInt = 16
+    patch: Width = 16
     """Side of an image patch, pixels. [pixels; ViT-B/16]"""
-    dim: PositiveInt = 768
+    dim: Width = 768
     """Width of the Medical Image Transformer. [features; ViT-B/16]"""
-    depth: PositiveInt = 12
+    depth: Depth = 12
     """Self-attention blocks. [blocks; ViT-B/16]"""
-    heads: PositiveInt = 12
+    heads: Width = 12
     """Attention heads. [heads; ViT-B/16]"""
-    mlp: PositiveInt = 3072
+    mlp: Width = 3072
     """Width of the perceptron layer. [features; ViT-B/16]"""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout after embeddings and in the decoder. [probability; REFERS]"""
@@ -167,41 +178,41 @@ class ModelConfig(Frozen):
     """How the aggregation embedding rejoins every patch in the last layer. [choice; paper]"""
     fusion: Literal["view", "token", "none"] = "view"
     """Softmax over views; sigmoid per token; or each view alone with the report. [choice; paper]"""
-    text_dim: PositiveInt = 768
+    text_dim: Width = 768
     """Width of the BERT text encoder. [features; BERT]"""
-    text_depth: PositiveInt = 12
+    text_depth: Depth = 12
     """BERT layers. [layers; BERT]"""
-    text_heads: PositiveInt = 12
+    text_heads: Width = 12
     """BERT attention heads. [heads; BERT]"""
-    text_mlp: PositiveInt = 3072
+    text_mlp: Width = 3072
     """BERT intermediate width. [features; BERT]"""
     text_pooling: Literal["pooler", "cls", "mean"] = "pooler"
     """Which BERT output becomes the report vector. [choice; ours]"""
     text_weights: str | None = None
     """BERT weights to start from: a file, a folder or the name of a model in the local cache.
     [path; ours]"""
-    text_frozen: int = Field(default=0, ge=0)
+    text_frozen: int = Field(default=0, ge=0, le=1_024)
     """BERT layers, embeddings included, that are not trained. [layers; ours]"""
-    decoder_dim: PositiveInt = 1024
+    decoder_dim: Width = 1024
     """Width of the report decoder. [features; REFERS]"""
-    decoder_depth: PositiveInt = 1
+    decoder_depth: Depth = 1
     """Decoder layers. [layers; REFERS]"""
-    decoder_heads: PositiveInt = 16
+    decoder_heads: Width = 16
     """Decoder attention heads. [heads; REFERS]"""
-    decoder_mlp: PositiveInt = 4096
+    decoder_mlp: Width = 4096
     """Decoder feed-forward width. [features; REFERS]"""
     decoder_prenorm: bool = False
     """Normalise before attention instead of after it. [switch; REFERS]"""
-    token_dim: PositiveInt = 4096
+    token_dim: Width = 4096
     """Width of the token projection (common label space) and of the joint transformer block.
     [features; paper]"""
-    joint_heads: PositiveInt = 64
+    joint_heads: Width = 64
     """Heads of the joint transformer block. [heads; paper]"""
-    joint_mlp: PositiveInt = 4096
+    joint_mlp: Width = 4096
     """MLP width of the joint transformer block. [features; paper]"""
-    joint_dim: PositiveInt = 6144
+    joint_dim: Width = 6144
     """Width of the joint embedding space. [features; paper]"""
-    anchors: PositiveInt = 64
+    anchors: Width = 64
     """Anchors K per modality and space. [anchors; paper]"""
     rebuild: bool = False
     """Heads that rebuild input from joint features, for loss.structure=reconstruction. [switch;
@@ -233,7 +244,7 @@ class ModelConfig(Frozen):
 class AssignmentConfig(Frozen):
     """The assignment M(.) of samples to anchors (paper: Algorithm 1)."""
 
-    k: PositiveInt = 32
+    k: Width = 32
     """Anchors K' per sample. [anchors; paper]"""
     eps: PositiveFloat = 0.07
     """Temperature 1/lambda. [cosine; Multi-SK]"""
@@ -242,11 +253,11 @@ class AssignmentConfig(Frozen):
     solver: Literal["newton", "sinkhorn", "modified", "none"] = "newton"
     """Exact limit; a fixed number of sweeps; plain Sinkhorn with row sum k; no assignment.
     [choice; paper, its limit ours]"""
-    steps: PositiveInt = 20
+    steps: Count = 20
     """Sweeps of the sinkhorn and modified solvers. [sweeps; Multi-SK]"""
     order: Literal["row-column-depth", "column-depth-row"] = "row-column-depth"
     """Order of the normalisations within a sweep. [choice; paper, Multi-SK]"""
-    bank: int = Field(default=5500, ge=0)
+    bank: int = Field(default=5500, ge=0, le=100_000_000)
     """Past feature pairs assigned together with the batch; at most the training studies.
     [studies; paper]"""
     start: Literal["full", "rows", "wait"] = "full"
@@ -310,7 +321,7 @@ class TrainConfig(Frozen):
     and anchors learn on frozen encoders (with --start). [choice; paper]"""
     parallel: Literal["replicate", "shard"] = "replicate"
     """Whether each rank holds all parameters (DDP) or its part of them (FSDP2). [choice; ours]"""
-    accumulate: PositiveInt = 1
+    accumulate: Width = 1
     """Parts into which a rank's batch is cut to save memory; the losses see the whole batch.
     [parts; ours]"""
     compile: bool = False
@@ -320,9 +331,9 @@ class TrainConfig(Frozen):
     [choice; ours]"""
     ema: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Decay of the averaged weights; 0 keeps none. [factor a step; ours]"""
-    batch: PositiveInt = 64
+    batch: Count = 64
     """Studies in a batch. [studies; ours]"""
-    epochs: PositiveInt = 15
+    epochs: Count = 15
     """Passes over the training split. [epochs; paper]"""
     optimiser: Literal["adam", "adamw", "lookahead"] = "adam"
     """Adam as in the paper, with decoupled weight decay, or SGD of momentum 0.9 with Lookahead
@@ -343,12 +354,12 @@ class TrainConfig(Frozen):
     """Weight decay. [per step; Multi-SK]"""
     clip: float = Field(default=0.0, ge=0.0)
     """Largest gradient norm; 0 leaves gradients alone. [norm; ours]"""
-    save_every: PositiveInt = 100
+    save_every: Count = 100
     """Steps between checkpoints. [steps; ours]"""
-    keep: PositiveInt = 2
+    keep: Count = 2
     """Checkpoints kept, besides the best one. [checkpoints; ours]"""
     best: Literal["loss", "language", "contrast", "nce", "consistency"] = "loss"
     """Which loss on the split val makes a checkpoint the best; computed at each save. [choice;
     ours]"""
-    threads: PositiveInt = 1
+    threads: Depth = 1
     """Threads of the CPU; results are bit-identical only at an equal number. [threads; ours]"""

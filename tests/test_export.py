@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -216,3 +217,68 @@ def test_the_command_refuses_what_it_cannot_do_and_leaves_nothing_behind(run, tm
         assert message.startswith(f"error: {sentence}")
         assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def altered(exported, tmp_path, change):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.safetensors", "tokenizer.json"):
+        os.link(exported / name, folder / name)
+    content = json.loads((exported / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(change(content)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: [], "must be a JSON object"),
+        (lambda c: c | {"model": 3}, "must be a JSON object"),
+        (lambda c: c | {"vocabulary": "x"}, "vocabulary must be an integer"),
+        (lambda c: c | {"vocabulary": True}, "vocabulary must be an integer"),
+        (lambda c: c | {"vocabulary": 2**40}, "vocabulary must be an integer"),
+        (lambda c: c | {"vocabulary": 10_000_000}, "must have the shape"),
+        (lambda c: c | {"model": c["model"] | {"depth": 2**40}}, "less than or equal to 1024"),
+        (lambda c: c | {"model": c["model"] | {"dim": 65_536}}, "must have the shape"),
+        (lambda c: c | {"model": c["model"] | {"decoder_depth": 1_024}}, "must hold the model's"),
+        (lambda c: c | {"data": c["data"] | {"tokens": 65_536}}, "must have the shape"),
+        (lambda c: c | {"model": c["model"] | {"image_weights": "/etc/passwd"}}, None),
+    ],
+)
+def test_what_a_configuration_asks_for_is_bounded_by_the_weights(exported, tmp_path, change, words):
+    folder = altered(exported, tmp_path, change)
+    if words is None:
+        assert RFPMSS.from_pretrained(folder)
+        return
+    with pytest.raises(ValueError, match=words):
+        RFPMSS.from_pretrained(folder)
+
+
+def test_undefined_weights_are_not_loaded(exported, tmp_path):
+    folder = altered(exported, tmp_path, dict)
+    held = load_file(folder / "model.safetensors")
+    name = next(name for name, value in held.items() if value.is_floating_point())
+    (folder / "model.safetensors").unlink()
+    save_file(held | {name: held[name] * torch.nan}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="must hold finite weights"):
+        RFPMSS.from_pretrained(folder)
+
+
+def test_everybody_in_the_group_can_load_what_was_exported(exported):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in exported.iterdir()}
+    assert set(modes.values()) == {0o666 & ~umask()}
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_the_graphs_hold_no_pickle_and_trust_is_asked_for(exported):
+    for name in ("image.pt2", "text.pt2"):
+        with zipfile.ZipFile(exported / name) as archive:
+            samples = [n for n in archive.namelist() if "sample_inputs" in n]
+            assert all(not archive.read(entry) for entry in samples)
+    for text in ((exported / "README.md").read_text(), (ROOT / "docs/export.md").read_text()):
+        assert re.search(r"\.pt2`\**,? only if you trust|\.pt2` only if\s+you trust", text)

@@ -138,6 +138,9 @@ def test_a_configuration_file_can_be_another_runs_own(tmp_path: Path) -> None:
         (["--assignment.k", "999"], "assignment.k must be at most model.anchors=16, got 999"),
         (["--trian.batch", "3"], "Perhaps you meant"),
         (["--train.batch", "0"], "greater than 0"),
+        (["--seed", str(2**70)], "less than or equal to 9223372036854775807"),
+        (["--train.lr", "inf"], "finite number"),
+        (["--model.depth", str(2**40)], "less than or equal to 1024"),
         (["--config-file", "/nowhere.yaml"], "must be an existing file, got /nowhere.yaml"),
     ],
 )
@@ -158,6 +161,7 @@ def test_a_typo_in_a_configuration_file_gets_a_suggestion(
         ("train: {epoch: 3}", "there is no field train.epoch; did you mean train.epochs?"),
         ("trian: {}", "there is no field trian; did you mean train?"),
         ("quite_different: 1", "there is no field quite_different\n"),
+        ("a: &a [1]\nb: *a", "--config-file must not hold aliases"),
     ):
         (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(SystemExit):

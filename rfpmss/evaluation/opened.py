@@ -81,14 +81,18 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest)
 
 
-def require_run(run_dir: Path) -> None:
+def require_run(run_dir: Path, name: str = "run_dir") -> None:
     """Refuse a folder that holds no run.
+
+    Args:
+        run_dir: the folder.
+        name: of the argument that names it.
 
     Raises:
         OpenError: names the folder.
     """
     if not (run_dir / record.FILE).is_file() and not checkpoint.folders(run_dir):
-        raise OpenError(f"run_dir must be a run folder with a {record.FILE}, got {run_dir}")
+        raise OpenError(f"{name} must be a run folder with a {record.FILE}, got {run_dir}")
 
 
 def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Record:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import HFValidationError
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
+from torch import nn
 
 from rfpmss.config import DataConfig, Frozen, ModelConfig
 
@@ -62,6 +65,9 @@ rfpmss embed PATIENTS --model "THIS FOLDER" --out embeddings.parquet
 | `tokenizer.json` | the words of the reports |
 | `image.pt2`, `text.pt2` | graphs of both encoders for `torch.export.load`, where exported |
 
+`torch.export.load` can run code that a file holds: load a `.pt2` only if you trust whoever gave it
+to you. `RFPMSS.from_pretrained` reads safetensors and JSON, which hold no code.
+
 {{ details | default("How it was trained is not recorded.", true) }}
 
 It has seen only what it was trained on. Other scanners, stains, hospitals and languages are a
@@ -69,8 +75,16 @@ domain shift; measure before use. Embeddings of patients are personal data.
 """
 
 
+LARGEST = 1 << 20
+"""Bytes of a config.json; ours has about 2,000."""
+
+WORDS = 10_000_000
+"""Most token ids that a file may claim."""
+
 UNREADABLE = (
+    AttributeError,
     HFValidationError,
+    KeyError,
     OSError,
     RuntimeError,
     SafetensorError,
@@ -79,6 +93,63 @@ UNREADABLE = (
     UnicodeDecodeError,
 )
 """What absent, damaged or foreign files raise when read."""
+
+
+def require_shapes(
+    file: Path,
+    kind: Callable[..., nn.Module],
+    model: ModelConfig,
+    data: DataConfig,
+    vocabulary: int,
+) -> None:
+    """Refuse weights that are not those of a configuration, before memory is taken for either.
+
+    Raises:
+        ValueError: names a tensor and both shapes.
+    """
+    with torch.device("meta"):
+        made = kind(model, data, vocabulary).state_dict()
+    wanted = {name: list(tensor.shape) for name, tensor in made.items()}
+    with safe_open(file, framework="pt") as held:
+        names = held.keys()
+        found = {name: list(held.get_slice(name).get_shape()) for name in names}
+    for name, shape in wanted.items():
+        if found.get(name, shape) != shape:
+            raise ValueError(f"{name} must have the shape {shape}, got {found[name]} in {file}")
+    absent = sum(prod(shape) for name, shape in wanted.items() if name not in found)
+    if absent > sum(prod(shape) for shape in found.values()):  # tied weights are stored once
+        raise ValueError(f"the file must hold the model's weights, got {absent:,} less in {file}")
+
+
+def read_sizes(path: Path) -> None:
+    """Refuse a config.json that describes no model, before anything is made of it.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        found = json.loads(content.decode("utf-8")) if len(content) <= LARGEST else None
+    except RecursionError:
+        found = None
+    except (OSError, ValueError):
+        return  # whoever reads it next says so
+    sections = ("model", "data")
+    if not isinstance(found, dict) or any(not isinstance(found.get(n), dict) for n in sections):
+        raise ValueError(f"{CONFIG_NAME} must be a JSON object with model and data, got {path}")
+    check_vocabulary(found.get("vocabulary"))
+
+
+def check_vocabulary(size: object) -> int:
+    """The number of token ids that a file claims.
+
+    Raises:
+        ValueError: if it is none, or beyond all use.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not 4 <= size <= WORDS:
+        raise ValueError(f"vocabulary must be an integer from 4 to {WORDS:,}, got {str(size)[:40]}")
+    return size
 
 
 class Published(
@@ -117,6 +188,8 @@ class Published(
                 f"the model must be a folder with {CONFIG_NAME}, got {where}; "
                 f"`rfpmss export` makes one of a run"
             )
+        if Path(where).is_dir():
+            read_sizes(Path(where) / CONFIG_NAME)
         try:
             return super().from_pretrained(
                 where,
@@ -169,6 +242,11 @@ class Published(
             )
             file = Path(found)
         make = cast("Callable[..., Any]", cls)
-        made = make(ModelConfig.model_validate(model), DataConfig.model_validate(data), vocabulary)
+        sizes = ModelConfig.model_validate(model), DataConfig.model_validate(data)
+        check_vocabulary(vocabulary)
+        require_shapes(file, make, *sizes, vocabulary)
+        made = make(*sizes, vocabulary)
         load_model(made, file, strict=True)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in made.parameters()):
+            raise ValueError(f"{SAFETENSORS_SINGLE_FILE} must hold finite weights, got {file}")
         return made.to(map_location).eval()
