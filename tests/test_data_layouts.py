@@ -165,7 +165,7 @@ def test_a_number_that_every_folder_has_merges_nothing_and_numbers_of_patients_s
 
 
 def test_one_patient_id_with_two_birth_dates_is_two_folders_or_nobody() -> None:
-    born = (("19500412", "M"), ("19610203", "M"))
+    born = (("19500412", "M", ""), ("19610203", "M", ""))
     about = {f"A{n}x/IM{k}": dicom("X7", f"1.{n}", person=born[n]) for n in (0, 1) for k in "12"}
     found = scan(list(about), about=about)
     assert same(patients(found), {path: path[:2] for path in about})
@@ -184,6 +184,23 @@ def test_a_patient_id_in_two_folders_of_patients_is_refused_until_one_says_which
     assert same(patients(found), {path: path[:2] for path in about})
     assert len({study.kin for study in found.studies}) == 1  # and they share a split
     assert found.studies[0].kin
+
+
+def test_one_person_under_two_patient_ids_gets_one_split_and_two_of_one_name_do_not() -> None:
+    born = {
+        "a": ("19500412", "F", "Doe^Jane"),
+        "b": ("19500412", "F", "DOE^JANE"),
+        "c": ("19610203", "F", "Doe^Jane"),
+        "d": ("19000101", "F", "Doe^Jane"),
+        "e": ("19500412", "F", "ANONYMOUS"),
+        "f": ("19500412", "F", "ANONYMOUS"),
+    }
+    about = {f"x/{p}": dicom(f"id-{p}", f"1.{p}", person=who) for p, who in born.items()}
+    found = scan(list(about), about=about)
+    mine = patients(found)
+    kin = {study.patient_id: study.kin for study in found.studies}
+    assert kin[mine["x/a"]] == kin[mine["x/b"]] != ""
+    assert not any(kin[mine[f"x/{p}"]] for p in "cdef")
 
 
 def test_studies_that_nothing_says_whose_they_are_are_refused() -> None:

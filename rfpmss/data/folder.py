@@ -43,7 +43,7 @@ class FolderOptions:
     volume: int | None = None
     """Which volume of 4-D NIfTI files to take, from 0."""
     patient_level: int = 0
-    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: guess by names."""
+    """1: the folders in SRC are the patients, 2: the folders in those, ...; 0: read from names."""
     mapping: Path | None = None
     """YAML file that says what names and columns mean where guesses fail; see docs/data.md."""
     visits: Literal["apart", "together"] = "apart"

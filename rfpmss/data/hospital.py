@@ -283,7 +283,7 @@ def _item(file: File, words: Words, level: int) -> Item:
         kind="text" if file.kind == "text" else file.view,
         patient=given or file.patient,
         study=file.study,
-        person=file.person if not given else ("", ""),
+        person=file.person if not given else ("", "", ""),
         given=bool(given),
     )
 

@@ -63,8 +63,8 @@ class File:
     frame: str = ""
     """FrameOfReferenceUID."""
     date: int | None = None
-    person: tuple[str, str] = ("", "")
-    """Date of birth and sex by the header."""
+    person: tuple[str, str, str] = field(default=("", "", ""), repr=False)
+    """Date of birth, sex and name by the header."""
     phase: str = ""
     """``pre-op``, ``intra-op`` or ``post-op``, if the header or a name says so."""
     label: str = ""
@@ -201,7 +201,11 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
             instance=fields["SOPInstanceUID"],
             frame=fields["FrameOfReferenceUID"],
             date=date_of(data),
-            person=(_value(data, "PatientBirthDate"), _value(data, "PatientSex").upper()),
+            person=(
+                _value(data, "PatientBirthDate"),
+                _value(data, "PatientSex").upper(),
+                _value(data, "PatientName"),
+            ),
             phase=_phase(data),
             names=() if index else names_of(data),
             others=() if index else names_of(data, ("OtherPatientIDs",)),

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from rfpmss.data.cohort.layout import Layout, Place
 from rfpmss.data.cohort.names import ID, PERSON, WORD, parse, rank
 from rfpmss.data.cohort.names import plain as plain_of
-from rfpmss.data.cohort.patients import placeholder, shared
+from rfpmss.data.cohort.patients import placeholder, same_person, shared
 from rfpmss.data.readers.sequences import describes
 
 _WORDS = re.compile(
@@ -33,8 +33,8 @@ class Item:
     """PatientID of a DICOM file."""
     study: str = ""
     """StudyInstanceUID of a DICOM file."""
-    person: tuple[str, str] = ("", "")
-    """Date of birth and sex by the header."""
+    person: tuple[str, str, str] = ("", "", "")
+    """Date of birth, sex and name by the header."""
     given: bool = False
     """The mapping file says who it is."""
 
@@ -273,6 +273,8 @@ class _Owners:
                 groups["home", "/".join(home)].add(owner)
             if self.ids[place]:
                 groups["id", self.ids[place]].add(owner)
+            if who := same_person(self.items[place].person):
+                groups["person", who].add(owner)
         return _joined(groups.values())
 
     def _flat(self) -> set[tuple[str, ...]]:

@@ -32,20 +32,22 @@ def placeholder(patient: str) -> bool:
 
 
 def shared(
-    patients: Sequence[str], homes: Sequence[tuple[str, ...]], persons: Sequence[tuple[str, str]]
+    patients: Sequence[str],
+    homes: Sequence[tuple[str, ...]],
+    persons: Sequence[tuple[str, str, str]],
 ) -> tuple[set[str], set[str]]:
     """PatientIDs that several people have.
 
     Args:
         patients: PatientID of each DICOM file, not a `placeholder`.
         homes: the folders that name its patient.
-        persons: its date of birth and sex; ``""`` where not given.
+        persons: its date of birth, sex and name; ``""`` where not given.
 
     Returns:
         Those whose folders tell the people apart, and those of which nothing does.
     """
     by_home: dict[str, dict[tuple[str, ...], tuple[set[str], set[str]]]] = defaultdict(dict)
-    for patient, home, (birth, sex) in zip(patients, homes, persons, strict=True):
+    for patient, home, (birth, sex, _) in zip(patients, homes, persons, strict=True):
         births, sexes = by_home[patient].setdefault(home, (set(), set()))
         births.update({birth} & set(filter(_certain, {birth})))
         sexes.update({sex} & {"M", "F"})
@@ -59,6 +61,24 @@ def shared(
         elif len(found) > 1 and _NUMBERS.fullmatch(patient.strip()) and () not in found:
             told.add(patient)
     return told, untold
+
+
+def same_person(person: tuple[str, str, str]) -> str:
+    """What two PatientIDs of one person share; ``""`` where the header does not say it all.
+
+    Args:
+        person: date of birth, sex and name.
+
+    Example:
+        >>> same_person(("19500412", "F", "Doe^Jane")) == same_person(("19500412", "F", "DOE JANE"))
+        True
+        >>> same_person(("19500412", "F", "ANONYMOUS")), same_person(("19000101", "F", "Doe^Jane"))
+        ('', '')
+    """
+    birth, sex, name = person
+    if not _certain(birth) or sex not in ("M", "F") or placeholder(name):
+        return ""
+    return f"{birth} {sex} {plain(name)}"
 
 
 def _certain(birth: str) -> bool:

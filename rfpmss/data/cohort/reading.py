@@ -68,7 +68,7 @@ def read_back(patients: Sequence[Patient], notes: Sequence[str], kin: int) -> Re
     if kin:
         sentences.append(
             f"{kin} patients may be the same people as others (one name or PatientID in several "
-            "places); they are kept apart and get one split together"
+            "places, or one name and date of birth); they are kept apart and get one split together"
         )
     return Reading(tuple(rows), tuple(sentences))
 
