@@ -1,5 +1,6 @@
 """The guide to data names every column, every reason and every option that it relies on."""
 
+import re
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -14,6 +15,7 @@ from rfpmss.data.phantom.command import command
 from rfpmss.finetune import Arguments
 from rfpmss.prepare import Hospital
 from rfpmss.sections import PhantomConfig
+from tests.layout_tools import scan, told
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -41,6 +43,20 @@ def test_every_option_that_the_guide_and_the_cures_name_exists() -> None:
     for word in (GUIDE + cures).replace("`", " ").replace(",", " ").replace(";", " ").split():
         if word.startswith("--"):
             assert word.rstrip(".:)") in options, word
+
+
+def test_every_layout_of_the_guide_is_read_as_the_guide_says() -> None:
+    section = GUIDE.partition("## Whose file is it")[2].partition("If your folders")[0]
+    rows = re.findall(r"^\| (.*?) \| (\d+ patients, \d+ visits|refused)", section, re.MULTILINE)
+    assert len(rows) >= 17
+    for names, wanted in rows:
+        paths = re.findall(r"`([^`]+/?[^`]*\.(?:nii|txt))`", names)
+        assert len(paths) > 1, names
+        found = scan(paths)
+        mine = told(found)
+        patients, visits = {p for p, _ in mine.values()}, {s for _, s in mine.values()}
+        read = f"{len(patients)} patients, {len(visits)} visits"
+        assert ("refused" if found.doubt else read) == wanted, names
 
 
 def test_every_option_that_makes_the_phantom_harder_is_explained() -> None:
