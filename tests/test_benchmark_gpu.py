@@ -1,6 +1,7 @@
 """The GPU benchmark where there is no GPU: its motions, its limits, its table, its predictions."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ pytest.importorskip("triton")
 import multisk
 from benchmarks import host, predict
 from benchmarks.cases import CASES, Case, cosines, points
+from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import checks, poisoned, sanitizer, suite, times
 from benchmarks.gpu.supervise import BROKEN, Outcome, Step, supervise
 from benchmarks.meter import DryMeter
@@ -58,6 +60,15 @@ def test_the_dry_run_goes_through_every_provider_and_mode(tmp_path):
     kernels = {row["kernel"] for row in read(tmp_path / "kernels.csv")}
     assert {"_resident", "_pass", "_step"} <= kernels
     assert (tmp_path / "gpu.png").stat().st_size > 1000
+
+
+def test_rows_of_another_commit_stay_in_the_table_and_are_not_judged(tmp_path):
+    mine, other = ({"device": "dry run", "commit": name, "case": "paper"} for name in "ab")
+    upsert(tmp_path / "gpu.csv", [mine, other], ("commit",))
+    asked = command.Run(tmp_path, dry=True, limit=1.0, report=tmp_path / "tests.xml")
+    assert command.own_rows(asked) == []
+    (tmp_path / "machine.json").write_text(json.dumps(mine))
+    assert command.own_rows(asked) == [mine]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")

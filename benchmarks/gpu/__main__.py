@@ -116,12 +116,20 @@ def time_half(run: Run) -> int:
     began, say = time.monotonic(), journal(run.folder / "time.log")
     steps = time_steps(run)
     outcome = supervise(run.child("time"), steps, began + run.limit - 20, say, run.environment)
-    rows = read(run.folder / "gpu.csv")
+    rows = own_rows(run)
     for line in [] if run.dry else times.verdicts(rows):
         say(line)
-    say(times.plot(run.folder / "gpu.csv", run.folder / "gpu.png"))
+    say(times.plot(rows, run.folder / "gpu.png"))
     say(f"time: ended after {time.monotonic() - began:.0f} s, {len(rows)} rows{told(outcome)}")
     return int(not rows or bool(outcome.lost or outcome.left))
+
+
+def own_rows(run: Run) -> list[dict[str, str]]:
+    """The rows of this device and commit: the table keeps those of others."""
+    file = run.folder / "machine.json"
+    ours = json.loads(file.read_text()) if file.exists() else {}
+    rows = read(run.folder / "gpu.csv")
+    return [row for row in rows if all(row[key] == ours.get(key) for key in ("device", "commit"))]
 
 
 def sanitize_half(run: Run) -> int:

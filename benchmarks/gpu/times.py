@@ -21,7 +21,7 @@ from benchmarks.gpu.supervise import BrokenDeviceError, Step, is_broken
 from benchmarks.meter import CudaMeter
 from benchmarks.peers import eager, flash
 from benchmarks.peers import transport as peers
-from benchmarks.table import read, upsert
+from benchmarks.table import upsert
 from multisk import _ops, benchmark
 
 KEYS = ("case", "provider", "mode", "device", "torch", "triton", "commit")
@@ -355,11 +355,10 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def plot(table: Path, picture: Path) -> str:
+def plot(rows: list[dict[str, str]], picture: Path) -> str:
     """Median times by case, one bar a provider and mode; says what came of it."""
-    rows = read(table)
     if importlib.util.find_spec("matplotlib") is None or not rows:
-        return "no plot: matplotlib or the table is missing"
+        return "no plot: matplotlib is missing, or nothing was measured"
     import matplotlib
 
     matplotlib.use("Agg")
