@@ -54,7 +54,7 @@ WORK = {
     "newton": Visits(5, 64, 10, square=True),
     "sinkhorn": Visits(20, 40, 8),
     "newton, backward": Visits(2, 24, 3, square=True, passes=2),
-    "sinkhorn, backward": Visits(40, 55, 9, passes=2),
+    "sinkhorn, backward": Visits(21, 70, 10, passes=3),
 }
 TRANSPORT = {"sinkhorn": Visits(20, 16, 3), "newton": Visits(5, 40, 4, square=True)}
 
