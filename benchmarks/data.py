@@ -11,6 +11,9 @@ BraTS2021: four sequences and a mask, 240 x 240 x 155 voxels of 16 bits, gzipped
 - *load*: stored slices to augmented float32 batches (resize to 256, crop 224, flip, rotation of up
   to 10 degrees, brightness and contrast). The peers read the very same slices as float32 .npy
   through their own random transforms and caches. Ours also encodes the reports.
+
+With ``--files 5000`` a folder of so many DICOM files is prepared twice instead, the second time
+unchanged; the figures are printed only.
 """
 
 import argparse
@@ -21,6 +24,7 @@ import importlib.metadata
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -76,7 +80,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--keep", type=Path, help="folder for the generated files")
     parser.add_argument("--only", choices=CASES, help="one case")
+    parser.add_argument("--files", type=int, help="only prepare a folder of so many DICOM files")
     arguments = parser.parse_args()
+    if arguments.files:
+        return folder_of_dicom(arguments.files)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     folder = arguments.keep or Path(tempfile.mkdtemp())
@@ -181,6 +188,55 @@ def load(studies: list[Study], folder: Path, batch: int) -> list[Provider]:
             for name, maker in makers.items()
         ),
     ]
+
+
+def folder_of_dicom(count: int) -> int:
+    """Processor time and peak memory of preparing ``count`` small DICOM files, twice."""
+    with tempfile.TemporaryDirectory() as work:
+        src, out = Path(work) / "src", Path(work) / "out"
+        for patient in range(max(1, count // SLICES)):
+            write_slices(src / f"patient{patient:04d}" / "ct", f"1.2.826.{patient + 1}")
+        time.sleep(2.5)  # younger files are never taken for unchanged
+        words = ["hospital", str(src), "--out", str(out), "--workers", "1", "--size", "64"]
+        for run in ("first run", "unchanged"):
+            print(f"{run}:", *measured([sys.executable, "-m", "rfpmss.prepare", *words]))
+    return 0
+
+
+SLICES = 50
+
+
+def write_slices(folder: Path, uid: str) -> None:
+    """A CT series of 16 x 16 pixels."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    folder.mkdir(parents=True)
+    data = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    data.Rows = data.Columns = 16
+    noise = np.random.default_rng(int(uid.rpartition(".")[2]))
+    data.PatientID, data.StudyInstanceUID = uid, f"{uid}.1"
+    data.SeriesInstanceUID = f"{uid}.2"
+    for number in range(SLICES):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{uid}.3.{number + 1}"
+        data.ImagePositionPatient = [0, 0, 2.5 * number]
+        data.PixelData = noise.integers(0, 2000, (16, 16)).astype("<i2").tobytes()
+        data.save_as(folder / f"{number:03d}.dcm", enforce_file_format=True)
+
+
+def measured(command: list[str]) -> tuple[str, str]:
+    """Processor time and peak memory of a command."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, "
+        "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(u.ru_utime + u.ru_stime, u.ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=True
+    )
+    seconds, kib = map(float, done.stdout.split())
+    return f"{seconds:.1f} s of processor time,", f"{kib / 1024:.0f} MiB at most"
 
 
 CASES = {"raw": raw, "prepare": prepare, "load": load}

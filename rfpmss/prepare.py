@@ -22,6 +22,7 @@ import tyro
 
 from rfpmss.arguments import program
 from rfpmss.common.quiet import quiet
+from rfpmss.data.cohort.unchanged import Stamp, forget
 from rfpmss.data.cohorts import Public
 from rfpmss.data.export import Export
 from rfpmss.data.folder import FolderOptions, at_least, check_apart, check_places
@@ -151,7 +152,6 @@ def hospital(arguments: Hospital) -> int:
     from rfpmss.data.build import build
     from rfpmss.data.errors import LayoutError
     from rfpmss.data.hospital import show
-    from rfpmss.data.parts import build_part, identity
     from rfpmss.data.private import SALT, read_salt
 
     src, out = arguments.src, arguments.out.resolve()
@@ -162,7 +162,12 @@ def hospital(arguments: Hospital) -> int:
     if dry and src is None:
         return _show_server(arguments)
     salt = secrets.token_bytes(32) if dry else read_salt(arguments.salt or out / SALT)
-    found, root = arguments.find(src, out, salt)
+    root, missing = arguments.source(src, out)
+    stamp = None if dry or missing else _stamp(arguments, root, out, salt)
+    if stamp and stamp.holds(out):
+        print(f"nothing has changed since the last run: {out / 'manifest.csv'}")
+        return 0
+    found = arguments.scan(root, salt, leave=out, missing=missing)
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
@@ -172,16 +177,29 @@ def hospital(arguments: Hospital) -> int:
         return 0
     if arguments.deidentify:
         _copy(found, arguments.deidentify.resolve(), salt, arguments)
-    choice = arguments.choice(size=arguments.size, count=arguments.views)
-    if arguments.shard is None:
-        made = build(
-            *(found, root, out, choice),
-            shares=arguments.splits,
-            seed=arguments.seed,
-            workers=arguments.workers,
-        )
-        return _tell(made, out)
+    if arguments.shard is not None:
+        return _prepare_part(arguments, found, root)
+    forget(out)
+    made = build(
+        *(found, root, out, arguments.choice(size=arguments.size, count=arguments.views)),
+        shares=arguments.splits,
+        seed=arguments.seed,
+        workers=arguments.workers,
+    )
+    status = _tell(made, out)
+    if stamp:
+        stamp.keep(out)
+    return status
+
+
+def _prepare_part(arguments: Hospital, found: Found, root: Path) -> int:
+    """Decode one part of the work."""
+    from rfpmss.data.parts import build_part, identity
+
+    assert arguments.shard is not None
+    out = arguments.out.resolve()
     shard = Shard.parse(arguments.shard)
+    choice = arguments.choice(size=arguments.size, count=arguments.views)
     settings: tuple[object, ...] = (asdict(choice), arguments.splits, arguments.seed)
     if arguments.labels:
         settings += (sorted((study.study_id, study.labels) for study in found.studies),)
@@ -193,6 +211,17 @@ def hospital(arguments: Hospital) -> int:
     )
     made = build_part(shard.take(found), root, out, choice, part, arguments.workers)
     return _tell_part(made, out, shard)
+
+
+def _stamp(arguments: Hospital, root: Path, out: Path, salt: bytes) -> Stamp | None:
+    """What the cohort depends on; None where something else is made as well."""
+    if arguments.shard or arguments.deidentify:
+        return None
+    options = asdict(arguments)
+    for name in ("workers", "out", "src"):
+        del options[name]
+    files = [path for path in (arguments.mapping, arguments.labels) if path and path.is_file()]
+    return Stamp.of(root, out, salt, options, files)
 
 
 def _misplaced(arguments: Hospital) -> str:

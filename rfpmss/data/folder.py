@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,34 +104,46 @@ class FolderOptions:
         return cache, lost
 
     def find(self, src: Path | None, out: Path, salt: bytes) -> tuple[Found, Path]:
-        """The studies in ``src`` or on the DICOMweb service, and the folder that they lie in.
+        """`scan` of `source`, and the folder."""
+        root, missing = self.source(src, out)
+        return self.scan(root, salt, leave=out, missing=missing), root
+
+    def source(self, src: Path | None, out: Path) -> tuple[Path, list[Rejection]]:
+        """The folder to read, and what could not be had.
 
         Args:
-            src: the folder; None: the service is asked.
-            out: what is written; a download lies beside it, and it is not read.
-            salt: secret of the identifiers.
+            src: the folder; None: the DICOMweb service is asked.
+            out: what is written; a download lies beside it.
 
         Raises:
-            DataError: if the service or the mapping file cannot be used, or nothing is there.
+            DataError: if the service does not answer, or too much cannot be had.
         """
-        if src is not None:
-            return self.scan(src.resolve(), salt, leave=out), src.resolve()
-        cache, lost = self.fetch(out)
-        found = self.scan(cache, salt)
-        return replace(found, rejections=(*lost, *found.rejections)), cache
+        return self.fetch(out) if src is None else (src.resolve(), [])
 
-    def scan(self, src: Path, salt: bytes, leave: Path | None = None) -> Found:
-        """Find the studies in ``src``; see `rfpmss.data.hospital.scan`.
+    def scan(
+        self,
+        root: Path,
+        salt: bytes,
+        leave: Path | None = None,
+        missing: Sequence[Rejection] = (),
+    ) -> Found:
+        """Find the studies in ``root``; see `rfpmss.data.hospital.scan`.
+
+        Args:
+            root: the folder.
+            salt: secret of the identifiers.
+            leave: a folder to stay out of.
+            missing: what could not be downloaded.
 
         Raises:
-            DataError: if the mapping file is missing or damaged.
+            DataError: if the mapping file is missing or damaged, or there is no file.
         """
         from rfpmss.data.hospital import scan
         from rfpmss.data.mapping import read_mapping
         from rfpmss.data.visits import DAYS
 
-        return scan(
-            src,
+        found = scan(
+            root,
             salt,
             leave=leave,
             level=self.patient_level,
@@ -139,6 +152,7 @@ class FolderOptions:
             words=read_mapping(self.mapping),
             days=DAYS if self.visits == "apart" else None,
         )
+        return replace(found, rejections=(*missing, *found.rejections))
 
     def choice(self, *, size: int, count: int) -> Choice:
         """How the views are made, ``count`` of them of at most ``size`` pixels."""
