@@ -130,7 +130,7 @@ def reasons(texts: Iterable[str], most: int = REASONS) -> list[tuple[str, int]]:
         most: lines to give.
 
     Example:
-        >>> reasons(["UnreadableError: the file is empty; copy the file again from where it came"])
+        >>> reasons(["TextError: the file is empty; correct the text and save it as UTF-8"])
         [('the file is empty', 1)]
     """
     counts = Counter(map(_reason, texts)).most_common()

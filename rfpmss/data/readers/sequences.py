@@ -344,6 +344,7 @@ _SIGNS = (
     (r"(?<![a-z0-9])(?:iv|inj)\s?-(?![a-z0-9])", " native "),
     (r"조영\s*전", " native "),
     (r"조영\s*후", " contrast "),
+    (r"(?:contrast|kontrast|gd|gado\w*)[-_ ]?(?:free|less|frei|los)(?![a-z])", " native "),
     (r"post\W*(?:minus|-)\W*pre(?![a-z])", " subtraction "),
     (r"平[扫掃][\s、,/&和及+]*增[强強]", " both "),
     (r"(?<![a-z0-9])i\.\s?v\.?", " iv "),
