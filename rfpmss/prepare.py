@@ -289,7 +289,7 @@ def _copy(found: Found, folder: Path, salt: bytes, arguments: Hospital) -> None:
 
 
 def public(arguments: Public) -> int:
-    """Prepare BraTS2021, UPENN-GBM or both; return the exit status."""
+    """Prepare BraTS, UPENN-GBM or BIDS data sets; return the exit status."""
     from rfpmss.data.cohorts import prepare
 
     made = prepare(arguments)
@@ -333,8 +333,9 @@ def _tell(made: Summary, out: Path) -> int:
 
     _print("studies", made.splits)
     _print("series", made.series)
-    derived = f" ({made.derived} derived from masks or tables)" if made.derived else ""
-    print(f"reports: {made.reports}{derived}")
+    derived = [f"{made.derived} derived from masks or tables"] if made.derived else []
+    kinds = ", ".join([*(f"{count} of {name}" for name, count in made.origins.items()), *derived])
+    print(f"reports: {made.reports}" + (f" ({kinds})" if kinds else ""))
     _print_rejected(made.rejected)
     if not made.reports:
         print("note: training needs at least one report; put .txt files beside the images")

@@ -270,7 +270,9 @@ def test_two_publishers_of_one_case_are_not_mixed_and_junk_is_told(tmp_path: Pat
         read_published(empty, [])
 
 
-def test_a_report_of_a_publisher_reaches_the_manifest_with_its_origin(tmp_path: Path) -> None:
+def test_a_report_of_a_publisher_reaches_the_manifest_with_its_origin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     src = tmp_path / "src"
     for number, name in enumerate(("BraTS-GLI-00001-000", "BraTS-GLI-00001-001")):
         for k, part in enumerate(NEW[:4]):
@@ -284,6 +286,8 @@ def test_a_report_of_a_publisher_reaches_the_manifest_with_its_origin(tmp_path: 
     given = ["public", "--brats", str(src), "--reports", str(tmp_path / "bt.json")]
     given += ["--derive-reports", "--out", str(tmp_path / "out"), "--workers", "1"]
     assert prepare.main(given) == 0
+    said = capsys.readouterr().out
+    assert "reports: 2 (1 of BTReport llama3:70b, 2 derived from masks or tables)" in said
     rows = read(tmp_path / "out" / "manifest.csv")
     assert {row.patient_id for row in rows} == {"BraTS-GLI-00001"}
     assert len({row.split for row in rows}) == 1

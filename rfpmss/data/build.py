@@ -11,11 +11,12 @@ import os
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -104,6 +105,8 @@ class Summary:
     """Files per reason, in words; the most frequent first."""
     derived: int = 0
     """Reports that no person wrote."""
+    origins: dict[str, int] = field(default_factory=dict)
+    """Reports that were published apart from their images, by publisher."""
     doubles: int = 0
     """Pairs of patients with the same image."""
     alike: int = 0
@@ -197,6 +200,7 @@ def finish(
         splits={name: sum(study.split == name for study in studies) for name in SPLITS},
         rejected=count(refused),
         derived=sum(study.derived for study in studies),
+        origins=dict(sorted(Counter(s.origin for s in studies if s.origin).items())),
         doubles=len({(d.one.patient_id, d.other.patient_id) for d in found if d.exact}),
         alike=len({(d.one.patient_id, d.other.patient_id) for d in found if not d.exact}),
     )
