@@ -71,6 +71,13 @@ _TITLED_ZH = re.compile(
     r"(?=(?:副?主任|主治|住院)?(?:医师|医生|教授|大夫|護士|护士)|副?主任(?!医)|先生|女士|老师)"
 )
 
+_HOSPITAL_ZH = re.compile(
+    r"(?:中国|首都|北京|上海|天津|重庆|广州|深圳|南京|武汉|成都|西安|杭州|郑州|长沙|沈阳|济南|青岛|复旦|协和"
+    r"|华西|中山|同济|湘雅|解放军|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南"
+    r"|广东|海南|四川|贵州|云南|陕西|甘肃|青海|台湾|内蒙古|广西|西藏|宁夏|新疆|南方|南昌|苏州|宁波|大连|哈尔滨)"
+    rf"[{_HAN}]{{0,20}}?(?:医院|卫生院)"
+)
+
 # English, German, French, Spanish. Labels before a colon; `Patient:` may also begin a sentence.
 _PERSON = re.compile(
     r"(?<![\w-])(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
@@ -112,7 +119,7 @@ _BY = re.compile(
     r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?[ ]*"
     r"(?:signed(?: off)?|dictated|transcribed|reported|read|interpreted|reviewed|verified"
     r"|approved|authored"
-    r"|authori[sz]ed|finali[sz]ed|prepared|performed|referred|seen|examined)(?: and (?:signed"
+    r"|authori[sz]ed|finali[sz]ed|prepared)(?: and (?:signed"
     r"|approved|reported"
     r"|dictated|verified|reviewed))?(?: electronically)? by"
     r"|(?:elektronisch )?(?:befundet|unterschrieben|unterzeichnet|signiert|gezeichnet"
@@ -131,7 +138,7 @@ _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _NUMBERED = re.compile(
     r"(?<![\w-])(?:(?:patient|study|exam|case|hospital|visit|encounter|account"
     r"|order)?[ _-]?(?:id|no|nr|number|#)"
-    r"|mrn?|medical record(?: (?:no|number))?|accession(?: (?:no|number))?|acc(?:\."
+    r"|mrn|medical record(?: (?:no|number))?|accession(?: (?:no|number))?|acc(?:\."
     r"|ession)? (?:no|#)|ssn"
     r"|patient(?:en)?[ -]?(?:nr|nummer|id|no|number)|fall[ -]?(?:nr|nummer)|aufnahmenummer"
     r"|auftragsnummer"
@@ -162,7 +169,7 @@ _CONTACT = re.compile(
 _PLACE = re.compile(
     rf"(?<![\w-])(?:address|home address|adresse|anschrift|wohnort|dirección|domicilio"
     rf"|institution|facility"
-    rf"|hospital|klinik|krankenhaus|hôpital|établissement|clinic|praxis"
+    rf"|hospital|krankenhaus|hôpital|établissement|clinic|praxis"
     rf"|centro){_SPACE}*[:#]{_SPACE}*"
     r"(?:(?!(?<!\bSt)(?<!\bAve)(?<!\bRd)(?<!\bStr)(?<!\bNo)(?<!\bNr)(?<!\bDr)(?<!\bBlvd)"
     r"[.;](?:\s|$))[^\n])*[.;]?"
@@ -194,6 +201,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
         text = pattern.sub("", text)
     text = _NUMBERS_ZH.sub("", text)
+    text = _HOSPITAL_ZH.sub(BLANK, text)
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
     for pattern in (_BORN, _CONTACT, _NUMBERED, _PLACE):
         text = pattern.sub("", text)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import re
 
+_ALSO_NAMES = """
+white gray grey black brown young long stone field cross may short good poor wall root day summer
+small large strong hand frau mann stern weiss weiß gross groß grosse klein kleine lang lange kurz
+schwarz braun grau hart weich breit tief alt neu stark petit petite grand grande gros grosse blanc
+blanche noir noire brun blanco blanca negro negra moreno bravo delgado rojo leal
+"""
+ALSO_NAMES = frozenset(_ALSO_NAMES.split())
+"""Words that are names as well, where a title stands before them."""
 _FINDINGS = """
 left right bilateral frontal parietal temporal occipital insular thalamus brain stem cerebral
 cerebellar lobe tumor tumour glioma glioblastoma astrocytoma oligodendroglioma gbm lgg hgg grade
@@ -16,10 +24,12 @@ summer
 左 右 额叶 颞叶 顶叶 枕叶 医院 大学 胶质瘤 肿瘤
 患者 病人 左侧 右侧 占位 病变 正常 大小 高信号 低信号
 """
-FINDINGS = frozenset(_FINDINGS.split())
+FINDINGS = ALSO_NAMES | frozenset(_FINDINGS.split())
 """Words that names and institutions share with findings: they stay unless a title stands before."""
 
 _COMMON = """
+neuroradiology diffusion perfusion tensor spectroscopy ultrasound angiography tractography section
+board team staff department group committee software computer contrast imaging supine prone none
 a an at by in of on is was has no not now on to this that there these it its as from after
 before without known unknown anonymous see seen history clinical indication technique comparison
 findings finding impression conclusion report exam examination date study series age sex year
@@ -45,7 +55,7 @@ COMMON = FINDINGS | frozenset(_COMMON.split())
 """Words that begin sentences, in lower case: no name."""
 # German nouns have capitals as names have; these endings are those of findings.
 _ENDINGS = re.compile(
-    r".*(?:ungs?|ungen|heit|keit|tion(?:en)?|ations?|blastoms?|glioms?|nome?|meningeoms?"
+    r".*(?:ology|ographie|ungs?|ungen|heit|keit|tion(?:en)?|ations?|blastoms?|glioms?|nome?|meningeoms?"
     r"|zytoms?|phoms?"
     r"|drome?|itis|nekrosen?|sklerosen?|stenosen?|thrombosen?|osis|ödems?|edemas?|logie|ämien?"
     r"|graphie"
@@ -55,12 +65,6 @@ _ENDINGS = re.compile(
     r"|ología|ción|ciones|siones|sión)",
     re.IGNORECASE,
 )
-_ALSO_NAMES = """
-white gray grey black brown young long stone field cross may short good poor wall root day
-summer small strong hand frau mann stern weiss gross klein lange
-"""
-ALSO_NAMES = frozenset(_ALSO_NAMES.split())
-"""Words that are names as well, where a title stands before them."""
 SURNAMES = (
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏"
     "薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易"
