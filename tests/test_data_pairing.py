@@ -81,8 +81,9 @@ MEANT = [
     ("p-7 P_12 P007", "P7 P12", "P7 P12 P7"),
     ("1 02 12", "sub-01 sub-02 sub-03", "sub-01 sub-02 -"),
     ("1 2", "sub-01 P2", "- -"),
-    ("Ｐ７ p7.nii.gz", "P7 P8", "P7 -"),
+    ("Ｐ７ q7.nii.gz", "P7 P8", "P7 -"),
     ("1.2E+11", "123456789012", "-"),
+    ("P7.nii.gz data/P8/t1.nii C:\\x\\P7\\a", "P7 P8", "P7 P8 P7"),
 ]
 
 
@@ -102,6 +103,8 @@ def test_a_column_of_names_pairs_where_the_headers_name_is_one_persons(tmp_path:
         "K2": "左",
         "K1": "右",
     }
+    both = {"K2": "gauche"}
+    assert pairs("Nom;Compte rendu\nJohn Doe;gauche", NAMED, tmp_path) == both
     assert pairs("姓名,报告\n张三,左侧\n张三,右侧\nDoe^John,无", NAMED, tmp_path) == {"K2": "无"}
     twins = known("K1", "K2", names={"K1": "张^三", "K2": "张^三"})
     assert pairs("姓名,报告\n张三,左侧", twins, tmp_path) == {}
@@ -154,6 +157,7 @@ WHOLE = {
     "German": ("Patienten-ID;Befund;Beurteilung\n1;Herd;Gliom", "Herd\nGliom"),
     "NUL": (b"id,report\n1,A\0 mass\n", ""),
     "no text column": ("id,remark\n1,A mass", ""),
+    "labels": ("id,age,diagnosis\n1,54,GBM\n2,60,LGG", ""),
 }  # fmt: skip
 
 

@@ -190,8 +190,12 @@ def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
 def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     data = dicom.read_file(file.path, limit, pixels=False)
     try:
-        modality = str(data.get("Modality", "") or "").upper()
         index = str(data.file_meta.get("MediaStorageSOPClassUID", "")) == INDEX
+        # First of all: reading a value drops its bytes, which tell what encoding it is in.
+        persons = () if index else names_of(data, ("PatientName", "OtherPatientNames"))
+        others = () if index else names_of(data, ("OtherPatientIDs",))
+        names = () if index else (*persons, *others, *names_of(data))
+        modality = str(data.get("Modality", "") or "").upper()
         fields = {name: str(data.get(name, "") or "").strip() for name in FIELDS}
         file = replace(
             file,
@@ -207,9 +211,9 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
                 _value(data, "PatientName"),
             ),
             phase=_phase(data),
-            names=() if index else names_of(data),
-            others=() if index else names_of(data, ("OtherPatientIDs",)),
-            persons=() if index else names_of(data, ("PatientName", "OtherPatientNames")),
+            names=tuple(dict.fromkeys(names)),
+            others=others,
+            persons=persons,
             accession=fields["AccessionNumber"],
         )
         told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))

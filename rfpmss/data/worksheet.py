@@ -114,6 +114,8 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     rows = [(line, cells) for line, cells in sheet.rows[1:] if any(map(str.strip, cells))]
     whole, broken = _whole(rows, len(names), texts, ragged=sheet.ragged)
     cells = [row for _, row in whole]
+    if table is None and _labels(names, texts, cells):
+        raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
     skip = (*texts, *dates)
     patient = patient_column(names, cells, known, skip=skip, given=table.patient if table else "")
     taken = Table(
@@ -134,6 +136,17 @@ def _texts(names: Sequence[str], table: Table | None) -> list[int]:
     if not orders:
         raise ColumnError("no column of the table holds reports by its name")
     return [place for _, place in sorted(orders)]
+
+
+LABEL = 25
+"""Letters of a label at most: `GBM`, `Astrocytoma, grade 3`."""
+
+
+def _labels(names: Sequence[str], texts: Sequence[int], rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a column `diagnosis` is one of labels, which no model may read in a report."""
+    only = len(texts) == 1 and text_order(names[texts[0]]) == 2
+    said = [row[texts[0]].strip() for row in rows]
+    return only and len(rows) > 1 and max(map(len, said)) <= LABEL
 
 
 def _dates(names: Sequence[str], table: Table | None) -> list[int]:

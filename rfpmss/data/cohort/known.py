@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
@@ -38,6 +38,33 @@ def _spellings(text: str) -> tuple[str, str, str]:
     strict = plain(text)
     short = re.sub(r"(?<!\d)0+(?=\d)", "", strict)
     return strict, strict.replace("-", ""), short.replace("-", "")
+
+
+def _both_orders(
+    names: Iterable[tuple[str, Kind, str]],
+) -> Iterator[tuple[str, Kind, str]]:
+    """Names of persons with the family name first and last."""
+    for owner, kind, name in names:
+        yield owner, kind, name
+        parts = [part for part in re.split(r"[\^\s,]+", name) if part]
+        if kind == "name" and len(parts) > 1:
+            yield owner, kind, " ".join((*parts[1:], parts[0]))
+            yield owner, kind, " ".join((parts[1], parts[0]))
+            yield owner, kind, " ".join(parts[:2])
+
+
+_ENDING = re.compile(
+    r"(?:\.(?:nii|gz|dcm|ima|img|hdr|mha|nrrd|tiff?|svs|ndpi|png|jpe?g|txt|pdf|docx?))+$",
+    re.IGNORECASE,
+)
+
+
+def _of_path(said: str) -> Iterator[str]:
+    """What a path in a cell can name: the file, then the folders from the last to the first."""
+    parts = [part for part in re.split(r"[/\\]", said.strip()) if part not in ("", ".", "..")]
+    if len(parts) > 1 or (parts and _ENDING.search(parts[0])):
+        for part in reversed(parts):
+            yield _ENDING.sub("", part)
 
 
 @dataclass(frozen=True)
@@ -82,7 +109,7 @@ class Known:
             lambda: tuple(defaultdict(set) for _ in range(3))
         )
         numbered: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        for owner, kind, name in names:
+        for owner, kind, name in _both_orders(names):
             for book, spelling in zip(books[kind], _spellings(name), strict=True):
                 if len(spelling) >= _SHORTEST[kind]:
                     book[spelling].add(owner)
@@ -116,6 +143,9 @@ class Known:
             >>> [known.owner(said) for said in ("p007", "P-7", "12", "7.0", "8")]
             ['a', 'a', 'b', 'a', None]
         """
+        for part in _of_path(said) if kind == "id" else ():
+            if (owner := self.owner(part, kind, zeros=zeros)) is not None:
+                return owner
         books = self.books.get(kind, ())
         spellings = _spellings(said)
         for level, (book, spelling) in enumerate(zip(books, spellings, strict=False)):

@@ -57,8 +57,9 @@ def _called(file: File, at: Place) -> Iterator[tuple[Kind, str]]:
         yield "id", name
     for name in filter(None, (file.accession, file.study)):
         yield "exam", name
-    for name in file.persons:
-        yield "name", name
+    for name in file.persons:  # alphabetic, ideographic and phonetic (PS3.5, 6.2.1)
+        for spelling in filter(None, map(str.strip, name.split("="))):
+            yield "name", spelling
 
 
 def _exam(found: Sequence[tuple[str, File, bool]]) -> Exam | None:
