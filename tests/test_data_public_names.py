@@ -11,7 +11,7 @@ import pytest
 
 from rfpmss import prepare
 from rfpmss.config import VIEWS
-from rfpmss.data import bids, brats, upenn
+from rfpmss.data import bids, brats, mrrate, upenn
 from rfpmss.data.cohorts import Public, find
 from rfpmss.data.derive import derive
 from rfpmss.data.errors import DataError, IncompleteError, ValuesError
@@ -105,7 +105,7 @@ def test_a_nifti_with_another_name_is_told(tmp_path: Path) -> None:
     assert "no sequence" in str(error)
 
 
-@pytest.mark.parametrize("option", ["--brats", "--brats2021", "--upenn-gbm", "--bids"])
+@pytest.mark.parametrize("option", ["--brats", "--brats2021", "--upenn-gbm", "--bids", "--mr-rate"])
 def test_an_unknown_layout_says_what_was_found_and_what_was_expected(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +184,27 @@ def test_bids_by_subject_and_session_without_derivatives(tmp_path: Path) -> None
     assert mri(named.studies[0]).mask == drawn
     with pytest.raises(IncompleteError, match="--bids-masks"):
         bids.find(tmp_path, ["derivatives/**/*_nothing.nii.gz"])
+
+
+def test_mr_rate_by_study_with_its_patients_from_a_table(tmp_path: Path) -> None:
+    for study in ("A1", "A2", "B1"):
+        names = ("t1w-raw-sag", "t1w-raw-axi-2", "t1w-raw-axi", "flair-raw-sag", "swi-raw-axi")
+        touch(*(tmp_path / "mri" / study / "img" / f"{study}_{name}.nii.gz" for name in names))
+        touch(tmp_path / "mri" / study / "seg" / f"{study}_t1w-raw-axi_brain-mask.nii.gz")
+    with pytest.raises(IncompleteError, match=r"splits\.csv"):
+        mrrate.find(tmp_path)
+    lines = ["batch_id,patient_uid,study_uid,split", "b,7,A1,train", "b,7,A2,train", "b,8,B1,val"]
+    (tmp_path / "splits.csv").write_text("\n".join(lines) + "\n")
+    found = mrrate.find(tmp_path)
+    assert [(s.study_id, s.patient_id) for s in found.studies] == [
+        ("A1", "7"),
+        ("A2", "7"),
+        ("B1", "8"),
+    ]
+    source = mri(found.studies[0])
+    assert source.channels == ("t1", "flair")
+    assert (source.paths[0].name, source.mask) == ("A1_t1w-raw-axi.nii.gz", None)
+    assert len(found.rejections) == 6
 
 
 def studies(*cases: str) -> list[Study]:

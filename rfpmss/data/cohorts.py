@@ -31,6 +31,8 @@ class Public:
     """Folder of UPENN-GBM."""
     bids: Path | None = None
     """A BIDS data set; derivatives/ is left out."""
+    mr_rate: Path | None = None
+    """Folder of MR-RATE, studies unpacked, with splits.csv or metadata/."""
     bids_masks: tuple[str, ...] = ()
     """Patterns of tumour masks in the BIDS data set, as "derivatives/**/*_dseg.nii.gz"."""
     reports: Path | None = None
@@ -73,14 +75,16 @@ class Public:
         if self.shard is not None:
             Shard.parse(self.shard)
         if not self.folders:
-            raise ValueError("one of --brats, --brats2021, --upenn-gbm and --bids must be given")
+            raise ValueError(
+                "one of --brats, --brats2021, --upenn-gbm, --bids and --mr-rate is needed"
+            )
         if self.bids_masks and not self.bids:
             raise ValueError("--bids-masks needs --bids DIR")
 
     @property
     def folders(self) -> list[Path]:
         """The folders of images, resolved."""
-        given = (self.brats2021, self.brats, self.upenn_gbm, self.bids)
+        given = (self.brats2021, self.brats, self.upenn_gbm, self.bids, self.mr_rate)
         return [path.resolve() for path in given if path]
 
 
@@ -138,7 +142,7 @@ def find(wanted: Public) -> Found:
         IncompleteError: if a folder has another layout, or two cohorts share patients whom nothing
             brings together.
     """
-    from rfpmss.data import bids, brats, upenn
+    from rfpmss.data import bids, brats, mrrate, upenn
     from rfpmss.data.public import Found, merge, read_crosswalk
 
     crosswalk = read_crosswalk(wanted.mapping) if wanted.mapping else None
@@ -157,6 +161,9 @@ def find(wanted: Public) -> Found:
     if wanted.bids:
         root = wanted.bids.resolve()
         others = _absolute(bids.find(root, wanted.bids_masks), root)
+    if wanted.mr_rate:
+        root = wanted.mr_rate.resolve()
+        others = _both(others, _absolute(mrrate.find(root), root))
     merged = _both(merge(cases, scans, crosswalk, unmapped=wanted.unmapped), others)
     return _reported(merged, wanted.reports.resolve()) if wanted.reports else merged
 
