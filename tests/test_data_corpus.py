@@ -214,8 +214,8 @@ def test_what_is_read_of_nifti_lies_where_nibabel_places_it(prepared: tuple[Foun
     compared = 0
     for study in prepared[0].studies:
         for source in series(study).values():
-            if source.kind != "nifti":
-                continue
+            if source.kind != "nifti" or source.paths[0].read_bytes()[1:4] == b"HDF":
+                continue  # MINC 2, for which nibabel needs h5py
             try:
                 ours = load(source).volumes[0]
             except DataError:
@@ -237,7 +237,7 @@ def read_any(path: Path, root: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for file in look(path, root):
-            if file.kind == "text":
+            if file.kind in ("text", "table"):
                 continue
             kind = {"dicom": "dicom", "nifti": "nifti", "slide": "slide"}.get(file.kind, "image")
             view = "pathology" if kind in ("slide", "image") else "mri"

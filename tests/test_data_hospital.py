@@ -103,7 +103,7 @@ def test_every_shipped_file_is_read_or_rejected_for_a_true_reason(
         "test-SR/deep/er/test-SR.dcm": "belongs to no image",
         "MR_truncated/deep/er/MR_truncated.dcm": "same DICOM instance",
         "Nexamp/example4d.nii.gz": "holds 2 volumes",
-        "Ntest./test.mgz": "archive",
+        "Ntest./test.mgz": "holds 2 volumes",
         "dirs/77654033/CR1/6154": "modality is CR",
         "dirs/98892001/CT2N/6293": "localizer",
         "dirs/README.txt": "no report",

@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rfpmss.data import dicom
 from rfpmss.data.deidentify import Options, deidentify
 from rfpmss.data.errors import DataError, UnforeseenError, UnsupportedError, describe
 from rfpmss.data.hospital import Found
 from rfpmss.data.look import date_of
+from rfpmss.data.readers.formats import format_of, read_volume, starting
 from rfpmss.data.shards import series
 from rfpmss.data.study import Source, Study
-from rfpmss.data.volume import MAX_BYTES, header_of, read_bytes, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume, header_of, read_bytes
 from rfpmss.progress import progress
 
 
@@ -129,7 +132,9 @@ def _dicom(path: Path, patient: str, salt: bytes, options: Options | None, limit
 
 def _nifti(path: Path, limit: int) -> bytes:
     """Header without free text and extensions, the same voxels."""
-    read_nifti(path, limit, 0)  # refuses what is no image
+    image = read_volume(path, limit, 0)  # refuses what is no image
+    if format_of(path.name.lower(), starting(path)) != "nifti":
+        return _written(image)
     data = read_bytes(path, limit)
     header = header_of(data)
     start = int(header["vox_offset"])
@@ -144,6 +149,17 @@ def _nifti(path: Path, limit: int) -> bytes:
     block = header.binaryblock
     voxels = data[start : start + size]  # nothing that hides behind them
     return gzip.compress(block + b"\0" * (head - len(block)) + voxels, mtime=0)
+
+
+def _written(image: Volume) -> bytes:
+    """A volume of another format as NIfTI, the first of several."""
+    import nibabel as nib
+
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    kind = image.array.dtype
+    array = image.array if kind.itemsize < 8 or kind.kind == "f" else image.array.astype(np.int32)
+    made = nib.Nifti1Image(array.transpose(2, 1, 0), affine)
+    return gzip.compress(made.to_bytes(), mtime=0)
 
 
 def _report(study: Study, folder: Path) -> int:

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float64, Shaped
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import GeometryError, IncompleteError, ValuesError
+from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import Scheme, labels_of, scheme_of
 from rfpmss.data.study import Study
-from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume
 
 CORE, EDEMA, ENHANCING = 1, 2, 4
 """Labels of BraTS until 2021, which other years are turned into."""
@@ -74,7 +75,7 @@ def derive(
     source = study.views[VIEWS.index("mri")]
     if source is None or source.mask is None:
         raise IncompleteError("a report can only be derived from a mask, and there is none")
-    mask, image = read_nifti(source.mask, limit), read_nifti(source.paths[0], limit)
+    mask, image = read_volume(source.mask, limit), read_volume(source.paths[0], limit)
     known = scheme_of({*labels_of(mask), *others}, source.mask.name, scheme)
     text = describe(findings(mask, image, known))
     return replace(study, report=" ".join((text, *_clinical(study, clinical))), derived=True)

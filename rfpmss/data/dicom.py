@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,42 +89,62 @@ def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dat
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    check_size(path.stat().st_size, path.stat().st_size, limit)
-    refuse_deflated_bomb(path, limit)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with path.open("rb") as file:
+    stored = path.stat().st_size
+    check_size(stored, stored, limit)
+    with path.open("rb") as plain:
+        packed = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        file = io.BytesIO(_unpacked(plain, stored, limit)) if packed else plain
+        refuse_deflated_bomb(file, stored, limit)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                file.seek(0)
                 bare = bare_dicom(file.read(16))
-            data = dcmread(path, stop_before_pixels=not pixels, force=bare)
-            data.get("Rows")
-    except InvalidDicomError:
-        raise UnreadableError("the file is no DICOM file") from None
-    except Exception:
-        raise UnreadableError("the DICOM file is damaged") from None
+                file.seek(0)
+                data = dcmread(file, stop_before_pixels=not pixels, force=bare)
+                data.get("Rows")
+        except InvalidDicomError:
+            raise UnreadableError("the file is no DICOM file") from None
+        except Exception:
+            raise UnreadableError("the DICOM file is damaged") from None
     return data
 
 
-def refuse_deflated_bomb(path: Path, limit: int) -> None:
-    """Inflate a deflated data set in small steps, keeping nothing, until it is plausible."""
-    import zlib
+def _unpacked(file: io.BufferedIOBase, stored: int, limit: int) -> bytes:
+    """Gzip data, inflated in small steps for as long as that is plausible."""
+    parts, total, stream = [], 0, zlib.decompressobj(31)
+    try:
+        while chunk := file.read(1 << 16):
+            while chunk and not stream.eof:
+                parts.append(stream.decompress(chunk, 1 << 20))
+                total += len(parts[-1])
+                check_size(total, stored, limit)
+                chunk = stream.unconsumed_tail
+    except zlib.error:
+        raise UnreadableError("the gzip data is damaged") from None
+    if not stream.eof:
+        raise UnreadableError("the gzip data ends too early")
+    return b"".join(parts)
 
-    with path.open("rb") as file:
-        head = file.read(4096)
-        start = head.find(b"1.2.840.10008.1.2.1.99")
-        if start < 0 or head[128:132] != b"DICM":
-            return
-        length = int.from_bytes(head[140:144], "little") if head[132:136] == b"\2\0\0\0" else 0
-        file.seek(144 + length)
-        stream, total, stored = zlib.decompressobj(-15), 0, path.stat().st_size
-        try:
-            while chunk := file.read(1 << 14):
-                while chunk:
-                    total += len(stream.decompress(chunk, 1 << 20))
-                    check_size(total, stored, limit)
-                    chunk = stream.unconsumed_tail
-        except zlib.error:
-            raise UnreadableError("the deflated DICOM file is damaged") from None
+
+def refuse_deflated_bomb(file: io.BufferedIOBase, stored: int, limit: int) -> None:
+    """Inflate a deflated data set in small steps, keeping nothing, until it is plausible."""
+    head = file.read(4096)
+    start = head.find(b"1.2.840.10008.1.2.1.99")
+    if start < 0 or head[128:132] != b"DICM":
+        return
+    length = int.from_bytes(head[140:144], "little") if head[132:136] == b"\2\0\0\0" else 0
+    file.seek(144 + length)
+    stream, total = zlib.decompressobj(-15), 0
+    try:
+        while chunk := file.read(1 << 14):
+            while chunk:
+                total += len(stream.decompress(chunk, 1 << 20))
+                check_size(total, stored, limit)
+                chunk = stream.unconsumed_tail
+    except zlib.error:
+        raise UnreadableError("the deflated DICOM file is damaged") from None
 
 
 def frames(data: Dataset, limit: int = MAX_BYTES, *, pixels: bool = True) -> list[Frame]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from rfpmss.data.errors import DataError, UnsupportedError
 from rfpmss.data.grid import same_grid
 from rfpmss.data.owners import key, plain
 from rfpmss.data.readers import masks
+from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.masks import BRAIN, TUMOUR
 from rfpmss.data.readers.sequences import kind_of, sequence_of
 from rfpmss.data.views import SEQUENCES
-from rfpmss.data.volume import MAX_BYTES, Volume, header_of, orient, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume, orient
 
 __all__ = ["Bundle", "bundles", "channels_of", "grid_of", "sequence_of", "view_of"]
 
@@ -60,7 +60,7 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
         if named & {"ct", "mr", "mri"}:
             return ("ct" if "ct" in named else "mri"), "", told
     try:
-        lowest = read_nifti(path, limit, 0).array.min()
+        lowest = read_volume(path, limit, 0).array.min()
     except DataError:
         return "mri", "", "nothing"  # the reader says later what is wrong
     return ("ct" if lowest < AIR else "mri"), "", "voxel values"
@@ -124,17 +124,10 @@ def _described(path: Path) -> dict[int, str]:
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype, np.ndarray]:
     """Shape, type of voxels and affine (to Right, Anterior, Superior) by the header alone."""
-    empty = ((), np.dtype(np.float32), np.full((4, 4), np.nan))
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096)
-        if start[:2] == b"\x1f\x8b":
-            start = zlib.decompressobj(31).decompress(start, 1024)
-        header = header_of(start)
-        shape = tuple(int(n) for n in header.get_data_shape())
-        return shape, header.get_data_dtype(), np.asarray(header.get_best_affine(), np.float64)
-    except (DataError, OSError, zlib.error, ValueError, TypeError, KeyError):
-        return empty  # the reader says later what is wrong
+    head = head_of(path)
+    if head is None:
+        return (), np.dtype(np.float32), np.full((4, 4), np.nan)
+    return head.shape, head.dtype, head.affine
 
 
 def grid_of(path: Path) -> Volume | None:

@@ -42,7 +42,7 @@ class Item:
 def plain(path: PurePosixPath) -> str:
     """The file's name without its endings, in lower case."""
     name = path.name.lower()
-    for ending in (".gz", ".nii", path.suffix.lower()):
+    for ending in (".gz", ".nii", ".hdr", ".mgh", path.suffix.lower()):
         name = name.removesuffix(ending)
     return name
 

@@ -6,7 +6,8 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from rfpmss.data.errors import UnreadableError, UnsupportedError
+from rfpmss.data.errors import CONVERT, UNPACK, UnreadableError, UnsupportedError, UnusedError
+from rfpmss.data.readers.formats import belongs_to, format_of
 
 Kind = Literal["dicom", "nifti", "slide", "image", "text", "table", "document"]
 
@@ -18,6 +19,17 @@ TABLE_NAMES = (".csv", ".tsv", *WORKBOOKS)
 DOCUMENT_NAMES = (".docx", ".pdf", ".rtf", ".html", ".htm")
 REPORT_NAMES = (*TEXT_NAMES, *TABLE_NAMES, *DOCUMENT_NAMES)
 """What a refused file with one of these endings would have been."""
+VOLUME_NAMES = (
+    *(".hdr", ".hdr.gz", ".img", ".img.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    ".mnc",
+)
+OTHERS = {
+    (".par", ".rec"): "Philips PAR and REC",
+    (".head", ".brik", ".brik.gz"): "AFNI",
+    (".czi",): "Zeiss CZI, which OpenSlide does not read",
+    (".vsi",): "Olympus VSI, which OpenSlide does not read",
+}
+"""Formats that are known and not read, by the endings of their names."""
 SCANNER_NAMES = (".mrxs", ".vms", ".vmu")
 """Slides in several files that only their index names."""
 ARCHIVES = (b"PK\3\4", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
@@ -50,7 +62,9 @@ def kind_of(path: Path) -> Kind:
         raise UnreadableError("the file is empty")
     if name.endswith(SCANNER_NAMES):
         return "slide"
-    if kind := _by_bytes(head):
+    if (header := belongs_to(path)) is not None:
+        raise UnusedError(f"its voxels are read with the {header.suffix} file beside it")
+    if kind := _by_bytes(name, head):
         return kind
     return _by_name(name, head)
 
@@ -64,8 +78,9 @@ def _by_name(name: str, head: bytes) -> Kind:
         raise UnreadableError("the file is named as an image and is none")
     if kind := _office(name, head):
         return kind
+    _refuse_volume(name)
     if head.startswith(ARCHIVES) or head[257:262] == b"ustar" or head[:2] == b"\x1f\x8b":
-        raise UnsupportedError("the file is an archive; unpack it first")
+        raise UnsupportedError("the file is an archive", UNPACK)
     if name.endswith(TEXT_NAMES):
         if name.startswith(NOT_REPORTS):
             raise UnsupportedError("the text is about files, no report")
@@ -92,7 +107,16 @@ def _office(name: str, head: bytes) -> Kind | None:
     return None
 
 
-def _by_bytes(head: bytes) -> Kind | None:
+def _refuse_volume(name: str) -> None:
+    """Say what a file is that is named as a volume and cannot be read as one."""
+    for endings, what in OTHERS.items():
+        if name.endswith(endings):
+            raise UnsupportedError(f"the file is of {what}", CONVERT)
+    if name.endswith(VOLUME_NAMES):
+        raise UnreadableError("the file is named as an image and is none, or lacks its header")
+
+
+def _by_bytes(name: str, head: bytes) -> Kind | None:
     if head[128:132] == b"DICM" or bare_dicom(head):
         return "dicom"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -102,10 +126,12 @@ def _by_bytes(head: bytes) -> Kind | None:
     start = head
     if head[:2] == b"\x1f\x8b":
         try:
-            start = zlib.decompressobj(31).decompress(head, 600)
+            start = zlib.decompressobj(31).decompress(head, 1024)
         except zlib.error:
             return None
-    return "nifti" if start[344:347] == b"n+1" or start[4:7] == b"n+2" else None
+        if start[128:132] == b"DICM":
+            return "dicom"
+    return "nifti" if format_of(name, start) else None
 
 
 def bare_dicom(head: bytes) -> bool:

@@ -25,9 +25,10 @@ from rfpmss.data.errors import (
     UnusedError,
 )
 from rfpmss.data.grid import onto, same_grid
+from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.stacks import Stack, choose, stacks
 from rfpmss.data.study import Source
-from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
+from rfpmss.data.volume import MAX_BYTES, Volume
 
 Gaps = Literal["refuse", "resample"]
 Left = list[tuple[Path, DataError]]
@@ -104,7 +105,7 @@ def _files(
 
 
 def _file(path: Path, limit: int, frame: int | None, left: Left) -> Volume:
-    volume = read_nifti(path, limit, frame)
+    volume = read_volume(path, limit, frame)
     if volume.notes:
         left.append((path, Notice("; ".join(volume.notes))))
     return volume

@@ -104,16 +104,20 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
         raise UnreadableError("the file is no single-file NIfTI")
     if not 1 <= int(header["dim"][0]) <= 7:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
-    shape = _three(shape, frame)
-    array = _voxels(data, offset, kind, shape, frame)
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if np.isfinite(slope) and slope not in (0.0,) and (slope, intercept) != (1.0, 0.0):
-        if not np.isfinite(intercept):
-            raise ValuesError("the scale of the voxels is not finite")
-        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    array = scaled(voxels(data, offset, kind, shape, frame), header)
     array, filled = fill_background(array)
-    affine, placed = _affine(header)
-    return replace(orient(array, affine), notes=(*filled, *placed))
+    affine, doubts = placed(header)
+    return replace(orient(array, affine), notes=(*filled, *doubts))
+
+
+def scaled(array: np.ndarray, header: Nifti1Header) -> np.ndarray:
+    """Stored values to those that the slope and the intercept of the header make of them."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0 or (slope, intercept) == (1.0, 0.0):
+        return array
+    if not np.isfinite(intercept):
+        raise ValuesError("the scale of the voxels is not finite")
+    return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
 def fill_background(array: Shaped[np.ndarray, "*shape"]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -150,7 +154,7 @@ def fill_background(array: Shaped[np.ndarray, "*shape"]) -> tuple[np.ndarray, tu
     return np.where(empty, low, array), (note,)
 
 
-def _affine(header: Nifti1Header) -> tuple[np.ndarray, tuple[str, ...]]:
+def placed(header: Nifti1Header) -> tuple[np.ndarray, tuple[str, ...]]:
     """The sform, else the qform, else voxels of the header's size; and what is doubtful of it.
 
     Raises:
@@ -222,10 +226,11 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         needed = _needed(first)
         check_size(needed, stored, limit)
         file.seek(0)
-        return _inflate(file.read(), needed)
+        return inflate(file.read(), needed)
 
 
-def _inflate(data: bytes, needed: int) -> bytes:
+def inflate(data: bytes, needed: int) -> bytes:
+    """The first ``needed`` bytes of gzip data, whose checksum is verified."""
     parts: list[bytes] = []
     total = 0
     while data and total < needed:
@@ -304,9 +309,19 @@ def _three(shape: tuple[int, ...], frame: int | None) -> tuple[int, ...]:
     return shape if len(shape) == 3 else (*shape, 1)
 
 
-def _voxels(
+def voxels(
     data: bytes, offset: int, kind: np.dtype, shape: tuple[int, ...], frame: int | None
 ) -> np.ndarray:
+    """One volume [i, j, k] of the bytes of a file, which run along i first.
+
+    Args:
+        data: of the file, unpacked.
+        offset: bytes before the first voxel.
+        kind: type of the voxels, with its byte order.
+        shape: of the whole file.
+        frame: which volume of four dimensions.
+    """
+    shape = _three(shape, frame)
     if kind.kind not in "iuf":
         raise ValuesError(f"voxels are of the type {kind}, not plain numbers")
     count = 1

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from rfpmss.data.errors import DataError, ValuesError
-from rfpmss.data.volume import MAX_BYTES, Volume, read_nifti
+from rfpmss.data.readers.formats import read_volume
+from rfpmss.data.volume import MAX_BYTES, Volume
 
 TUMOUR, BRAIN = "mask", "brain mask"
 """Views of masks: of the tumour, and of the brain or its tissues."""
@@ -134,7 +135,7 @@ def rank(name: str) -> tuple[int, int, str]:
 def holds_labels(path: Path, limit: int = MAX_BYTES) -> bool:
     """Whether a NIfTI file holds few whole numbers, so that it can be a mask."""
     try:
-        array = read_nifti(path, limit, 0).array
+        array = read_volume(path, limit, 0).array
     except DataError:
         return True  # the reader says later what is wrong
     sample = array.reshape(-1)[:: max(array.size // 200_000, 1)]
