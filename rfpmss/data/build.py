@@ -297,6 +297,7 @@ def end_with_parent() -> None:
 def _kept(found: Found, pieces: Path) -> tuple[list[Study], list[Rejection]]:
     """Studies with at least one view, and all files that are in none."""
     kept, lost = [], []
+    refused = {path for path, _ in found.rejections}
     for study in found.studies:
         notes = read_notes(piece_path(pieces, study.study_id))
         lost += unused(study, notes)
@@ -304,7 +305,8 @@ def _kept(found: Found, pieces: Path) -> tuple[list[Study], list[Rejection]]:
             kept.append(study)
             continue
         error = IncompleteError("no image of the report's study can be used")
-        lost += [(path, describe(error)) for path in found.reports.get(study.study_id, ())]
+        reports = found.reports.get(study.study_id, ())
+        lost += [(path, describe(error)) for path in reports if path not in refused]
     return kept, lost
 
 
