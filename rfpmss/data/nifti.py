@@ -74,7 +74,7 @@ def _mask(path: Path, stem: str, folder: str, *, named: bool, limit: int) -> tup
         told = "file name" if masks.certain(stem) else "folder name"
         if whole or masks.holds_labels(path, limit):
             return kind, told
-        if not named and masks.holds_shares(read_nifti(path, limit, 0).array):
+        if not named and masks.holds_shares(read_volume(path, limit, 0).array):
             raise UnsupportedError("a map of probabilities, not of labels")
         return None
     if masks.may_be(stem):
