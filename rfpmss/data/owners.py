@@ -58,7 +58,7 @@ def key(path: PurePosixPath) -> str:
     if name.startswith("sub-"):  # BIDS entities that say how, not who
         name = re.sub(r"_(?:run|acq|rec|ce|desc|label)-[^_]+", "", name)
     name = re.sub(r"(t1w?)[-_ ]?(?:pre|post)(?![a-z])", r"\1", name)
-    tokens = [t for t in re.split(r"[^0-9a-z\u4e00-\u9fff]+", name) if t]
+    tokens = [t for t in re.split(r"[\W_]+", name) if t]
     if path.parent.name.startswith("images") and re.fullmatch(r"\d{4}", "".join(tokens[-1:])):
         del tokens[-1]  # nnU-Net: CASE_0000 is channel 0 of CASE
     return "-".join(t for t in tokens if not _WORDS.fullmatch(t) and not describes(t))

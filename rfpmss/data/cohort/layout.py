@@ -130,7 +130,13 @@ class Layout:
         self.known = {text.strip().lower() for text in known}
         self.tee = _tee(images)
         twins = _twins(images)
-        self._counted = any(_COUNTED.fullmatch(plain(text)) for text in twins)
+        self._counted = any(
+            _COUNTED.fullmatch(word)
+            for text in twins
+            for word in (plain(text), *parse(text, tee=self.tee).kinds)
+        )
+        self._texts = {plain(text) for text in twins}
+        self._junk: set[str] = set()
         self._twins = {parse(text, tee=self.tee).who for text in twins}
         self.doubt = ""
         self._suffixes: dict[str, tuple[str, str]] = {}
@@ -221,10 +227,7 @@ class Layout:
             if text.strip().lower() in self.known:
                 parts = [_Part(text, Name(text.strip().lower()), depth)]
                 continue
-            name = self._reduced(parse(text, tee=self.tee))
-            count = _COUNTED.fullmatch(plain(text)) if self._counted and parts else None
-            if count and not name.who and not name.times:
-                name = replace(name, times=(Time(f"scan {int(count[1])}", weak=True),))
+            name = self._name(text, below=bool(parts))
             if name.who and not name.times and SITE.fullmatch(name.who):
                 groups += [name.who] if not parts else []
             elif name.who and not name.times and GROUP.fullmatch(name.who):
@@ -237,6 +240,25 @@ class Layout:
         if not parts and self._restored:
             parts = self._numbered(folder)
         return _Taken(tuple(parts), tuple(times), tuple(groups), tuple(sets))
+
+    def _name(self, text: str, *, below: bool) -> Name:
+        """A folder's name, with what only the whole source tells of it.
+
+        Args:
+            text: of the folder.
+            below: it lies below a candidate.
+        """
+        name = self._reduced(parse(text, tee=self.tee))
+        if name.times:
+            junk = name.who in self._junk or GROUP.fullmatch(name.who)
+            return replace(name, who="") if junk else name
+        if not self._counted or not (below or name.who):
+            return name
+        words = [word for word in (plain(text), *name.kinds) if _COUNTED.fullmatch(word)]
+        if words and plain(text) in self._texts:  # MRI1, OAS1_0001_MR2: scans with the same files
+            number = int(re.sub(r"\D", "", words[0]))
+            return replace(name, times=(Time(f"scan {number}", weak=True),))
+        return name
 
     def _numbered(self, folder: PurePosixPath) -> list[_Part]:
         """The outermost folder such as ``MR_001``."""
@@ -299,12 +321,22 @@ class Layout:
     def _without_common(self, images: Sequence[PurePosixPath]) -> dict[PurePosixPath, _Taken]:
         """Folders that all images lie in name no patient, if those in them can."""
         self._common = _shared_depth(images)
+        self._junk = self._constant(images)
         taken = {path: self._take(path) for path in images}
         if not all(t.parts and t.parts[0].name.rank != SHORT for t in taken.values()):
             self._common = 0
             self._plain.clear()
             taken = {path: self._take(path) for path in images}
         return taken
+
+    def _constant(self, images: Sequence[PurePosixPath]) -> set[str]:
+        """What stands beside the time in all folders of one depth, as in ``visit1_export/P1``."""
+        beside: dict[int, set[str]] = defaultdict(set)
+        for folder in {path.parent for path in images}:
+            for depth, text in enumerate(folder.parts):
+                name = parse(text, tee=self.tee)
+                beside[depth].add(name.who if name.times and name.rank < PERSON else "")
+        return {who for whos in beside.values() if len(whos) == 1 for who in whos if who}
 
     def _restore(self, taken: Mapping[PurePosixPath, _Taken]) -> None:
         """Nothing names a patient: folders such as ``MR_001`` do, folders of dates may."""
@@ -350,22 +382,22 @@ class Layout:
             stems[found["head"]].add(found["mark"])
         heads = Counter(found["mark"] for found in split.values())
         many = max(map(len, stems.values()), default=0)
-        if many < 2 or (many > MOST_VISITS and many > len(stems)):
-            return {}
-        result, doubtful = {}, set()
-        for name, found in split.items():
+        few = many > 1 and (many <= MOST_VISITS or many <= len(stems))
+        result: dict[str, tuple[str, str]] = {}
+        doubtful: set[str] = set()
+        for name, found in split.items() if few else ():
             several = len(stems[found["head"]]) > 1
             surely = _suffix(found, several=several, repeated=heads[found["mark"]] > 1)
             if surely:
                 result[name] = (found["head"], found["mark"])
             elif surely is None:
                 doubtful.add(found["head"])
+        doubtful |= _counted_names(names)
         if doubtful:
             self._say(
-                f"{sum(len(stems[head]) for head in doubtful)} names end in a number or letter "
-                f"and may be as many patients, or visits of {len(doubtful)}; move the files of "
-                "each patient into a folder of its own and pass --patient-level, or name each "
-                "patient in the mapping file (patients:) for --mapping"
+                "names that end in a number or letter may be as many patients, or visits of "
+                f"{len(doubtful)}; move the files of each patient into a folder of its own and "
+                "pass --patient-level, or name each patient in the mapping file (patients:)"
             )
         return result
 
@@ -467,9 +499,25 @@ class Layout:
 
 
 _SUFFIX = re.compile(
-    r"(?P<head>(?:.*?[^0-9])?(?P<last>\d+))(?P<by>-?)(?P<mark>(?<=-)\d{1,3}|[a-z\u3400-\u9fff]+)"
+    r"(?P<head>(?:.*?[^0-9])?(?P<last>\d+))(?P<by>-?)"
+    r"(?P<mark>(?<=-)\d{1,3}|[a-z\u3400-\u9fff]+|(?<=-)[a-z\u3400-\u9fff][\w-]*)"
 )
 """A name that ends in a number, and what stands behind it."""
+
+
+def _counted_names(names: Iterable[str]) -> set[str]:
+    """Of names such as ``Mueller_1``, ``Mueller_2``, ``Meier_1`` those with several numbers."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        found = re.fullmatch(r"(.*[^\d-])-(\d{1,2})", name)
+        if found and rank(name) < PERSON and not GROUP.fullmatch(found[1]):
+            stems[found[1]].add(found[2].lstrip("0"))
+    repeated = Counter(number for numbers in stems.values() for number in numbers)
+    return {
+        stem
+        for stem, numbers in stems.items()
+        if len(stems) > 1 and len(numbers) > 1 and any(repeated[n] > 1 for n in numbers)
+    }
 
 
 def _suffix(found: re.Match[str], *, several: bool, repeated: bool) -> bool | None:
@@ -491,7 +539,7 @@ def _suffix(found: re.Match[str], *, several: bool, repeated: bool) -> bool | No
         if rank(head) == PERSON or len(last) >= 5:
             return True
         return doubtful if len(mark) <= len(last) else False
-    if rank(head) < ID:
+    if rank(head) < ID or (rank(head) < PERSON and not mark.isalpha()):
         return False
     return True if rank(head) == PERSON or repeated else doubtful
 

@@ -58,19 +58,19 @@ class Name:
 
 _UNITS = {
     "visit": "visite?s?|besuch|visita|consulta|termin",
-    "scan": "scans?|aufnahme|acquisition",
+    "scan": "scans?|aufnahme|acquisition|esame",
     "exam": "exam|exams|examination|examen|untersuchung|ex",
     "study": "study|studie|etude|estudio|st",
     "session": "sessions?|sess|ses|sitzung|sesion|seance",
     "timepoint": "time-?points?|tp|time|zeitpunkt|temps",
-    "week": "weeks?|wks?|wochen?|semaines?|semanas?",
-    "month": "months?|mo|mths?|mons?|monate?|mois|mes(?:es)?",
-    "day": "days?|tage?|jours?|dias?",
-    "year": "years?|yrs?|jahre?|annees?|anos?",
+    "week": "weeks?|wks?|wochen?|semaines?|semanas?|settiman[ae]|weken",
+    "month": "months?|mo|mths?|mons?|monate?|mois|mes(?:es)?|mes[ei]|maand(?:en)?",
+    "day": "days?|tage?|jours?|dias?|giorn[oi]|dag(?:en)?",
+    "year": "years?|yrs?|jahre?|annees?|anos?|ann[oi]|jaar",
     "follow-up": (
         "follow-?ups?|fup?|verlauf|verlaufskontrolle|suivi|seguimiento|nachsorge|recheck|restaging"
     ),
-    "control": "control|kontrolle|controle|voruntersuchung",
+    "control": "control|kontrolle|controle|controllo|voruntersuchung",
     "baseline": "baseline|bl",
     "recurrence": "recurrence|recurrent|rezidiv|recidive|recidiva|relapse",
     "progression": "progression|progress",
@@ -78,7 +78,7 @@ _UNITS = {
 _WEAK = {"scan", "exam", "study", "control"}
 _SPANS = {"week", "month", "day", "year"}
 _ALONE = (
-    r"follow-?ups?|verlauf|verlaufskontrolle|kontrolle|voruntersuchung|nachsorge|suivi|seguimiento"
+    r"follow-?ups?|verlauf|verlaufskontrolle|kontrolle|controle|controllo|voruntersuchung|nachsorge|suivi|seguimiento"
     r"|baseline|bl|recurrence|rezidiv|recidive|recidiva|relapse|progression|restaging|fu"
 )
 _ALL = "|".join(f"(?P<{unit.replace('-', '_')}>{words})" for unit, words in _UNITS.items())
@@ -107,14 +107,17 @@ _ORDINAL = {
 _ORDER = re.compile(rf"{_START}(?P<o>{'|'.join(_ORDINAL)})-(?:{_ALL}){_END}")
 _LONE = re.compile(rf"{_START}(?:{_ALONE}){_END}")
 _SURGERY = (
-    r"(?:op|ops|opera?tive?|operation|operativ|operatoire|operatori[oa]|surgery|surgical|surg"
-    r"|resection|chirurgie|cirugia|quirurgic[oa])"
+    r"(?:op|ops|opera?tive?|operation|operativ|operatoire|operatori[oa]|operatie|operazione"
+    r"|operacao|surgery|surgical|surg|resection|chirurgie|chirurgia|cirugia|cirurgia|quirurgic[oa])"
 )
 _PHASES = {
-    "pre-op": rf"(?:pre|prae|pra|vor|before|avant|antes)-?(?:(?:de|la|der)-)*{_SURGERY}",
+    "pre-op": rf"(?:pre|prae|pra|vor|before|avant|antes|voor)-?(?:(?:de|la|der)-)*{_SURGERY}"
+    r"|до-?операции|수술-?전",
     "intra-op": rf"(?:intra|during)-?{_SURGERY}|iop",
-    "post-op": rf"(?:(?:early|late|immediate|fruh|spat)-?)?(?:post|nach|after|apres|despues)-?"
-    rf"(?:(?:de|la|der)-)*{_SURGERY}(?:-(?:early|late|immediate|fruh|spat))?",
+    "post-op": r"(?:(?:early|late|immediate|fruh|spat)-?)?"
+    r"(?:post?|pos|nach|after|apres|despues|na)-?"
+    rf"(?:(?:de|la|der)-)*{_SURGERY}(?:-(?:early|late|immediate|fruh|spat))?"
+    r"|после-?операции|수술-?후",
 }
 _THERAPY = r"(?:treatment|treat|tx|therapy|therapie|rt|radiotherapy|radiation|rct|crt|chemo\w*|tmz)"
 _TREATED = re.compile(rf"{_START}(?P<when>pre|post|during|mid)-?(?P<what>{_THERAPY}){_END}")
@@ -127,7 +130,9 @@ _ALONE_ONLY = {
     **{word: f"visit {number}" for word, number in _ORDINAL.items()},
     **dict.fromkeys(("before", "vorher", "avant", "antes", "prior", "previous", "前"), "before"),
     **dict.fromkeys(("after", "nachher", "apres", "despues", "后"), "after"),
-    **dict.fromkeys(("initial", "start", "beginning"), "baseline"),
+    **dict.fromkeys(("initial", "initiale", "start", "beginning"), "baseline"),
+    **dict.fromkeys(("admission", "入院"), "admission"),
+    **dict.fromkeys(("discharge", "出院"), "discharge"),
     **dict.fromkeys(("repeat", "retest"), "visit 2"),
     **dict.fromkeys(("early", "late", "current", "end", "middle"), ""),
 }
@@ -136,17 +141,17 @@ _ALONE_ONLY = {word: label or word for word, label in _ALONE_ONLY.items()}
 _HAN = "一二三四五六七八九十"
 _N = rf"(?P<n>\d{{1,3}}|[{_HAN}]{{1,2}})"
 _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(rf"(?:手?术后)-?第?{_N}个?(?P<unit>[月周天日年])"), "post-op"),
+    (re.compile(rf"(?:手?[术術][后後])-?第?{_N}个?(?P<unit>[月周天日年])"), "post-op"),
     (re.compile(rf"第?{_N}-?[次回](?:检查|随访|复查|扫描|访视|就诊)?"), "visit"),
-    (re.compile(rf"(?:复查|随访|复诊)-?{_N}"), "follow-up"),
+    (re.compile(rf"(?:[复複復][查査诊診]|随访|隨訪)-?{_N}"), "follow-up"),
     (re.compile(rf"第?{_N}个?(?P<unit>[月周天年])(?:后|随访|复查)?"), "span"),
-    (re.compile(r"手?术后-?半年"), "post-op month 6"),
+    (re.compile(r"手?[术術][后後]-?半年"), "post-op month 6"),
     (re.compile(r"半年(?:后|随访|复查)?"), "month 6"),
-    (re.compile(r"手?术前"), "pre-op"),
-    (re.compile(r"手?术后"), "post-op"),
-    (re.compile(r"手?术中"), "intra-op"),
+    (re.compile(r"手?[术術]前"), "pre-op"),
+    (re.compile(r"手?[术術][后後]"), "post-op"),
+    (re.compile(r"手?[术術]中"), "intra-op"),
     (re.compile(r"(?P<what>放化疗|放疗|化疗|治疗)(?P<when>[前中后])"), "treated"),
-    (re.compile(r"复查|随访|复诊"), "follow-up"),
+    (re.compile(r"[复複復][查査诊診]|随访|隨訪"), "follow-up"),
     (re.compile(r"基线|首诊|初诊|首次"), "baseline"),
     (re.compile(r"复发"), "recurrence"),
     (re.compile(r"末次"), "visit 99"),
@@ -200,7 +205,7 @@ _CONTENT = re.compile(
     r"|schadel|neuro|cerebr\w*|crane|cerebro|cerveau|hirn|nativ|native|plain|axial|ax|tra|trans\w*"
     r"|sagittal|sag|coronal|cor|tse|tfe|ffe|gre|se2?d|[23]d|iso|fs|fse|mp-?rage|mpr|spgr|bravo|space"
     r"|vibe|cube|vista|tirm|stir|dwi|adc|swi|swan|asl|dsc|dce|dti|perfusion|diffusion|tof|map|pd|bold"
-    r"|fmri|darkfluid|gd|gado?\w*|km|ce|gadolinium|contrast|mit|ohne|with|without|and|w|wo|c|the|of"
+    r"|fmri|darkfluid|gd|gado?\w*|km|ce|gadolinium|contrast|mit|ohne|with|without|and|w|wo|c|the|of|de|du|des|del|della|di|la|le|vom|von|der|am"
     r"|strip|stripped|skull|unstripped|bet|hd|n4|bias|corrected|preprocessed|processed|reg|registered"
     r"|registration|coreg\w*|norm\w*|resampled|atlas|mni\d*|sri24|structural|automated|manual|approx"
     r"|tumou?r|gtv\d?|core|edema|whole|enhancing|deepbratumia|glio|auto|output|results?|localizer"
@@ -237,6 +242,9 @@ _KNOWN = (
     re.compile(r"(?P<who>bra-?ts-[a-z]+(?:-rt)?-\d{4,5})-(?P<t>\d{1,3})(?!\d)"),
     # UPENN-GBM: 11 is the baseline, 21 the follow-up.
     re.compile(r"(?P<who>upenn-gbm-\d{5})-(?P<t>[12]1)(?!\d)"),
+    re.compile(r"(?P<who>ucsd-ptgbm-\d{4})-(?P<t>\d\d)(?!\d)"),
+    # ADNI: site, S, subject.
+    re.compile(r"(?:adni-)?(?P<who>\d{3}-s-\d{4})(?P<t>)(?!\d)(?:-.*)?"),
     # TCGA barcodes: what follows the participant is the sample and the slide.
     re.compile(r"(?P<who>tcga-[0-9a-z]{2}-[0-9a-z]{4})(?P<t>)(?:-\d\d[a-z](?:-.*)?)?$"),
     # CPTAC slides: the last number is the slide.
@@ -284,11 +292,17 @@ def plain(text: str) -> str:
         >>> plain("Müller_Hans  (2)"), plain("PreOp"), plain("P1Visit2")
         ('muller-hans-2', 'pre-op', 'p1-visit2')
     """
-    text = unicodedata.normalize("NFKD", text)
-    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = _unaccented(text)
     text = re.sub(r"(images|labels)T([rs])(?![a-z])", r"\1t\2", text)  # nnU-Net: one word
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", text)
-    return re.sub(r"[^0-9a-z\u3400-\u9fff&]+", "-", text.lower()).strip("-")
+    return re.sub(r"(?:[^\w&]|_)+", "-", text.lower()).strip("-")
+
+
+def _unaccented(text: str) -> str:
+    """One form for letters that can be written in several, without the accents of Latin ones."""
+    parts = unicodedata.normalize("NFKD", text)
+    kept = re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", parts)
+    return unicodedata.normalize("NFKC", kept)
 
 
 @lru_cache(maxsize=100_000)
@@ -307,7 +321,7 @@ number='', core='p1'), 'week 44')
         >>> [parse(t).times[0].phase for t in ("PreOp", "post_surgery", "术后")]
         ['pre-op', 'post-op', 'post-op']
     """
-    low = unicodedata.normalize("NFKC", text).lower()
+    low = _unaccented(text).lower()
     times: list[Time] = []
     if (found := _date_in(low)) is not None:
         start, end, time = found
@@ -325,6 +339,9 @@ number='', core='p1'), 'week 44')
     tokens = [token for token in re.split(r"-+", rest) if token]
     tokens = _tees(tokens, times, file=file) if tee else tokens
     who, number = _who(tokens, kinds, times)
+    if who in _ALONE_ONLY:
+        times.append(Time(_ALONE_ONLY[who]))
+        who = ""
     core = who
     if who and kinds and not file and rank(who) == WORD:  # CT_small and MR_small may be two people
         who = "-".join(tokens)
@@ -514,7 +531,7 @@ def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, s
         else:
             rest.append(token)
     # P1_V2, GBM-017_m12: a letter and a number after who it is.
-    mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,3})(?P<b>[wmdy]?)", rest[-1]) if rest else None
+    mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,4})(?P<b>[wmdy]?)", rest[-1]) if rest else None
     if mark and bool(mark["a"]) != bool(mark["b"]) and (times or rank("-".join(rest[:-1])) >= ID):
         unit = dict(zip("vwmdy", ("visit", "week", "month", "day", "year"), strict=True))
         times.append(Time(f"{unit[mark['a'] or mark['b']]} {int(mark['n'])}"))
