@@ -22,6 +22,10 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
+from rfpmss.common.files import write_text
+from rfpmss.common.yaml import read_mapping
+from rfpmss.config import Config
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
@@ -85,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             told = ", ".join(f"{key}={value}" for key, value in changes.items()) or "nothing"
             print(f"{name:<16}{variant.table:<9}{variant.title}: {told}")
         return 0
-    return ablate(arguments, names)
+    return guarded(lambda: ablate(arguments, names), arguments.out)
 
 
 def ablate(arguments: Arguments, names: list[str]) -> int:
@@ -136,12 +140,12 @@ def _run(arguments: Arguments, name: str, seed: int) -> str:
     except ValueError as error:
         return str(error).splitlines()[-1]
     content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    if wanted.is_file() and wanted.read_text() != content:
+    if wanted.is_file() and not _same(wanted, config):
         return f"{folder} holds a run of another configuration; choose another --out"
     if _complete(folder):
         return ""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted.write_text(content)
+    write_text(wanted, content)
     data = _data(arguments.data, config.phantom, VARIANTS[name])
     chosen = ["--preset", arguments.preset, "--config-file", str(wanted), "--no-evaluate"]
     chosen += [] if data is None else ["--data", str(data)]
@@ -155,8 +159,16 @@ def _run(arguments: Arguments, name: str, seed: int) -> str:
     if problem := _score(folder, arguments.device or "cpu"):
         return f"evaluate: {problem}"
     seconds = round(time.monotonic() - began, 1)
-    (folder / "complete.json").write_text(json.dumps({"seconds": seconds}))
+    write_text(folder / "complete.json", json.dumps({"seconds": seconds}))
     return ""
+
+
+def _same(path: Path, config: Config) -> bool:
+    """Whether a file holds this configuration; a field it lacks has its default."""
+    try:
+        return Config.model_validate(read_mapping(path)) == config
+    except (ValueError, OSError):
+        return False
 
 
 def _score(folder: Path, device: str) -> str:

@@ -24,9 +24,13 @@ import tyro
 
 from rfpmss.arguments import program
 from rfpmss.common.command import guarded
-from rfpmss.common.files import require_writable
+from rfpmss.common.files import require_writable, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from rfpmss.evaluation.opened import Opened
     from rfpmss.evaluation.transfer import Outcome, Plan
     from rfpmss.model.rfpmss import RFPMSS
@@ -212,8 +216,6 @@ def _scores(outcome: Outcome) -> list[dict[str, object]]:
 
 def _keep(outcome: Outcome, run_dir: Path, number: int) -> None:
     """The tuned encoder as safetensors; of several tasks the others have a number."""
-    from safetensors.torch import save_file
-
     if outcome.classifier is None:
         return
     state = outcome.classifier.state_dict()
@@ -251,7 +253,7 @@ def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
 
 def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The baselines that are pretrained now, or stand in the run's folder from before."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     from rfpmss import checkpoint
     from rfpmss.evaluation.baselines import LABELS, train_labels, train_other
@@ -270,12 +272,18 @@ def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
         model = random_start(config, opened.tokenizer.get_vocab_size()).to(device)
         if not path.is_file():
             made = train_labels(config, opened.cohort, opened.tokenizer, device, epochs)
-            folder.mkdir(parents=True, exist_ok=True)
-            state = made.image.state_dict()
-            save_file({key: value.cpu().contiguous() for key, value in state.items()}, path)
+            _write(path, made.image.state_dict())
         model.image.load_state_dict(load_file(path))
         found[name] = model
     return found
+
+
+def _write(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write weights whole or not at all."""
+    from safetensors.torch import save
+
+    with whole(path) as file:
+        file.write(save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
 
 
 def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:

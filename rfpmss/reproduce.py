@@ -24,6 +24,7 @@ from typing import Any, Literal
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.command import guarded
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         for words in steps:
             print(shlex.join(["python", "-m", *words]))
         return 0
-    return reproduce(arguments, steps)
+    return guarded(lambda: reproduce(arguments, steps), arguments.out)
 
 
 def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:

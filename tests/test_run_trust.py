@@ -544,3 +544,37 @@ def test_a_disk_that_is_full_while_training_is_status_74(
     assert "error: " in done.stderr
     assert (tmp_path / "run" / ERROR).exists()
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_cell_of_the_grid_is_the_same_after_a_field_was_added(tmp_path: Path) -> None:
+    from rfpmss.ablate import _same
+
+    config = smoke().model_dump(mode="json")
+    assert config["loss"].pop("stop_gradient") is False
+    path = tmp_path / "wanted.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert _same(path, smoke())
+    path.write_text(yaml.safe_dump(config | {"seed": 5}))
+    assert not _same(path, smoke())
+    path.write_text("[")
+    assert not _same(path, smoke())
+
+
+@pytest.mark.parametrize("verb", ["ablate", "reproduce"])
+def test_grids_say_in_one_sentence_that_they_cannot_write(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = stray_file(tmp_path / "f") / "out"
+    module = import_module(f"rfpmss.{verb}")
+    assert module.main(["--preset", "smoke", "--out", str(out)]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_alias_in_a_mapping_file_is_refused(tmp_path: Path) -> None:
+    from rfpmss.data.errors import TextError
+    from rfpmss.data.mapping import read_mapping as read_words
+
+    for text in ("patients: &a {x: y}\nsequences: *a\n", "patients: {x: 2026-99-99}"):
+        (tmp_path / "m.yaml").write_text(text)
+        with pytest.raises(TextError):
+            read_words(tmp_path / "m.yaml")

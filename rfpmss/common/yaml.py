@@ -15,10 +15,11 @@ class YamlError(ValueError):
     """A text is no YAML of the kind that is wanted; the message is a clause without a subject."""
 
 
-class _Plain(yaml.SafeLoader):
+class Plain(yaml.SafeLoader):
     """Tags of Python are refused, and so are aliases: a few lines of them stand for gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """The next node of the document; raises `YamlError` where it is an alias."""
         if self.check_event(yaml.AliasEvent):
             raise YamlError("must not hold aliases (*name); write the values out")
         return super().compose_node(parent, index)
@@ -36,7 +37,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if len(content) > LARGEST:
         raise YamlError(f"must have at most {LARGEST:,} bytes")
     try:
-        found = yaml.load(content.decode("utf-8"), Loader=_Plain)
+        found = yaml.load(content.decode("utf-8"), Loader=Plain)
     except UnicodeDecodeError:
         raise YamlError("must be a text in UTF-8") from None
     except RecursionError:

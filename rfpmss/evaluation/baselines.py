@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rfpmss.common.files import write_text
 from rfpmss.data.report import decode, swap_sides
 from rfpmss.evaluation.findings import read_findings
 from rfpmss.evaluation.grid import VARIANTS, Variant, changed
@@ -63,7 +64,7 @@ def train_other(
         made = made.model_copy(update={"train": made.train.model_copy(update={"epochs": epochs})})
     folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / "wanted.yaml"
-    wanted.write_text(yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
+    write_text(wanted, yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
     command = [sys.executable, "-m", "rfpmss.train", "--config-file", str(wanted)]
     command += ["--data", str(manifest), "--run-dir", str(folder), "--device", device]
     log = folder / "log.txt"
