@@ -219,10 +219,8 @@ def _keep(outcome: Outcome, run_dir: Path, number: int) -> None:
     if outcome.classifier is None:
         return
     state = outcome.classifier.state_dict()
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in state.items()},
-        run_dir / f"finetuned{f'-{number}' if number > 1 else ''}.safetensors",
-    )
+    name = f"finetuned{f'-{number}' if number > 1 else ''}.safetensors"
+    _write(run_dir / name, state)
 
 
 def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
