@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless
 
+from rfpmss import prepare
 from rfpmss.data.errors import (
     DataError,
     GeometryError,
@@ -18,6 +20,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
     UnusedError,
 )
+from rfpmss.data.manifest import read
 from rfpmss.data.sources import read_series
 from tests.data_tools import write_series
 
@@ -380,3 +383,52 @@ def test_a_multi_frame_file_of_two_echoes_is_used_in_part_and_says_so(tmp_path: 
     assert noted == path
     assert str(error).startswith("in part: the series holds volumes that differ in echo time")
     np.testing.assert_array_equal(read_series([path], volume=1)[0].array, values[::2] - 1024.0)
+
+
+def found(src: Path, out: Path, *options: str) -> tuple[list, dict[str, str]]:
+    assert prepare.main(["hospital", str(src), "--out", str(out), "--workers", "1", *options]) == 0
+    with (out / "rejections.private.csv").open(newline="") as file:
+        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    return read(out / "manifest.csv"), reasons
+
+
+def test_slices_that_share_one_instance_identifier_are_not_copies(tmp_path: Path) -> None:
+    same = {"SOPInstanceUID": "1.2.3"}
+    write_series(tmp_path / "src" / "P1", stored(), changes=same)
+    rows, reasons = found(tmp_path / "src", tmp_path / "out")
+    assert [row.grid for row in rows] == ["7 6 6"]
+    assert not reasons
+    one = next((tmp_path / "src" / "P1").iterdir())
+    (tmp_path / "src" / "P1" / "copy").write_bytes(one.read_bytes())
+    _, reasons = found(tmp_path / "src", tmp_path / "two")
+    assert [reason.partition(":")[0] for reason in reasons.values()] == ["DuplicateError"]
+
+
+def test_the_one_file_of_twelve_that_is_cut_is_named_and_the_advised_option_helps(
+    tmp_path: Path,
+) -> None:
+    paths = ordered(write_series(tmp_path / "src" / "P1" / "a", stored(12)))
+    ordered(write_series(tmp_path / "src" / "P1" / "b", stored(5)))
+    cut(paths[4])
+    rows, reasons = found(tmp_path / "src", tmp_path / "out")
+    assert len(rows) == 1
+    named = {p: r for p, r in reasons.items() if "end too early" in r}
+    assert list(named) == [paths[4].relative_to(tmp_path / "src").as_posix()]
+    assert len(reasons) == 12
+    assert sum("--gaps resample" in reason for reason in reasons.values()) == 11
+    rows, reasons = found(tmp_path / "src", tmp_path / "two", "--gaps", "resample")
+    assert sorted(row.grid for row in rows) == ["7 6 12", "7 6 5"]
+    assert list(reasons) == list(named)
+
+
+def test_the_advised_volume_of_a_dicom_series_is_taken(tmp_path: Path) -> None:
+    first, second = two(tmp_path / "made", TriggerTime=("0", "40"))
+    (tmp_path / "src" / "P1").mkdir(parents=True)
+    for n, path in enumerate([*first, *second]):
+        change(path, Modality="CT", SOPInstanceUID=f"1.2.3.{n}")
+        path.rename(tmp_path / "src" / "P1" / f"{n}.dcm")
+    one, reasons = found(tmp_path / "src", tmp_path / "out")
+    assert all("--volume" in reason for reason in reasons.values())
+    other, _ = found(tmp_path / "src", tmp_path / "two", "--volume", "1")
+    assert len(one) == len(other) == 1
+    assert one[0].digest != other[0].digest

@@ -113,7 +113,11 @@ def _study(
     """The images of one visit; None if there are none."""
     candidates = sorted(
         _masked(
-            [*_series(members, salt), *_volumes(members, salt, volume), *_slides(members, salt)],
+            [
+                *_series(members, salt, volume),
+                *_volumes(members, salt, volume),
+                *_slides(members, salt),
+            ],
             members,
         ),
         key=lambda candidate: (candidate[0], candidate[2].series),
@@ -195,7 +199,7 @@ def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[
         yield file, describe(error)
 
 
-def _series(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
+def _series(members: Sequence[File], salt: bytes, volume: int | None) -> Iterator[Candidate]:
     """DICOM series; MRI sequences of one frame of reference are channels of one image."""
     groups: dict[tuple[str, ...], list[File]] = defaultdict(list)
     for file in members:
@@ -219,9 +223,9 @@ def _series(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
             known, key=lambda name: (_preference(known[name])[:-1], REFERENCE.index(name))
         )
         if order:
-            yield _source("mri", order, [known[name] for name in order], salt)
+            yield _source("mri", order, [known[name] for name in order], salt, volume)
     for view, files in rest:
-        yield _source(view, [files[0].sequence], [files], salt)
+        yield _source(view, [files[0].sequence], [files], salt, volume)
 
 
 def _preference(files: Sequence[File]) -> Order:
@@ -239,13 +243,16 @@ def slices(files: Sequence[File]) -> int:
     return sum(file.planes for file in files)
 
 
-def _source(view: str, names: list[str], series: list[list[File]], salt: bytes) -> Candidate:
+def _source(
+    view: str, names: list[str], series: list[list[File]], salt: bytes, volume: int | None
+) -> Candidate:
     labels = "" if not names[0] else " ".join(names)
     source = Source(
         kind="dicom",
         paths=tuple(file.path for files in series for file in files),
         channels=tuple(names) if names[0] else (),
         parts=tuple(len(files) for files in series) if len(series) > 1 else (),
+        volume=volume,
         series=" ".join(filter(None, ("DICOM", labels, pseudonym(salt, "x", series[0][0].series)))),
     )
     known = (series[0][0].demerits or (int(view == "mri" and not names[0]),))[0]

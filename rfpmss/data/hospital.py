@@ -8,6 +8,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from rfpmss.data.cohort.known import Known
 from rfpmss.data.cohort.labels import Identities
 from rfpmss.data.cohort.layout import Place
@@ -261,14 +263,16 @@ def _rows(
 
 def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:
     """Each DICOM instance one time; a copy in another compression is the same instance."""
-    seen: set[str] = set()
+    seen: set[tuple] = set()
     result = []
     for file in files:
-        if file.instance and file.instance in seen:
+        # Some anonymisers give all slices one identifier: at other places they are other images.
+        image = (file.instance, *np.round(file.spot, 2))
+        if file.instance and image in seen:
             error = DuplicateError("the same DICOM instance stands in another file")
             rejections.append((file.path, describe(error)))
             continue
-        seen.add(file.instance)
+        seen.add(image)
         result.append(file)
     return result
 
