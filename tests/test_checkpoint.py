@@ -305,3 +305,22 @@ def test_a_disk_that_really_is_full_is_told_with_what_is_needed_and_what_is_free
     assert checkpoint.latest(small_disk) == good
     checkpoint.save(small_disk, 2, state, keep=2)
     assert steps_kept(small_disk) == {1, 2}
+
+
+def test_a_checkpoint_that_is_pruned_while_it_is_read_is_chosen_again(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, read = make_state(), []
+    good = checkpoint.save(run_dir, 1, state, keep=2)
+    gone = checkpoint.save(run_dir, 2, state, keep=2)
+
+    def load_folder(folder: Path, *_: object) -> None:
+        read.append(folder)
+        if folder == gone:
+            shutil.rmtree(folder)
+        raise checkpoint.CheckpointError(f"not this {folder.name}")
+
+    monkeypatch.setattr(checkpoint, "load_folder", load_folder)
+    with pytest.raises(checkpoint.CheckpointError, match="not this step-1"):
+        checkpoint.load(run_dir)  # a whole one that does not fit is refused at once
+    assert read == [gone, good]

@@ -130,3 +130,29 @@ def test_signals_are_remembered_once_and_given_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_heartbeat_is_timed_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    beat = tmp_path / "heartbeat"
+    pulse = supervisor.Pulse(beat)
+    assert pulse.silent() == 0
+    beat.touch()
+    for hours in (-400 * 24, 400 * 24):  # the wall clock was set back, or forth
+        os.utime(beat, (time.time() + 3600 * hours,) * 2)
+        assert pulse.silent() < 60
+    beat.unlink()
+    assert pulse.silent() == 0
+
+
+def test_a_supervisor_touches_nothing_in_the_folder_of_a_living_run(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    from rfpmss.run import Claim, RunError
+
+    with Claim(tmp_path) as living:
+        living.take()
+        for name in ("heartbeat", ERROR):
+            (tmp_path / name).write_text("of the living run")
+        with pytest.raises(RunError, match="run_dir must not be in use"):
+            supervise("open('started', 'w')")
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "heartbeat", ERROR}
