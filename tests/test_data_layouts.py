@@ -203,6 +203,15 @@ def test_one_person_under_two_patient_ids_gets_one_split_and_two_of_one_name_do_
     assert not any(kin[mine[f"x/{p}"]] for p in "cdef")
 
 
+def test_two_patient_ids_in_one_patients_folder_are_two_patients_of_one_split() -> None:
+    about = {f"P{p}/visit{v}/IM": dicom(f"id-{p}{v}", f"1.{p}{v}") for p in (1, 2) for v in (1, 2)}
+    found = scan(list(about), about=about)
+    mine = patients(found)
+    assert len(set(mine.values())) == 4
+    kin = {study.patient_id: study.kin for study in found.studies}
+    assert same({path: kin[mine[path]] for path in about}, {path: path[:2] for path in about})
+
+
 def test_studies_that_nothing_says_whose_they_are_are_refused() -> None:
     about = {f"IM{n}{k}": dicom("", f"1.{n}") for n in (1, 2) for k in "12"}
     assert "--patient-level 1" in scan(list(about), about=about).doubt
