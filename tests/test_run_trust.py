@@ -524,14 +524,8 @@ sys.exit(train.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        2_000,
-        pytest.param(12_000, marks=pytest.mark.slow),
-        pytest.param(200_000, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2_000, 12_000, 200_000])
 def test_a_disk_that_is_full_while_training_is_status_74(
     size: int, cohort: Path, tmp_path: Path
 ) -> None:
