@@ -30,6 +30,7 @@ from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
 from rfpmss.data.owners import Item, assign, key
 from rfpmss.data.private import pseudonym
+from rfpmss.data.readers.slices import regroup
 from rfpmss.data.shards import Rejection, series
 from rfpmss.data.sniff import REPORT_NAMES, SCANNER_NAMES
 from rfpmss.data.study import Study
@@ -91,6 +92,8 @@ def scan(
     words = words or Words()
     rejections: list[Rejection] = []
     files = _once(_look_at_all(root, leave, limit, words, rejections), rejections)
+    files, notices = regroup(files)
+    rejections += [(path, describe(error)) for path, error in notices]
     files.sort(key=_order)
     tables = [file for file in files if file.kind == "table"]
     files = [file for file in files if file.kind != "table"]

@@ -26,6 +26,7 @@ from rfpmss.data.readers.documents import document_text
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sequences import kind_of as kind_of_name
 from rfpmss.data.readers.series import Nature, largest, nature, spot
+from rfpmss.data.readers.slices import Slice, slice_of
 from rfpmss.data.sniff import kind_of
 from rfpmss.data.structured import names_of, report_text
 from rfpmss.data.volume import MAX_BYTES
@@ -75,6 +76,8 @@ class File:
     """Images in the file, of its largest stack."""
     spot: tuple[float, ...] = ()
     """Orientation and place along the normal of a file with one image."""
+    slice: Slice | None = field(default=None, repr=False)
+    """What the header of a file with one image says."""
     demerits: tuple[int, ...] = ()
     """Why the series stands behind others of its view; see `rfpmss.data.readers.series`."""
     volume: int | None = None
@@ -247,6 +250,7 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         told="mapping" if given else found.told if found.kind else "modality",
         planes=largest([spot(plane) for plane in planes]),
         spot=spot(planes[0]) if len(planes) == 1 else (),
+        slice=slice_of(planes[0]) if len(planes) == 1 else None,
         demerits=(0, *found.demerits[1:]) if given else found.demerits,
     )
 
