@@ -432,3 +432,11 @@ def test_the_advised_volume_of_a_dicom_series_is_taken(tmp_path: Path) -> None:
     other, _ = found(tmp_path / "src", tmp_path / "two", "--volume", "1")
     assert len(one) == len(other) == 1
     assert one[0].digest != other[0].digest
+
+
+def test_slices_that_do_not_say_where_they_lie_may_be_missing_in_between(tmp_path: Path) -> None:
+    paths = ordered(write_series(tmp_path / "s", stored(5)))
+    for path in paths[1::2]:
+        change(path, ImagePositionPatient=None)
+    with pytest.raises(GeometryError, match="missing between"):
+        read_series(paths)

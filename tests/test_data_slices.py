@@ -109,3 +109,132 @@ def test_patients_who_share_all_identifiers_stay_apart(tmp_path: Path) -> None:
     assert [len(source.paths) for source in sources] == [COUNT, COUNT]
     assert [len({path.parent for path in source.paths}) for source in sources] == [1, 1]
     assert len(found.rejections) == 2
+
+
+# Slices that are missing at equal distances.
+
+
+def wreck(path: Path, how: str) -> None:
+    """Destroy the header of a file."""
+    content = path.read_bytes()
+    if how == "zeros":
+        path.write_bytes(bytes(600) + content[600:])
+    elif how == "cut":
+        path.write_bytes(content[: content.index(b"PatientID") if b"PatientID" in content else 420])
+    elif how == "noise":
+        path.write_bytes(content[:132] + bytes(range(256)) * 3 + content[900:])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+
+
+def every_second(folder: Path, how: str, changes: dict | None = None, ending: str = "") -> Path:
+    """Seven slices of which the second, fourth and sixth are destroyed."""
+    changes = {"InstanceNumber": lambda k: str(k + 1), **(changes or {})}
+    write_series(folder, stored(count=7), changes=changes)
+    order = np.random.default_rng(0).permutation(7)
+    for k in range(7):
+        path = folder / f"{order[k]:03d}"
+        if k % 2:
+            wreck(path, how)
+        if path.exists():
+            path.rename(folder / f"IM{k}{ending}")
+    return folder
+
+
+@pytest.mark.parametrize("how", ["zeros", "cut", "noise", "empty"])
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_every_second_header_destroyed_is_no_coarser_volume(
+    how: str, ending: str, numbered: bool, tmp_path: Path
+) -> None:
+    changes = {} if numbered else {"InstanceNumber": ""}
+    every_second(tmp_path / "P1", how, changes, ending)
+    sources, said, _ = look(tmp_path)
+    assert sources == []
+    assert len(said) == 7
+    refused = [said[f"IM{k}{ending}"] for k in range(0, 7, 2)]
+    assert all("3 files beside the series cannot be read" in reason for reason in refused)
+    assert all("5.00 mm apart" in reason for reason in refused)
+    for k in range(1, 7, 2):  # the advised cure
+        (tmp_path / "P1" / f"IM{k}{ending}").unlink()
+    [source], said, _ = look(tmp_path)
+    assert load(source).volumes[0].array.shape[0] == 4
+    assert [r.startswith("Notice: the instance numbers") for r in said.values()] == [
+        True
+    ] * numbered
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"SpacingBetweenSlices": "2.5"}, "slices lie 5.00 mm apart and SpacingBetweenSlices says"),
+        ({"SpacingBetweenSlices": "1.25", "InstanceNumber": ""}, "SpacingBetweenSlices says 1.25"),
+        ({}, "instance numbers of the images go up by 2"),
+    ],
+)
+def test_slices_that_are_not_there_and_that_the_headers_speak_of_are_noted(
+    changes: dict, words: str, tmp_path: Path
+) -> None:
+    every_second(tmp_path / "P1", "gone", changes)
+    [source], said, _ = look(tmp_path)
+    [reason] = said.values()
+    assert reason.startswith("Notice: ")
+    assert words in reason
+    np.testing.assert_array_equal(load(source).volumes[0].array, stored(count=7)[::2] - 1024.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SpacingBetweenSlices": "2.5", "SliceThickness": "1"},  # 2-D MR, thin slices with gaps
+        {"SpacingBetweenSlices": "0.5", "SliceThickness": "2"},  # a program wrote the gap
+        {"SliceThickness": "1"},  # CT of the lung, 1 mm every 10 mm
+        {"InstanceNumber": lambda k: str(2 * k % 7 + 1)},  # numbered in the order of acquisition
+        {"InstanceNumber": "1"},
+        {"InstanceNumber": lambda k: str(101 + k)},
+        {"SpacingBetweenSlices": "0"},
+        {"SpacingBetweenSlices": "2", "SliceThickness": "2"},  # no whole number of times
+    ],
+)
+def test_a_whole_series_is_not_suspected_whatever_lies_beside_it(
+    changes: dict, tmp_path: Path
+) -> None:
+    changes = {"InstanceNumber": lambda k: str(k + 1), **changes}
+    folder = write_series(tmp_path / "P1", stored(count=7), changes=changes)
+    assert not look(tmp_path)[1]
+    for k in range(9):
+        (folder / f"thumbnail{k}.jpg").write_bytes(b"no picture")
+    (folder / "cut").write_bytes(next(folder.glob("00*")).read_bytes()[:300])
+    [source], said, _ = look(tmp_path)
+    assert len(source.paths) == 7
+    assert len(said) == 10
+
+
+def test_a_damaged_series_in_the_same_folder_costs_the_numbered_one_nothing(
+    tmp_path: Path,
+) -> None:
+    number = {"InstanceNumber": lambda k: str(k + 1)}
+    good = write_series(tmp_path / "P1", stored(), changes=number)
+    bad = write_series(tmp_path / "made", stored())
+    for path in bad.iterdir():
+        wreck(path, "zeros")
+        path.rename(good / f"bad{path.name}")
+    bad.rmdir()
+    [source], said, _ = look(tmp_path)
+    assert len(source.paths) == COUNT
+    assert len(said) == COUNT
+
+
+def test_two_echoes_of_one_series_number_their_images_in_turn(tmp_path: Path) -> None:
+    """Each echo has every second number; together they have all."""
+    for echo in (0, 1):
+        changes = {
+            "Modality": "MR",
+            "SeriesInstanceUID": "1.2.3",
+            "EchoTime": ("8", "96")[echo],
+            "InstanceNumber": lambda k, echo=echo: str(2 * k + echo + 1),
+        }
+        write_series(tmp_path / "P1" / str(echo), stored(echo), changes=changes)
+    assert not look(tmp_path)[1]

@@ -47,8 +47,13 @@ UNPACK = "unpack it first"
 CORRECT = "correct the header, or write the file again with the program that made it"
 FORMATS = "pip install 'multisk[rfpmss,formats]', or convert it to NIfTI"
 PUT_BACK = "put the file that it names beside it"
+MOVE = (
+    "export the whole series again, or move the files that cannot be read out of its folder if "
+    "they are none of its slices"
+)
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
+    MOVE,
 )
 
 

@@ -18,10 +18,13 @@ from rfpmss.data.cohort.reading import Patient, Reading, read_back
 from rfpmss.data.cohort.rows import known_of, reports_of
 from rfpmss.data.counts import reasons
 from rfpmss.data.errors import (
+    BombError,
     DataError,
     DuplicateError,
     EmptyError,
+    GeometryError,
     OwnerError,
+    UnforeseenError,
     UnreadableError,
     describe,
 )
@@ -30,9 +33,9 @@ from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
 from rfpmss.data.owners import Item, assign, key
 from rfpmss.data.private import pseudonym
-from rfpmss.data.readers.slices import regroup
+from rfpmss.data.readers.slices import regroup, sparse
 from rfpmss.data.shards import Rejection, series
-from rfpmss.data.sniff import REPORT_NAMES, SCANNER_NAMES
+from rfpmss.data.sniff import REPORT_NAMES, SCANNER_NAMES, UNKNOWN
 from rfpmss.data.study import Study
 from rfpmss.data.visits import DAYS
 from rfpmss.data.volume import MAX_BYTES
@@ -91,9 +94,11 @@ def scan(
     """
     words = words or Words()
     rejections: list[Rejection] = []
-    files = _once(_look_at_all(root, leave, limit, words, rejections), rejections)
-    files, notices = regroup(files)
+    files, unread = _look_at_all(root, leave, limit, words, rejections)
+    files, notices = regroup(_once(files, rejections))
+    files, gaps = sparse(files, unread)
     rejections += [(path, describe(error)) for path, error in notices]
+    rejections += [(file.path, describe(error)) for file, error in gaps]
     files.sort(key=_order)
     tables = [file for file in files if file.kind == "table"]
     files = [file for file in files if file.kind != "table"]
@@ -221,17 +226,23 @@ def walk(root: Path, leave: Path | None = None) -> Iterator[Path]:
         yield from (here / name for name in folders if (here / name).is_symlink())
 
 
+_UNREAD = (UnreadableError, UnforeseenError, GeometryError, BombError)
+
+
 def _look_at_all(
     root: Path, leave: Path | None, limit: int, words: Words, rejections: list[Rejection]
-) -> list[File]:
+) -> tuple[list[File], list[PurePosixPath]]:
+    """The files that can be used, and those that may be images but whose headers are unreadable."""
     files: list[File] = []
+    unread: list[PurePosixPath] = []
     paths = list(walk(root, leave))
     if not paths:
         raise EmptyError("SRC holds no files")
     left = left_out([PurePosixPath(path.relative_to(root)) for path in paths])
     with progress("looking at the files", total=len(paths), unit="files") as advance:
         for path in paths:
-            if error := left.get(PurePosixPath(path.relative_to(root))):
+            relative = PurePosixPath(path.relative_to(root))
+            if error := left.get(relative):
                 rejections.append((path, describe(error)))
                 advance()
                 continue
@@ -239,10 +250,13 @@ def _look_at_all(
                 files += look(path, root, limit, words)
             except DataError as error:
                 rejections.append((path, describe(error)))
+                if isinstance(error, _UNREAD) or error.reason == UNKNOWN:
+                    unread.append(relative)
             except OSError:
                 rejections.append((path, describe(UnreadableError("the file cannot be opened"))))
+                unread.append(relative)
             advance()
-    return files
+    return files, unread
 
 
 def _rows(

@@ -231,6 +231,8 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         )
     if modality == "SM" and image:
         return replace(file, kind="slide", view="pathology", told="modality")
+    if not image and _torn(data, modality):
+        raise UnreadableError("the DICOM header is damaged or ends too early")
     if not image:
         raise UnsupportedError("the DICOM file holds no image")
     if modality not in ("CT", "MR"):
@@ -253,6 +255,15 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         slice=slice_of(planes[0]) if len(planes) == 1 else None,
         demerits=(0, *found.demerits[1:]) if given else found.demerits,
     )
+
+
+def _torn(data: Dataset, modality: str) -> bool:
+    """Whether a header without an image was that of one, or says nothing of what it is."""
+    kinds = {
+        str(data.file_meta.get("MediaStorageSOPClassUID", "") or ""),
+        str(data.get("SOPClassUID", "") or ""),
+    } - {""}
+    return bool(kinds & dicom.IMAGES) or not (kinds or modality)
 
 
 def _nature(data: Dataset) -> Nature:

@@ -37,6 +37,8 @@ NOT_REPORTS = (
     *("readme", "license", "licence", "copying", "changelog", "notice", "requirements"),
     *("index.htm", "help.", "autorun", "manual.", "~$"),
 )
+UNKNOWN = "the file is no image and no report that is known here"
+"""Of a file that neither its bytes nor its name tell."""
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -87,7 +89,7 @@ def _by_name(name: str, head: bytes) -> Kind:
         return "text"
     if name.endswith(TABLE_NAMES):
         return "table"
-    raise UnsupportedError("the file is no image and no report that is known here")
+    raise UnsupportedError(UNKNOWN)
 
 
 def _office(name: str, head: bytes) -> Kind | None:

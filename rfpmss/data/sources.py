@@ -202,7 +202,9 @@ def _read_series(
         if all(isinstance(error, LocalizerError) for _, error in left):
             raise IncompleteError("the series holds nothing but localizers", NOTHING)
         raise left[0][1]
+    named = len(left)
     planes = _placed(planes, owner, left)
+    unknown += len(left) - named
 
     found = stacks(planes)
     chosen = choose(found, volume)

@@ -5,16 +5,17 @@ Some programs give every slice a SeriesInstanceUID of its own (Canon; some anony
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rfpmss.data.dicom import ROUNDING, TOLERANCE
-from rfpmss.data.errors import DataError, Notice
+from rfpmss.data.errors import MOVE, DataError, GeometryError, Notice
 from rfpmss.data.readers.stacks import KEYS
 
 if TYPE_CHECKING:
@@ -38,14 +39,27 @@ class Slice:
 
     traits: tuple[str, ...]
     """What all slices of a volume share; empty if neither number nor description name a series."""
+    number: float | None = None
+    """InstanceNumber."""
+    distance: float = 0.0
+    """SpacingBetweenSlices, mm; 0: not given."""
+    thickness: float = 0.0
+    """SliceThickness, mm; 0: not given."""
 
 
 def slice_of(plane: Frame) -> Slice:
     """Read the header of an image."""
     try:
-        return Slice(_traits(plane))
+        number = _number(plane, "InstanceNumber")
+        distance = abs(_number(plane, "SpacingBetweenSlices") or 0.0)
+        return Slice(_traits(plane), number, distance, plane.thickness)
     except Exception:  # values that cannot be: then nothing says what the image belongs to
         return Slice(())
+
+
+def _number(plane: Frame, name: str) -> float | None:
+    value = plane.data.get(name)
+    return None if value is None else float(value)
 
 
 def _traits(plane: Frame) -> tuple[str, ...]:
@@ -90,6 +104,97 @@ def regroup(files: Sequence[File]) -> tuple[list[File], list[tuple[Path, DataErr
         )
         notices.append((files[first].path, Notice(f"{what}, and read as one")))
     return result, notices
+
+
+def sparse(
+    files: Sequence[File], unread: Sequence[PurePosixPath]
+) -> tuple[list[File], list[tuple[File, DataError]]]:
+    """Tell of series that may lack slices at equal distances, which leave a regular stack.
+
+    Of n slices left, n - 1 lie between them at least. Where so many files beside them have no
+    readable header, the series is refused unless its own headers say that nothing is missing.
+    Where nothing lies beside them and the headers speak of slices in between, that is noted.
+
+    Args:
+        files: of a source.
+        unread: files that may be images and whose headers cannot be read, as `File.relative`.
+
+    Returns:
+        The files without those of refused series, and what is to be said of files.
+    """
+    beside = Counter((path.parent, _ending(path)) for path in unread)
+    groups: dict[tuple[str, str, str], list[File]] = defaultdict(list)
+    for file in files:
+        if file.slice and file.spot:
+            groups[_series(file)].append(file)
+
+    said: list[tuple[File, DataError]] = []
+    refused: set[int] = set()
+    for group in groups.values():
+        step, count = _step(group)
+        if step is None:
+            continue
+        hint, whole = _hint(group, step), _whole(group, step)
+        places = {(file.relative.parent, _ending(file.relative)) for file in group}
+        lost = max(beside[place] for place in places)
+        if lost >= count - 1 and (hint or not whole):
+            what = f"{lost} files beside the series cannot be read and may be slices of it"
+            error = GeometryError(f"{what} between those that lie {step:.2f} mm apart", MOVE)
+            said += [(file, error) for file in group]
+            refused |= {id(file) for file in group}
+        elif hint:
+            said.append((group[0], Notice(f"{hint}: some may be missing in between")))
+    return [file for file in files if id(file) not in refused], said
+
+
+def _ending(path: PurePosixPath) -> str:
+    """What files of one export share at the end of their names; numbers are no ending."""
+    return path.suffix.lower() if re.fullmatch(r"\.[A-Za-z]\w{0,4}", path.suffix) else ""
+
+
+def _step(group: Sequence[File]) -> tuple[float | None, int]:
+    """Distance and number of the slices of the largest stack; no distance if it is uneven."""
+    stacks: dict[tuple[float, ...], set[float]] = defaultdict(set)
+    for file in group:
+        stacks[file.spot[:-1]].add(file.spot[-1])
+    places = max(stacks.values(), key=len)
+    return (step_of([*places]) if len(places) > 1 else None), len(places)
+
+
+def _numbers(group: Sequence[File]) -> list[float]:
+    """Instance numbers in order; nothing where one is missing or stands twice."""
+    numbers = {file.slice.number for file in group if file.slice}
+    known = sorted(number for number in numbers if number is not None)
+    return known if len(known) == len(group) else []
+
+
+def _hint(group: Sequence[File], step: float) -> str:
+    """What in the headers speaks of slices between those that are there."""
+    first = group[0].slice
+    assert first is not None
+    times = step / first.distance if first.distance else 1.0
+    # Some programs write the gap between two slices for the distance of their middles.
+    both = first.distance + first.thickness
+    thinner = first.distance < 0.9 * first.thickness
+    gap = thinner and abs(both - step) <= TOLERANCE * step + ROUNDING
+    if times > 1.5 and abs(times - round(times)) <= 0.02 * times and not gap:
+        return (
+            f"slices lie {step:.2f} mm apart and SpacingBetweenSlices says {first.distance:.2f} mm"
+        )
+    steps = np.unique(np.diff(_numbers(group)))
+    if len(group) >= FEWEST and len(steps) == 1 and steps[0] >= 2:
+        return f"the instance numbers of the images go up by {steps[0]:.0f}"
+    return ""
+
+
+def _whole(group: Sequence[File], step: float) -> bool:
+    """Whether the headers say that no slice is missing."""
+    first = group[0].slice
+    assert first is not None
+    if first.distance and abs(first.distance - step) <= max(TOLERANCE * step, ROUNDING):
+        return True
+    numbers = _numbers(group)
+    return bool(numbers) and numbers[-1] - numbers[0] == len(group) - 1
 
 
 def _series(file: File) -> tuple[str, str, str]:
