@@ -19,21 +19,29 @@ from rfpmss.data.volume import MIB
 
 SALT = ".salt"
 LARGEST_TEXT = MIB
+NAMED = 60
+"""Persons whom one report names at most."""
 # Full dates, numbers of six or more digits, telephone numbers, addresses of mail and web pages.
+# Every repetition has a bound, as in `rfpmss.data.privacy.sentences`.
 _TRACES = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s?(?:[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}"
     r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)"
     r"|(?<![\d.,])\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:19|20)\d\d(?!\d)"
     r"|(?<![\d.,/])(?:0?[1-9]|[12]\d|3[01])([./])(?:0?[1-9]|[12]\d|3[01])\2\d\d(?![\d./]|\s?[cm]m)"
-    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s+(?:de\s+)?)?{MONTH}\.?,?\s+(?:de\s+|del\s+)?"
-    r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s+)?(?:19|20)\d\d(?!\d)"
+    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"
+    r"(?:de\s{1,3}|del\s{1,3})?"
+    r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s{1,3})?(?:19|20)\d\d(?!\d)"
     rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"
-    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,}[Xx]?(?![\d]|\.\d)"
+    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
     r"|(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
-    r"|\+\d[\d ()/-]{6,}\d"
-    r"|[\w.+-]+@[\w-]+\.[\w.-]*\w|(?:https?://|www\.)\S+",
+    r"|\+\d[\d ()/-]{6,40}\d"
+    r"|(?<![A-Za-zÀ-ɏ0-9_.+-])[A-Za-zÀ-ɏ0-9_.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,99}\w"
+    r"|(?:https?://|www\.)\S{1,2000}",
     re.IGNORECASE,
 )
+_DIGITS = re.compile(r"\d{41,}")
+"""Longer than any number; taken whole, so that the patterns above need not look for its end."""
+_EDGES = " ,，;；、:：|"
 
 
 def read_salt(path: Path) -> bytes:
@@ -103,16 +111,31 @@ def redact(text: str, names: Iterable[str]) -> str:
     more digits, telephone numbers, e-mail and web addresses go as well. A help, no proof of
     anonymity: names that no header, table, folder or field holds stay.
 
+    The time is linear in the length of the text.
+
     Args:
         text: a report.
         names: identifiers of the patient; parts shorter than three letters are ignored.
+
+    Raises:
+        TextError: if it names so many persons that it cannot be the report of one patient.
 
     Example:
         >>> redact("Name: John Doe\nMr. Doe has a mass,  left, since 4 May 2021.", ["Doe^John"])
         'Mr. ___ has a mass, left, since ___.'
     """
-    text, said = without_fields(text)
+    text, said = without_fields(_DIGITS.sub(BLANK, _tidy(text)))
+    said = list(dict.fromkeys(said))
+    if len(said) > NAMED:
+        what = f"the text names more than {NAMED} persons: no report of one patient"
+        raise TextError(what, "put the report of each patient into a file of its own")
     for found in filter(None, (pattern(names), pattern(said))):
         text = found.sub(BLANK, text)
-    text = " ".join(_TRACES.sub(BLANK, text).split())
-    return re.sub(r"^[\s,，;；、。.:：|]+|[\s,，;；、:：|]+$", "", text)
+    text = " ".join(_TRACES.sub(BLANK, _tidy(text)).split())
+    return text.lstrip(_EDGES + ".。").rstrip(_EDGES)
+
+
+def _tidy(text: str) -> str:
+    """The lines that hold something, with single blanks: no pattern has to cross runs of them."""
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(filter(None, lines))

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 from rfpmss.data.privacy.vocabulary import FINDINGS
 
-_ESCAPE = re.compile(r"\x1b[\x20-\x2f]*[\x30-\x7e]")
+_ESCAPE = re.compile(r"\x1b[\x20-\x2f]{0,4}[\x30-\x7e]")
 _CODES = (
     *("utf-8", "gb18030", "big5hkscs", "cp932", "euc_jp", "cp949", "cp1252", "cp1251", "cp1250"),
     *("iso2022_jp_2", "iso2022_kr"),
 )
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_TITLES = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|M|Mme|Monsieur|Madame|Sra?|Señora?)\.?\s+"
+_TITLES = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|M|Mme|Monsieur|Madame|Sra?|Señora?)\.?\s{1,3}"
 
 
 def readings(raw: bytes, decoded: str) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _joined(name: str) -> Iterable[str]:
         if len(parts) == 1 and re.fullmatch(r"[\u3400-\u9fff]{2,4}", parts[0]):
             yield _spaced(parts[0])
         return
-    apart = r"[\s,.^·-]*" if all(map(_HAN.match, parts)) else r"[\s,.^-]+"
+    apart = r"[\s,.^·-]{0,9}" if all(map(_HAN.match, parts)) else r"[\s,.^-]{1,9}"
     for order in (parts, parts[::-1], [*parts[1:], parts[0]]):
         yield apart.join(map(re.escape, order))
         if not all(map(_HAN.match, parts)) and sum(map(len, parts)) > 4:
@@ -104,7 +104,7 @@ def _joined(name: str) -> Iterable[str]:
     family, given = parts[0], parts[-1]
     if family.isascii():
         # `J. Doe`, and a surname that is a word as well, behind a title.
-        yield rf"{re.escape(given[0])}\.\s*{re.escape(family)}"
+        yield rf"{re.escape(given[0])}\.\s{{0,3}}{re.escape(family)}"
         yield rf"{_TITLES}{re.escape(family)}"
     elif _HAN.match(family) and len(family) < 3:
         yield rf"{re.escape(family)}(?=先生|女士|小姐|某)"

@@ -12,25 +12,29 @@ TITLE = (
     r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Nurse|Schwester|Pfleger"
     r"|Infirmière|Enfermer[ao]|OA|OÄ|CA)"
 )
-_TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s+)?(?:{TITLE}\b\.?-?\s*)+")
+_TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(
     r"(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|le|di|da|dos|el|al|bin|ten|y"
-    r"|e)\b(?=\s+\S)|d['’](?=[A-ZÀ-Þ])"
+    r"|e)\b[ \t\u00a0]{1,3}(?=\S)|d['’](?=[A-ZÀ-Þ])"
 )
-_WORD = re.compile(r"[A-ZÀ-ÞŁŚŻŽŠČ](?:[\w'’]|-(?=\w))*\.?")
+_WORD = re.compile(r"[A-ZÀ-ÞŁŚŻŽŠČ](?:[\w'’]|-(?=\w)){0,80}\.?")
 _INITIAL = re.compile(r"[A-ZÀ-Þ]\.")
 _DEGREE = re.compile(
-    r"\s*,?\s*\(?(?:M\.?D\.?|Ph\.?D\.?|D\.?O\.?|F\.?R\.?C\.?R\.?|FRCPC|MBBS|M\.?Sc\.?|B\.?Sc\.?"
+    r"\s{0,3},?\s{0,3}\(?(?:M\.?D\.?|Ph\.?D\.?|D\.?O\.?|F\.?R\.?C\.?R\.?|FRCPC|MBBS|M\.?Sc\.?|B\.?Sc\.?"
     r"|DABR|RT"
-    r"|(?:(?:staff|attending|consultant|chief|senior)\s+)?(?:neuro)?(?:radiologist|pathologist"
+    r"|(?:(?:staff|attending|consultant|chief|senior)\s{1,3})?(?:neuro)?(?:radiologist|pathologist"
     r"|physician)"
-    r"|Fach[aä]rzt(?:in)?(?:\s+für\s+\w+)?|Ober[aä]rzt(?:in)?|Chef[aä]rzt(?:in)?"
+    r"|Fach[aä]rzt(?:in)?(?:\s{1,3}für\s{1,3}\w{1,40})?|Ober[aä]rzt(?:in)?|Chef[aä]rzt(?:in)?"
     r"|Assistenz[aä]rzt(?:in)?"
     r"|[aA]rzt|Ärztin|Radiolog(?:e|in)|radiologue|radi[oó]log[oa]|médecin|médico|médica)\b\)?",
     re.IGNORECASE,
 )
 WORDS = 5
 """Words of a name at most."""
+PARTICLES = 4
+"""Of a name at one place: `van der`, `de la`."""
+DEGREES = 9
+"""Behind a name at most: `MD, PhD, FRCR`."""
 
 
 def titles(text: str, start: int) -> int:
@@ -55,8 +59,7 @@ def person(text: str, start: int) -> int | None:
     while count < WORDS:
         place = _spaces(text, place)
         following = place
-        while found := _PARTICLE.match(text, following):
-            following = _spaces(text, found.end())
+        following = _repeated(_PARTICLE, text, following, PARTICLES)
         if following > place and count and not _WORD.match(text, following):
             break
         place = following
@@ -80,9 +83,7 @@ def person(text: str, start: int) -> int | None:
             comma, place = True, place + 1
     if not count or (not named and _begins_a_sentence(text, start, end, count)):
         return None
-    while found := _DEGREE.match(text, end):
-        end = found.end()
-    return end
+    return _repeated(_DEGREE, text, end, DEGREES)
 
 
 def _is_name(word: str, *, behind: bool) -> bool:
@@ -92,6 +93,16 @@ def _is_name(word: str, *, behind: bool) -> bool:
     return behind and word.strip(".,").lower() in ALSO_NAMES
 
 
+def _repeated(pattern: re.Pattern[str], text: str, place: int, most: int) -> int:
+    """The end of what stands there at most so many times, with blanks before and between."""
+    for _ in range(most):
+        found = pattern.match(text, place)
+        if not found:
+            break
+        place = found.end()
+    return place
+
+
 def _spaces(text: str, place: int) -> int:
     while place < len(text) and text[place] in " \t\u00a0":
         place += 1
@@ -99,7 +110,7 @@ def _spaces(text: str, place: int) -> int:
 
 
 _VERBS = re.compile(
-    r"\s+(?:has|is|was|with|presents?|presented|shows?|had|underwent|aged|born|who|and|hat|ist"
+    r"\s{1,3}(?:has|is|was|with|presents?|presented|shows?|had|underwent|aged|born|who|and|hat|ist"
     r"|zeigt|mit"
     r"|wurde|war|geb|geboren|a|présente|né|née|presenta|tiene|nacid[oa]|en)\b"
 )
@@ -109,6 +120,6 @@ def _begins_a_sentence(text: str, start: int, end: int, count: int) -> bool:
     """`Known glioblastoma`: one word with a capital before one without."""
     return (
         count == 1
-        and re.match(r"\s+[a-zß-ÿ]", text[end : end + 9]) is not None
+        and re.match(r"\s{1,8}[a-zß-ÿ]", text[end : end + 9]) is not None
         and _VERBS.match(text, end) is None
     )

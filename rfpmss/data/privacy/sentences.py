@@ -14,57 +14,60 @@ from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, c
 BLANK = "___"
 _HAN = r"\u3400-\u9fff"
 _SPACE = r"[ \t\u3000\u00a0]"
+# No repetition is without a bound: a match then costs a constant, and a text as much as it is long.
+_GAP = rf"{_SPACE}{{0,3}}"
+_GAP1 = rf"{_SPACE}{{1,3}}"
 
 # Chinese. A name is at most four characters, or parts of a longer one around a dot.
 _NAME = (
-    rf"(?:(?:{DOUBLE})(?:(?!{STOP})[{_HAN}]){{1,2}}|[{_HAN}]{{1,9}}(?:·[{_HAN}]{{1,9}})+"
+    rf"(?:(?:{DOUBLE})(?:(?!{STOP})[{_HAN}]){{1,2}}|[{_HAN}]{{1,9}}(?:·[{_HAN}]{{1,9}}){{1,5}}"
     rf"|(?!{STOP})[{_HAN}]{_SPACE}{{1,2}}(?!{STOP})[{_HAN}](?![{_HAN}])"
     rf"|(?!{STOP})[{_HAN}](?:(?!{STOP})[{_HAN}]){{0,3}}(?![{_HAN}]|(?<={_SPACE}))"
     rf"|(?!{STOP})[{_HAN}](?:(?!{STOP})[{_HAN}]){{0,3}}(?={STOP})"
     rf"|[{SURNAMES}][{_HAN}]{{1,2}}|[A-Za-z][A-Za-z'. ]{{1,30}})"
 )
 _MORE = (
-    rf"(?:{_SPACE}*[、/,，和]?{_SPACE}*(?!{STOP})[{SURNAMES}]"
-    rf"(?:(?!{STOP})[{_HAN}]){{1,2}}(?![{_HAN}]))*"
+    rf"(?:{_GAP}[、/,，和]?{_GAP}(?!{STOP})[{SURNAMES}]"
+    rf"(?:(?!{STOP})[{_HAN}]){{1,2}}(?![{_HAN}])){{0,9}}"
 )
-_END = rf"{_SPACE}*[，,；;。、|/.]?{_SPACE}*"
-_COLON = rf"(?:{_SPACE}*[:：=]{_SPACE}*|{_SPACE}+)"
+_END = rf"{_GAP}[，,；;。、|/.]?{_GAP}"
+_COLON = rf"(?:{_GAP}[:：=]{_GAP}|{_GAP1})"
 
 
 def _spread(words: str) -> str:
     """Labels of forms have spaces inside: `姓 名`."""
-    return "|".join(rf"{_SPACE}*".join(word) if len(word) == 2 else word for word in words.split())
+    return "|".join(rf"{_GAP}".join(word) if len(word) == 2 else word for word in words.split())
 
 
 _WHO = "患者 病人 患儿 受检者 受检人 就诊人 病员 病患"
 _NAMES_ZH = re.compile(
     rf"(?:(?:{_spread(_WHO)})?(?:{_spread('姓名 名字')})"
-    rf"|(?:{_spread('患者 病人 受检者')}){_SPACE}*(?=[:：]))"
+    rf"|(?:{_spread('患者 病人 受检者')}){_GAP}(?=[:：]))"
     rf"{_COLON}{_NAME}?{_END}"
 )
 _STAFF_ZH = re.compile(
     r"(?:(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
-    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|進修|报告书写|初写|報告|檢查|審核|主治)*"
+    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|進修|报告书写|初写|報告|檢查|審核|主治){0,4}"
     r"(?:医师|医生|大夫|醫師|醫生|者|人|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章)"
     rf"|(?:审核|报告|检查|诊断|复核|记录|书写|操作)(?:人员|人"
-    rf"|者)?(?={_SPACE}*[:：]{_SPACE}*[{SURNAMES}][{_HAN}]{{1,2}}(?![{_HAN}])))"
-    rf"{_SPACE}*[:：]{_SPACE}*{_NAME}?{_MORE}{_END}"
+    rf"|者)?(?={_GAP}[:：]{_GAP}[{SURNAMES}][{_HAN}]{{1,2}}(?![{_HAN}])))"
+    rf"{_GAP}[:：]{_GAP}{_NAME}?{_MORE}{_END}"
 )
 _NUMBERS_ZH = re.compile(
     r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
     r"身份证|身份证件|证件|护照|床|床位|病床|病人|患者|超声|CT|MRI?|DR|X线|ID|序|编|住院病历|病歷|住院|檢查|門診)"
-    rf"{_SPACE}*(?:号码?|编号|編號|號碼?|ID|id){_COLON}(?:[A-Za-z0-9][\w\-/.]*(?:床(?!号))?)?{_END}"
+    rf"{_GAP}(?:号码?|编号|編號|號碼?|ID|id){_COLON}(?:[A-Za-z0-9][\w\-/.]{{0,60}}(?:床(?!号))?)?{_END}"
     rf"|(?:身份证|联系电话|联系方式|电话号码|电话|手机号?码?|传真|邮编|邮箱|QQ|微信号?|電話)(?:号码?)?{_COLON}"
-    rf"[\w\-+()（）@.]*{_END}"
+    rf"[\w\-+()（）@.]{{0,60}}{_END}"
     rf"|(?:出生日期|出生年月日?|生日|出生)"
-    rf"{_SPACE}*[:：]{_SPACE}*[\d年月日/.\-]+{_END}"
+    rf"{_GAP}[:：]{_GAP}[\d年月日/.\-]{{1,30}}{_END}"
     rf"|(?:家庭住址|家庭地址|通讯地址|联系地址|现住址|住址|地址|籍贯|户籍|工作单位|单位|送检医院|送检单位|检查医院|医院名称|就诊医院|申请医院|转诊医院|医院"
     rf"|检查机构|机构名称|送檢醫院|醫院)"
-    rf"{_SPACE}*[:：]{_SPACE}*[^\s，,。；;]*{_END}"
+    rf"{_GAP}[:：]{_GAP}[^\s，,。；;]{{0,80}}{_END}"
 )
 _PATIENT_ZH = re.compile(
     rf"(患者|病人|患儿)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
-    rf"(?=[，,、（(]?{_SPACE}*(?:男|女|性别|\d{{1,3}}{_SPACE}*岁|因|于\d|自述|主诉|入院|既往))"
+    rf"(?=[，,、（(]?{_GAP}(?:男|女|性别|\d{{1,3}}{_GAP}岁|因|于\d|自述|主诉|入院|既往))"
 )
 _TITLED_ZH = re.compile(
     rf"(?:(?<=[请由经与和邀，。；、\s])|^)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
@@ -81,7 +84,7 @@ _HOSPITAL_ZH = re.compile(
 # English, German, French, Spanish. Labels before a colon; `Patient:` may also begin a sentence.
 _PERSON = re.compile(
     r"(?<![\w-])(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
-    r"|subject)[ _.]*)*name"
+    r"|subject)[ _.]{0,3}){0,4}name"
     r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
     r"|requesting physician"
     r"|(?:attending|ordering|reporting|primary|consulting|supervising|interpreting|performing"
@@ -109,29 +112,29 @@ _PERSON = re.compile(
     r"|radiólog[oa]|facultativo|firmado(?: por)?|firma|informado por|validado por|realizado por"
     r"|solicitante"
     r"|elaborado por|dictado por|patóloga|patólogo)"
-    rf"{_SPACE}*[:#]{_SPACE}*",
+    rf"{_GAP}[:#]{_GAP}",
     re.IGNORECASE,
 )
 _PATIENT = re.compile(
-    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt){_SPACE}*[:#]{_SPACE}*", re.IGNORECASE
+    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt){_GAP}[:#]{_GAP}", re.IGNORECASE
 )
 _BY = re.compile(
-    r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?[ ]*"
-    r"(?:signed(?: off)?|dictated|transcribed|reported|read|interpreted|reviewed|verified"
+    r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?"
+    r"[ ]{0,3}(?:signed(?: off)?|dictated|transcribed|reported|read|interpreted|reviewed|verified"
     r"|approved|authored"
     r"|authori[sz]ed|finali[sz]ed|prepared)(?: and (?:signed"
     r"|approved|reported"
     r"|dictated|verified|reviewed))?(?: electronically)? by"
     r"|(?:elektronisch )?(?:befundet|unterschrieben|unterzeichnet|signiert|gezeichnet"
     r"|freigegeben|diktiert"
-    r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w+)? (?:von|durch)"
+    r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w{1,40})? (?:von|durch)"
     r"|gez\."
-    r"|(?:(?:compte[ -]rendu|cr|examen|document)(?: \w+)? )?(?:signé|rédigé|validé|interprété"
+    r"|(?:(?:compte[ -]rendu|cr|examen|document)(?: \w{1,40})? )?(?:signé|rédigé|validé|interprété"
     r"|dicté|réalisé"
-    r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w+))? par|compte[ -]rendu par"
+    r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w{1,40}))? par|compte[ -]rendu par"
     r"|(?:electrónicamente )?(?:firmado|informado|validado|redactado|dictado|revisado|elaborado"
     r"|realizado"
-    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w+)? por)[ \t:]+",
+    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w{1,40})? por)[ \t:]{1,4}",
     re.IGNORECASE,
 )
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
@@ -147,44 +150,46 @@ _NUMBERED = re.compile(
     r"|numéro (?:de )?(?:dossier|patient|sécurité sociale)|nhc|n\.?º (?:de )?historia"
     r"|historia clínica|dni"
     r"|número (?:de )?(?:historia|paciente)|expediente|insurance (?:no|number)|nhs (?:no|number))"
-    rf"\.?{_SPACE}*[:#]{_SPACE}*(?:[A-Za-z]{{0,6}}[-/ ]?\d[\w./-]*\w|[A-Za-z]{{0,6}}-?\d)"
-    rf"{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*",
+    rf"\.?{_GAP}[:#]{_GAP}(?:[A-Za-z]{{0,6}}[-/ ]?\d[\w./-]{{0,60}}\w|[A-Za-z]{{0,6}}-?\d)"
+    rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
 _BORN = re.compile(
     rf"(?<![\w-])(?:d\.?o\.?b\.?|date of birth|birth ?date|born|geburtsdatum|geb\.(?: am)?"
     rf"|geboren am"
     rf"|date de naissance|née? le|ddn|fecha de nacimiento|f\.? ?nac\.?"
-    rf"|nacid[oa] el){_SPACE}*[:#]?{_SPACE}*"
-    rf"{_DATE}{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*",
+    rf"|nacid[oa] el){_GAP}[:#]?{_GAP}"
+    rf"{_DATE}{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
 _CONTACT = re.compile(
     rf"(?<![\w-])(?:phone|telephone|tel|mobile|cell|fax|telefon|handy|téléphone|teléfono|móvil"
     rf"|e-?mail|mail"
-    rf"|pager|correo){_SPACE}*\.?{_SPACE}*[:#]{_SPACE}*(?:[+\d(][\d ()/.+-]*\d|\d+|\S+@\S+\w)?"
-    rf"{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*",
+    rf"|pager|correo){_GAP}\.?{_GAP}[:#]{_GAP}(?:[+\d(][\d ()/.+-]{{0,60}}\d|\d{{1,60}}"
+    rf"|\S{{1,64}}@\S{{1,99}}\w)?"
+    rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
 _PLACE = re.compile(
     rf"(?<![\w-])(?:address|home address|adresse|anschrift|wohnort|dirección|domicilio"
     rf"|institution|facility"
     rf"|hospital|krankenhaus|hôpital|établissement|clinic|praxis"
-    rf"|centro){_SPACE}*[:#]{_SPACE}*"
+    rf"|centro){_GAP}[:#]{_GAP}"
     r"(?:(?!(?<!\bSt)(?<!\bAve)(?<!\bRd)(?<!\bStr)(?<!\bNo)(?<!\bNr)(?<!\bDr)(?<!\bBlvd)"
-    r"[.;](?:\s|$))[^\n])*[.;]?"
-    rf"{_SPACE}*",
+    r"[.;](?:\s|$))[^\n]){0,500}[.;]?"
+    rf"{_GAP}",
     re.IGNORECASE,
 )
 _TITLED = re.compile(
-    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]*)+(?=[A-ZÀ-Þ])|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
+    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=[A-ZÀ-Þ])"
+    r"|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
 )
 _CALLED = re.compile(
     r"(?<![\w-])(?:patient(?:in|en|e)?"
-    r"|paciente)\s+(?=[A-ZÀ-Þ][\w'’-]+\s+[A-ZÀ-Þ][\w'’-]+)",
+    r"|paciente)\s{1,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
     re.IGNORECASE,
 )
-_AFTER = re.compile(rf"{_SPACE}*[.,;|]?(?=\s|$){_SPACE}*")
+_AFTER = re.compile(rf"{_GAP}[.,;|]?(?=\s|$){_GAP}")
 
 
 def without_fields(text: str) -> tuple[str, list[str]]:
@@ -236,11 +241,12 @@ def _persons(
     return "".join((*made, text[start:]))
 
 
+_SMALL = re.compile(r"[a-zß-ÿ'’-]{2,60}(?:,? [a-zß-ÿ'’-]{2,60}){0,2}(?=[.,;|\n]|$)")
+
+
 def _loose(text: str, start: int) -> int:
     """A name in small letters, or none, behind a label that nothing but a name follows."""
-    found = re.compile(r"[a-zß-ÿ'’-]{2,}(?:,? [a-zß-ÿ'’-]{2,}){0,2}(?=[.,;|\n]|$)").match(
-        text, start
-    )
+    found = _SMALL.match(text, start)
     return found.end() if found else start
 
 
@@ -271,9 +277,12 @@ def _called(text: str, names: list[str]) -> str:
     return "".join((*made, text[start:]))
 
 
+_CAPITAL = re.compile(r"[A-ZÀ-Þ][\w'’-]{1,80}")
+
+
 def _one_word(text: str, start: int) -> int | None:
     """Behind a title any word with a capital is a name: `Dr. Gray`."""
-    found = re.compile(r"[A-ZÀ-Þ][\w'’-]+").match(text, start)
+    found = _CAPITAL.match(text, start)
     if not found or (common(found.group()) and found.group().lower() not in ALSO_NAMES):
         return None
     return found.end()

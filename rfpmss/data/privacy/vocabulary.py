@@ -55,7 +55,7 @@ COMMON = FINDINGS | frozenset(_COMMON.split())
 """Words that begin sentences, in lower case: no name."""
 # German nouns have capitals as names have; these endings are those of findings.
 _ENDINGS = re.compile(
-    r".*(?:ology|ographie|ungs?|ungen|heit|keit|tion(?:en)?|ations?|blastoms?|glioms?|nome?|meningeoms?"
+    r".{0,80}(?:ology|ographie|ungs?|ungen|heit|keit|tion(?:en)?|ations?|blastoms?|glioms?|nome?|meningeoms?"
     r"|zytoms?|phoms?"
     r"|drome?|itis|nekrosen?|sklerosen?|stenosen?|thrombosen?|osis|ödems?|edemas?|logie|ämien?"
     r"|graphie"

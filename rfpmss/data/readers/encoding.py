@@ -131,7 +131,7 @@ def _escaped(data: bytes) -> str:
     for escape, code in codes.items():
         if escape in data:
             return _strict(data, code)
-    if re.search(rb"~\{(?:[\x21-\x7e]{2})+~\}", data):
+    if re.search(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}", data):
         return _strict(data, "hz")
     return data.decode("ascii")
 

@@ -222,11 +222,13 @@ def join(studies: Sequence[Study], reports: Sequence[Report], refused: Refused) 
         if number is None or result[number].report is not None:
             lost[report.file] = lost.get(report.file, 0) + 1
             continue
+        try:
+            text = redact(clean(report.text), ())
+        except DataError as error:
+            refused.append((report.file, error))
+            continue
         result[number] = replace(
-            result[number],
-            report=redact(clean(report.text), ()),
-            derived=report.derived,
-            origin=report.origin,
+            result[number], report=text, derived=report.derived, origin=report.origin
         )
     for file, count in lost.items():
         what = "1 report belongs" if count == 1 else f"{count} reports belong"
