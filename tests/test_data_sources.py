@@ -97,6 +97,17 @@ def test_mri_series_of_one_frame_of_reference_become_channels_on_the_finest_stac
     assert not loaded.unused
 
 
+@pytest.mark.parametrize("side", [12, 40])
+def test_the_best_series_is_the_first_row_whatever_its_size(side: int, tmp_path: Path) -> None:
+    """Images of another size go into another shard, and shards are in the order of their sizes."""
+    for name, kernel, edge in (("bone", "H70h", 20), ("soft", "H31s", side)):
+        values = np.random.default_rng(edge).integers(900, 1100, (6, edge, edge))
+        changes = {"SeriesDescription": "Head", "ConvolutionKernel": kernel}
+        write_series(tmp_path / "src" / "P1" / name, values, changes=changes)
+    rows = prepared(tmp_path / "src", tmp_path / "out")
+    assert [row.grid.split()[0] for row in rows] == [str(side), "20"]
+
+
 def test_a_series_that_cannot_be_laid_upon_the_first_is_left_out_with_its_reason(
     tmp_path: Path,
 ) -> None:

@@ -189,7 +189,9 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
         "labels": pack_labels(study.labels),
     }
     found = series(study)
-    for name in sorted(places, key=lambda name: VIEWS.index(name.partition(".")[0])):
+    # The best series of a view first, whatever the order of the shards that they went into.
+    made = [name for name in found if name in places]
+    for name in sorted(made, key=lambda name: VIEWS.index(name.partition(".")[0])):
         boxes = "|".join(_box_text(box) for box in notes[name]["boxes"])
         yield Row(
             **common,
