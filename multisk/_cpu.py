@@ -24,6 +24,7 @@ from multisk._margins import Even
 from multisk._solver.base import Raw
 from multisk._status import Status
 from multisk._system import System
+from multisk._warning import MultiskWarning
 
 NEWTON_COLUMNS = 128  # above, a matrix product is faster than the loops
 BATCH, BATCHED_CELLS = 64, 1 << 14  # without numba, more and smaller problems go side by side
@@ -60,6 +61,7 @@ def give_up(error: Exception) -> None:
             f"numba is installed but cannot be used ({type(error).__name__}: {first}); CPU solves "
             "take whole-array passes, which are slower. Install a numba that fits this NumPy, or "
             "none",
+            MultiskWarning,
             stacklevel=2,
         )
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from multisk._warning import MultiskWarning
+
 BLOCK = 64
 # No flag that assumes finite values: an overflow has to be seen.
 EXACT = {"reassoc", "contract", "nsz", "arcp"}
@@ -73,6 +75,7 @@ def compiled_anew(what: str) -> None:
         f"numba's cache of multisk's compiled loops cannot be {what}, so that they are compiled "
         "in this process, which takes seconds; set NUMBA_CACHE_DIR to a folder that can be "
         "written to",
+        MultiskWarning,
         stacklevel=2,
     )
 

@@ -16,6 +16,7 @@ from multisk._solver.base import Raw
 from multisk._solver.start import centred, settled
 from multisk._solver.sweeps import ORDERS, sweeps_of
 from multisk._system import System
+from multisk._warning import MultiskWarning
 
 
 def derivative(system: System, solver: Any) -> str:
@@ -40,6 +41,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
         warnings.warn(
             "the implicit derivative belongs to the limit, but the marginal error is still "
             f"{float(raw.error.max()):.1e}; use more steps, or gradient='unroll'",
+            MultiskWarning,
             stacklevel=3,
         )
     if not system.two_groups:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from multisk._warning import MultiskWarning
+
 WIDEST = 4096  # columns that a program can hold
 
 
@@ -37,6 +39,7 @@ def _has_triton() -> bool:
         warnings.warn(
             f"Triton cannot be used ({type(error).__name__}: {error}); GPU tensors are solved by "
             "plain torch operations, which is slower. Install triton 3.4 or newer",
+            MultiskWarning,
             stacklevel=2,
         )
         return False

@@ -6,6 +6,8 @@ import importlib
 import sys
 from importlib.metadata import version
 
+from rfpmss.common.quiet import only_ours
+
 VERBS = {
     "prepare": "any source to a manifest and shards",
     "check": "whether a prepared cohort is as it was written",
@@ -37,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] not in VERBS:
         print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
+    with only_ours():  # libraries warn as soon as they are imported
+        return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
 
 
 if __name__ == "__main__":

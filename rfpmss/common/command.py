@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence, status_of
+from rfpmss.common.quiet import only_ours
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -20,6 +21,8 @@ def guarded(
 ) -> int:
     """Run a command; turn what it refuses, and what the file system refuses, into one line.
 
+    Meanwhile no library shows a warning or a log line: see `rfpmss.common.quiet.only_ours`.
+
     Args:
         body: the command; returns its exit status.
         place: where it writes, for errors that name no file.
@@ -29,7 +32,8 @@ def guarded(
         The exit status.
     """
     try:
-        return body()
+        with only_ours():
+            return body()
     except KeyboardInterrupt:
         return INTERRUPTED
     except RfpmssError as error:
