@@ -212,6 +212,38 @@ def test_two_patient_ids_in_one_patients_folder_are_two_patients_of_one_split() 
     assert same({path: kin[mine[path]] for path in about}, {path: path[:2] for path in about})
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("ab12 ", "AB12"), ("0012345", "12345"), ("A-7", "A 7")]
+)
+def test_two_spellings_of_a_patient_id_get_one_split(one: str, other: str) -> None:
+    about = {"x/a/0": dicom(one, "1"), "x/b/0": dicom(other, "2"), "x/c/0": dicom("AB13", "3")}
+    found = scan(list(about), about=about)
+    kin = {study.patient_id: study.kin for study in found.studies}
+    mine = patients(found)
+    assert kin[mine["x/a/0"]] == kin[mine["x/b/0"]] != ""
+    assert not kin[mine["x/c/0"]]
+
+
+def test_a_patient_id_for_each_visit_of_a_folder_parts_nobody() -> None:
+    """Some anonymisers name every study anew; folders such as ``visit1`` tell whose it is."""
+    about = {
+        f"{name}/visit{n}/0": dicom(f"ANON-{name}{n}", f"{name}{n}")
+        for name in ("Muster", "Beispiel")
+        for n in (1, 2)
+    }
+    found = scan(list(about), about=about)
+    kin = {study.patient_id: study.kin for study in found.studies}
+    mine = patients(found)
+    assert same({p: kin[mine[p]] for p in about}, {p: p.partition("/")[0] for p in about})
+
+
+def test_pre_and_post_beside_other_sequences_are_about_contrast() -> None:
+    names = ("PRE", "POST", "FLAIR", "T2")
+    paths = [f"YG_0AXA/{day}/YG_0AXA_{day}_{s}.nii" for day in (20110224, 20110924) for s in names]
+    found = scan(paths)
+    assert same(studies(found), {path: path.split("/")[1] for path in paths})
+
+
 def test_studies_that_nothing_says_whose_they_are_are_refused() -> None:
     about = {f"IM{n}{k}": dicom("", f"1.{n}") for n in (1, 2) for k in "12"}
     assert "--patient-level 1" in scan(list(about), about=about).doubt

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from rfpmss.config import VIEWS
 from rfpmss.data import dicom, nifti
@@ -98,13 +99,39 @@ def _imageless(report: File, *, examined: bool) -> DataError:
 def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
     if days is None:
         return [""] * len(members)
+    again = _again(members)
     return visits(
         [
-            Dated(file.relative, file.date, file.label, file.phase, file.study, weak=file.weak)
+            Dated(
+                file.relative,
+                file.date,
+                "unnamed" if file.relative.parent in again and _bare(file) else file.label,
+                file.phase,
+                file.study,
+                weak=file.weak,
+            )
             for file in members
         ],
         days,
     )
+
+
+def _bare(file: File) -> bool:
+    """An image of which nothing tells the time."""
+    return file.kind == "nifti" and file.date is None and not (file.label or file.phase)
+
+
+def _again(members: Sequence[File]) -> set[PurePosixPath]:
+    """Folders with images of no time point that another one has as well: a visit of their own.
+
+    ``P1/t1.nii`` beside ``P1/visit 2/t1.nii`` is the first visit, and not a part of the second.
+    """
+    named = {(file.view, file.sequence) for file in members if file.label or file.phase}
+    return {
+        file.relative.parent
+        for file in members
+        if _bare(file) and file.view in VIEWS and (file.view, file.sequence) in named
+    }
 
 
 def _study(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from rfpmss.data.cohort.layout import Layout, Place
 from rfpmss.data.cohort.names import ID, PERSON, WORD, parse, rank
 from rfpmss.data.cohort.names import plain as plain_of
-from rfpmss.data.cohort.patients import placeholder, same_person, shared
+from rfpmss.data.cohort.patients import placeholder, same_person, shared, spelled
 from rfpmss.data.readers.sequences import describes
 
 _WORDS = re.compile(
@@ -273,9 +273,20 @@ class _Owners:
                 groups["home", "/".join(home)].add(owner)
             if self.ids[place]:
                 groups["id", self.ids[place]].add(owner)
+                groups["spelling", spelled(self.ids[place])].add(owner)
             if who := same_person(self.items[place].person):
                 groups["person", who].add(owner)
-        return _joined(groups.values())
+        return _joined([*groups.values(), *self._visited()])
+
+    def _visited(self) -> Iterator[set[str]]:
+        """Owners of a folder's time points, one each: an anonymiser that names every study anew."""
+        found: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for n, owner in enumerate(self.result):
+            if owner is not None and self.homes[n] and self.ids[n]:
+                found[self.homes[n]][self.places[n].label].add(owner)
+        for by in found.values():
+            if "" not in by and all(len(whos) == 1 for whos in by.values()):
+                yield set().union(*by.values())
 
     def _flat(self) -> set[tuple[str, ...]]:
         """Homes in which names, not the folder, tell patients apart."""

@@ -137,6 +137,9 @@ class Layout:
         )
         self._texts = {plain(text) for text in twins}
         self._junk: set[str] = set()
+        self._heaps = _heaps(images, tee=self.tee)
+        self._years = _years(images)
+        self._agents = _agents(images)
         self._twins = {parse(text, tee=self.tee).who for text in twins}
         self.doubt = ""
         self._suffixes: dict[str, tuple[str, str]] = {}
@@ -214,6 +217,9 @@ class Layout:
         if path in self.headers:
             return Name("")
         name = self._reduced(parse(stem(path), file=True, tee=self.tee))
+        if path.parent in self._agents and _BARE_END.search(plain(stem(path))):
+            times = tuple(t for t in name.times if not t.phase)
+            return replace(name, times=times, kinds=(*name.kinds, "contrast"))
         if self._restored and not name.who and len(name.number) > 2:
             return replace(name, who=f"number-{name.number}")
         return name
@@ -228,6 +234,8 @@ class Layout:
                 parts = [_Part(text, Name(text.strip().lower()), depth)]
                 continue
             name = self._name(text, below=bool(parts))
+            if name.who and name.who in self._heaps:
+                continue
             if name.who and not name.times and SITE.fullmatch(name.who):
                 groups += [name.who] if not parts else []
             elif name.who and not name.times and GROUP.fullmatch(name.who):
@@ -249,6 +257,8 @@ class Layout:
             below: it lies below a candidate.
         """
         name = self._reduced(parse(text, tee=self.tee))
+        if text in self._years:
+            return Name("", (Time(f"date {self._years[text]}", weak=True),), name.kinds)
         if name.times:
             junk = name.who in self._junk or GROUP.fullmatch(name.who)
             return replace(name, who="") if junk else name
@@ -380,6 +390,8 @@ class Layout:
         stems: dict[str, set[str]] = defaultdict(set)
         for found in split.values():
             stems[found["head"]].add(found["mark"])
+            if found["by"] and found["head"] in names:  # P1 beside "P1 (1)"
+                stems[found["head"]].add("")
         heads = Counter(found["mark"] for found in split.values())
         many = max(map(len, stems.values()), default=0)
         few = many > 1 and (many <= MOST_VISITS or many <= len(stems))
@@ -392,7 +404,7 @@ class Layout:
                 result[name] = (found["head"], found["mark"])
             elif surely is None:
                 doubtful.add(found["head"])
-        doubtful |= _counted_names(names)
+        doubtful |= _counted_names(names) | _short_dates(names)
         if doubtful:
             self._say(
                 "names that end in a number or letter may be as many patients, or visits of "
@@ -520,6 +532,28 @@ def _counted_names(names: Iterable[str]) -> set[str]:
     }
 
 
+def _short_dates(names: Iterable[str]) -> set[str]:
+    """Of names such as ``P1_040321`` or ``P1 03-21`` those with several days or months.
+
+    They are dates where all names end in one, and numbers elsewhere.
+    """
+    stems: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        found = _SHORT_DATE.fullmatch(name)
+        if not found:
+            return set()
+        stems[found[1]].add(found[2])
+    return {stem for stem, dates in stems.items() if len(stems) > 1 and len(dates) > 1}
+
+
+_DAY, _MONTH, _YY = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])", r"(?:0[5-9]|[1-3]\d)"
+_SHORT_DATE = re.compile(
+    rf"(.*[^\d-]\d*)-({_MONTH}-{_YY}|(?:{_DAY}-?{_MONTH}|{_MONTH}-?{_DAY})-?{_YY}"
+    rf"|{_YY}-?{_MONTH}-?{_DAY})"
+)
+"""A name, and a day or a month with a year of two digits."""
+
+
 def _suffix(found: re.Match[str], *, several: bool, repeated: bool) -> bool | None:
     """Whether what stands behind a name tells the visit; None: it may as well be a name.
 
@@ -606,6 +640,58 @@ def _twins(paths: Sequence[PurePosixPath]) -> set[str]:
             inside = path.relative_to(folder).as_posix().lower()
             seen[folder.parent, inside.replace(folder.name.lower(), "")].add(folder.name)
     return {name for names in seen.values() if len(names) > 1 for name in names}
+
+
+def _heaps(paths: Sequence[PurePosixPath], *, tee: bool) -> set[str]:
+    """Folders beside each other, such as ``IXI-T1`` and ``IXI-T2``, with files of the same names.
+
+    They sort the files of all patients by what they are.
+    """
+    found: dict[tuple[PurePosixPath, str], dict[str, set[str]]] = defaultdict(dict)
+    for path in paths:
+        folder = parse(path.parent.name, tee=tee)
+        who = parse(stem(path), file=True, tee=tee).who
+        if folder.core and folder.core != folder.who and rank(who) >= ID:
+            found[path.parent.parent, folder.core].setdefault(folder.who, set()).add(who)
+    return {
+        folder
+        for folders in found.values()
+        for folder, whos in folders.items()
+        if any(len(whos & other) > 1 for name, other in folders.items() if name != folder)
+    }
+
+
+def _years(paths: Sequence[PurePosixPath]) -> dict[str, str]:
+    """Folders such as ``MRT 2021`` above all others, each with its year.
+
+    They are years where all folders beside them are, and numbers of patients elsewhere.
+    """
+    tops = {path.parts[0]: path for path in paths if len(path.parts) > 2}
+    found = {
+        top: re.fullmatch(r"((?:19[89]|20[0-4])\d)", parse(top, file=False).who) for top in tops
+    }
+    if len(tops) < len({path.parts[0] for path in paths}) or not all(found.values()):
+        return {}
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        below[path.parts[0]].add(parse(path.parts[1]).who)
+    if not all(whos - {""} for whos in below.values()):
+        return {}
+    return {top: year[1] for top, year in found.items() if year}
+
+
+_BARE_END = re.compile(r"(?:^|-)(?:pre|post)$")
+
+
+def _agents(paths: Sequence[PurePosixPath]) -> set[PurePosixPath]:
+    """Folders with files such as ``X_PRE`` and ``X_FLAIR``: before and after the contrast agent."""
+    bare, others = set(), set()
+    for path in paths:
+        if _BARE_END.search(plain(stem(path))):
+            bare.add(path.parent)
+        elif parse(stem(path), file=True).kinds:
+            others.add(path.parent)
+    return bare & others
 
 
 def _dates_joined(parts: Sequence[str]) -> list[tuple[int, str]]:

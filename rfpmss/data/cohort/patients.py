@@ -84,3 +84,8 @@ def same_person(person: tuple[str, str, str]) -> str:
 def _certain(birth: str) -> bool:
     """A whole date, and none that anonymisers write."""
     return bool(re.fullmatch(r"\d{8}", birth)) and birth[4:] != "0101" and birth > "18991231"
+
+
+def spelled(patient: str) -> str:
+    """A PatientID without case, leading zeros and separators: `ab12` and `AB-012` may be one."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", patient.casefold()))
