@@ -1,6 +1,9 @@
 """Reports in Word, PDF, RTF, HTML and XLSX: their words, and no bomb, no deleted word, no scan."""
 
+import contextlib
+import re
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -8,10 +11,12 @@ import pytest
 
 from rfpmss.data.cohort.known import Known
 from rfpmss.data.errors import BombError, DataError, TextError, UnreadableError, UnsupportedError
+from rfpmss.data.hospital import scan, show
 from rfpmss.data.look import look
 from rfpmss.data.readers.documents import document_text
 from rfpmss.data.sniff import kind_of
-from rfpmss.data.worksheet import read_reports
+from rfpmss.data.tables import read_sheets, read_table
+from rfpmss.data.worksheet import Told, read_reports
 from tests.data_tools import brain, write_nifti
 from tests.public_tools import xlsx
 
@@ -168,3 +173,160 @@ def test_manuals_of_viewers_and_old_documents_are_no_reports(tmp_path: Path) -> 
     (tmp_path / "~$r.docx").write_bytes(b"lock")
     with pytest.raises(DataError):
         look(tmp_path / "~$r.docx", tmp_path)
+
+
+# A page, and what a browser shows of it.
+PAGES = {
+    "<body><p hidden>no<p>A mass</body>": "A mass",
+    "<div><p hidden>no</div>A mass": "A mass",
+    "<ul><li hidden>no<li>A mass</ul>left": "A mass left",
+    "<table><tr><td hidden>no<td>A mass<tr><td>left</table>38": "A mass left 38",
+    "<table><tr hidden><td>no<tr><td>A mass</table>": "A mass",
+    "<dl><dt hidden>no<dd>A mass</dl>": "A mass",
+    "<head><title>no</title><p>A mass": "A mass",
+    "<div hidden>no<p>no</p>no</div>A mass": "A mass",
+    "<p hidden>no<span>no</p>A mass": "A mass",
+    "<div hidden><ul><li>no<li>no</ul></div>A mass": "A mass",
+    "<p>A mass<p style='display: none'>no<h2>left</h2>": "A mass left",
+    "<b>A <i>mass</b></i> left": "A mass left",
+    "A mass</p></div></td> left": "A mass left",
+    "<input hidden>A mass": "A mass",
+    "A <!-- no > no --><?x no?><!-- no -- no -->mass": "A mass",
+    "A mass <!-- no": "A mass",
+    "A mass 3 < 4": "A mass 3 < 4",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_element_that_is_not_closed_hides_no_more_than_in_a_browser(
+    page: str, tmp_path: Path
+) -> None:
+    (tmp_path / "r.html").write_text(f"<html>{page}")
+    assert words(tmp_path / "r.html") == PAGES[page]
+
+
+RTF = {
+    r"A {\strike no }mass": "A mass",
+    r"A \strike no \strike0 mass": "A mass",
+    r"A {\deleted\revauthdel1 no }{\revised\revauth1 mass}": "A mass",
+    r"A {\striked1 no}{\v no\'e4\u24038?}{\b mass}": "A mass",
+    r"A \strike no \plain mass": "A mass",
+    r"A {\strike0 mass}": "A mass",
+    r"{\strike no{\strike0 A} no} mass": "A mass",
+    r'A {\field{\*\fldinst{HYPERLINK "http://x"}}{\fldrslt{mass}}}': "A mass",
+    r"A {\*\generator no;}mass": "A mass",
+}
+
+
+@pytest.mark.parametrize("body", RTF)
+def test_rtf_gives_nothing_that_was_struck_deleted_or_hidden(body: str, tmp_path: Path) -> None:
+    fonts = r"{\fonttbl{\f0\froman\fcharset0 Times{\*\falt X};}{\f1\fcharset134 SimSun;}}"
+    (tmp_path / "r.rtf").write_text(rf"{{\rtf1\ansi\ansicpg1252{fonts}\f0 {body}\f1\'d7\'f3}}")
+    assert words(tmp_path / "r.rtf").replace(" ", "") == RTF[body].replace(" ", "") + "左"
+
+
+def test_no_part_of_an_office_file_expands_entities(tmp_path: Path) -> None:
+    laughs = '<?xml version="1.0" encoding="{}"?><!DOCTYPE x [<!ENTITY a "mass">]><x>&a;</x>'
+    parts = {
+        "utf-8": laughs.format("utf-8").encode(),
+        "utf-16": laughs.format("utf-16").encode("utf-16"),
+        "utf-16-be": laughs.format("utf-16").encode("utf-16-be"),
+        "behind": laughs.replace("<!DOC", f"<!--{'x' * 9000}--><!DOC").format("utf-8").encode(),
+    }
+    for name, data in parts.items():
+        for part in ("word/document.xml", "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"):
+            with zipfile.ZipFile(tmp_path / "x", "w") as archive:
+                archive.writestr(part, data)
+            with pytest.raises(UnreadableError):
+                document_text(tmp_path / "x") if "word" in part else list(
+                    read_sheets(tmp_path / "x")
+                )
+            assert name
+
+
+CELLS = {
+    "<f>1+1</f><v>2</v>": ("", "2 mass"),
+    "<f>A1</f>": ("", None),
+    "<f>A1</f><v></v>": ("", None),
+    "<f>A1</f><v>A mass</v>": ("str", "A mass"),
+    "<f>A1</f><v/>": ("str", ""),
+    "<v>#REF!</v>": ("e", None),
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_formula_without_a_stored_value_is_refused_and_not_empty(
+    cell: str, tmp_path: Path
+) -> None:
+    kind, wanted = CELLS[cell]
+    xlsx(tmp_path / "t.xlsx", [["id", "report", "impression"], ["1", "x", ""], ["2", "left", ""]])
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    sheet = parts["xl/worksheets/sheet1.xml"]
+    made = f'<c r="B2" t="{kind}">{cell}</c>' + ('<c r="C2" t="inlineStr"><is><t>mass</t></is></c>')
+    sheet = re.sub(r'<c r="B2".*?</c>', made, sheet)
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
+        for name, text in (parts | {"xl/worksheets/sheet1.xml": sheet}).items():
+            archive.writestr(name, text)
+    known = Known.of([("a", "id", "1"), ("b", "id", "2")])
+    _, (one, two) = sorted_rows(read_reports(tmp_path / "t.xlsx", None, known))
+    assert (two.owner, two.text) == ("b", "left")
+    if wanted is None:
+        assert (one.row, one.owner, one.text) == (2, None, "")
+        assert "formula without a value" in str(one.error)
+        with pytest.raises(TextError, match="formula"):
+            read_table(tmp_path / "t.xlsx")
+    else:
+        assert set(one.text.split()) == set(f"{wanted} mass".split())
+
+
+def sorted_rows(found: tuple[object, list[Told]]) -> tuple[object, list[Told]]:
+    return found[0], sorted(found[1], key=lambda one: one.row)
+
+
+HOSTILE = {
+    "r.html": [
+        b"<p hidden>",
+        b"<b>",
+        b"</i>",
+        b"<",
+        b"<!--",
+        b"<a ",
+        b"&",
+        b"<td>",
+        b"<p><b>",
+        b"<?x",
+        b"</x",
+        b"<a b='",
+        b'<a b="<a>',
+    ],
+    "r.rtf": [rb"\f1", rb"\fcharset0", rb"{\field{\*\fldinst{", b"{", b"}", b"\\", rb"\'e4", b"x"],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_time_to_read_a_document_grows_as_its_length(name: str, tmp_path: Path) -> None:
+    """Processor time of 16 times the bytes: 16 where linear, 256 where quadratic."""
+    start = rb"{\rtf1{\fonttbl" if name.endswith("rtf") else b"<html>"
+    for unit in HOSTILE[name]:
+        taken = []
+        for n in (4_000, 64_000):
+            (tmp_path / name).write_bytes(start + unit * (n // len(unit)))
+            begin = time.process_time()
+            with contextlib.suppress(DataError):
+                document_text(tmp_path / name)
+            taken.append(time.process_time() - begin)
+        assert taken[1] < 64 * max(taken[0], 2e-3), unit
+
+
+def test_pages_of_a_pdf_without_text_are_said_and_the_report_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "src" / "sub-01"
+    folder.mkdir(parents=True)
+    write_nifti(folder / "t1.nii", brain((8, 8, 4)))
+    pdf(folder / "report.pdf", "A mass on the left.", "", "")
+    found = scan(tmp_path / "src", b"0123456789abcdef")
+    assert [study.report for study in found.studies] == ["A mass on the left."]
+    (said,) = [reason for path, reason in found.rejections if path.name == "report.pdf"]
+    assert "2 pages of 3 without text" in said
+    assert "OCR" in said
+    assert "reports: 1 found, 1 kept" in show(found)

@@ -76,3 +76,31 @@ def test_common_characters_are_never_read_as_others(text: str) -> None:
     for code in ("gb18030", "utf-8"):
         with contextlib.suppress(TextError):
             assert decode_text(text.encode(code)) == text
+
+
+@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_never_read_as_ascii(code: str) -> None:
+    """The bytes of 正常 are `ck8^`."""
+    for text in ("正常", "占位"):
+        assert decode_text(text.encode(code)) == text
+    usual = [c for c in SIMPLIFIED[:100] if c.encode(code).isascii()]
+    for one, two in zip(usual, usual[1:], strict=False):
+        with contextlib.suppress(TextError):
+            assert decode_text((one + two).encode(code)) == one + two
+
+
+def test_ascii_stays_ascii() -> None:
+    for text in (
+        "GBM",
+        "mass",
+        "No mass.",
+        "Normal",
+        "LGG?",
+        "WHO 4",
+        "T2 38",
+        "stable",
+        "edema\n",
+    ):
+        assert decode_text(text.encode()) == text
+    with pytest.raises(TextError, match="two encodings"):
+        decode_text(b"upon")

@@ -15,6 +15,7 @@ from rfpmss.data.errors import (
     DateError,
     IncompleteError,
     LocalizerError,
+    Notice,
     OwnerError,
     UnusedError,
     describe,
@@ -22,6 +23,7 @@ from rfpmss.data.errors import (
 from rfpmss.data.look import File
 from rfpmss.data.private import pseudonym, read_report, redact
 from rfpmss.data.readers import masks
+from rfpmss.data.readers.documents import SCAN
 from rfpmss.data.readers.masks import BRAIN, TUMOUR
 from rfpmss.data.readers.sequences import is_part, kind_of
 from rfpmss.data.readers.series import distance, grid_of, largest
@@ -337,6 +339,8 @@ def _report(texts: Sequence[File], names: set[str], lost: Lost) -> str | None:
             if not re.search(r"[^\W\d_]", text):
                 raise IncompleteError("the report says nothing but who the patient is")
             parts[text] = None
+            if file.note:
+                lost.append((file, describe(Notice(file.note, SCAN))))
         except DataError as error:
             lost.append((file, describe(error)))
     return " ".join(parts) or None

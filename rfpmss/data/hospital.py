@@ -23,6 +23,7 @@ from rfpmss.data.errors import (
     DuplicateError,
     EmptyError,
     GeometryError,
+    Notice,
     OwnerError,
     UnforeseenError,
     UnreadableError,
@@ -344,7 +345,8 @@ def _rejected(lost: Lost) -> Iterator[Rejection]:
 
 def _left_out(reasons: Sequence[str]) -> tuple[tuple[str, int], ...]:
     """Why reports are in no study, without the names of classes, the most frequent first."""
-    return tuple(Counter(reason.partition(": ")[2] for reason in reasons).most_common())
+    left = (reason for reason in reasons if not reason.startswith(f"{Notice.__name__}: "))
+    return tuple(Counter(reason.partition(": ")[2] for reason in left).most_common())
 
 
 def _guesses(files: Sequence[File]) -> tuple[tuple[str, str, int], ...]:

@@ -22,7 +22,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.mapping import Words
 from rfpmss.data.private import clean
-from rfpmss.data.readers.documents import document_text
+from rfpmss.data.readers.documents import read_document
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sequences import kind_of as kind_of_name
 from rfpmss.data.readers.series import Nature, largest, nature, spot
@@ -82,6 +82,8 @@ class File:
     """Why the series stands behind others of its view; see `rfpmss.data.readers.series`."""
     volume: int | None = None
     """Which volume of a 4-D file this is."""
+    note: str = ""
+    """What of a document is not in its text."""
     names: tuple[str, ...] = field(default=(), repr=False)
     """Identifiers of the patient."""
     others: tuple[str, ...] = field(default=(), repr=False)
@@ -142,8 +144,9 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
     if file.kind == "text":
         return [replace(file, view="report", told="text file")]
     if file.kind == "document":
-        text = clean(document_text(file.path))
-        return [replace(file, kind="text", view="report", told="document", text=text)]
+        text, note = read_document(file.path)
+        about = replace(file, kind="text", view="report", told="document", note=note)
+        return [replace(about, text=clean(text))]
     return [replace(file, view="pathology", told="image file")]
 
 

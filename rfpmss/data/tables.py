@@ -23,6 +23,9 @@ _SHEET = "xl/worksheets/sheet1.xml"
 _SHEET_NAME = re.compile(r"xl/worksheets/sheet\d+\.xml")
 _STRINGS = "xl/sharedStrings.xml"
 _SPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+FORMULA = "\0formula"
+"""Stands for a cell whose formula has no stored value, or an error for one."""
+RESAVE = "open the table in a spreadsheet program, mend such cells and save it again"
 _MISSING = re.compile(
     r"not (?:available|applicable|recorded)|n\.?/?a\.?|nan|none|unknown|indeterminate|nos(?:/nec)?"
     r"|nec|-+|",
@@ -63,6 +66,8 @@ def _named(rows: list[list[str]]) -> list[dict[str, str]]:
     rows = [row for row in rows if any(row)]
     if not rows:
         raise TextError("the table is empty")
+    if any(FORMULA in row for row in rows):
+        raise TextError("a cell holds a formula without a value, or an error", RESAVE)
     header = rows[0]
     if len(set(filter(None, header))) < len(list(filter(None, header))):
         raise TextError("the table has two columns of the same name")
@@ -122,7 +127,9 @@ def part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
     data = archive.read(name)
     if data.count(b"<") > TAGS:
         raise BombError("the table has more cells than a table of patients can have")
-    if b"<!DOCTYPE" in data[:4096] or b"<!ENTITY" in data:
+    if b"\0" in data:  # UTF-16, in which the next line would find nothing; Office writes UTF-8
+        raise UnreadableError("the document is not in UTF-8")
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise UnreadableError("the document defines entities of its own")
     return ElementTree.fromstring(data)  # noqa: S314 - entities are refused above
 
@@ -144,6 +151,9 @@ def _text(cell: ElementTree.Element, strings: list[str]) -> str:
     if cell.get("t") == "inlineStr":
         return "".join(_string(item) for item in cell.iterfind(f"{_SPACE}is")).strip()
     value = (cell.findtext(f"{_SPACE}v") or "").strip()
+    computed = cell.find(f"{_SPACE}f") is not None and cell.get("t") != "str"
+    if cell.get("t") == "e" or (computed and not value):
+        return FORMULA
     if cell.get("t") == "s":
         if not value.isdecimal() or int(value) >= len(strings):
             raise UnreadableError("the XLSX file refers to a text that it does not hold")

@@ -24,7 +24,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.mapping import Table
 from rfpmss.data.readers.encoding import decode_text
-from rfpmss.data.tables import read_sheets
+from rfpmss.data.tables import FORMULA, RESAVE, read_sheets
 from rfpmss.data.volume import MIB
 
 LARGEST = 64 * MIB
@@ -113,6 +113,9 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     dates = _dates(names, table)
     rows = [(line, cells) for line, cells in sheet.rows[1:] if any(map(str.strip, cells))]
     whole, broken = _whole(rows, len(names), texts, ragged=sheet.ragged)
+    used = {n for n, name in enumerate(names) if name in wanted or _says_who_or_when(name)}
+    whole, unknown = _computed(whole, used | set(texts))
+    broken += unknown
     cells = [row for _, row in whole]
     if table is None and _labels(names, texts, cells):
         raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
@@ -177,6 +180,20 @@ def _whole(
             what = "the text goes on in the next cell"
         broken.append(Told(line, None, "-", "", None, None, (), RowError(what)))
     return whole, broken
+
+
+def _computed(
+    rows: Sequence[tuple[int, tuple[str, ...]]], used: set[int]
+) -> tuple[list[tuple[int, tuple[str, ...]]], list[Told]]:
+    """Rows whose used cells are all known, and those with a formula that has no stored value."""
+    unknown = [line for line, row in rows if any(row[n] == FORMULA for n in used)]
+    error = RowError("a cell of the row holds a formula without a value, or an error", RESAVE)
+    blank = [
+        (line, tuple("" if cell == FORMULA else cell for cell in row))
+        for line, row in rows
+        if line not in set(unknown)
+    ]
+    return blank, [Told(line, None, "-", "", None, None, (), error) for line in unknown]
 
 
 def _split(cells: Sequence[str], texts: Sequence[int]) -> bool:

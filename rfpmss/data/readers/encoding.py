@@ -133,6 +133,27 @@ def _escaped(data: bytes) -> str:
             return _strict(data, code)
     if re.search(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}", data):
         return _strict(data, "hz")
+    return _narrow(data)
+
+
+USUAL, RARE = -7.0, -9.5
+"""Means of the logarithms above which a reading as UTF-16 is Chinese or Japanese, or may be.
+Sentences in English are below -11; the word `upon` reaches -6.9."""
+_ORDINARY = re.compile(rb"[A-Za-z0-9\s.,;:()/%+<>=?!'\"*&-]+")
+
+
+def _narrow(data: bytes) -> str:
+    """ASCII, unless it is UTF-16 without a mark whose bytes are ASCII by chance: `ck8^` is 正常."""
+    for code in ("utf-16-le", "utf-16-be") if len(data) % 2 == 0 and len(data) > 2 else ():
+        text = _decoded(data[:2000], code)
+        if not text:
+            continue
+        mean = max(weight(text) for weight in (_CHINESE, _TAIWAN, _JAPANESE)) / len(text)
+        word = re.fullmatch(rb"[A-Za-z][a-z]*[.\s]*", data) is not None
+        if mean > USUAL and not word:
+            return _strict(data, code)
+        if mean > USUAL or (mean > RARE and not _ORDINARY.fullmatch(data)):
+            raise TextError("the text can be read in two encodings, and gives other words in each")
     return data.decode("ascii")
 
 
