@@ -51,9 +51,13 @@ MOVE = (
     "export the whole series again, or move the files that cannot be read out of its folder if "
     "they are none of its slices"
 )
+CONTOURS = (
+    "convert it to a mask (DICOM SEG or NIfTI) on the grid of its series with a tool such as "
+    "3D Slicer or plastimatch where it is wanted"
+)
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    MOVE,
+    *(MOVE, CONTOURS),
 )
 
 

@@ -22,7 +22,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.look import File
 from rfpmss.data.private import pseudonym, read_report, redact
-from rfpmss.data.readers import masks
+from rfpmss.data.readers import masks, segments
 from rfpmss.data.readers.documents import SCAN
 from rfpmss.data.readers.masks import BRAIN, TUMOUR
 from rfpmss.data.readers.sequences import is_part, kind_of
@@ -174,8 +174,19 @@ def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Ca
         mask = source.mask
         if mask is None and free and source.kind in ("nifti", "dicom"):
             grids = _grids(source)
-            mask = next((f.path for f in free if nifti.same_place(f.path, grids)), None)
+            frames = {file.frame for file in members if file.path in source.paths} - {""}
+            mask = next((f.path for f in free if _fits(f, source, grids, frames)), None)
         yield (*order[:2], int(mask is None), *order[3:]), view, replace(source, mask=mask)
+
+
+def _fits(mask: File, source: Source, grids: Sequence[Volume], frames: set[str]) -> bool:
+    """Whether a mask lies on one of the grids; a DICOM one also in their frame of reference."""
+    if mask.kind != "seg":
+        return nifti.same_place(mask.path, grids)
+    if source.kind != "dicom" or (mask.frame and frames and mask.frame not in frames):
+        return False
+    grid = segments.grid_of(mask.path)
+    return grid is not None and segments.lies_on(grid, grids)
 
 
 def _without_surveys(
@@ -223,7 +234,7 @@ def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[
             error = UnusedError("a mask of the brain or the face says nothing of a tumour")
         elif not any(source.kind in ("nifti", "dicom") for source in sources):
             error = IncompleteError("the patient has no image that the mask could belong to")
-        elif nifti.same_place(file.path, [g for s in sources if s.mask for g in _grids(s)]):
+        elif any(_fits(file, s, _grids(s), set()) for s in sources if s.mask):
             error = UnusedError("another mask of the same image is used")
         yield file, describe(error)
 

@@ -11,6 +11,7 @@ from rfpmss.data import dicom, nifti
 from rfpmss.data.cohort.names import phase_of
 from rfpmss.data.dates import day
 from rfpmss.data.errors import (
+    CONTOURS,
     BodyPartError,
     DataError,
     IncompleteError,
@@ -23,6 +24,8 @@ from rfpmss.data.errors import (
 from rfpmss.data.mapping import Words
 from rfpmss.data.private import clean
 from rfpmss.data.readers.documents import read_document
+from rfpmss.data.readers.masks import TUMOUR
+from rfpmss.data.readers.segments import tumour_segments
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sequences import kind_of as kind_of_name
 from rfpmss.data.readers.series import Nature, largest, nature, spot
@@ -234,13 +237,10 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         )
     if modality == "SM" and image:
         return replace(file, kind="slide", view="pathology", told="modality")
-    if not image and _torn(data, modality):
-        raise UnreadableError("the DICOM header is damaged or ends too early")
-    if not image:
-        raise UnsupportedError("the DICOM file holds no image")
-    if modality not in ("CT", "MR"):
-        shown = modality if re.fullmatch("[A-Z]{1,16}", modality) else "not given"
-        raise UnsupportedError(f"the modality is {shown}, neither CT nor MR")
+    if modality == "SEG" and image:
+        tumour_segments(data)
+        return replace(file, kind="seg", view=TUMOUR, told="modality")
+    _refuse_others(data, modality, image=image)
     planes = dicom.frames(data, limit, pixels=False)
     if not file.series:
         raise UnreadableError("the image does not say which series it belongs to")
@@ -258,6 +258,19 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         slice=slice_of(planes[0]) if len(planes) == 1 else None,
         demerits=(0, *found.demerits[1:]) if given else found.demerits,
     )
+
+
+def _refuse_others(data: Dataset, modality: str, *, image: bool) -> None:
+    """Say what is no image of CT or MR."""
+    if modality == "RTSTRUCT":
+        raise UnsupportedError("the file holds contours of radiotherapy, no voxels", CONTOURS)
+    if not image and _torn(data, modality):
+        raise UnreadableError("the DICOM header is damaged or ends too early")
+    if not image:
+        raise UnsupportedError("the DICOM file holds no image")
+    if modality not in ("CT", "MR"):
+        shown = modality if re.fullmatch("[A-Z]{1,16}", modality) else "not given"
+        raise UnsupportedError(f"the modality is {shown}, neither CT nor MR")
 
 
 def _torn(data: Dataset, modality: str) -> bool:

@@ -26,7 +26,9 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.grid import onto, same_grid
 from rfpmss.data.readers.formats import read_volume
+from rfpmss.data.readers.segments import read_segments
 from rfpmss.data.readers.stacks import Stack, choose, stacks
+from rfpmss.data.sniff import kind_of
 from rfpmss.data.study import Source
 from rfpmss.data.volume import MAX_BYTES, Volume
 
@@ -120,6 +122,8 @@ def _mask(source: Source, limit: int, left: Left) -> Volume | None:
     if source.mask is None:
         return None
     try:
+        if kind_of(source.mask) == "dicom":
+            return read_segments(source.mask, limit)
         return _file(source.mask, limit, None, left)
     except DataError as error:
         left.append((source.mask, error))

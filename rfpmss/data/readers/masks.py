@@ -44,7 +44,7 @@ _LESION = {
         "ctv",
     ),
     *("roi", "rois", "glioma", "gliom", "edema", "oedema", "odem", "necrosis", "nekrose", "cavity"),
-    *("enhancing", "metastasis", "metastases", "gbm"),
+    *("enhancing", "metastasis", "metastases", "gbm", "neoplasm", "neoplasms"),
 }
 # ... or of the brain, its parts, or the face.
 _HEAD = {
@@ -116,6 +116,11 @@ def certain(name: str) -> bool:
 def shows_head(name: str) -> bool:
     """Whether a name speaks of the brain or a part of it: an image, or a mask of it."""
     return bool(_has(words_of(name), _HEAD))
+
+
+def shows_tumour(name: str) -> bool:
+    """Whether a name speaks of the tumour or a part of it."""
+    return bool(_has(words_of(name), _LESION))
 
 
 def _has(words: set[str], table: set[str]) -> bool:
