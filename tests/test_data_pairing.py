@@ -288,3 +288,42 @@ def test_what_is_left_out_is_said_in_words_with_the_cure(cohort: Path) -> None:
     assert "reports: 3 found, 1 kept" in shown
     assert "1 left out: the row has more cells than the table has columns; put texts" in shown
     assert "1 left out: nothing says whose report it is" in shown
+
+
+# Two rows of one name, and which of them reach the patient.
+FOLLOW_UPS = {
+    "different dates": ("姓名,检查日期,报告\n张三,2021-03-04,一\n张三,2021-11-04,二", "一二"),
+    "the same date": ("姓名,检查日期,报告\n张三,2021-03-04,一\n张三,2021-03-04,二", ""),
+    "a date is missing": ("姓名,检查日期,报告\n张三,2021-03-04,一\n张三,,二", ""),
+    "no dates": ("姓名,报告\n张三,一\n张三,二", ""),
+    "two numbers": ("姓名,病历号,日期,报告\n张三,7,2021-03-04,一\n张三,8,2021-11-04,二", ""),
+    "one number": ("姓名,病历号,日期,报告\n张三,7,2021-03-04,一\n张三,7,2021-11-04,二", "一二"),
+    "two births": ("姓名,出生日期,日期,报告\n张三,1970,2021-03-04,一\n张三,1980,2021-11-04,二", ""),
+    "two sexes": ("姓名,性别,日期,报告\n张三,男,2021-03-04,一\n张三,女,2021-11-04,二", ""),
+    "two ages": ("姓名,年龄,日期,报告\n张三,50,2021-03-04,一\n张三,51,2021-11-04,二", "一二"),
+    "two orders": ("Name,Date,Report\nZhang San,4.3.2021,一\nSan Zhang,4.11.2021,二", "一二"),
+    "two orders, one day": ("Name,Date,Report\nZhang San,4.3.2021,一\nSan Zhang,4.3.2021,二", ""),
+    "two patients": ("姓名,日期,报告\n李四,2021-03-04,一\n李四,2021-11-04,二", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLLOW_UPS)
+def test_follow_ups_are_paired_by_the_name_of_exactly_one_patient(
+    name: str, tmp_path: Path
+) -> None:
+    text, wanted = FOLLOW_UPS[name]
+    about = Known.of(
+        [
+            *(("a", "name", "张^三"), ("a", "name", "Zhang^San")),
+            *(("b", "name", "李^四"), ("c", "name", "李^四")),
+        ]
+    )
+    (tmp_path / "t.csv").write_text(text + "\n", "utf-8")
+    _, told = read_reports(tmp_path / "t.csv", None, about)
+    assert "".join(one.text for one in told if one.owner == "a" and not one.error) == wanted
+    assert not [one for one in told if one.owner in ("b", "c")]
+
+
+def test_follow_ups_of_one_name_reach_their_visits(cohort: Path) -> None:
+    table = "Name,Date,Report\nQuimby 001,2021-11-04,second\nQuimby 001,2021-03-04,first\n"
+    assert reports(cohort, table)[0] == {"001 first": "first", "001 second": "second"}

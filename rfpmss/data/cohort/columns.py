@@ -8,11 +8,11 @@ have equal claims and name different patients, the table is refused.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rfpmss.data.cohort.headings import Rank, rank
+from rfpmss.data.cohort.headings import Rank, date_order, fixed, rank
 from rfpmss.data.cohort.known import Kind, Known, plain
 from rfpmss.data.errors import ColumnError, OwnerError
 
@@ -78,14 +78,14 @@ def patient_column(
     """
     if given:
         place = list(names).index(given)
-        return max(_readings(place, given, rows, known, ("id", "exam", "name")), key=_claim)
+        return max(_readings(place, names, rows, known, ("id", "exam", "name")), key=_claim)
     columns = []
     for place, name in enumerate(names):
         r = rank(name)
         if place in skip or r == Rank.NEVER:
             continue
         kinds = KINDS.get(r, ("id", "exam"))
-        columns.append(max(_readings(place, name, rows, known, kinds), key=_claim))
+        columns.append(max(_readings(place, names, rows, known, kinds), key=_claim))
     matching = [column for column in columns if _believable(column, len(rows))]
     if not matching:
         return _by_name(columns)
@@ -97,8 +97,13 @@ def _claim(column: Column) -> tuple[int, int]:
 
 
 def _readings(
-    place: int, name: str, rows: Sequence[Sequence[str]], known: Known, kinds: Sequence[Kind]
+    place: int,
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    known: Known,
+    kinds: Sequence[Kind],
 ) -> list[Column]:
+    name = names[place]
     cells = [row[place].strip() for row in rows]
     zeros = any(len(cell) > 1 and cell.startswith("0") and cell.isdigit() for cell in cells)
     counts = len(cells) > 1 and any(
@@ -108,12 +113,33 @@ def _readings(
     found = []
     for kind in kinds:
         owners = tuple(known.owner(cell, kind, zeros=zeros) if cell else None for cell in cells)
-        if kind == "name":  # two rows of one name may be two persons
-            twice = Counter(map(plain, cells))
-            pairs = zip(owners, cells, strict=True)
-            owners = tuple(o if twice[plain(cell)] == 1 else None for o, cell in pairs)
+        if kind == "name":
+            several = _several_persons(owners, names, rows)
+            owners = tuple(None if n in several else owner for n, owner in enumerate(owners))
         found.append(Column(place, name, rank(name), kind, tuple(cells), owners, counts))
     return found
+
+
+def _several_persons(
+    owners: Sequence[str | None], names: Sequence[str], rows: Sequence[Sequence[str]]
+) -> set[int]:
+    """Rows that name one patient several times, unless they are follow-ups of one person.
+
+    Those have different dates, and nothing else that is a person's own differs between them.
+    """
+    orders = [(order, n) for n, name in enumerate(names) if (order := date_order(name)) is not None]
+    own = [n for n, name in enumerate(names) if fixed(name)]
+    groups: dict[str, list[int]] = defaultdict(list)
+    for n, owner in enumerate(owners):
+        if owner is not None:
+            groups[owner].append(n)
+    several: set[int] = set()
+    for group in groups.values():
+        dates = {rows[n][min(orders)[1]].strip() for n in group} - {""} if orders else set()
+        differ = any(len({plain(rows[n][place]) for n in group} - {""}) > 1 for place in own)
+        if len(group) > 1 and (len(dates) < len(group) or differ):
+            several.update(group)
+    return several
 
 
 def _believable(column: Column, rows: int) -> bool:
@@ -167,7 +193,7 @@ def witnesses(
     found = []
     for place, name in enumerate(names):
         if (r := rank(name)) in KINDS and place != best.place:
-            column = max(_readings(place, name, rows, known, KINDS[r]), key=_claim)
+            column = max(_readings(place, names, rows, known, KINDS[r]), key=_claim)
             if not column.counts and 2 * column.claim[0] >= best.claim[0]:
                 found.append(column)
     return found

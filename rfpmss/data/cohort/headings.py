@@ -137,6 +137,11 @@ _RANKS = {
     Rank.WEAK: re.compile("|".join(_WEAK)),
     Rank.COUNTER: re.compile("|".join(_COUNTER)),
 }
+_FIXED = re.compile(
+    r"(?:patient(?:s|en)?)?(?:birth(?:date|day|year)?|dob|dateofbirth|yearofbirth|sex|gender"
+    r"|geschlecht)|geburts(?:datum|tag|jahr)|gebdat(?:um)?|geb|sexe|sexo|datedenaissance"
+    r"|fecha(?:de)?nacimiento|性别|性別|出生(?:日期|年月日?)?|生年月日|생년월일|성별"
+)
 _STAFF_NAME = re.compile("|".join(_STAFF))
 
 
@@ -178,6 +183,11 @@ def date_order(name: str) -> int | None:
     """0 for the date of the examination, 1 for that of the report, 2 for any; None for no date."""
     folded = fold(name)
     return next((n for n, known in enumerate(DATES) if known.fullmatch(folded)), None)
+
+
+def fixed(name: str) -> bool:
+    """Whether a column holds what is the same in all rows of one person: a number, birth, sex."""
+    return rank(name) == Rank.PATIENT or _FIXED.fullmatch(fold(name)) is not None
 
 
 def names_persons(name: str) -> bool:
