@@ -136,6 +136,20 @@ def test_a_brain_mask_alone_makes_no_box(tmp_path: Path) -> None:
     assert read_views("mri", mri(tmp_path), Choice(size=20)).boxes == (None,)
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "box"), [("_t1_mask", whole(), 0), ("_seg", lesion(), 1)]
+)
+def test_a_mask_of_most_of_the_head_makes_no_box(
+    name: str, array: np.ndarray, box: int, tmp_path: Path
+) -> None:
+    """``t1_mask`` and ``t1_seg`` are what FSL calls the masks of the brain and its tissues."""
+    sequences(tmp_path / "P1", "_t1")
+    write_nifti(tmp_path / "P1" / f"P1{name}.nii.gz", array)
+    views = read_views("mri", mri(tmp_path), Choice())
+    assert [bool(b) for b in views.boxes] == [bool(box)]
+    assert any("most of the head" in reason for _, reason in views.unused) != bool(box)
+
+
 def test_values_tell_a_mask_from_an_image_that_is_named_like_one(tmp_path: Path) -> None:
     sequences(tmp_path / "tumor_007", "_t1", "_t2", case="tumor_007")
     write_nifti(tmp_path / "tumor_007" / "mask_of_007.nii.gz", brain(SHAPE, 3).astype(np.float32))

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from rfpmss.config import CHANNELS
 from rfpmss.data import slide
-from rfpmss.data.errors import UnsupportedError, ValuesError, describe
-from rfpmss.data.readers.masks import tumour
+from rfpmss.data.errors import UnsupportedError, UnusedError, ValuesError, describe
+from rfpmss.data.readers.masks import is_whole, tumour
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.resize import resize
 from rfpmss.data.sources import Gaps, load
@@ -85,7 +85,13 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     mask = loaded.mask
     if mask is not None and source.mask is not None:
         mask = replace(mask, array=tumour(mask.array, source.mask.name))
-    unused = tuple((path, describe(error)) for path, error in loaded.unused)
+    left = list(loaded.unused)
+    if mask is not None and source.mask is not None and is_whole(mask, first):
+        left.append(
+            (source.mask, UnusedError("a mask of most of the head says nothing of a tumour"))
+        )
+        mask = None
+    unused = tuple((path, describe(error)) for path, error in left)
     return replace(
         _slices(channels, first, mask, choice),
         unused=unused,

@@ -87,7 +87,8 @@ _PERSON = re.compile(
     r"|subject)[ _.]{0,3}){0,4}name"
     r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
     r"|requesting physician"
-    r"|(?:attending|ordering|reporting|primary|consulting|supervising|interpreting|performing"
+    r"|attending|reading|resident|fellow|consultant"
+    r"|(?:attending|ordering|reading|reporting|primary|consulting|supervising|interpreting|performing"
     r"|responsible)?"
     r" ?(?:physician|radiologist|pathologist|doctor|clinician|provider|technologist|technician"
     r"|operator)"
@@ -154,6 +155,15 @@ _NUMBERED = re.compile(
     rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
+# The same without a colon, where it can be nothing else: `Patient ID 4711-08`.
+_NUMBERED_BARE = re.compile(
+    rf"(?<![\w-])(?:patient[ _-]?(?:id|no|nr|number)|patient(?:en)?[ -]?(?:nr|nummer)|mrn|ssn"
+    rf"|nhc|ipp|medical record (?:no|number)|accession(?: (?:no|number))?|nhs (?:no|number)"
+    rf"|fall[ -]?(?:nr|nummer))\.?{_GAP1}(?:[A-Za-z]{{0,6}}[-/]?)"
+    rf"(?=(?:[-/.]?\d){{4}})\d[\w./-]{{0,60}}\w"
+    rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
+    re.IGNORECASE,
+)
 _BORN = re.compile(
     rf"(?<![\w-])(?:d\.?o\.?b\.?|date of birth|birth ?date|born|geburtsdatum|geb\.(?: am)?"
     rf"|geboren am"
@@ -186,7 +196,7 @@ _TITLED = re.compile(
 )
 _CALLED = re.compile(
     r"(?<![\w-])(?:patient(?:in|en|e)?"
-    r"|paciente)\s{1,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
+    r"|paciente)\s{1,3}(?:D\.|Dª\.?|Dña\.?|Don|Doña)?\s{0,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
     re.IGNORECASE,
 )
 _AFTER = re.compile(rf"{_GAP}[.,;|]?(?=\s|$){_GAP}")
@@ -208,7 +218,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _NUMBERS_ZH.sub("", text)
     text = _HOSPITAL_ZH.sub(BLANK, text)
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
-    for pattern in (_BORN, _CONTACT, _NUMBERED, _PLACE):
+    for pattern in (_BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
     text = _persons(text, _PERSON, names, _loose)
     text = _persons(text, _PATIENT, names, None)

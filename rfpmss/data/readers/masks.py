@@ -252,3 +252,23 @@ def tumour(labels: Shaped[np.ndarray, "z y x"], name: str) -> Bool[np.ndarray, "
     """The voxels of the finding: every label but a resection cavity that the name tells of."""
     found = labels > 0
     return found & (labels != 4) if _NEW.search(name) else found
+
+
+MOST_OF_HEAD, LARGEST_TUMOUR = 0.5, 600.0
+"""A share of the image that is not background, and millilitres: a brain has about 1,200."""
+
+
+def is_whole(mask: Volume, image: Volume) -> bool:
+    """Whether a mask covers so much of the head that it is one of the brain or its tissues.
+
+    Args:
+        mask: of the finding, see `tumour`.
+        image: that it belongs to.
+    """
+    labelled = mask.array > 0
+    if labelled.sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000 > LARGEST_TUMOUR:
+        return True
+    if labelled.shape != image.array.shape:
+        return False
+    head = image.array > image.array.min()
+    return bool(labelled.sum() > MOST_OF_HEAD * max(head.sum(), 1))

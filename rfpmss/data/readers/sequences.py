@@ -346,6 +346,7 @@ _SIGNS = (
     (r"조영\s*후", " contrast "),
     (r"(?:contrast|kontrast|gd|gado\w*)[-_ ]?(?:free|less|frei|los)(?![a-z])", " native "),
     (r"post\W*(?:minus|-)\W*pre(?![a-z])", " subtraction "),
+    (r"t[12]\w*[-_ ]minus[-_ ]t[12]", " subtraction "),
     (r"平[扫掃][\s、,/&和及+]*增[强強]", " both "),
     (r"(?<![a-z0-9])i\.\s?v\.?", " iv "),
     (r"(?<![a-z0-9])p\.\s?c\.?(?![a-z0-9])", " contrast "),
