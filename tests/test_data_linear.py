@@ -10,6 +10,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 
 import pytest
 
+from rfpmss.data.cohort.headings import date_order, rank, text_order
 from rfpmss.data.errors import TextError
 from rfpmss.data.privacy.names import pattern
 from rfpmss.data.private import NAMED, redact
@@ -102,3 +103,17 @@ def test_lines_and_blanks_cost_no_finding_and_no_name() -> None:
     assert redact("x" * 300 + f" mail to {'q' * 30}@example.org " + "7" * 500, []).endswith(
         "mail to ___ ___"
     )
+
+
+@pytest.mark.parametrize(
+    "unit", ["mr", "ct", "影像", "影像学", "检查报告", "radiologic", "name", "date"]
+)
+def test_the_time_to_read_a_heading_grows_as_its_length(unit: str) -> None:
+    """`mr` could be read as three words, so that 40 of them took 2^40 steps."""
+    taken = []
+    for n in (1_500, 24_000):
+        start = time.process_time()
+        for known in (rank, text_order, date_order):
+            known(unit * (n // len(unit)) + "x")
+        taken.append(time.process_time() - start)
+    assert taken[1] < 64 * max(taken[0], 1e-3)

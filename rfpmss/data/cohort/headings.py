@@ -10,10 +10,11 @@ import unicodedata
 from enum import IntEnum
 
 # Whole names, folded by `fold`: lower case, no accents, separators or brackets.
+# No text is made of these words in two ways: with `mrt?|mri?` a run of `mr` would be in 2^n.
 _AREA = (
-    r"(?:full|final|free|complete|radiology|radiological|radiologic|pathology|imaging|image|mrt?|ct"
-    r"|mri?|mrt|exam|study|diagnostic|medical|clinical|scan|brain|head|report|影像学?|放射|检查|检验"
-    r"|超声|病理|镜下|磁共振|核磁|报告|影像學|檢查|放射線|報告|画像|読影|영상|판독|검사)*"
+    r"(?:full|final|free|complete|radiolog(?:y|ical|ic)|pathology|imag(?:ing|e)|mr[it]?|ct"
+    r"|exam|study|diagnostic|medical|clinical|scan|brain|head|report|影像[学學]?|放射線?|检查|检验"
+    r"|超声|病理|镜下|磁共振|核磁|报告|檢查|報告|画像|読影|영상|판독|검사){0,9}"
 )
 _END = r"(?:text|texts|content|contents|body|section|文本|内容|正文|全文|描述|內容|내용)?\d*"
 _REPORTS = (
