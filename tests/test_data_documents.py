@@ -191,6 +191,8 @@ PAGES = {
     "<b>A <i>mass</b></i> left": "A mass left",
     "A mass</p></div></td> left": "A mass left",
     "<input hidden>A mass": "A mass",
+    "<span style='DISPLAY:NONE'>no</span>A <i style='visibility : hidden'>no</i>mass": "A mass",
+    "<SPAN STYLE='text-decoration:Line-Through'>no</SPAN>A mass": "A mass",
     "A <!-- no > no --><?x no?><!-- no -- no -->mass": "A mass",
     "A mass <!-- no": "A mass",
     "A mass 3 < 4": "A mass 3 < 4",

@@ -222,6 +222,10 @@ def _closed(text: str) -> str:
 
 
 _DECLARED = re.compile(r"<!--|<!\[")
+_UNSEEN = re.compile(
+    r"(?:display\s{0,9}:\s{0,9}none|visibility\s{0,9}:\s{0,9}(?:hidden|collapse))|line-through",
+    re.IGNORECASE,
+)
 _VOID = "area base br col embed hr img input link meta source track wbr"
 _GONE_TAGS = "script style head template noscript del s strike title svg"
 _INLINE = "b i u em strong span font a sub sup small big mark code ins abbr"
@@ -275,7 +279,7 @@ class _Page(HTMLParser):
         if len(self.open) == DEPTH:
             raise UnreadableError("the elements of the page are nested too deeply")
         said = dict(attrs)
-        styled = re.search(r"display\s{0,9}:\s{0,9}none|line-through", said.get("style") or "")
+        styled = _UNSEEN.search(said.get("style") or "")
         gone = tag in self.GONE or "hidden" in said or styled is not None
         self.open.append((tag, self.shown and not gone))
 
