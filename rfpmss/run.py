@@ -267,8 +267,10 @@ def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any
 
 
 def _lines(path: Path) -> list[Line]:
-    """All lines but a torn last one, which ends without a line break."""
-    found = path.read_bytes().split(b"\n")[:-1]
+    """All lines but a torn last one, which has no line break and is no whole object."""
+    *found, last = path.read_bytes().split(b"\n")
+    if _row(last) is not None:
+        found.append(last)
     return [Line(number, text, _row(text)) for number, text in enumerate(found, start=1)]
 
 

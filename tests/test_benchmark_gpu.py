@@ -241,9 +241,18 @@ def test_a_report_is_summed_up(tmp_path, cases, said):
 
 
 def test_a_suite_that_is_cut_keeps_what_it_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(suite, "GRACE", 8.0)
+    monkeypatch.setattr(suite, "GRACE", 120.0)
     monkeypatch.setattr(suite, "shared_out", list)  # in one process: the first fails, then it hangs
-    found = suite_of(tmp_path, "assert number\nif number == 3: time.sleep(60)", seconds=20.0)
+    hangs, ended = tmp_path / "hangs", suite.ended
+
+    def ended_once_it_hangs(process, until):
+        while not hangs.exists() and process.poll() is None:
+            time.sleep(0.1)
+        return ended(process, time.monotonic())
+
+    monkeypatch.setattr(suite, "ended", ended_once_it_hangs)
+    body = f"assert number\nif number == 3: open({str(hangs)!r}, 'w').close(); time.sleep(600)"
+    found = suite_of(tmp_path, body)
     assert found.startswith("1 failed of ")
     assert found.endswith(", cut by the time limit")
 

@@ -19,7 +19,7 @@ def cohorts(smoke_cohort):
         rows = list(csv.DictReader(file))
     studies = list(dict.fromkeys(row["study_id"] for row in rows))
     mri = {row["study_id"]: row for row in rows if row["modality"] == "mri"}
-    second = mri[studies[0]] | {"path": mri[studies[1]]["path"]}
+    second = mri[studies[0]] | {name: mri[studies[1]][name] for name in ("path", "digest")}
     path = smoke_cohort.with_name("two.csv")
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
