@@ -172,6 +172,16 @@ def test_a_text_is_read_whole_or_not_at_all(name: str, tmp_path: Path) -> None:
         assert found.get("1") == wanted
 
 
+@pytest.mark.parametrize(
+    "head",
+    ["Findings,Impression,Addendum", "放射学表现,放射学诊断,补充", "Addendum,Befund,Beurteilung"],
+)
+def test_an_addendum_is_read_behind_the_report(head: str, tmp_path: Path) -> None:
+    cells = "later,mass,glioma" if head.startswith("Addendum") else "mass,glioma,later"
+    found = pairs(f"mrn,{head}\n1,{cells}\n", known("1"), tmp_path)
+    assert "".join(found["1"].split()) == "massgliomalater"
+
+
 def test_a_broken_row_costs_one_row_and_says_the_cure(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,report\n1,No bleed, but a mass\n2,Left mass\n")
     _, told = read_reports(tmp_path / "t.csv", None, known("1", "2"))

@@ -13,7 +13,7 @@ from enum import IntEnum
 # No text is made of these words in two ways: with `mrt?|mri?` a run of `mr` would be in 2^n.
 _AREA = (
     r"(?:full|final|free|complete|radiolog(?:y|ical|ic)|pathology|imag(?:ing|e)|mr[it]?|ct"
-    r"|exam|study|diagnostic|medical|clinical|scan|brain|head|report|影像[学學]?|放射線?|检查|检验"
+    r"|exam|study|diagnostic|medical|clinical|scan|brain|head|report|影像[学學]?|放射(?:学|線)?|检查|检验"
     r"|超声|病理|镜下|磁共振|核磁|报告|檢查|報告|画像|読影|영상|판독|검사){0,9}"
 )
 _END = r"(?:text|texts|content|contents|body|section|文本|内容|正文|全文|描述|內容|내용)?\d*"
@@ -41,9 +41,12 @@ _IMPRESSIONS = (
     r"impresion(?:es)?|impresiondiagnostica|conclusion(?:es)?|diagnosticos?|juicioclinico",
     r"impressao|conclusao|conclusioni|conclusie",
 )
+_ADDENDA = (
+    r"addend(?:um|a)|amendments?|corrections?|nachtrag|erganzung|adenda|complement|补充|追加所見|追記",
+)
 TEXTS = tuple(
     re.compile(rf"{_AREA}(?:{'|'.join(words)}){_END}")
-    for words in (_REPORTS, _FINDINGS, _IMPRESSIONS)
+    for words in (_REPORTS, _FINDINGS, _IMPRESSIONS, _ADDENDA)
 )
 """Columns of text in the order in which they are read."""
 
@@ -170,11 +173,11 @@ def rank(name: str) -> Rank:
 
 
 def text_order(name: str) -> int | None:
-    """0 for a whole report, 1 for findings, 2 for an impression; None for another column.
+    """0: a whole report, 1: findings, 2: an impression, 3: an addendum, None: no text.
 
     Example:
-        >>> [text_order(n) for n in ("Report Text", "影像学表现", "Beurteilung", "age")]
-        [0, 1, 2, None]
+        >>> [text_order(n) for n in ("Report Text", "影像学表现", "Beurteilung", "Addendum", "age")]
+        [0, 1, 2, 3, None]
     """
     folded = fold(name)
     return next((n for n, known in enumerate(TEXTS) if known.fullmatch(folded)), None)
