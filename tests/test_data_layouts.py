@@ -15,6 +15,7 @@ from rfpmss.data.cohort.leave import left_out
 from rfpmss.data.cohort.patients import placeholder
 from rfpmss.data.hospital import Found, show
 from rfpmss.data.overview import write_page
+from rfpmss.data.owners import Item, owners
 from rfpmss.data.splits import split
 from tests.data_tools import brain, write_nifti, write_series
 from tests.layout_tools import SALT, Case, Truth, cases, same, scan, told
@@ -150,6 +151,11 @@ def test_placeholders_merge_no_folders_and_that_is_said(word: str) -> None:
     assert same(patients(found), {path: path[:2] for path in about})
     assert "12 files have a placeholder as PatientID" in show(found)
     assert word not in show(found).replace("such as ANONYMOUS", "")
+
+
+def test_a_patient_that_the_mapping_file_names_is_never_a_placeholder() -> None:
+    items = [Item(PurePosixPath(f"scans/{n}.nii"), "mri", patient="X", given=True) for n in "ab"]
+    assert owners(items) == ["id:X", "id:X"]
 
 
 def test_numbers_and_names_of_real_patients_are_no_placeholders() -> None:

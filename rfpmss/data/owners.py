@@ -116,7 +116,10 @@ class _Owners:
     def __init__(self, items: Sequence[Item], level: int) -> None:
         self.items = items
         self.level = level
-        self.ids = ["" if placeholder(item.patient) else item.patient.strip() for item in items]
+        self.ids = [
+            item.patient.strip() if item.given or not placeholder(item.patient) else ""
+            for item in items
+        ]
         self.notes: list[str] = []
         self.untold: set[str] = set()
         self._read()
