@@ -12,6 +12,7 @@ from rfpmss.data.manifest import COLUMNS
 from rfpmss.data.parts import Merge
 from rfpmss.data.phantom.cohort import LATER
 from rfpmss.data.phantom.command import command
+from rfpmss.data.readers.sequences import ELSEWHERE, OTHER_KINDS, kind_of
 from rfpmss.finetune import Arguments
 from rfpmss.prepare import Hospital
 from rfpmss.sections import PhantomConfig
@@ -62,3 +63,14 @@ def test_every_layout_of_the_guide_is_read_as_the_guide_says() -> None:
 def test_every_option_that_makes_the_phantom_harder_is_explained() -> None:
     for name in ("missing", *LATER):
         assert f"| `--phantom.{name.replace('_', '-')} " in GUIDE, name
+
+
+def test_every_sequence_of_the_guide_is_read_as_the_guide_says() -> None:
+    section = GUIDE.partition("### Which sequence?")[2].partition("### Which mask?")[0]
+    rows = re.findall(r"^\| (`.*?) \| (`\w+`|none|left out)", section, re.MULTILINE)
+    assert len(rows) == 6
+    for names, told_as in rows:
+        wanted = ELSEWHERE if told_as == "left out" else told_as
+        for name in re.findall("`([^`]+)`", names):
+            kinds = set(OTHER_KINDS) - {ELSEWHERE} if wanted == "none" else {wanted.strip("`")}
+            assert kind_of(name) in kinds, name
