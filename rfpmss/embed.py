@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import sentence, status_of
 from rfpmss.common.quiet import quiet
 from rfpmss.data.folder import FolderOptions, at_least, check_places
 
@@ -88,12 +90,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with quiet():
             studies = embed(arguments)
-    except (DataError, FileNotFoundError, ValueError, WorkerError) as error:
+    except (DataError, FileNotFoundError, RfpmssError, ValueError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
-        return 1
+        print(f"error: {sentence(error, arguments.out)}", file=sys.stderr)
+        return status_of(error)
     print(f"{studies} studies: {arguments.out.resolve()}")
     return 0
 

@@ -13,7 +13,6 @@ machine. `rfpmss embed FOLDER --model DIR` applies it to new patients.
 from __future__ import annotations
 
 import errno
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +106,7 @@ def export(arguments: Arguments) -> None:
 
 def describe(model: RFPMSS, config: Config, run: Path) -> str:
     """What the card says of this run: sizes, training, zero-shot retrieval beside chance."""
+    from rfpmss.evaluation.tables import read_json
     from rfpmss.model.rfpmss import count
 
     parts = count(model)
@@ -114,10 +114,16 @@ def describe(model: RFPMSS, config: Config, run: Path) -> str:
     lines += [f"| {name} | {number:,} |" for name, number in parts.items()]
     lines += ["", "## Training", "", *_training(config, run)]
     path = run / "evaluation" / "retrieval.json"
-    if path.is_file():
+    if scores := read_json(path):
         lines += ["", "## Zero-shot retrieval, held-out patients", ""]
         lines += ["| query | gallery | n | R@5, % | chance, % | ceiling, % |", "|" + "---|" * 6]
-        lines += [_row(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        try:
+            lines += [_row(entry) for entry in scores]
+        except (KeyError, TypeError, AttributeError):
+            raise ExportError(
+                f"scores must be those of rfpmss evaluate, got others in {path}; remove it, or "
+                f"evaluate the run again"
+            ) from None
     return "\n".join(lines)
 
 

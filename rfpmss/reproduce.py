@@ -11,7 +11,6 @@ is not done.
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -235,7 +234,9 @@ def _targets(out: Path) -> None:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    from rfpmss.evaluation.tables import read_json
+
+    return read_json(path) or []
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any
 
 def _lines(path: Path) -> list[Line]:
     """All lines but a torn last one, which has no line break and is no whole object."""
-    *found, last = path.read_bytes().split(b"\n")
+    *found, last = files.read_bytes(path).split(b"\n")
     if _row(last) is not None:
         found.append(last)
     return [Line(number, text, _row(text)) for number, text in enumerate(found, start=1)]
@@ -279,8 +279,10 @@ def _row(text: bytes) -> dict[str, Any] | None:
         row = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    step = row.get("step") if isinstance(row, dict) else None
-    return row if isinstance(step, int) and not isinstance(step, bool) else None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    numbers = all(type(value) in (int, float) for value in row.values())  # a bool is none
+    return row if numbers else None
 
 
 def _set_back(folder: Path, step: int) -> None:
@@ -306,6 +308,6 @@ def _set_back(folder: Path, step: int) -> None:
 def _keep(path: Path, text: str, *, private: bool = False) -> None:
     """Write a file unless it says the same already."""
     with suppress(OSError):
-        if path.read_bytes() == text.encode("utf-8"):
+        if files.read_bytes(path) == text.encode("utf-8"):
             return
     files.write_text(path, text, private=private)

@@ -198,7 +198,20 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
             f"cannot be checked",
             file=sys.stderr,
         )
+    if not found and not arguments.allow_config_change:
+        _refuse_start(arguments, cohort)
     return checkpoint.step_of(found) if found else 0
+
+
+def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
+    """Refuse weights that were trained on studies which this cohort holds out."""
+    from rfpmss.run import RunError
+    from rfpmss.runs import record
+
+    known = arguments.start and record.read(arguments.start)
+    problem = known and record.trained_on(arguments.start, known, cohort.fingerprint)
+    if problem:
+        raise RunError(f"{problem}, or pass --allow-config-change to go on with it")
 
 
 def _stored(folder: Path, done: int) -> Path | None:

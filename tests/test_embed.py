@@ -138,6 +138,11 @@ def test_what_cannot_be_embedded_is_refused_in_one_sentence(
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith("error: ")
         assert sentence in message
+    foreign = tmp_path / "foreign"
+    shutil.copytree(model, foreign)
+    (foreign / "tokenizer.json").write_bytes(b"\xff")
+    assert main([str(patients), "--model", str(foreign), "--out", out]) == 1
+    assert "foreign/tokenizer.json: " in capsys.readouterr().err
     assert not Path(out).exists()
     monkeypatch.setattr("rfpmss.embed.find_spec", lambda _: None)
     assert main([str(patients), "--model", str(model), "--out", out]) == 1

@@ -131,6 +131,41 @@ def test_a_cohort_whose_splits_changed_is_refused_by_every_command_and_named(
     assert start(run, cohort, "--max-steps", "3", "--allow-config-change") == 0
 
 
+def renamed(*fields: str):
+    """Sixteen training patients, now test patients, under other names."""
+
+    def change(rows):
+        other = [{name: f"other-{getattr(row, name)}" for name in fields} for row in rows]
+        return swap(
+            [row.__class__(**vars(row) | new) for row, new in zip(rows, other, strict=True)]
+        )
+
+    return change
+
+
+@pytest.mark.parametrize("fields", [("study_id",), ("study_id", "patient_id")])
+def test_studies_under_other_names_are_known_by_patient_and_images(
+    fields, run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(renamed(*fields))
+    evaluate = import_module("rfpmss.evaluate").main
+    assert evaluate(["--run-dir", str(run), "--data", str(cohort)]) == 1
+    assert "held-out studies must not have been trained on, got 16" in capsys.readouterr().err
+    # Nor may a new run start from weights that know them.
+    assert start(run / "next", cohort, "--start", str(run)) == 1
+    assert "held-out studies must not have been trained on, got 16" in capsys.readouterr().err
+
+
+def test_without_the_list_of_studies_another_cohort_is_refused(
+    run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "cohort.json").write_bytes(b"\xff")
+    evaluate = import_module("rfpmss.evaluate").main
+    changed(swap)
+    assert evaluate(["--run-dir", str(run), "--data", str(cohort)]) == 1
+    assert "cohort.json is missing or damaged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -572,3 +607,38 @@ def test_an_alias_in_a_mapping_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "m.yaml").write_text(text)
         with pytest.raises(TextError):
             read_words(tmp_path / "m.yaml")
+
+
+def test_a_pipe_in_place_of_a_file_stops_nobody(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cohort.json", "checkpoints/step-2/MANIFEST.json", "metrics.jsonl"):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+    assert start(run, cohort, "--max-steps", "3") == 1
+    told = capsys.readouterr().err
+    assert "step-2: MANIFEST.json is missing or unreadable" in told
+    assert f"error: Not a regular file ({run / 'metrics.jsonl'}); remove it" in told
+
+
+@pytest.mark.parametrize("content", [b"[1", b"\xff", b'[{"a": 1}]'])
+def test_damaged_scores_are_one_sentence_from_export(
+    content: bytes, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "retrieval.json").write_bytes(content)
+    assert export(run, "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: scores must be")
+    assert error.count("\n") == 1
+    assert "retrieval.json" in error
+    assert not (run / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"step": 3, "loss": "x"}', '{"step": 3, "loss": null}', '{"step": true}']
+)
+def test_a_row_of_the_history_that_holds_no_numbers_is_damaged(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "loss": 2.0}}\n{text}\n{{"step": 4, "loss": 1.0}}\n')
+    assert [row["step"] for row in read_metrics(path)] == [1, 4]

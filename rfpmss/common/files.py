@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,6 +97,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; of a pipe or a device the reader would wait for ever.
+
+    Raises:
+        OSError: if it is none, or cannot be read.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe waits, too
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.ENXIO, "Not a regular file", str(path))
+    with os.fdopen(number, "rb") as file:
+        return file.read()
+
+
 def mark(number: int) -> None:
     """Mark an open temporary file or folder as being written, as long as this process lives."""
     with suppress(OSError):  # without locks nothing is ever taken for left behind
@@ -178,6 +196,7 @@ _WAYS = {
     errno.EEXIST: "; a file stands where a folder is wanted: choose another path",
     errno.EISDIR: "; a folder stands where a file is wanted: choose another path",
     errno.ENAMETOOLONG: "; choose a shorter path",
+    errno.ENXIO: "; remove it, or choose another path",
     errno.ELOOP: "; the links lead in a circle: choose another path",
 } | dict.fromkeys(NO_LOCKS, "; choose a folder on a disk that supports locks")
 

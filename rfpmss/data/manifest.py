@@ -182,7 +182,7 @@ def _long_cells() -> Iterator[None]:
 def _compare(path: Path, rows: Sequence[Row]) -> None:
     """Refuse a manifest that is not what its sum says; one without a sum is an older one."""
     try:
-        said = json.loads(sum_of(path).read_text(encoding="utf-8"))
+        said = json.loads(files.read_bytes(sum_of(path)).decode("utf-8"))
         wanted = (said["rows"], said["sha256"])
     except FileNotFoundError:
         return

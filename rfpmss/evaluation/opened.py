@@ -151,10 +151,5 @@ def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given
                 + f"\nname another cohort with --data, {ALLOW}"
             )
         return
-    seen = [name for split in ("val", "test") for name in (before or now).trained(now, split)]
-    if before is not None and seen:
-        raise OpenError(
-            f"held-out studies must not have been trained on, got {len(seen)} in --data that are "
-            f"training studies of {run_dir}: {', '.join(seen[:5])}; give them the split train, "
-            f"{ALLOW}"
-        )
+    if problem := record.trained_on(run_dir, known, now):
+        raise OpenError(f"{problem}, {ALLOW}")

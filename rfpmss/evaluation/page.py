@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 import platform
 from collections import Counter
@@ -22,7 +21,7 @@ from rfpmss.evaluation.charts import HEIGHT, WIDTH, Curve, curve
 from rfpmss.evaluation.embed import embed
 from rfpmss.evaluation.probe import Classifier
 from rfpmss.evaluation.sources import source
-from rfpmss.evaluation.tables import percent, write_json, write_table
+from rfpmss.evaluation.tables import percent, read_json, write_json, write_table
 from rfpmss.evaluation.targets import write_targets
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def _about(
     found = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": metrics[-1]["step"] if metrics else 0,
-        "seconds": sum(row["seconds"] for row in metrics),
+        "seconds": sum(row.get("seconds", 0.0) for row in metrics),
         "counts": _counts(cohort),
         "settings": _settings(config),
         "versions": _versions(),
@@ -270,7 +269,7 @@ def _read(run_dir: Path, part: str) -> Any:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_json(path)
 
 
 def _hash(text: str) -> str:

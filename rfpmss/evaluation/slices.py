@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,6 +15,7 @@ from rfpmss.data.batch import Batch
 from rfpmss.evaluation.attention import enlarge, layer_maps, rollout
 from rfpmss.evaluation.boxes import Box, box_of
 from rfpmss.evaluation.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
+from rfpmss.evaluation.tables import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -143,7 +143,7 @@ def reference(cohort: Cohort, index: int, view: str, number: int) -> Box | None:
 def threshold_of(folder: Path, view: str) -> float | None:
     """What ``attention.json`` says of `METHOD`; None where it was not measured."""
     path = folder / "attention.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    rows = read_json(path) or []
     found = [row for row in rows if row["view"] == view and row["method"] == METHOD]
     return cast("float", found[0]["threshold"]) if found else None
 

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from rfpmss.common.files import write_text
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import read_bytes, write_text
 from rfpmss.evaluation.zeroshot import Row
 
 SHOWN = (
@@ -18,6 +20,10 @@ SHOWN = (
     *(("pathology", "report"), ("ct", "mri"), ("mri", "ct"), ("pathology", "mri")),
 )
 """Directions of the table at the end of training; the files hold all."""
+
+
+class TableError(RfpmssError, ValueError):
+    """A file of scores cannot be read."""
 
 
 def write_retrieval(rows: Sequence[Row], folder: Path, name: str = "retrieval") -> None:
@@ -71,6 +77,23 @@ def percent(value: float | None) -> str:
 def write_json(path: Path, content: object) -> None:
     """Write strict JSON, atomically."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; None where there is no such file.
+
+    Raises:
+        TableError: if the file holds something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise TableError(
+            f"scores must be JSON as rfpmss wrote it, got {path}, which is damaged; remove it, or "
+            f"run the command that wrote it again"
+        ) from None
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

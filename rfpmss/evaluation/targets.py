@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rfpmss.evaluation.sources import source
-from rfpmss.evaluation.tables import write_csv, write_json, write_latex
+from rfpmss.evaluation.tables import read_json, write_csv, write_json, write_latex
 
 GAIN = 0.10
 """Area under the ROC curve above random weights that pretraining should give at few labels."""
@@ -202,5 +201,4 @@ def _told(part: str, row: str, run_dir: Path) -> dict[str, str]:
 
 
 def _read(run_dir: Path, part: str) -> Any:
-    path = run_dir / source(part).file
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return read_json(run_dir / source(part).file) or []

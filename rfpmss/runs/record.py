@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import read_bytes
 from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import Config
 from rfpmss.data.cohort.fingerprint import Fingerprint
@@ -141,7 +142,7 @@ def checked(path: Path) -> Record:
 def studies_of(run_dir: Path, record: Record) -> Fingerprint | None:
     """The studies that the record's digest stands for; None where they are not known any more."""
     try:
-        found = Fingerprint.loads((run_dir / STUDIES).read_text(encoding="utf-8"))
+        found = Fingerprint.loads(read_bytes(run_dir / STUDIES).decode("utf-8"))
     except (OSError, ValueError):
         return None
     return found if found.digest == record.get("cohort") else None
@@ -185,6 +186,32 @@ def cohort_lines(
         return []
     named = before.changes(now) if before is not None and now is not None else []
     return [f"  cohort: {line}" for line in named] or [f"  cohort: {one} there, {two} requested"]
+
+
+def trained_on(run_dir: Path, known: Record, now: Fingerprint) -> str:
+    """Why held-out studies of a cohort may not be scored by a run; empty where they may.
+
+    Args:
+        run_dir: the run folder.
+        known: its record.
+        now: the studies of the cohort.
+    """
+    if known.get("cohort") in (None, now.digest):
+        return ""
+    before = studies_of(run_dir, known)
+    if before is None:
+        return (
+            f"held-out studies must not have been trained on, which cannot be known: "
+            f"{run_dir / STUDIES} is missing or damaged; put it back"
+        )
+    seen = [name for split in ("val", "test") for name in before.trained(now, split)]
+    if not seen:
+        return ""
+    return (
+        f"held-out studies must not have been trained on, got {len(seen)} in --data that are "
+        f"training studies of {run_dir}, or of the same patients: {', '.join(seen[:5])}; give them "
+        f"the split train"
+    )
 
 
 def disagreements(records: Sequence[Record]) -> list[str]:

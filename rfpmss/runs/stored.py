@@ -53,7 +53,7 @@ def folders(run_dir: Path) -> list[Path]:
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        table = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        table = json.loads(files.read_bytes(folder / MANIFEST).decode("utf-8"))
         expected = {name: (entry["sha256"], entry["size"]) for name, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"
@@ -140,7 +140,7 @@ def sha256(path: Path) -> str:
 
 def _progress(folder: Path) -> dict:
     try:
-        found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        found = json.loads(files.read_bytes(folder / PROGRESS).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -99,10 +99,19 @@ class Fingerprint:
         return [clause for clause in found if clause]
 
     def trained(self, now: Fingerprint, split: str) -> list[str]:
-        """Studies of ``split`` in another cohort that this one has in its training split."""
-        mine = {entry.study for entry in self.studies if entry.split == "train"}
+        """Studies of ``split`` in another cohort that this one has in its training split.
+
+        A study is the same by its identifier, its patient or its images: prepared with another salt
+        it has another name, and a later visit is of the same patient.
+        """
+        mine = [entry for entry in self.studies if entry.split == "train"]
+        names, patients = {e.study for e in mine}, {e.patient for e in mine}
+        images = {entry.images for entry in mine} - {NO_IMAGES}
         return [
-            entry.study for entry in now.studies if entry.split == split and entry.study in mine
+            entry.study
+            for entry in now.studies
+            if entry.split == split
+            and (entry.study in names or entry.patient in patients or entry.images in images)
         ]
 
 
@@ -130,3 +139,7 @@ def _clause(names: Sequence[str], one: str, many: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+NO_IMAGES = _digest(json.dumps([]))
+"""What all studies without images have in common."""
