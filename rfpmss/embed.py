@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from rfpmss.arguments import program
+from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence, status_of
 from rfpmss.common.quiet import quiet
@@ -113,6 +114,7 @@ def embed(arguments: Arguments) -> int:
     from rfpmss.model.rfpmss import RFPMSS
 
     _check(arguments)
+    require(arguments.device)
     model = RFPMSS.from_pretrained(arguments.model, map_location=arguments.device)
     tokenizer = read_tokenizer(arguments.model)
     digest = _sha256(arguments.model / "model.safetensors")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from rfpmss.arguments import TrainArguments, parse
 from rfpmss.common.command import guarded
+from rfpmss.common.device import require as device_of
 from rfpmss.common.files import sentence
 
 if TYPE_CHECKING:
@@ -208,9 +209,9 @@ def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
     from rfpmss.run import RunError
     from rfpmss.runs import record
 
-    known = arguments.start and record.read(arguments.start)
-    problem = known and record.trained_on(arguments.start, known, cohort.fingerprint)
-    if problem:
+    start = arguments.start
+    known = record.read(start) if start else None
+    if start and known and (problem := record.trained_on(start, known, cohort.fingerprint)):
         raise RunError(f"{problem}, or pass --allow-config-change to go on with it")
 
 
@@ -246,7 +247,7 @@ def _device(asked: str | None) -> str:
     import torch
 
     place = int(os.environ.get("LOCAL_RANK", "0"))
-    device = asked or (f"cuda:{place}" if torch.cuda.is_available() else "cpu")
+    device = device_of(asked or (f"cuda:{place}" if torch.cuda.is_available() else "cpu"))
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     return device

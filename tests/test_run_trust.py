@@ -642,3 +642,14 @@ def test_a_row_of_the_history_that_holds_no_numbers_is_damaged(text: str, tmp_pa
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"step": 1, "loss": 2.0}}\n{text}\n{{"step": 4, "loss": 1.0}}\n')
     assert [row["step"] for row in read_metrics(path)] == [1, 4]
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:x"])
+def test_a_device_that_is_not_there_is_one_sentence(
+    device: str, run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(run, cohort, "--device", device) == 1
+    evaluate = import_module("rfpmss.evaluate").main
+    assert evaluate(["--run-dir", str(run), "--device", device]) == 1
+    wanted = f"error: --device must be a device of this machine, got {device}; there is cpu"
+    assert capsys.readouterr().err.count(wanted) == 2

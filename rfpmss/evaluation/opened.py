@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rfpmss import checkpoint
 from rfpmss.checkpoint import CheckpointError, Loaded
+from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence
 from rfpmss.runs import record
@@ -71,6 +72,7 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     from rfpmss.data.manifest import manifest_of
 
     require_run(run_dir)
+    require(device)
     loaded = checkpoint.load(run_dir, device)
     known = stored(run_dir, loaded, allow_change=allow_change)
     torch.set_num_threads(loaded.config.train.threads)
