@@ -1,5 +1,6 @@
 """New patients to a Parquet file by the real command."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -147,3 +148,13 @@ def test_what_cannot_be_embedded_is_refused_in_one_sentence(
     monkeypatch.setattr("rfpmss.embed.find_spec", lambda _: None)
     assert main([str(patients), "--model", str(model), "--out", out]) == 1
     assert "pip install 'multisk[parquet]'" in capsys.readouterr().err
+
+
+def test_a_full_disk_has_the_status_of_its_class(patients, model, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("rfpmss.embed.embed", full)
+    out = tmp_path / "e.parquet"
+    assert main([str(patients), "--model", str(model), "--out", str(out)]) == 74
+    assert f"error: No space left on device ({out})" in capsys.readouterr().err
