@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 from pydicom import Dataset
 
 from rfpmss.data.errors import ValuesError
+from rfpmss.data.owners import Item, assign
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.sequences import describes, kind_of, sequence_of
 from rfpmss.data.readers.series import Nature, nature
@@ -229,3 +230,20 @@ def test_the_manifest_names_only_sequences_that_were_decoded(
     series: str, absent: list[str], shown: str
 ) -> None:
     assert _decoded(series, absent) == shown
+
+
+def test_letters_of_spm_name_neither_a_patient_nor_a_visit() -> None:
+    names = ("rT1", "mT2", "wFLAIR", "fla")
+    files = [PurePosixPath(f"{who}_{name}.nii") for who in ("P1", "P2", "WT1") for name in names]
+    owned = assign([Item(path, "mri") for path in files])
+    assert owned.owners == [f"name:{who}" for who in ("p1", "p2", "wt1") for _ in names]
+    assert not any(place.times for place in owned.places)
+
+
+@pytest.mark.parametrize("text", ["AX T1 +/- C", "T1 ± Gd", "T1 C-/C+", "T1 +/-"])
+def test_the_header_says_whether_contrast_was_given(text: str) -> None:
+    assert [sequence_of(text, contrast=given) for given in (True, False, None)] == [
+        "t1ce",
+        "t1",
+        "",
+    ]

@@ -12,7 +12,7 @@ from rfpmss.data.cohort.layout import Layout, Place
 from rfpmss.data.cohort.names import ID, PERSON, WORD, parse, rank
 from rfpmss.data.cohort.names import plain as plain_of
 from rfpmss.data.cohort.patients import placeholder, same_person, shared, spelled
-from rfpmss.data.readers.sequences import describes
+from rfpmss.data.readers.sequences import describes, without_prefix
 
 _WORDS = re.compile(
     r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|segmentation|masks?|labels?|dseg|reports?"
@@ -54,7 +54,7 @@ def key(path: PurePosixPath) -> str:
         >>> key(PurePosixPath("BraTS_00001_flair.nii.gz")), key(PurePosixPath("report.txt"))
         ('brats-00001', '')
     """
-    name = plain(path)
+    name = plain(path.with_name(without_prefix(path.name)))
     if name.startswith("sub-"):  # BIDS entities that say how, not who
         name = re.sub(r"_(?:run|acq|rec|ce|desc|label)-[^_]+", "", name)
     name = re.sub(r"(t1w?)[-_ ]?(?:pre|post)(?![a-z])", r"\1", name)

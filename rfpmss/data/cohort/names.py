@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rfpmss.data.dates import day as full_date
-from rfpmss.data.readers.sequences import describes
+from rfpmss.data.readers.sequences import describes, without_prefix
 
 PERSON, ID, SHORT, WORD = 4, 3, 2, 1
 """How surely a name is a person's: by a word such as ``patient``, by its number, hardly, not."""
@@ -321,6 +321,8 @@ number='', core='p1'), 'week 44')
         >>> [parse(t).times[0].phase for t in ("PreOp", "post_surgery", "术后")]
         ['pre-op', 'post-op', 'post-op']
     """
+    if file:
+        text = without_prefix(text)
     low = _unaccented(text).lower()
     times: list[Time] = []
     if (found := _date_in(low)) is not None:

@@ -167,7 +167,7 @@ TABLE = {
         "high res hr thin p2 p3 grappa sense wi w ws iv with mit avec con com met and "
         "und weighted gewichtet images image img series "
         "bias biascorr n4 reg registered coreg mni sri stripped skullstripped skull unstripped bet "
-        "defaced deface raw orig mag magn norm nd dis2d dis3d final anat std 加权 矢状位 "
+        "defaced deface raw orig mri mag magn norm nd dis2d dis3d final anat std 加权 矢状位 "
         "冠状位 横断位 轴位 压脂 脂肪抑制"
     ),
 }
@@ -275,7 +275,7 @@ _HOW = {
         "obl",
         "oblique",
     ),
-    *("deface", "defaced", "defacing", "vista", "nvseg", "coreg", "reg", "registered"),
+    *("deface", "defaced", "defacing", "vista", "nvseg", "coreg", "reg", "registered", "fla"),
 }
 """Words of file names that say how an image was made."""
 
@@ -316,10 +316,21 @@ def ideas_of(text: str) -> tuple[str, ...]:
     return tuple(_resolve(list(_ideas(_fold(text)))))
 
 
+def without_prefix(text: str) -> str:
+    """A name without the letters that SPM puts before a sequence.
+
+    Example:
+        >>> [without_prefix(name) for name in ("P1_rT1.nii", "swT2", "WT1_flair")]
+        ['P1_T1.nii', 'T2', 'WT1_flair']
+    """
+    return _SPM.sub("", text)
+
+
 def _fold(text: str) -> str:
     """Lower case, no accents, full-width letters narrow, signs of contrast as words."""
     # Capitals part words: TumorT1Gd, PostContrast.
-    text = re.sub(r"(?<=[a-z]{2})(?=T[12]|[A-Z][a-z]{2})", " ", unicodedata.normalize("NFKC", text))
+    text = without_prefix(unicodedata.normalize("NFKC", text))
+    text = re.sub(r"(?<=[a-z]{2})(?=T[12]|[A-Z][a-z]{2})", " ", text)
     low = text.lower().replace("т1", "t1").replace("т2", "t2")
     low = "".join(c for c in unicodedata.normalize("NFD", low) if not unicodedata.combining(c))
     return unicodedata.normalize("NFC", low).translate(_LETTERS)
@@ -327,6 +338,11 @@ def _fold(text: str) -> str:
 
 _WITH = r"(?:with|mit|avec|con|com|w|post|nach|after|apres|despues|dopo)"
 _WITHOUT = r"(?:without|ohne|sans|sin|sem|wo|pre|vor|before|avant|antes|prima)"
+_AGENT = r"(?:c|gd|gado?|km|ce|iv|contrast)"
+_MINUS = "[-\u2212\u2013]"
+# SPM puts letters before a name: r registered, w warped, m bias-corrected, s smoothed, b brain.
+# Their case tells them from patients such as WT1 and BT2.
+_SPM = re.compile(r"(?<![A-Za-z0-9])[rwmsb]{1,4}(?=T[12]|PD|FLAIR)")
 _AND = r"[\s_/&+-]*(?:and|und|et|y|e|u)?[\s_/&+-]+"
 _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "æ": "ae", "ß": "ss"})
 _SIGNS = (
@@ -334,6 +350,11 @@ _SIGNS = (
     (r"(?<![a-z0-9])(?:sub|ses|run|echo|task)-[a-z0-9]+(?=[_.\s]|$)", " "),
     (r"inv-?([12])(?![0-9])", r" inv\1 "),
     (r"(?<![a-z0-9])ct1(?![0-9])", " contrast t1 "),  # LUMIERE
+    # "+/-", "+C/-C", "C-/C+": with and without.
+    (rf"\u00b1|\+\s?{_AGENT}?\s?/\s?{_AGENT}?\s?{_MINUS}", " both "),
+    (rf"{_MINUS}\s?{_AGENT}?\s?/\s?{_AGENT}?\s?\+", " both "),
+    (rf"\+_?{_MINUS}(?=[\s_]?(?:{_AGENT}(?![a-z])|$|[\s.)]))", " both "),  # no "/" in files'
+    (r"^((?!.*t[12]).*(?<![a-z0-9]))fla(?=[\W_]*$)", r"\1 flair "),  # at the end: no FLASH of a T1
     (r"(?<![a-z0-9])w\s?[/&+]\s?w\.?[/ ]?o(?![a-z0-9])", " both "),
     (r"(?<![a-z0-9])w\s?/\s?o(?![a-z0-9])", " without "),
     (rf"(?<![a-z0-9])(?:{_WITH}{_AND}{_WITHOUT}|{_WITHOUT}{_AND}{_WITH})(?![a-z0-9])", " both "),
