@@ -129,7 +129,7 @@ def redact(text: str, names: Iterable[str]) -> str:
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"
         raise TextError(what, "put the report of each patient into a file of its own")
-    for found in filter(None, (pattern(names), pattern(said))):
+    for found in filter(None, (pattern(names), pattern(said, cased=True))):
         text = found.sub(BLANK, text)
     text = " ".join(_TRACES.sub(BLANK, _tidy(text)).split())
     return text.lstrip(_EDGES + ".。").rstrip(_EDGES)

@@ -60,14 +60,21 @@ def parts_of(names: Iterable[str]) -> list[str]:
     return sorted((p for p in wanted if p.lower() not in FINDINGS), key=lambda p: (-len(p), p))
 
 
-def pattern(names: Iterable[str]) -> re.Pattern[str] | None:
+def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | None:
     """One pattern of all forms of the names: whole, in parts, joined, in either order, spaced.
+
+    Args:
+        names: whose forms are looked for.
+        cased: a single word that the names spell with a capital is meant with a capital, or behind
+            a title: the house of a sentence is not Dr. House.
 
     Example:
         >>> found = pattern(["Li^Wei", "张^三", "May^Ann"])
         >>> texts = ("Wei Li is", "LI, WEI", "三 张", "张三丰", "may", "Ms. May")
         >>> [found.sub("___", text) for text in texts]
         ['___ is', '___', '___', '___丰', 'may', '___']
+        >>> pattern(["House"], cased=True).sub("___", "House: a house, dr. house")
+        '___: a house, ___'
     """
     names = list(dict.fromkeys(names))
     forms: dict[str, None] = {}
@@ -75,8 +82,12 @@ def pattern(names: Iterable[str]) -> re.Pattern[str] | None:
         for spelling in re.split(r"[=\\]", name):
             for form in _joined(spelling):
                 forms[form] = None
-    words = [_letters(part) if part.isascii() else _spaced(part) for part in parts_of(names)]
-    forms |= dict.fromkeys(words)
+    for part in parts_of(names):
+        word = _letters(part) if part.isascii() else _spaced(part)
+        if cased and part[0].isupper() and not re.search(r"[\s,^]", part):
+            forms[rf"{_TITLES}{word}"] = None
+            word = rf"(?-i:(?![a-zß-öø-ÿ]))(?:{word})"
+        forms[word] = None
     if not forms:
         return None
     order = sorted(forms, key=lambda form: (-len(form), form))

@@ -31,7 +31,10 @@ _MORE = (
     rf"(?:(?!{STOP})[{_HAN}]){{1,2}}(?![{_HAN}])){{0,9}}"
 )
 _END = rf"{_GAP}[，,；;。、|/.]?{_GAP}"
-_COLON = rf"(?:{_GAP}[:：=]{_GAP}|{_GAP1})"
+_DASH = r"[-\u2010-\u2015\u2212\uff0d]{1,2}"
+_DASHED = rf"(?:{_GAP1}{_DASH}{_GAP}|[\u2012-\u2015\u2212\uff0d]{{1,2}}{_GAP}|-(?=(?-i:{TITLE})\b))"
+"""A dash in place of a colon: behind a blank, longer than a hyphen, or before a title."""
+_COLON = rf"(?:{_GAP}(?:[:：=]|{_DASH}){_GAP}|{_GAP1})"
 
 
 def _spread(words: str) -> str:
@@ -42,16 +45,26 @@ def _spread(words: str) -> str:
 _WHO = "患者 病人 患儿 受检者 受检人 就诊人 病员 病患"
 _NAMES_ZH = re.compile(
     rf"(?:(?:{_spread(_WHO)})?(?:{_spread('姓名 名字')})"
-    rf"|(?:{_spread('患者 病人 受检者')}){_GAP}(?=[:：]))"
+    rf"|(?:{_spread('患者 病人 受检者')}){_GAP}"
+    rf"(?=[:：]|{_DASH}{_GAP}(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}(?![{_HAN}])))"
     rf"{_COLON}{_NAME}?{_END}"
 )
+_DUTY = (
+    r"(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
+    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|進修|报告书写|初写|報告|檢查|審核|主治)"
+)
 _STAFF_ZH = re.compile(
-    r"(?:(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
-    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|進修|报告书写|初写|報告|檢查|審核|主治){0,4}"
+    rf"(?:{_DUTY}{{0,4}}"
     r"(?:医师|医生|大夫|醫師|醫生|者|人|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章)"
     rf"|(?:审核|报告|检查|诊断|复核|记录|书写|操作)(?:人员|人"
     rf"|者)?(?={_GAP}[:：]{_GAP}[{SURNAMES}][{_HAN}]{{1,2}}(?![{_HAN}])))"
     rf"{_GAP}[:：]{_GAP}{_NAME}?{_MORE}{_END}"
+)
+# A dash also joins what a doctor does, "主治医师-查房": only a surname behind it begins a name.
+_STAFF_DASHED_ZH = re.compile(
+    rf"(?:{_DUTY}{{1,4}}(?:者|人员?)"
+    rf"|{_DUTY}{{0,4}}(?:医师|医生|大夫|醫師|醫生|技师|技术员|护士|签名|签字))"
+    rf"{_GAP}{_DASH}{_GAP}(?={DOUBLE}|[{SURNAMES}]){_NAME}{_MORE}{_END}"
 )
 _NUMBERS_ZH = re.compile(
     r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
@@ -113,11 +126,12 @@ _PERSON = re.compile(
     r"|radiólog[oa]|facultativo|firmado(?: por)?|firma|informado por|validado por|realizado por"
     r"|solicitante"
     r"|elaborado por|dictado por|patóloga|patólogo)"
-    rf"{_GAP}[:#]{_GAP}",
+    rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
     re.IGNORECASE,
 )
 _PATIENT = re.compile(
-    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt){_GAP}[:#]{_GAP}", re.IGNORECASE
+    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt)(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
+    re.IGNORECASE,
 )
 _BY = re.compile(
     r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?"
@@ -135,7 +149,8 @@ _BY = re.compile(
     r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w{1,40}))? par|compte[ -]rendu par"
     r"|(?:electrónicamente )?(?:firmado|informado|validado|redactado|dictado|revisado|elaborado"
     r"|realizado"
-    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w{1,40})? por)[ \t:]{1,4}",
+    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w{1,40})? por)"
+    r"[ \t:\u2010-\u2015\u2212-]{1,4}",
     re.IGNORECASE,
 )
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
@@ -159,7 +174,7 @@ _NUMBERED = re.compile(
 _NUMBERED_BARE = re.compile(
     rf"(?<![\w-])(?:patient[ _-]?(?:id|no|nr|number)|patient(?:en)?[ -]?(?:nr|nummer)|mrn|ssn"
     rf"|nhc|ipp|medical record (?:no|number)|accession(?: (?:no|number))?|nhs (?:no|number)"
-    rf"|fall[ -]?(?:nr|nummer))\.?{_GAP1}(?:[A-Za-z]{{0,6}}[-/]?)"
+    rf"|fall[ -]?(?:nr|nummer))\.?(?:{_GAP}{_DASH}{_GAP}|{_GAP1})(?:[A-Za-z]{{0,6}}[-/]?)"
     rf"(?=(?:[-/.]?\d){{4}})\d[\w./-]{{0,60}}\w"
     rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
@@ -172,19 +187,21 @@ _BORN = re.compile(
     rf"{_DATE}{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
+_FIVE = r"[+(]?\d(?:[ ()/.-]{0,2}\d){4}"
 _CONTACT = re.compile(
     rf"(?<![\w-])(?:phone|telephone|tel|mobile|cell|fax|telefon|handy|téléphone|teléfono|móvil"
     rf"|e-?mail|mail"
-    rf"|pager|correo){_GAP}\.?{_GAP}[:#]{_GAP}(?:[+\d(][\d ()/.+-]{{0,60}}\d|\d{{1,60}}"
+    rf"|pager|correo){_GAP}\.?{_GAP}(?:[:#]|{_DASH}(?={_GAP}{_FIVE})){_GAP}"
+    rf"(?:[+\d(][\d ()/.+-]{{0,60}}\d|\d{{1,60}}"
     rf"|\S{{1,64}}@\S{{1,99}}\w)?"
     rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
 _PLACE = re.compile(
-    rf"(?<![\w-])(?:address|home address|adresse|anschrift|wohnort|dirección|domicilio"
-    rf"|institution|facility"
+    rf"(?<![\w-])(?:(?:address|home address|adresse|anschrift|wohnort|dirección|domicilio)"
+    rf"(?:{_GAP}[:#]{_GAP}|{_DASHED})|(?:institution|facility"
     rf"|hospital|krankenhaus|hôpital|établissement|clinic|praxis"
-    rf"|centro){_GAP}[:#]{_GAP}"
+    rf"|centro){_GAP}[:#]{_GAP})"
     r"(?:(?!(?<!\bSt)(?<!\bAve)(?<!\bRd)(?<!\bStr)(?<!\bNo)(?<!\bNr)(?<!\bDr)(?<!\bBlvd)"
     r"[.;](?:\s|$))[^\n]){0,500}[.;]?"
     rf"{_GAP}",
@@ -212,7 +229,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         '性别：男 检查所见：左侧额叶见占位。'
     """
     names: list[str] = []
-    for pattern in (_NAMES_ZH, _STAFF_ZH):
+    for pattern in (_NAMES_ZH, _STAFF_ZH, _STAFF_DASHED_ZH):
         names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
         text = pattern.sub("", text)
     text = _NUMBERS_ZH.sub("", text)
@@ -228,7 +245,9 @@ def without_fields(text: str) -> tuple[str, list[str]]:
 
 def _value(found: str) -> str:
     """What stands behind the label."""
-    return re.split(r"[:：=\s]+", found.strip(" \t\u3000，,；;。、|/."))[-1]
+    return re.split(r"[:：=\s\u2010-\u2015\u2212\uff0d-]+", found.strip(" \t\u3000，,；;。、|/."))[
+        -1
+    ]
 
 
 def _persons(
@@ -240,7 +259,10 @@ def _persons(
         if found.start() < start:
             continue
         end = person(text, found.end())
-        if end is None and otherwise is not None:
+        dashed = bool(found.groupdict().get("dash"))
+        if dashed and end is not None and _DIGIT.search(text, found.end(), end):
+            end = None  # `Reading - T1 FLAIR`
+        if end is None and otherwise is not None and not dashed:
             end = otherwise(text, found.end())
         if end is None:
             continue
@@ -251,6 +273,7 @@ def _persons(
     return "".join((*made, text[start:]))
 
 
+_DIGIT = re.compile(r"\d")
 _SMALL = re.compile(r"[a-zß-ÿ'’-]{2,60}(?:,? [a-zß-ÿ'’-]{2,60}){0,2}(?=[.,;|\n]|$)")
 
 
