@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from rfpmss.arguments import TrainArguments, parse
+from rfpmss.arguments import TrainArguments, parse, program
 from rfpmss.common.command import guarded
 from rfpmss.common.device import require as device_of
 from rfpmss.common.files import sentence
@@ -43,7 +43,7 @@ LOOK_FIRST = 10.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = parse(TrainArguments, argv, prog="python -m rfpmss.train", about=__doc__)
+    arguments = parse(TrainArguments, argv, prog=program("train"), about=__doc__)
     if arguments.supervised and "TORCHELASTIC_RUN_ID" not in os.environ:
         from rfpmss.supervisor import supervise
 

@@ -18,7 +18,7 @@ from rfpmss.data.overview import write_page
 from rfpmss.data.owners import Item, owners
 from rfpmss.data.splits import split
 from tests.data_tools import brain, write_nifti, write_series
-from tests.layout_tools import SALT, Case, Truth, cases, same, scan, told
+from tests.layout_tools import ROOT, SALT, Case, Truth, cases, same, scan, told
 
 CASES = list(cases())
 
@@ -333,6 +333,36 @@ def test_a_report_goes_to_the_visit_that_its_name_tells(report: str) -> None:
 
 
 # -- what is nobody's --
+
+
+def reports_by_folder(found: Found) -> dict[str, str | None]:
+    """Of each folder with images the report of its study."""
+    return {
+        source.paths[0].parent.relative_to(ROOT).as_posix(): study.report
+        for study in found.studies
+        for source in filter(None, study.views)
+    }
+
+
+@pytest.mark.parametrize("below", ["visit 2", "followup", "week-044"])
+def test_a_report_beside_the_first_images_is_theirs_and_not_of_the_visit_below(below: str) -> None:
+    images = ["P1/t1.nii", f"P1/{below}/t1.nii"]
+    found = scan([*images, "P1/report.txt"])
+    assert reports_by_folder(found) == {"P1": "A mass.", f"P1/{below}": None}
+    assert not found.rejections
+    # Where each visit has one, each keeps its own.
+    about = {f"P1/{below}/report.txt": {"text": "No mass."}}
+    found = scan([*images, "P1/report.txt", f"P1/{below}/report.txt"], about=about)
+    assert reports_by_folder(found) == {"P1": "A mass.", f"P1/{below}": "No mass."}
+
+
+@pytest.mark.parametrize("names", [("a.txt", "b.txt"), ("report visit 2.txt",)])
+def test_a_report_that_may_be_of_the_visit_below_is_not_given_to_the_first(
+    names: tuple[str, ...],
+) -> None:
+    found = scan(["P1/t1.nii", "P1/visit 2/t1.nii", *(f"P1/{name}" for name in names)])
+    assert reports_by_folder(found)["P1"] is None
+    assert len(found.rejections) == (2 if len(names) == 2 else 0)
 
 
 def test_viewers_and_derivatives_are_nobodys() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -102,12 +102,13 @@ def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
     if days is None:
         return [""] * len(members)
     again = _again(members)
+    reports = Counter(file.relative.parent for file in members if file.kind == "text")
     return visits(
         [
             Dated(
                 file.relative,
                 file.date,
-                "unnamed" if file.relative.parent in again and _bare(file) else file.label,
+                "unnamed" if _bare(file) and _first(file, again, reports) else file.label,
                 file.phase,
                 file.study,
                 weak=file.weak,
@@ -119,8 +120,19 @@ def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
 
 
 def _bare(file: File) -> bool:
-    """An image of which nothing tells the time."""
-    return file.kind == "nifti" and file.date is None and not (file.label or file.phase)
+    """An image or a report of which nothing tells the time."""
+    return file.kind in ("nifti", "text") and file.date is None and not (file.label or file.phase)
+
+
+def _first(
+    file: File, again: Container[PurePosixPath], reports: Mapping[PurePosixPath, int]
+) -> bool:
+    """Whether a file without a time is of the visit whose images lie in the same folder.
+
+    So is the only report there; one of several may be that of the visit below.
+    """
+    folder = file.relative.parent
+    return folder in again and (file.kind != "text" or reports[folder] == 1)
 
 
 def _again(members: Sequence[File]) -> set[PurePosixPath]:
