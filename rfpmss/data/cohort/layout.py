@@ -242,7 +242,7 @@ class Layout:
                 sets += [name.who] if not parts else []
             elif depth <= self._common and name.rank != PERSON and not name.times:
                 continue
-            elif name.who and not self._content(name, parts, times):
+            elif name.who and not self._content(text, name, parts, times):
                 parts.append(_Part(text, name, depth))
             times += name.times
         if not parts and self._restored:
@@ -286,14 +286,17 @@ class Layout:
         time = Time(f"visit {int(mark)}" if mark.isdecimal() else f"folder {mark}")
         return Name(who, (*name.times, time), name.kinds, name.number)
 
-    @staticmethod
-    def _content(name: Name, parts: Sequence[_Part], times: Sequence[Time]) -> bool:
+    def _content(
+        self, text: str, name: Name, parts: Sequence[_Part], times: Sequence[Time]
+    ) -> bool:
         """A folder below the patient that says what is in it, or how it was made."""
         if not parts or (name.rank == PERSON and parts[-1].name.rank != PERSON):
             return False
         above = max(part.name.rank for part in parts)
         if (times or name.times) and name.rank <= above:
             return True
+        if plain(text) in self._texts and all(map(_EXAM.fullmatch, name.kinds)):
+            return False  # IRM_M3 and IRM_M6 with the same files are two examinations
         return bool(name.kinds) and (above >= ID or not re.search(r"\d{3}", name.who))
 
     def _level(self, path: PurePosixPath) -> Place:
@@ -630,6 +633,9 @@ def _tee(paths: Sequence[PurePosixPath]) -> bool:
 
 
 _COUNTED = re.compile(r"(?:mri?|mrt|irm|rmn?|ct|cta|pet|dicom|dcm|nifti|nii|imaging)-?(\d{1,3})")
+
+_EXAM = re.compile(r"mri?|mrt|irm|rmn?|ct|pet|scans?|exams?|imaging")
+"""Words for an examination, which say nothing of what was made of it."""
 
 
 def _twins(paths: Sequence[PurePosixPath]) -> set[str]:
