@@ -15,7 +15,7 @@ from rfpmss.data.cohort.leave import left_out
 from rfpmss.data.cohort.patients import placeholder
 from rfpmss.data.hospital import Found, show
 from rfpmss.data.overview import write_page
-from rfpmss.data.owners import Item, owners
+from rfpmss.data.owners import Item, assign, owners
 from rfpmss.data.splits import split
 from tests.data_tools import brain, write_nifti, write_series
 from tests.layout_tools import ROOT, SALT, Case, Truth, cases, same, scan, told
@@ -260,6 +260,33 @@ def test_a_visit_in_the_patient_id_makes_no_second_patient() -> None:
     found = scan(list(about), about=about)
     assert len(set(patients(found).values())) == 1
     assert len(set(studies(found).values())) == 2
+
+
+@pytest.mark.parametrize("date", [None, 738_000], ids=["no date", "one date"])
+@pytest.mark.parametrize("text", ["{}_visit{}", "{}-T{}", "{}_w{}"])
+def test_a_visit_in_the_patient_id_is_a_visit(text: str, date: int | None) -> None:
+    truth = {f"x/{who}{n}": (who, str(n)) for who in ("GBM01", "GBM02") for n in (1, 2)}
+    about = {path: dicom(text.format(*named), path, date=date) for path, named in truth.items()}
+    found = scan(list(about), about=about)
+    assert same(patients(found), people(truth))
+    assert same(studies(found), truth)
+
+
+def test_the_level_that_a_contradiction_names_is_a_cure() -> None:
+    """Folders above the patients say nothing of them, and count all the same."""
+    about = {
+        f"img/{folder}/0": dicom(patient, folder)
+        for folder, patient in {"P11a": "P11", "P11b": "P11", "P12": "P12"}.items()
+    }
+    doubt = scan(list(about), about=about).doubt
+    assert re.findall(r"--patient-level (\d)", doubt) == ["2"]
+    assert same(patients(scan(list(about), about=about, level=2)), {path: path for path in about})
+    mapped = [
+        Item(PurePosixPath(path), "mri", "P12" if "P12" in path else "P11", path, given=True)
+        for path in about
+    ]
+    assert not assign(mapped).doubt
+    assert len(set(owners(mapped))) == 2
 
 
 def test_one_name_at_two_places_is_two_patients_of_one_split() -> None:

@@ -32,7 +32,7 @@ from rfpmss.data.errors import (
 from rfpmss.data.gather import Lost, studies
 from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
-from rfpmss.data.owners import Item, assign, key
+from rfpmss.data.owners import Item, assign, key, visit_of
 from rfpmss.data.private import pseudonym
 from rfpmss.data.readers.slices import regroup, sparse
 from rfpmss.data.shards import Rejection, series
@@ -199,13 +199,14 @@ def _row(row: File, files: Mapping[PurePosixPath, File]) -> File:
 
 
 def _timed(file: File, place: Place) -> File:
-    """The file with the time that its path tells."""
+    """The file with the time that its path tells, or else its PatientID."""
+    told = () if place.label else visit_of(file.patient)
     return replace(
         file,
         date=file.date if file.date is not None else place.day,
-        label=place.label,
-        phase=place.phase or file.phase,
-        weak=place.weak,
+        label=place.label or " ".join(time.label for time in told),
+        phase=place.phase or next((t.phase for t in told if t.phase), file.phase),
+        weak=place.weak and not told,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from rfpmss.data.cohort.layout import Layout, Place
-from rfpmss.data.cohort.names import ID, PERSON, WORD, parse, rank
+from rfpmss.data.cohort.names import ID, PERSON, WORD, Name, Time, parse, rank
 from rfpmss.data.cohort.names import plain as plain_of
 from rfpmss.data.cohort.patients import placeholder, same_person, shared, spelled
 from rfpmss.data.readers.sequences import describes, without_prefix
@@ -167,9 +167,11 @@ class _Owners:
     def _contradiction(self, real: Sequence[int]) -> str:
         """One PatientID in several folders that are named as patients: who is right?"""
         homes: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        depths: dict[tuple[str, ...], int] = {}
         for n in real:
-            if not self.level and self.ids[n] and self.homes[n]:
+            if not self.level and self.ids[n] and self.homes[n] and not self.items[n].given:
                 homes[self.ids[n]].add(self.homes[n])
+                depths[self.homes[n]] = self._depth(n)
         several = [
             found
             for found in homes.values()
@@ -178,12 +180,17 @@ class _Owners:
         if not several:
             return ""
         count = sum(map(len, several))
-        depth = max(len(home) for found in several for home in found)
+        depth = max(depths[home] for found in several for home in found)
         return (
             f"{len(several)} PatientIDs stand in {count} folders that are named as patients, and "
             f"which of the two is right cannot be told; pass --patient-level {depth} if the "
             "folders are the patients, or name them in the mapping file (patients:) for --mapping"
         )
+
+    def _depth(self, place: int) -> int:
+        """Of the folder that names the patient, from 1: folders above it may say nothing."""
+        folders = self.items[place].path.parts[:-1]
+        return folders.index(self.places[place].raw[-1]) + 1
 
     def all(self) -> Owned:
         self._dicom()
@@ -378,7 +385,22 @@ def plain_name(name: str) -> str:
 
 
 def _undated(patient: str) -> str:
-    """A PatientID without the visit that some write into it, such as ``P1_visit2``."""
-    name = parse(patient)
-    told = [time for time in name.times if not time.weak]
-    return name.who if told and rank(name.who) >= ID else patient
+    """A PatientID without the visit that some write into it: ``P1_visit2``, ``GBM01-T0``."""
+    name = _parsed(patient)
+    return name.who if visit_of(patient) else patient
+
+
+def visit_of(patient: str) -> tuple[Time, ...]:
+    """The time points that a PatientID tells beside who it is.
+
+    Example:
+        >>> [time.label for time in visit_of("P1_visit2") + visit_of("GBM01-T0")]
+        ['visit 2', 'timepoint 0']
+    """
+    name = _parsed(patient)
+    return tuple(t for t in name.times if not t.weak) if rank(name.who) >= ID else ()
+
+
+def _parsed(patient: str) -> Name:
+    """No sequence stands at the end of a PatientID: T1 is a time point there."""
+    return parse(patient, tee=re.search(r"[\W_][tT]\d$", patient) is not None)
