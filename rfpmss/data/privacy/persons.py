@@ -9,7 +9,7 @@ from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
 TITLE = (
     r"(?:Dr|Dra|Drs|PD|Priv|Doz|Prof|Professor|Doctor|Docteur|Pr|Dipl|med|univ|habil|Herrn?"
     r"|Frau|Mr|Mrs"
-    r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Nurse|Schwester|Pfleger"
+    r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Dña|Nurse|Schwester|Pfleger"
     r"|Infirmière|Enfermer[ao]|OA|OÄ|CA)"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")

@@ -82,6 +82,11 @@ _PATIENT_ZH = re.compile(
     rf"(患者|病人|患儿)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
     rf"(?=[，,、（(]?{_GAP}(?:男|女|性别|\d{{1,3}}{_GAP}岁|因|于\d|自述|主诉|入院|既往))"
 )
+# `王芳 女 45岁`: a name, a sex and an age in one line.
+_LISTED_ZH = re.compile(
+    rf"(?<![{_HAN}])(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
+    rf"(?=[\s，,、]{{1,3}}[男女]性?[\s，,、]{{1,3}}\d{{1,3}}{_GAP}岁)"
+)
 _TITLED_ZH = re.compile(
     rf"(?:(?<=[请由经与和邀，。；、\s])|^)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
     r"(?=(?:副?主任|主治|住院)?(?:医师|医生|教授|大夫|護士|护士)|副?主任(?!医)|先生|女士|老师)"
@@ -130,7 +135,8 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _PATIENT = re.compile(
-    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt)(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
+    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt|pat\.?)"
+    rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
     re.IGNORECASE,
 )
 _BY = re.compile(
@@ -210,6 +216,9 @@ _PLACE = re.compile(
 _TITLED = re.compile(
     rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=[A-ZÀ-Þ])"
     r"|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
+    # `D. José Ramírez acude`, but `D. Sella Turcica normal` of a list.
+    r"|(?<![\w.-])D\. (?=(?:[A-ZÀ-Þ][a-zß-ÿ]{1,30}[ ,]{1,2}){2,4}"
+    r"(?:(?:acude|refiere|presenta|ingresa|consulta|padece|remitido)\b|(?:de )?\d{1,3} años))"
 )
 _CALLED = re.compile(
     r"(?<![\w-])(?:patient(?:in|en|e)?"
@@ -235,6 +244,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _NUMBERS_ZH.sub("", text)
     text = _HOSPITAL_ZH.sub(BLANK, text)
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
+    text = _LISTED_ZH.sub(BLANK, text)
     for pattern in (_BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
     text = _persons(text, _PERSON, names, _loose)
