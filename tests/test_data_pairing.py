@@ -337,3 +337,15 @@ def test_follow_ups_are_paired_by_the_name_of_exactly_one_patient(
 def test_follow_ups_of_one_name_reach_their_visits(cohort: Path) -> None:
     table = "Name,Date,Report\nQuimby 001,2021-11-04,second\nQuimby 001,2021-03-04,first\n"
     assert reports(cohort, table)[0] == {"001 first": "first", "001 second": "second"}
+
+
+@pytest.mark.parametrize("ending", ["", ".nii", ".nii.gz"])
+def test_a_column_of_whole_file_names_finds_patient_and_visit(ending: str, tmp_path: Path) -> None:
+    names = ["g7k_t1", "h2p_t1", "P1_visit1_t1", "P1_visit2_t1"]
+    texts = {name: f"A mass of {n} mm." for n, name in enumerate(names, 11)}
+    for n, name in enumerate(names):
+        write_nifti(tmp_path / "img" / f"{name}.nii.gz", brain((8, 8, 4), n))
+    rows = [f"{name}{ending},{texts[name]}" for name in names[::-1]]
+    (tmp_path / "r.csv").write_text("\n".join(["image_file,report", *rows]))
+    found = scan(tmp_path, SALT)
+    assert {s.views[1].paths[0].name[:-7]: s.report for s in found.studies if s.views[1]} == texts

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from rfpmss.data.cohort.columns import Column, owner_of_row, patient_column, witnesses
 from rfpmss.data.cohort.headings import Rank, date_order, names_persons, rank, text_order
-from rfpmss.data.cohort.known import Exam, Known, plain
+from rfpmss.data.cohort.known import Exam, Known
 from rfpmss.data.dates import settle
 from rfpmss.data.errors import (
     BombError,
@@ -250,7 +250,7 @@ def _owners(
 def _exam(patient: Column, others: Sequence[Column], row: int, known: Known) -> Exam | None:
     """The examination that the row names: by its number, or by an image of its own."""
     for column in (*others, patient):
-        exam = known.exams.get(plain(column.cells[row]))
+        exam = known.exam(column.cells[row])
         if exam and exam.owner == column.owners[row]:
             return exam
     return None

@@ -158,3 +158,7 @@ class Known:
             found = self.numbers.get(spellings[2], frozenset())
             return next(iter(found)) if len(found) == 1 else None
         return None
+
+    def exam(self, said: str) -> Exam | None:
+        """The examination whose number, or an image of which, a cell names."""
+        return self.exams.get(plain(said)) or self.exams.get(plain(next(_of_path(said), "")))

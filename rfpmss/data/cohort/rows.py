@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rfpmss.data.cohort.known import Exam, Kind, Known, plain
-from rfpmss.data.cohort.layout import Place
+from rfpmss.data.cohort.layout import Place, stem
 from rfpmss.data.errors import DataError
 from rfpmss.data.look import File
 from rfpmss.data.mapping import Words
@@ -35,7 +35,8 @@ def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
             names[owner, kind, name] = None
             if kind == "exam":
                 exams[plain(name)].append((owner, file, False))
-        exams[plain(key(file.relative))].append((owner, file, True))
+        for name in {key(file.relative), *_file_name(file, at)}:
+            exams[plain(name)].append((owner, file, True))
         if file.date is not None:
             days[owner].add(file.date)
     plain_ids = {plain(name): owner for owner, kind, name in names if kind == "id"}
@@ -51,7 +52,7 @@ def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
 
 def _called(file: File, at: Place) -> Iterator[tuple[Kind, str]]:
     """What a file's patient and examination are called."""
-    named = () if file.series else (key(file.relative), at.name)
+    named = () if file.series else (key(file.relative), at.name, *_file_name(file, at))
     folders = (*at.raw[-1:], *at.home[-1:])
     for name in dict.fromkeys(filter(None, (file.patient, *file.others, *folders, *named))):
         yield "id", name
@@ -60,6 +61,11 @@ def _called(file: File, at: Place) -> Iterator[tuple[Kind, str]]:
     for name in file.persons:  # alphabetic, ideographic and phonetic (PS3.5, 6.2.1)
         for spelling in filter(None, map(str.strip, name.split("="))):
             yield "name", spelling
+
+
+def _file_name(file: File, at: Place) -> tuple[str, ...]:
+    """An image's whole name, if it says who: ``P7_t1``."""
+    return (stem(file.relative),) if at.name and not file.series else ()
 
 
 def _exam(found: Sequence[tuple[str, File, bool]]) -> Exam | None:
