@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from importlib.metadata import version
 
@@ -39,8 +40,14 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] not in VERBS:
         print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)
         return 2
-    with only_ours():  # libraries warn as soon as they are imported
-        return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
+    try:
+        with only_ours():  # libraries warn as soon as they are imported
+            return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
+    except BrokenPipeError:
+        if not {"-h", "--help"} & set(words):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `--help | head`
+        return 0
 
 
 if __name__ == "__main__":

@@ -349,8 +349,9 @@ def _tell(made: Summary, out: Path) -> int:
         )
     if made.alike:
         print(
-            f"note: {made.alike} pairs of patients have nearly the same image and may be one "
-            f"person under two names, see {out / DOUBLES}; look at them before you train, and give "
+            f"note: {made.alike} pairs of patients have nearly the same image: one person under "
+            "two names, who may be in two splits, or mere likeness; see "
+            f"{out / DOUBLES}, look at them before you train, and give "
             "those that are one person one folder, or one PatientID in the mapping file (patients:)"
         )
     print(f"rejections: {out / REJECTIONS}")

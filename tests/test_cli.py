@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -24,3 +26,13 @@ def test_the_usage_of_a_verb_shows_the_words_that_were_typed(
     assert end.value.code in (0, None)
     shown = f"rfpmss {verb}" if typed else f"python -m rfpmss.{verb}"
     assert capsys.readouterr().out.split("usage: ")[1].startswith(f"{shown} ")
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    """``rfpmss train --help | head`` closes the pipe before the end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "rfpmss.cli", "train", "--help"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
