@@ -19,6 +19,9 @@ from rfpmss.data.manifest import manifest_of
 
 Arguments = TypeVar("Arguments")
 
+LONGEST = 1e7
+"""Seconds of the longest --timeout, four months; what counts them overflows far above."""
+
 
 def program(verb: str) -> str:
     """What a verb's usage is shown for: the words that were typed."""
@@ -68,8 +71,11 @@ class TrainArguments:
             if getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
-        if self.timeout <= 0:
-            raise ValueError(f"--timeout must be positive, got {self.timeout:g}")
+        if not 0 < self.timeout <= LONGEST:
+            raise ValueError(
+                f"--timeout must be positive and at most {LONGEST:.0f} seconds, "
+                f"got {self.timeout:g}"
+            )
 
     @property
     def manifest(self) -> Path | None:

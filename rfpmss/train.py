@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from rfpmss.arguments import TrainArguments, parse, program
-from rfpmss.common.command import guarded
+from rfpmss.common.command import guarded, of_output
 from rfpmss.common.device import require as device_of
 from rfpmss.common.files import sentence
 
@@ -80,7 +80,8 @@ def _claimed(arguments: TrainArguments) -> int:
         except PeerError:
             raise
         except (RfpmssError, OSError) as error:
-            claim.note(error)
+            if not (isinstance(error, BrokenPipeError) and of_output(error)):
+                claim.note(error)
             raise
 
 

@@ -168,9 +168,11 @@ def test_a_manifest_changed_on_purpose_counts_after_it_was_accepted(
     assert "rfpmss check COHORT --accept" in capsys.readouterr().err
     assert check.main([str(cohort), "--accept"]) == 0
     assert read(cohort)
-    manifest.sum_of(cohort).write_text("{}")
-    with pytest.raises(ChangedError, match=r"manifest\.sum beside the manifest is damaged"):
-        read(cohort)
+    said = json.loads(manifest.sum_of(cohort).read_text())
+    for damaged in ({}, {**said, "rows": said["rows"] + 1}, {**said, "rows": float("inf")}):
+        manifest.sum_of(cohort).write_text(json.dumps(damaged))
+        with pytest.raises(ChangedError, match=r"manifest\.sum beside the manifest is damaged"):
+            read(cohort)
 
 
 ONE = Row(patient_id="p1", study_id="s1", modality="report", report="a mass", split="train")

@@ -653,3 +653,36 @@ def test_a_device_that_is_not_there_is_one_sentence(
     assert evaluate(["--run-dir", str(run), "--device", device]) == 1
     wanted = f"error: --device must be a device of this machine, got {device}; there is cpu"
     assert capsys.readouterr().err.count(wanted) == 2
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "-1", "0", "1e300"])
+def test_a_timeout_that_is_no_time_is_refused(
+    limit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        start(tmp_path / "run", tmp_path, "--timeout", limit)
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())  # lines of a box
+    assert "--timeout must be positive and at most 10000000 seconds, got" in said
+
+
+def test_an_output_that_nobody_reads_ends_a_run_quietly_and_saved(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert start(run, cohort, "--max-steps", "3") == 128 + 13
+    assert "error" not in capsys.readouterr().err
+    assert not (run / ERROR).exists()
+    assert checkpoint.step_of(checkpoint.latest(run)) == 3
+
+
+def test_an_output_on_a_full_disk_is_not_taken_for_the_disk_of_the_run(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert start(run, cohort) == 74
+    assert capsys.readouterr().err.endswith("error: standard output: No space left on device\n")

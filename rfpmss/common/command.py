@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rfpmss.common.errors import RfpmssError
@@ -12,6 +15,9 @@ from rfpmss.common.quiet import only_ours
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
+
+UNHEARD = 128 + signal.SIGPIPE
+"""Exit status when nobody reads the output any more, as in ``rfpmss train | head``."""
 
 
 def guarded(
@@ -33,14 +39,52 @@ def guarded(
     """
     try:
         with only_ours():
-            return body()
+            status = body()
+            if sys.stdout:
+                sys.stdout.flush()  # what does not fit is told here, not by the interpreter
+            return status
     except KeyboardInterrupt:
         return INTERRUPTED
     except RfpmssError as error:
         text, status = str(error), error.status
         told: BaseException = error
     except OSError as error:
-        text, status, told = sentence(error, place), status_of(error), error
+        if output := of_output(error):
+            _discard()
+            if isinstance(error, BrokenPipeError):
+                return UNHEARD
+        told, status = error, status_of(error)
+        text = f"{output}: {error.strerror}" if output else sentence(error, place)
     if shown(told):
         sys.stderr.write(f"error: {text}\n")
     return status
+
+
+def of_output(error: BaseException) -> str:
+    """Which output of this process an error is of; empty if it is of a file.
+
+    What an output did not take still waits in it, and fails again in the same way.
+    """
+    if not isinstance(error, OSError) or error.filename is not None:
+        return ""
+    for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
+        try:
+            if stream:
+                stream.flush()
+        except OSError as again:
+            if again.errno == error.errno:
+                return name
+    return "an output" if isinstance(error, BrokenPipeError) else ""
+
+
+def _discard() -> None:
+    """Send what still waits in a broken output nowhere, or the interpreter complains at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            with suppress(OSError):  # it has no file
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

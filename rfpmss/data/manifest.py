@@ -183,14 +183,16 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
     """Refuse a manifest that is not what its sum says; one without a sum is an older one."""
     try:
         said = json.loads(files.read_bytes(sum_of(path)).decode("utf-8"))
-        wanted = (said["rows"], said["sha256"])
+        wanted = (int(said["rows"]), str(said["sha256"]))
     except FileNotFoundError:
         return
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
         raise ChangedError(f"the file {sum_of(path).name} beside the manifest is damaged") from None
     found = summed(rows)
     if wanted == (found["rows"], found["sha256"]):
         return
+    if wanted[1] == found["sha256"]:
+        raise ChangedError(f"the file {sum_of(path).name} beside the manifest is damaged")
     if wanted[0] != found["rows"]:
         raise ChangedError(f"the manifest must have {wanted[0]} rows, got {found['rows']}")
     raise ChangedError("the manifest must be as it was written, got other content in its rows")
