@@ -1,5 +1,6 @@
 """What a linter cannot see: light imports, whole packages."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -115,3 +116,17 @@ def test_nothing_pulls_torchvision_or_a_package_without_a_pin() -> None:
         ]
     assert "torchvision" not in seen
     assert {"torch", "numpy", "transformers"} <= seen
+
+
+def test_the_lock_has_each_pin_but_torch_with_its_hashes() -> None:
+    def pins(text: str) -> set[str]:
+        return set(re.findall(r"^[^\s#]+==[^\s;]+", text, re.MULTILINE))
+
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    assert pins(lock) == {pin for pin in pinned if not pin.startswith("torch==")}
+    for entry in re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", lock, flags=re.MULTILINE)):
+        first, *rest = entry.rstrip().split(" \\\n")
+        assert "==" in first
+        assert rest
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in rest), first
