@@ -37,7 +37,8 @@ NAMES = (HOST, "localhost")
 TIMEOUT = 20.0
 """Seconds that a connection may be silent."""
 
-COOKIE = "rfpmss-view"
+COOKIE = "rfpmss-view-{port}"
+"""A browser sends the cookies of one name of a machine to all its ports."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -128,11 +129,13 @@ def application(looker: Looker, token: str = "") -> Flask:
         )
         if refusal:
             return Response(f"{refusal[1]}\n", refusal[0], mimetype="text/plain")
-        if not token or compare_digest(request.cookies.get(COOKIE, "").encode(), token.encode()):
+        cookie = COOKIE.format(port=request.environ["SERVER_PORT"])
+        brought = request.cookies.getlist(cookie)  # others may have set one of that name, too
+        if not token or any(compare_digest(one.encode(), token.encode()) for one in brought):
             return None
         if compare_digest(request.args.get("token", "").encode(), token.encode()):
             answer = Response(status=303, headers={"Location": quote(request.path)})
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            answer.set_cookie(cookie, token, httponly=True, samesite="Strict")
             return answer
         text = "open the link that rfpmss view printed: it holds the key to these pages\n"
         return Response(text, 403, mimetype="text/plain")

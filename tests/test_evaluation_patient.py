@@ -248,6 +248,28 @@ def test_the_pages_need_the_key_of_the_printed_link(looker, patient):
     assert "SameSite=Strict" in cookie
     with_key = HERE | {"Cookie": cookie.split(";")[0]}
     assert client.get("/", headers=with_key).status_code == 200
+    twice = HERE | {"Cookie": f"{cookie.split('=')[0]}=foreign; {with_key['Cookie']}"}
+    assert client.get("/", headers=twice).status_code == 200
+
+
+def test_two_pages_on_one_machine_keep_their_keys(looker):
+    """A browser keeps cookies by host name, whatever the port: here one jar for both."""
+    pytest.importorskip("flask")
+    jar = {}
+    pages = {7870: "one", 7871: "two"}
+    clients = {
+        port: view.application(looker, key).test_client(use_cookies=False)
+        for port, key in pages.items()
+    }
+
+    def get(port, path):
+        sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+        return clients[port].get(path, headers=sent, base_url=f"http://127.0.0.1:{port}")
+
+    for port, key in pages.items():
+        name, value = get(port, f"/?token={key}").headers["Set-Cookie"].split(";")[0].split("=")
+        jar[name] = value
+    assert [get(port, "/").status_code for port in pages] == [200, 200]
 
 
 def test_a_silent_connection_keeps_nobody_waiting(monkeypatch):
