@@ -11,11 +11,13 @@ import pytest
 from pydicom import Dataset
 
 from rfpmss.data.errors import ValuesError
+from rfpmss.data.hospital import scan
 from rfpmss.data.owners import Item, assign
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.sequences import describes, kind_of, sequence_of
 from rfpmss.data.readers.series import Nature, nature
 from rfpmss.data.shards import _decoded
+from tests.data_tools import brain, write_nifti
 
 TABLE = Path(__file__).parent / "data" / "sequence_names.csv"
 
@@ -247,3 +249,22 @@ def test_the_header_says_whether_contrast_was_given(text: str) -> None:
         "t1",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "channels"),
+    [("PRE POST FLAIR T2", {"t1", "t1ce", "t2", "flair"}), ("post flair", {"t1ce", "flair"}),
+     ("PRE POST", set()), ("PRE T1 FLAIR", {"t1", "flair"})],
+)  # fmt: skip
+def test_pre_and_post_are_t1_beside_flair_or_t2_of_one_name(
+    names: str, channels: set[str], tmp_path: Path
+) -> None:
+    for who in ("YG_1", "YG_2"):
+        for number, name in enumerate(names.split()):
+            path = tmp_path / who / f"{who}_{name}.nii.gz"
+            write_nifti(path, brain((8, 8, 4), number + 10 * int(who[-1])))
+    studies = scan(tmp_path, b"0123456789abcdef").studies
+    assert len({study.patient_id for study in studies}) == 2
+    assert len(studies) == (2 if channels else 4)  # alone they may be visits around an operation
+    found = [source for study in studies for source in filter(None, study.views)]
+    assert {name for source in found for name in source.channels} == channels

@@ -50,7 +50,7 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
         ``ct``, ``mri``, `TUMOUR` or `BRAIN`; the sequence or nothing; the reason.
     """
     stem, folder = stem_of(relative), relative.parent.name
-    sequence = sequence_of(stem)
+    sequence = sequence_of(stem) or _beside(path, stem)
     if mask := _mask(path, stem, folder, named=bool(sequence), limit=limit):
         return mask[0], "", mask[1]
     if sequence or kind_of(stem):
@@ -64,6 +64,25 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     except DataError:
         return "mri", "", "nothing"  # the reader says later what is wrong
     return ("ct" if lowest < AIR else "mri"), "", "voxel values"
+
+
+def _beside(path: Path, stem: str) -> str:
+    """``t1`` or ``t1ce`` of ``X_PRE`` and ``X_POST`` beside ``X_FLAIR`` or ``X_T2``.
+
+    So the four files of Yale-Brain-Mets-Longitudinal are called. A folder that names a T1 as well
+    means something else by them.
+    """
+    found = re.fullmatch(r"(.*[_-]|)(PRE|POST)", stem, re.IGNORECASE)
+    if not found:
+        return ""
+
+    def there(names: str) -> bool:
+        words = names.split() if found[2].isupper() else names.lower().split()
+        return any(path.with_name(found[1] + w + path.name[len(stem) :]).exists() for w in words)
+
+    if not there("FLAIR T2") or there("T1 T1W T1C T1CE T1GD"):
+        return ""
+    return "t1" if found[2].lower() == "pre" else "t1ce"
 
 
 def _mask(path: Path, stem: str, folder: str, *, named: bool, limit: int) -> tuple[str, str] | None:
