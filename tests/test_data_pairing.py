@@ -349,3 +349,25 @@ def test_a_column_of_whole_file_names_finds_patient_and_visit(ending: str, tmp_p
     (tmp_path / "r.csv").write_text("\n".join(["image_file,report", *rows]))
     found = scan(tmp_path, SALT)
     assert {s.views[1].paths[0].name[:-7]: s.report for s in found.studies if s.views[1]} == texts
+
+
+@pytest.mark.parametrize("images", ["tp1 tp2", "- -"], ids=["named", "not named"])
+@pytest.mark.parametrize("column", ["timepoint", "Time point", "TP"])
+def test_a_column_of_time_points_names_the_visit(column: str, images: str, tmp_path: Path) -> None:
+    """Where no image has a time point, the table's is no visit without an image."""
+    folders = [f"P{n}/{time}".removesuffix("/-") for n in (1, 2) for time in images.split()]
+    for n, folder in enumerate(dict.fromkeys(folders)):
+        write_nifti(tmp_path / folder / "t1.nii", brain((8, 8, 4), n))
+    cells = [(n, time) for n in (1, 2) for time in ((2, 1) if "tp" in images else (1,))]
+    rows = [f"P{n},{time},A mass of {n}{time} mm." for n, time in cells]
+    (tmp_path / "r.csv").write_text("\n".join([f"patient,{column},report", *rows]))
+    found = scan(tmp_path, SALT)
+    got = {
+        str(s.views[1].paths[0].parent.relative_to(tmp_path)): s.report
+        for s in found.studies
+        if s.views[1]
+    }
+    named = "tp" in images
+    assert got == {
+        f"P{n}/tp{time}" if named else f"P{n}": f"A mass of {n}{time} mm." for n, time in cells
+    }

@@ -148,6 +148,10 @@ def _groups(
     """The files of each patient; those of nobody are lost."""
     groups: dict[str, list[tuple[File, Place]]] = defaultdict(list)
     unusable = {id(file) for file, _ in lost}
+    labels: dict[str, set[str]] = defaultdict(set)
+    for file, owner, _ in members:
+        if owner is not None and file.kind != "text":
+            labels[owner].add(file.label)
     paths = {file.relative: file for file, _, _ in members if not file.name}
     for number, (file, owner, place) in enumerate(members):
         if id(file) in unusable:
@@ -159,7 +163,7 @@ def _groups(
             error = OwnerError("nothing says whose report it is")
             lost.append((file, describe(error)))
         else:
-            groups[owner].append((_row(file, paths), place))
+            groups[owner].append((_row(file, paths, labels[owner]), place))
     return groups
 
 
@@ -189,11 +193,15 @@ _KNOWN_BY = {
 }
 
 
-def _row(row: File, files: Mapping[PurePosixPath, File]) -> File:
-    """A row of a table with the time of the image whose name it gives; its own path says none."""
+def _row(row: File, files: Mapping[PurePosixPath, File], labels: Container[str]) -> File:
+    """A row of a table with the time of the image whose name it gives; its own path says none.
+
+    A time point that its columns name counts where an image of the patient has it.
+    """
     image = files.get(row.place) if row.place else None
     if image is None:
-        return row
+        known = not row.name or row.label in labels
+        return row if known else replace(row, label="")
     date = row.date if row.date is not None else image.date
     return replace(row, date=date, label=image.label, phase=image.phase, weak=image.weak)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rfpmss.data.cohort.columns import Column, owner_of_row, patient_column, witnesses
-from rfpmss.data.cohort.headings import Rank, date_order, names_persons, rank, text_order
+from rfpmss.data.cohort.headings import Rank, date_order, names_persons, rank, text_order, time_unit
 from rfpmss.data.cohort.known import Exam, Known
+from rfpmss.data.cohort.names import parse
 from rfpmss.data.dates import settle
 from rfpmss.data.errors import (
     BombError,
@@ -51,6 +52,8 @@ class Told:
     """An image of the visit, where the row names one."""
     names: tuple[str, ...]
     """What the row calls the patient and the staff."""
+    label: str = ""
+    """The time point that a column of the table names, such as ``timepoint 2``."""
     error: DataError | None = None
     """Why the row cannot be used."""
 
@@ -178,7 +181,7 @@ def _whole(
         what = f"the row has {few} cells than the table has columns"
         if len(cells) == width:
             what = "the text goes on in the next cell"
-        broken.append(Told(line, None, "-", "", None, None, (), RowError(what)))
+        broken.append(Told(line, None, "-", "", None, None, (), error=RowError(what)))
     return whole, broken
 
 
@@ -193,7 +196,7 @@ def _computed(
         for line, row in rows
         if line not in set(unknown)
     ]
-    return blank, [Told(line, None, "-", "", None, None, (), error) for line in unknown]
+    return blank, [Told(line, None, "-", "", None, None, (), error=error) for line in unknown]
 
 
 def _split(cells: Sequence[str], texts: Sequence[int]) -> bool:
@@ -229,7 +232,28 @@ def _told(
         exam = _exam(patient, others, n, known)
         date = min(exam.days) if exam and exam.days else None if exam and exam.place else settled[n]
         place = exam.place if exam else None
-        yield Told(line, owners[n], patient.cells[n] or "-", text, date, place, called, error)
+        yield Told(
+            row=line,
+            owner=owners[n],
+            patient=patient.cells[n] or "-",
+            text=text,
+            date=date,
+            place=place,
+            names=called,
+            label=_label(names, row),
+            error=error,
+        )
+
+
+def _label(names: Sequence[str], row: Sequence[str]) -> str:
+    """The time point of a row, by the name and the cell of a column: `timepoint`, `2`."""
+    found = set()
+    for name, cell in zip(names, row, strict=True):
+        said = cell.strip()
+        if (unit := time_unit(name)) and said:
+            times = parse(f"{unit} {said}" if said.isdecimal() else said, tee=True).times
+            found |= {time.label for time in times}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _owners(

@@ -120,6 +120,13 @@ _NEVER = (
     r"|timepoint|session|slices?|分级|身高|体重",
 )
 
+_TIMES = {
+    "visit": re.compile(r"visit(?:e|a)?(?:id|no|nr|number)?|session(?:id|no|nr)?|besuch"),
+    "timepoint": re.compile(r"timepoints?(?:id|no|nr)?|tp|zeitpunkt|时间点"),
+    "week": re.compile(r"weeks?|woche|semaine|semana"),
+    "month": re.compile(r"months?|monat|mois|mes"),
+}
+
 
 class Rank(IntEnum):
     """How likely a column of this name says whose row it is; higher is likelier."""
@@ -187,6 +194,12 @@ def date_order(name: str) -> int | None:
     """0 for the date of the examination, 1 for that of the report, 2 for any; None for no date."""
     folded = fold(name)
     return next((n for n, known in enumerate(DATES) if known.fullmatch(folded)), None)
+
+
+def time_unit(name: str) -> str:
+    """``visit``, ``timepoint``, ``week`` or ``month`` for a column of time points, else nothing."""
+    folded = fold(name)
+    return next((unit for unit, known in _TIMES.items() if known.fullmatch(folded)), "")
 
 
 def fixed(name: str) -> bool:

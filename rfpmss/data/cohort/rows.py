@@ -112,5 +112,6 @@ def reports_of(
             text=clean(report.text) if report.text else "",
             date=report.date,
             place=report.place,
+            label=report.label,
         )
         yield report.owner, row, report.error
