@@ -205,6 +205,13 @@ def _complete(folder: Path) -> bool:
     return (folder / "complete.json").is_file()
 
 
+def _seconds(path: Path) -> float:
+    from rfpmss.evaluation.tables import read_json, trusted
+
+    with trusted(path):
+        return float(read_json(path)["seconds"])
+
+
 def _summarise(arguments: Arguments, names: list[str]) -> None:
     from rfpmss.evaluation.grid import summary
     from rfpmss.evaluation.tables import percent, write_csv, write_json, write_latex
@@ -220,9 +227,7 @@ def _summarise(arguments: Arguments, names: list[str]) -> None:
     lines = summary({name: seeds for name, seeds in found.items() if seeds})
     for line in lines:
         folders = list(found[line["row"]].values())
-        spent = [
-            json.loads((folder / "complete.json").read_text())["seconds"] for folder in folders
-        ]
+        spent = [_seconds(folder / "complete.json") for folder in folders]
         line["seconds"] = sum(spent) / len(spent)
         # Where the row comes from: each run's configuration, started by rfpmss.train.
         line["runs"] = [folder.relative_to(arguments.out).as_posix() for folder in folders]

@@ -12,6 +12,8 @@ from rfpmss.config import PRESETS, VIEWS, smoke
 from rfpmss.data.batch import Cohort
 from rfpmss.data.manifest import read
 from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
+from rfpmss.evaluation.tables import TableError
+from rfpmss.evaluation.targets import targets
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -62,6 +64,25 @@ def test_rows_are_paired_with_ours_query_by_query(tmp_path):
     assert no_sspc["p_holm"] < 0.02
     assert modified["difference_r5"] == 0.0
     assert modified["p_holm"] == 1.0
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "[{}]", "null", "3", "[" * 9999, "[NaN]", "x"])
+def test_scores_of_somebody_else_are_one_sentence(content, tmp_path):
+    folder = finished(tmp_path / OURS, [1.0, 0.0])
+    (folder / "evaluation" / "retrieval_queries.json").write_text(content)
+    if content == "{}":
+        assert summary({OURS: {0: folder}}) == []
+        return
+    with pytest.raises(TableError, match="must be JSON as rfpmss wrote it"):
+        summary({OURS: {0: folder}})
+    (tmp_path / "complete.json").write_text(content)
+    with pytest.raises(TableError, match=r"complete\.json, which is damaged"):
+        ablate._seconds(tmp_path / "complete.json")
+    (tmp_path / "run" / "evaluation").mkdir(parents=True)
+    (tmp_path / "run" / "evaluation" / "finetune.json").write_text(content)
+    if content != "null":
+        with pytest.raises(TableError, match=r"finetune\.json, which is damaged"):
+            targets(tmp_path / "run")
 
 
 def test_a_clear_difference_stays_clear_in_a_table_of_every_row(tmp_path):

@@ -97,11 +97,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
             remove(temporary)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file; of a pipe or a device the reader would wait for ever.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
     Raises:
-        OSError: if it is none, or cannot be read.
+        OSError: if it is none, has more, or cannot be read.
     """
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe waits, too
     mode = os.fstat(number).st_mode
@@ -111,6 +115,8 @@ def read_bytes(path: Path) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError(errno.ENXIO, "Not a regular file", str(path))
     with os.fdopen(number, "rb") as file:
+        if most is not None and os.fstat(number).st_size > most:
+            raise OSError(errno.EFBIG, f"Larger than {most:,} bytes", str(path))
         return file.read()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +13,7 @@ import numpy as np
 from rfpmss.config import VIEWS, Config
 from rfpmss.data.manifest import Row
 from rfpmss.evaluation.statistics import holm, interval, paired_interval
+from rfpmss.evaluation.tables import TableError, read_json, trusted
 
 OURS = "ours"
 
@@ -217,15 +217,31 @@ def _hits(
     seeds: Mapping[int, Path],
 ) -> dict[tuple[str, str], tuple[np.ndarray, dict[int, np.ndarray]]]:
     """For each direction the patients, and for each k the hits, one row per seed."""
-    read = [
-        {(entry["query"], entry["gallery"]): entry for entry in json.loads(path.read_text())}
-        for path in (folder / "evaluation" / "retrieval_queries.json" for folder in seeds.values())
-    ]
+    read = [_queries(folder) for folder in seeds.values()]
+    if any(len(t[pair][0]) != len(read[0][pair][0]) for t in read for pair in t if pair in read[0]):
+        raise TableError(
+            f"seeds of a row must be scored on the same queries, got others in "
+            f"{next(iter(seeds.values())).parent}; remove complete.json there and start again"
+        )
     return {
         pair: (
-            np.array(read[0][pair]["patient"]),
-            {k: np.array([table[pair][f"hit{k}"] for table in read]) for k in (5, 10)},
+            read[0][pair][0],
+            {k: np.array([hits[pair][1][k] for hits in read]) for k in (5, 10)},
         )
         for pair in PAIRS
         if read and all(pair in table for table in read)
     }
+
+
+def _queries(folder: Path) -> dict[tuple[str, str], tuple[np.ndarray, dict[int, list[float]]]]:
+    """For each direction the patients of a run, and for each k the hits."""
+    path = folder / "evaluation" / "retrieval_queries.json"
+    found = {}
+    with trusted(path):
+        for entry in read_json(path):
+            patients = np.array(list(map(str, entry["patient"])))
+            hits = {k: list(map(float, entry[f"hit{k}"])) for k in (5, 10)}
+            if any(len(values) != len(patients) for values in hits.values()):
+                raise ValueError
+            found[str(entry["query"]), str(entry["gallery"])] = patients, hits
+    return found

@@ -21,7 +21,7 @@ from rfpmss.evaluation.charts import HEIGHT, WIDTH, Curve, curve
 from rfpmss.evaluation.embed import embed
 from rfpmss.evaluation.probe import Classifier
 from rfpmss.evaluation.sources import source
-from rfpmss.evaluation.tables import percent, read_json, write_json, write_table
+from rfpmss.evaluation.tables import percent, read_json, trusted, write_json, write_table
 from rfpmss.evaluation.targets import write_targets
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 TERMS = ("loss", "language", "contrast", "nce", "consistency")
 """Curves of the page, in order."""
+
+STORED = ("retrieval", "labels", "ablation", "searches")
+"""Parts of the page that other commands wrote."""
+
+ELSEWHERE = "retrieval-*_full.json"
 
 MEANING = {
     "loss": "weighted sum of the terms",
@@ -100,7 +105,9 @@ def page(
         model.train(training)
     content["targets"] = write_targets(run_dir)
     path = run_dir / "report.html"
-    write_text(path, render(content))
+    stored = [run_dir / source(part).file for part in STORED]
+    with trusted(*stored, *(run_dir / "evaluation").glob(ELSEWHERE)):
+        write_text(path, render(content))
     return path
 
 
@@ -145,8 +152,17 @@ def _elsewhere(folder: Path) -> list[dict[str, Any]]:
 
 
 def render(content: dict[str, Any]) -> str:
-    """The page of a run."""
-    return fill("page.html", {"chart": (WIDTH, HEIGHT), **content})
+    """The page of a run.
+
+    Raises:
+        LookupError: if a table lacks a field.
+    """
+    from jinja2 import UndefinedError
+
+    try:
+        return fill("page.html", {"chart": (WIDTH, HEIGHT), **content})
+    except UndefinedError as error:
+        raise LookupError(str(error)) from error
 
 
 def fill(template: str, content: dict[str, Any]) -> str:

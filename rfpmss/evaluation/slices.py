@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float32
@@ -15,7 +15,7 @@ from rfpmss.data.batch import Batch
 from rfpmss.evaluation.attention import enlarge, layer_maps, rollout
 from rfpmss.evaluation.boxes import Box, box_of
 from rfpmss.evaluation.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
-from rfpmss.evaluation.tables import read_json
+from rfpmss.evaluation.tables import read_json, trusted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -143,9 +143,10 @@ def reference(cohort: Cohort, index: int, view: str, number: int) -> Box | None:
 def threshold_of(folder: Path, view: str) -> float | None:
     """What ``attention.json`` says of `METHOD`; None where it was not measured."""
     path = folder / "attention.json"
-    rows = read_json(path) or []
-    found = [row for row in rows if row["view"] == view and row["method"] == METHOD]
-    return cast("float", found[0]["threshold"]) if found else None
+    with trusted(path):
+        rows = read_json(path) or []
+        found = [row for row in rows if row["view"] == view and row["method"] == METHOD]
+        return float(found[0]["threshold"]) if found else None
 
 
 def sides(box: Box | None) -> Sides | None:

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ SHOWN = (
     *(("pathology", "report"), ("ct", "mri"), ("mri", "ct"), ("pathology", "mri")),
 )
 """Directions of the table at the end of training; the files hold all."""
+
+
+LARGEST = 1 << 28
+"""Bytes of a file of scores; a million queries in every direction are fewer."""
 
 
 class TableError(RfpmssError, ValueError):
@@ -87,12 +92,33 @@ def read_json(path: Path) -> Any:
     """
     if not path.exists():
         return None
+    with trusted(path):
+        if path.stat().st_size > LARGEST:
+            raise ValueError
+        return json.loads(read_bytes(path).decode("utf-8"), parse_constant=_refuse)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity, which `write_json` does not write
+
+
+@contextmanager
+def trusted(*paths: Path) -> Iterator[None]:
+    """Take what files of scores say as `write_json` wrote it, and say so where it is not.
+
+    Raises:
+        TableError: if a file is damaged, or holds something else.
+    """
     try:
-        return json.loads(read_bytes(path).decode("utf-8"))
-    except (ValueError, RecursionError):
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, RfpmssError):
+            raise
+        there = [path for path in paths if path.exists()]
+        names = ", ".join(map(str, there)) + (", one of" if len(there) > 1 else ",")
         raise TableError(
-            f"scores must be JSON as rfpmss wrote it, got {path}, which is damaged; remove it, or "
-            f"run the command that wrote it again"
+            f"scores must be JSON as rfpmss wrote it, got {names} which is damaged or holds "
+            f"something else; remove it, or run the command that wrote it again"
         ) from None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rfpmss.evaluation.sources import source
-from rfpmss.evaluation.tables import read_json, write_csv, write_json, write_latex
+from rfpmss.evaluation.tables import read_json, trusted, write_csv, write_json, write_latex
 
 GAIN = 0.10
 """Area under the ROC curve above random weights that pretraining should give at few labels."""
@@ -53,14 +53,16 @@ def targets(run_dir: Path) -> list[Target]:
         run_dir: with ``evaluation/retrieval_full.json``, ``finetune.json``, ``attention.json`` and
             ``findings.json``, those of them whose command was run.
     """
-    retrieval = {(row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval")}
-    tuned = _read(run_dir, "labels") or {"rows": []}
-    return [
-        *_retrieval(retrieval, run_dir),
-        _gain(tuned["rows"], run_dir),
-        _attention(_read(run_dir, "attention"), run_dir),
-        _sides(_read(run_dir, "findings"), run_dir),
-    ]
+    parts = ("retrieval", "labels", "attention", "findings")
+    with trusted(*(run_dir / source(part).file for part in parts)):
+        retrieval = {(row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval")}
+        tuned = _read(run_dir, "labels") or {"rows": []}
+        return [
+            *_retrieval(retrieval, run_dir),
+            _gain(tuned["rows"], run_dir),
+            _attention(_read(run_dir, "attention"), run_dir),
+            _sides(_read(run_dir, "findings"), run_dir),
+        ]
 
 
 def write_targets(run_dir: Path) -> list[Target]:

@@ -23,6 +23,8 @@ from rfpmss.runs.stored import folders, verify
 
 FILE = "config.yaml"
 STUDIES = "cohort.json"
+LARGEST = 1 << 28
+"""Bytes of a ``cohort.json``: a million studies."""
 
 AFTERWARDS = {
     "evaluation",
@@ -142,7 +144,7 @@ def checked(path: Path) -> Record:
 def studies_of(run_dir: Path, record: Record) -> Fingerprint | None:
     """The studies that the record's digest stands for; None where they are not known any more."""
     try:
-        found = Fingerprint.loads(read_bytes(run_dir / STUDIES).decode("utf-8"))
+        found = Fingerprint.loads(read_bytes(run_dir / STUDIES, LARGEST).decode("utf-8"))
     except (OSError, ValueError):
         return None
     return found if found.digest == record.get("cohort") else None
