@@ -19,7 +19,6 @@ weights made it (SHA-256). Embeddings of patients are personal data: keep them l
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ import tyro
 from rfpmss.arguments import program
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import sentence, status_of
+from rfpmss.common.files import sentence, status_of, whole
 from rfpmss.common.quiet import quiet
 from rfpmss.data.folder import FolderOptions, at_least, check_places
 
@@ -236,15 +235,10 @@ def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     """A Parquet file, whole or not at all."""
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Into a file of ours: pyarrow's is not synced, and its errors name no file.
+    with whole(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def _sha256(path: Path) -> str:

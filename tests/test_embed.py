@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -158,3 +159,20 @@ def test_a_full_disk_has_the_status_of_its_class(patients, model, tmp_path, caps
     out = tmp_path / "e.parquet"
     assert main([str(patients), "--model", str(model), "--out", str(out)]) == 74
     assert f"error: No space left on device ({out})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [500, 5_000])
+def test_a_file_that_may_not_grow_has_that_status_too(
+    size, smoke_cohort, patients, model, tmp_path, capsys
+):
+    source = {500: smoke_cohort, 5_000: patients}[size]  # while writing, while preparing
+    out = tmp_path / "e.parquet"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        status = main([str(source), "--model", str(model), "--out", str(out)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 74
+    assert "File too large" in capsys.readouterr().err
+    assert not [path for path in tmp_path.iterdir() if path.name != ".salt"]
