@@ -5,10 +5,16 @@ names the test that was running and goes on with the others in a new process.
 """
 
 import os
+import signal
 import sys
 from typing import Any
 
 from benchmarks.gpu.supervise import BROKEN, is_broken
+
+
+def pytest_configure() -> None:
+    """Let the interrupt that cuts the run arrive: a shell starts background jobs deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_exception_interact(node: Any, call: Any, report: Any) -> None:
