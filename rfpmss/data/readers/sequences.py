@@ -345,6 +345,9 @@ _MINUS = "[-\u2212\u2013]"
 _SPM = re.compile(r"(?<![A-Za-z0-9])[rwmsb]{1,4}(?=T[12]|PD|FLAIR)")
 _AND = r"[\s_/&+-]*(?:and|und|et|y|e|u)?[\s_/&+-]+"
 _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "æ": "ae", "ß": "ss"})
+_ANY = "(?:t1|t2|flair|pd|swi|dwi|adc|cbv|cbf)"
+_REG = "(?:(?:co)?reg(?:istered)?|aligned|warped|resampled)"
+_TARGET = r"(?:t1|t2|flair|pd|mni|atlas|sri)(?![*])[a-z0-9]*"
 _SIGNS = (
     # BIDS entities that name someone or count something; "ce-", "acq-", "desc-" stay.
     (r"(?<![a-z0-9])(?:sub|ses|run|echo|task)-[a-z0-9]+(?=[_.\s]|$)", " "),
@@ -366,6 +369,10 @@ _SIGNS = (
     (r"조영\s*전", " native "),
     (r"조영\s*후", " contrast "),
     (r"(?:contrast|kontrast|gd|gado\w*)[-_ ]?(?:free|less|frei|los)(?![a-z])", " native "),
+    # Registered to another sequence: the target says nothing of the image.
+    (rf"({_ANY}[a-z0-9]*)[-_ ]+{_REG}?[-_ ]*(?:to|in|into|on|onto)[-_ ]*{_TARGET}", r"\1 "),
+    (rf"({_ANY}[a-z0-9]*)[-_ ]+{_REG}[-_ 2]*{_TARGET}", r"\1 "),
+    (rf"({_ANY}[a-z0-9]*)[-_ ]+(?:t1|t2|flair)[a-z]{{0,3}}space(?![a-z])", r"\1 "),
     (r"post\W*(?:minus|-)\W*pre(?![a-z])", " subtraction "),
     (r"t[12]\w*[-_ ]minus[-_ ]t[12]", " subtraction "),
     (r"平[扫掃][\s、,/&和及+]*增[强強]", " both "),
