@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rfpmss import prepare
 from rfpmss.data import duplicates, hospital
 from rfpmss.data.cohort.leave import left_out
+from rfpmss.data.cohort.numbered import visit_numbers
 from rfpmss.data.cohort.patients import placeholder
 from rfpmss.data.hospital import Found, show
 from rfpmss.data.overview import write_page
@@ -61,6 +62,42 @@ def test_each_level_that_a_refusal_names_is_a_cure(case: Case) -> None:
         below = {path.split("/")[level] for path in case.paths}
         if level == 1 and len(below) < len(wanted):  # they recur
             assert same(studies(found), {path: path.rpartition("/")[0] for path in case.paths})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "XY{p:02d}/XY{p:02d}_{n:03d}_flair.nii",  # running numbers, one file each
+        "CASE_{p}/CASE_{p}_{n:04d}.nii.gz",  # channels of nnU-Net
+        "batch{p}/batch{p}_{n:02d}_{s}.nii",
+        "Hospital_{p}/Hospital_{p}_{n:02d}_{s}.nii",
+        "training{p}/training{p}_{n:03d}_{s}.nii",  # 20 numbers and more in each of two sets
+    ],
+)
+def test_running_numbers_behind_a_folders_name_are_no_visits(name: str) -> None:
+    count = 20 if name.startswith("training") else 4
+    paths = [
+        PurePosixPath(name.format(p=p, n=n, s=s))
+        for p in (1, 2)
+        for n in range(count)
+        for s in ("t1", "flair")
+    ]
+    assert visit_numbers(paths, 12) == set()
+
+
+def test_masks_and_reports_go_to_the_visit_that_the_number_behind_the_folders_name_tells() -> None:
+    truth = {
+        f"training{p:02d}/preprocessed/training{p:02d}_{n:02d}_{s}_pp.nii": (str(p), str(n))
+        for p in (1, 2)
+        for n in range(1, 5)
+        for s in ("flair", "t2", "t1")
+    }
+    found = scan([*truth, "training01/training01_02.txt"])
+    assert same(studies(found), truth)
+    mine = studies(found)
+    wanted = mine["training01/preprocessed/training01_02_t1_pp.nii"]
+    assert [study for study, texts in found.reports.items() if texts] == [wanted]
+    assert same(studies(scan(truth, level=1)), truth)
 
 
 # -- a search for a layout that parts or merges patients --

@@ -26,6 +26,7 @@ from rfpmss.data.cohort.names import (
     plain,
     rank,
 )
+from rfpmss.data.cohort.numbered import after, stem, visit_numbers
 
 MOST_VISITS = 12
 """A folder with more numbered folders than this, and than there are such folders, is no patient."""
@@ -82,6 +83,8 @@ class _Part:
     name: Name
     depth: int
     """From 1, of the path."""
+    sure: bool = False
+    """Its files' names make it a patient."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ class Layout:
         self.headers = headers
         self.known = {text.strip().lower() for text in known}
         self.tee = _tee(images)
+        named = [path for path in images if path not in headers]
+        self._owned = visit_numbers(named, MOST_VISITS, tee=self.tee)
+        words = visit_numbers(named, MOST_VISITS, tee=self.tee, words=True)
+        if level:
+            self._owned |= {folder for folder in words if len(folder.parts) == level}
         twins = _twins(images)
         self._counted = any(
             _COUNTED.fullmatch(word)
@@ -152,6 +160,13 @@ class Layout:
         if level:
             self._repeats(images)
             return
+        if words:
+            depth = max(len(folder.parts) for folder in words)
+            self._say(
+                f"the numbers in the names of files may be patients of {len(words)} folders, or "
+                f"visits of {len(words)} patients; pass --patient-level {depth} if each of these "
+                "folders is a patient, or move the files of each patient into a folder of its own"
+            )
         taken = self._without_common(images)
         nameless = [p for p, t in taken.items() if not t.parts and not t.file.who]
         if nameless:
@@ -216,6 +231,8 @@ class Layout:
         """What the file's own name says."""
         if path in self.headers:
             return Name("")
+        if own := self._numbered_visit(path):
+            return own
         name = self._reduced(parse(stem(path), file=True, tee=self.tee))
         if path.parent in self._agents and _BARE_END.search(plain(stem(path))):
             times = tuple(t for t in name.times if not t.phase)
@@ -224,7 +241,26 @@ class Layout:
             return replace(name, who=f"number-{name.number}")
         return name
 
+    def _numbered_visit(self, path: PurePosixPath) -> Name | None:
+        """Of a name such as ``XY01_02_flair`` in the patient's folder ``XY01``."""
+        found = after(path) if self._owned else None
+        if found is None or found[0] not in self._owned:
+            return None
+        folder, number, what = found
+        kinds = parse(what, file=True).kinds
+        return Name(plain(folder.name), (Time(f"visit {int(number)}"),), kinds)
+
     def _folders(self, folder: PurePosixPath) -> _Taken:
+        own = next((f for f in (folder, *folder.parents) if f in self._owned), None)
+        if own is None:
+            return self._unowned(folder)
+        above, depth = self._unowned(own.parent), len(own.parts)
+        part = _Part(own.name, Name(plain(own.name)), depth, sure=True)
+        below = [self._name(text, below=True) for _, text in _dates_joined(folder.parts[depth:])]
+        times = tuple(time for name in below for time in name.times)
+        return replace(above, parts=(*above.parts, part), times=(*above.times, *times))
+
+    def _unowned(self, folder: PurePosixPath) -> _Taken:
         parts: list[_Part] = []
         times: list[Time] = []
         groups: list[str] = []
@@ -306,7 +342,7 @@ class Layout:
         home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
         below = _dates_joined(folders[self.level :])
         names = [parse(text, tee=self.tee) for _, text in below]
-        file = parse(stem(path), file=True, tee=self.tee)
+        file = self._numbered_visit(path) or parse(stem(path), file=True, tee=self.tee)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
             whos = [n.who for n in names if n.who and not n.kinds]
@@ -445,6 +481,7 @@ class Layout:
 
     def _choose(self, homes: list[Home], sets: Mapping[Home, _Taken]) -> dict[Home, int]:
         sure = {home: index for home in homes if (index := _surely(home)) >= 0}
+        sure |= {h: n for h in homes for n, part in enumerate(sets[h].parts) if part.sure}
         self._same_names(sure, sets)
         rest = [home for home in homes if home not in sure]
         return sure | (self._by_structure(rest, sets) if rest else {})
@@ -744,14 +781,3 @@ def _rule(times: Sequence[Time]) -> str:
     if all(time.label.startswith("folder ") for time in times):
         return "folders that recur or are numbered"
     return "words in names"
-
-
-def stem(path: PurePosixPath) -> str:
-    """A file's name without its endings, in the case that it has.
-
-    Example:
-        >>> stem(PurePosixPath("a/P1_T1.nii.gz")), stem(PurePosixPath("TCGA-1.dx.svs"))
-        ('P1_T1', 'TCGA-1.dx')
-    """
-    name = re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE)
-    return re.sub(r"(?<=.)\.[A-Za-z][0-9A-Za-z]{0,7}$", "", name)
