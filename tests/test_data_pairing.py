@@ -1,5 +1,6 @@
 """The right report to the right patient: columns, rows, dates and separators of tables."""
 
+import shutil
 from datetime import date
 from pathlib import Path, PurePosixPath
 
@@ -371,3 +372,105 @@ def test_a_column_of_time_points_names_the_visit(column: str, images: str, tmp_p
     assert got == {
         f"P{n}/tp{time}" if named else f"P{n}": f"A mass of {n}{time} mm." for n, time in cells
     }
+
+
+def texts(src: Path, *paths: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The reports of the images' folders and why texts were left out; a text says its own path."""
+    for number, path in enumerate(paths):
+        if path.endswith(".txt"):
+            (src / path).parent.mkdir(parents=True, exist_ok=True)
+            (src / path).write_text(f"Befund: tumour number {number}")
+        else:
+            write_nifti(src / path, brain((8, 8, 4 + number)))
+    found = scan(src, SALT)
+    made = {}
+    for study in found.studies:
+        if study.report:
+            image = next(view for view in study.views if view).paths[0]
+            made[image.parent.relative_to(src).as_posix()] = study.report
+    lost = {path.relative_to(src).as_posix(): reason for path, reason in found.rejections}
+    return made, lost
+
+
+IMAGES = ("Bilder/Pat1/t1.nii", "Bilder/Pat11/t1.nii", "Bilder/Pat12/t1.nii")
+
+
+def test_a_text_named_after_nobody_with_images_is_refused_as_nobodys(
+    cohort: Path, tmp_path: Path
+) -> None:
+    src = tmp_path / "src"
+    shutil.copytree(cohort, src)
+    smith = "Reports/MR Brain Report - Smith John - 12 Mar 2021.txt"
+    own = ("nifti/sub-08/report.txt", "nifti/sub-10/Huber.txt")
+    made, lost = texts(src, smith, "Letters/Huber.txt", "nifti/sub-09.txt", *own)
+    assert not made
+    for path in (smith, "Letters/Huber.txt", "nifti/sub-09.txt"):
+        assert lost.pop(path).startswith("OwnerError: the report is named after no patient")
+    assert set(lost) == set(own)
+    assert {reason.partition(":")[0] for reason in lost.values()} == {"IncompleteError"}
+
+
+def test_a_folder_of_a_patient_without_images_is_no_folder_of_letters(tmp_path: Path) -> None:
+    _, lost = texts(
+        tmp_path, "P1/t1.nii", "P2/t1.nii", "Arztbriefe/Huber.txt", "Mueller/Befund.txt"
+    )
+    kinds = {path: reason.partition(":")[0] for path, reason in lost.items()}
+    assert kinds == {"Arztbriefe/Huber.txt": "OwnerError", "Mueller/Befund.txt": "IncompleteError"}
+
+
+def test_texts_without_any_image_lack_the_images(tmp_path: Path) -> None:
+    _, lost = texts(tmp_path, "Befunde/Pat 11.txt", "Befunde/Pat 12.txt")
+    assert {reason.partition(":")[0] for reason in lost.values()} == {"IncompleteError"}
+
+
+@pytest.mark.parametrize("name", ["Pat 11", "Pat_11", "pat-11", "MRT Befund Pat 11"])
+def test_a_texts_name_may_have_other_separators_than_the_folder(name: str, tmp_path: Path) -> None:
+    made, lost = texts(tmp_path, *IMAGES, f"Befunde/{name}.txt")
+    assert made == {"Bilder/Pat11": "Befund: tumour number 3"}
+    assert not lost
+
+
+@pytest.mark.parametrize("name", ["Pat 1-1", "Pat 1 2", "Pat 13", "Pat 11 Huber"])
+def test_a_texts_name_of_another_number_is_nobodys(name: str, tmp_path: Path) -> None:
+    made, lost = texts(tmp_path, *IMAGES, f"Befunde/{name}.txt")
+    assert not made
+    assert lost[f"Befunde/{name}.txt"].startswith("OwnerError: ")
+
+
+def test_a_spelling_of_two_folders_is_nobodys(tmp_path: Path) -> None:
+    images = ("Bilder/AB-77C/t1.nii", "Bilder/AB77-C/t1.nii", "Bilder/XY78/t1.nii")
+    made, lost = texts(tmp_path, *images, "Befunde/AB77C.txt")
+    assert not made
+    assert lost["Befunde/AB77C.txt"].startswith("OwnerError: ")
+
+
+def test_the_name_of_a_visits_folder_in_a_texts_name_tells_the_visit(tmp_path: Path) -> None:
+    images = [
+        f"Bilder/Pat{number}/{visit}/t1.nii"
+        for number in (10, 11, 12)
+        for visit in ("Erstdiagnose", "Verlauf")
+    ]
+    made, lost = texts(
+        tmp_path,
+        *images,
+        "Befunde/Pat 11 Erstdiagnose.txt",
+        "Befunde/Pat 11 Verlauf.txt",
+        "Befunde/Erstdiagnose_Pat10.txt",
+        "Bilder/Pat12/Befund Erstdiagnose.txt",
+    )
+    assert not lost
+    assert made == {
+        "Bilder/Pat11/Erstdiagnose": "Befund: tumour number 6",
+        "Bilder/Pat11/Verlauf": "Befund: tumour number 7",
+        "Bilder/Pat10/Erstdiagnose": "Befund: tumour number 8",
+        "Bilder/Pat12/Erstdiagnose": "Befund: tumour number 9",
+    }
+
+
+@pytest.mark.parametrize("name", ["befund", "MRT-Befund", "Arztbrief Huber", "Findings_Huber"])
+def test_words_for_what_a_file_is_stay_in_its_report(name: str, tmp_path: Path) -> None:
+    write_nifti(tmp_path / "P17" / "t1.nii", brain((8, 8, 4)))
+    text = "Befund: MRT, findings as in the Arztbrief of Huber"
+    (tmp_path / "P17" / f"{name}.txt").write_text(text)
+    (study,) = scan(tmp_path, SALT).studies
+    assert study.report == (text.replace("Huber", "___") if "Huber" in name else text)

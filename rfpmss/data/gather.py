@@ -61,6 +61,7 @@ def studies(
     *,
     volume: int | None = None,
     days: int | None = 30,
+    untold: bool = False,
 ) -> Iterator[tuple[Study, list[File]]]:
     """The studies of one patient, each with the files of its report.
 
@@ -72,6 +73,7 @@ def studies(
         lost: takes the files that are in no study.
         volume: which volume of 4-D NIfTI files to take.
         days: of `rfpmss.data.visits.visits`; None: all visits are one study.
+        untold: the patient is one by the names of texts alone, while others have images.
     """
     groups: dict[str, list[File]] = defaultdict(list)
     for file, visit in zip(members, _visits(members, days), strict=True):
@@ -83,7 +85,10 @@ def studies(
     examined = any(file.kind != "text" for file in members)
     for visit, files in sorted(groups.items()):
         if all(file.kind == "text" for file in files):
-            lost += [(file, describe(_imageless(file, examined=examined))) for file in files]
+            lost += [
+                (file, describe(_imageless(file, examined=examined, untold=untold)))
+                for file in files
+            ]
         elif made := _study(f"{owner}\0{visit}" if visit else owner, files, salt, volume, lost):
             texts = [file for file in files if file.kind == "text"]
             patient = pseudonym(salt, "p", owner)
@@ -91,10 +96,12 @@ def studies(
             yield replace(made, patient_id=patient, report=report), texts
 
 
-def _imageless(report: File, *, examined: bool) -> DataError:
-    """Why a report has no image: the patient has none, or none near the report's date."""
+def _imageless(report: File, *, examined: bool, untold: bool = False) -> DataError:
+    """Why a report has no image: the patient has none, none near its date, or is not known."""
     if examined and report.date is not None:
         return DateError(f"every image of the patient is more than {DAYS} days from the report")
+    if untold:
+        return OwnerError("the report is named after no patient with images")
     return IncompleteError("the report belongs to no image")
 
 

@@ -14,6 +14,7 @@ from rfpmss.data.cohort.known import Known
 from rfpmss.data.cohort.labels import Identities
 from rfpmss.data.cohort.layout import Place
 from rfpmss.data.cohort.leave import left_out
+from rfpmss.data.cohort.names import WORD, rank
 from rfpmss.data.cohort.reading import Patient, Reading, read_back
 from rfpmss.data.cohort.rows import known_of, reports_of
 from rfpmss.data.counts import reasons
@@ -32,7 +33,7 @@ from rfpmss.data.errors import (
 from rfpmss.data.gather import Lost, studies
 from rfpmss.data.look import File, look
 from rfpmss.data.mapping import Words
-from rfpmss.data.owners import Item, assign, key, visit_of
+from rfpmss.data.owners import Item, assign, key, naming, visit_of
 from rfpmss.data.private import pseudonym
 from rfpmss.data.readers.slices import regroup, sparse
 from rfpmss.data.shards import Rejection, series
@@ -112,12 +113,16 @@ def scan(
         members.append((row, owner, Place()))
     groups = _groups(members, owned.shared, lost)
     shared = _shared(groups)
+    pictured = any(file.kind != "text" for both in groups.values() for file, _ in both)
     made, reports, patients = [], {}, []
     whose: dict[str, str] = {}
     for owner, both in groups.items():
         mine = [file for file, _ in both]
         names = _names(owner, both, shared)
-        visits = list(studies(owner, mine, names, salt, lost, volume=volume, days=days))
+        untold = pictured and _untold(owner, both, level)
+        visits = list(
+            studies(owner, mine, names, salt, lost, volume=volume, days=days, untold=untold)
+        )
         if visits:
             patients.append(Patient(_KNOWN_BY[owner.partition(":")[0]], len(visits), both))
         for study, texts in visits:
@@ -332,10 +337,22 @@ def _names(owner: str, members: Sequence[tuple[File, Place]], shared: set[str]) 
     """Everything that names the patient: headers, tables, folders of one patient, file names."""
     names = {name for file, _ in members for name in (*file.names, file.patient, file.name) if name}
     own = [(file, place) for file, place in members if not file.name]
-    names |= {part for _, place in own for part in place.raw if part not in shared}
-    names |= {key(file.relative) for file, _ in own if file.kind in ("text", "nifti")}
-    tail = owner.partition(":")[2].rpartition("/")[2]
-    return names | {tail} - shared - {""}
+    told = {part for _, place in own for part in place.raw if part not in shared}
+    told |= {key(file.relative) for file, _ in own if file.kind in ("text", "nifti")}
+    told |= {owner.partition(":")[2].rpartition("/")[2]} - shared
+    return (names | set(map(naming, told))) - {""}
+
+
+def _untold(owner: str, members: Sequence[tuple[File, Place]], level: int) -> bool:
+    """Whether only the names of texts tell of the patient: they may be those of another."""
+    if any(file.kind != "text" for file, _ in members):
+        return False
+    if owner.startswith("folder:"):  # Letters/Huber.txt, but not Huber/report.txt
+        return not level and any(
+            place.home and rank(place.home[-1]) == WORD and place.name not in ("", place.home[-1])
+            for _, place in members
+        )
+    return owner.startswith("name:")
 
 
 def _rejected(lost: Lost) -> Iterator[Rejection]:

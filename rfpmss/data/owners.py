@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from rfpmss.data.cohort.layout import Layout, Place
@@ -19,6 +20,13 @@ _WORDS = re.compile(
     r"|text|slide|wsi|path(?:ology)?|histology|he|head|brain|parenchyma|hdbet|tumou?r|lesion|roi|gtv"
     r"|(?:tumou?r|lesion|brain|gtv)(?:seg|mask)|maske|ax(?:ial)?|sag(?:ittal)?|cor(?:onal)?|tra"
 )
+_DOCUMENT = re.compile(
+    r"befunde?|befundberichte?|berichte?|arztbriefe?|reports?|findings?|notes?|letters?|texts?|txt"
+    r"|documents?|dokumente?|summary|impression|beurteilung|ct|cta|mri?|mrt|irm|rmn?|pet"
+    r"|compte|rendu|informes?|referto|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
+    r"|(?:影像|病理|检查|诊断|磁共振|核磁|头颅|mri?|ct)*报告"
+)
+"""Words for what a file is; none of them is a name, as ``Kopf`` may be."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,18 @@ def key(path: PurePosixPath) -> str:
     return "-".join(t for t in tokens if not _WORDS.fullmatch(t) and not describes(t))
 
 
+def naming(name: str) -> str:
+    """A name of a file or folder without the words for what it is, which name nobody.
+
+    Example:
+        >>> naming("befund"), naming("Notes Huber, Anna"), naming("Huber, Anna")
+        ('', 'Huber Anna', 'Huber, Anna')
+    """
+    tokens = [token for token in re.split(r"[\s^,=_/\\.\-;·、，]+", name) if token]
+    kept = [token for token in tokens if not _DOCUMENT.fullmatch(token.lower())]
+    return name if len(kept) == len(tokens) else " ".join(kept)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Owned:
     """Whose each file is, and how that was read."""
@@ -95,7 +115,8 @@ def assign(items: Sequence[Item], level: int = 0) -> Owned:
     2. A text named as the image or folder beside it goes with that.
     3. A file whose patient's folder holds DICOM of exactly one patient is that patient's.
     4. A file whose name without words like ``t1``, ``report`` or ``visit2`` is a PatientID or a
-       patient's folder.
+       patient's folder; a text's may have other separators, and the name of a folder of the
+       patient's visit.
     5. In a folder where at least two such names each stand for several kinds of files, the name is
        the patient; elsewhere the folder is.
 
@@ -208,6 +229,7 @@ class _Owners:
         for place, item in enumerate(self.items):
             if self.result[place] is None and item.kind == "text":
                 self.result[place] = self._beside(place) or self._owner(place)
+        self._visits()
         lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
         return Owned(
             owners=[None if n in lost else owner for n, owner in enumerate(self.result)],
@@ -217,6 +239,47 @@ class _Owners:
             notes=tuple(self.notes),
             kin=self._kin(),
         )
+
+    def _visits(self) -> None:
+        """A folder of the patient's visit that the name of a text holds is the text's visit."""
+        for n, item in enumerate(self.items):
+            place, owner = self.places[n], self.result[n]
+            if item.kind == "text" and owner is not None and not (place.label or place.phase):
+                mine = [v for v in self.folders.get(owner, ()) if v in _runs(place.name)]
+                if len(mine) == 1:
+                    time = Time(f"{_FOLDER}{mine[0]}", weak=True)
+                    self.places[n] = replace(place, times=(*place.times, time))
+
+    @cached_property
+    def folders(self) -> dict[str, set[str]]:
+        """Of each owner of images the folders of visits that are named in no common way."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for item, place, owner in zip(self.items, self.places, self.result, strict=True):
+            if owner is not None and item.kind != "text" and place.label.startswith(_FOLDER):
+                found[owner].add(place.label.removeprefix(_FOLDER))
+        return found
+
+    @cached_property
+    def joined(self) -> dict[str, set[str]]:
+        """`names`, spelled without separators."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for name, whos in self.names.items():
+            found[_joint(name)] |= whos
+        return found
+
+    def _called(self, name: str) -> str | None:
+        """Whom a text's name means by another spelling, or beside the name of a visit's folder."""
+        named = self.names.get(name, set()) | self.joined.get(_joint(name), set())
+        if named:
+            return next(iter(named)) if len(named) == 1 else None
+        words, found = name.split("-"), set()
+        for at in range(1, len(words)):
+            first, last = "-".join(words[:at]), "-".join(words[at:])
+            for who, visit in ((first, last), (last, first)):
+                meant = self.joined.get(_joint(who), set())
+                if len(meant) == 1 and visit in self.folders.get(next(iter(meant)), ()):
+                    found |= meant
+        return found.pop() if len(found) == 1 else None
 
     def _images(self) -> None:
         """First those in folders of patients, whose names others may have; then all others."""
@@ -348,6 +411,8 @@ class _Owners:
         called = self.names.get(name, set()) if name and named else set()
         if len(called) == 1:
             return next(iter(called))
+        if is_text and name and (meant := self._called(name)):
+            return meant
         if inside or folder in self.flat:
             if name:
                 return f"name:{'/'.join((*folder, name))}"
@@ -355,6 +420,22 @@ class _Owners:
             only = everyone.pop() if len(everyone) == 1 else None
             return only if is_text or only else f"name:{'/'.join((*folder, '-'))}"
         return f"folder:{'/'.join(folder)}"
+
+
+_FOLDER = "folder "
+"""Begins the label of a visit that a folder's own name tells."""
+
+
+def _joint(name: str) -> str:
+    """A name without separators, but between two numbers: P1-1 is not P11."""
+    return re.sub(r"(?<!\d)-|-(?!\d)", "", name)
+
+
+def _runs(name: str) -> set[str]:
+    """All words of a name that stand together."""
+    words = name.split("-")
+    count = len(words)
+    return {"-".join(words[a:b]) for a in range(count) for b in range(a + 1, count + 1)}
 
 
 def _joined(groups: Iterable[set[str]]) -> dict[str, str]:
