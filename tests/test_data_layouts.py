@@ -255,6 +255,23 @@ def test_two_patient_ids_in_one_patients_folder_are_two_patients_of_one_split() 
     assert same({path: kin[mine[path]] for path in about}, {path: path[:2] for path in about})
 
 
+def test_folders_that_a_pacs_numbers_on_every_disc_say_nothing_of_who() -> None:
+    about = {
+        f"{disc}PA000000/ST00000{study}/SE000000/IM000000": dicom(f"7{n}{study}41", f"1.{n}{study}")
+        for n, disc in enumerate(("CD1/", "CD2/"))
+        for study in (0, 1)
+    }
+    found = scan(list(about), about=about)
+    assert not found.doubt
+    assert len(set(patients(found).values())) == 4
+    assert not any(study.kin for study in found.studies)
+    assert "may be the same people" not in show(found)
+    one = {f"PA00000{n}/ST000000/IM000000": dicom("7141", f"1.{n}") for n in (0, 1)}
+    found = scan(list(one), about=one)
+    assert not found.doubt
+    assert len(set(patients(found).values())) == 1
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("ab12 ", "AB12"), ("0012345", "12345"), ("A-7", "A 7")]
 )

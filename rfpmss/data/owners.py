@@ -28,6 +28,9 @@ _DOCUMENT = re.compile(
 )
 """Words for what a file is; none of them is a name, as ``Kopf`` may be."""
 
+_MACHINE = re.compile(r"(?:pa|st|se|im)\d{6}")
+"""Folders that a PACS numbers anew on every disc: beside a PatientID they say nothing of who."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -196,7 +199,8 @@ class _Owners:
         several = [
             found
             for found in homes.values()
-            if len(found) > 1 and all(rank(home[-1]) == PERSON for home in found)
+            if len(found) > 1
+            and all(rank(h[-1]) == PERSON and not _MACHINE.fullmatch(h[-1]) for h in found)
         ]
         if not several:
             return ""
@@ -342,7 +346,8 @@ class _Owners:
             if owner.startswith("folder:") and home and not self.level:
                 core = parse(self.places[place].raw[-1]).core
                 groups["core", core or home[-1]].add(owner)
-            if home and rank(home[-1]) == PERSON:
+            machine = self.ids[place] and home and _MACHINE.fullmatch(home[-1])
+            if home and rank(home[-1]) == PERSON and not machine:
                 groups["home", "/".join(home)].add(owner)
             if self.ids[place]:
                 groups["id", self.ids[place]].add(owner)
@@ -355,7 +360,8 @@ class _Owners:
         """Owners of a folder's time points, one each: an anonymiser that names every study anew."""
         found: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for n, owner in enumerate(self.result):
-            if owner is not None and self.homes[n] and self.ids[n]:
+            home = self.homes[n]
+            if owner is not None and home and self.ids[n] and not _MACHINE.fullmatch(home[-1]):
                 found[self.homes[n]][self.places[n].label].add(owner)
         for by in found.values():
             if "" not in by and all(len(whos) == 1 for whos in by.values()):
