@@ -45,7 +45,7 @@ EXTRA = {
     "k.pkl": b"\x80\x04K\x01.",
     "l.npy": b"\x93NUMPY\x01\0v\0{'descr': '|O'}",
     "m.svs": b"II*\0\x08\0\0\0\xff\xff",
-    "n.nii.gz": gzip.compress(b"short"),
+    "n.nii.gz": gzip.compress(b"short", mtime=0),
     "o.exe": b"MZ\x90",
     "p.yaml": b"!!python/object/apply:os.system ['true']",
 }  # fmt: skip
