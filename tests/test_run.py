@@ -133,7 +133,7 @@ def test_a_configuration_file_can_be_another_runs_own(tmp_path: Path) -> None:
             "--preset must be one of smoke, tiny, small, paper, got smok; did you mean smoke?",
         ),
         (["--ranks", "0"], "--ranks must be at least 1, got 0"),
-        (["--timeout", "0"], "--timeout must be positive, got 0"),
+        (["--timeout", "0"], "--timeout must be positive and at most 10000000 seconds, got 0"),
         (["--max-steps", "0"], "--max-steps must be at least 1, got 0"),
         (["--assignment.k", "999"], "assignment.k must be at most model.anchors=16, got 999"),
         (["--trian.batch", "3"], "Perhaps you meant"),
