@@ -10,9 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rfpmss.data.cohort.columns import Column, owner_of_row, patient_column, witnesses
+from rfpmss.data.cohort.columns import (
+    Column,
+    named_exam,
+    owner_of_row,
+    patient_column,
+    witnesses,
+)
 from rfpmss.data.cohort.headings import Rank, date_order, names_persons, rank, text_order, time_unit
-from rfpmss.data.cohort.known import Exam, Known
+from rfpmss.data.cohort.known import Known
 from rfpmss.data.cohort.names import parse
 from rfpmss.data.dates import settle
 from rfpmss.data.errors import (
@@ -229,7 +235,7 @@ def _told(
         if error is None and owners[n] is None:
             error = OwnerError("nothing says whose report it is")
         called = tuple(row[place].strip() for place in personal if row[place].strip())
-        exam = _exam(patient, others, n, known)
+        exam = named_exam(patient, others, n, known)
         date = min(exam.days) if exam and exam.days else None if exam and exam.place else settled[n]
         place = exam.place if exam else None
         yield Told(
@@ -269,15 +275,6 @@ def _owners(
             owners.append(None)
             errors.append(error)
     return owners, errors
-
-
-def _exam(patient: Column, others: Sequence[Column], row: int, known: Known) -> Exam | None:
-    """The examination that the row names: by its number, or by an image of its own."""
-    for column in (*others, patient):
-        exam = known.exam(column.cells[row])
-        if exam and exam.owner == column.owners[row]:
-            return exam
-    return None
 
 
 def _joined(parts: Sequence[str]) -> str:

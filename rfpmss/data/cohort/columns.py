@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rfpmss.data.cohort.headings import Rank, date_order, fixed, rank
-from rfpmss.data.cohort.known import Kind, Known, plain
+from rfpmss.data.cohort.known import Exam, Kind, Known, plain
 from rfpmss.data.errors import ColumnError, OwnerError
 
 KINDS: dict[Rank, tuple[Kind, ...]] = {
@@ -218,3 +218,12 @@ def owner_of_row(best: Column, others: Sequence[Column], row: int) -> str | None
     if mine is None and best.cells[row]:
         return None
     return next(iter(said), None)
+
+
+def named_exam(patient: Column, others: Sequence[Column], row: int, known: Known) -> Exam | None:
+    """The examination that the row names: by its number, or by an image of its own."""
+    for column in (*others, patient):
+        exam = known.exam(column.cells[row])
+        if exam and exam.owner == column.owners[row]:
+            return exam
+    return None

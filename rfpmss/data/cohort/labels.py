@@ -17,7 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rfpmss.data.cohort.columns import Column, owner_of_row, patient_column, witnesses
+from rfpmss.data.cohort.columns import (
+    Column,
+    named_exam,
+    owner_of_row,
+    patient_column,
+    witnesses,
+)
 from rfpmss.data.cohort.headings import Rank, date_order, fold, names_persons, rank, text_order
 from rfpmss.data.cohort.known import Exam, Known
 from rfpmss.data.counts import SHARED
@@ -121,7 +127,7 @@ def join(
     said = [row[dates[0]] if dates else "" for row in rows]
     settled = settle(said, [known.days.get(o or "", frozenset()) for o in owners], DAYS)
     for number, line in enumerate(lines):
-        exam = _exam(patient, others, number, known)
+        exam = named_exam(patient, others, number, known)
         joiner.add(line, owners[number], settled[number], exam, labels, number)
     joiner.ambiguous = [lines[number] for number in contradictory]
     joiner.nobody = [line for line in joiner.nobody if line not in joiner.ambiguous]
@@ -287,15 +293,6 @@ def _owners(
             owners.append(None)
             contradictory.append(row)
     return owners, contradictory
-
-
-def _exam(patient: Column, others: Sequence[Column], row: int, known: Known) -> Exam | None:
-    """The examination that the row names, by its number or by an image of its own."""
-    for column in (*others, patient):
-        exam = known.exam(column.cells[row])
-        if exam and exam.owner == column.owners[row]:
-            return exam
-    return None
 
 
 class _Joiner:
