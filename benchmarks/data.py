@@ -37,15 +37,15 @@ import numpy as np
 from benchmarks.peers import readers
 from benchmarks.record import QUIET, machine
 from rfpmss.config import PhantomConfig
-from rfpmss.data.batch import Cohort
-from rfpmss.data.manifest import NAME, Row, write
+from rfpmss.config.sections import DataConfig
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.data.cohort.manifest import NAME, Row, write
+from rfpmss.data.cohort.shards import write_piece
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
-from rfpmss.data.report import train_tokenizer
-from rfpmss.data.shards import write_piece
+from rfpmss.data.readers.volume import read_nifti
 from rfpmss.data.study import Study
 from rfpmss.data.views import CODE_STEP, CODE_ZERO, Choice, read_views
-from rfpmss.data.volume import read_nifti
-from rfpmss.sections import DataConfig
 
 FILE = Path(__file__).parent / "results" / "data.csv"
 FIELDS = (

@@ -11,7 +11,7 @@ import multisk
 from benchmarks.cases import REACHED, Case
 from benchmarks.peers import dense, eager
 from benchmarks.peers import transport as peers
-from multisk import _cpu
+from multisk._backends.numba import solve as _cpu
 
 Work = Callable[[], Any]
 

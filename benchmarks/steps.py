@@ -68,12 +68,12 @@ def prepared(preset: str) -> Job:
     """The preset on its phantom cohort, with a full bank of random features."""
     import torch
 
-    from rfpmss.bank import Bank
     from rfpmss.config import PRESETS
-    from rfpmss.data.batch import Cohort
+    from rfpmss.data.batches.batch import Cohort
+    from rfpmss.data.batches.tokens import train_tokenizer
     from rfpmss.data.phantom import ensure_cohort
-    from rfpmss.data.report import train_tokenizer
     from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.training.bank import Bank
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -110,7 +110,7 @@ def taken(job: Job, count: int, clock: Clock) -> list[dict[str, float]]:
     """Seconds of each part in ``count`` steps after a first; batches are drawn in a thread."""
     import torch
 
-    from rfpmss import step as spine
+    from rfpmss.training import step as spine
 
     instrument(job.model, spine, clock)
     job.bank.push = clock.charge("bank", job.bank.push)

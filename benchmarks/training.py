@@ -69,10 +69,10 @@ def real() -> dict[str, Any]:
     """
     import torch
 
-    from rfpmss.bank import Bank
     from rfpmss.config import paper as preset
     from rfpmss.model.rfpmss import RFPMSS, count
-    from rfpmss.step import step
+    from rfpmss.training.bank import Bank
+    from rfpmss.training.step import step
     from tests.model_tools import random_batch
 
     torch.set_num_threads(1)
@@ -132,10 +132,10 @@ def predicted() -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from rfpmss.bank import Bank
     from rfpmss.config import paper as preset
     from rfpmss.model.rfpmss import RFPMSS, count
-    from rfpmss.step import step
+    from rfpmss.training.bank import Bank
+    from rfpmss.training.step import step
     from tests.model_tools import random_batch
 
     config, size, kept = preset(), 64, {}

@@ -1,14 +1,14 @@
 """Assignment by optimal transport: each row takes exactly k columns, each column its share."""
 
 from multisk import reference
-from multisk._normalize import column_normalize, depth_normalize, row_normalize
-from multisk._problem import MultiAssignment, Transport
-from multisk._solution import Solution
+from multisk._backends.torch.normalize import column_normalize, depth_normalize, row_normalize
+from multisk._problem.problem import MultiAssignment, Transport
+from multisk._problem.status import Status
+from multisk._solution.solution import Solution
 from multisk._solve import solve
-from multisk._solver.exact import Exact
-from multisk._solver.newton import Newton
-from multisk._solver.sinkhorn import Sinkhorn
-from multisk._status import Status
+from multisk._solvers.exact import Exact
+from multisk._solvers.newton import Newton
+from multisk._solvers.sinkhorn import Sinkhorn
 from multisk.assigner import BalancedAssigner
 
 __all__ = [

@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from multisk import _cpu
-from multisk._gradient import attach, derivative
-from multisk._margins import Margins
-from multisk._problem import MultiAssignment, Transport
-from multisk._solution import Solution, wrap
-from multisk._solver import visits
-from multisk._solver.base import Raw
-from multisk._solver.blend import Blend
-from multisk._solver.newton import Newton
-from multisk._solver.sinkhorn import Sinkhorn
-from multisk._status import Status
-from multisk._system import System, prepare
+from multisk._backends.numba import solve as _cpu
+from multisk._backends.triton import visits
+from multisk._problem.margins import Margins
+from multisk._problem.problem import MultiAssignment, Transport
+from multisk._problem.status import Status
+from multisk._problem.system import System, prepare
+from multisk._solution.gradient import attach, derivative
+from multisk._solution.solution import Solution, wrap
+from multisk._solvers.base import Raw
+from multisk._solvers.default import Blend
+from multisk._solvers.newton import Newton
+from multisk._solvers.sinkhorn import Sinkhorn
 
 
 def solve(

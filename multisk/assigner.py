@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from multisk import _ops
-from multisk import _passes as passes
-from multisk._problem import MultiAssignment, Transport, readable
-from multisk._solution import Solution
+from multisk._backends.torch import passes
+from multisk._backends.torch.tiles import column
+from multisk._backends.triton import operators as _ops
+from multisk._backends.triton import visits
+from multisk._problem.problem import MultiAssignment, Transport, readable
+from multisk._problem.system import System, prepare
+from multisk._semidual.semidual import first_rows
+from multisk._solution.solution import Solution
 from multisk._solve import solve
-from multisk._solver import visits
-from multisk._solver.semidual import first_rows
-from multisk._system import System, prepare
-from multisk._tiles import column
 
 Problem = MultiAssignment | Transport
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import multisk
-from multisk import _ops
+from multisk._backends.triton import operators as _ops
 
 
 @dataclass(frozen=True)

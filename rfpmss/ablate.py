@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
 from rfpmss.common.files import write_text
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
+from rfpmss.config.arguments import program
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
@@ -94,8 +94,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def ablate(arguments: Arguments, names: list[str]) -> int:
     """Run what is missing, summarise what is there; return 0, or 1 if a run failed."""
+    from rfpmss.common.progress import progress
     from rfpmss.evaluation.grid import VARIANTS
-    from rfpmss.progress import progress
 
     # Seeds first, so that an interrupted grid holds whole comparisons; what is slow comes last.
     cells = [(name, seed) for seed in arguments.seeds for name in names]
@@ -174,7 +174,7 @@ def _same(path: Path, config: Config) -> bool:
 def _score(folder: Path, device: str) -> str:
     """What `rfpmss.evaluate --run-dir FOLDER` writes, here: starting it takes longer than it."""
     from rfpmss import evaluation
-    from rfpmss.evaluation.opened import OpenError, open_run
+    from rfpmss.runs.opened import OpenError, open_run
 
     with _ONE:
         try:
@@ -189,7 +189,7 @@ def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path |
     """The manifest to train on; one with some modalities or views is written beside the whole."""
     if not variant.only and not variant.missing:
         return data
-    from rfpmss.data.manifest import read, write
+    from rfpmss.data.cohort.manifest import read, write
     from rfpmss.data.phantom import ensure_cohort
     from rfpmss.evaluation.grid import kept
 
@@ -206,7 +206,7 @@ def _complete(folder: Path) -> bool:
 
 
 def _seconds(path: Path) -> float:
-    from rfpmss.evaluation.tables import read_json, trusted
+    from rfpmss.evaluation.page.tables import read_json, trusted
 
     with trusted(path):
         return float(read_json(path)["seconds"])
@@ -214,7 +214,7 @@ def _seconds(path: Path) -> float:
 
 def _summarise(arguments: Arguments, names: list[str]) -> None:
     from rfpmss.evaluation.grid import summary
-    from rfpmss.evaluation.tables import percent, write_csv, write_json, write_latex
+    from rfpmss.evaluation.page.tables import percent, write_csv, write_json, write_latex
 
     found = {
         name: {

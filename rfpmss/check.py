@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
+from rfpmss.config.arguments import program
 
 if TYPE_CHECKING:
-    from rfpmss.data.manifest import Row
+    from rfpmss.data.cohort.manifest import Row
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(arguments: Arguments) -> int:
     """Check a cohort; return 0 if it is as it was written."""
+    from rfpmss.data.cohort.manifest import accept, check_together, manifest_of, parse, read, sum_of
     from rfpmss.data.cohort.verify import compare, pixel_digests
-    from rfpmss.data.manifest import accept, check_together, manifest_of, parse, read, sum_of
-    from rfpmss.run import ArgumentError
+    from rfpmss.runs.folder import ArgumentError
 
     manifest = manifest_of(arguments.cohort)
     if not manifest.is_file():

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence, status_of, whole
 from rfpmss.common.quiet import quiet
-from rfpmss.data.folder import FolderOptions, at_least, check_places
+from rfpmss.config.arguments import program
+from rfpmss.data.sources.folder import FolderOptions, at_least, check_places
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-    from rfpmss.data.batch import Cohort
+    from rfpmss.data.batches.batch import Cohort
     from rfpmss.model.features import Features
     from rfpmss.model.rfpmss import RFPMSS
 
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    from rfpmss.data.build import WorkerError
+    from rfpmss.data.cohort.build import WorkerError
     from rfpmss.data.errors import DataError
 
     try:
@@ -108,9 +108,9 @@ def embed(arguments: Arguments) -> int:
         FileNotFoundError: if there is no such manifest.
         ValueError: if the model cannot be loaded.
     """
-    from rfpmss.checkpoint import read_tokenizer
-    from rfpmss.data.batch import Cohort
+    from rfpmss.data.batches.batch import Cohort
     from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.runs.checkpoint import read_tokenizer
 
     _check(arguments)
     require(arguments.device)
@@ -140,10 +140,10 @@ def _check(arguments: Arguments) -> None:
 
 def _prepare(arguments: Arguments, model: RFPMSS, work: Path) -> Path:
     """The folder's studies decoded into ``work``, at the size that the model takes."""
-    from rfpmss.data.build import build
+    from rfpmss.data.cohort.build import build
     from rfpmss.data.errors import LayoutError
-    from rfpmss.data.hospital import show
-    from rfpmss.data.private import SALT, read_salt
+    from rfpmss.data.privacy.private import SALT, read_salt
+    from rfpmss.data.sources.hospital import show
 
     out = arguments.out.resolve()
     salt = read_salt(arguments.salt or out.parent / SALT)
@@ -184,7 +184,7 @@ def _tables(
     """The studies in the order of the manifest, ``size`` at a time."""
     import torch
 
-    from rfpmss.progress import progress
+    from rfpmss.common.progress import progress
 
     device = next(model.parameters()).device
     with progress("embedding", len(cohort), unit="studies") as advance:

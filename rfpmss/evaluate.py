@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
 from rfpmss.common.files import require_writable
+from rfpmss.config.arguments import program
 
 if TYPE_CHECKING:
-    from rfpmss.evaluation.opened import Opened
+    from rfpmss.runs.opened import Opened
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(arguments: Arguments) -> int:
     """Score, write and print the tables; return 0."""
     from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_run, require_run
+    from rfpmss.runs.opened import open_run, require_run
 
     require_run(arguments.run_dir)
     require_writable(arguments.run_dir / "evaluation")
@@ -90,7 +90,7 @@ def evaluate(arguments: Arguments) -> int:
 def _reports(arguments: Arguments, opened: Opened, name: str) -> None:
     import numpy as np
 
-    from rfpmss.evaluation.writing import score, write
+    from rfpmss.evaluation.writing.scores import score, write
 
     indices = np.asarray(opened.cohort.indices(arguments.split))
     opened.model.eval()

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import whole_folder
+from rfpmss.config.arguments import program
 
 if TYPE_CHECKING:
     from rfpmss.config import Config
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(arguments: Arguments) -> int:
-    from rfpmss.evaluation.opened import require_run
+    from rfpmss.runs.opened import require_run
 
     require_run(arguments.run, "RUN")
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
@@ -81,10 +81,10 @@ def export(arguments: Arguments) -> None:
     """
     from safetensors import SafetensorError
 
-    from rfpmss.checkpoint import load
-    from rfpmss.evaluation.opened import stored
     from rfpmss.model.graphs import write
     from rfpmss.model.hub import TOKENIZER
+    from rfpmss.runs.checkpoint import load
+    from rfpmss.runs.opened import stored
 
     loaded = load(arguments.run, weights=arguments.weights)
     stored(arguments.run, loaded, allow_change=arguments.allow_config_change)
@@ -106,7 +106,7 @@ def export(arguments: Arguments) -> None:
 
 def describe(model: RFPMSS, config: Config, run: Path) -> str:
     """What the card says of this run: sizes, training, zero-shot retrieval beside chance."""
-    from rfpmss.evaluation.tables import read_json
+    from rfpmss.evaluation.page.tables import read_json
     from rfpmss.model.rfpmss import count
 
     parts = count(model)
@@ -129,7 +129,7 @@ def describe(model: RFPMSS, config: Config, run: Path) -> str:
 
 def _training(config: Config, run: Path) -> list[str]:
     """Preset, weights of the losses and the number of steps; no path and no name of a file."""
-    from rfpmss.run import read_metrics
+    from rfpmss.runs.folder import read_metrics
 
     metrics = run / "metrics.jsonl"
     rows = read_metrics(metrics) if metrics.is_file() else []

@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
 from rfpmss.common.files import require_writable, whole
+from rfpmss.config.arguments import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from rfpmss.evaluation.opened import Opened
-    from rfpmss.evaluation.transfer import Outcome, Plan
+    from rfpmss.evaluation.labels.transfer import Outcome, Plan
     from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.runs.opened import Opened
 
 RANDOM = "random weights"
 PRETRAINED = "this run"
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _opened(arguments: Arguments) -> int:
-    from rfpmss.evaluation.opened import open_run, require_run
+    from rfpmss.runs.opened import open_run, require_run
 
     require_run(arguments.run_dir)
     require_writable(arguments.run_dir / "evaluation")
@@ -119,9 +119,9 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
     Raises:
         ValueError: if there is no such label, or too few patients have it.
     """
-    from rfpmss.evaluation.tables import write_csv, write_json, write_latex
-    from rfpmss.evaluation.transfer import adjust, table, transfer
-    from rfpmss.progress import progress
+    from rfpmss.common.progress import progress
+    from rfpmss.evaluation.labels.transfer import adjust, table, transfer
+    from rfpmss.evaluation.page.tables import write_csv, write_json, write_latex
 
     plans = _plans(arguments, opened)
     starts = _starts(arguments, opened)
@@ -155,9 +155,9 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
 
 def _plans(arguments: Arguments, opened: Opened) -> list[Plan]:
     """What is learned: one task, or one for each of several values that enough patients have."""
-    from rfpmss.evaluation.labels import choose_label, choose_positive
-    from rfpmss.evaluation.probe import Tuning, task
-    from rfpmss.evaluation.transfer import Plan
+    from rfpmss.evaluation.labels.probe import Tuning, task
+    from rfpmss.evaluation.labels.transfer import Plan
+    from rfpmss.evaluation.labels.values import choose_label, choose_positive
 
     cohort = opened.cohort
     label = choose_label(cohort.studies, arguments.label)
@@ -224,8 +224,8 @@ def _keep(outcome: Outcome, run_dir: Path, number: int) -> None:
 
 
 def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
-    from rfpmss import checkpoint
-    from rfpmss.evaluation.transfer import random_start
+    from rfpmss.evaluation.labels.transfer import random_start
+    from rfpmss.runs import checkpoint
 
     vocabulary = opened.tokenizer.get_vocab_size()
     starts = {
@@ -253,9 +253,9 @@ def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The baselines that are pretrained now, or stand in the run's folder from before."""
     from safetensors.torch import load_file
 
-    from rfpmss import checkpoint
-    from rfpmss.evaluation.baselines import LABELS, train_labels, train_other
-    from rfpmss.evaluation.transfer import random_start
+    from rfpmss.evaluation.labels.baselines import LABELS, train_labels, train_other
+    from rfpmss.evaluation.labels.transfer import random_start
+    from rfpmss.runs import checkpoint
 
     config, epochs, device = opened.config, arguments.baseline_epochs, arguments.device
     found = {}
@@ -286,7 +286,7 @@ def _write(path: Path, state: Mapping[str, Tensor]) -> None:
 
 def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The same encoder with published weights, if a copy is named."""
-    from rfpmss.evaluation.transfer import random_start
+    from rfpmss.evaluation.labels.transfer import random_start
     from rfpmss.model.weights import load
 
     if arguments.image_weights is None:

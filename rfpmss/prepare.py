@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.quiet import quiet
+from rfpmss.config.arguments import program
+from rfpmss.data.cohort.export import Export
+from rfpmss.data.cohort.parts import Merge, Part, Shard
 from rfpmss.data.cohort.unchanged import Stamp, forget
-from rfpmss.data.cohorts import Public
-from rfpmss.data.export import Export
-from rfpmss.data.folder import FolderOptions, at_least, check_apart, check_places
-from rfpmss.data.parts import Merge, Part, Shard
 from rfpmss.data.phantom import command
 from rfpmss.data.phantom.command import Phantom
+from rfpmss.data.sources.cohorts import Public
+from rfpmss.data.sources.folder import FolderOptions, at_least, check_apart, check_places
 
 if TYPE_CHECKING:
-    from rfpmss.data.build import Summary
-    from rfpmss.data.hospital import Found
+    from rfpmss.data.cohort.build import Summary
+    from rfpmss.data.sources.hospital import Found
 
 
 DISK = 74
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from rfpmss.data.build import FullError, WorkerError
+    from rfpmss.data.cohort.build import FullError, WorkerError
     from rfpmss.data.errors import DataError
 
     try:
@@ -126,7 +126,7 @@ def _run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
 
 def _failed(error: Exception, out: Path) -> int:
     """Say in one sentence why it ended; return the exit status."""
-    from rfpmss.data.build import FULL, FullError
+    from rfpmss.data.cohort.build import FULL, FullError
 
     if isinstance(error, OSError) and error.errno in FULL:
         error = FullError(_existing(out))
@@ -149,10 +149,10 @@ def hospital(arguments: Hospital) -> int:
     """Prepare a hospital's folder; return the exit status."""
     import secrets
 
-    from rfpmss.data.build import build
+    from rfpmss.data.cohort.build import build
     from rfpmss.data.errors import LayoutError
-    from rfpmss.data.hospital import show
-    from rfpmss.data.private import SALT, read_salt
+    from rfpmss.data.privacy.private import SALT, read_salt
+    from rfpmss.data.sources.hospital import show
 
     src, out = arguments.src, arguments.out.resolve()
     if problem := _misplaced(arguments):
@@ -194,7 +194,7 @@ def hospital(arguments: Hospital) -> int:
 
 def _prepare_part(arguments: Hospital, found: Found, root: Path) -> int:
     """Decode one part of the work."""
-    from rfpmss.data.parts import build_part, identity
+    from rfpmss.data.cohort.parts import build_part, identity
 
     assert arguments.shard is not None
     out = arguments.out.resolve()
@@ -240,7 +240,7 @@ def _misplaced(arguments: Hospital) -> str:
 
 def _label(found: Found, root: Path, arguments: Hospital) -> Found:
     """The studies with the labels of the table, after saying what was taken."""
-    from rfpmss.data.cohort.labels import join
+    from rfpmss.data.reports.labels import join
 
     assert arguments.labels is not None
     assert found.identities is not None
@@ -258,7 +258,7 @@ def _label(found: Found, root: Path, arguments: Hospital) -> Found:
 
 def _show_server(arguments: Hospital) -> int:
     """What a DICOMweb service would be asked for; nothing is downloaded."""
-    from rfpmss.data.dicomweb import find_series
+    from rfpmss.data.sources.dicomweb import find_series
 
     server = arguments.server()
     assert server is not None
@@ -274,8 +274,8 @@ def _show_server(arguments: Hospital) -> int:
 
 def _copy(found: Found, folder: Path, salt: bytes, arguments: Hospital) -> None:
     """Write the copy without identifiers and say what is in it."""
-    from rfpmss.data.copies import write_copy
-    from rfpmss.data.deidentify import Options
+    from rfpmss.data.privacy.copies import write_copy
+    from rfpmss.data.privacy.deidentify import Options
 
     options = Options(
         dates="shift" if arguments.keep_dates else "remove",
@@ -290,7 +290,7 @@ def _copy(found: Found, folder: Path, salt: bytes, arguments: Hospital) -> None:
 
 def public(arguments: Public) -> int:
     """Prepare BraTS, UPENN-GBM or BIDS data sets; return the exit status."""
-    from rfpmss.data.cohorts import prepare
+    from rfpmss.data.sources.cohorts import prepare
 
     made = prepare(arguments)
     if arguments.shard is None:
@@ -300,14 +300,14 @@ def public(arguments: Public) -> int:
 
 def merge(arguments: Merge) -> int:
     """Put the parts of several machines together; return the exit status."""
-    from rfpmss.data.parts import merge
+    from rfpmss.data.cohort.parts import merge
 
     return _tell(merge(arguments), arguments.out)
 
 
 def export(arguments: Export) -> int:
     """Write a prepared cohort in another format; return the exit status."""
-    from rfpmss.data.export import export
+    from rfpmss.data.cohort.export import export
 
     made = export(arguments)
     print(f"studies: {sum(item.studies for item in made)}")
@@ -326,10 +326,10 @@ def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
 
 def _tell(made: Summary, out: Path) -> int:
     """What was made, in numbers, and where it is."""
-    from rfpmss.data.aliases import PRIVATE
-    from rfpmss.data.build import REJECTIONS
-    from rfpmss.data.duplicates import FILE as DOUBLES
-    from rfpmss.data.overview import write_page
+    from rfpmss.data.cohort.build import REJECTIONS
+    from rfpmss.data.cohort.duplicates import FILE as DOUBLES
+    from rfpmss.data.cohort.page.overview import write_page
+    from rfpmss.data.privacy.aliases import PRIVATE
 
     _print("studies", made.splits)
     _print("series", made.series)

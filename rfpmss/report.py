@@ -13,9 +13,9 @@ from pathlib import Path
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
 from rfpmss.common.files import require_writable
+from rfpmss.config.arguments import program
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 def report(arguments: Arguments) -> int:
     """Score again and write the page; return 0."""
     from rfpmss import evaluation
-    from rfpmss.evaluation.opened import open_run, require_run
+    from rfpmss.runs.opened import open_run, require_run
 
     require_run(arguments.run_dir)
     require_writable(arguments.run_dir / "evaluation")

@@ -22,8 +22,8 @@ from typing import Any, Literal
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
+from rfpmss.config.arguments import program
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _elsewhere(out: Path, preset: str, patients: int) -> tuple[list[str], Path]:
 
 def reproduce(arguments: Arguments, steps: Sequence[list[str]]) -> int:
     """Run the steps that are not done, write the targets; return 0, or 1 if a step failed."""
-    from rfpmss.evaluation.tables import write_json
+    from rfpmss.evaluation.page.tables import write_json
 
     out = arguments.out
     record = out / "commands.json"
@@ -216,8 +216,8 @@ def _share(out: Path, run_dir: Path) -> None:
 
 
 def _targets(out: Path) -> None:
-    from rfpmss.evaluation.tables import write_csv, write_json, write_latex
-    from rfpmss.evaluation.targets import readable, targets
+    from rfpmss.evaluation.page.tables import write_csv, write_json, write_latex
+    from rfpmss.evaluation.page.targets import readable, targets
 
     found = [
         (int(folder.name.removeprefix("seed-")), target)
@@ -234,7 +234,7 @@ def _targets(out: Path) -> None:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    from rfpmss.evaluation.tables import read_json
+    from rfpmss.evaluation.page.tables import read_json
 
     return read_json(path) or []
 

@@ -18,10 +18,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from rfpmss.arguments import TrainArguments, parse, program
 from rfpmss.common.command import guarded, of_output
 from rfpmss.common.device import require as device_of
 from rfpmss.common.files import sentence
+from rfpmss.config.arguments import TrainArguments, parse, program
+from rfpmss.data.cohort.manifest import manifest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim.swa_utils import AveragedModel
 
+    from rfpmss.common.distributed import Peers
     from rfpmss.config import Config
-    from rfpmss.content import State
-    from rfpmss.data.batch import Batch, Cohort
-    from rfpmss.distributed import Peers
-    from rfpmss.parallel import Spine
-    from rfpmss.run import Bystander, Claim, Run
-    from rfpmss.schedule import Schedule
+    from rfpmss.data.batches.batch import Batch, Cohort
+    from rfpmss.runs.content import State
+    from rfpmss.runs.folder import Bystander, Claim, Run
+    from rfpmss.training.parallel import Spine
+    from rfpmss.training.schedule import Schedule
 
 LOOK_FIRST = 10.0
 """Seconds that ranks wait longer than their supervisor, who sees which one hangs."""
@@ -45,11 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = parse(TrainArguments, argv, prog=program("train"), about=__doc__)
     if arguments.supervised and "TORCHELASTIC_RUN_ID" not in os.environ:
-        from rfpmss.supervisor import supervise
+        from rfpmss.runs.supervisor import supervise
 
         words = sys.argv[1:] if argv is None else argv
         return guarded(lambda: supervise(arguments, words), arguments.folder)
-    from rfpmss.distributed import PeerError
+    from rfpmss.common.distributed import PeerError
 
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one on each machine
     return guarded(
@@ -61,11 +62,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _claimed(arguments: TrainArguments) -> int:
     """Train and evaluate as the only process that writes into the run folder."""
+    from rfpmss.common.distributed import PeerError, job
     from rfpmss.common.errors import RfpmssError
-    from rfpmss.distributed import PeerError, job
-    from rfpmss.run import ArgumentError, Claim
+    from rfpmss.runs.folder import ArgumentError, Claim
 
-    data = arguments.manifest
+    data = None if arguments.data is None else manifest_of(arguments.data)
     if data is not None and not data.is_file():
         raise ArgumentError(
             f"--data must be the manifest of a prepared cohort, or its folder, got {data}; write "
@@ -89,17 +90,18 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     """Pretrain as asked; return 0, or 128 + the number of the signal that stopped it."""
     import torch
 
-    from rfpmss import checkpoint, parallel
-    from rfpmss.build import build, parts
-    from rfpmss.data.batch import Cohort
-    from rfpmss.data.report import train_tokenizer
-    from rfpmss.run import Bystander
-    from rfpmss.schedule import Schedule
+    from rfpmss.data.batches.batch import Cohort
+    from rfpmss.data.batches.tokens import train_tokenizer
+    from rfpmss.runs import checkpoint
+    from rfpmss.runs.folder import Bystander
+    from rfpmss.training import parallel
+    from rfpmss.training.build import build, parts
+    from rfpmss.training.schedule import Schedule
 
     config, folder = arguments.config, arguments.folder
     torch.set_num_threads(config.train.threads)
     peers.first(claim.take)
-    manifest = arguments.manifest or _phantom(config)
+    manifest = manifest_of(arguments.data) if arguments.data else _phantom(config)
     one = os.environ.get("LOCAL_RANK", "0") == "0"  # of a machine, whose ranks share its disk
     cohort = Cohort.open(manifest, config.data, verified=one)
     schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)
@@ -134,8 +136,8 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
 def evaluate(arguments: TrainArguments) -> int:
     """Score what a run has saved on the held-out patients and write its page."""
     from rfpmss import evaluation
-    from rfpmss.checkpoint import load_model
-    from rfpmss.evaluation.opened import open_run
+    from rfpmss.runs.checkpoint import load_model
+    from rfpmss.runs.opened import open_run
 
     folder, device = arguments.folder, _device(arguments.device)
     opened = open_run(folder, None, device)
@@ -153,7 +155,7 @@ def evaluate(arguments: TrainArguments) -> int:
 def _phantom(config: Config) -> Path:
     """The generated cohort of the preset."""
     from rfpmss.data.phantom import ensure_cohort
-    from rfpmss.run import RunError
+    from rfpmss.runs.folder import RunError
 
     try:
         return ensure_cohort(config.phantom)
@@ -166,8 +168,8 @@ def _phantom(config: Config) -> Path:
 
 def _agree(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> None:
     """Refuse to train when a rank was started with another configuration, cohort or code."""
-    from rfpmss.run import RunError
     from rfpmss.runs import record
+    from rfpmss.runs.folder import RunError
 
     own = record.make(arguments.config, manifest, peers.size, None, cohort.fingerprint)
     del own["manifest"]  # machines may keep the cohort in different places
@@ -183,9 +185,8 @@ def _agree(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Pee
 
 def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> int:
     """The step to go on after; nothing is written before the request is known to fit."""
-    from rfpmss import checkpoint
-    from rfpmss.run import refuse_another
-    from rfpmss.runs import record
+    from rfpmss.runs import checkpoint, record
+    from rfpmss.runs.folder import refuse_another
 
     folder = arguments.folder
     asked = (arguments.config, manifest, peers.size, arguments.start, cohort.fingerprint)
@@ -207,8 +208,8 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
 
 def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
     """Refuse weights that were trained on studies which this cohort holds out."""
-    from rfpmss.run import RunError
     from rfpmss.runs import record
+    from rfpmss.runs.folder import RunError
 
     start = arguments.start
     known = record.read(start) if start else None
@@ -218,7 +219,7 @@ def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
 
 def _stored(folder: Path, done: int) -> Path | None:
     """The checkpoint to go on from, which rank 0 has verified, on every rank."""
-    from rfpmss import checkpoint
+    from rfpmss.runs import checkpoint
 
     there = [path for path in checkpoint.folders(folder) if checkpoint.step_of(path) == done]
     if len(there) > 1:
@@ -230,7 +231,7 @@ def _run(
     arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers, claim: Claim
 ) -> Run:
     """The run folder, with the record of what has been found to fit."""
-    from rfpmss.run import Run
+    from rfpmss.runs.folder import Run
 
     return Run(
         arguments.folder,
@@ -272,12 +273,12 @@ class Job:
 def _loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) -> int:
     import torch
 
-    from rfpmss.figures import figures, refuse_not_finite, refuse_score
-    from rfpmss.interrupt import Stop
-    from rfpmss.loading import ahead, timed
+    from rfpmss.common.progress import memory, progress
     from rfpmss.model.stages import train_mode
-    from rfpmss.progress import memory, progress
-    from rfpmss.validate import validate
+    from rfpmss.runs.interrupt import Stop
+    from rfpmss.training.figures import figures, refuse_not_finite, refuse_score
+    from rfpmss.training.loading import ahead, timed
+    from rfpmss.training.validate import validate
 
     settings, schedule, peers = job.config.train, job.schedule, job.peers
     parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
@@ -332,8 +333,8 @@ def _names(job: Job, step: int) -> list[str]:
 
 
 def _save(job: Job, step: int, state: State, score: float | None) -> None:
-    from rfpmss import checkpoint
-    from rfpmss.figures import NotFiniteError
+    from rfpmss.runs import checkpoint
+    from rfpmss.training.figures import NotFiniteError
 
     try:
         keep = job.config.train.keep

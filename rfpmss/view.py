@@ -22,13 +22,13 @@ from urllib.parse import quote
 
 import tyro
 
-from rfpmss.arguments import program
 from rfpmss.common.command import guarded
+from rfpmss.config.arguments import program
 
 if TYPE_CHECKING:
     from flask import Flask  # pyright: ignore[reportMissingImports]
 
-    from rfpmss.evaluation.patient import Looker
+    from rfpmss.evaluation.page.patient import Looker
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
@@ -84,8 +84,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def view(arguments: Arguments) -> int:
     """Serve the pages of a run; return the exit status."""
-    from rfpmss.evaluation.opened import open_run
-    from rfpmss.evaluation.patient import Looker
+    from rfpmss.evaluation.page.patient import Looker
+    from rfpmss.runs.opened import open_run
 
     opened = open_run(
         arguments.run_dir,
@@ -117,7 +117,7 @@ def application(looker: Looker, token: str = "") -> Flask:
         request,
     )
 
-    from rfpmss.evaluation.page import fill
+    from rfpmss.evaluation.page.write import fill
 
     app = Flask("rfpmss", static_folder=None, template_folder=None)
     one = Lock()

@@ -18,9 +18,9 @@ with atheris.instrument_imports(include=["rfpmss", "pydicom", "nibabel", "tifffi
     import logging
 
     from rfpmss.data.errors import DataError, UnforeseenError
-    from rfpmss.data.look import look
-    from rfpmss.data.mapping import read_mapping
-    from rfpmss.data.private import read_report
+    from rfpmss.data.identity.mapping import read_mapping
+    from rfpmss.data.privacy.private import read_report
+    from rfpmss.data.readers.look import look
     from rfpmss.data.study import Source
     from rfpmss.data.views import Choice, read_views
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from unittest import mock
 
-from rfpmss.data import hospital
-from rfpmss.data.hospital import Found
-from rfpmss.data.look import File
+from rfpmss.data.readers.look import File
+from rfpmss.data.sources import hospital
+from rfpmss.data.sources.hospital import Found
 
 SALT = b"0123456789abcdef"
 ROOT = Path("/nowhere/source")
@@ -46,7 +46,7 @@ def cases() -> Iterator[Case]:
 
 
 def header(path: Path, root: Path, about: Mapping[str, Mapping[str, object]]) -> list[File]:
-    """What `rfpmss.data.look.look` would give for a file of that name."""
+    """What `rfpmss.data.readers.look.look` would give for a file of that name."""
     relative = PurePosixPath(path.relative_to(root).as_posix())
     known = dict(about.get(str(relative), {}))
     low = path.name.lower()

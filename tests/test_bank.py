@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss.bank import Bank
 from rfpmss.model.features import Features
+from rfpmss.training.bank import Bank
 from tests.model_tools import small_config
 
 CONFIG = small_config().model

@@ -7,11 +7,11 @@ import torch
 
 from benchmarks.steps import Clock, published
 from benchmarks.training import apply_at_once
-from rfpmss.bank import Bank
 from rfpmss.config import AssignmentConfig
 from rfpmss.loss.consistency import assign
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.step import step
+from rfpmss.training.bank import Bank
+from rfpmss.training.step import step
 from tests.model_tools import WORDS, random_batch, small_config
 
 

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import nn
 
-from rfpmss import checkpoint
-from rfpmss.content import State, restore
+from rfpmss.runs import checkpoint
+from rfpmss.runs.content import State, restore
 
 FILES = [
     "MANIFEST.json",
@@ -244,8 +244,8 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_checkpoint import make_state
-from rfpmss import checkpoint
-from rfpmss.content import State, restore
+from rfpmss.runs import checkpoint
+from rfpmss.runs.content import State, restore
 run_dir = Path({run_dir!r})
 state = make_state()
 checkpoint.save(run_dir, 1, state, keep=2)

@@ -13,8 +13,9 @@ import pytest
 
 from rfpmss import check
 from rfpmss.config import smoke
-from rfpmss.data import manifest
-from rfpmss.data.batch import Cohort
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort import manifest
+from rfpmss.data.cohort.manifest import Row, read, write
 from rfpmss.data.errors import (
     ChangedError,
     DataError,
@@ -23,7 +24,6 @@ from rfpmss.data.errors import (
     TextError,
     UnreadableError,
 )
-from rfpmss.data.manifest import Row, read, write
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_shard_that_is_cut_off_or_gone_names_its_studies(
 
 
 def test_a_shard_that_is_cut_off_while_it_is_read_is_an_error_not_a_signal(cohort: Path) -> None:
-    from rfpmss.data.report import train_tokenizer
+    from rfpmss.data.batches.tokens import train_tokenizer
 
     opened = Cohort.open(cohort, smoke().data)
     words = train_tokenizer(opened.reports("train"), 300)
@@ -99,7 +99,7 @@ def test_a_shard_that_is_cut_off_while_it_is_read_is_an_error_not_a_signal(cohor
 
 
 def test_a_shard_reads_like_the_array_it_is(cohort: Path) -> None:
-    from rfpmss.data.shards import open_shard
+    from rfpmss.data.cohort.shards import open_shard
 
     path = shard_of(cohort, "ct")
     ours, theirs = open_shard(path), np.load(path)
@@ -125,7 +125,7 @@ def test_a_shard_reads_like_the_array_it_is(cohort: Path) -> None:
     ],
 )
 def test_what_a_header_claims_is_bounded_before_it_is_used(header: str, tmp_path: Path) -> None:
-    from rfpmss.data.shards import open_shard
+    from rfpmss.data.cohort.shards import open_shard
 
     text = header.ljust(117).encode() + b"\n"
     content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(1000)
@@ -236,7 +236,7 @@ def test_the_bytes_of_a_shard_are_asked_for_before_they_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a full disk a memory map ends the process by a signal at the first page it cannot get."""
-    from rfpmss.data import shards
+    from rfpmss.data.cohort import shards
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -19,7 +19,7 @@ def random(*shape, seed=0):
 def both_paths(request, monkeypatch):
     """The CPU's compiled loops, and plain torch as where numba is missing."""
     if request.param == "without compiled loops":
-        monkeypatch.setattr("multisk._cpu.kernels", lambda: None)
+        monkeypatch.setattr("multisk._backends.numba.solve.kernels", lambda: None)
 
 
 @pytest.mark.usefixtures("both_paths")
@@ -151,8 +151,8 @@ def test_an_impossible_cold_problem_is_reported():
 
 
 def test_the_interior_path_meets_the_margins_and_prices_of_the_programme():
-    from multisk._solver.interior import prices
-    from multisk._system import prepare
+    from multisk._problem.system import prepare
+    from multisk._semidual.interior import prices
 
     x = unit_scores(40, 10)
     system = prepare(x, MultiAssignment(3, eps=1e-6, damping=0))

@@ -8,7 +8,7 @@ import torch
 
 import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, solve
-from multisk._solver import search
+from multisk._semidual import search
 from tests.strategies import unit_scores
 
 

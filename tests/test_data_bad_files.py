@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless
 
 from rfpmss import prepare
+from rfpmss.data.cohort.manifest import read
 from rfpmss.data.errors import (
     DataError,
     GeometryError,
@@ -20,8 +21,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
     UnusedError,
 )
-from rfpmss.data.manifest import read
-from rfpmss.data.sources import read_series
+from rfpmss.data.readers.assembly import read_series
 from tests.data_tools import write_series
 
 COUNT = 6

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from rfpmss.data import augment, manifest
-from rfpmss.data.augment import Draw
-from rfpmss.data.batch import Cohort
+from rfpmss.config.sections import CHANNELS, END, PAD, START, VIEWS, DataConfig
+from rfpmss.data.batches import augment
+from rfpmss.data.batches.augment import Draw
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import decode, encode, swap_sides, train_tokenizer
+from rfpmss.data.cohort import manifest
 from rfpmss.data.errors import LeakageError, PathError, TextError, UnreadableError
 from rfpmss.data.phantom import ensure_cohort
-from rfpmss.data.report import decode, encode, swap_sides, train_tokenizer
-from rfpmss.data.resize import resize
-from rfpmss.sections import CHANNELS, END, PAD, START, VIEWS, DataConfig
+from rfpmss.data.readers.resize import resize
 from tests.data_tools import SMALL
 
 DATA = DataConfig(resize=32, size=28, tokens=64)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rfpmss.config import VIEWS
-from rfpmss.data.hospital import Found, scan
+from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Choice, read_views
 from tests.data_tools import brain, write_nifti, write_series
@@ -276,7 +276,7 @@ def test_a_named_sequence_stands_before_perfusion_surveys_and_spines(tmp_path: P
 
 
 def test_the_mapping_file_takes_what_would_be_left_out(tmp_path: Path) -> None:
-    from rfpmss.data.mapping import Words
+    from rfpmss.data.identity.mapping import Words
 
     series(tmp_path / "P1" / "spine", 5, "SAG T2 LSPINE")
     assert not look(tmp_path).studies

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfpmss.data.errors import ScaleError
-from rfpmss.data.slide import open_slide, tissue_mask
+from rfpmss.data.readers.slides.slide import open_slide, tissue_mask
 
 GLASS = {"white": (245, 245, 246), "grey": (228, 229, 231), "yellowish": (244, 240, 222)}
 TISSUE = {

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfpmss.data import errors
-from rfpmss.data.aliases import PRIVATE
-from rfpmss.data.build import build
+from rfpmss.data.cohort.build import build
+from rfpmss.data.cohort.shards import series
 from rfpmss.data.errors import DataError, UnforeseenError
-from rfpmss.data.hospital import Found, scan
-from rfpmss.data.look import look
-from rfpmss.data.shards import series
-from rfpmss.data.sources import load
+from rfpmss.data.privacy.aliases import PRIVATE
+from rfpmss.data.readers.assembly import load
+from rfpmss.data.readers.look import look
+from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Source
 from rfpmss.data.views import Choice, read_views
 from tests.data_tools import NIBABEL, PYDICOM, brain, write_series

@@ -17,11 +17,11 @@ import SimpleITK as sitk
 from PIL import Image
 
 from rfpmss import prepare
+from rfpmss.data.cohort.manifest import read
 from rfpmss.data.errors import CodecError, DataError, UnsupportedError, ValuesError
-from rfpmss.data.manifest import read
-from rfpmss.data.readers.documents import document_text
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import scheme_of
+from rfpmss.data.readers.text.documents import document_text
 from tests.data_tools import brain, write_nifti, write_series
 from tests.layout_tools import scan
 

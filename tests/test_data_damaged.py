@@ -18,7 +18,6 @@ import tifffile
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from rfpmss.data import dicom
 from rfpmss.data.errors import (
     BombError,
     ChoiceError,
@@ -30,11 +29,12 @@ from rfpmss.data.errors import (
     UnsupportedError,
     ValuesError,
 )
-from rfpmss.data.private import read_report
-from rfpmss.data.slide import open_image, open_slide, region, tiles
-from rfpmss.data.sniff import kind_of
-from rfpmss.data.tables import read_table
-from rfpmss.data.volume import MIB, Volume, read_nifti
+from rfpmss.data.privacy.private import read_report
+from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.slides.slide import open_image, open_slide, region, tiles
+from rfpmss.data.readers.sniff import kind_of
+from rfpmss.data.readers.text.tables import read_table
+from rfpmss.data.readers.volume import MIB, Volume, read_nifti
 from tests.data_tools import NIBABEL, PYDICOM, brain
 
 RAW = nib.Nifti1Image(brain(), np.eye(4)).to_bytes()

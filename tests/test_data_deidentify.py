@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from rfpmss import prepare
-from rfpmss.data import dicom
-from rfpmss.data.confidentiality import ACTIONS
-from rfpmss.data.deidentify import Options, clean_description, deidentify, new_uid
+from rfpmss.data.cohort.manifest import read
 from rfpmss.data.errors import UnsupportedError
-from rfpmss.data.manifest import read
+from rfpmss.data.privacy.confidentiality import ACTIONS
+from rfpmss.data.privacy.deidentify import Options, clean_description, deidentify, new_uid
+from rfpmss.data.readers.dicom import volumes as dicom
 from tests.data_tools import PYDICOM, brain, write_series
 
 SALT = b"0123456789abcdef"

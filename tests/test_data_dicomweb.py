@@ -16,9 +16,9 @@ import pydicom
 import pytest
 
 from rfpmss import prepare
-from rfpmss.data import dicomweb
-from rfpmss.data.dicomweb import AUTH, Server, ServerError, fetch, find_series
 from rfpmss.data.errors import IncompleteError
+from rfpmss.data.sources import dicomweb
+from rfpmss.data.sources.dicomweb import AUTH, Server, ServerError, fetch, find_series
 from tests.data_tools import PYDICOM, brain, write_series
 from tests.orthanc_tools import PASSWORD, PLUGIN, PROGRAM, USER, orthanc
 

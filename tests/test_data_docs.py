@@ -5,17 +5,17 @@ from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 
+from rfpmss.config.sections import PhantomConfig
 from rfpmss.data import errors
-from rfpmss.data.cohorts import Public
-from rfpmss.data.export import Export
-from rfpmss.data.manifest import COLUMNS
-from rfpmss.data.parts import Merge
+from rfpmss.data.cohort.export import Export
+from rfpmss.data.cohort.manifest import COLUMNS
+from rfpmss.data.cohort.parts import Merge
 from rfpmss.data.phantom.cohort import LATER
 from rfpmss.data.phantom.command import command
 from rfpmss.data.readers.sequences import ELSEWHERE, OTHER_KINDS, kind_of
+from rfpmss.data.sources.cohorts import Public
 from rfpmss.finetune import Arguments
 from rfpmss.prepare import Hospital
-from rfpmss.sections import PhantomConfig
 from tests.layout_tools import scan, told
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from rfpmss.data.cohort.known import Known
 from rfpmss.data.errors import BombError, DataError, TextError, UnreadableError, UnsupportedError
-from rfpmss.data.hospital import scan, show
-from rfpmss.data.look import look
-from rfpmss.data.readers.documents import document_text
-from rfpmss.data.sniff import kind_of
-from rfpmss.data.tables import read_sheets, read_table
-from rfpmss.data.worksheet import Told, read_reports
+from rfpmss.data.identity.known import Known
+from rfpmss.data.readers.look import look
+from rfpmss.data.readers.sniff import kind_of
+from rfpmss.data.readers.text.documents import document_text
+from rfpmss.data.readers.text.tables import read_sheets, read_table
+from rfpmss.data.reports.worksheet import Told, read_reports
+from rfpmss.data.sources.hospital import scan, show
 from tests.data_tools import brain, write_nifti
 from tests.public_tools import xlsx
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rfpmss import prepare
+from rfpmss.data.cohort.manifest import Row, read, write
+from rfpmss.data.cohort.splits import split
 from rfpmss.data.errors import LeakageError
-from rfpmss.data.manifest import Row, read, write
-from rfpmss.data.splits import split
 from rfpmss.data.study import Study
 from tests.data_tools import brain, write_nifti
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfpmss.data.errors import TextError
-from rfpmss.data.readers.encoding import decode_text
-from rfpmss.data.readers.letters import SIMPLIFIED
+from rfpmss.data.readers.text.encoding import decode_text
+from rfpmss.data.readers.text.letters import SIMPLIFIED
 
 with (Path(__file__).parent / "data" / "encodings.csv").open(newline="", encoding="utf-8") as file:
     SENTENCES = [(row["encoding"], row["text"]) for row in csv.DictReader(file)]

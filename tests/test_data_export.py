@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rfpmss import prepare
-from rfpmss.data.batch import Cohort
-from rfpmss.data.manifest import Row, write
+from rfpmss.config.sections import VIEWS, DataConfig
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort.manifest import Row, write
 from rfpmss.data.phantom import ensure_cohort
-from rfpmss.sections import VIEWS, DataConfig
 from tests.data_tools import SMALL
 
 

@@ -15,12 +15,12 @@ import pytest
 import rfpmss
 from rfpmss import cli, embed, prepare
 from rfpmss.config import VIEWS
-from rfpmss.data import build
-from rfpmss.data.counts import reasons
+from rfpmss.config.sections import DataConfig
+from rfpmss.data.cohort import build
+from rfpmss.data.cohort.counts import reasons
+from rfpmss.data.cohort.manifest import read
 from rfpmss.data.errors import EmptyError, ShortError, UnsupportedError, describe
-from rfpmss.data.folder import FolderOptions
-from rfpmss.data.manifest import read
-from rfpmss.sections import DataConfig
+from rfpmss.data.sources.folder import FolderOptions
 from tests.data_tools import brain, write_nifti, write_series
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from pydicom import dcmread
 
 from rfpmss import prepare
-from rfpmss.data import dicom
+from rfpmss.data.cohort.manifest import read
 from rfpmss.data.errors import (
     BombError,
     ChoiceError,
@@ -25,10 +25,10 @@ from rfpmss.data.errors import (
     UnsupportedError,
     UnusedError,
 )
-from rfpmss.data.manifest import read
+from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.formats import head_of, read_volume
-from rfpmss.data.sniff import kind_of
-from rfpmss.data.volume import Volume
+from rfpmss.data.readers.sniff import kind_of
+from rfpmss.data.readers.volume import Volume
 from tests.data_tools import NIBABEL, PYDICOM, brain, write_nifti
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)

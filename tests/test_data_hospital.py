@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from rfpmss import prepare, train
-from rfpmss.data.batch import Cohort
+from rfpmss.config.sections import DataConfig
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort.manifest import Row, read
+from rfpmss.data.cohort.splits import split
 from rfpmss.data.errors import PathError, UnreadableError
-from rfpmss.data.hospital import look, scan
-from rfpmss.data.manifest import Row, read
-from rfpmss.data.owners import Item, owners
-from rfpmss.data.private import pseudonym, read_report, read_salt, redact
-from rfpmss.data.sniff import kind_of
-from rfpmss.data.splits import split
+from rfpmss.data.identity.owners import Item, owners
+from rfpmss.data.privacy.private import pseudonym, read_report, read_salt, redact
+from rfpmss.data.readers.sniff import kind_of
+from rfpmss.data.sources.hospital import look, scan
 from rfpmss.data.study import Study
-from rfpmss.sections import DataConfig
 from tests.data_tools import NIBABEL, PYDICOM, brain, write_nifti, write_series
 
 SALT = b"0123456789abcdef"
@@ -369,7 +369,7 @@ def test_wrong_calls_end_in_one_sentence(
 def test_a_preparation_that_broke_off_is_resumed_without_decoding_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rfpmss.data import build as building
+    from rfpmss.data.cohort import build as building
 
     for number in range(3):
         write_nifti(tmp_path / "src" / f"P{number}" / "t1.nii", brain((8, 8, 4), number))

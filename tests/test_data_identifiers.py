@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rfpmss import prepare
-from rfpmss.data.aliases import PRIVATE
-from rfpmss.data.build import decode
-from rfpmss.data.hospital import scan
-from rfpmss.data.manifest import read
-from rfpmss.data.private import SALT
+from rfpmss.data.cohort.build import decode
+from rfpmss.data.cohort.manifest import read
+from rfpmss.data.privacy.aliases import PRIVATE
+from rfpmss.data.privacy.private import SALT
+from rfpmss.data.sources.hospital import scan
 from rfpmss.data.views import Choice
 from tests.identifier_tools import WORDS, plant
 
@@ -118,7 +118,7 @@ def test_a_file_that_vanishes_ends_in_a_message_without_its_name(
     def gone(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No such file or directory", str(planted / "Zyxquimby"))
 
-    monkeypatch.setattr("rfpmss.data.build._fingerprint", gone)
+    monkeypatch.setattr("rfpmss.data.cohort.build._fingerprint", gone)
     assert prepare.main(["hospital", str(planted), "--out", str(tmp_path / "out")]) == 1
     shown = capsys.readouterr()
     assert "error: " in shown.err

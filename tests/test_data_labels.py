@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfpmss import prepare
-from rfpmss.data.cohort.labels import LabelError, join
-from rfpmss.data.hospital import Found, scan
-from rfpmss.data.manifest import read, unpack_labels
-from rfpmss.data.splits import split
+from rfpmss.data.cohort.manifest import read, unpack_labels
+from rfpmss.data.cohort.splits import split
+from rfpmss.data.reports.labels import LabelError, join
+from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Study
 from tests.data_tools import brain, write_nifti
 

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfpmss import prepare
-from rfpmss.data import duplicates, hospital
-from rfpmss.data.cohort.leave import left_out
-from rfpmss.data.cohort.numbered import visit_numbers
-from rfpmss.data.cohort.patients import placeholder
-from rfpmss.data.hospital import Found, show
-from rfpmss.data.overview import write_page
-from rfpmss.data.owners import Item, assign, owners
-from rfpmss.data.splits import split
+from rfpmss.data.cohort import duplicates
+from rfpmss.data.cohort.page.overview import write_page
+from rfpmss.data.cohort.splits import split
+from rfpmss.data.identity.leave import left_out
+from rfpmss.data.identity.numbered import visit_numbers
+from rfpmss.data.identity.owners import Item, assign, owners
+from rfpmss.data.identity.patients import placeholder
+from rfpmss.data.sources import hospital
+from rfpmss.data.sources.hospital import Found, show
 from tests.data_tools import brain, write_nifti, write_series
 from tests.layout_tools import ROOT, SALT, Case, Truth, cases, same, scan, told
 

@@ -10,11 +10,11 @@ from re import _parser as parser  # type: ignore[attr-defined]
 
 import pytest
 
-from rfpmss.data.cohort.headings import date_order, rank, text_order
 from rfpmss.data.errors import TextError
 from rfpmss.data.privacy.names import pattern
-from rfpmss.data.private import NAMED, redact
-from rfpmss.data.readers.encoding import decode_text
+from rfpmss.data.privacy.private import NAMED, redact
+from rfpmss.data.readers.text.encoding import decode_text
+from rfpmss.data.reports.headings import date_order, rank, text_order
 
 _REPEATS = (code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
+from rfpmss.data.cohort.shards import _decoded
 from rfpmss.data.errors import ValuesError
-from rfpmss.data.hospital import scan
-from rfpmss.data.owners import Item, assign
+from rfpmss.data.identity.owners import Item, assign
 from rfpmss.data.readers import masks
+from rfpmss.data.readers.dicom.series import Nature, nature
 from rfpmss.data.readers.sequences import describes, kind_of, sequence_of
-from rfpmss.data.readers.series import Nature, nature
-from rfpmss.data.shards import _decoded
+from rfpmss.data.sources.hospital import scan
 from tests.data_tools import brain, write_nifti
 
 TABLE = Path(__file__).parent / "data" / "sequence_names.csv"

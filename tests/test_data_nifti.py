@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rfpmss.data.errors import GeometryError, Notice, ValuesError
-from rfpmss.data.sources import load
+from rfpmss.data.readers.assembly import load
+from rfpmss.data.readers.volume import Volume, read_nifti
 from rfpmss.data.study import Source
-from rfpmss.data.volume import Volume, read_nifti
 from tests.data_tools import brain
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "upenn_gbm_sample"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss.data import counts
-from rfpmss.data.manifest import Row, write
-from rfpmss.data.overview import write_page
+from rfpmss.data.cohort import counts
+from rfpmss.data.cohort.manifest import Row, write
+from rfpmss.data.cohort.page.overview import write_page
 
 
 @pytest.fixture

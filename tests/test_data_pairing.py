@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss.data.cohort.columns import patient_column
-from rfpmss.data.cohort.known import Exam, Known, plain
-from rfpmss.data.dates import readings, settle
 from rfpmss.data.errors import ColumnError, DataError, TextError
-from rfpmss.data.hospital import Found, scan, show
-from rfpmss.data.mapping import Table
-from rfpmss.data.worksheet import read_reports
+from rfpmss.data.identity.known import Exam, Known, plain
+from rfpmss.data.identity.mapping import Table
+from rfpmss.data.readers.text.dates import readings, settle
+from rfpmss.data.reports.columns import patient_column
+from rfpmss.data.reports.worksheet import read_reports
+from rfpmss.data.sources.hospital import Found, scan, show
 from tests.data_tools import brain, write_nifti, write_series
 
 SALT = b"0123456789abcdef"

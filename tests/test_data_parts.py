@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rfpmss import prepare
-from rfpmss.data.parts import Shard
+from rfpmss.data.cohort.parts import Shard
 from tests.data_tools import brain, write_nifti, write_series
 
 PATIENTS = 7

@@ -14,19 +14,19 @@ import pydicom
 import pytest
 import tifffile
 
-from rfpmss.data.batch import Cohort
+from rfpmss.config.sections import VIEWS, DataConfig
+from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.phantom import VISIBLE, Latents, draw, ensure_cohort, visible
 from rfpmss.data.phantom.anatomy import FIELD, HEIGHT
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
 from rfpmss.data.phantom.text import write_report
 from rfpmss.data.phantom.worker import choice
 from rfpmss.data.views import read_views
-from rfpmss.sections import VIEWS, DataConfig
 from tests.data_tools import SMALL
 
 DATA = DataConfig(resize=32, size=28)
 ENSURE = (
-    "import sys, pathlib; from rfpmss.sections import PhantomConfig as C; "
+    "import sys, pathlib; from rfpmss.config.sections import PhantomConfig as C; "
     "from rfpmss.data.phantom import ensure_cohort; "
     "print(ensure_cohort(C.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2])))"
 )

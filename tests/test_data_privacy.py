@@ -11,11 +11,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from rfpmss.data import dicom
-from rfpmss.data.deidentify import deidentify
-from rfpmss.data.hospital import scan
-from rfpmss.data.private import redact
-from rfpmss.data.structured import report_text
+from rfpmss.data.privacy.deidentify import deidentify
+from rfpmss.data.privacy.private import redact
+from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.dicom.structured import report_text
+from rfpmss.data.sources.hospital import scan
 from tests.data_tools import PYDICOM, write_series
 
 with (Path(__file__).parent / "data" / "privacy_sentences.csv").open(

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from rfpmss.config import VIEWS, DataConfig, PhantomConfig
-from rfpmss.data import brats, upenn
-from rfpmss.data.batch import Cohort
-from rfpmss.data.cohorts import Public, prepare
-from rfpmss.data.derive import derive, findings
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.data.cohort.manifest import read as read_manifest
 from rfpmss.data.errors import (
     BombError,
     DuplicateError,
@@ -27,15 +26,16 @@ from rfpmss.data.errors import (
     UnsupportedError,
     ValuesError,
 )
-from rfpmss.data.manifest import read as read_manifest
 from rfpmss.data.phantom import anatomy
 from rfpmss.data.phantom.files import read_patient, write_patient
 from rfpmss.data.phantom.latents import Latents, draw
-from rfpmss.data.public import Found, merge, read_crosswalk
-from rfpmss.data.report import train_tokenizer
-from rfpmss.data.tables import read_table
+from rfpmss.data.readers.text.tables import read_table
+from rfpmss.data.readers.volume import Volume, read_nifti
+from rfpmss.data.sources import brats, upenn
+from rfpmss.data.sources.cohorts import Public, prepare
+from rfpmss.data.sources.derive import derive, findings
+from rfpmss.data.sources.public import Found, merge, read_crosswalk
 from rfpmss.data.views import Choice, read_views
-from rfpmss.data.volume import Volume, read_nifti
 from tests.public_tools import xlsx
 
 MRI = VIEWS.index("mri")

@@ -11,12 +11,12 @@ import pytest
 
 from rfpmss import prepare
 from rfpmss.config import VIEWS
-from rfpmss.data import bids, brats, mrrate, upenn
-from rfpmss.data.cohorts import Public, find
-from rfpmss.data.derive import derive
+from rfpmss.data.cohort.manifest import COLUMNS, read
 from rfpmss.data.errors import DataError, IncompleteError, ValuesError
-from rfpmss.data.manifest import COLUMNS, read
-from rfpmss.data.readers.published import Refused, join, read_published
+from rfpmss.data.sources import bids, brats, mrrate, upenn
+from rfpmss.data.sources.cohorts import Public, find
+from rfpmss.data.sources.derive import derive
+from rfpmss.data.sources.published import Refused, join, read_published
 from rfpmss.data.study import Source, Study
 from tests.data_tools import brain, write_nifti
 

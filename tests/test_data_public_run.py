@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rfpmss.data.manifest import read
+from rfpmss.data.cohort.manifest import read
 from tests.public_tools import both_trees
 
 PATIENTS, SHARED = 20, 6

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rfpmss import prepare, train
-from rfpmss.data.manifest import read
+from rfpmss.data.cohort.manifest import read
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "upenn_gbm_sample"
 

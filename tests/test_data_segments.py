@@ -12,11 +12,11 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from rfpmss.data.errors import DataError, UnusedError
-from rfpmss.data.hospital import scan
-from rfpmss.data.readers.segments import read_segments, tumour_segments
-from rfpmss.data.sources import load
+from rfpmss.data.readers.assembly import load
+from rfpmss.data.readers.dicom.segments import read_segments, tumour_segments
+from rfpmss.data.readers.volume import Volume
+from rfpmss.data.sources.hospital import scan
 from rfpmss.data.study import Source
-from rfpmss.data.volume import Volume
 from tests.data_tools import write_series
 
 ALTERED = Code("49755003", "SCT", "Morphologically Altered Structure")

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss.data import dicom
 from rfpmss.data.errors import GeometryError, LocalizerError, UnreadableError, UnsupportedError
-from rfpmss.data.readers.stacks import stacks
+from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.dicom.stacks import stacks
+from rfpmss.data.readers.volume import Volume
 from rfpmss.data.study import Source
 from rfpmss.data.views import Choice, read_views
-from rfpmss.data.volume import Volume
 from tests.data_tools import PYDICOM, write_series
 
 SLANTED = ((0.8, 0.6, 0.0), (-0.6, 0.8, 0.0))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from rfpmss.data.hospital import Found, scan
-from rfpmss.data.sources import load
+from rfpmss.data.readers.assembly import load
+from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Source
 from tests.data_tools import write_series
 

@@ -11,10 +11,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEGBaseline8Bit
 from scipy.ndimage import gaussian_filter
 
-from rfpmss.data import vendor
 from rfpmss.data.errors import BombError, CodecError, DataError, ScaleError
-from rfpmss.data.hospital import scan, walk
-from rfpmss.data.slide import open_slide, region, tiles
+from rfpmss.data.readers.slides import vendor
+from rfpmss.data.readers.slides.slide import open_slide, region, tiles
+from rfpmss.data.sources.hospital import scan, walk
 from rfpmss.data.views import Choice, read_views
 
 openslide = pytest.importorskip("openslide", reason="the extra slides is not installed")

@@ -12,21 +12,22 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from rfpmss import prepare
-from rfpmss.data import dicom, mapping
-from rfpmss.data.cohort.layout import Layout
-from rfpmss.data.dates import day
+from rfpmss.data.cohort.manifest import Row, read
 from rfpmss.data.errors import ColumnError, GeometryError, PathError, TextError
-from rfpmss.data.grid import onto
-from rfpmss.data.hospital import scan
-from rfpmss.data.look import look
-from rfpmss.data.manifest import Row, read
-from rfpmss.data.nifti import sequence_of
-from rfpmss.data.sources import load
-from rfpmss.data.structured import report_text
+from rfpmss.data.identity import mapping
+from rfpmss.data.identity.layout import Layout
+from rfpmss.data.identity.visits import Dated, visits
+from rfpmss.data.readers.assembly import load
+from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.dicom.structured import report_text
+from rfpmss.data.readers.grid import onto
+from rfpmss.data.readers.look import look
+from rfpmss.data.readers.nifti import sequence_of
+from rfpmss.data.readers.text.dates import day
+from rfpmss.data.readers.volume import Volume
+from rfpmss.data.reports.worksheet import read_reports
+from rfpmss.data.sources.hospital import scan
 from rfpmss.data.study import Source
-from rfpmss.data.visits import Dated, visits
-from rfpmss.data.volume import Volume
-from rfpmss.data.worksheet import read_reports
 from tests.data_tools import PYDICOM, brain, write_nifti, write_series
 
 SALT = b"0123456789abcdef"

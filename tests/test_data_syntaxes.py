@@ -10,9 +10,9 @@ import pytest
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom import uid
 
-from rfpmss.data import dicom
 from rfpmss.data.errors import CodecError, UnreadableError
-from rfpmss.data.volume import Volume
+from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.volume import Volume
 from tests.data_tools import PYDICOM, write_series
 
 SYNTAXES = {

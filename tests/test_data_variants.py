@@ -14,18 +14,18 @@ from scipy.ndimage import uniform_filter
 
 from rfpmss import prepare
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.manifest import read
+from rfpmss.config.sections import DataConfig, PhantomConfig
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import swap_sides
+from rfpmss.data.cohort.manifest import read
 from rfpmss.data.phantom import draw, ensure_cohort, visible
 from rfpmss.data.phantom.anatomy import FIELD, HEIGHT
 from rfpmss.data.phantom.cohort import LATER, folder_name
 from rfpmss.data.phantom.files import read_patient, seeded, study_id, write_patient
 from rfpmss.data.phantom.text import CHINESE, LANGUAGES, write_report
 from rfpmss.data.phantom.variants import labels, variant
-from rfpmss.data.report import swap_sides
-from rfpmss.evaluation.ceiling import agreement, label_ceiling
-from rfpmss.evaluation.retrieval import rank
-from rfpmss.sections import DataConfig, PhantomConfig
+from rfpmss.evaluation.retrieval.ceiling import agreement, label_ceiling
+from rfpmss.evaluation.retrieval.ranks import rank
 from tests.data_tools import SMALL
 
 HARD = {

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 CODE = """
-from rfpmss.data.report import train_tokenizer
+from rfpmss.data.batches.tokens import train_tokenizer
 letters = "abcdefghijklmnopqrstuvwxyz"
 texts = [
     f"{letters[i % 26]}{letters[i * 7 % 26]}{letters[i * 5 % 26]} mass, left {letters[i % 9]}obe"

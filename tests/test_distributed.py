@@ -13,10 +13,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from rfpmss.bank import Bank
-from rfpmss.distributed import ALONE, PeerError, Peers, job, whole
+from rfpmss.common.distributed import ALONE, PeerError, Peers, job, whole
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.parallel import Spine, replicate, shard
+from rfpmss.training.bank import Bank
+from rfpmss.training.parallel import Spine, replicate, shard
 from tests.model_tools import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[1]

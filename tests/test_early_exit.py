@@ -5,7 +5,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import multisk
-from multisk import MultiAssignment, Newton, Sinkhorn, Transport, _cpu, solve
+from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
+from multisk._backends.numba import solve as _cpu
+from multisk._problem import margins, problem, status, system
+from multisk._solution import gradient
 from tests.strategies import unit_scores
 
 READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2")
@@ -23,9 +26,8 @@ class NoReads(TorchDispatchMode):
 @pytest.fixture
 def device(monkeypatch):
     """Treat CPU tensors as those of a device: what would cost a synchronisation is not read."""
-    names = ("_problem", "_system", "_margins", "_status", "_gradient")
-    for name in names:
-        monkeypatch.setattr(getattr(multisk, name), "readable", lambda _: False)
+    for module in (problem, system, margins, status, gradient):
+        monkeypatch.setattr(module, "readable", lambda _: False)
 
 
 PROBLEMS = {

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from rfpmss.ema import averaged
+from rfpmss.training.ema import averaged
 
 
 def test_the_average_follows_the_weights_as_the_formula_says():

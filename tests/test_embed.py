@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from rfpmss.config import MODALITIES, smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import train_tokenizer
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.embed import main
 from rfpmss.model.rfpmss import RFPMSS
 

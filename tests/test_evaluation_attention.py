@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rfpmss.config import VIEWS
-from rfpmss.data.batch import Batch
-from rfpmss.evaluation.attention import (
-    enlarge,
-    gaze,
-    gradient_map,
-    gradient_rollout,
-    layer_maps,
-    recorded,
-    rollout,
-)
-from rfpmss.evaluation.boxes import (
+from rfpmss.data.batches.batch import Batch
+from rfpmss.evaluation.attention.boxes import (
     best_threshold,
     box_of,
     centre_heat,
@@ -29,7 +20,16 @@ from rfpmss.evaluation.boxes import (
     overlaps,
     points_inside,
 )
-from rfpmss.evaluation.grounding import Cases, Grounded, ceiling, table
+from rfpmss.evaluation.attention.grounding import Cases, Grounded, ceiling, table
+from rfpmss.evaluation.attention.maps import (
+    enlarge,
+    gaze,
+    gradient_map,
+    gradient_rollout,
+    layer_maps,
+    recorded,
+    rollout,
+)
 from rfpmss.model.rfpmss import RFPMSS
 from tests.model_tools import WORDS, random_batch, small_config
 

@@ -10,12 +10,12 @@ import yaml
 
 from rfpmss import finetune
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import swap_sides, train_tokenizer
-from rfpmss.evaluation import baselines
-from rfpmss.evaluation.opened import Opened
-from rfpmss.evaluation.probe import image_features
-from rfpmss.evaluation.transfer import random_start
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import swap_sides, train_tokenizer
+from rfpmss.evaluation.labels import baselines
+from rfpmss.evaluation.labels.probe import image_features
+from rfpmss.evaluation.labels.transfer import random_start
+from rfpmss.runs.opened import Opened
 
 
 @pytest.fixture(scope="module")

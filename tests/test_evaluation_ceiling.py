@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rfpmss.data.phantom.latents import draw, visible
-from rfpmss.evaluation.ceiling import agreement
-from rfpmss.evaluation.retrieval import rank
+from rfpmss.evaluation.retrieval.ceiling import agreement
+from rfpmss.evaluation.retrieval.ranks import rank
 
 PATIENTS = [draw(np.random.default_rng([3, i])) for i in range(200)]
 

@@ -7,8 +7,8 @@ import pytest
 
 from rfpmss.data.phantom.latents import draw, millimetres
 from rfpmss.data.phantom.text import write_report
-from rfpmss.evaluation.examples import compare, finding_accuracy
-from rfpmss.evaluation.findings import agree, read_findings
+from rfpmss.evaluation.page.examples import compare, finding_accuracy
+from rfpmss.evaluation.writing.findings import agree, read_findings
 
 
 def written(seed, language="english"):

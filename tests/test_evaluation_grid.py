@@ -9,11 +9,11 @@ import pytest
 
 from rfpmss import ablate
 from rfpmss.config import PRESETS, VIEWS, smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.manifest import read
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort.manifest import read
 from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
-from rfpmss.evaluation.tables import TableError
-from rfpmss.evaluation.targets import targets
+from rfpmss.evaluation.page.tables import TableError
+from rfpmss.evaluation.page.targets import targets
 
 
 @pytest.mark.parametrize("name", VARIANTS)

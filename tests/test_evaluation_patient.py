@@ -13,16 +13,16 @@ import torch
 
 from rfpmss import view
 from rfpmss.config import VIEWS, smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import train_tokenizer
-from rfpmss.evaluation import sections
-from rfpmss.evaluation.attention import enlarge, layer_maps, rollout
-from rfpmss.evaluation.embed import embed
-from rfpmss.evaluation.opened import Opened
-from rfpmss.evaluation.page import fill
-from rfpmss.evaluation.patient import SHOWN, Looker
-from rfpmss.evaluation.slices import alone, reference, scans, stored, threshold_of
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
+from rfpmss.evaluation.attention.slices import alone, reference, scans, stored, threshold_of
+from rfpmss.evaluation.page import sections
+from rfpmss.evaluation.page.patient import SHOWN, Looker
+from rfpmss.evaluation.page.write import fill
+from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.runs.opened import Opened
 
 
 @pytest.fixture(scope="module")

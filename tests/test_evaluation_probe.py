@@ -10,14 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss import checkpoint, finetune
+from rfpmss import finetune
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import train_tokenizer
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.data.study import Study
-from rfpmss.evaluation import probe
-from rfpmss.evaluation.opened import Opened
-from rfpmss.evaluation.probe import (
+from rfpmss.evaluation.labels import probe
+from rfpmss.evaluation.labels.probe import (
     Task,
     Tuning,
     image_features,
@@ -27,8 +26,10 @@ from rfpmss.evaluation.probe import (
     task,
     tune,
 )
-from rfpmss.evaluation.transfer import Outcome, random_start, table
+from rfpmss.evaluation.labels.transfer import Outcome, random_start, table
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.runs import checkpoint
+from rfpmss.runs.opened import Opened
 
 
 def cohort_of(n=120, val=False, per_patient=2, seed=0):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss.evaluation.embed import PAIRS, Embeddings, match
-from rfpmss.evaluation.retrieval import rank
-from rfpmss.evaluation.zeroshot import rows
+from rfpmss.evaluation.retrieval.embed import PAIRS, Embeddings, match
+from rfpmss.evaluation.retrieval.ranks import rank
+from rfpmss.evaluation.retrieval.zeroshot import rows
 
 
 def every_order(scores, relevant):

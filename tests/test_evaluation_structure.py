@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.metrics import mutual_info_score, silhouette_score
 
-from rfpmss.evaluation.embed import Embeddings
-from rfpmss.evaluation.structure import carried, cka, maps, pca, preservation, umap
+from rfpmss.evaluation.retrieval.embed import Embeddings
+from rfpmss.evaluation.structure.spaces import carried, cka, maps, pca, preservation, umap
 
 
 def made(n=30, seed=0):

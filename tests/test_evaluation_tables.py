@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rfpmss.evaluation import charts
+from rfpmss.evaluation.page import charts
+from rfpmss.evaluation.page.tables import print_table, write_csv, write_latex, write_retrieval
+from rfpmss.evaluation.retrieval.zeroshot import CONTRACT, Row
 from rfpmss.evaluation.statistics import interval
-from rfpmss.evaluation.tables import print_table, write_csv, write_latex, write_retrieval
-from rfpmss.evaluation.zeroshot import CONTRACT, Row
 
 
 def row(query="study", gallery="report", **changes):

@@ -10,11 +10,11 @@ import pytest
 import tyro
 
 from rfpmss import reproduce
-from rfpmss.arguments import TrainArguments, parse
 from rfpmss.config import PhantomConfig
+from rfpmss.config.arguments import TrainArguments, parse
 from rfpmss.data.phantom import command as generating
 from rfpmss.data.phantom.cohort import folder_name
-from rfpmss.evaluation.targets import targets, write_targets
+from rfpmss.evaluation.page.targets import targets, write_targets
 
 
 def row(query, gallery, r5, r10, low):

@@ -11,7 +11,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from rfpmss.data.phantom.latents import draw
 from rfpmss.data.phantom.text import write_report
-from rfpmss.evaluation.wording import bleu, cider, rouge_l, scores, sequences, words
+from rfpmss.evaluation.writing.wording import bleu, cider, rouge_l, scores, sequences, words
 
 REPORTS = [
     write_report(draw(np.random.default_rng([1, i])), np.random.default_rng([2, i]))

@@ -8,11 +8,13 @@ import torch
 
 from rfpmss import evaluate
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import train_tokenizer
-from rfpmss.evaluation import examples, opened, writing
-from rfpmss.evaluation.transfer import random_start
-from rfpmss.evaluation.wording import scores
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.evaluation.labels.transfer import random_start
+from rfpmss.evaluation.page import examples
+from rfpmss.evaluation.writing import scores as writing
+from rfpmss.evaluation.writing.wording import scores
+from rfpmss.runs import opened
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from rfpmss import checkpoint
-from rfpmss.build import build
 from rfpmss.config import smoke
-from rfpmss.data.report import train_tokenizer
+from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.export import main
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.run import Run
+from rfpmss.runs import checkpoint
+from rfpmss.runs.folder import Run
+from rfpmss.training.build import build
 from tests.model_tools import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[1]

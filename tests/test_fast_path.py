@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import multisk
-from multisk import MultiAssignment, Newton, Sinkhorn, Transport, _cpu, _cpu_batch, solve
+from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
+from multisk._backends.numba import batch as _cpu_batch
+from multisk._backends.numba import solve as _cpu
 from tests.strategies import unit_scores
 
 pytest.importorskip("numba")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from rfpmss import finetune
 from rfpmss.config import smoke
 from rfpmss.data.study import Source, Study
-from rfpmss.evaluation import probe
-from rfpmss.evaluation.labels import choose_label, choose_positive, is_positive
-from rfpmss.evaluation.opened import Opened
-from rfpmss.evaluation.probe import Tuning, task
-from rfpmss.evaluation.transfer import random_start
+from rfpmss.evaluation.labels import probe
+from rfpmss.evaluation.labels.probe import Tuning, task
+from rfpmss.evaluation.labels.transfer import random_start
+from rfpmss.evaluation.labels.values import choose_label, choose_positive, is_positive
+from rfpmss.runs.opened import Opened
 
 MRI = (None, Source(kind="shard", paths=()), None)
 
@@ -128,8 +128,8 @@ def test_too_few_patients_of_a_kind_are_told_with_their_number_and_the_way_out()
 @pytest.fixture(scope="module")
 def own(smoke_cohort):
     """The smoke cohort with a label of three classes, of which one is rare."""
-    from rfpmss.data.batch import Cohort
-    from rfpmss.data.report import train_tokenizer
+    from rfpmss.data.batches.batch import Cohort
+    from rfpmss.data.batches.tokens import train_tokenizer
 
     config = smoke()
     cohort = Cohort.open(smoke_cohort, config.data)

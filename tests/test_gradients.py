@@ -156,7 +156,7 @@ def test_second_derivatives_are_right_or_refused():
 
 
 def test_large_k_needs_no_matrix_and_gives_the_same_derivative(monkeypatch):
-    from multisk._solver import visits
+    from multisk._backends.triton import visits
 
     x = (3 * unit_scores(40, 12)).requires_grad_()
     cotangent = torch.randn(40, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -11,7 +11,7 @@ if not INTERPRET:
     pytest.skip("what the host sees is watched in the interpreter", allow_module_level=True)
 
 from multisk import MultiAssignment, Newton, Transport, solve  # noqa: E402
-from multisk._solver import fused  # noqa: E402
+from multisk._backends.triton import twins as fused  # noqa: E402
 from tests.kernel_watch import HARMLESS, B, K, N, draw, is_table, mask, watching  # noqa: E402
 
 pytestmark = marks

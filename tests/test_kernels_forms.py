@@ -7,7 +7,8 @@ from tests.kernel_tools import DEVICE, assert_near, marks, nan_arenas, needs_ker
 
 needs_kernels()
 
-from multisk import _ops, _ops_unroll  # noqa: E402
+from multisk._backends.triton import operators as _ops  # noqa: E402
+from multisk._backends.triton import unroll as _ops_unroll  # noqa: E402
 from multisk.kernels.depth import depth_backward, depth_forward  # noqa: E402
 from multisk.kernels.resident import resident_sweeps  # noqa: E402
 from multisk.kernels.search import search  # noqa: E402

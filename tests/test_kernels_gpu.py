@@ -8,7 +8,7 @@ from tests.kernel_tools import DEVICE, INTERPRET, marks, needs_kernels
 needs_kernels()
 
 import multisk  # noqa: E402
-from multisk import _ops  # noqa: E402
+from multisk._backends.triton import operators as _ops  # noqa: E402
 from multisk.kernels.plan import assign  # noqa: E402
 from multisk.kernels.sweep import Budgets, sweep  # noqa: E402
 

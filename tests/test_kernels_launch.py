@@ -17,7 +17,7 @@ if INTERPRET:
 import triton  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from multisk import _ops  # noqa: E402
+from multisk._backends.triton import operators as _ops  # noqa: E402
 from multisk.kernels import _tile, resident  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402
 from multisk.kernels.resident import resident_sweeps  # noqa: E402

@@ -13,7 +13,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from multisk import MultiAssignment, Newton, Sinkhorn, Transport, _ops, solve
+from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
+from multisk._backends.triton import operators as _ops
 from tests.kernel_tools import INTERPRET, marks, needs_kernels
 
 needs_kernels()

@@ -6,7 +6,9 @@ from tests.kernel_tools import DEVICE, assert_near, guarded, marks, nan_arenas, 
 needs_kernels()
 
 import multisk  # noqa: E402
-from multisk import _ops, _ops_unroll, _unroll  # noqa: E402
+from multisk._backends.triton import operators as _ops  # noqa: E402
+from multisk._backends.triton import unroll as _ops_unroll  # noqa: E402
+from multisk._solution import unroll as _unroll  # noqa: E402
 from multisk.kernels import unroll  # noqa: E402
 from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.sweep import Budgets  # noqa: E402

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rfpmss.build import build
 from rfpmss.config import smoke
-from rfpmss.data.report import train_tokenizer
-from rfpmss.lookahead import Lookahead
-from rfpmss.schedule import Schedule
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.training.build import build
+from rfpmss.training.lookahead import Lookahead
+from rfpmss.training.schedule import Schedule
 
 
 def by_hand(start, gradients, lr, momentum, decay, every, share):

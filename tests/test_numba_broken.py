@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import multisk
-from multisk import _cpu
+from multisk._backends.numba import solve as _cpu
 
-LOOPS = ("_cpu_kernels", "_cpu_newton", "_cpu_whole")
+LOOPS = ("loops", "newton", "whole")
+PACKAGE = "multisk._backends.numba"
 X = torch.rand(60, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 SOLVERS = [multisk.Newton(), multisk.Sinkhorn(steps=7), multisk.Sinkhorn()]
 
@@ -35,13 +36,13 @@ def truth(monkeypatch):
 def fresh(monkeypatch):
     """As in a process that has not yet asked for the loops; all is as before afterwards."""
     for name in LOOPS:
-        monkeypatch.delitem(sys.modules, f"multisk.{name}", raising=False)
-        monkeypatch.delattr(multisk, name, raising=False)
+        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}", raising=False)
+        monkeypatch.delattr(sys.modules[PACKAGE], name, raising=False)
     _cpu.whole_loops.cache_clear()
     yield
     for name in LOOPS:
-        sys.modules.pop(f"multisk.{name}", None)
-        vars(multisk).pop(name, None)
+        sys.modules.pop(f"{PACKAGE}.{name}", None)
+        vars(sys.modules[PACKAGE]).pop(name, None)
     monkeypatch.undo()
     _cpu.whole_loops.cache_clear()
     _cpu.UNUSABLE.clear()
@@ -169,7 +170,7 @@ def test_a_cache_that_fails_is_done_without(wrong, said, fresh, truth, monkeypat
 def test_a_damaged_file_of_the_real_cache_is_forgotten_and_written_anew(tmp_path, monkeypatch):
     numba = pytest.importorskip("numba")
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    from multisk import _cpu_kernels
+    from multisk._backends.numba import loops as _cpu_kernels
 
     path = tmp_path / "double.py"
     path.write_text("def double(x):\n    return x + x\n")

@@ -5,8 +5,8 @@ import importlib
 import pytest
 
 from rfpmss.ablate import _score
-from rfpmss.checkpoint import CheckpointError
-from rfpmss.evaluation.opened import OpenError, open_run
+from rfpmss.runs.checkpoint import CheckpointError
+from rfpmss.runs.opened import OpenError, open_run
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "finetune", "report", "view"])

@@ -6,7 +6,8 @@ import torch
 from torch.library import opcheck
 
 import multisk
-from multisk import _ops, _ops_unroll
+from multisk._backends.triton import operators as _ops
+from multisk._backends.triton import unroll as _ops_unroll
 from tests.kernel_tools import INTERPRET, needs_kernels
 
 if INTERPRET:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rfpmss.build import build
 from rfpmss.config import smoke
-from rfpmss.data.report import train_tokenizer
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.training.build import build
 
 
 def by_hand(start, gradients, lr, decay, *, decoupled):

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rfpmss.evaluation.page import fill
-from rfpmss.evaluation.patient import Patient
-from rfpmss.evaluation.slices import Scan, Slice
+from rfpmss.evaluation.attention.slices import Scan, Slice
+from rfpmss.evaluation.page.patient import Patient
+from rfpmss.evaluation.page.write import fill
 from tools.browser import find
 
 BROWSER = find()

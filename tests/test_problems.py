@@ -213,7 +213,7 @@ def test_transport_masks_and_empty_margins():
 
 @pytest.mark.parametrize("k", [900, 1500])
 def test_many_columns_need_no_square_matrix(k, monkeypatch):
-    import multisk._solver.semidual as semidual
+    import multisk._semidual.semidual as semidual
 
     monkeypatch.setattr(semidual, "solve_dense", None)  # must not be called
     x = unit_scores(k + 100, k, dtype=torch.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rfpmss import checkpoint
+from rfpmss.runs import checkpoint
 
 STEPS = 12
 LOSSES = ("loss", "language", "contrast", "nce", "consistency")

@@ -19,11 +19,11 @@ import tyro
 
 from rfpmss import evaluation
 from rfpmss.config import MODALITIES, smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import train_tokenizer
-from rfpmss.evaluation import anchors
-from rfpmss.evaluation.embed import embed
-from rfpmss.evaluation.sources import PARTS
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.evaluation.page.sources import PARTS
+from rfpmss.evaluation.retrieval.embed import embed
+from rfpmss.evaluation.structure import anchors
 from rfpmss.model.rfpmss import RFPMSS
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'}}{{ 7*7 }}"

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rfpmss.arguments import TrainArguments, _names, parse
 from rfpmss.config import (
     PRESETS,
     AssignmentConfig,
@@ -25,9 +24,10 @@ from rfpmss.config import (
     TrainConfig,
     smoke,
 )
-from rfpmss.run import Run, RunError, read_metrics
-from rfpmss.schedule import Schedule
-from rfpmss.sections import Frozen
+from rfpmss.config.arguments import TrainArguments, _names, parse
+from rfpmss.config.sections import Frozen
+from rfpmss.runs.folder import Run, RunError, read_metrics
+from rfpmss.training.schedule import Schedule
 
 
 def test_a_changed_configuration_is_refused_field_by_field(tmp_path: Path) -> None:

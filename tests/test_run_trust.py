@@ -17,14 +17,14 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rfpmss import checkpoint, train
+from rfpmss import train
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
+from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.fingerprint import Fingerprint
-from rfpmss.data.manifest import read, write
-from rfpmss.run import ERROR, Claim, read_metrics
-from rfpmss.runs import record
-from rfpmss.schedule import Schedule
+from rfpmss.data.cohort.manifest import read, write
+from rfpmss.runs import checkpoint, record
+from rfpmss.runs.folder import ERROR, Claim, read_metrics
+from rfpmss.training.schedule import Schedule
 
 Command = Callable[..., int]
 
@@ -291,7 +291,7 @@ LINE = b'{"step": %d, "loss": %d.5}'
 def test_a_damaged_line_of_the_history_costs_that_line(
     damage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rfpmss.run import Run
+    from rfpmss.runs.folder import Run
 
     path = tmp_path / "metrics.jsonl"
     lines = [LINE % (step, step) for step in range(1, 11)]
@@ -601,7 +601,7 @@ def test_grids_say_in_one_sentence_that_they_cannot_write(
 
 def test_an_alias_in_a_mapping_file_is_refused(tmp_path: Path) -> None:
     from rfpmss.data.errors import TextError
-    from rfpmss.data.mapping import read_mapping as read_words
+    from rfpmss.data.identity.mapping import read_mapping as read_words
 
     for text in ("patients: &a {x: y}\nsequences: *a\n", "patients: {x: 2026-99-99}"):
         (tmp_path / "m.yaml").write_text(text)

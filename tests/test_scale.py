@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.scale import DOCUMENT, PROBLEMS, Machine, filled, predicted, step, traffic
-from rfpmss.bank import Bank
-from rfpmss.distributed import Peers
+from rfpmss.common.distributed import Peers
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.parallel import Spine, replicate
+from rfpmss.training.bank import Bank
+from rfpmss.training.parallel import Spine, replicate
 from tests.model_tools import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[1]

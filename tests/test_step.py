@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from rfpmss.bank import Bank
 from rfpmss.config import paper
 from rfpmss.loss.total import Losses
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.step import step
+from rfpmss.training.bank import Bank
+from rfpmss.training.step import step
 from tests.model_tools import WORDS, random_batch, small_config
 
 TERMS = ("language", "contrast", "nce", "consistency")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rfpmss import supervisor
-from rfpmss.arguments import TrainArguments
 from rfpmss.config import smoke
-from rfpmss.interrupt import Stop
-from rfpmss.run import ERROR
+from rfpmss.config.arguments import TrainArguments
+from rfpmss.runs import supervisor
+from rfpmss.runs.folder import ERROR
+from rfpmss.runs.interrupt import Stop
 
 Supervise = Callable[..., int]
 
@@ -147,7 +147,7 @@ def test_a_heartbeat_is_timed_by_a_clock_that_nobody_sets(tmp_path: Path) -> Non
 def test_a_supervisor_touches_nothing_in_the_folder_of_a_living_run(
     supervise: Supervise, tmp_path: Path
 ) -> None:
-    from rfpmss.run import Claim, RunError
+    from rfpmss.runs.folder import Claim, RunError
 
     with Claim(tmp_path) as living:
         living.take()

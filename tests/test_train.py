@@ -12,16 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rfpmss import checkpoint, train
+from rfpmss import train
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.manifest import read, write
-from rfpmss.loading import ahead
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort.manifest import read, write
 from rfpmss.model.rfpmss import RFPMSS, count
 from rfpmss.model.stages import PARTS
-from rfpmss.run import Run, RunError, read_metrics
-from rfpmss.schedule import Schedule
-from rfpmss.trackers import TrackerError, open_trackers
+from rfpmss.runs import checkpoint
+from rfpmss.runs.folder import Run, RunError, read_metrics
+from rfpmss.runs.trackers import TrackerError, open_trackers
+from rfpmss.training.loading import ahead
+from rfpmss.training.schedule import Schedule
 
 TERMS = ("loss", "language", "contrast", "nce", "consistency", "gradient")
 Command = Callable[..., int]
@@ -210,7 +211,7 @@ def test_what_is_not_finite_stops_the_run_before_the_optimiser(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from rfpmss import step
+    from rfpmss.training import step
 
     steps, calls, usual = [], [], step.nce
 
@@ -262,7 +263,7 @@ def test_two_processes_do_not_write_into_one_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])
 def test_the_number_of_workers_changes_no_batch(smoke_cohort: Path, workers: int) -> None:
     cohort = Cohort.open(smoke_cohort, smoke().data)
-    from rfpmss.data.report import train_tokenizer
+    from rfpmss.data.batches.tokens import train_tokenizer
 
     tokenizer = train_tokenizer(cohort.reports("train"), 400)
     plan = Schedule.of(smoke().train, 3, cohort.indices("train"))

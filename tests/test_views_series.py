@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rfpmss.config import smoke
-from rfpmss.data.batch import Cohort
-from rfpmss.data.report import train_tokenizer
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.evaluation.grid import VARIANTS, changed
 from rfpmss.model.rfpmss import RFPMSS
 

@@ -21,9 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from rfpmss.evaluation.opened import Opened, open_run
 from rfpmss.loss.language import language
 from rfpmss.model.decoder import ReportDecoder
+from rfpmss.runs.opened import Opened, open_run
 
 DRAWS = 4
 """Augmented copies of the training patients from which the new decoder learns."""

@@ -22,7 +22,8 @@ from benchmarks.meter import CudaMeter
 from benchmarks.peers import eager, flash
 from benchmarks.peers import transport as peers
 from benchmarks.table import upsert
-from multisk import _ops, benchmark
+from multisk import benchmark
+from multisk._backends.triton import operators as _ops
 
 KEYS = ("case", "provider", "mode", "device", "torch", "triton", "commit")
 FIRST = ("step", "paper", "many", "large", "tall", "wide", "transport")  # what the targets name

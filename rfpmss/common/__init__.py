@@ -1,1 +1,1 @@
-"""What every command uses: whole files, errors as sentences, text that is checked first."""
+"""What every command uses: whole files, errors as sentences, ranks, progress."""

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from rfpmss.config import CHANNELS
-from rfpmss.data import slide
 from rfpmss.data.errors import UnsupportedError, UnusedError, ValuesError, describe
+from rfpmss.data.readers.assembly import Gaps, load
 from rfpmss.data.readers.masks import is_whole, tumour
+from rfpmss.data.readers.resize import resize
 from rfpmss.data.readers.sequences import FOUR
-from rfpmss.data.resize import resize
-from rfpmss.data.sources import Gaps, load
+from rfpmss.data.readers.slides import slide
+from rfpmss.data.readers.volume import MAX_BYTES, Volume
 from rfpmss.data.study import Source
-from rfpmss.data.volume import MAX_BYTES, Volume
 
 SEQUENCES = FOUR
 """Order of the MRI channels."""

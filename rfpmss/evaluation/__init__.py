@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rfpmss.evaluation.embed import embed
-from rfpmss.evaluation.page import page
-from rfpmss.evaluation.tables import print_table, write_json, write_retrieval
-from rfpmss.evaluation.zeroshot import Row, findings_of, queries, rows
+from rfpmss.evaluation.page.tables import print_table, write_json, write_retrieval
+from rfpmss.evaluation.page.write import page
+from rfpmss.evaluation.retrieval.embed import embed
+from rfpmss.evaluation.retrieval.zeroshot import Row, findings_of, queries, rows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from rfpmss.config import Config
-    from rfpmss.data.batch import Cohort
+    from rfpmss.data.batches.batch import Cohort
     from rfpmss.model.rfpmss import RFPMSS
 
 __all__ = ["Row", "page", "print_table", "run"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rfpmss.config import VIEWS, Config
-from rfpmss.data.manifest import Row
+from rfpmss.data.cohort.manifest import Row
+from rfpmss.evaluation.page.tables import TableError, read_json, trusted
 from rfpmss.evaluation.statistics import holm, interval, paired_interval
-from rfpmss.evaluation.tables import TableError, read_json, trusted
 
 OURS = "ours"
 

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 import multisk
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.common.precision import precise
 from rfpmss.config import MODALITIES, AssignmentConfig, LossConfig
-from rfpmss.distributed import ALONE, Peers
 from rfpmss.loss.masked import masked_mean
-from rfpmss.precision import precise
 
 ROUNDING = 64
 """Differences within a plan below this many units of rounding are none."""

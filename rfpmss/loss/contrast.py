@@ -7,10 +7,10 @@ from itertools import combinations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.common.precision import precise
 from rfpmss.config import MODALITIES, LossConfig
-from rfpmss.distributed import ALONE, Peers
 from rfpmss.loss.masked import match
-from rfpmss.precision import precise
 
 PAPER_PAIRS = (("ct", "mri"), ("mri", "pathology"), ("mri", "report"), ("pathology", "report"))
 """The pairs of Eq. 9, which leaves out CT-report and CT-pathology."""

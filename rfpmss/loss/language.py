@@ -7,9 +7,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.common.precision import precise
 from rfpmss.config import PAD
-from rfpmss.distributed import ALONE, Peers
-from rfpmss.precision import precise
 
 
 def language(

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rfpmss.distributed import ALONE, Peers
-from rfpmss.precision import precise
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.common.precision import precise
 
 
 def masked_mean(

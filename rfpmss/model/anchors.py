@@ -10,8 +10,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rfpmss.common.precision import cast_to, precise
 from rfpmss.config import MODALITIES, ModelConfig
-from rfpmss.precision import cast_to, precise
 
 
 @dataclass(frozen=True)

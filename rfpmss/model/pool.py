@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rfpmss.precision import cast_to
+from rfpmss.common.precision import cast_to
 
 
 def masked_mean(

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rfpmss.common.precision import precise
 from rfpmss.config import MODALITIES, VIEWS, ModelConfig
 from rfpmss.model.block import EPS, Block
 from rfpmss.model.features import Text, Views
 from rfpmss.model.pool import masked_mean
-from rfpmss.precision import precise
 
 
 class Gated(nn.Module):

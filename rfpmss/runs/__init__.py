@@ -1,1 +1,1 @@
-"""What lies in a run folder, and what it is compared with."""
+"""The folder of a run: checkpoints, metrics, record of what it was started with."""

@@ -1,1 +1,1 @@
-"""From files to a cohort: who is who, and which report is whose."""
+"""A prepared cohort on disk: manifest, shards, splits, checks."""

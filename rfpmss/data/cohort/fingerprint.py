@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 
-from rfpmss.data.manifest import Row
+from rfpmss.data.cohort.manifest import Row
 
 NAMED = 5
 """Studies that a message names; of the others only the number."""

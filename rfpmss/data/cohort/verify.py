@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rfpmss.data.cohort.duplicates import digest
 from rfpmss.data.cohort.fingerprint import NAMED
-from rfpmss.data.duplicates import digest
+from rfpmss.data.cohort.manifest import Row, jail
+from rfpmss.data.cohort.places import entry
+from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.errors import DataError, PathError, UnreadableError
-from rfpmss.data.manifest import Row, jail
-from rfpmss.data.places import entry
-from rfpmss.data.shards import Shard
 
 THREADS = min(4, os.cpu_count() or 1)
 """hashlib lets others run while it works."""

@@ -58,7 +58,7 @@ def command(argv: Sequence[str]) -> Callable[..., Phantom]:
 
 def run(arguments: Phantom) -> int:
     """Generate what is asked for; return the exit status."""
-    from rfpmss.data.overview import write_page
+    from rfpmss.data.cohort.page.overview import write_page
     from rfpmss.data.phantom import ensure_cohort
     from rfpmss.data.phantom.files import study_id, write_patient
 

@@ -38,7 +38,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
     ValuesError,
 )
-from rfpmss.data.volume import (
+from rfpmss.data.readers.volume import (
     MAX_BYTES,
     Volume,
     check_size,

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Shaped
 
 from rfpmss.data.errors import DataError, ValuesError
 from rfpmss.data.readers.formats import read_volume
-from rfpmss.data.volume import MAX_BYTES, Volume
+from rfpmss.data.readers.volume import MAX_BYTES, Volume
 
 TUMOUR, BRAIN = "mask", "brain mask"
 """Views of masks: of the tumour, and of the brain or its tissues."""

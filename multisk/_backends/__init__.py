@@ -1,0 +1,1 @@
+"""Who reads the scores: plain torch, compiled loops on the CPU, or Triton kernels."""

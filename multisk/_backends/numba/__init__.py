@@ -1,0 +1,1 @@
+"""The scores read by loops that numba compiles for the CPU."""

@@ -1,0 +1,201 @@
+# ruff: noqa: ANN001, ANN202, C901, PLR0913, PLR0915, PLR0917
+"""Newton's pass as compiled loops: the rows' roots, the columns' sums and their coupling."""
+
+import math
+
+import numpy as np
+
+from multisk._backends.numba.loops import BLOCK, flush, jit
+
+
+@jit
+def row_root(cells, target, guess, goal):
+    """The u with sum_j cells_j u / (1 + cells_j u) = target: Newton in log u, bracketed.
+
+    A `guess` of 0 stands for none.
+    """
+    k = cells.shape[0]
+    one = cells.dtype.type(1)
+    high, low = cells[0], cells[0]
+    for j in range(k):
+        high, low = max(high, cells[j]), min(low, cells[j])
+    odds = target / (k - target)
+    below, above = odds / high, odds / low
+    if not guess > 0.0:
+        total, inverse = one * 0, one * 0
+        for j in range(k):
+            total += cells[j]
+            inverse += one / cells[j]
+        share = target / k  # right for small budgets by the first sum, for large ones by the other
+        guess = odds * (total / k) ** (share - 1.0) * (inverse / k) ** share
+    u = min(max(guess, below), above)
+    for _ in range(60):
+        scale = cells.dtype.type(u)
+        found, slope = one * 0, one * 0
+        for j in range(k):
+            t = cells[j] * scale
+            q = one / (one + t)
+            p = t * q
+            found += p
+            slope += p * q
+        miss = found - target
+        if abs(miss) <= goal * target:
+            if slope > 0:
+                u *= math.exp(-miss / slope)
+            break
+        if miss > 0:
+            above = u
+        else:
+            below = u
+        step = -miss / slope if slope > 0 else 100.0
+        new = u * math.exp(step) if abs(step) < 60.0 else 0.0
+        if not (new > below and new < above):
+            new = math.sqrt(below) * math.sqrt(above)
+        if abs(new - u) <= 1e-16 * u or not (new > 0.0):
+            break
+        u = new
+    return u
+
+
+@jit
+def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
+    """Solve the rows lo..hi, then sum P, W = P (1 - P) and W^T diag(1 / h) W over them.
+
+    Only the lower triangle of `coupling` (k, k) is filled. Gives the worst row error.
+    """
+    k = table.shape[1]
+    kind = table.dtype.type
+    one = kind(1)
+    part_p, part_w = np.zeros(k, table.dtype), np.zeros(k, table.dtype)
+    part_c = np.zeros((k, k), table.dtype)
+    cells = np.empty(k, table.dtype)
+    w, z = np.zeros((4, k), table.dtype), np.zeros((4, k), table.dtype)
+    worst = 0.0
+    for i in range(lo, hi):
+        e = table[i]
+        for j in range(k):
+            cells[j] = e[j] * v[j]
+        u[i] = row_root(cells, rows[i], u[i], goal)
+        scale = kind(u[i])
+        slot = (i - lo) % 4
+        found, h = one * 0, one * 0
+        for j in range(k):
+            t = cells[j] * scale
+            q = one / (one + t)
+            p = t * q
+            found += p
+            part_p[j] += p
+            part_w[j] += p * q
+            w[slot, j] = p * q
+            h += p * q
+        worst = max(worst, abs(found - rows[i]) / unit[i])
+        inverse = one / h if h > 0 else one * 0
+        for j in range(k):
+            z[slot, j] = w[slot, j] * inverse
+        last = i == hi - 1
+        if slot == 3 or last:
+            couple(w, z, part_c)
+            w[:] = 0
+            z[:] = 0
+        if (i - lo) % BLOCK == BLOCK - 1 or last:
+            flush(part_p, sums)
+            flush(part_w, weight)
+            for j in range(k):
+                flush(part_c[j, : j + 1], coupling[j, : j + 1])
+    return worst
+
+
+@jit
+def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight, coupling):
+    """`newton_chunk` for the chunks first..last; the worst row error."""
+    worst = 0.0
+    for chunk in range(first, last):
+        lo = chunk * height
+        hi = min(lo + height, table.shape[0])
+        parts = sums[chunk], weight[chunk], coupling[chunk]
+        worst = max(worst, newton_chunk(table, u, v, rows, unit, goal, lo, hi, *parts))
+    return worst
+
+
+@jit
+def couple(w, z, part):
+    """Add four rows' outer products to the lower triangle."""
+    for j in range(part.shape[0]):
+        line = part[j]
+        z0, z1, z2, z3 = z[0, j], z[1, j], z[2, j], z[3, j]
+        for m in range(j + 1):
+            line[m] += z0 * w[0, m] + z1 * w[1, m] + z2 * w[2, m] + z3 * w[3, m]
+
+
+@jit
+def newton_step(sums, weight, coupling, goal, unit, move):
+    """Add the chunks up, and write the Newton direction of the columns into `move`.
+
+    The sums are used up.
+
+    Returns:
+        The worst relative violation of the columns, the slope of the dual along the new `move`,
+        and its slope here along the old one.
+    """
+    k = goal.shape[0]
+    for chunk in range(1, sums.shape[0]):
+        for j in range(k):
+            sums[0, j] += sums[chunk, j]
+            weight[0, j] += weight[chunk, j]
+            for m in range(j + 1):
+                coupling[0, j, m] += coupling[chunk, j, m]
+    worst, size, ahead = 0.0, 0.0, 0.0
+    for j in range(k):
+        worst = max(worst, abs(sums[0, j] - goal[j]) / unit[j])
+        size += weight[0, j] / k
+        ahead += (sums[0, j] - goal[j]) * move[j]
+        if not math.isfinite(sums[0, j]):
+            worst = math.inf
+            ahead = math.inf
+    factor = np.empty((k, k))
+    for damping in (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0):
+        for j in range(k):
+            for m in range(j):
+                factor[j, m] = size / k - coupling[0, j, m]  # ones is a null vector: fill it in
+            factor[j, j] = weight[0, j] - coupling[0, j, j] + size / k + size * damping
+        if cholesky(factor):
+            break
+    for j in range(k):
+        move[j] = goal[j] - sums[0, j]
+    solve_triangles(factor, move)
+    slope = 0.0
+    for j in range(k):
+        slope += (sums[0, j] - goal[j]) * move[j]
+    sums[:], weight[:], coupling[:] = 0.0, 0.0, 0.0
+    return worst, slope, ahead
+
+
+@jit
+def cholesky(s):
+    """Factor the lower triangle in place; False when it is not positive definite."""
+    for j in range(s.shape[0]):
+        for m in range(j + 1):
+            found = s[j, m]
+            for r in range(m):
+                found -= s[j, r] * s[m, r]
+            if m < j:
+                s[j, m] = found / s[m, m]
+            elif found > 0.0:
+                s[j, j] = math.sqrt(found)
+            else:
+                return False
+    return True
+
+
+@jit
+def solve_triangles(factor, x):
+    """Solve factor factor^T y = x in place."""
+    k = x.shape[0]
+    for j in range(k):
+        for m in range(j):
+            x[j] -= factor[j, m] * x[m]
+        x[j] /= factor[j, j]
+    for j in range(k - 1, -1, -1):
+        x[j] /= factor[j, j]
+        for m in range(j):
+            x[m] -= factor[j, m] * x[j]

@@ -1,0 +1,278 @@
+"""The fast path on the CPU: whole solves through compiled loops, or array passes without numba.
+
+It takes problems without masks and intervals whose exponents fit the number format, and keeps the
+table exp(scale * scores) in the memory of the plan. What does not settle goes to the caller's own
+passes, problem by problem; a system that is not covered at all gives None.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multisk._backends.numba.batch import Batch, Otherwise, Problem, compiled
+from multisk._backends.triton import operators as _ops
+from multisk._problem.margins import Even
+from multisk._problem.status import Status
+from multisk._problem.system import System
+from multisk._solvers.base import Raw
+from multisk._warning import MultiskWarning
+
+NEWTON_COLUMNS = 128  # above, a matrix product is faster than the loops
+BATCH, BATCHED_CELLS = 64, 1 << 14  # without numba, more and smaller problems go side by side
+ARRAY_CELLS = 1 << 15  # without numba, Newton's passes are faster in torch above
+UNUSABLE = threading.Event()  # set once numba has failed in this process
+Solves = Callable[..., Raw | None]
+
+
+def kernels() -> ModuleType | None:
+    """The compiled loops; without a numba that works the same passes on whole arrays."""
+    loops = None if UNUSABLE.is_set() else whole_loops()
+    return arrays() if loops is None else loops
+
+
+@functools.cache
+def whole_loops() -> ModuleType | None:
+    """The compiled loops; None without numba, or with one that does not import."""
+    try:
+        if importlib.util.find_spec("numba") is None:
+            return None
+        from multisk._backends.numba import whole as _cpu_whole
+    except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
+        give_up(error)
+        return None
+    return _cpu_whole
+
+
+def give_up(error: Exception) -> None:
+    """Say once that numba does not work here."""
+    if not UNUSABLE.is_set():
+        UNUSABLE.set()
+        first = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"numba is installed but cannot be used ({type(error).__name__}: {first}); CPU solves "
+            "take whole-array passes, which are slower. Install a numba that fits this NumPy, or "
+            "none",
+            MultiskWarning,
+            stacklevel=2,
+        )
+
+
+def or_on_arrays(solve: Solves) -> Solves:
+    """Solve again on arrays where the compiled loops raise what the arrays do not."""
+
+    @functools.wraps(solve)
+    def solved(*given: Any, **named: Any) -> Raw | None:
+        try:
+            return solve(*given, **named)
+        except Exception as error:
+            if UNUSABLE.is_set() or not compiled(kernels()):
+                raise
+            with arrays_only():
+                found = solve(*given, **named)
+            give_up(error)
+            return found
+
+    return solved
+
+
+@contextlib.contextmanager
+def arrays_only() -> Iterator[None]:
+    """Within it numba is left alone."""
+    UNUSABLE.set()
+    try:
+        yield
+    finally:
+        UNUSABLE.clear()
+
+
+def arrays() -> ModuleType:
+    """The passes without numba."""
+    from multisk._backends.numba import arrays as _cpu_arrays
+
+    return _cpu_arrays
+
+
+def takes(system: System) -> bool:
+    """Whether the fast path covers the system."""
+    x = system.scores
+    if x.device.type != "cpu" or system.group is not None or x.numel() == 0:
+        return False
+    if system.ends is None or isinstance(system.eps, Tensor) or not system.two_groups:
+        return False
+    whole = isinstance(system.budgets, Even) or (
+        system.budgets.free is None and system.budgets.upper is None
+    )
+    if not whole or torch.compiler.is_compiling() or _ops.kernels_run(x):
+        return False
+    found = kernels()
+    many = x.shape[0] > BATCH and x.shape[1] * x.shape[2] < BATCHED_CELLS
+    return found is not None and not (many and not compiled(found))
+
+
+@or_on_arrays
+def sweep(
+    system: System,
+    init: Tensor | None,
+    otherwise: Otherwise,
+    *,
+    steps: int | None,
+    tolerance: float,
+    most: int,
+) -> Raw | None:
+    """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`."""
+    if not takes(system) or (system.groups is not None and init is not None):
+        return None
+    batch = Batch(system, init, kernels())
+    # The plan's own error differs by rounding from the one that the last sweep saw.
+    stop = max(0.5 * tolerance, tolerance - 8 * torch.finfo(system.scores.dtype).eps)
+    limits = steps is not None, stop, most if steps is None else steps, batch.height
+    if system.groups is None:
+        transport_sweeps(batch, limits)
+    else:
+        assignment_sweeps(batch, limits)
+    missed = Status.MAX_STEPS if steps is None else Status.STEPS_DONE
+    return batch.gather(init, tolerance, missed, otherwise)
+
+
+@or_on_arrays
+def newton(
+    system: System, init: Tensor | None, otherwise: Otherwise, *, tolerance: float, most: int
+) -> Raw | None:
+    """`Newton.run` for capped problems with few columns."""
+    n, k = system.scores.shape[1:]
+    if system.groups is None or k > NEWTON_COLUMNS or n < k or not takes(system):
+        return None
+    if not compiled(kernels()) and n * k > ARRAY_CELLS:
+        return None
+    batch = Batch(system, init, kernels())
+    double = system.scores.dtype == torch.float64
+    fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
+    limits = fine, tolerance, 1e-12 if double else 0.0, most, batch.height
+    batch.fill()
+    batch.run(
+        lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
+        lambda one: newton_one(one, limits),
+    )
+    return batch.gather(init, tolerance, Status.MAX_STEPS, otherwise)
+
+
+def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> int:
+    """Count full Newton steps; -1 as soon as the dual's slope says that one went too far."""
+    fine, tolerance, polish_to, most, _ = limits
+    k = one.v.shape[0]
+    sums, weight, coupling = one.zeros(), one.zeros(), one.zeros(k, k)
+    move, polish, last = np.zeros(k), polish_to > 0.0, np.inf
+
+    def work(first: int, end: int) -> float:
+        rows, parts = (one.rows, one.row_unit), (sums, weight, coupling)
+        ends = one.height, first, end
+        return one.kernels.newton_pass(one.table, one.u, one.v, *rows, fine, *ends, *parts)
+
+    one.kernels.shift(one.b, 0.0, move, one.v)
+    for done in range(most + 1):
+        by_row = max(one.each(work))
+        goals = one.goal, one.unit
+        by_column, slope, ahead = one.kernels.newton_step(sums, weight, coupling, *goals, move)
+        if not ahead <= 0.5 * last:
+            return -1
+        error = max(by_row, by_column)
+        reached = error <= tolerance
+        if done == most or (reached and (not polish or error <= polish_to)):
+            return done
+        polish = polish and not reached
+        last = abs(slope)
+        one.kernels.shift(one.b, 1.0, move, one.v)
+    return most
+
+
+def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None:
+    """Algorithm 1 from its first line."""
+    groups = batch.system.groups
+    assert groups is not None
+    low = groups.scales[-1] / float(batch.system.eps)
+    shape = batch.table.shape[0], batch.chunks, batch.table.shape[2]
+    top, rest = np.zeros(shape), np.zeros(shape)
+    batch.fill_and_sweep(low, top, rest)
+    cells = batch.cells
+    batch.run(
+        lambda loops, *ends: loops.sweep_batch(
+            batch.arrays, cells, (top, rest), (batch.fits, *ends), limits
+        ),
+        lambda one: sweep_one(one, top[one.index], rest[one.index], limits),
+    )
+
+
+def sweep_one(
+    one: Problem, top: np.ndarray, rest: np.ndarray, limits: tuple[bool, float, int, int]
+) -> int:
+    """The sweeps after the first row line, threads sharing the rows."""
+    exactly, tolerance, most, _ = limits
+    watched = not exactly or compiled(one.kernels)  # loops have the sums at hand anyway
+    plain = one.zeros() if watched else None
+
+    def work(first: int, last: int) -> float:
+        rows, ends = (one.rows, one.row_unit), (one.height, first, last)
+        return one.kernels.sweep(one.table, one.u, one.v, *rows, *ends, top, rest, plain)
+
+    columns = one.goal, one.cells, one.b, one.v
+    one.kernels.column_step(top, rest, *columns)
+    for done in range(1, most):
+        before = one.u if exactly else one.u.copy()
+        by_row = max(one.each(work))
+        if not exactly:
+            error = max(by_row, one.kernels.column_error(plain, one.goal, one.unit))
+            if not error > tolerance:
+                one.u[:] = before
+                return done
+            if not np.isfinite(error):
+                return done
+        one.kernels.column_step(top, rest, *columns)
+    return most
+
+
+def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None:
+    """Plain row and column scaling; a relaxed margin damps its own side."""
+    batch.fill()
+    yields = batch.yields
+    batch.run(
+        lambda loops, *ends: loops.transport_batch(
+            batch.arrays, yields, (batch.fits, *ends), limits
+        ),
+        lambda one: transport_one(one, limits),
+    )
+
+
+def transport_one(one: Problem, limits: tuple[bool, float, int, int]) -> int:
+    """The sweeps of one transport, threads sharing the rows."""
+    exactly, tolerance, most, _ = limits
+    sums = one.zeros()
+    yields = one.yields
+    powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
+    sides = one.rows, powers[0]
+    one.kernels.shift(one.b, 0.0, one.b, one.v)
+
+    def work(first: int, last: int) -> None:
+        ends = one.height, first, last
+        one.kernels.transport_sweep(one.table, one.u, one.v, *sides, *ends, sums)
+
+    for done in range(most):
+        one.each(work)
+        kept = one.b.copy()
+        columns = one.goal, powers[1], yields[1], one.b, one.v
+        error = one.kernels.transport_columns(sums, *columns)
+        if not exactly and not error > tolerance:
+            one.b[:] = kept
+            one.kernels.shift(one.b, 0.0, one.b, one.v)
+            return done
+        if not np.isfinite(error):
+            return done
+    return most

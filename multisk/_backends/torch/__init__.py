@@ -1,0 +1,1 @@
+"""The scores read by plain torch, tile by tile, on any device."""

@@ -1,0 +1,104 @@
+"""Walk over the rows in tiles that fit the cache, and add up what each column receives."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from multisk._backends.torch.passes import exponent
+from multisk._problem.sharding import largest, total
+from multisk._problem.system import System
+
+TILE = 1 << 17  # cells a visit: the handful of temporaries stays in a core's cache
+
+
+def tiles(system: System) -> Iterator[slice]:
+    """Row ranges of about `TILE` cells each over the whole batch, at least one."""
+    b, n, k = system.scores.shape
+    height = max(1, TILE // max(1, b * k))
+    if system.scores.device.type != "cpu" or torch.is_grad_enabled():
+        height = max(n, 1)
+    for start in range(0, max(n, 1), height):
+        yield slice(start, min(start + height, n))
+
+
+def cells(system: System, part: slice) -> tuple[Tensor, Tensor | None]:
+    """Scores and free cells of a tile."""
+    free = system.margins.free
+    return system.scores[:, part], None if free is None else free[:, part]
+
+
+def add_logs(sums: Tensor | None, part: Tensor) -> Tensor:
+    """Add one tile's log column sums to those before it."""
+    part = part.double()
+    return part if sums is None else torch.logaddexp(sums, part)
+
+
+def total_logs(sums: Tensor, group: object) -> Tensor:
+    """Add log sums over ranks."""
+    if group is None:
+        return sums
+    top = largest(sums, group).clamp_min(torch.finfo(sums.dtype).min)
+    return top + total((sums - top).exp(), group).log()
+
+
+def row_goal(system: System, a: Tensor) -> Tensor:
+    """What the rows shall sum to; a relaxed margin yields with its own potential."""
+    strength = system.relax[0]
+    rows = system.margins.rows
+    return rows if strength is None else rows * (-a * (column(system.eps) / strength)).exp()
+
+
+def column_goal(system: System, b: Tensor) -> Tensor:
+    """What the columns shall sum to; the lower bounds for intervals."""
+    strength = system.relax[1]
+    columns = system.margins.columns
+    return columns if strength is None else columns * (-b * (column(system.eps) / strength)).exp()
+
+
+def column(eps: float | Tensor) -> float | Tensor:
+    """(b, 1, 1) as (b, 1)."""
+    return eps.squeeze(-1) if isinstance(eps, Tensor) else eps
+
+
+def violation(
+    system: System, row_sums: Tensor, column_sums: Tensor, a: Tensor, b: Tensor
+) -> Tensor:
+    """The worst relative violation of any margin, per problem."""
+    margins = system.margins
+    goal = row_goal(system, a).double()
+    unit = margins.row_unit if system.relax[0] is None else goal.clamp_min(1e-30)
+    by_row = (row_sums.double() - goal).abs() / unit
+    low = column_goal(system, b)
+    unit = margins.column_unit if system.relax[1] is None else low.clamp_min(1e-30)
+    miss = column_sums.double() - low
+    if margins.upper is not None:
+        miss = torch.where(miss < 0, miss, (column_sums - margins.upper).clamp_min(0.0))
+    by_column = miss.abs() / unit
+    worst = [part.flatten(1).amax(1) for part in (by_row, by_column) if part.shape[1]]
+    if not worst:
+        worst = [by_row.new_zeros(by_row.shape[0])]
+    return largest(torch.stack(worst).amax(0), system.group)
+
+
+def plan_of(
+    system: System, a: Tensor, b: Tensor, scale: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The plan in one pass, with its row and column sums over the free cells.
+
+    `scale` (b, n) is the log factor of a sweep that ends on a row step.
+    """
+    x = system.scores
+    plan = torch.empty_like(x, memory_format=torch.contiguous_format)
+    row_sums = x.new_empty(x.shape[:2])
+    column_sums = x.new_zeros((x.shape[0], x.shape[2]), dtype=torch.float64)
+    for part in tiles(system):
+        tile, free = cells(system, part)
+        t = exponent(tile, system.scale, a[:, part], b, free)
+        p = torch.sigmoid(t) if system.groups is not None else t.exp()
+        if scale is not None:
+            p = p * scale[:, part, None].exp()
+        plan[:, part] = p
+        row_sums[:, part] = p.sum(-1)
+        column_sums += p.sum(-2)
+    return plan, row_sums, total(column_sums, system.group)

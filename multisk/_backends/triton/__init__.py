@@ -1,0 +1,1 @@
+"""The scores read by Triton kernels, behind operators of torch.library."""

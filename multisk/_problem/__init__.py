@@ -1,0 +1,1 @@
+"""What is asked: a problem, its budgets, and the system of equations they make."""

@@ -1,0 +1,332 @@
+"""Row and column budgets: defaults, feasibility, and what is settled before any solving."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from multisk._problem.problem import MultiAssignment, Transport, readable
+from multisk._problem.sharding import together, total
+from multisk._problem.status import Findings, Status
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """What the free cells have to sum to, and by which unit a violation is measured."""
+
+    rows: Float[Tensor, "b n"]
+    columns: Float[Tensor, "b k"]  # float64; the lower bounds when `upper` is set
+    upper: Float[Tensor, "b k"] | None
+    row_unit: Float[Tensor, "b n"]  # the whole budget, 1 where that is 0
+    column_unit: Float[Tensor, "b k"]
+    row_cells: Float[Tensor, "b n"]  # free cells of each row, and of each column on all ranks
+    column_cells: Float[Tensor, "b k"]
+    free: Bool[Tensor, "b n k"] | None = None
+    ones: Bool[Tensor, "b n k"] | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Margins":
+        """Apply `change` to every tensor."""
+        values: dict[str, Any] = {
+            name: None if value is None else change(value) for name, value in vars(self).items()
+        }
+        return Margins(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Even:
+    """The usual margins: every row has the same budget, every column an even share of it all.
+
+    Nothing can be wrong with them, and few readers want them as tensors, which take longer to
+    make than a small problem to solve.
+    """
+
+    budget: float
+
+    def margins(self, x: Float[Tensor, "b n k"]) -> Margins:
+        """The tensors for the scores `x`."""
+        b, n, k = x.shape
+        rows, row_cells = x.new_full((b, n), self.budget), x.new_full((b, n), float(k))
+        columns = x.new_full((b, 1), self.load(n, k), dtype=torch.float64).expand(b, k)
+        column_cells = x.new_full((b, 1), float(n), dtype=torch.float64).expand(b, k)
+        return Margins(rows, columns, None, rows, columns, row_cells, column_cells)
+
+    def load(self, n: int, k: int) -> float:
+        """What each column carries."""
+        return n * self.budget / k
+
+
+def assignment_margins(
+    x: Float[Tensor, "b n k"],
+    problem: MultiAssignment,
+    mask: Bool[Tensor, "b n k"] | None,
+    batch: torch.Size,
+    findings: Findings,
+    group: Any,
+) -> Margins | Even:
+    """Budgets of a `MultiAssignment`, checked; boundary budgets are settled into cells."""
+    b, n, k = x.shape
+    simple = isinstance(problem.k, int) and 0 < problem.k < k
+    simple = simple and mask is None and problem.capacity is None
+    if simple and group is None:
+        return _even(x, float(problem.k))
+    row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
+    rows = together(lambda: _rows(problem.k, x, batch, row_cells, findings), x, group)
+    if mask is None:
+        count = total(rows.new_full((b, 1), float(n), dtype=torch.float64), group)
+        column_cells = count.expand(b, k)
+    else:
+        column_cells = total(mask.sum(-2).double(), group)
+    everything = total(rows.double().sum(-1, keepdim=True), group)
+    lower, upper = _columns(problem.capacity, everything, column_cells, mask, batch, findings)
+    if simple:
+        return Margins(rows, lower, None, rows, lower, row_cells, column_cells)
+    return _settle(rows, lower, upper, mask, x, findings, group)
+
+
+def transport_margins(
+    x: Float[Tensor, "b n k"],
+    problem: Transport,
+    mask: Bool[Tensor, "b n k"] | None,
+    batch: torch.Size,
+    findings: Findings,
+    group: Any,
+) -> Margins | Even:
+    """Budgets of a `Transport`, checked; rows and columns without mass are masked."""
+    b, n, k = x.shape
+    even = problem.rows is None and problem.columns is None and mask is None
+    if even and group is None and x.numel():
+        return _even(x, 1.0)
+    rows = together(lambda: _row_masses(problem.rows, x, batch, findings), x, group)
+    everything = total(rows.double().sum(-1, keepdim=True), group)
+    if problem.columns is None:
+        columns = everything.expand(b, k) / max(k, 1)
+    else:
+        columns = _fit("columns", problem.columns, (k,), x.double(), batch)
+        _check_masses("columns", columns, findings)
+        if problem.relax is None or (problem.relax[0] is None and problem.relax[1] is None):
+            columns = _balanced("columns", columns, everything, problem.columns, findings)
+    free = mask
+    if problem.rows is not None or problem.columns is not None:
+        live = (rows.detach() > 0)[..., None] & (columns.detach() > 0)[..., None, :]
+        if mask is not None:
+            free = mask & live
+        elif not readable(live) or not bool(live.all()):
+            free = live
+    row_cells = x.new_full((b, n), float(k)) if free is None else free.sum(-1).to(x.dtype)
+    count = x.new_full((b, k), float(n)) if free is None else free.sum(-2)
+    column_cells = total(count.double(), group)
+    if problem.relax is None:
+        _check_reachable(rows, row_cells, columns, column_cells, findings)
+    return Margins(
+        rows, columns, None, _unit(rows), _unit(columns), row_cells, column_cells, free, None
+    )
+
+
+def _even(x: Tensor, budget: float) -> Margins | Even:
+    """As numbers, except where a compiler reads along: it wants to see every tensor made."""
+    even = Even(budget)
+    return even.margins(x) if torch.compiler.is_compiling() else even
+
+
+def _unit(x: Tensor) -> Tensor:
+    x = x.detach()
+    return torch.where(x > 0, x, torch.ones_like(x))
+
+
+def _rows(
+    k: int | float | Tensor, x: Tensor, batch: torch.Size, cells: Tensor, findings: Findings
+) -> Float[Tensor, "b n"]:
+    if isinstance(k, Tensor):
+        rows = _fit("k", k, (x.shape[1],), x, batch)
+    else:
+        rows = x.new_full(x.shape[:2], float(k))
+    _check_rows(k, rows, cells, x.shape[2], findings)
+    return rows
+
+
+def _row_masses(
+    mass: Tensor | None, x: Tensor, batch: torch.Size, findings: Findings
+) -> Float[Tensor, "b n"]:
+    rows = x.new_ones(x.shape[:2]) if mass is None else _fit("rows", mass, (x.shape[1],), x, batch)
+    _check_masses("rows", rows, findings)
+    return rows
+
+
+def _fit(name: str, value: Tensor, tail: tuple[int], x: Tensor, batch: torch.Size) -> Tensor:
+    """Broadcast a margin to (b, tail) in the dtype of `x`."""
+    if value.device != x.device:
+        raise ValueError(f"{name} must be on {x.device} like the scores, got {value.device}")
+    shape = (*batch, *tail)
+    try:
+        return value.to(x.dtype).broadcast_to(shape).reshape(x.shape[0], *tail)
+    except RuntimeError:
+        raise ValueError(f"{name} must fit the shape {shape}, got {tuple(value.shape)}") from None
+
+
+def _check_rows(k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Findings) -> None:
+    if isinstance(k, int) and k > columns:
+        raise ValueError(f"k must not exceed the number of columns ({columns}), got {k}")
+    rows = rows.detach()
+
+    def message(problem: int) -> str:
+        bad = ~((rows[problem] >= 0) & (rows[problem] <= cells[problem]))
+        row = int(bad.nonzero()[0, 0])
+        value, most = rows[problem, row].item(), int(cells[problem, row])
+        hint = "" if most else " (give a fully masked row the budget 0 through a tensor k)"
+        rule = f"k must lie between 0 and the row's {most} allowed columns{hint}"
+        return f"{rule}, got {value:g} in row {row}"
+
+    bad = ~((rows >= 0) & (rows <= cells)).all(-1)
+    findings.require(bad, Status.INFEASIBLE, message)
+
+
+def _check_masses(name: str, mass: Tensor, findings: Findings) -> None:
+    mass = mass.detach()
+    good = (mass >= 0) & mass.isfinite()
+
+    def message(problem: int) -> str:
+        index = int((~good[problem]).nonzero()[0, 0])
+        return (
+            f"{name} must be finite and at least 0, got {mass[problem, index].item():g} at {index}"
+        )
+
+    findings.require(~good.all(-1), Status.INFEASIBLE, message)
+
+
+def _check_reachable(
+    rows: Tensor, row_cells: Tensor, columns: Tensor, column_cells: Tensor, findings: Findings
+) -> None:
+    for name, mass, cells in (("rows", rows, row_cells), ("columns", columns, column_cells)):
+        bad = ((mass.detach() > 0) & (cells == 0)).any(-1)
+        message = f"{name} must be 0 where every pair is masked, got mass in a masked line"
+        findings.require(bad, Status.INFEASIBLE, lambda _, message=message: message)
+
+
+def _columns(
+    capacity: Any,
+    everything: Tensor,
+    cells: Tensor,
+    mask: Tensor | None,
+    batch: torch.Size,
+    findings: Findings,
+) -> tuple[Tensor, Tensor | None]:
+    """Lower (and upper) column loads in float64, checked against cells and totals."""
+    b, k = cells.shape
+    if capacity is None:
+        if mask is None:
+            return everything.expand(b, k) / max(k, 1), None
+        live = cells > 0
+        load = torch.where(live, everything / live.sum(-1, keepdim=True).clamp_min(1), 0.0)
+        _check_loads("capacity", load, cells, findings, "even share")
+        return load, None
+    if isinstance(capacity, Tensor):
+        load = _fit("capacity", capacity, (k,), cells, batch)
+        _check_loads("capacity", load, cells, findings, "a column's load")
+        return _balanced("capacity", load, everything, capacity, findings), None
+    lower = _fit("capacity[0]", capacity[0], (k,), cells, batch)
+    upper = _fit("capacity[1]", capacity[1], (k,), cells, batch)
+    _check_loads("capacity[0]", lower, cells, findings, "a column's lower load")
+    bad = ~(lower.detach() <= upper.detach()).all(-1)
+    findings.require(
+        bad, Status.INFEASIBLE, lambda _: "capacity must hold lower <= upper, got a crossed pair"
+    )
+    upper = torch.minimum(upper, cells)
+    slack = 1e-9 * everything.detach().abs() + 1e-12
+    low, high = lower.detach().sum(-1, keepdim=True), upper.detach().sum(-1, keepdim=True)
+    bad = ((everything.detach() < low - slack) | (everything.detach() > high + slack)).squeeze(-1)
+    findings.require(
+        bad,
+        Status.INFEASIBLE,
+        lambda p: (
+            f"capacity must allow the sum of k ({float(everything[p]):g}), got lower bounds "
+            f"summing to {float(low[p]):g} and upper bounds to {float(high[p]):g}"
+        ),
+    )
+    return lower, upper
+
+
+def _check_loads(name: str, load: Tensor, cells: Tensor, findings: Findings, what: str) -> None:
+    load = load.detach()
+    good = (load >= 0) & (load <= cells * (1 + 1e-12))
+
+    def message(problem: int) -> str:
+        column = int((~good[problem]).nonzero()[0, 0])
+        value, most = load[problem, column].item(), int(cells[problem, column])
+        return (
+            f"{name} must lie between 0 and the column's {most} allowed rows ({what}), "
+            f"got {value:g} in column {column}"
+        )
+
+    findings.require(~good.all(-1), Status.INFEASIBLE, message)
+
+
+def _balanced(
+    name: str, load: Tensor, everything: Tensor, given: Tensor, findings: Findings
+) -> Tensor:
+    """Require equal totals up to the rounding of what was given, then make them exactly equal."""
+    coarse = given.is_floating_point() and given.dtype.itemsize < 4
+    tolerance = 1e-2 if coarse else 1e-5
+    summed = load.sum(-1, keepdim=True)
+    miss = (summed - everything).detach().abs()
+    bad = ~(miss <= tolerance * everything.detach().abs().clamp_min(1e-30)).squeeze(-1)
+    findings.require(
+        bad,
+        Status.INFEASIBLE,
+        lambda p: (
+            f"{name} must sum to the rows' total {float(everything[p]):g}, got {float(summed[p]):g}"
+        ),
+    )
+    return load * (everything / summed.masked_fill(summed == 0, 1.0))
+
+
+def _settle(
+    rows: Tensor,
+    lower: Tensor,
+    upper: Tensor | None,
+    mask: Tensor | None,
+    x: Tensor,
+    findings: Findings,
+    group: Any,
+) -> Margins:
+    """Fix the cells that boundary budgets decide, repeatedly; keep what is left for the others."""
+    free = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.clone()
+    ones = torch.zeros_like(free)
+    top = lower if upper is None else upper
+    host = readable(x) and group is None
+    for _ in range(sum(x.shape[1:]) + 1 if host else 4):
+        row_left, row_cells = rows.detach() - ones.sum(-1), free.sum(-1)
+        taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
+        full = (row_left >= row_cells)[..., None] | (lower.detach() - taken >= column_cells)[
+            ..., None, :
+        ]
+        empty = (row_left <= 0)[..., None] | (top.detach() - taken <= 0)[..., None, :]
+        if host and not bool((free & (full | empty)).any()):
+            break
+        ones |= free & full & ~empty
+        free &= ~(full | empty)
+    taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
+    row_left, row_cells = rows - ones.sum(-1), free.sum(-1)
+    low_left, top_left = lower - taken, top - taken
+    slack = 1e-6
+    bad = (row_left < -slack) | (row_left > row_cells + slack)
+    bad_columns = (top_left < -slack) | (low_left > column_cells + slack)
+    findings.require(
+        bad.any(-1) | bad_columns.any(-1),
+        Status.INFEASIBLE,
+        lambda _: "capacity must leave every row its budget under this mask, got an impossible mix",
+    )
+    settled = not host or not bool(free.all())
+    return Margins(
+        row_left,
+        low_left,
+        None if upper is None else top_left,
+        _unit(rows),
+        _unit(lower if upper is None else upper),
+        row_cells.to(x.dtype),
+        column_cells.double(),
+        free if settled else None,
+        ones if settled and (not host or bool(ones.any())) else None,
+    )

@@ -1,0 +1,60 @@
+"""How a solve ended: whole sentences, one number each so that a device can report them."""
+
+import enum
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int8
+from torch import Tensor
+
+from multisk._problem.problem import readable
+
+
+class Status(enum.Enum):
+    """How one problem of the batch ended; `value` is a sentence for people."""
+
+    CONVERGED = "The marginals are met within the tolerance."
+    STEPS_DONE = (
+        "The requested sweeps are done, but the marginals are not met within the tolerance."
+    )
+    MAX_STEPS = "The step limit was reached before the marginals were met."
+    STALLED = "Rounding or a degenerate problem stopped progress before the marginals were met."
+    NONFINITE_SCORES = "The scores hold NaN or an infinity at an allowed pair."
+    INFEASIBLE = "No plan can meet these budgets, capacities and masks."
+    NONFINITE_PLAN = "The iteration left the range of the floating-point format."
+    UNVERIFIED = "The plan was computed, but its marginals have not been compared with a tolerance."
+
+    @property
+    def code(self) -> int:
+        """The number that stands for this status in `Solution.status_code`."""
+        return _codes()[self]
+
+
+@functools.cache
+def _codes() -> dict[Status, int]:
+    return {status: number for number, status in enumerate(Status)}
+
+
+@dataclass
+class Findings:
+    """What the checks of the values found, per problem of the batch.
+
+    Where the values can be read for free (CPU) a finding raises at once. Elsewhere it is kept as
+    a code on the device and comes back as the status of that problem, without a host sync.
+    """
+
+    code: Int8[Tensor, " b"] | None = None
+
+    def require(
+        self, bad: Bool[Tensor, " b"], status: Status, message: Callable[[int], str]
+    ) -> None:
+        """Raise `message(problem)` for the first bad problem, or remember `status` on a device."""
+        if readable(bad):
+            if bool(bad.any()):
+                raise ValueError(message(int(bad.nonzero()[0, 0])))
+            return
+        found = torch.full_like(bad, status.code, dtype=torch.int8)
+        kept = torch.zeros_like(found) if self.code is None else self.code
+        self.code = torch.where((kept == 0) & bad, found, kept)

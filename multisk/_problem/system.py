@@ -1,0 +1,305 @@
+"""The one judge of input: scores and a problem become a system of equations, or an error."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int8
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+from multisk._problem.collapse import Groups, collapse
+from multisk._problem.margins import Even, Margins, assignment_margins, transport_margins
+from multisk._problem.problem import MultiAssignment, Transport, readable
+from multisk._problem.sharding import together
+from multisk._problem.status import Findings, Status
+
+HOLDERS = (Tensor, tuple, list)  # of what a transform of torch.func may have wrapped
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """Find a and b: the link of T = scale * scores + a_i + b_j has the sums `rows`, `columns`.
+
+    The link is sigmoid for an assignment (`groups` set) and exp for a transport. Everything has
+    one leading batch dimension; cells that are not `free` are settled beforehand (forbidden, or
+    forced to 1 where `ones`), and the margins hold what is left for the free cells.
+    """
+
+    scores: Float[Tensor, "b n k"]
+    eps: float | Float[Tensor, "b 1 1"]
+    budgets: Margins | Even
+    groups: Groups | None
+    relax: tuple[float | None, float | None]
+    ends: tuple[float, float] | None  # least and largest score where the host may know them
+    code: Int8[Tensor, " b"] | None
+    batch: torch.Size
+    dtype: torch.dtype
+    group: Any = None
+    levels: Float[Tensor, " c"] | None = None  # the groups' scales where a gradient is wanted
+    traced: bool = False  # whether a fixed number of sweeps is going to be differentiated
+
+    @property
+    def margins(self) -> Margins:
+        """The budgets as tensors."""
+        return self.budgets if isinstance(self.budgets, Margins) else self._even_margins
+
+    @cached_property
+    def _even_margins(self) -> Margins:
+        assert isinstance(self.budgets, Even)
+        return self.budgets.margins(self.scores)
+
+    @property
+    def spread(self) -> float | None:
+        """Range of the scores where the host may know it."""
+        return None if self.ends is None else self.ends[1] - self.ends[0]
+
+    @property
+    def gap(self) -> float:
+        """Difference of the extreme channel scales: the factor of the scores in the plan."""
+        return 1.0 if self.groups is None else self.groups.scales[0] - self.groups.scales[-1]
+
+    @property
+    def scale(self) -> float | Float[Tensor, "b 1 1"]:
+        """Exponent per unit of score."""
+        if self.levels is None:
+            return self.gap / self.eps
+        steep = (self.levels[0] - self.levels[-1]) / self.eps
+        return steep.expand(self.scores.shape[0], 1, 1)
+
+    @property
+    def span(self) -> float | Tensor:
+        """`gap`, differentiable where the scales are."""
+        return self.gap if self.levels is None else self.levels[0] - self.levels[-1]
+
+    @property
+    def group_scales(self) -> tuple[float | Float[Tensor, "#b 1 1"], ...]:
+        """Every group's scale over the temperature, differentiable where the scales are."""
+        assert self.groups is not None
+        if self.levels is None:
+            return tuple(scale / self.eps for scale in self.groups.scales)
+        return tuple(scale.view(1, 1, 1) / self.eps for scale in self.levels.unbind())
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether anything that the plan depends on asks for a gradient."""
+        if self.scores.requires_grad or self.levels is not None:
+            return True
+        if isinstance(self.eps, Tensor) and self.eps.requires_grad:
+            return True
+        margins = self.budgets  # an even share of numbers asks for none
+        if isinstance(margins, Even):
+            return False
+        parts = margins.rows, margins.columns, margins.upper
+        return any(part is not None and part.requires_grad for part in parts)
+
+    @property
+    def two_groups(self) -> bool:
+        """Whether the plan is one sigmoid (two channel groups) or one exp."""
+        return self.groups is None or len(self.groups.scales) == 2
+
+    def detach(self) -> "System":
+        """The same system without gradients."""
+        if not self.differentiable:
+            return self
+        eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
+        budgets = (
+            self.budgets if isinstance(self.budgets, Even) else self.budgets.map(Tensor.detach)
+        )
+        return replace(self, scores=self.scores.detach(), eps=eps, budgets=budgets, levels=None)
+
+    def take(self, index: Tensor) -> "System":
+        """The problems at `index` of the batch."""
+        eps = self.eps[index] if isinstance(self.eps, Tensor) else self.eps
+        budgets = self.budgets
+        if isinstance(budgets, Margins):
+            budgets = budgets.map(lambda x: x[index])
+        return replace(self, scores=self.scores[index], eps=eps, budgets=budgets)
+
+
+def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = None) -> System:
+    """Check everything that can be checked before solving and write the problem as a `System`.
+
+    Raises:
+        ValueError: Names the argument, the rule and the value.
+    """
+    findings = Findings()
+    for name, value in vars(problem).items():
+        if isinstance(value, HOLDERS):
+            check_plain(name, value)
+    x, mask, ends = together(lambda: _cells(scores, problem, findings, group), scores, group)
+    batch, k = scores.shape[:-2], x.shape[-1]
+    if isinstance(problem, MultiAssignment):
+        margins = assignment_margins(x, problem, mask, batch, findings, group)
+        groups = _groups(problem, k)
+        relax: tuple[float | None, float | None] = (None, None)
+    else:
+        margins = transport_margins(x, problem, mask, batch, findings, group)
+        groups = None
+        relax = _strengths(problem)
+    levels = None if groups is None else _levels(problem, groups, x)
+    eps = _temperature(problem.eps, batch, x)
+    _check_range(ends, eps, groups, x.dtype)
+    return System(
+        x, eps, margins, groups, relax, ends, findings.code, batch, scores.dtype, group, levels
+    )
+
+
+def check_scores(scores: Any) -> None:
+    """Raise unless `scores` is a real floating-point tensor (*batch, N, K)."""
+    if not isinstance(scores, Tensor):
+        raise ValueError(f"scores must be a tensor, got {type(scores).__name__}")
+    check_plain("scores", scores)
+    if not scores.is_floating_point() or scores.layout != torch.strided:
+        raise ValueError(
+            f"scores must be a dense floating-point tensor, got {scores.dtype}, {scores.layout}"
+        )
+    if scores.dtype.itemsize < 2:
+        raise ValueError(f"scores must have at least 16 bits, got {scores.dtype}")
+    if scores.ndim < 2:
+        raise ValueError(f"scores must have the shape (*batch, N, K), got {tuple(scores.shape)}")
+
+
+def check_plain(name: str, value: Any) -> None:
+    """Refuse tensors inside torch.func transforms: solving reads values and writes in place."""
+    if isinstance(value, tuple | list):
+        for part in value:
+            check_plain(name, part)
+        return
+    if not isinstance(value, Tensor) or torch.compiler.is_compiling():
+        return
+    if is_functorch_wrapped_tensor(value):
+        raise ValueError(
+            f"{name} must not be wrapped by torch.func (vmap, grad, jvp), got a transformed "
+            "tensor (solve takes batch dimensions itself; torch.autograd differentiates it)"
+        )
+
+
+def _cells(
+    scores: Any, problem: MultiAssignment | Transport, findings: Findings, group: Any
+) -> tuple[Tensor, Bool[Tensor, "b n k"] | None, tuple[float, float] | None]:
+    """The scores in the solver's precision and one batch dimension, their mask and their ends."""
+    check_scores(scores)
+    x = scores if scores.dtype == torch.float64 else scores.to(torch.float32)
+    x = x.reshape(flat(scores)).contiguous()  # the same bits for any layout
+    mask = _mask(problem.mask, scores)
+    if mask is not None:
+        x = x.masked_fill(~mask, 0.0)
+    return x, mask, _check_finite(x, findings, scores.shape, group)
+
+
+def flat(scores: Tensor) -> tuple[int, int, int]:
+    """The shape with one batch dimension; spelled out because a size may be 0."""
+    return math.prod(scores.shape[:-2]), scores.shape[-2], scores.shape[-1]
+
+
+def _mask(mask: Tensor | None, scores: Tensor) -> Bool[Tensor, "b n k"] | None:
+    if mask is None:
+        return None
+    if mask.device != scores.device:
+        raise ValueError(f"mask must be on {scores.device} like the scores, got {mask.device}")
+    try:
+        return mask.broadcast_to(scores.shape).reshape(flat(scores))
+    except RuntimeError:
+        raise ValueError(
+            f"mask must fit the scores' shape {tuple(scores.shape)}, got {tuple(mask.shape)}"
+        ) from None
+
+
+def _check_finite(
+    x: Tensor, findings: Findings, shape: torch.Size, group: Any
+) -> tuple[float, float] | None:
+    """Require finite scores; return the least and the largest where that costs no host sync."""
+    if x.numel() == 0:
+        return None if group is not None else (0.0, 0.0)
+    data = x.detach() if x.requires_grad else x
+    if not readable(data):
+        bad = ~data.isfinite().flatten(1).all(1)
+        findings.require(bad, Status.NONFINITE_SCORES, lambda _: "scores must be finite")
+        return None
+    low, high = torch.aminmax(data)
+    ends = float(low), float(high)
+    spread = ends[1] - ends[0]
+    if not spread < float("inf"):
+        bad = ~data.isfinite()
+        if not bool(bad.any()):
+            raise ValueError(f"scores must span less than the range of {x.dtype}, got {spread}")
+        flat = int(bad.flatten().nonzero()[0, 0])
+        where = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
+        raise ValueError(f"scores must be finite, got {data.flatten()[flat].item()} at {where}")
+    return None if group is not None else ends
+
+
+def _groups(problem: MultiAssignment, columns: int) -> Groups:
+    damping = problem.damping
+    if isinstance(damping, Tensor):
+        if damping.shape[0] != columns:
+            raise ValueError(
+                f"damping must have one scale a column ({columns}), got {damping.shape[0]}"
+            )
+        if isinstance(problem.k, Tensor):
+            raise ValueError("damping must be a number when k is a tensor, got a vector of scales")
+        if columns:
+            return collapse(int(problem.k), columns, damping)
+        damping = 0.0
+    # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
+    k = 1 if isinstance(problem.k, Tensor) else int(problem.k)
+    return collapse(k, columns, damping)
+
+
+def _levels(problem: Any, groups: Groups, x: Tensor) -> Float[Tensor, " c"] | None:
+    """The groups' scales with their gradient: a group's is shared evenly by its channels."""
+    damping = problem.damping
+    if not (isinstance(damping, Tensor) and damping.requires_grad and sum(groups.counts)):
+        return None
+    parts = damping.to(x).split(list(groups.counts))
+    return torch.stack([part.mean() for part in parts])
+
+
+def _strengths(problem: Transport) -> tuple[float | None, float | None]:
+    if problem.relax is None:
+        return (None, None)
+    rows, columns = problem.relax
+    infinite = float("inf")
+    return (
+        None if rows in {None, infinite} else float(rows),
+        None if columns in {None, infinite} else float(columns),
+    )
+
+
+def _temperature(
+    eps: float | int | Tensor, batch: torch.Size, x: Tensor
+) -> float | Float[Tensor, "b 1 1"]:
+    if not isinstance(eps, Tensor):
+        return float(eps)
+    if eps.device != x.device:
+        raise ValueError(f"eps must be on {x.device} like the scores, got {eps.device}")
+    try:
+        return eps.to(x.dtype).broadcast_to(batch).reshape(-1, 1, 1)
+    except RuntimeError:
+        raise ValueError(
+            f"eps must fit the batch shape {tuple(batch)}, got {tuple(eps.shape)}"
+        ) from None
+
+
+def _check_range(
+    ends: tuple[float, float] | None,
+    eps: float | Tensor,
+    groups: Groups | None,
+    dtype: torch.dtype,
+) -> None:
+    """Exponents must stay finite; eps far below the scores' resolution is a question for Exact."""
+    if ends is None or isinstance(eps, Tensor) and not readable(eps):
+        return
+    spread = ends[1] - ends[0]
+    coldest = float(eps.detach().min()) if isinstance(eps, Tensor) and eps.numel() else eps
+    if isinstance(coldest, Tensor):
+        return
+    scales = (1.0,) if groups is None else groups.scales
+    widest = spread * max(map(abs, scales)) / coldest
+    if not widest < 0.01 * torch.finfo(dtype).max:
+        raise ValueError(
+            f"eps must be large enough to divide scores that span {spread:g}, got {coldest:g}"
+        )

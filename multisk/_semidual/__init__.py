@@ -1,0 +1,1 @@
+"""How Newton searches: the columns' dual with the rows eliminated."""

@@ -1,0 +1,124 @@
+"""What `interior` does not cover: optimal prices followed from a warm temperature to a cold one."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multisk._backends.torch.sweeps import coldest
+from multisk._backends.torch.tiles import violation
+from multisk._problem.margins import Margins
+from multisk._problem.system import System
+from multisk._semidual.search import Search
+from multisk._semidual.semidual import Point
+
+WARM = 40.0  # a temperature is easy when the exponents span less than this
+
+
+def anneal(system: System, tolerance: float, budget: Tensor) -> tuple[Point, Tensor]:
+    """Solve every problem of a cold batch on its own; the points and the passes they took."""
+    points, steps = [], []
+    for problem in range(system.scores.shape[0]):
+        index = torch.tensor([problem], device=system.scores.device)
+        one = system.take(index)
+        point, used = descend(widen(one), tolerance, int(budget[problem]))
+        points.append(narrow(point, one))
+        steps.append(used)
+    whole = points[0]
+    if len(points) > 1:
+        parts = {name: [getattr(p, name) for p in points] for name in vars(whole)}
+        joined: dict[str, Any] = {
+            k: None if v[0] is None else torch.cat(v) for k, v in parts.items()
+        }
+        whole = Point(**joined)
+    return whole, torch.tensor(steps, device=system.scores.device)
+
+
+def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
+    """Cool one problem; the ratio of two temperatures adapts to how hard the last one was.
+
+    In units of score the prices move almost linearly with the temperature, so the next ones are
+    extrapolated from the last two; near zero temperature that is exact.
+    """
+    # Kinks of intervals make even moderate temperatures hard for a handful of rows.
+    warm = WARM if system.margins.upper is None else 5.0
+    heat = max(1.0, (coldest(system) or 1e4) / warm)
+    # A part of one row must not hide in the tolerance: the slope that would move it is gone later.
+    largest = float(system.margins.columns.max()) if system.margins.columns.numel() else 1.0
+    loose = 1e-2 / max(1.0, largest)
+    point, used = at(system, heat, None, loose, min(12, budget))
+    past: tuple[float, Point] | None = None
+    ratio = 4.0
+    while heat > 1.0 and used < budget:
+        cooler = max(1.0, heat / ratio)
+        start = extrapolate(past, heat, point, cooler)
+        last = cooler == 1.0
+        goal = tolerance if last else loose
+        most = budget - used if last and ratio < 1.5 else min(budget - used, 8)
+        found, more = at(system, cooler, start, goal, most)
+        used += more
+        if float(found.error) <= goal:
+            past, heat, point = (heat, point), cooler, found
+            ratio = min(ratio * (2.0 if more <= 2 else 1.0), 64.0)
+        elif used >= budget or ratio < 1.1:
+            return (found if last else at(system, 1.0, start, tolerance, 0)[0]), used
+        else:
+            ratio = ratio**0.5
+    if heat > 1.0:
+        point, _ = at(system, 1.0, extrapolate(past, heat, point, 1.0), tolerance, 0)
+    return point, used
+
+
+def at(
+    system: System, heat: float, start: tuple[Tensor, Tensor] | None, goal: float, most: int
+) -> tuple[Point, int]:
+    """Solve at `heat` times the temperature from prices (b, a), in at most `most` passes."""
+    level = replace(system, eps=system.eps * heat)
+    b, a = (torch.zeros_like(system.margins.columns), None) if start is None else start
+    limit = torch.full_like(b[:, 0], most, dtype=torch.int64)
+    point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, limit)
+    return point, int(steps.max())
+
+
+def extrapolate(
+    past: tuple[float, Point] | None, heat: float, point: Point, cooler: float
+) -> tuple[Tensor, Tensor]:
+    """Potentials to start from at a cooler temperature (potential * heat is the price)."""
+    b, a = point.b * heat, point.a * heat
+    if past is not None:
+        before, old = past
+        part = (heat - cooler) / (before - heat)
+        b, a = b + (b - old.b * before) * part, a + (a - old.a * before) * part
+    return b / cooler, a / cooler
+
+
+def widen(system: System) -> System:
+    """The same system in float64: float32 cannot hold the exponents of a cold problem."""
+    if system.scores.dtype == torch.float64:
+        return system
+    margins = system.margins
+    double = Margins(
+        margins.rows.double(),
+        margins.columns,
+        margins.upper,
+        margins.row_unit.double(),
+        margins.column_unit,
+        margins.row_cells.double(),
+        margins.column_cells,
+        margins.free,
+        margins.ones,
+    )
+    eps = system.eps.double() if isinstance(system.eps, Tensor) else system.eps
+    return replace(system, scores=system.scores.double(), eps=eps, budgets=double)
+
+
+def narrow(point: Point, system: System) -> Point:
+    """Back to the solver's precision, with the error of what is handed out."""
+    if point.plan.dtype == system.scores.dtype:
+        return point
+    plan, a = point.plan.to(system.scores.dtype), point.a.to(system.scores.dtype)
+    if system.group is None and system.margins.upper is None and system.relax == (None, None):
+        error = violation(system, plan.double().sum(-1), plan.double().sum(-2), a, point.b)
+        return replace(point, plan=plan, a=a, error=torch.maximum(error, point.error))
+    return replace(point, plan=plan, a=a)

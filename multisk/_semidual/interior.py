@@ -1,0 +1,235 @@
+"""Near zero temperature: prices of the linear programme, by a primal-dual interior-point method.
+
+In units of the temperature the problem is to maximise <T, P> over the margins and 0 <= P <= 1, plus
+an entropy of order 1. The central path of the programme alone, followed to a complementarity of
+order 1 (Mehrotra's predictor and corrector), ends within a few units of the entropic prices, from
+where Newton needs a handful of steps. The number of iterations hardly depends on the temperature.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multisk._problem.sharding import largest, total
+from multisk._problem.system import System
+from multisk._semidual.schur import DENSE_COLUMNS, solve_dense
+
+GOAL = 0.02  # complementarity to stop at, in units of the temperature
+MOST = 40  # iterations; a feasible programme takes about a dozen
+CELLS = 1 << 22  # cells at once: a dozen tables in float64 are kept
+
+
+def covers(system: System) -> bool:
+    """Whether the programme exists (no relaxed margin) and its tables are affordable."""
+    _, n, k = system.scores.shape
+    small = n * k <= CELLS and k <= DENSE_COLUMNS
+    return small and system.relax == (None, None)
+
+
+def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Potentials (b, k), (b, n) near the solution, and the iterations they took, `most` (b,)."""
+    path = Path(system)
+    steps = torch.zeros_like(most)
+    while True:
+        going = (path.gaps() | path.misses()) & (steps < most.clamp_max(MOST))
+        if not bool(going.any()):
+            break
+        path.advance(going)
+        steps += going
+    return path.b, path.a, steps
+
+
+@dataclass(eq=False)
+class Move:
+    """A change of every unknown of the path."""
+
+    a: Tensor
+    b: Tensor
+    plan: Tensor
+    low: Tensor
+    high: Tensor
+    load: Tensor
+    load_low: Tensor
+    load_high: Tensor
+
+
+class Path:
+    """A point inside all bounds; `low` and `high` are the prices of 0 <= P and of P <= 1.
+
+    Loads with intervals are unknowns of their own, `load_low` and `load_high` are the prices of
+    their bounds; exact loads do not move.
+    """
+
+    def __init__(self, system: System) -> None:
+        margins, x = system.margins, system.scores
+        self.group, self.capped = system.group, system.groups is not None
+        self.gain = x * system.scale
+        self.free = torch.ones_like(x) if margins.free is None else margins.free.to(x.dtype)
+        self.rows, self.columns = margins.rows, margins.columns
+        count = margins.row_cells.clamp_min(1.0)[..., None]
+        self.plan = (self.rows[..., None] / count).expand_as(x).clamp_min(1e-12)
+        self.units = margins.row_unit, margins.column_unit
+        live = self.gain.masked_fill(self.free == 0, 0.0)
+        spread = 0.1 * (largest(top(live.abs()), self.group) + 1.0)[:, None, None]
+        self.a, self.b = torch.zeros_like(self.rows), torch.zeros_like(self.columns)
+        self.high = torch.zeros_like(x)
+        if self.capped:
+            self.plan = self.plan.clamp(0.02, 0.98)
+            self.low = (-live).clamp_min(0.0) + spread
+            self.high = live.clamp_min(0.0) + spread
+        else:
+            self.a = -(live.amax(-1) + spread[..., 0])
+            self.low = torch.where(self.free > 0, -(live + self.a[..., None]), 1.0)
+        self.start_loads(margins.upper, spread[..., 0])
+        sides = 2.0 if self.capped else 1.0
+        pairs = total(self.free.sum((-2, -1)), self.group) * sides + 2 * self.loose.sum(-1)
+        self.pairs = pairs.clamp_min(1.0)
+
+    def start_loads(self, upper: Tensor | None, spread: Tensor) -> None:
+        """Loads in the middle of their intervals."""
+        lower = self.columns
+        upper = lower if upper is None else upper
+        self.loose = ((upper - lower) > 1e-9 * upper.clamp_min(1.0)).to(lower.dtype)
+        self.lower, self.upper = lower, torch.where(self.loose > 0, upper, lower + 1.0)
+        self.load = torch.where(self.loose > 0, (lower + upper) / 2, lower)
+        self.load_low = self.load_high = self.loose * spread
+
+    def gaps(self) -> Tensor:
+        """Problems whose complementarity is above the goal."""
+        return self.mean(self.products()) > GOAL
+
+    def misses(self) -> Tensor:
+        """Problems whose margins are not met yet."""
+        by_row, by_column = self.residuals()
+        row = largest(top(by_row.abs() / self.units[0]), self.group)
+        return torch.maximum(row, top(by_column.abs() / self.units[1])) > 1e-6
+
+    def residuals(self) -> tuple[Tensor, Tensor]:
+        """What is missing in rows and in columns."""
+        plan = self.plan * self.free
+        return self.rows - plan.sum(-1), self.load - total(plan.sum(-2), self.group)
+
+    def products(self, move: Move | None = None, one: Any = 0.0, two: Any = 0.0) -> Tensor:
+        """Sum of all unknowns times their prices; after `one` and `two` (b, 1) parts of a move."""
+        plan, low, high, load = self.plan, self.low, self.high, self.load
+        load_low, load_high = self.load_low, self.load_high
+        if move is not None:
+            load = load + one * move.load
+            load_low, load_high = load_low + two * move.load_low, load_high + two * move.load_high
+            plan = plan + one[..., None] * move.plan
+            low, high = low + two[..., None] * move.low, high + two[..., None] * move.high
+        inner = (self.free * (plan * low + (1 - plan) * high)).sum((-2, -1))
+        outer = (load - self.lower) * load_low + (self.upper - load) * load_high
+        return total(inner, self.group) + (self.loose * outer).sum(-1)
+
+    def mean(self, products: Tensor) -> Tensor:
+        """Complementarity per pair."""
+        return products / self.pairs
+
+    def advance(self, going: Tensor) -> None:
+        """Predict, correct, and go 99 % of the way to the nearest bound."""
+        self.factor()
+        before = self.products()
+        zero = torch.zeros_like(before)
+        guess = self.solve(zero, None)
+        after = self.products(guess, *self.lengths(guess, 1.0))
+        target = (after / before).clamp(0.0, 1.0) ** 3 * self.mean(before)
+        move = self.solve(target, guess)
+        one, two = self.lengths(move, 0.99)
+        broken = ~(move.b.sum(-1) + move.plan.sum((1, 2))).isfinite()
+        live = going & (largest(broken.double(), self.group) == 0)
+        for name, length in (("plan", one), ("load", one), ("a", two), ("b", two)):
+            self.shift(name, getattr(move, name), length, live)
+        for name in ("low", "high", "load_low", "load_high"):
+            self.shift(name, getattr(move, name), two, live)
+
+    def shift(self, name: str, move: Tensor, length: Tensor, live: Tensor) -> None:
+        """Move one unknown of the problems that are still on their way."""
+        old = getattr(self, name)
+        shape = (-1, *[1] * (old.ndim - 1))
+        moved = old + length.view(shape) * move
+        setattr(self, name, torch.where(live.view(shape), moved, old))
+
+    def factor(self) -> None:
+        """The diagonal weights of cells and loads, and the columns' system."""
+        self.other = 1 - self.plan if self.capped else torch.ones_like(self.plan)
+        self.weight = self.free / (self.low / self.plan + self.high / self.other)
+        inside = self.load_low / (self.load - self.lower)
+        inside = inside + self.load_high / (self.upper - self.load)
+        self.give = torch.where(self.loose > 0, 1 / inside.masked_fill(self.loose == 0, 1.0), 0.0)
+        h = self.weight.sum(-1)
+        self.inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
+        coupling = torch.matmul((self.weight * self.inverse[..., None]).mT, self.weight)
+        coupling = total(coupling, self.group)
+        # The diagonal is minus the sum of the others in a line: nothing cancels.
+        self.coupling = coupling - torch.diag_embed(coupling.diagonal(dim1=-2, dim2=-1))
+        self.still = total(self.weight.sum(-2), self.group) <= 0
+
+    def solve(self, target: Tensor, guess: Move | None) -> Move:
+        """The step to complementarity `target` (b,), with the second-order terms of `guess`."""
+        deep, wide = target[:, None, None], target[:, None]
+        other = self.other
+        to_low, to_high = deep - self.low * self.plan, deep - self.high * other
+        above, below = self.load - self.lower, self.upper - self.load
+        to_bottom, to_top = wide - self.load_low * above, wide - self.load_high * below
+        if guess is not None:
+            to_low, to_high = to_low - guess.low * guess.plan, to_high + guess.high * guess.plan
+            to_bottom = to_bottom - guess.load_low * guess.load
+            to_top = to_top + guess.load_high * guess.load
+        if not self.capped:
+            to_high = torch.zeros_like(to_high)
+        # Stationarity holds from the start: gain + a + b = high - low, b = load_low - load_high.
+        slack = self.high - self.low - self.gain - self.a[..., None] - self.b[:, None]
+        push = to_low / self.plan - to_high / other - slack
+        load_slack = self.loose * (self.load_low - self.load_high - self.b)
+        above = torch.where(self.loose > 0, above, 1.0)
+        load_push = load_slack + to_bottom / above - to_top / below
+        by_row, by_column = self.residuals()
+        rows = by_row - (self.weight * push).sum(-1)
+        columns = by_column - total((self.weight * push).sum(-2), self.group)
+        columns = columns + self.give * load_push
+        answered = total(
+            torch.matmul((rows * self.inverse)[:, None], self.weight)[:, 0], self.group
+        )
+        gauge = 1.0 - (self.give > 0).any(-1, keepdim=True).to(self.give.dtype)
+        diagonal = self.coupling.sum(-1) + self.give
+        b = solve_dense(diagonal, self.coupling, columns - answered, self.still, gauge=gauge)
+        a = (rows - torch.matmul(self.weight, b[..., None])[..., 0]) * self.inverse
+        plan = self.weight * (a[..., None] + b[:, None] + push)
+        load = self.give * (load_push - b)
+        low = self.free * (to_low - self.low * plan) / self.plan
+        high = self.free * (to_high + self.high * plan) / other
+        bottom = self.loose * (to_bottom - self.load_low * load)
+        ceiling = self.loose * (to_top + self.load_high * load)
+        return Move(a, b, plan, low, high, load, bottom / above, ceiling / below)
+
+    def lengths(self, move: Move, share: float) -> tuple[Tensor, Tensor]:
+        """How far plan and prices can go, (b, 1) each."""
+        cells, loose = self.free > 0, self.loose > 0
+        primal = [reach(self.plan, move.plan, cells)]
+        dual = [reach(self.low, move.low, cells)]
+        if self.capped:
+            primal.append(reach(1 - self.plan, -move.plan, cells))
+            dual.append(reach(self.high, move.high, cells))
+        primal.append(reach(self.load - self.lower, move.load, loose))
+        primal.append(reach(self.upper - self.load, -move.load, loose))
+        dual.append(reach(self.load_low, move.load_low, loose))
+        dual.append(reach(self.load_high, move.load_high, loose))
+        ends = [-largest(-torch.stack(part).amin(0), self.group) for part in (primal, dual)]
+        one, two = ((share * end).clamp_max(1.0)[:, None] for end in ends)
+        return one, two
+
+
+def top(x: Tensor) -> Tensor:
+    """The largest entry per problem, at least 0; an empty shard has none."""
+    x = x.flatten(1)
+    return x.amax(1).clamp_min(0.0) if x.shape[1] else x.new_zeros(x.shape[0])
+
+
+def reach(value: Tensor, move: Tensor, counts: Tensor) -> Tensor:
+    """The largest multiple of a move that keeps positive values positive, (b,)."""
+    falling = counts & (move < 0)
+    most = torch.where(falling, -value / torch.where(falling, move, -1.0), torch.inf)
+    return most.flatten(1).amin(1) if most[0].numel() else most.new_full(most.shape[:1], torch.inf)

@@ -1,0 +1,83 @@
+"""Newton directions on the columns' dual, damped where its slope says a step went too far."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multisk._backends.triton import visits
+from multisk._problem.system import System
+from multisk._semidual.semidual import Point, direction, recentred, slope, visit
+
+
+class Search:
+    """Newton directions; after one that went too far the next ones are damped to a radius."""
+
+    def __init__(self, system: System, tolerance: float, *, polish: bool = True) -> None:
+        self.system, self.tolerance = system, tolerance
+        # In float64 one more step after the tolerance is reached squares the error: gradients and
+        # comparisons then see the limit itself.
+        double = system.scores.dtype == torch.float64
+        self.finest = 1e-12 if double and polish else tolerance
+        self.row_tolerance = 1e-13 if double else 0.1 * tolerance
+
+    def run(self, b: Tensor, a: Tensor | None, most: Tensor) -> tuple[Point, Tensor]:
+        """From `b`, at most `most` (b,) passes after the first; the best point and passes used."""
+        plan = torch.empty_like(self.system.scores, memory_format=torch.contiguous_format)
+        everyone = torch.ones_like(b[:, 0], dtype=torch.bool)
+        point = visit(self.system, b, a, self.row_tolerance, plan, everyone)
+        centred = recentred(self.system, point)
+        best = centred.copy()
+        steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
+        base, radius = centred.copy(), torch.full_like(b[:, :1], torch.inf)
+        accept, move, idle = everyone, None, torch.zeros_like(steps)
+        slopes = torch.zeros_like(b[:, 0])
+        # `stale`: problems whose buffer holds a later plan than their best.
+        polished, stale = ~everyone, ~everyone
+        while True:
+            reached = best.error <= self.tolerance
+            polished = polished | (best.error <= self.finest)
+            live = torch.where(reached, ~polished, idle < 8) & (steps < most)
+            if not bool(live.any()):
+                break
+            polished = reached
+            if move is not None:
+                behind = slope(self.system, point, move, ahead=False)
+                accept = behind <= 0.5 * slopes.abs()
+                cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.05, 0.5)[:, None]
+                move = move * cut
+                shorter = torch.minimum(radius * cut, move.abs().amax(-1, keepdim=True))
+                radius = torch.where(accept[:, None], 8 * radius, shorter)
+                base = joined(base, centred, accept)
+            if base.coupling.shape[-1]:
+                move = direction(self.system, base, radius)
+            else:  # the stored plan is the last one: a rejected move is only shortened
+                fresh = direction(self.system, centred, torch.full_like(radius, torch.inf))
+                move = torch.where(accept[:, None], fresh, fresh if move is None else move)
+            slopes = slope(self.system, base, move, ahead=True)
+            target = torch.where(live[:, None], base.b + move, best.b)
+            point = visit(self.system, target, point.a, self.row_tolerance, plan, live)
+            centred = recentred(self.system, point)
+            steps += live
+            better = live & (centred.error < best.error)
+            stale = torch.where(live, ~better, stale)
+            idle = torch.where(better, 0, idle + 1)
+            best.put(better.nonzero().squeeze(-1), centred.pick(better))
+        if visits.takes(self.system):
+            plan.copy_(visits.plan(self.system, best.a, best.b).plan)
+        elif bool(stale.any()):
+            point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)
+            best.put(stale.nonzero().squeeze(-1), recentred(self.system, point).pick(stale))
+        return best, steps
+
+
+def joined(old: Point, new: Point, accept: Tensor) -> Point:
+    """The new point where it is accepted; plans play no part."""
+    parts: dict[str, Any] = {}
+    for name, value in vars(new).items():
+        if value is None or name == "plan":
+            parts[name] = value
+        else:
+            here = accept.view(-1, *[1] * (value.ndim - 1))
+            parts[name] = torch.where(here, value, getattr(old, name))
+    return Point(**parts)

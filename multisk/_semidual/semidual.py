@@ -1,0 +1,223 @@
+"""One visit to the semi-dual: rows solved, columns summed, and the system of the next step."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from multisk._backends.torch import passes
+from multisk._backends.torch.tiles import cells, column, column_goal, tiles, violation
+from multisk._backends.triton import visits
+from multisk._problem.sharding import total
+from multisk._problem.system import System
+from multisk._semidual.interval import best_shift, kinked_step, pull_along, pull_at
+from multisk._semidual.schur import solve_dense, solve_iteratively
+
+
+@dataclass(eq=False)
+class Point:
+    """The columns' potentials, everything one pass says about them, and the plan there."""
+
+    plan: Tensor  # (b, n, k), one buffer for all points of a search: the last visit's
+    b: Float[Tensor, "b k"]
+    a: Float[Tensor, "b n"]
+    row_sums: Float[Tensor, "b n"]
+    sums: Float[Tensor, "b k"]
+    pull: Float[Tensor, "b k"]  # gradient of the dual: column sums minus goals
+    weight: Float[Tensor, "b k"]  # diagonal of the Hessian before the rows' answer
+    coupling: Float[Tensor, "b l l"]  # W^T diag(1/h) W, the rows' answer; empty for large K
+    held: Tensor | None  # (b, k) columns that stay at b = 0 inside their interval
+    error: Float[Tensor, " b"]
+
+    def copy(self) -> "Point":
+        """A copy that later visits do not touch."""
+        return Point(**vars(self))
+
+    def pick(self, chosen: Tensor) -> "Point":
+        """The chosen problems."""
+        if bool(chosen.all()):
+            return self.copy()
+        parts: dict[str, Any] = {
+            name: value if name == "plan" or value is None else value[chosen]
+            for name, value in vars(self).items()
+        }
+        return Point(**parts)
+
+    def put(self, index: Tensor, other: "Point") -> None:
+        """Take the problems at `index` from `other`, which holds only those; plans stay."""
+        if index.numel() == self.b.shape[0]:
+            self.__dict__.update({**vars(other), "plan": self.plan})
+        elif index.numel():
+            for name, value in vars(self).items():
+                if value is not None and name != "plan":
+                    new = getattr(other, name).to(value.dtype)  # annealing is in float64
+                    setattr(self, name, value.index_copy(0, index, new))
+
+
+def visit(
+    system: System, b: Tensor, a: Tensor | None, tolerance: float, plan: Tensor, live: Tensor
+) -> Point:
+    """Solve every row for `b`, and collect the columns' sums and couplings, in one pass.
+
+    Writes the plans of the `live` problems into `plan`, others keep theirs; kernels write none.
+    """
+    margins, k = system.margins, system.scores.shape[2]
+    if visits.takes(system):
+        here = visits.newton(system, b, a)
+    else:
+        here = in_tiles(system, b, a, tolerance, plan, live)
+    rows, row_sums, sums, weight, coupling = here
+    packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
+    sums, weight, coupling = (
+        packed[:, :k],
+        packed[:, k : 2 * k],
+        packed[:, 2 * k :].view_as(coupling),
+    )
+    error = violation(system, row_sums, sums, rows, b)
+    if margins.upper is None:
+        pull, held = sums - column_goal(system, b), None
+    else:
+        pull, held = pull_at(b, sums, margins.columns, margins.upper)
+    if system.relax[1] is not None:
+        weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
+    error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
+    return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
+
+
+def in_tiles(
+    system: System, b: Tensor, a: Tensor | None, tolerance: float, plan: Tensor, live: Tensor
+) -> visits.Local:
+    """The rows of this rank, tile by tile in torch."""
+    x, margins = system.scores, system.margins
+    count, n, k = x.shape
+    everyone = count == 1 or bool(live.all())
+    row_sums, rows = x.new_empty((count, n)), x.new_empty((count, n))
+    sums, weight = b.new_zeros((count, k)), b.new_zeros((count, k))
+    dense = visits.square(system)
+    coupling = b.new_zeros((count, k, k) if dense else (count, 0, 0))
+    for part in tiles(system):
+        tile, free = cells(system, part)
+        y = passes.exponent(tile, system.scale, None, b, free)
+        goal = margins.rows[:, part]
+        if system.groups is None:
+            potential = passes.exp_rows(y, goal, strength(system, 0))
+            p = (y + potential[..., None]).exp()
+            w, sums_here = p, p.sum(-1)
+            h = sums_here / strength(system, 0)
+        else:
+            guess = (
+                first_rows(y, goal, margins.row_cells[:, part], plain=free is None)
+                if a is None
+                else a[:, part]
+            )
+            potential = passes.sigmoid_rows(y, goal, margins.row_cells[:, part], guess, tolerance)
+            p = torch.sigmoid(y + potential[..., None])
+            w, sums_here = p - p * p, p.sum(-1)
+            h = w.sum(-1)
+        plan[:, part] = p if everyone else torch.where(live[:, None, None], p, plan[:, part])
+        rows[:, part], row_sums[:, part] = potential, sums_here
+        sums += p.sum(-2)
+        weight += w.sum(-2)
+        if dense:
+            coupling += passes.schur_part(w, h)
+    return visits.Local(rows, row_sums, sums, weight, coupling)
+
+
+def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """With intervals a column has to be where its potential says: at that bound, or anywhere."""
+    exact = replace(system, budgets=replace(system.margins, upper=None))
+    return violation(exact, row_sums, system.margins.columns + pull, a, b)
+
+
+def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -> Tensor:
+    """A first guess of the rows' potentials: exact when the row's scores are all equal."""
+    if plain:  # nothing is forbidden, and every budget is inside its bounds
+        return torch.logit(rows / count) - y.mean(-1)
+    live = (rows > 0) & (rows < count)
+    share = torch.logit(torch.where(live, rows / count.clamp_min(1.0), 0.5))
+    mean = y.masked_fill(y == -torch.inf, 0.0).sum(-1) / count.clamp_min(1.0)
+    return torch.where(live, share - mean, 0.0)
+
+
+def direction(system: System, point: Point, radius: Tensor) -> Tensor:
+    """The Newton direction: -S^-1 g, or the step to the minimum of the kinked model.
+
+    A finite `radius` (b, 1) damps the system such that the step stays within about that.
+    """
+    still = point.weight <= 0
+    exact = torch.full_like(point.pull[:, :1], float(system.relax == (None, None)))
+    damping = point.pull.norm(dim=-1, keepdim=True) / radius
+    weight = point.weight + damping
+
+    def apply(x: Tensor) -> Tensor:
+        return weight * x - couple(system, point, x)
+
+    def solve(right: Tensor, held: Tensor) -> Tensor:
+        # A column held inside its interval fixes the gauge; empty columns do not.
+        gauge = exact * ~(held & ~still).any(-1, keepdim=True)
+        if point.coupling.shape[-1]:
+            return solve_dense(weight, point.coupling, right, held, gauge=gauge)
+        loose = float(point.error.clamp(1e-9, 0.05).min())
+        return solve_iteratively(apply, weight, right, held, gauge=gauge, tolerance=loose)
+
+    upper = system.margins.upper
+    if upper is None:
+        return -solve(point.pull, still)
+    bounds = system.margins.columns, upper
+    mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
+    return kinked_step(point.b, point.sums, (*bounds, mass), weight, still, apply, solve)
+
+
+def recentred(system: System, point: Point) -> Point:
+    """The same plan with the common shift of the prices at its optimum (intervals only)."""
+    lower, upper = system.margins.columns, system.margins.upper
+    if upper is None:
+        return point
+    mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
+    shift = best_shift(point.b, lower, upper, mass)
+    b, a = point.b + shift, point.a - shift.to(point.a)
+    pull, held = pull_at(b, point.sums, lower, upper)
+    error = interval_error(system, point.row_sums, pull, a, b)
+    return replace(point, b=b, a=a, pull=pull, held=held, error=error)
+
+
+def slope(system: System, point: Point, move: Tensor, *, ahead: bool) -> Tensor:
+    """Slope of the dual along `move` at a point: just ahead of it, or just behind it."""
+    upper = system.margins.upper
+    if upper is None:
+        return (point.pull * move).sum(-1)
+    lower = system.margins.columns
+    return (pull_along(point.b, point.sums, lower, upper, move, ahead=ahead) * move).sum(-1)
+
+
+def gauge_of(system: System, held: Tensor | None, like: Tensor) -> Tensor:
+    """1 for every problem in which only sums of a and b matter: exact margins, nothing held."""
+    gauge = torch.full_like(like[:, :1], float(system.relax == (None, None)))
+    return gauge if held is None else gauge * (~held.any(-1, keepdim=True))
+
+
+def couple(system: System, point: Point, x: Tensor) -> Tensor:
+    """W^T diag(1/h) W x from the stored plan, without the K x K matrix."""
+    if point.coupling.shape[-1]:
+        return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
+    if visits.takes(system):
+        return total(visits.couple(system, point.a, point.b, x), system.group)
+    out = torch.zeros_like(x)
+    for part in tiles(system):
+        p = point.plan[:, part]
+        w = p if system.groups is None else p - p * p
+        h = w.sum(-1)
+        if system.groups is None:
+            h = h / strength(system, 0)
+        answer = torch.matmul(w, x.to(w)[..., None]).squeeze(-1)
+        answer = torch.where(h > 0, answer / h.masked_fill(h <= 0, 1.0), 0.0)
+        out += torch.matmul(answer[:, None], w).squeeze(1)
+    return total(out, system.group)
+
+
+def strength(system: System, side: int) -> float | Tensor:
+    """Exponent of a relaxed margin's update, 1 for an exact margin."""
+    rho = system.relax[side]
+    return 1.0 if rho is None else rho / (rho + column(system.eps))

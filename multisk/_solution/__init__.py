@@ -1,0 +1,1 @@
+"""What comes back: the plan, its value, its derivatives, and hard assignments."""

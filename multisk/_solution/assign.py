@@ -1,0 +1,40 @@
+"""Unseen rows: one scalar root a row against stored column potentials."""
+
+import torch
+from torch import Tensor
+
+from multisk._backends.torch import passes
+from multisk._backends.triton import operators as _ops
+from multisk._backends.triton import visits
+from multisk._semidual.semidual import first_rows
+from multisk._solution.solution import Solution, _plain, budget_of
+
+
+def assign(solution: Solution, new_scores: Tensor) -> Tensor:
+    """Plan rows for `new_scores` (*batch, M, K); see `Solution.assign`."""
+    system, raw = solution.system, solution.raw
+    k = system.scores.shape[2]
+    if new_scores.shape[:-2] != system.batch or new_scores.shape[-1] != k:
+        shape = (*system.batch, "M", k)
+        raise ValueError(f"new_scores must fit the shape {shape}, got {tuple(new_scores.shape)}")
+    if not system.two_groups:
+        raise ValueError("damping must have at most two levels to assign unseen rows")
+    with torch.no_grad():
+        x = new_scores.detach().to(system.scores.dtype).reshape(-1, *new_scores.shape[-2:])
+        if not bool(x.isfinite().all()):
+            raise ValueError("new_scores must be finite, got a value that is not")
+        budget = x.new_full(x.shape[:2], float(budget_of(system)))
+        if x.numel() and (visits.runs(system) or torch.compiler.is_compiling()):
+            scale = visits.per_problem(system, system.scale)
+            tau = None if system.groups is not None else torch.zeros_like(scale)
+            plan = _ops.assign(x, scale, raw.column_potential, budget, None, tau)[1]
+            return plan.view(new_scores.shape).to(new_scores.dtype)
+        y = passes.exponent(x, _plain(system.scale), None, raw.column_potential, None)
+        if system.groups is None:
+            plan = (y + passes.exp_rows(y, budget, 1.0)[..., None]).exp()
+        else:
+            cells = x.new_full(x.shape[:2], float(k))
+            guess = first_rows(y, budget, cells)
+            a = passes.sigmoid_rows(y, budget, cells, guess, 1e-7)
+            plan = torch.sigmoid(y + a[..., None])
+    return plan.view(new_scores.shape).to(new_scores.dtype)

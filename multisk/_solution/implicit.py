@@ -1,0 +1,233 @@
+"""The implicit function theorem on a plan: one linear system in the columns, O(NK) memory."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multisk._backends.torch.passes import schur_part
+from multisk._backends.torch.tiles import tiles
+from multisk._backends.triton import twins as fused
+from multisk._backends.triton import visits
+from multisk._problem.sharding import total
+from multisk._problem.system import System
+from multisk._semidual.schur import solve_dense, solve_iteratively
+from multisk._semidual.semidual import gauge_of
+
+
+@dataclass(eq=False)
+class Side:
+    """One side's margins: how fast they yield (0 exact), and the lines that do not move."""
+
+    tau: float | Tensor
+    held: Tensor | None
+
+
+@dataclass(eq=False)
+class Implicit:
+    """What the backward pass needs besides its tensors."""
+
+    a: Tensor
+    b: Tensor
+    sides: tuple[Side, Side]
+    system: System  # for its link, tiles and ranks; its tensors are not differentiated
+    plan: Tensor
+
+
+class ImplicitPlan(torch.autograd.Function):
+    r"""P = link(scale X + a + b) as a function of scores, scale, margins and relaxation.
+
+    For the cotangent G, dL/dZ = W * (G - alpha_i - beta_j) with W = link' and (alpha, beta) from
+    [diag(h) W; W^T diag(w)] [alpha; beta] = [rows of W * G; columns of W * G]; alpha and beta are
+    the cotangents of the row and column sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, what: Implicit, *inputs: Tensor | None) -> Tensor:
+        """Hand out the plan that the solver found."""
+        plan = what.plan.detach()
+        ctx.what = what
+        what.plan = plan.new_empty(0)  # the saved output is the only reference
+        ctx.save_for_backward(plan, *inputs)
+        return plan
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Cotangents of every input; differentiable once more for exact margins."""
+        what: Implicit = ctx.what
+        plan, x, scale, rows, columns, upper, *taus = ctx.saved_tensors
+        again = torch.is_grad_enabled() and grad.requires_grad | plan.requires_grad
+        if again and (any(t is not None for t in taus) or what.system.relax != (None, None)):
+            raise NotImplementedError("a relaxed transport cannot be differentiated twice")
+        if again:
+            z, alpha, beta = whole_plan(what, plan, grad)
+        elif fused.differentiates(what.system):
+            held = what.sides[1].held
+            z, alpha, beta = fused.gradient(what.system, what.a, what.b, grad, held)
+        elif visits.takes(what.system):
+            z, alpha, beta = visited_plan(what, grad)
+        else:
+            z, alpha, beta = tiled_plan(what, plan, grad)
+        factor = what.system.scale if scale is None else scale
+        factor = factor.detach() if isinstance(factor, Tensor) and scale is None else factor
+        grad_scale = None if scale is None else (z * x).sum((-2, -1), keepdim=True)
+        margins = margin_cotangents(what, alpha, beta, rows, columns, upper)
+        return None, z * factor, grad_scale, *margins
+
+
+def margin_cotangents(
+    what: Implicit, alpha: Tensor, beta: Tensor, rows: Tensor, columns: Tensor, upper: Any
+) -> tuple[Tensor | None, ...]:
+    """Cotangents of rows, columns (lower), upper and the two yields."""
+    row_tau, column_tau = (side.tau for side in what.sides)
+    row_yield = yielding(row_tau, what.a)
+    column_yield = yielding(column_tau, what.b)
+    grad_rows = (alpha * row_yield).to(rows.dtype)
+    grad_columns = (beta * column_yield).to(columns.dtype)
+    grad_upper = None
+    if upper is not None:
+        grad_upper = torch.where(what.b < 0, grad_columns, 0.0)
+        grad_columns = torch.where(what.b > 0, grad_columns, 0.0)
+    taus = (
+        yield_cotangent(row_tau, alpha, rows, what.a),
+        yield_cotangent(column_tau, beta, columns, what.b),
+    )
+    return grad_rows, grad_columns, grad_upper, *taus
+
+
+def yielding(tau: float | Tensor, potential: Tensor) -> float | Tensor:
+    """D goal / d margin of a relaxed side: exp(-tau * potential)."""
+    if isinstance(tau, float) and tau == 0.0:
+        return 1.0
+    tau = tau.detach().squeeze(-1) if isinstance(tau, Tensor) else tau
+    return (-potential * tau).exp()
+
+
+def yield_cotangent(
+    tau: float | Tensor, cotangent: Tensor, margin: Tensor, potential: Tensor
+) -> Tensor | None:
+    """Cotangent of tau: the goal is margin * exp(-tau * potential)."""
+    if not isinstance(tau, Tensor):
+        return None
+    goal = margin * yielding(tau, potential)
+    full = -(cotangent * goal * potential).sum(-1)
+    return full.view(-1, 1, 1).to(tau.dtype)
+
+
+def weights(what: Implicit, plan: Tensor) -> Tensor:
+    """The link's slope in every cell: P(1 - P), or P without a cap."""
+    return plan if what.system.groups is None else plan - plan * plan
+
+
+def diagonals(what: Implicit, h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column diagonals; a relaxed margin adds its own yielding."""
+
+    def grow(x: Tensor, tau: float | Tensor) -> Tensor:
+        tau = tau.detach().squeeze(-1) if isinstance(tau, Tensor) else tau
+        return x * (1 + tau)
+
+    return grow(h, what.sides[0].tau), grow(w, what.sides[1].tau)
+
+
+def fixed_columns(what: Implicit, w: Tensor) -> Tensor:
+    """Columns whose potential does not answer: nothing to move, or inside their interval."""
+    held = what.sides[1].held
+    return w <= 0 if held is None else (w <= 0) | held
+
+
+def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(dL/dZ, alpha, beta) in two visits of the kernels, with the columns' sums of all ranks."""
+    system, a, b = what.system, what.a, what.b
+    found = visits.gather(system, a, b, grad)
+    right = total(found.right.double(), system.group)
+    w = total(found.weight.double(), system.group)
+    still = fixed_columns(what, w)
+    _, weight = diagonals(what, w, w)
+    gauge = gauge_of(system, what.sides[1].held, w)
+    if visits.square(system):
+        part = visits.square_part(system, a, b, found.bend, found.height)
+        coupling = total(part, system.group)
+        beta = solve_dense(weight, coupling, right, still, gauge=gauge)
+    else:
+
+        def apply(x: Tensor) -> Tensor:
+            return weight * x - total(visits.couple(system, a, b, x), system.group)
+
+        beta = solve_iteratively(apply, weight, right, still, gauge=gauge, tolerance=1e-10)
+    z, alpha = visits.spread_back(system, a, b, grad, found.tilt, beta)
+    return z, alpha, beta
+
+
+def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(dL/dZ, alpha, beta) in two passes over the plan, tile by tile."""
+    system = what.system
+    k = plan.shape[2]
+    dense = visits.square(system)
+    h, row_pull = torch.empty_like(plan[..., 0]), torch.empty_like(plan[..., 0])
+    w = torch.zeros_like(what.b, dtype=torch.float64)
+    column_pull = torch.zeros_like(w)
+    coupling = w.new_zeros((w.shape[0], k, k) if dense else (w.shape[0], 0, 0))
+    inverse = torch.empty_like(h)
+    for part in tiles(system):
+        tile = weights(what, plan[:, part])
+        pulled = tile * grad[:, part]
+        sums = tile.sum(-1)
+        full, _ = diagonals(what, sums, w)
+        answers = full >= torch.finfo(full.dtype).tiny  # below that the inverse leaves the range
+        upside = torch.where(answers, 1 / full.masked_fill(~answers, 1.0), 0.0)
+        h[:, part], row_pull[:, part], inverse[:, part] = full, pulled.sum(-1), upside
+        eliminated = pulled.sum(-1) * upside
+        column_pull += pulled.sum(-2) - torch.matmul(eliminated[:, None], tile).squeeze(1)
+        w += tile.sum(-2)
+        if dense:
+            coupling += schur_part(tile, full)
+    column_pull, w = total(column_pull, system.group), total(w, system.group)
+    still = fixed_columns(what, w)
+    _, weight = diagonals(what, h, w)
+    gauge = gauge_of(system, what.sides[1].held, w)
+    if dense:
+        coupling = total(coupling, system.group)
+        beta = solve_dense(weight, coupling, column_pull, still, gauge=gauge)
+    else:
+
+        def apply(x: Tensor) -> Tensor:
+            out = torch.zeros_like(x)
+            for part in tiles(system):
+                tile = weights(what, plan[:, part])
+                answer = torch.matmul(tile, x.to(tile)[..., None]).squeeze(-1) * inverse[:, part]
+                out += torch.matmul(answer[:, None], tile).squeeze(1)
+            return weight * x - total(out, system.group)
+
+        beta = solve_iteratively(apply, weight, column_pull, still, gauge=gauge, tolerance=1e-10)
+    z, alpha = torch.empty_like(plan), torch.empty_like(h)
+    for part in tiles(system):
+        tile = weights(what, plan[:, part])
+        answer = torch.matmul(tile, beta.to(tile)[..., None]).squeeze(-1)
+        alpha[:, part] = (row_pull[:, part] - answer) * inverse[:, part]
+        bent = grad[:, part] - alpha[:, part, None] - beta.to(tile)[:, None]
+        z[:, part] = tile * bent
+    return z, alpha, beta
+
+
+def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in plain differentiable operations, for a second derivative."""
+    if what.system.group is not None:
+        raise NotImplementedError("a sharded plan cannot be differentiated twice")
+    tile = weights(what, plan)
+    pulled = tile * grad
+    h, w = tile.sum(-1), tile.sum(-2)
+    live = h >= torch.finfo(h.dtype).tiny
+    inverse = torch.where(live, 1 / h.masked_fill(~live, 1.0), 0.0)
+    row_pull = pulled.sum(-1)
+    column_pull = pulled.sum(-2) - torch.einsum("bnk,bn->bk", tile, row_pull * inverse)
+    still = fixed_columns(what, w.detach())
+    s = torch.diag_embed(w) - torch.einsum("bnk,bn,bnl->bkl", tile, inverse, tile)
+    fixed = still[..., None] | still[..., None, :]
+    size = w.detach().mean(-1)[:, None, None]
+    moving = (~still).to(s.dtype) * gauge_of(what.system, what.sides[1].held, w.detach())
+    s = s.masked_fill(fixed, 0.0) + torch.diag_embed(still.to(s.dtype))
+    s = s + size * moving[..., None] * moving[..., None, :] / s.shape[-1]
+    beta = torch.linalg.solve(s, column_pull.masked_fill(still, 0.0))
+    alpha = (row_pull - torch.einsum("bnk,bk->bn", tile, beta)) * inverse
+    return tile * (grad - alpha[..., None] - beta[:, None]), alpha, beta

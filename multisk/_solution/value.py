@@ -1,0 +1,233 @@
+"""The objective at a plan, its derivative by the envelope theorem, and a bound on its distance."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multisk._backends.torch.groups import GroupSweeps
+from multisk._backends.torch.passes import exponent
+from multisk._backends.torch.response import Tiled
+from multisk._backends.torch.tiles import cells, column, column_goal, row_goal, tiles
+from multisk._problem.sharding import total
+from multisk._problem.system import System
+from multisk._solution.solution import Solution
+
+
+def value(solution: Solution) -> Tensor:
+    """The objective per problem; see `Solution.value`."""
+    system, raw = solution.system, solution.raw
+    plan = solution.flat_plan
+    if solution.mode == "none":
+        with torch.no_grad():
+            return objective(system.detach(), raw, plan.detach()).view(system.batch)
+    if solution.mode == "unroll" and system.two_groups:
+        return objective(system, raw, plan).view(system.batch)
+    eps = system.eps if isinstance(system.eps, Tensor) else None
+    sides = margin_inputs(system)
+    found = Envelope.apply(solution, plan, system.scores, eps, system.levels, *sides)
+    assert isinstance(found, Tensor)
+    return found.view(system.batch)
+
+
+def margin_inputs(system: System) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What the dual multiplies the potentials with: rows, columns (lower bounds), upper bounds."""
+    if system.two_groups:
+        return system.margins.rows, system.margins.columns, system.margins.upper
+    targets = GroupSweeps(system, "row-column-depth")
+    return targets.row_targets, targets.column_targets, None
+
+
+def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
+    """Reward plus eps times entropy, minus the penalties of relaxed margins: (b,)."""
+    x = system.scores
+    eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
+    if not system.two_groups:
+        reward, bonus, _ = group_parts(system, raw)
+        return total((reward * x).sum((-2, -1)) + eps * bonus, system.group)
+    reward = (plan * x).sum((-2, -1)) * system.span
+    bonus = entropy(system, plan).sum((-2, -1))
+    found = total(reward + eps * bonus, system.group)
+    for strength, sums, goal in (
+        (system.relax[0], plan.sum(-1), system.margins.rows),
+        (system.relax[1], total(plan.sum(-2), system.group), system.margins.columns),
+    ):
+        if strength is not None:
+            miss = (strength * divergence(sums.double(), goal.double()).sum(-1)).to(found.dtype)
+            found = found - (total(miss, system.group) if goal is system.margins.rows else miss)
+    return found
+
+
+def entropy(system: System, plan: Tensor) -> Tensor:
+    """Per cell: binary entropy under a cap, -P (log P - 1) without."""
+    tiny = torch.finfo(plan.dtype).tiny
+    p = plan.clamp_min(tiny)
+    if system.groups is None:
+        return -plan * (p.log() - 1)
+    rest = (1 - plan).clamp_min(tiny)
+    free = system.margins.free
+    cells = -plan * p.log() - (1 - plan) * rest.log()
+    return cells if free is None else cells.masked_fill(~free, 0.0)
+
+
+def divergence(sums: Tensor, goal: Tensor) -> Tensor:
+    """KL(sums | goal) per line, with 0 log 0 = 0."""
+    tiny = torch.finfo(sums.dtype).tiny
+    ratio = sums.clamp_min(tiny).log() - goal.clamp_min(tiny).log()
+    return sums * ratio - sums + goal
+
+
+def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores' coefficient in every cell, the groups' entropy, and <Q_c, X> of each: (b, c)."""
+    x = system.scores
+    table = Tiled(system, raw.row_potential, raw.column_potential)
+    reward, bonus = torch.empty_like(x), x.new_zeros(x.shape[:1]).double()
+    earned = x.new_zeros((x.shape[0], table.count)).double()
+    for part, q in table.shares():
+        reward[:, part] = torch.einsum("c,bcnk->bnk", table.scales - table.scales[-1], q)
+        bonus += torch.special.entr(q).sum((1, 2, 3))
+        earned += torch.einsum("bnk,bcnk->bc", x[:, part], q)
+    return reward, bonus.to(x.dtype), earned
+
+
+class Envelope(torch.autograd.Function):
+    """At the optimum the objective moves as if the plan stood still: dV/dX = P, dV/dr = -eps a."""
+
+    @staticmethod
+    def forward(ctx: Any, solution: Solution, plan: Tensor, *inputs: Tensor | None) -> Tensor:
+        """The objective at the plan."""
+        ctx.solution = solution
+        ctx.save_for_backward(plan, *inputs)
+        return objective(solution.system.detach(), solution.raw, plan.detach())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """First derivatives; the scores' one stays differentiable through the plan."""
+        plan, x, eps, levels, rows, columns, upper = ctx.saved_tensors
+        solution: Solution = ctx.solution
+        system, raw = solution.system.detach(), solution.raw
+        if solution.mode == "unroll":
+            raise NotImplementedError(
+                "value has no unrolled derivative with more than two channel scales "
+                "(use gradient='implicit')"
+            )
+        again = torch.is_grad_enabled() and (grad.requires_grad or plan.requires_grad)
+        others = any(t is not None and t.requires_grad for t in (eps, levels, rows, columns, upper))
+        if again and (others or not system.two_groups):
+            raise NotImplementedError(
+                "value can be differentiated twice with respect to the scores only, "
+                "and with at most two channel scales"
+            )
+        g = grad[:, None, None]
+        if system.two_groups:
+            reward, bonus = plan * system.gap, entropy(system, plan).sum((-2, -1))
+            whole = (plan * x).sum((-2, -1))
+            earned = None if levels is None else torch.stack([whole, -whole], -1)
+        else:
+            reward, bonus, earned = group_parts(system, raw)
+            earned = torch.cat([earned[:, :-1], -earned[:, :-1].sum(-1, keepdim=True)], -1)
+        grad_eps = None if eps is None else g * total(bonus, system.group)[:, None, None]
+        grad_levels = None
+        if levels is not None and earned is not None:
+            earned = total(earned, system.group)
+            grad_levels = torch.einsum("b,bc->c", grad.to(earned.dtype), earned).to(levels.dtype)
+        prices = margin_prices(system, raw, grad)
+        return None, None, g * reward, grad_eps, grad_levels, *prices
+
+
+def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What one more unit of each margin is worth."""
+    if not system.two_groups:
+        a, b = raw.row_potential, raw.column_potential
+        price = -grad[:, None, None] * system.eps
+        return price * a, price.double() * b, None
+    eps = column(system.eps)
+    prices = []
+    for strength, potential in zip(
+        system.relax, (raw.row_potential, raw.column_potential), strict=True
+    ):
+        if strength is None:
+            price = -eps * potential
+        else:  # rho (sum / margin - 1), and sum / margin = exp(-a eps / rho)
+            price = strength * ((-potential * eps / strength).exp() - 1)
+        prices.append(grad[:, None] * price)
+    rows, columns = prices[0].to(system.margins.rows.dtype), prices[1].double()
+    if system.margins.upper is None:
+        return rows, columns, None
+    b = raw.column_potential
+    return rows, torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
+
+
+def gap(solution: Solution) -> Tensor:
+    """Dual minus primal objective, as a sum of absolute violations times prices."""
+    system, raw = solution.system.detach(), solution.raw
+    with torch.no_grad():
+        if raw.channels is not None or not system.two_groups or raw.row_scale is not None:
+            found = dual(system, raw) - solution.value.detach().reshape(-1)
+            return found.clamp_min(0.0).view(system.batch)
+        plan = solution.flat_plan.detach()
+        if system.margins.ones is not None:
+            plan = plan.masked_fill(system.margins.ones, 0.0)
+        a, b = raw.row_potential.double(), raw.column_potential.double()
+        rows = plan.double().sum(-1)
+        columns = total(plan.double().sum(-2), system.group)
+        eps = system.eps.squeeze(-1) if isinstance(system.eps, Tensor) else system.eps
+        low = column_goal(system, b)
+        miss = columns - low
+        if system.margins.upper is not None:
+            miss = torch.where(b > 0, miss, torch.where(b < 0, columns - system.margins.upper, 0.0))
+        if system.relax == (None, None) and system.margins.upper is None:
+            shift = total(a.sum(-1, keepdim=True), system.group) / max(a.shape[1], 1)
+            if system.group is None:  # the shift along the gauge changes no sum of potentials
+                a, b = a - shift, b + shift
+        by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
+        by_column = price_of(system.relax[1], columns, low, b, eps, miss)
+        found = (total(by_row, system.group) + by_column).clamp_min(0.0)
+        return found.to(plan.dtype).view(system.batch)
+
+
+def dual(system: System, raw: Any) -> Tensor:
+    """The dual objective of an assignment at any potentials: never below the optimum."""
+    free = system.margins.free
+    a, b = raw.row_potential, raw.column_potential
+    if system.two_groups:
+        t = exponent(system.scores, system.scale, a, b, None)
+        logs = torch.nn.functional.softplus(t)
+        logs = logs if free is None else logs.masked_fill(~free, 0.0)
+        local = logs.double().sum((-2, -1))
+    else:
+        local = group_logs(system, a, b)
+    goals = margin_inputs(system)
+    local = local - (a * goals[0]).double().flatten(1).sum(-1)
+    columns = (b * goals[1]).flatten(1).sum(-1)
+    eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
+    found = eps * (total(local, system.group) - columns)
+    return found.to(system.scores.dtype)
+
+
+def group_logs(system: System, a: Tensor, b: Tensor) -> Tensor:
+    """Sum over cells of log sum over groups of exp((s_c - s_last) X / eps + a + b), (b,)."""
+    found = torch.zeros_like(b[:, 0, 0])
+    scales = system.group_scales
+    for part in tiles(system):
+        x, free = cells(system, part)
+        t = torch.stack([x * (scale - scales[-1]) for scale in scales], 1) + a[:, :, part, None]
+        logs = (t + b[..., None, :].to(t)).logsumexp(1)
+        logs = logs if free is None else logs.masked_fill(~free, 0.0)
+        found = found + logs.double().sum((-2, -1))
+    return found
+
+
+def price_of(
+    strength: float | None,
+    sums: Tensor,
+    goal: Tensor,
+    potential: Tensor,
+    eps: Any,
+    miss: Tensor | None = None,
+) -> Tensor:
+    """One side's part of the gap."""
+    if strength is not None:
+        return strength * divergence(sums, goal).sum(-1)
+    miss = sums - goal if miss is None else miss
+    return (eps * (miss * potential).abs()).sum(-1)

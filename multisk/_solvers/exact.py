@@ -1,0 +1,100 @@
+"""Zero temperature: the linear programme itself, by HiGHS."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multisk._backends.torch.tiles import violation
+from multisk._problem.status import Status
+from multisk._problem.system import System
+from multisk._solvers.base import Raw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """The limit eps -> 0, on the CPU by SciPy's HiGHS: slow, and right.
+
+    The plan is a vertex: 0 or 1 everywhere when budgets and capacities are whole numbers. The
+    temperature of the problem only sets the unit of the potentials. No gradient: a vertex does not
+    move with the scores.
+
+    Args:
+        gradient: Only "none".
+
+    Example:
+        >>> import torch, multisk
+        >>> multisk.solve(torch.eye(2), multisk.MultiAssignment(k=1), Exact()).plan
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+
+    gradient: str = "none"
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.gradient != "none":
+            raise ValueError(f"gradient must be 'none' for Exact, got {self.gradient!r}")
+
+    def run(self, system: System, init: Tensor | None) -> Raw:
+        """Solve problem by problem; `init` is not used."""
+        del init
+        if system.group is not None or system.relax != (None, None) or not system.two_groups:
+            raise ValueError(
+                "problem must have exact margins, two channel levels and one process for Exact"
+            )
+        x = system.scores
+        plan, a = torch.zeros_like(x), torch.zeros_like(system.margins.rows)
+        b = torch.zeros_like(system.margins.columns)
+        code = torch.full(x.shape[:1], Status.CONVERGED.code, dtype=torch.int8, device=x.device)
+        for problem in range(x.shape[0]):
+            found = linear_programme(system, problem)
+            if found is None:
+                code[problem] = Status.INFEASIBLE.code
+                continue
+            values, row_duals, column_duals = (torch.from_numpy(part).to(x) for part in found)
+            scale = system.scale
+            scale = scale[problem, 0, 0] if isinstance(scale, Tensor) else scale
+            plan[problem], a[problem] = values, row_duals * scale
+            b[problem] = (column_duals * scale).double()
+        error = violation(system, plan.sum(-1), plan.double().sum(-2), a, b)
+        good = (error <= self.tolerance) & (code == Status.CONVERGED.code)
+        code = torch.where(good | (code == Status.INFEASIBLE.code), code, Status.STALLED.code)
+        steps = torch.ones_like(code, dtype=torch.int64)
+        return Raw(plan, a, b, error, steps, good, code.to(torch.int8))
+
+
+def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | None:
+    """Plan and duals of one problem, or None when HiGHS finds it infeasible."""
+    from scipy.optimize import linprog
+    from scipy.sparse import eye, kron, vstack
+
+    margins = system.margins
+    x = system.scores[problem].double().cpu().numpy()
+    n, k = x.shape
+    by_row = kron(eye(n), np.ones((1, k)))
+    by_column = kron(np.ones((1, n)), eye(k))
+    rows = margins.rows[problem].double().cpu().numpy()
+    lower = margins.columns[problem].cpu().numpy()
+    top = np.full(n * k, 1.0 if system.groups is not None else np.inf)
+    if margins.free is not None:
+        top = np.where(margins.free[problem].cpu().numpy().ravel(), top, 0.0)
+    bounds = np.stack([np.zeros_like(top), top], 1)
+    options: dict[str, Any] = {"bounds": bounds, "method": "highs-ds"}
+    if margins.upper is None:
+        equal, right = vstack([by_row, by_column]), np.concatenate([rows, lower])
+        found = linprog(-x.ravel(), A_eq=equal, b_eq=right, **options)
+    else:
+        upper = margins.upper[problem].cpu().numpy()
+        limits = {"A_ub": vstack([by_column, -by_column]), "b_ub": np.concatenate([upper, -lower])}
+        found = linprog(-x.ravel(), A_eq=by_row, b_eq=rows, **limits, **options)
+    if found.x is None:
+        return None
+    duals = found.eqlin.marginals
+    if margins.upper is None:
+        columns = duals[n:]
+    else:
+        columns = found.ineqlin.marginals[:k] - found.ineqlin.marginals[k:]
+    return np.round(found.x.reshape(n, k), 9) + 0.0, duals[:n].copy(), columns.copy()

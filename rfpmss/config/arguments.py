@@ -1,0 +1,164 @@
+"""Command lines: typed arguments, presets and YAML files, answered without loading torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+import tyro
+from pydantic import BaseModel, ValidationError
+
+from rfpmss.common.files import sentence
+from rfpmss.common.yaml import YamlError, read_mapping
+from rfpmss.config import PRESETS, Config, tiny
+
+Arguments = TypeVar("Arguments")
+
+LONGEST = 1e7
+"""Seconds of the longest --timeout, four months; what counts them overflows far above."""
+
+
+def program(verb: str) -> str:
+    """What a verb's usage is shown for: the words that were typed."""
+    typed = Path(sys.argv[0]).name in ("rfpmss", "cli.py")
+    return f"rfpmss {verb}" if typed else f"python -m rfpmss.{verb}"
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """What ``python -m rfpmss.train`` takes."""
+
+    data: Path | None = None
+    """Prepared cohort, its manifest.csv or its folder (see rfpmss.prepare). Without it the phantom
+    cohort of the preset is used: generated once under $XDG_CACHE_HOME/rfpmss, by default
+    ~/.cache/rfpmss."""
+    run_dir: Path | None = None
+    """Run folder; an existing one is resumed. By default runs/PRESET-SEED."""
+    max_steps: int | None = None
+    """Stop after this many optimisation steps in all; by default epochs x steps of an epoch."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default cuda where there is one."""
+    start: Path | None = None
+    """Another run whose newest weights and tokenizer a new run starts from, for train.stage."""
+    ranks: int = 1
+    """Processes on this machine that share each batch."""
+    max_restarts: int = 0
+    """How often all ranks are started again from the last checkpoint when one dies or hangs."""
+    timeout: float = 120.0
+    """Seconds after which a rank that takes no step counts as hung; more than the slowest step,
+    the first compiled ones included. Saving and evaluating do not count."""
+    workers: int = 1
+    """Threads that draw batches ahead; changes no result."""
+    evaluate: bool = True
+    """Score the held-out patients and write the page at the end."""
+    track: tuple[Literal["trackio", "mlflow", "wandb"], ...] = ()
+    """Trackers that get the figures too, written into the run folder; nothing is sent."""
+    config_file: Path | None = None
+    """YAML file with values for the fields below, e.g. the config.yaml of another run."""
+    allow_config_change: bool = False
+    """Resume a run although its configuration, its cohort or the code differs."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
+        for name, least in (("ranks", 1), ("max_restarts", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
+        if not 0 < self.timeout <= LONGEST:
+            raise ValueError(
+                f"--timeout must be positive and at most {LONGEST:.0f} seconds, "
+                f"got {self.timeout:g}"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run_dir or Path("runs") / f"{self.config.preset}-{self.config.seed}"
+
+    @property
+    def supervised(self) -> bool:
+        """Whether torchrun is started and watched."""
+        return self.ranks > 1 or self.max_restarts > 0
+
+
+def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str | None) -> Arguments:
+    """Parse a command line whose defaults depend on ``--preset`` and ``--config-file``.
+
+    Exits with status 2 and one clear message on a wrong argument.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        default = kind(config=_starting_point(given))  # type: ignore[call-arg]
+    except ValidationError as error:
+        _refuse(_sentence(error))
+    except ValueError as error:
+        _refuse(str(error))
+    try:
+        return tyro.cli(kind, args=given, default=default, prog=prog, description=about)
+    except ValidationError as error:
+        _refuse(_sentence(error))
+    except ValueError as error:
+        _refuse(str(error))
+
+
+def _starting_point(argv: list[str]) -> Config:
+    name = _value(argv, "--preset") or "tiny"
+    if name not in PRESETS:
+        hint = _hint(name, PRESETS)
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}{hint}")
+    path = _value(argv, "--config-file")
+    if path is None:
+        return PRESETS[name]()
+    if not Path(path).is_file():
+        raise ValueError(f"--config-file must be an existing file, got {path}")
+    try:
+        content = read_mapping(Path(path))
+    except YamlError as error:
+        raise ValueError(f"--config-file {error}, got {path}") from None
+    except OSError as error:
+        raise ValueError(f"--config-file must be readable, got {sentence(error)}") from None
+    return Config.model_validate(content.get("config", content))
+
+
+def _value(argv: list[str], option: str) -> str | None:
+    for place, word in enumerate(argv):
+        if word.replace("_", "-") == option and place + 1 < len(argv):
+            return argv[place + 1]
+        if word.replace("_", "-").startswith(f"{option}="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"there is no field {name}{_hint(name, _names(Config))}"
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {text}, got {problem['input']!r}" if name else text
+
+
+def _names(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """All fields of a configuration and of its sections."""
+    found = []
+    for name, entry in kind.model_fields.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            found += _names(entry.annotation, f"{prefix}{name}.")
+    return found
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

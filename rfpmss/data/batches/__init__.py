@@ -1,0 +1,1 @@
+"""Prepared studies to the tensors of a training step."""

@@ -1,0 +1,266 @@
+"""Cohort and Batch: prepared studies to the tensors of one training step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64, UInt8
+from torch import Tensor
+
+from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
+from rfpmss.data.batches import augment as augmenting
+from rfpmss.data.batches.tokens import encode, swap_sides
+from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.data.cohort.manifest import Row, read, unpack_labels
+from rfpmss.data.cohort.places import Place, gather, locate
+from rfpmss.data.cohort.shards import Shard
+from rfpmss.data.cohort.verify import digested
+from rfpmss.data.phantom.latents import Latents
+from rfpmss.data.study import Source, Study
+from rfpmss.data.views import CODE_STEP, CODE_ZERO, Box
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+STAIN_MEAN = (0.88, 0.76, 0.85)
+STAIN_DEVIATION = (0.15, 0.20, 0.13)
+"""Typical haematoxylin and eosin, red-green-blue of 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step needs."""
+
+    images: tuple[
+        Float32[Tensor, "b s 3 h w"], Float32[Tensor, "b s 4 h w"], Float32[Tensor, "b s 3 h w"]
+    ]
+    """One tensor per view in the order of VIEWS, about zero mean and unit variance; an absent
+    view is zero and must not be looked at. To be read, not written: a view that no study of the
+    batch has is one zero seen everywhere."""
+    present: Bool[Tensor, "b m"]
+    """Which modalities exist, in the order of MODALITIES."""
+    tokens: Int64[Tensor, "b t"]
+    """``START words END PAD...``; all PAD without a report."""
+    index: Int64[Tensor, " b"]
+    """Positions of the studies in the cohort."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        ct, mri, pathology = (image.to(device) for image in self.images)
+        return Batch(
+            (ct, mri, pathology),
+            self.present.to(device),
+            self.tokens.to(device),
+            self.index.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All studies of a manifest, their prepared images mapped into memory."""
+
+    studies: tuple[Study, ...]
+    """In the order of the manifest."""
+    places: tuple[tuple[Place | None, ...], ...]
+    """For each study and view."""
+    config: DataConfig
+    """Sizes and augmentation."""
+    latents: tuple[Latents | None, ...]
+    """The truth behind generated studies."""
+    fingerprint: Fingerprint = Fingerprint()
+    """What the cohort is known by."""
+
+    @classmethod
+    def open(cls, manifest: Path, config: DataConfig, *, verified: bool = True) -> Cohort:
+        """Open a manifest that ``rfpmss.prepare`` wrote.
+
+        Args:
+            manifest: the CSV file.
+            config: sizes and augmentation.
+            verified: compare every stored image with its digest, once in a process; of several
+                ranks on one machine one is enough.
+
+        Raises:
+            FileNotFoundError: if there is no manifest.
+            DataError: if the manifest or a shard is damaged, or a patient is in two splits.
+        """
+        if not manifest.is_file():
+            raise FileNotFoundError(
+                f"there is no manifest {manifest}; write one with "
+                "`python -m rfpmss.prepare <source> SRC --out DIR`"
+            )
+        shards: dict[Path, Shard] = {}
+        rows = digested(read(manifest), manifest.parent, shards, every=verified)
+        groups: dict[str, list[Row]] = {}
+        for row in rows:
+            groups.setdefault(row.study_id, []).append(row)
+        studies = tuple(_study(rows) for rows in groups.values())
+        places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
+        truth = _truth(manifest.parent / "truth.json")
+        latents = tuple(truth.get(s.study_id) for s in studies)
+        return cls(studies, places, config, latents, Fingerprint.of(rows))
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def indices(self, split: str) -> Int64[np.ndarray, " n"]:
+        """Positions of the studies of a split, in the order of the manifest."""
+        return np.array([i for i, s in enumerate(self.studies) if s.split == split], np.int64)
+
+    def reports(self, split: str) -> list[str]:
+        """Texts of a split's reports, for the tokenizer."""
+        chosen = (study.report for study in self.studies if study.split == split)
+        return [text for text in chosen if text is not None]
+
+    def told(self, split: str) -> str:
+        """One line for the log: how many reports there are, and how many no person wrote."""
+        mine = [study for study in self.studies if study.split == split]
+        texts = sum(study.report is not None for study in mine)
+        derived = sum(study.derived for study in mine)
+        line = f"reports for {texts} of {len(mine)} studies ({split})"
+        return f"{line}; {derived} of them derived from masks or tables" if derived else line
+
+    def truth(self, index: int) -> Latents | None:
+        """The findings behind a generated study, None for all others."""
+        return self.latents[index]
+
+    def box(self, index: int, view: str) -> Box | None:
+        """The finding's x0, y0, x1, y1 in pixels of the first image's centre crop, if known."""
+        place = self.places[index][VIEWS.index(view)]
+        if place is None or place.boxes[0] is None:
+            return None
+        side, size = self.config.resize, self.config.size
+        low = (side - size) // 2
+        a, b, c, d = (float(np.clip(v * side - low, 0, size)) for v in place.boxes[0])
+        return (a, b, c, d) if c > a and d > b else None
+
+    def batch(
+        self,
+        indices: Sequence[int] | Int64[np.ndarray, " b"] | Int64[Tensor, " b"],
+        tokenizer: Tokenizer,
+        augment: tuple[int, int] | None,
+    ) -> Batch:
+        """The studies at ``indices`` as tensors.
+
+        Args:
+            indices: positions in the cohort.
+            tokenizer: of `rfpmss.data.batches.tokens.train_tokenizer`.
+            augment: (seed, epoch) of the random draw, which is a function of these and the index
+                alone; None for the centre crop.
+        """
+        index = np.asarray(indices, np.int64)
+        drawn = None if augment is None else augmenting.draw(self.config, *augment, index)
+        ct, mri, pathology = (self._view(index, view, drawn) for view in range(len(VIEWS)))
+        texts = [self.studies[i].report for i in index]
+        present = [
+            [place is not None for place in self.places[i]] + [text is not None]
+            for i, text in zip(index, texts, strict=True)
+        ]
+        flip = np.zeros(len(index), bool) if drawn is None else drawn.flip
+        shown = [
+            (swap_sides(text) if mirrored else text) if text is not None else ""
+            for text, mirrored in zip(texts, flip, strict=True)
+        ]
+        tokens = encode(tokenizer, shown, self.config.tokens)
+        mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
+        tokens[~mask[:, -1]] = PAD
+        return Batch((ct, mri, pathology), mask, tokens, torch.from_numpy(index))
+
+    def flips(
+        self, indices: Sequence[int] | Int64[np.ndarray, " b"], augment: tuple[int, int]
+    ) -> Bool[np.ndarray, " b"]:
+        """Which studies `batch` shows mirrored in the draw ``augment`` (seed, epoch)."""
+        return augmenting.draw(self.config, *augment, np.asarray(indices, np.int64)).flip
+
+    def _view(
+        self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
+    ) -> Float32[Tensor, "b s c h w"]:
+        size, count = self.config.size, self.config.slices
+        shape = (len(index), count * self.config.series, CHANNELS[VIEWS[view]], size, size)
+        places = [self.places[i][view] for i in index]
+        if not any(places):
+            return torch.zeros(()).expand(shape)  # nobody has it: one zero in place of megabytes
+        result = augmenting.empty(*shape)
+        for position, place in enumerate(places):
+            if place is None:
+                result[position].zero_()
+        for number in range(self.config.series):
+            found = [place.series(number) if place else None for place in places]
+            self._one_series(found, result[:, number * count : (number + 1) * count], view, drawn)
+        return result
+
+    def _one_series(
+        self,
+        places: list[Place | None],
+        result: Float32[Tensor, "b s c h w"],
+        view: int,
+        drawn: augmenting.Draw | None,
+    ) -> None:
+        """Read one series of a view of every study that has it, into ``result``."""
+        count = self.config.slices
+        groups: dict[int, list[int]] = {}
+        for position, place in enumerate(places):
+            if place is not None:
+                groups.setdefault(id(place.shard), []).append(position)
+        for positions in groups.values():
+            chosen = [place for p in positions if (place := places[p])]
+            pick = np.zeros(len(positions)) if drawn is None else drawn.pick[positions]
+            codes = torch.from_numpy(gather(chosen, pick, count))
+            if drawn is None:
+                result[positions] = augmenting.centre(_decode(codes, view), self.config)
+            else:
+                augmenting.apply(
+                    *(codes, self.config, _take(drawn, positions), view, _scale(view)),
+                    into=[result[p] for p in positions],
+                )
+
+
+def _take(drawn: augmenting.Draw, positions: list[int]) -> augmenting.Draw:
+    return augmenting.Draw(**{name: value[positions] for name, value in vars(drawn).items()})
+
+
+def _scale(view: int) -> augmenting.Scale:
+    """What turns stored codes into values about zero mean and unit variance."""
+    channels = CHANNELS[VIEWS[view]]
+    if VIEWS[view] != "pathology":
+        return np.full(channels, 1 / CODE_STEP), np.full(channels, -CODE_ZERO / CODE_STEP)
+    mean, deviation = np.array(STAIN_MEAN), np.array(STAIN_DEVIATION)
+    return 1 / (255 * deviation), -mean / deviation
+
+
+def _decode(codes: UInt8[Tensor, "b s c h w"], view: int) -> Float32[Tensor, "b s c h w"]:
+    gain, offset = (torch.from_numpy(v.astype(np.float32)).view(-1, 1, 1) for v in _scale(view))
+    return codes.to(torch.float32).mul_(gain).add_(offset)
+
+
+def _study(rows: list[Row]) -> Study:
+    first = rows[0]
+    by = {row.modality: row for row in rows if row.path}
+    report = next((row for row in rows if row.report), None)
+    return Study(
+        study_id=first.study_id,
+        patient_id=first.patient_id,
+        split=first.split,
+        views=tuple(
+            Source(kind="shard", paths=(Path(by[view].path),), series=by[view].series)
+            if view in by
+            else None
+            for view in VIEWS
+        ),
+        report=report.report if report else None,
+        derived=report is not None and report.derived == "yes",
+        labels=unpack_labels(first.labels),
+    )
+
+
+def _truth(path: Path) -> dict[str, Latents]:
+    if not path.is_file():
+        return {}
+    records = json.loads(path.read_text())
+    return {record["study_id"]: Latents.from_dict(record["latents"]) for record in records}

@@ -1,0 +1,120 @@
+"""Prepared cohorts as WebDataset tar files, for clusters that stream from object stores."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from rfpmss.data.cohort.manifest import Row, jail, read, unpack_labels
+from rfpmss.data.cohort.shards import open_shard
+from rfpmss.data.errors import DataError, DuplicateError
+
+INDEX = "dataset.json"
+"""Written last: names and sizes of all tar files."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A prepared cohort in a format of others."""
+
+    manifest: tyro.conf.Positional[Path]
+    """manifest.csv of a prepared cohort."""
+    out: Path
+    """Folder for the files; it must not hold an export already."""
+    format: Literal["webdataset"] = "webdataset"
+    """webdataset: tar files of .npy, .txt and .json, one sample a study."""
+    per_file: int = 256
+    """Studies in one tar file."""
+
+    def __post_init__(self) -> None:
+        if self.per_file < 1:
+            raise ValueError(f"--per-file must be at least 1, got {self.per_file}")
+
+
+@dataclass(frozen=True)
+class Written:
+    """One tar file."""
+
+    name: str
+    studies: int
+    bytes: int
+
+
+def export(wanted: Export) -> list[Written]:
+    """Write ``<split>-000000.tar``, ...; the same cohort gives the same bytes.
+
+    A sample is a study. Its parts are ``<id>.<view>.npy`` (8 bits, axes image, channel, row,
+    column), ``<id>.<view>.1.npy`` for further series, ``<id>.report.txt`` and ``<id>.json`` with
+    ids, split, labels, whether the report is derived, and the boxes of every view.
+
+    Raises:
+        DuplicateError: if ``out`` holds an export.
+        DataError: if the cohort is damaged.
+    """
+    if (wanted.out / INDEX).exists():
+        raise DuplicateError(f"--out holds an export already ({INDEX})")
+    if not wanted.manifest.is_file():
+        raise FileNotFoundError(2, "no such manifest", str(wanted.manifest))
+    studies: dict[str, dict[str, list[Row]]] = {}
+    for row in read(wanted.manifest):
+        studies.setdefault(row.split or "all", {}).setdefault(row.study_id, []).append(row)
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    made = []
+    for split, members in sorted(studies.items()):
+        names = list(members)
+        for number, start in enumerate(range(0, len(names), wanted.per_file)):
+            block = [members[name] for name in names[start : start + wanted.per_file]]
+            path = wanted.out / f"{split}-{number:06d}.tar"
+            _write(path, block, wanted.manifest.parent)
+            made.append(Written(path.name, len(block), path.stat().st_size))
+    index = [vars(item) for item in made]
+    (wanted.out / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def _write(path: Path, studies: Sequence[list[Row]], root: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for rows in studies:
+            for name, data in _parts(rows, root):
+                about = tarfile.TarInfo(name)  # no times, no owners: the content alone
+                about.size = len(data)
+                about.mode = 0o644
+                archive.addfile(about, io.BytesIO(data))
+    temporary.replace(path)
+
+
+def _parts(rows: Sequence[Row], root: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of one sample; WebDataset groups them by what stands before the first dot."""
+    key = rows[0].study_id
+    if "." in key or "/" in key:
+        raise DataError("a study_id holds a dot or a slash, which tar samples cannot")
+    about = {
+        **{"study_id": key, "patient_id": rows[0].patient_id, "split": rows[0].split},
+        **{"labels": dict(unpack_labels(rows[0].labels)), "derived": False, "series": {}},
+        "boxes": {},
+    }
+    seen: dict[str, int] = {}
+    for row in rows:
+        if row.modality == "report":
+            about["derived"] = row.derived == "yes"
+            yield f"{key}.report.txt", row.report.encode()
+            continue
+        number = seen[row.modality] = seen.get(row.modality, -1) + 1
+        name = f"{row.modality}.{number}" if number else row.modality
+        about["series"][name], about["boxes"][name] = row.series, row.boxes
+        place, _, line = row.path.rpartition("#")
+        image = open_shard(jail(root, place))[int(line)]
+        data = io.BytesIO()
+        np.save(data, np.ascontiguousarray(image), allow_pickle=False)
+        yield f"{key}.{name}.npy", data.getvalue()
+    yield f"{key}.json", json.dumps(about, ensure_ascii=False).encode()

@@ -1,0 +1,246 @@
+"""A cohort prepared by several machines: each decodes its part, one command puts them together."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from rfpmss.config import VIEWS
+from rfpmss.data.cohort.manifest import jail
+from rfpmss.data.cohort.shards import piece_path, series
+from rfpmss.data.errors import DuplicateError, IncompleteError, TextError
+from rfpmss.data.privacy.aliases import join
+from rfpmss.data.study import Source, Study
+
+if TYPE_CHECKING:
+    from rfpmss.data.cohort.build import Summary
+    from rfpmss.data.sources.hospital import Found
+    from rfpmss.data.views import Choice
+
+RECORD = "part.json"
+"""Written last: if it is there, the part is whole."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The parts that ``--shard`` made, as one cohort, bit for bit what one machine makes."""
+
+    parts: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of all parts, in any order; they are only read."""
+    out: Path
+    """Folder for manifest.csv, rejections.csv and shards/."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of the work."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``2/3``.
+
+        Example:
+            >>> Shard.parse("2/3")
+            Shard(number=2, count=3)
+        """
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"--shard must be I/N with I from 1 to N, got {text}")
+        return cls(int(found[1]), int(found[2]))
+
+    def take(self, found: Found) -> Found:
+        """Every N-th study; what the search refused goes with the first part."""
+        return replace(
+            found,
+            studies=found.studies[self.number - 1 :: self.count],
+            rejections=found.rejections if self.number == 1 else (),
+        )
+
+
+def identity(found: Found, settings: Sequence[object]) -> str:
+    """What all parts of one cohort share: settings, studies and their files, not their places."""
+    about = [
+        (
+            study.study_id,
+            study.patient_id,
+            [source and (source.series, len(source.paths)) for source in study.views],
+            [(view, source.series, len(source.paths)) for view, source in study.others],
+        )
+        for study in found.studies
+    ]
+    text = json.dumps([list(settings), about, len(found.rejections)], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a part knows of the whole."""
+
+    shard: Shard
+    identity: str
+    """Of `identity`."""
+    shares: tuple[float, float, float]
+    """Of the splits, which the merge deals."""
+    seed: int
+    """Of the splits."""
+
+
+def build_part(
+    found: Found, root: Path, out: Path, choice: Choice, part: Part, workers: int
+) -> Summary:
+    """Decode one part into ``out``; a killed run is resumed by the next one.
+
+    Args:
+        found: the studies of this part, of `Shard.take`.
+        root: folder that the paths of the rejections are shown relative to.
+        out: folder of the part.
+        choice: how views are made.
+        part: which part this is, of what.
+        workers: processes that decode.
+    """
+    from rfpmss.common.lock import lock
+    from rfpmss.data.cohort.build import Summary, count, decode, write_rejections
+    from rfpmss.data.identity.reading import write as write_reading
+
+    out.mkdir(parents=True, exist_ok=True)
+    with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
+        (out / RECORD).unlink(missing_ok=True)
+        made = decode(found, root, out, choice, workers)
+        write_rejections(out, made.refused)
+        write_reading(out, found.reading)
+        order = {study.study_id: n for n, study in enumerate(found.studies)}
+        record = {
+            **{"shard": part.shard.number, "of": part.shard.count, "identity": part.identity},
+            **{"shares": part.shares, "seed": part.seed},
+            "pieces": made.folder.relative_to(out).as_posix(),
+            "studies": [
+                {"place": order[s.study_id] * part.shard.count + part.shard.number, **_record(s)}
+                for s in made.studies
+            ],
+        }
+        temporary = out / f".{RECORD}"
+        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(out / RECORD)
+    names = [name.partition(".")[0] for study in made.studies for name in series(study)]
+    return Summary(
+        studies=len(made.studies),
+        reports=sum(study.report is not None for study in made.studies),
+        series={view: names.count(view) for view in VIEWS},
+        splits={},
+        rejected=count(made.refused),
+    )
+
+
+def merge(wanted: Merge) -> Summary:
+    """Put all parts together and deal the splits.
+
+    Raises:
+        IncompleteError: if a part is missing or not finished, or no study is left.
+        DuplicateError: if a part is given twice.
+        TextError: if a folder is no part, or the parts are not of one cohort.
+    """
+    from rfpmss.common.lock import lock
+    from rfpmss.data.cohort.build import finish
+    from rfpmss.data.identity import reading
+
+    out = wanted.out.resolve()
+    records = [_open(path.resolve()) for path in wanted.parts]
+    _complete(records)
+    studies: list[tuple[int, Study, Path]] = []
+    refused: list[tuple[str, str]] = []
+    for path, record in zip(wanted.parts, records, strict=True):
+        folder = jail(path.resolve(), record["pieces"])
+        for item in record["studies"]:
+            study = _study(item)
+            studies.append((item["place"], study, piece_path(folder, study.study_id)))
+        refused += _refused(path)
+    studies.sort(key=lambda item: item[0])
+    out.mkdir(parents=True, exist_ok=True)
+    with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
+        join([path.resolve() for path in wanted.parts], out)
+        reading.write(out, reading.read(wanted.parts[0]))
+        return finish(
+            [path for _, _, path in studies],
+            [study for _, study, _ in studies],
+            refused,
+            out,
+            tuple(records[0]["shares"]),
+            records[0]["seed"],
+        )
+
+
+def _open(part: Path) -> dict[str, Any]:
+    path = part / RECORD
+    if not path.is_file():
+        raise IncompleteError(
+            f"a part has no {RECORD}: it is not finished or no part; run it again"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: record[name] for name in ("shard", "of", "identity", "shares", "studies")}
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError):
+        raise TextError(f"{RECORD} of a part is damaged") from None
+    return record | found
+
+
+def _complete(records: Sequence[Mapping[str, Any]]) -> None:
+    if not records:
+        raise IncompleteError("merge needs the folders of the parts, got none")
+    if len({(r["identity"], r["of"], r["seed"], *r["shares"]) for r in records}) > 1:
+        raise TextError(
+            "the parts are not of one cohort: the files, the settings or the secret of the ids "
+            "differ between them"
+        )
+    numbers, count = [record["shard"] for record in records], records[0]["of"]
+    if len(set(numbers)) < len(numbers):
+        raise DuplicateError("a part is given twice")
+    if missing := sorted(set(range(1, count + 1)) - set(numbers)):
+        text = ", ".join(f"{number}/{count}" for number in missing)
+        raise IncompleteError(f"these parts are missing: {text}")
+
+
+def _record(study: Study) -> dict[str, object]:
+    """All of a study but the places of its files, whose names may tell who it is."""
+    return {
+        **{"study_id": study.study_id, "patient_id": study.patient_id, "report": study.report},
+        "kin": study.kin,
+        "stratum": study.stratum,
+        **{"derived": study.derived, "origin": study.origin, "labels": study.labels},
+        "series": {name: source.series for name, source in series(study).items()},
+    }
+
+
+def _study(item: Mapping[str, Any]) -> Study:
+    sources = {
+        name: Source(kind="shard", paths=(), series=text) for name, text in item["series"].items()
+    }
+    return Study(
+        study_id=item["study_id"],
+        patient_id=item["patient_id"],
+        kin=item.get("kin", ""),
+        stratum=item.get("stratum", ""),
+        views=tuple(sources.get(view) for view in VIEWS),
+        others=tuple((n.partition(".")[0], s) for n, s in sources.items() if "." in n),
+        report=item["report"],
+        derived=item["derived"],
+        origin=item.get("origin", ""),
+        labels=tuple((name, value) for name, value in item["labels"]),
+    )
+
+
+def _refused(part: Path) -> list[tuple[str, str]]:
+    from rfpmss.data.cohort.build import REJECTIONS
+
+    with (part / REJECTIONS).open(newline="", encoding="utf-8") as file:
+        return [(row["path"], row["reason"]) for row in csv.DictReader(file)]

@@ -1,0 +1,318 @@
+"""Prepared studies as plain NumPy arrays that memory-map.
+
+One ``shards/<view>-<number>.npy`` per view and per `SIZE` studies, 8 bits per value, axes
+[study, image, channel, row, column]. Plain .npy because it maps without a copy or a parser, any
+program reads it, it streams front to back, its bytes depend on the content alone, and it can never
+hold code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Iterable, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.lib import format as npy
+
+from rfpmss.common.files import PRIVATE, sync
+from rfpmss.config import VIEWS
+from rfpmss.data.cohort.duplicates import coarse, digest
+from rfpmss.data.cohort.manifest import Row, pack_labels
+from rfpmss.data.errors import BombError, DataError, UnforeseenError, UnreadableError, describe
+from rfpmss.data.study import Source, Study
+from rfpmss.data.views import Choice, read_views
+
+SIZE = 1024
+"""Studies in one shard."""
+
+SIDES = (1 << 24, 1 << 16, 1 << 10, 1 << 16, 1 << 16)
+"""Most studies, images, channels, rows and columns that the header of a shard may claim."""
+
+Rejection = tuple[Path, str]
+"""A file that is in no view, and why."""
+
+
+def piece_path(folder: Path, study_id: str) -> Path:
+    """Where one prepared study waits for its shard."""
+    return folder / f"{study_id}.npz"
+
+
+def series(study: Study) -> dict[str, Source]:
+    """All series of a study: ``ct``, ``mri``, ... the best of each view; ``mri.1``, ... the others.
+
+    Example:
+        >>> mri = Source(kind="nifti", paths=(Path("t1.nii"),))
+        >>> list(series(Study(study_id="a", patient_id="a", views=(None, mri, None),
+        ...                   others=(("mri", mri),))))
+        ['mri', 'mri.1']
+    """
+    result = {
+        view: source for view, source in zip(VIEWS, study.views, strict=True) if source is not None
+    }
+    for number, (view, source) in enumerate(study.others, start=1):
+        result[f"{view}.{number}"] = source
+    return result
+
+
+def write_piece(folder: Path, study: Study, choice: Choice) -> None:
+    """Decode one study once; the piece appears only when complete.
+
+    A view that cannot be read is left out and its reason is stored beside the others.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    notes: dict[str, object] = {}
+    for name, source in series(study).items():
+        try:
+            made = read_views(name.partition(".")[0], source, choice)
+        except DataError as error:
+            own = [(path, describe(reason)) for path, reason in error.files]
+            notes[name] = {"reason": describe(error), "unused": _numbered(source, own)}
+            continue
+        except MemoryError:
+            notes[name] = {"reason": describe(BombError("the memory does not suffice"))}
+            continue
+        except OSError:
+            notes[name] = {"reason": describe(UnreadableError("a file cannot be opened"))}
+            continue
+        except Exception:
+            notes[name] = {"reason": describe(UnforeseenError("a reader failed"))}
+            continue
+        arrays[name] = made.images
+        notes[name] = {
+            "shape": made.images.shape,
+            "boxes": [list(box) if box else None for box in made.boxes],
+            "spacing": made.spacing,
+            "grid": made.grid,
+            "absent": sorted(set(source.channels) - set(made.channels)),
+            "digest": digest(made.images),
+            "coarse": coarse(made.images),
+            "unused": _numbered(source, made.unused),
+        }
+    text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    final = piece_path(folder, study.study_id)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    with open(temporary, "wb", opener=lambda name, how: os.open(name, how, PRIVATE)) as file:
+        np.savez(file, notes=text, **arrays)  # type: ignore[arg-type]
+    temporary.replace(final)
+
+
+def _numbered(source: Source, reasons: Iterable[Rejection]) -> list[tuple[int, str]]:
+    """Files by their number in the source, the mask after the images."""
+    files = _files(source)
+    return [(files.index(path), reason) for path, reason in reasons]
+
+
+def _files(source: Source) -> list[Path]:
+    return [*source.paths, *filter(None, (source.mask,))]
+
+
+def read_notes(path: Path) -> dict[str, dict]:
+    """What a piece says of each series: ``shape`` and ``boxes``, or the ``reason`` of its lack."""
+    with np.load(path, allow_pickle=False) as piece:
+        return json.loads(piece["notes"].tobytes().decode())
+
+
+def assemble(root: Path, pieces: Sequence[Path], studies: Sequence[Study]) -> list[Row]:
+    """Put the pieces of all studies into shards under ``root``; give the manifest's rows.
+
+    Args:
+        root: folder of the manifest; gets ``shards/``.
+        pieces: of `write_piece`, one a study.
+        studies: in the order of the manifest.
+    """
+    shards = root / "shards"
+    shutil.rmtree(shards, ignore_errors=True)
+    shards.mkdir()
+    rows: list[Row] = []
+    for start in range(0, len(studies), SIZE):
+        block, paths = studies[start : start + SIZE], pieces[start : start + SIZE]
+        notes = [read_notes(path) for path in paths]
+        places = _write_shards(shards, paths, notes, f"{start // SIZE:05d}")
+        for study, said, place in zip(block, notes, places, strict=True):
+            rows += _rows(study, said, place)
+    return rows
+
+
+def _write_shards(
+    shards: Path, paths: Sequence[Path], notes: Sequence[dict[str, dict]], name: str
+) -> list[dict[str, str]]:
+    """One file per view and image size; the place of every study's views."""
+    places: list[dict[str, str]] = [{} for _ in notes]
+    stacks: dict[str, np.memmap] = {}
+    for view in VIEWS:
+        by_shape: dict[tuple[int, ...], list[tuple[int, str]]] = {}
+        for number, said in enumerate(notes):
+            for key, note in said.items():
+                if key.partition(".")[0] == view and "shape" in note:
+                    by_shape.setdefault(tuple(note["shape"]), []).append((number, key))
+        for kind, (shape, numbers) in enumerate(sorted(by_shape.items())):
+            file = f"{view}-{name}{f'-{kind}' if kind else ''}.npy"
+            stacks[f"shards/{file}"] = _new(shards / file, (len(numbers), *shape))
+            for row, (number, key) in enumerate(numbers):
+                places[number][key] = f"shards/{file}#{row}"
+    for path, place in zip(paths, places, strict=True):
+        with np.load(path, allow_pickle=False) as piece:
+            for key, where in place.items():
+                file, _, row = where.rpartition("#")
+                stacks[file][int(row)] = piece[key]
+    for file, stack in stacks.items():
+        stack.flush()
+        sync(shards.parent / file)
+    return places
+
+
+def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new shard of its full size: a disk that is full says so now, not by a signal later."""
+    path.touch(mode=PRIVATE)
+    stack = npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    return stack
+
+
+def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Iterable[Row]:
+    common = {
+        "patient_id": study.patient_id,
+        "study_id": study.study_id,
+        "split": study.split,
+        "labels": pack_labels(study.labels),
+    }
+    found = series(study)
+    # The best series of a view first, whatever the order of the shards that they went into.
+    made = [name for name in found if name in places]
+    for name in sorted(made, key=lambda name: VIEWS.index(name.partition(".")[0])):
+        boxes = "|".join(_box_text(box) for box in notes[name]["boxes"])
+        yield Row(
+            **common,
+            modality=name.partition(".")[0],
+            path=places[name],
+            series=_decoded(found[name].series, notes[name].get("absent", ())),
+            boxes=boxes if boxes.strip("|") else "",
+            spacing=" ".join(f"{value:.4g}" for value in notes[name]["spacing"]),
+            grid=" ".join(map(str, notes[name]["grid"])),
+            digest=notes[name]["digest"],
+        )
+    if study.report is not None:
+        yield Row(
+            **common,
+            modality="report",
+            report=study.report,
+            derived="yes" if study.derived else "",
+            origin=study.origin,
+        )
+
+
+def _decoded(series: str, absent: Sequence[str]) -> str:
+    """The name of a series without the sequences that could not be decoded."""
+    for name in absent:
+        series = re.sub(rf"(?<![^ +]){re.escape(name)}(?![^ +])[ +]?", "", series)
+    return series.strip(" +")
+
+
+def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
+    """The files of a study that are in none of its views."""
+    for name, source in series(study).items():
+        note, files = notes[name], _files(source)
+        own = {files[number]: str(reason) for number, reason in note.get("unused", ())}
+        if "reason" in note:
+            own = dict.fromkeys(files, str(note["reason"])) | own
+        yield from own.items()
+
+
+def _box_text(box: Sequence[float] | None) -> str:
+    return " ".join(f"{value:.5f}" for value in box) if box else ""
+
+
+class Shard:
+    """A shard on disk, read a study at a time: what is cut off under a reader is an error.
+
+    A memory map of a file that becomes shorter ends the process without a word (SIGBUS).
+
+    Raises:
+        UnreadableError: if the file is no array of the right kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        try:
+            self._number = os.open(path, os.O_RDONLY)
+        except OSError:
+            raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
+        weakref.finalize(self, os.close, self._number)
+        self.shape, self._offset = self._header()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: int | slice | tuple) -> np.ndarray:
+        """As of an array: a study, some studies, or a part of them.
+
+        Raises:
+            UnreadableError: if the file ends before it.
+        """
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, slice):
+            chosen = [self._study(row) for row in range(*first.indices(len(self)))]
+            return np.stack(chosen)[(slice(None), *rest)]
+        row = range(len(self))[first]
+        if rest and isinstance(rest[0], int | np.integer):
+            return self._read(row, range(self.shape[1])[rest[0]])[tuple(rest[1:])]
+        return self._study(row)[tuple(rest)]
+
+    def _study(self, row: int) -> UInt8[np.ndarray, "s c h w"]:
+        return self._bytes(row * prod(self.shape[1:]), self.shape[1:])
+
+    def _read(self, row: int, image: int) -> UInt8[np.ndarray, "c h w"]:
+        number = row * self.shape[1] + image
+        return self._bytes(number * prod(self.shape[2:]), self.shape[2:])
+
+    def _bytes(self, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        size, found = prod(shape), bytearray()
+        try:
+            while len(found) < size:
+                part = os.pread(self._number, size - len(found), self._offset + start + len(found))
+                if not part:
+                    raise UnreadableError(f"the shard {self.name} ends too early")
+                found += part
+        except OSError:
+            raise UnreadableError(f"the shard {self.name} cannot be read") from None
+        return np.frombuffer(found, np.uint8).reshape(shape)
+
+    def _header(self) -> tuple[tuple[int, ...], int]:
+        with open(self._number, "rb", closefd=False) as file:
+            try:
+                version = npy.read_magic(file)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, fortran, kind = read(file)
+            except (OSError, ValueError, TypeError, OverflowError, SyntaxError, RecursionError):
+                raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
+            fits = len(shape) == len(SIDES) and all(
+                isinstance(side, int) and 0 < side <= most
+                for side, most in zip(shape, SIDES, strict=True)
+            )
+            if fortran or kind != np.uint8 or not fits:
+                raise UnreadableError(
+                    f"the shard {self.name} must be a stack of 8-bit images, "
+                    f"got {kind.str} of shape {shape}"
+                )
+            return shape, file.tell()
+
+
+def open_shard(path: Path) -> Shard:
+    """Open a shard, read-only.
+
+    Raises:
+        UnreadableError: if it is no array of the right kind.
+    """
+    return Shard(path)

@@ -1,0 +1,1 @@
+"""Who is who: patients and visits from headers, folders and names."""

@@ -1,0 +1,783 @@
+"""Which folders of a source are people, and which are time points: read off all paths at once.
+
+A name alone often cannot tell: ``1`` may be a patient or a visit, ``T1`` a sequence or a time. So
+all paths of images are looked at together. Where two readings are possible, and one would take
+one patient for several or several for one, there is a doubt, and the caller refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from rfpmss.data.identity.names import (
+    GROUP,
+    ID,
+    PERSON,
+    SHORT,
+    SITE,
+    WORD,
+    Name,
+    Time,
+    parse,
+    plain,
+    rank,
+)
+from rfpmss.data.identity.numbered import after, stem, visit_numbers
+
+MOST_VISITS = 12
+"""A folder with more numbered folders than this, and than there are such folders, is no patient."""
+FEWEST_PATIENTS = 4
+"""A folder that holds as many folders with names of their own on average is a group of patients."""
+
+Home = tuple[str, ...]
+"""Who a folder says it is: the patient's name, after the names of groups it lies in."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a path says of its file."""
+
+    home: Home = ()
+    """Folders that name the patient; empty: none does."""
+    raw: Home = ()
+    """The same as they are written."""
+    times: tuple[Time, ...] = ()
+    """From the outermost folder to the file's name."""
+    name: str = ""
+    """Who the file's name says it is."""
+    kinds: tuple[str, ...] = ()
+    """What the file's name says it is."""
+    rule: str = ""
+    """By what its time was known."""
+
+    @property
+    def label(self) -> str:
+        """The time points as one text, ``""`` where there are none; days apart."""
+        return " ".join(dict.fromkeys(t.label for t in self.times if t.day is None))
+
+    @property
+    def weak(self) -> bool:
+        """Only words or numbers that may count the scans of one visit tell the time."""
+        return all(t.weak for t in self.times)
+
+    @property
+    def phase(self) -> str:
+        """Before, in or after an operation, if a name says so."""
+        return next((t.phase for t in self.times if t.phase), "")
+
+    @property
+    def day(self) -> int | None:
+        """The date of the innermost name that has one."""
+        return next((t.day for t in reversed(self.times) if t.day is not None), None)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A folder that may be a patient."""
+
+    text: str
+    name: Name
+    depth: int
+    """From 1, of the path."""
+    sure: bool = False
+    """Its files' names make it a patient."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A path, taken apart."""
+
+    parts: tuple[_Part, ...]
+    times: tuple[Time, ...]
+    groups: tuple[str, ...]
+    """Sites that it lies in."""
+    sets: tuple[str, ...]
+    """Other folders of several patients that it lies in."""
+    file: Name = Name("")
+
+    @property
+    def whos(self) -> Home:
+        return tuple(part.name.who for part in self.parts)
+
+
+_SLICES = {"slice", "slices", "frame", "tile", "patch", "page"}
+"""Files that are parts of one image."""
+
+
+class Layout:
+    """The reading of a source's folders.
+
+    Args:
+        images: paths of the images whose patient no header tells.
+        level: depth of the folders that are patients; 0: to be found.
+        known: identifiers of patients: a folder with such a name is one.
+        headers: files, such as those of DICOM, whose names say nothing.
+
+    Attributes:
+        doubt: why the folders can be read in two ways, with the way out; ``""``: they cannot.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[PurePosixPath],
+        level: int = 0,
+        known: Iterable[str] = (),
+        headers: Container[PurePosixPath] = (),
+    ) -> None:
+        self.level = level
+        self.headers = headers
+        self.known = {text.strip().lower() for text in known}
+        self.tee = _tee(images)
+        named = [path for path in images if path not in headers]
+        self._owned = visit_numbers(named, MOST_VISITS, tee=self.tee)
+        words = visit_numbers(named, MOST_VISITS, tee=self.tee, words=True)
+        if level:
+            self._owned |= {folder for folder in words if len(folder.parts) == level}
+        twins = _twins(images)
+        self._counted = any(
+            _COUNTED.fullmatch(word)
+            for text in twins
+            for word in (plain(text), *parse(text, tee=self.tee).kinds)
+        )
+        self._texts = {plain(text) for text in twins}
+        self._junk: set[str] = set()
+        self._heaps = _heaps(images, tee=self.tee)
+        self._years = _years(images)
+        self._agents = _agents(images)
+        self._twins = {parse(text, tee=self.tee).who for text in twins}
+        self.doubt = ""
+        self._suffixes: dict[str, tuple[str, str]] = {}
+        self._persons: dict[Home, int] = {}
+        self._as_times: set[Home] = set()
+        self._sub: Counter[str] = Counter()
+        self._restored = False
+        self._common = 0
+        self._plain: dict[PurePosixPath, _Taken] = {}
+        if level:
+            self._repeats(images)
+            return
+        if words:
+            depth = max(len(folder.parts) for folder in words)
+            self._say(
+                f"the numbers in the names of files may be patients of {len(words)} folders, or "
+                f"visits of {len(words)} patients; pass --patient-level {depth} if each of these "
+                "folders is a patient, or move the files of each patient into a folder of its own"
+            )
+        taken = self._without_common(images)
+        nameless = [p for p, t in taken.items() if not t.parts and not t.file.who]
+        if nameless:
+            self._restore({path: taken[path] for path in nameless})
+            taken = {path: self._take(path) for path in images}
+        self._suffixes = self._find_suffixes(taken.values())
+        if self._suffixes:
+            self._plain.clear()
+            taken = {path: self._take(path) for path in images}
+        self._decide([t for t in taken.values() if t.parts])
+
+    # -- one path ----------------------------------------------------------------------------------
+
+    def place(self, path: PurePosixPath) -> Place:
+        """What a path says, be it of an image or of any other file."""
+        if self.level:
+            return self._level(path)
+        taken = self._take(path)
+        whos = taken.whos
+        index = self._index(whos)
+        times = list(taken.times)
+        if index < 0:
+            return Place((), (), tuple(times), taken.file.who, taken.file.kinds, _rule(times))
+        if whos in self._as_times:
+            person = taken.parts[-1]
+            outer = [Time(f"timepoint {w}", weak=True) for w in whos[:-1]]
+            home, raw = (person.name.who,), (person.text,)
+            times = outer + times
+        else:
+            home = (*taken.groups, *whos[: index + 1])
+            raw = tuple(part.text for part in taken.parts[: index + 1])
+        if not [t for t in times if not _dated(t)] and whos not in self._as_times:
+            below = [
+                part.name.who for part in taken.parts[index + 1 :] if self._tells(part.name.who)
+            ]
+            times += [Time(f"folder {who}", weak=True) for who in below[:1]]
+        return Place(home, raw, tuple(times), taken.file.who, taken.file.kinds, _rule(times))
+
+    def _index(self, whos: Home) -> int:
+        """The place of the patient among the candidates of a path."""
+        if not whos:
+            return -1
+        for depth in range(len(whos), 0, -1):
+            if whos[:depth] in self._persons:
+                return self._persons[whos[:depth]]
+        persons = [n for n, who in enumerate(whos) if rank(who) == PERSON]
+        return persons[0] if persons else len(whos) - 1
+
+    def _take(self, path: PurePosixPath) -> _Taken:
+        """All candidates, times and groups of a path."""
+        folder = path.parent
+        found = self._plain.get(folder)
+        if found is None:
+            found = self._plain[folder] = self._folders(folder)
+        name = self._file(path)
+        labels = {t.label for t in found.times}
+        days = any(_dated(t) for t in found.times)
+        new = [t for t in name.times if t.label not in labels and not (days and _dated(t))]
+        return replace(found, times=(*found.times, *new), file=name)
+
+    def _file(self, path: PurePosixPath) -> Name:
+        """What the file's own name says."""
+        if path in self.headers:
+            return Name("")
+        if own := self._numbered_visit(path):
+            return own
+        name = self._reduced(parse(stem(path), file=True, tee=self.tee))
+        if path.parent in self._agents and _BARE_END.search(plain(stem(path))):
+            times = tuple(t for t in name.times if not t.phase)
+            return replace(name, times=times, kinds=(*name.kinds, "contrast"))
+        if self._restored and not name.who and len(name.number) > 2:
+            return replace(name, who=f"number-{name.number}")
+        return name
+
+    def _numbered_visit(self, path: PurePosixPath) -> Name | None:
+        """Of a name such as ``XY01_02_flair`` in the patient's folder ``XY01``."""
+        found = after(path) if self._owned else None
+        if found is None or found[0] not in self._owned:
+            return None
+        folder, number, what = found
+        kinds = parse(what, file=True).kinds
+        return Name(plain(folder.name), (Time(f"visit {int(number)}"),), kinds)
+
+    def _folders(self, folder: PurePosixPath) -> _Taken:
+        own = next((f for f in (folder, *folder.parents) if f in self._owned), None)
+        if own is None:
+            return self._unowned(folder)
+        above, depth = self._unowned(own.parent), len(own.parts)
+        part = _Part(own.name, Name(plain(own.name)), depth, sure=True)
+        below = [self._name(text, below=True) for _, text in _dates_joined(folder.parts[depth:])]
+        times = tuple(time for name in below for time in name.times)
+        return replace(above, parts=(*above.parts, part), times=(*above.times, *times))
+
+    def _unowned(self, folder: PurePosixPath) -> _Taken:
+        parts: list[_Part] = []
+        times: list[Time] = []
+        groups: list[str] = []
+        sets: list[str] = []
+        for depth, text in _dates_joined(folder.parts):
+            if text.strip().lower() in self.known:
+                parts = [_Part(text, Name(text.strip().lower()), depth)]
+                continue
+            name = self._name(text, below=bool(parts))
+            if name.who and name.who in self._heaps:
+                continue
+            if name.who and not name.times and SITE.fullmatch(name.who):
+                groups += [name.who] if not parts else []
+            elif name.who and not name.times and GROUP.fullmatch(name.who):
+                sets += [name.who] if not parts else []
+            elif depth <= self._common and name.rank != PERSON and not name.times:
+                continue
+            elif name.who and not self._content(text, name, parts, times):
+                parts.append(_Part(text, name, depth))
+            times += name.times
+        if not parts and self._restored:
+            parts = self._numbered(folder)
+        return _Taken(tuple(parts), tuple(times), tuple(groups), tuple(sets))
+
+    def _name(self, text: str, *, below: bool) -> Name:
+        """A folder's name, with what only the whole source tells of it.
+
+        Args:
+            text: of the folder.
+            below: it lies below a candidate.
+        """
+        name = self._reduced(parse(text, tee=self.tee))
+        if text in self._years:
+            return Name("", (Time(f"date {self._years[text]}", weak=True),), name.kinds)
+        if name.times:
+            junk = name.who in self._junk or GROUP.fullmatch(name.who)
+            return replace(name, who="") if junk else name
+        if not self._counted or not (below or name.who):
+            return name
+        words = [word for word in (plain(text), *name.kinds) if _COUNTED.fullmatch(word)]
+        if words and plain(text) in self._texts:  # MRI1, OAS1_0001_MR2: scans with the same files
+            number = int(re.sub(r"\D", "", words[0]))
+            return replace(name, times=(Time(f"scan {number}", weak=True),))
+        return name
+
+    def _numbered(self, folder: PurePosixPath) -> list[_Part]:
+        """The outermost folder such as ``MR_001``."""
+        for depth, text in enumerate(folder.parts, start=1):
+            name = parse(text, tee=self.tee)
+            if len(name.number) > 2:
+                return [_Part(text, Name(f"{'-'.join(name.kinds)}-{name.number}"), depth)]
+        return []
+
+    def _reduced(self, name: Name) -> Name:
+        """Without a number at the end that counts visits."""
+        if name.who not in self._suffixes:
+            return name
+        who, mark = self._suffixes[name.who]
+        time = Time(f"visit {int(mark)}" if mark.isdecimal() else f"folder {mark}")
+        return Name(who, (*name.times, time), name.kinds, name.number)
+
+    def _content(
+        self, text: str, name: Name, parts: Sequence[_Part], times: Sequence[Time]
+    ) -> bool:
+        """A folder below the patient that says what is in it, or how it was made."""
+        if not parts or (name.rank == PERSON and parts[-1].name.rank != PERSON):
+            return False
+        above = max(part.name.rank for part in parts)
+        if (times or name.times) and name.rank <= above:
+            return True
+        if plain(text) in self._texts and all(map(_EXAM.fullmatch, name.kinds)):
+            return False  # IRM_M3 and IRM_M6 with the same files are two examinations
+        return bool(name.kinds) and (above >= ID or not re.search(r"\d{3}", name.who))
+
+    def _level(self, path: PurePosixPath) -> Place:
+        """The folders of that depth are the patients, whatever they are called."""
+        folders = path.parts[:-1]
+        raw = folders[: self.level]
+        home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
+        below = _dates_joined(folders[self.level :])
+        names = [parse(text, tee=self.tee) for _, text in below]
+        file = self._numbered_visit(path) or parse(stem(path), file=True, tee=self.tee)
+        times = [time for name in (*names, file) for time in name.times]
+        if not [t for t in times if not _dated(t)]:
+            whos = [n.who for n in names if n.who and not n.kinds]
+            times += [Time(f"folder {who}", weak=True) for who in whos[:1] if self._tells(who)]
+        return Place(home, raw, tuple(dict.fromkeys(times)), file.who, file.kinds, _rule(times))
+
+    def _tells(self, who: str) -> bool:
+        """Whether an unknown word below a patient tells the visit.
+
+        It does where other patients have it, or a folder beside it holds the same files.
+        """
+        return rank(who) != WORD or self._sub[who] > 1 or who in self._twins
+
+    def _repeats(self, images: Iterable[PurePosixPath]) -> None:
+        """Names of folders that several patients have, where the level is given."""
+        seen = {
+            (path.parts[: self.level], parse(text, tee=self.tee).who)
+            for path in images
+            for text in path.parts[self.level : -1]
+        }
+        self._sub.update(who for _, who in seen)
+
+    # -- all paths ---------------------------------------------------------------------------------
+
+    def _without_common(self, images: Sequence[PurePosixPath]) -> dict[PurePosixPath, _Taken]:
+        """Folders that all images lie in name no patient, if those in them can."""
+        self._common = _shared_depth(images)
+        self._junk = self._constant(images)
+        taken = {path: self._take(path) for path in images}
+        if not all(t.parts and t.parts[0].name.rank != SHORT for t in taken.values()):
+            self._common = 0
+            self._plain.clear()
+            taken = {path: self._take(path) for path in images}
+        return taken
+
+    def _constant(self, images: Sequence[PurePosixPath]) -> set[str]:
+        """What stands beside the time in all folders of one depth, as in ``visit1_export/P1``."""
+        beside: dict[int, set[str]] = defaultdict(set)
+        for folder in {path.parent for path in images}:
+            for depth, text in enumerate(folder.parts):
+                name = parse(text, tee=self.tee)
+                beside[depth].add(name.who if name.times and name.rank < PERSON else "")
+        return {who for whos in beside.values() if len(whos) == 1 for who in whos if who}
+
+    def _restore(self, taken: Mapping[PurePosixPath, _Taken]) -> None:
+        """Nothing names a patient: folders such as ``MR_001`` do, folders of dates may."""
+        self._restored = any(
+            len(parse(text, tee=self.tee).number) > 2 for path in taken for text in path.parts[:-1]
+        ) or any(len(t.file.number) > 2 and not _SLICES & set(t.file.kinds) for t in taken.values())
+        if self._restored:
+            self._plain.clear()
+            return
+        labels = {t.label for each in taken.values() for t in each.times if t.weak}
+        labels |= {each.file.number for each in taken.values() if each.file.number}
+        if len(labels) > 1:
+            depth = min(
+                (n for path in taken for n, text in enumerate(path.parts[:-1], 1) if _timed(text)),
+                default=0,
+            )
+            cure = (
+                f"pass --patient-level {depth} if each of these folders is a patient, or put all "
+                "into one folder named after the patient"
+            )
+            self._say(
+                f"the folders and file names say when, and nothing says who: {len(labels)} scans "
+                "of one patient or of several cannot be told apart; "
+                + (
+                    cure
+                    if depth
+                    else "put the files of each "
+                    "patient into a folder of its own and pass --patient-level 1"
+                )
+            )
+
+    def _find_suffixes(self, taken: Iterable[_Taken]) -> dict[str, tuple[str, str]]:
+        """Names such as ``P1_2`` or ``GBM001_early``: who, and the mark of the visit."""
+        names = {
+            name.who
+            for t in taken
+            for name in ([part.name for part in t.parts] or [t.file])
+            if name.who and not name.times
+        }
+        split = {name: found for name in names if (found := _SUFFIX.fullmatch(name))}
+        stems: dict[str, set[str]] = defaultdict(set)
+        for found in split.values():
+            stems[found["head"]].add(found["mark"])
+            if found["by"] and found["head"] in names:  # P1 beside "P1 (1)"
+                stems[found["head"]].add("")
+        heads = Counter(found["mark"] for found in split.values())
+        many = max(map(len, stems.values()), default=0)
+        few = many > 1 and (many <= MOST_VISITS or many <= len(stems))
+        result: dict[str, tuple[str, str]] = {}
+        doubtful: set[str] = set()
+        for name, found in split.items() if few else ():
+            several = len(stems[found["head"]]) > 1
+            surely = _suffix(found, several=several, repeated=heads[found["mark"]] > 1)
+            if surely:
+                result[name] = (found["head"], found["mark"])
+            elif surely is None:
+                doubtful.add(found["head"])
+        doubtful |= _counted_names(names) | _short_dates(names)
+        if doubtful:
+            self._say(
+                "names that end in a number or letter may be as many patients, or visits of "
+                f"{len(doubtful)}; move the files of each patient into a folder of its own and "
+                "pass --patient-level, or name each patient in the mapping file (patients:)"
+            )
+        return result
+
+    def _decide(self, taken: Sequence[_Taken]) -> None:
+        """The place of the patient among the candidates of every path."""
+        sets = {t.whos: t for t in taken}
+        self._apart(taken)
+        for whos in sets:
+            for part in set(whos):
+                self._sub[part] += 1
+        self._sub = Counter({w: len({h[: h.index(w)] for h in sets if w in h}) for w in self._sub})
+        for whos, index in self._choose(list(sets), sets).items():
+            self._persons[whos[: index + 1]] = index
+            self._persons[whos] = index
+
+    def _apart(self, taken: Sequence[_Taken]) -> None:
+        """One name in two sets, such as ``train`` and ``test``: one person or two?"""
+        sets: dict[tuple[tuple[str, ...], str], set[tuple[str, ...]]] = defaultdict(set)
+        for each in taken:
+            sets[each.groups, each.whos[0]].add(each.sets)
+        count = sum(len(found) > 1 for found in sets.values())
+        if count:
+            depth = max(each.parts[0].depth for each in taken)
+            self._say(
+                f"{count} names of patients stand in several sets of patients (such as train and "
+                "test, or batches), and whether they are the same people cannot be told; pass "
+                f"--patient-level {depth} if they are not, or move the folders of each patient "
+                "into one"
+            )
+
+    def _choose(self, homes: list[Home], sets: Mapping[Home, _Taken]) -> dict[Home, int]:
+        sure = {home: index for home in homes if (index := _surely(home)) >= 0}
+        sure |= {h: n for h in homes for n, part in enumerate(sets[h].parts) if part.sure}
+        self._same_names(sure, sets)
+        rest = [home for home in homes if home not in sure]
+        return sure | (self._by_structure(rest, sets) if rest else {})
+
+    def _same_names(self, chosen: Mapping[Home, int], sets: Mapping[Home, _Taken]) -> None:
+        """One name below several folders: time points above the patient, or several people."""
+        above: dict[str, set[Home]] = defaultdict(set)
+        for home, index in chosen.items():
+            above[home[index]].add(home[:index])
+        repeated = {name: heads for name, heads in above.items() if len(heads) > 1}
+        if not repeated:
+            return
+        heads = {head[-1] if head else "" for found in repeated.values() for head in found}
+        if all(re.fullmatch(r"[vtmwdy]-?\d{1,3}", head) for head in heads):
+            self._as_times = {home for home, index in chosen.items() if index == len(home) - 1}
+        elif not all(head and rank(head) == WORD for head in heads):
+            self._two_readings(chosen, sets, len(repeated))
+
+    def _two_readings(
+        self, chosen: Mapping[Home, int], sets: Mapping[Home, _Taken], count: int
+    ) -> None:
+        home, index = next((h, i) for h, i in chosen.items() if i)
+        depth = sets[home].parts[index].depth
+        people = len({h[: i + 1] for h, i in chosen.items()})
+        self._say(
+            f"{count} names of patients stand in several folders, and whether they are the same "
+            f"people cannot be told; pass --patient-level {depth} if they are not "
+            f"({people} patients), or move the folders of each patient into one"
+        )
+
+    def _by_structure(self, homes: list[Home], sets: Mapping[Home, _Taken]) -> dict[Home, int]:
+        """No word tells: what recurs below several folders counts visits."""
+        shift = 0
+        while len({h[shift] for h in homes}) == 1 and all(len(h) > shift + 1 for h in homes):
+            first, below = homes[0][shift], {h[shift + 1] for h in homes}
+            if rank(first) >= ID and all(rank(b) == SHORT for b in below) and len(below) > 1:
+                self._two_levels(homes, sets, shift)
+                break
+            shift += 1
+        if all(len(h) == shift + 1 for h in homes):
+            return dict.fromkeys(homes, shift)
+        tops: dict[str, set[Home]] = defaultdict(set)
+        for home in homes:
+            tops[home[shift]].add(home[shift + 1 :])
+        if all(len(below) == 1 for below in tops.values()):
+            return dict.fromkeys(homes, shift)
+        index = shift + _level_of(tops)
+        if index < shift:
+            self._two_levels(homes, sets, shift)
+            index = shift
+        return {h: min(index, len(h) - 1) for h in homes}
+
+    def _two_levels(self, homes: list[Home], sets: Mapping[Home, _Taken], shift: int) -> None:
+        long = next(home for home in homes if len(home) > shift + 1)
+        outer = sets[long].parts[shift].depth
+        inner = sets[long].parts[shift + 1].depth
+        one = len({home[: shift + 1] for home in homes})
+        two = len({home[: shift + 2] for home in homes})
+        self._say(
+            f"the folders can be read as {one} {'patient' if one == 1 else 'patients'} with "
+            f"several visits each (--patient-level {outer}) or as {two} patients "
+            f"(--patient-level {inner}); pass the one that is right"
+        )
+
+    def _say(self, doubt: str) -> None:
+        self.doubt = self.doubt or doubt
+
+
+_SUFFIX = re.compile(
+    r"(?P<head>(?:.*?[^0-9])?(?P<last>\d+))(?P<by>-?)"
+    r"(?P<mark>(?<=-)\d{1,3}|[a-z\u3400-\u9fff]+|(?<=-)[a-z\u3400-\u9fff][\w-]*)"
+)
+"""A name that ends in a number, and what stands behind it."""
+
+
+def _counted_names(names: Iterable[str]) -> set[str]:
+    """Of names such as ``Mueller_1``, ``Mueller_2``, ``Meier_1`` those with several numbers."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        found = re.fullmatch(r"(.*[^\d-])-(\d{1,2})", name)
+        if found and rank(name) < PERSON and not GROUP.fullmatch(found[1]):
+            stems[found[1]].add(found[2].lstrip("0"))
+    repeated = Counter(number for numbers in stems.values() for number in numbers)
+    return {
+        stem
+        for stem, numbers in stems.items()
+        if len(stems) > 1 and len(numbers) > 1 and any(repeated[n] > 1 for n in numbers)
+    }
+
+
+def _short_dates(names: Iterable[str]) -> set[str]:
+    """Of names such as ``P1_040321`` or ``P1 03-21`` those with several days or months.
+
+    They are dates where all names end in one, and numbers elsewhere.
+    """
+    stems: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        found = _SHORT_DATE.fullmatch(name)
+        if not found:
+            return set()
+        stems[found[1]].add(found[2])
+    return {stem for stem, dates in stems.items() if len(stems) > 1 and len(dates) > 1}
+
+
+_DAY, _MONTH, _YY = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])", r"(?:0[5-9]|[1-3]\d)"
+_SHORT_DATE = re.compile(
+    rf"(.*[^\d-]\d*)-({_MONTH}-{_YY}|(?:{_DAY}-?{_MONTH}|{_MONTH}-?{_DAY})-?{_YY}"
+    rf"|{_YY}-?{_MONTH}-?{_DAY})"
+)
+"""A name, and a day or a month with a year of two digits."""
+
+
+def _suffix(found: re.Match[str], *, several: bool, repeated: bool) -> bool | None:
+    """Whether what stands behind a name tells the visit; None: it may as well be a name.
+
+    Args:
+        found: of `_SUFFIX`.
+        several: the name stands with several such marks.
+        repeated: the mark stands behind several names.
+    """
+    head, last, mark = found["head"], found["last"], found["mark"]
+    doubtful = None if several else False
+    if re.fullmatch(r"(?:19|20)\d\d", last):  # patient_2021_17: numbered within a year, or a month
+        plain_word = re.fullmatch(r"[a-z]+-?\d{4}", head) and rank(head) != PERSON
+        return doubtful if plain_word and mark.isdecimal() and int(mark) <= 12 else False
+    if not found["by"]:  # P1a, P1b
+        return doubtful if len(mark) == 1 else False
+    if mark.isdecimal():
+        if rank(head) == PERSON or len(last) >= 5:
+            return True
+        return doubtful if len(mark) <= len(last) else False
+    if rank(head) < ID or (rank(head) < PERSON and not mark.isalpha()):
+        return False
+    return True if rank(head) == PERSON or repeated else doubtful
+
+
+def _surely(home: Home) -> int:
+    """The place of the one candidate that a word makes a person; -1 without one or with several."""
+    places = [n for n, who in enumerate(home) if rank(who) == PERSON]
+    return places[0] if len(places) == 1 else -1
+
+
+def _level_of(tops: Mapping[str, set[Home]]) -> int:
+    """0: the outer folders are patients; 1: those in them; -1: it cannot be told.
+
+    Args:
+        tops: what lies below each outer folder; an empty path for files directly in it.
+    """
+    outer = min(map(rank, tops))
+    below = [home[0] for homes in tops.values() for home in homes if home]
+    inner = Counter(below)
+    ranks = {rank(name) for name in inner}
+    repeated = max(inner.values()) > 1
+    direct = any(() in homes for homes in tops.values())
+    each = max(len({home[:1] for home in homes}) for homes in tops.values())
+    if outer >= ID:
+        if ranks == {WORD} and (repeated or direct):
+            return 0
+        few = each <= MOST_VISITS or each <= len(tops)
+        return 0 if ranks <= {SHORT, WORD} and few and repeated else -1
+    if outer == SHORT and ranks == {SHORT} and _narrower(inner, tops):
+        return 0
+    people = len(inner) >= FEWEST_PATIENTS * len(tops)
+    return 1 if outer == WORD and not repeated and not direct and people else -1
+
+
+def _narrower(inner: Iterable[str], outer: Iterable[str]) -> bool:
+    """Patients 01 to 40, visits 1 to 3: numbers of fewer digits count visits."""
+    return max(map(len, inner)) < min(map(len, outer))
+
+
+def _tee(paths: Sequence[PurePosixPath]) -> bool:
+    """Whether T1, T2 are time points: there is a T0 or T3, or several sequences are in one."""
+    found, inside = set(), defaultdict(set)
+    for path in paths:
+        words = re.split(r"[^0-9a-z]+", "/".join(path.parts).lower())
+        found |= {word for word in words if re.fullmatch(r"t\d", word)}
+        folder = next((p for p in path.parts[:-1] if re.fullmatch(r"[tT][12]", p)), None)
+        if folder:
+            name = re.sub(r"[^0-9a-z]+", " ", stem(path).lower())
+            inside[folder.lower()] |= {
+                kind for kind in ("flair", "t1", "t2", "ct", "dwi") if kind in name.split()
+            }
+    several = any(kinds - {folder} for folder, kinds in inside.items())
+    return bool(found - {"t1", "t2"}) or several
+
+
+_COUNTED = re.compile(r"(?:mri?|mrt|irm|rmn?|ct|cta|pet|dicom|dcm|nifti|nii|imaging)-?(\d{1,3})")
+
+_EXAM = re.compile(r"mri?|mrt|irm|rmn?|ct|pet|scans?|exams?|imaging")
+"""Words for an examination, which say nothing of what was made of it."""
+
+
+def _twins(paths: Sequence[PurePosixPath]) -> set[str]:
+    """Names of folders beside another one with the same files, such as ``MRI1`` and ``MRI2``."""
+    seen: dict[tuple[PurePosixPath, str], set[str]] = defaultdict(set)
+    for path in paths:
+        for folder in path.parents[:-1]:
+            inside = path.relative_to(folder).as_posix().lower()
+            seen[folder.parent, inside.replace(folder.name.lower(), "")].add(folder.name)
+    return {name for names in seen.values() if len(names) > 1 for name in names}
+
+
+def _heaps(paths: Sequence[PurePosixPath], *, tee: bool) -> set[str]:
+    """Folders beside each other, such as ``IXI-T1`` and ``IXI-T2``, with files of the same names.
+
+    They sort the files of all patients by what they are.
+    """
+    found: dict[tuple[PurePosixPath, str], dict[str, set[str]]] = defaultdict(dict)
+    for path in paths:
+        folder = parse(path.parent.name, tee=tee)
+        who = parse(stem(path), file=True, tee=tee).who
+        if folder.core and folder.core != folder.who and rank(who) >= ID:
+            found[path.parent.parent, folder.core].setdefault(folder.who, set()).add(who)
+    return {
+        folder
+        for folders in found.values()
+        for folder, whos in folders.items()
+        if any(len(whos & other) > 1 for name, other in folders.items() if name != folder)
+    }
+
+
+def _years(paths: Sequence[PurePosixPath]) -> dict[str, str]:
+    """Folders such as ``MRT 2021`` above all others, each with its year.
+
+    They are years where all folders beside them are, and numbers of patients elsewhere.
+    """
+    tops = {path.parts[0]: path for path in paths if len(path.parts) > 2}
+    found = {
+        top: re.fullmatch(r"((?:19[89]|20[0-4])\d)", parse(top, file=False).who) for top in tops
+    }
+    if len(tops) < len({path.parts[0] for path in paths}) or not all(found.values()):
+        return {}
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        below[path.parts[0]].add(parse(path.parts[1]).who)
+    if not all(whos - {""} for whos in below.values()):
+        return {}
+    return {top: year[1] for top, year in found.items() if year}
+
+
+_BARE_END = re.compile(r"(?:^|-)(?:pre|post)$")
+
+
+def _agents(paths: Sequence[PurePosixPath]) -> set[PurePosixPath]:
+    """Folders with files such as ``X_PRE`` and ``X_FLAIR``: before and after the contrast agent."""
+    bare, others = set(), set()
+    for path in paths:
+        if _BARE_END.search(plain(stem(path))):
+            bare.add(path.parent)
+        elif parse(stem(path), file=True).kinds:
+            others.add(path.parent)
+    return bare & others
+
+
+def _dates_joined(parts: Sequence[str]) -> list[tuple[int, str]]:
+    """The folders with their depths; ``2021/03/04`` is one name at the depth of its last part."""
+    result: list[tuple[int, str]] = []
+    for depth, text in enumerate(parts, start=1):
+        last = result[-1][1] if result else ""
+        month = re.fullmatch(r"(?:0?[1-9]|1[0-2])月?|[A-Za-z]{3,9}", text)
+        after_year = re.fullmatch(r"(?:19[89]|20[0-4])\d年?", last) and month
+        day = re.fullmatch(r"[0-3]?\d日?", text)
+        after_month = re.fullmatch(r"(?:19[89]|20[0-4])\d-\d{1,2}", last) and day
+        joined = f"{last}-{text}".replace("年", "").replace("月", "").replace("日", "")
+        if (after_year or after_month) and not parse(joined).who and parse(joined).times:
+            result[-1] = (depth, joined)
+        else:
+            result.append((depth, text))
+    return result
+
+
+def _shared_depth(paths: Sequence[PurePosixPath]) -> int:
+    """How many of the outermost folders all paths share."""
+    folders = [path.parts[:-1] for path in paths]
+    if not folders:
+        return 0
+    first, last = min(folders), max(folders)
+    same = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return next(same, min(len(first), len(last)))
+
+
+def _timed(text: str) -> bool:
+    return bool(parse(text).times)
+
+
+def _dated(time: Time) -> bool:
+    return time.label.startswith("date ")
+
+
+def _rule(times: Sequence[Time]) -> str:
+    """How a visit is known."""
+    if not times:
+        return ""
+    if all(_dated(time) for time in times):
+        return "dates in names"
+    if all(time.label.startswith("folder ") for time in times):
+        return "folders that recur or are numbered"
+    return "words in names"

@@ -1,0 +1,145 @@
+"""The user's own words for what names and columns mean: a short YAML file, `EXAMPLE`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rfpmss.common.yaml import Plain
+from rfpmss.data.errors import TextError
+from rfpmss.data.readers.sequences import FOUR
+from rfpmss.data.readers.volume import MIB
+
+EXAMPLE = """
+sequences:            # words of file names and series descriptions
+  KM: t1ce
+files:                # patterns of paths: ct, mri, mask, pathology, report or ignore
+  "*/perfusion/*": ignore
+reports:              # tables with one report a row
+  - file: "*.csv"
+    patient: MRN
+    text: [Findings, Impression]
+    date: Exam date   # optional
+patients:             # a name in paths or tables: the PatientID that it stands for
+  glioma_017: "774411"
+"""
+"""All that can be said; every part may be absent."""
+VIEWS = ("ct", "mri", "mask", "pathology", "report", "ignore")
+SEQUENCES = FOUR
+KEYS = ("sequences", "files", "reports", "patients")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Which columns of a table hold what."""
+
+    file: str
+    """Pattern of the path relative to the source folder."""
+    patient: str
+    text: tuple[str, ...]
+    date: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What the mapping file says; empty: guess everything."""
+
+    sequences: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    reports: tuple[Table, ...] = ()
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+    def sequence(self, text: str) -> str:
+        """The MRI sequence that a word of ``text`` was given, or nothing."""
+        for word, sequence in self.sequences.items():
+            inside = rf"(?<![0-9a-z]){re.escape(word.lower())}(?![0-9a-z])"
+            if re.search(inside, text.lower()):
+                return sequence
+        return ""
+
+    def view(self, path: PurePosixPath) -> str:
+        """The view that a path was given, or nothing."""
+        return next((v for p, v in self.files.items() if fnmatchcase(str(path), p)), "")
+
+    def table(self, path: PurePosixPath) -> Table | None:
+        """The columns of a table, if the file names them."""
+        return next((t for t in self.reports if fnmatchcase(str(path), t.file)), None)
+
+    def patient(self, *names: str) -> str:
+        """The PatientID that one of the names stands for, or nothing."""
+        known = {_plain(name): patient for name, patient in self.patients.items()}
+        return next((known[_plain(name)] for name in names if _plain(name) in known), "")
+
+
+def _plain(name: str) -> str:
+    """Without case and separators."""
+    return re.sub(r"[\W_]+", "-", name.lower())
+
+
+def read_mapping(path: Path | None) -> Words:
+    """Read a mapping file; without one everything is guessed.
+
+    Raises:
+        TextError: if it is no YAML, or says something that is not understood; the message names
+            the key and never a patient.
+    """
+    if path is None:
+        return Words()
+    import yaml
+
+    if path.stat().st_size > MIB:
+        raise TextError("the mapping file is longer than 1 MiB")
+    try:
+        said = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=Plain)  # no aliases
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise TextError("the mapping file is no YAML file in UTF-8") from None
+    if said is None:
+        return Words()
+    if not isinstance(said, dict) or set(said) - set(KEYS):
+        raise TextError(f"the mapping file may hold the keys {', '.join(KEYS)} and no others")
+    return Words(
+        sequences=_choices(said, "sequences", SEQUENCES),
+        files=_choices(said, "files", VIEWS),
+        reports=tuple(_table(item) for item in _list(said.get("reports") or [])),
+        patients=_pairs(said, "patients"),
+    )
+
+
+def _pairs(said: dict[str, Any], key: str) -> dict[str, str]:
+    pairs = said.get(key) or {}
+    if not isinstance(pairs, dict):
+        raise TextError(f"{key} in the mapping file must be pairs of a name and its meaning")
+    return {str(name): str(meaning) for name, meaning in pairs.items()}
+
+
+def _choices(said: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str, str]:
+    pairs = _pairs(said, key)
+    if set(pairs.values()) - set(known):
+        raise TextError(f"{key} in the mapping file must mean one of {', '.join(known)}")
+    return pairs
+
+
+def _list(items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        raise TextError("reports in the mapping file must be a list of tables")
+    return items
+
+
+def _table(item: Any) -> Table:
+    if (
+        not isinstance(item, dict)
+        or not {"file", "patient", "text"} <= set(item)
+        or set(item) - {"file", "patient", "text", "date"}
+    ):
+        raise TextError("each of reports in the mapping file needs file, patient and text")
+    text = item["text"]
+    return Table(
+        file=str(item["file"]),
+        patient=str(item["patient"]),
+        text=tuple(map(str, text)) if isinstance(text, list) else (str(text),),
+        date=str(item.get("date") or ""),
+    )

@@ -1,0 +1,493 @@
+"""Whose file is it? DICOM says so itself; for all others the folder or the name must tell."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from rfpmss.data.identity.layout import Layout, Place
+from rfpmss.data.identity.names import ID, PERSON, WORD, Name, Time, parse, rank
+from rfpmss.data.identity.names import plain as plain_of
+from rfpmss.data.identity.patients import placeholder, same_person, shared, spelled
+from rfpmss.data.readers.sequences import describes, without_prefix
+
+_WORDS = re.compile(
+    r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|segmentation|masks?|labels?|dseg|reports?"
+    r"|text|slide|wsi|path(?:ology)?|histology|he|head|brain|parenchyma|hdbet|tumou?r|lesion|roi|gtv"
+    r"|(?:tumou?r|lesion|brain|gtv)(?:seg|mask)|maske|ax(?:ial)?|sag(?:ittal)?|cor(?:onal)?|tra"
+)
+_DOCUMENT = re.compile(
+    r"befunde?|befundberichte?|berichte?|arztbriefe?|reports?|findings?|notes?|letters?|texts?|txt"
+    r"|documents?|dokumente?|summary|impression|beurteilung|ct|cta|mri?|mrt|irm|rmn?|pet"
+    r"|compte|rendu|informes?|referto|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
+    r"|(?:影像|病理|检查|诊断|磁共振|核磁|头颅|mri?|ct)*报告"
+)
+"""Words for what a file is; none of them is a name, as ``Kopf`` may be."""
+
+_MACHINE = re.compile(r"(?:pa|st|se|im)\d{6}")
+"""Folders that a PACS numbers anew on every disc: beside a PatientID they say nothing of who."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file as far as ownership goes."""
+
+    path: PurePosixPath
+    """Relative to the source folder."""
+    kind: str
+    """``text``, or what image it is: only that kinds differ matters."""
+    patient: str = ""
+    """PatientID of a DICOM file."""
+    study: str = ""
+    """StudyInstanceUID of a DICOM file."""
+    person: tuple[str, str, str] = ("", "", "")
+    """Date of birth, sex and name by the header."""
+    given: bool = False
+    """The mapping file says who it is."""
+
+
+def plain(path: PurePosixPath) -> str:
+    """The file's name without its endings, in lower case."""
+    name = path.name.lower()
+    for ending in (".gz", ".nii", ".hdr", ".mgh", path.suffix.lower()):
+        name = name.removesuffix(ending)
+    return name
+
+
+def key(path: PurePosixPath) -> str:
+    """What is left of a name without the words that say what the file is.
+
+    Example:
+        >>> key(PurePosixPath("BraTS_00001_flair.nii.gz")), key(PurePosixPath("report.txt"))
+        ('brats-00001', '')
+    """
+    name = plain(path.with_name(without_prefix(path.name)))
+    if name.startswith("sub-"):  # BIDS entities that say how, not who
+        name = re.sub(r"_(?:run|acq|rec|ce|desc|label)-[^_]+", "", name)
+    name = re.sub(r"(t1w?)[-_ ]?(?:pre|post)(?![a-z])", r"\1", name)
+    tokens = [t for t in re.split(r"[\W_]+", name) if t]
+    if path.parent.name.startswith("images") and re.fullmatch(r"\d{4}", "".join(tokens[-1:])):
+        del tokens[-1]  # nnU-Net: CASE_0000 is channel 0 of CASE
+    return "-".join(t for t in tokens if not _WORDS.fullmatch(t) and not describes(t))
+
+
+def naming(name: str) -> str:
+    """A name of a file or folder without the words for what it is, which name nobody.
+
+    Example:
+        >>> naming("befund"), naming("Notes Huber, Anna"), naming("Huber, Anna")
+        ('', 'Huber Anna', 'Huber, Anna')
+    """
+    tokens = [token for token in re.split(r"[\s^,=_/\\.\-;·、，]+", name) if token]
+    kept = [token for token in tokens if not _DOCUMENT.fullmatch(token.lower())]
+    return name if len(kept) == len(tokens) else " ".join(kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owned:
+    """Whose each file is, and how that was read."""
+
+    owners: list[str | None]
+    """An identity for each file; None where it is nobody's for certain."""
+    places: list[Place]
+    """What each path says."""
+    doubt: str = ""
+    """Why the source can be read in two ways, with the way out; ``""``: it cannot."""
+    shared: frozenset[int] = frozenset()
+    """Files whose PatientID several people have and no folder tells apart."""
+    notes: tuple[str, ...] = ()
+    """What was done about PatientIDs, in numbers."""
+    kin: Mapping[str, str] = field(default_factory=dict)
+    """Of owners who may be one person the one that stands for them: they get one split."""
+
+
+def owners(items: Sequence[Item], level: int = 0) -> list[str | None]:
+    """An identity for each file, see `assign`."""
+    return assign(items, level).owners
+
+
+def assign(items: Sequence[Item], level: int = 0) -> Owned:
+    """Tell whose each file is, by the first of these rules that fits.
+
+    1. DICOM: PatientID, unless it is a placeholder; without one the patient's folder, without one
+       the study. With ``level`` the folder comes first.
+    2. A text named as the image or folder beside it goes with that.
+    3. A file whose patient's folder holds DICOM of exactly one patient is that patient's.
+    4. A file whose name without words like ``t1``, ``report`` or ``visit2`` is a PatientID or a
+       patient's folder; a text's may have other separators, and the name of a folder of the
+       patient's visit.
+    5. In a folder where at least two such names each stand for several kinds of files, the name is
+       the patient; elsewhere the folder is.
+
+    Args:
+        items: all files but tables.
+        level: 1 when patients are the folders directly in the source folder, 2 one level deeper,
+            ...; 0: to be found, see `rfpmss.data.identity.layout`.
+    """
+    return _Owners(items, level).all()
+
+
+def _copy_of(who: str, name: str) -> bool:
+    """Whether a name is somebody's, or that with a number of one or two digits."""
+    return name == who or re.fullmatch(rf"{re.escape(who)}-\d{{1,2}}", name) is not None
+
+
+class _Owners:
+    def __init__(self, items: Sequence[Item], level: int) -> None:
+        self.items = items
+        self.level = level
+        self.ids = [
+            item.patient.strip() if item.given or not placeholder(item.patient) else ""
+            for item in items
+        ]
+        self.notes: list[str] = []
+        self.untold: set[str] = set()
+        self._read()
+        self.result: list[str | None] = [None] * len(items)
+        self.near: dict[PurePosixPath, set[str]] = defaultdict(set)
+
+    def _read(self) -> None:
+        """The folders, and which PatientIDs are to be believed."""
+        items = self.items
+        images = [n for n, item in enumerate(items) if item.kind != "text"]
+        empty = sum(bool(items[n].patient) and not self.ids[n] for n in images)
+        if empty:
+            self.notes.append(
+                f"{empty} files have a placeholder as PatientID (such as ANONYMOUS): folders and "
+                "studies say who"
+            )
+        self._lay_out(images)
+        real = [n for n in images if self.ids[n]]
+        told, self.untold = shared(
+            [self.ids[n] for n in real],
+            [self.homes[n] for n in real],
+            [items[n].person for n in real],
+        )
+        if told:
+            self.notes.append(
+                f"{len(told)} PatientIDs stand for people of different birth dates or sexes, or "
+                "are numbers such as 0: folders say who"
+            )
+            self.ids = ["" if patient in told else patient for patient in self.ids]
+            self._lay_out(images)
+        self.keys = [place.name for place in self.places]
+        self.doubt = self.layout.doubt or self._contradiction(real)
+
+    def _lay_out(self, images: Sequence[int]) -> None:
+        """Read the folders of the images that no PatientID tells the patient of."""
+        self.layout = Layout(
+            [self.items[n].path for n in images if self.level or not self.ids[n]],
+            self.level,
+            filter(None, self.ids),
+            frozenset(item.path for item in self.items if item.study),
+        )
+        self.places = [self.layout.place(item.path) for item in self.items]
+        self.homes = [place.home for place in self.places]
+
+    def _contradiction(self, real: Sequence[int]) -> str:
+        """One PatientID in several folders that are named as patients: who is right?"""
+        homes: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        depths: dict[tuple[str, ...], int] = {}
+        for n in real:
+            if not self.level and self.ids[n] and self.homes[n] and not self.items[n].given:
+                homes[self.ids[n]].add(self.homes[n])
+                depths[self.homes[n]] = self._depth(n)
+        several = [
+            found
+            for found in homes.values()
+            if len(found) > 1
+            and all(rank(h[-1]) == PERSON and not _MACHINE.fullmatch(h[-1]) for h in found)
+        ]
+        if not several:
+            return ""
+        count = sum(map(len, several))
+        depth = max(depths[home] for found in several for home in found)
+        return (
+            f"{len(several)} PatientIDs stand in {count} folders that are named as patients, and "
+            f"which of the two is right cannot be told; pass --patient-level {depth} if the "
+            "folders are the patients, or name them in the mapping file (patients:) for --mapping"
+        )
+
+    def _depth(self, place: int) -> int:
+        """Of the folder that names the patient, from 1: folders above it may say nothing."""
+        folders = self.items[place].path.parts[:-1]
+        return folders.index(self.places[place].raw[-1]) + 1
+
+    def all(self) -> Owned:
+        self._dicom()
+        self.beneath: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        self.names: dict[str, set[str]] = defaultdict(set)
+        for place, item in enumerate(self.items):
+            owner = self.result[place]
+            if owner is not None:
+                for depth in range(1, len(self.homes[place]) + 1):
+                    self.beneath[self.homes[place][:depth]].add(owner)
+                self._learn(item.patient if self.ids[place] else "", owner)
+                self._learn("-".join(self.homes[place][-1:]), owner)
+        self.flat = self._flat()
+        self._images()
+        for place, item in enumerate(self.items):
+            if self.result[place] is None and item.kind == "text":
+                self.result[place] = self._beside(place) or self._owner(place)
+        self._visits()
+        lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
+        return Owned(
+            owners=[None if n in lost else owner for n, owner in enumerate(self.result)],
+            places=self.places,
+            doubt=self.doubt or self._nameless(),
+            shared=frozenset(lost),
+            notes=tuple(self.notes),
+            kin=self._kin(),
+        )
+
+    def _visits(self) -> None:
+        """A folder of the patient's visit that the name of a text holds is the text's visit."""
+        for n, item in enumerate(self.items):
+            place, owner = self.places[n], self.result[n]
+            if item.kind == "text" and owner is not None and not (place.label or place.phase):
+                mine = [v for v in self.folders.get(owner, ()) if v in _runs(place.name)]
+                if len(mine) == 1:
+                    time = Time(f"{_FOLDER}{mine[0]}", weak=True)
+                    self.places[n] = replace(place, times=(*place.times, time))
+
+    @cached_property
+    def folders(self) -> dict[str, set[str]]:
+        """Of each owner of images the folders of visits that are named in no common way."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for item, place, owner in zip(self.items, self.places, self.result, strict=True):
+            if owner is not None and item.kind != "text" and place.label.startswith(_FOLDER):
+                found[owner].add(place.label.removeprefix(_FOLDER))
+        return found
+
+    @cached_property
+    def joined(self) -> dict[str, set[str]]:
+        """`names`, spelled without separators."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for name, whos in self.names.items():
+            found[_joint(name)] |= whos
+        return found
+
+    def _called(self, name: str) -> str | None:
+        """Whom a text's name means by another spelling, or beside the name of a visit's folder."""
+        named = self.names.get(name, set()) | self.joined.get(_joint(name), set())
+        if named:
+            return next(iter(named)) if len(named) == 1 else None
+        words, found = name.split("-"), set()
+        for at in range(1, len(words)):
+            first, last = "-".join(words[:at]), "-".join(words[at:])
+            for who, visit in ((first, last), (last, first)):
+                meant = self.joined.get(_joint(who), set())
+                if len(meant) == 1 and visit in self.folders.get(next(iter(meant)), ()):
+                    found |= meant
+        return found.pop() if len(found) == 1 else None
+
+    def _images(self) -> None:
+        """First those in folders of patients, whose names others may have; then all others."""
+        images = [
+            n for n, item in enumerate(self.items) if self.result[n] is None and item.kind != "text"
+        ]
+        settled = [n for n in images if self._in_a_folder(n)]
+        for n in settled:
+            self.result[n] = self._owner(n, named=False)
+        for n in settled:
+            self._learn(self.homes[n][-1], self.result[n] or "")
+        for n in images:
+            if self.result[n] is None:
+                self.result[n] = self._owner(n)
+        for n in images:
+            if owner := self.result[n]:
+                self._learn(self.keys[n], owner)
+
+    def _in_a_folder(self, place: int) -> bool:
+        """The image lies in a patient's folder, and its name is not another patient's."""
+        home = self.homes[place]
+        if not home or home in self.flat:
+            return False
+        return rank(home[-1]) >= ID or self.keys[place] not in self.names
+
+    def _learn(self, name: str, owner: str) -> None:
+        if name:
+            self.names[plain_name(name)].add(owner)
+
+    def _dicom(self) -> None:
+        for place, item in enumerate(self.items):
+            folder = "/".join(self.homes[place])
+            if self.level and folder and (item.patient or item.study) and not item.given:
+                self.result[place] = f"folder:{folder}"
+            elif self.ids[place]:
+                self.result[place] = f"id:{_undated(self.ids[place])}"
+            elif item.study:
+                self.result[place] = f"folder:{folder}" if folder else f"study:{item.study}"
+
+    def _nameless(self) -> str:
+        """DICOM studies that nothing says whose they are."""
+        found = {owner for owner in self.result if owner is not None and owner.startswith("study:")}
+        if len(found) < 2 or self.level:
+            return ""
+        return (
+            f"{len(found)} DICOM studies have no PatientID, or a placeholder, and lie in no folder "
+            "of a patient, so that whose they are cannot be told; put the files of each patient "
+            "into one folder and pass --patient-level 1"
+        )
+
+    def _kin(self) -> dict[str, str]:
+        """Owners that one name, PatientID or folder joins, and something else keeps apart."""
+        groups: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for place, owner in enumerate(self.result):
+            home = self.homes[place]
+            if owner is None or self.items[place].kind == "text":
+                continue
+            if owner.startswith("folder:") and len(home) > 1:
+                groups["name", home[-1]].add(owner)
+            if owner.startswith("folder:") and home and not self.level:
+                core = parse(self.places[place].raw[-1]).core
+                groups["core", core or home[-1]].add(owner)
+            machine = self.ids[place] and home and _MACHINE.fullmatch(home[-1])
+            if home and rank(home[-1]) == PERSON and not machine:
+                groups["home", "/".join(home)].add(owner)
+            if self.ids[place]:
+                groups["id", self.ids[place]].add(owner)
+                groups["spelling", spelled(self.ids[place])].add(owner)
+            if who := same_person(self.items[place].person):
+                groups["person", who].add(owner)
+        return _joined([*groups.values(), *self._visited()])
+
+    def _visited(self) -> Iterator[set[str]]:
+        """Owners of a folder's time points, one each: an anonymiser that names every study anew."""
+        found: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for n, owner in enumerate(self.result):
+            home = self.homes[n]
+            if owner is not None and home and self.ids[n] and not _MACHINE.fullmatch(home[-1]):
+                found[self.homes[n]][self.places[n].label].add(owner)
+        for by in found.values():
+            if "" not in by and all(len(whos) == 1 for whos in by.values()):
+                yield set().union(*by.values())
+
+    def _flat(self) -> set[tuple[str, ...]]:
+        """Homes in which names, not the folder, tell patients apart."""
+        kinds: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        shown: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for item, place in zip(self.items, self.places, strict=True):
+            if place.name and not item.study:
+                kinds[place.home][place.name].add(item.kind)
+                shown[place.home][place.name].update(place.kinds)
+        result: set[tuple[str, ...]] = {()}
+        for home, by in kinds.items():
+            if not home or self.level:
+                continue
+            if home[-1] in by and all(_copy_of(home[-1], name) for name in by):
+                continue  # 22B7/22B7_t1w-2.nii.gz: the folder says who, the number which copy
+            person = rank(home[-1]) == PERSON
+            mixed = sum(len(found) > 1 for found in by.values())
+            numbered = [n for n in by if rank(n) >= ID and n != home[-1]]
+            named = sum(rank(n) == PERSON or len(shown[home][n]) > 1 for n in numbered)
+            if mixed > 1 or (named > 1 and not person and rank(home[-1]) < ID):
+                result.add(home)
+            elif len(numbered) > 1 and rank(home[-1]) == WORD and len(numbered) == len(by):
+                self.doubt = self.doubt or (
+                    f"a folder holds files of {len(by)} numbers, which may be its patients or "
+                    "scans of one; put the files of each patient into a folder of its own, or "
+                    "pass --patient-level with the depth of this folder if it is one patient"
+                )
+        return result
+
+    def _beside(self, place: int) -> str | None:
+        """The owner of the image, or of the folder, that has the text's name."""
+        if not self.near:
+            for item, owner in zip(self.items, self.result, strict=True):
+                if owner is not None and item.kind != "text":
+                    self.near[item.path.parent / plain(item.path)].add(owner)
+                    for folder in item.path.parents[:-1]:
+                        self.near[folder.parent / folder.name.lower()].add(owner)
+        mine = self.items[place].path
+        found = self.near.get(mine.parent / plain(mine), set())
+        return next(iter(found)) if len(found) == 1 else None
+
+    def _owner(self, place: int, *, named: bool = True) -> str | None:
+        """By the folder, then (``named``) by the file's name."""
+        folder, name = self.homes[place], self.keys[place]
+        is_text = self.items[place].kind == "text"
+        inside = self.beneath.get(folder, set())
+        if len(inside) == 1:
+            return next(iter(inside))
+        called = self.names.get(name, set()) if name and named else set()
+        if len(called) == 1:
+            return next(iter(called))
+        if is_text and name and (meant := self._called(name)):
+            return meant
+        if inside or folder in self.flat:
+            if name:
+                return f"name:{'/'.join((*folder, name))}"
+            everyone = set(filter(None, self.result)) if not folder else set()
+            only = everyone.pop() if len(everyone) == 1 else None
+            return only if is_text or only else f"name:{'/'.join((*folder, '-'))}"
+        return f"folder:{'/'.join(folder)}"
+
+
+_FOLDER = "folder "
+"""Begins the label of a visit that a folder's own name tells."""
+
+
+def _joint(name: str) -> str:
+    """A name without separators, but between two numbers: P1-1 is not P11."""
+    return re.sub(r"(?<!\d)-|-(?!\d)", "", name)
+
+
+def _runs(name: str) -> set[str]:
+    """All words of a name that stand together."""
+    words = name.split("-")
+    count = len(words)
+    return {"-".join(words[a:b]) for a in range(count) for b in range(a + 1, count + 1)}
+
+
+def _joined(groups: Iterable[set[str]]) -> dict[str, str]:
+    """Of each owner who shares a group with others the one that stands for all that are joined."""
+    root: dict[str, str] = {}
+
+    def top(owner: str) -> str:
+        while root.get(owner, owner) != owner:
+            owner = root[owner]
+        return owner
+
+    for found in groups:
+        first, *rest = sorted(found)
+        for other in rest:
+            a, b = sorted((top(first), top(other)))
+            root[a], root[b] = a, a
+    return {owner: top(owner) for owner in root}
+
+
+def plain_name(name: str) -> str:
+    """A patient's name as files, folders and tables spell it, to be compared.
+
+    Example:
+        >>> plain_name("Mueller_Hans") == plain_name("mueller hans")
+        True
+    """
+    return parse(name).who or plain_of(name)
+
+
+def _undated(patient: str) -> str:
+    """A PatientID without the visit that some write into it: ``P1_visit2``, ``GBM01-T0``."""
+    name = _parsed(patient)
+    return name.who if visit_of(patient) else patient
+
+
+def visit_of(patient: str) -> tuple[Time, ...]:
+    """The time points that a PatientID tells beside who it is.
+
+    Example:
+        >>> [time.label for time in visit_of("P1_visit2") + visit_of("GBM01-T0")]
+        ['visit 2', 'timepoint 0']
+    """
+    name = _parsed(patient)
+    return tuple(t for t in name.times if not t.weak) if rank(name.who) >= ID else ()
+
+
+def _parsed(patient: str) -> Name:
+    """No sequence stands at the end of a PatientID: T1 is a time point there."""
+    return parse(patient, tee=re.search(r"[\W_][tT]\d$", patient) is not None)

@@ -1,0 +1,141 @@
+"""Keep patients nameless: salted identifiers, and reports without the names that are known."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from rfpmss.data.errors import TextError, UnreadableError
+from rfpmss.data.privacy.names import pattern
+from rfpmss.data.privacy.sentences import BLANK, without_fields
+from rfpmss.data.readers.text.dates import MONTH
+from rfpmss.data.readers.text.encoding import decode_text
+from rfpmss.data.readers.volume import MIB
+
+SALT = ".salt"
+LARGEST_TEXT = MIB
+NAMED = 60
+"""Persons whom one report names at most."""
+# Full dates, numbers of six or more digits, telephone numbers, addresses of mail and web pages.
+# Every repetition has a bound, as in `rfpmss.data.privacy.sentences`.
+_TRACES = re.compile(
+    r"(?<!\d)(?:19|20)\d\d\s?(?:[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}"
+    r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)"
+    r"|(?<![\d.,])\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:19|20)\d\d(?!\d)"
+    r"|(?<![\d.,/])(?:0?[1-9]|[12]\d|3[01])([./])(?:0?[1-9]|[12]\d|3[01])\2\d\d(?![\d./]|\s?[cm]m)"
+    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"
+    r"(?:de\s{1,3}|del\s{1,3})?"
+    r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s{1,3})?(?:19|20)\d\d(?!\d)"
+    rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"
+    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
+    r"|(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
+    r"|\+\d[\d ()/-]{6,40}\d"
+    r"|(?<![A-Za-zÀ-ɏ0-9_.+-])[A-Za-zÀ-ɏ0-9_.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,99}\w"
+    r"|(?:https?://|www\.)\S{1,2000}",
+    re.IGNORECASE,
+)
+_DIGITS = re.compile(r"\d{41,}")
+"""Longer than any number; taken whole, so that the patterns above need not look for its end."""
+_EDGES = " ,，;；、:：|"
+
+
+def read_salt(path: Path) -> bytes:
+    """The secret that ids are made with; drawn at random the first time.
+
+    The file is readable by its owner alone. Keep it: without it the ids cannot be made again; give
+    it to nobody: with it a list of candidate names can be tried.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(text) < 16:
+        raise UnreadableError("the salt must have at least 16 characters")
+    return text.encode()
+
+
+def pseudonym(salt: bytes, kind: str, identity: str) -> str:
+    """A name that tells nothing without the salt: HMAC-SHA-256, 64 bits of it.
+
+    Example:
+        >>> pseudonym(b"0123456789abcdef", "p", "Doe^John")
+        'p-5f87d539a32b474a'
+    """
+    text = f"{kind}\0{identity}".encode()
+    return f"{kind}-{hmac.new(salt, text, hashlib.sha256).hexdigest()[:16]}"
+
+
+def read_report(path: Path) -> str:
+    """A report as clean text, in any encoding of `rfpmss.data.readers.text.encoding.decode_text`.
+
+    Raises:
+        TextError: if it is empty, too long, or in no encoding for certain.
+    """
+    if path.stat().st_size > LARGEST_TEXT:
+        raise TextError("the text is longer than a report can be")
+    data = path.read_bytes()
+    text = decode_text(data)
+    if "\0" in text:
+        raise TextError("the text holds binary data")
+    return clean(text)
+
+
+def clean(text: str) -> str:
+    """Plain line ends, no control characters.
+
+    Raises:
+        TextError: if no letter is left.
+    """
+    text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.replace("\r", "\n"))
+    if not any(letter.isalpha() for letter in text):
+        raise TextError("the report is empty")
+    return text
+
+
+def redact(text: str, names: Iterable[str]) -> str:
+    r"""The report on one line, without fields that say who and without the given names.
+
+    Fields such as ``Name:`` or ``姓名：`` go with their values, and so does who wrote and
+    signed it; what else stands in the same line or sentence stays. Full dates, numbers of six or
+    more digits, telephone numbers, e-mail and web addresses go as well. A help, no proof of
+    anonymity: names that no header, table, folder or field holds stay.
+
+    The time is linear in the length of the text.
+
+    Args:
+        text: a report.
+        names: identifiers of the patient; parts shorter than three letters are ignored.
+
+    Raises:
+        TextError: if it names so many persons that it cannot be the report of one patient.
+
+    Example:
+        >>> redact("Name: John Doe\nMr. Doe has a mass,  left, since 4 May 2021.", ["Doe^John"])
+        'Mr. ___ has a mass, left, since ___.'
+    """
+    text, said = without_fields(_DIGITS.sub(BLANK, _tidy(text)))
+    said = list(dict.fromkeys(said))
+    if len(said) > NAMED:
+        what = f"the text names more than {NAMED} persons: no report of one patient"
+        raise TextError(what, "put the report of each patient into a file of its own")
+    for found in filter(None, (pattern(names), pattern(said, cased=True))):
+        text = found.sub(BLANK, text)
+    text = " ".join(_TRACES.sub(BLANK, _tidy(text)).split())
+    return text.lstrip(_EDGES + ".。").rstrip(_EDGES)
+
+
+def _tidy(text: str) -> str:
+    """The lines that hold something, with single blanks: no pattern has to cross runs of them."""
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(filter(None, lines))

@@ -1,0 +1,1 @@
+"""DICOM files to volumes: series, stacks of slices, segmentations, structured reports."""

@@ -1,0 +1,329 @@
+"""What one file of a source folder is, by its header alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from rfpmss.data.errors import (
+    CONTOURS,
+    BodyPartError,
+    DataError,
+    IncompleteError,
+    PathError,
+    UnforeseenError,
+    UnreadableError,
+    UnsupportedError,
+    UnusedError,
+)
+from rfpmss.data.identity.mapping import Words
+from rfpmss.data.identity.names import phase_of
+from rfpmss.data.privacy.private import clean
+from rfpmss.data.readers import nifti
+from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.dicom.segments import tumour_segments
+from rfpmss.data.readers.dicom.series import Nature, largest, nature, spot
+from rfpmss.data.readers.dicom.slices import Slice, slice_of
+from rfpmss.data.readers.dicom.structured import names_of, report_text
+from rfpmss.data.readers.masks import TUMOUR
+from rfpmss.data.readers.sequences import ELSEWHERE
+from rfpmss.data.readers.sequences import kind_of as kind_of_name
+from rfpmss.data.readers.sniff import kind_of
+from rfpmss.data.readers.text.dates import day
+from rfpmss.data.readers.text.documents import read_document
+from rfpmss.data.readers.volume import MAX_BYTES
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+INDEX = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR."""
+FIELDS = (
+    *("PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+    "FrameOfReferenceUID",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One image, mask or report of the source folder."""
+
+    path: Path
+    relative: PurePosixPath
+    kind: str
+    view: str = ""
+    """One of VIEWS, ``mask`` or ``report``."""
+    sequence: str = ""
+    told: str = ""
+    """What the view and the sequence were known by."""
+    patient: str = ""
+    """PatientID of DICOM."""
+    name: str = ""
+    """What a table calls the patient."""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+    frame: str = ""
+    """FrameOfReferenceUID."""
+    date: int | None = None
+    person: tuple[str, str, str] = field(default=("", "", ""), repr=False)
+    """Date of birth, sex and name by the header."""
+    phase: str = ""
+    """``pre-op``, ``intra-op`` or ``post-op``, if the header or a name says so."""
+    label: str = ""
+    """The time point that names tell, such as ``week 44``."""
+    weak: bool = False
+    """The label may count the scans of one visit."""
+    planes: int = 1
+    """Images in the file, of its largest stack."""
+    spot: tuple[float, ...] = ()
+    """Orientation and place along the normal of a file with one image."""
+    slice: Slice | None = field(default=None, repr=False)
+    """What the header of a file with one image says."""
+    demerits: tuple[int, ...] = ()
+    """Why the series stands behind others of its view; see `rfpmss.data.readers.dicom.series`."""
+    volume: int | None = None
+    """Which volume of a 4-D file this is."""
+    note: str = ""
+    """What of a document is not in its text."""
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """Identifiers of the patient."""
+    others: tuple[str, ...] = field(default=(), repr=False)
+    """OtherPatientIDs."""
+    persons: tuple[str, ...] = field(default=(), repr=False)
+    """PatientName and OtherPatientNames, in every reading."""
+    accession: str = field(default="", repr=False)
+    """AccessionNumber."""
+    place: PurePosixPath | None = None
+    """Of a row of a table: an image of the visit that it names."""
+    text: str | None = field(default=None, repr=False)
+    """Of reports that are no text file of their own."""
+
+
+def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = None) -> list[File]:
+    """Tell what one file is; of images only headers are read.
+
+    Args:
+        path: a file below ``root``.
+        root: the source folder.
+        limit: largest decoded image, bytes.
+        words: of the mapping file.
+
+    Returns:
+        One entry; the rows of a table are read when it is known who is in the images.
+
+    Raises:
+        DataError: if it cannot be used.
+    """
+    if path.is_symlink():
+        raise PathError("the file is a link")
+    if not path.is_file():
+        raise UnsupportedError("it is no plain file")
+    relative = PurePosixPath(path.relative_to(root).as_posix())
+    words = words or Words()
+    view = words.view(relative)
+    if view == "ignore":
+        raise UnusedError("the mapping file says to leave it out")
+    file = File(path=path, relative=relative, kind=kind_of(path))
+    try:
+        files = _look(file, limit, words, view)
+    except (DataError, OSError):
+        raise
+    except Exception:
+        raise UnforeseenError("a reader failed") from None
+    return files
+
+
+def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
+    if file.kind == "dicom":
+        return [_dicom(file, limit, words, view)]
+    if file.kind == "table":
+        return [replace(file, view="report", told="table")]
+    if file.kind == "nifti":
+        return _nifti(file, limit, words, view)
+    if file.kind in ("text", "document") and not view and _of_software(file.relative):
+        raise UnsupportedError("the text lies in a folder of programs")
+    if file.kind == "text":
+        return [replace(file, view="report", told="text file")]
+    if file.kind == "document":
+        text, note = read_document(file.path)
+        about = replace(file, kind="text", view="report", told="document", note=note)
+        return [replace(about, text=clean(text))]
+    return [replace(file, view="pathology", told="image file")]
+
+
+def _of_software(path: PurePosixPath) -> bool:
+    """Whether a text came with the viewer on a CD of a PACS."""
+    return any(part.lower() in _SOFTWARE for part in path.parts[:-1])
+
+
+_SOFTWARE = frozenset(
+    [
+        "viewer",
+        "help",
+        "manual",
+        "software",
+        "program",
+        "programs",
+        "bin",
+        "jre",
+        "plugins",
+        "autorun",
+    ]
+)
+
+
+def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
+    """One entry, or one a volume of a 4-D file whose volumes have names."""
+    given = words.sequence(file.relative.name)
+    channels = nifti.channels_of(file.path)
+    if channels is not None and not given and not view:
+        told = "dataset.json"
+        names = (channels,) if isinstance(channels, str) else channels
+        volumes = (None,) if isinstance(channels, str) else range(len(names))
+        return [
+            replace(file, view="mri", sequence=name, told=told, volume=number)
+            for name, number in zip(names, volumes, strict=True)
+        ]
+    if not (given or view) and kind_of_name(nifti.stem_of(file.relative)) == ELSEWHERE:
+        raise BodyPartError("its name is that of another part of the body than the head")
+    guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
+    if given:
+        guess, sequence, told = "mri", given, "mapping"
+    if view:
+        guess, told = view, "mapping"
+    return [replace(file, view=guess, sequence=sequence if guess == "mri" else "", told=told)]
+
+
+def _dicom(file: File, limit: int, words: Words, view: str) -> File:
+    data = dicom.read_file(file.path, limit, pixels=False)
+    try:
+        index = str(data.file_meta.get("MediaStorageSOPClassUID", "")) == INDEX
+        # First of all: reading a value drops its bytes, which tell what encoding it is in.
+        persons = () if index else names_of(data, ("PatientName", "OtherPatientNames"))
+        others = () if index else names_of(data, ("OtherPatientIDs",))
+        names = () if index else (*persons, *others, *names_of(data))
+        modality = str(data.get("Modality", "") or "").upper()
+        fields = {name: str(data.get(name, "") or "").strip() for name in FIELDS}
+        file = replace(
+            file,
+            patient=fields["PatientID"],
+            study=fields["StudyInstanceUID"] or fields["SeriesInstanceUID"],
+            series=fields["SeriesInstanceUID"],
+            instance=fields["SOPInstanceUID"],
+            frame=fields["FrameOfReferenceUID"],
+            date=date_of(data),
+            person=(
+                _value(data, "PatientBirthDate"),
+                _value(data, "PatientSex").upper(),
+                _value(data, "PatientName"),
+            ),
+            phase=_phase(data),
+            names=tuple(dict.fromkeys(names)),
+            others=others,
+            persons=persons,
+            accession=fields["AccessionNumber"],
+        )
+        told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))
+        image = data.get("Rows") is not None
+    except Exception:
+        raise UnreadableError("the DICOM header holds values that cannot be") from None
+    if index:
+        raise _index(data, file.path.parent)
+    if modality == "SR":
+        return replace(
+            file, kind="text", view="report", told="DICOM SR", text=clean(report_text(data))
+        )
+    if modality == "SM" and image:
+        return replace(file, kind="slide", view="pathology", told="modality")
+    if modality == "SEG" and image:
+        tumour_segments(data)
+        return replace(file, kind="seg", view=TUMOUR, told="modality")
+    _refuse_others(data, modality, image=image)
+    planes = dicom.frames(data, limit, pixels=False)
+    if not file.series:
+        raise UnreadableError("the image does not say which series it belongs to")
+    found = _nature(data)
+    given = words.sequence(told) if modality == "MR" else ""
+    if not (given or view) and found.kind == ELSEWHERE:
+        raise BodyPartError("the series is of another part of the body than the head")
+    return replace(
+        file,
+        view=view if view in ("ct", "mri") else {"CT": "ct", "MR": "mri"}[modality],
+        sequence=given or found.sequence,
+        told="mapping" if given else found.told if found.kind else "modality",
+        planes=largest([spot(plane) for plane in planes]),
+        spot=spot(planes[0]) if len(planes) == 1 else (),
+        slice=slice_of(planes[0]) if len(planes) == 1 else None,
+        demerits=(0, *found.demerits[1:]) if given else found.demerits,
+    )
+
+
+def _refuse_others(data: Dataset, modality: str, *, image: bool) -> None:
+    """Say what is no image of CT or MR."""
+    if modality == "RTSTRUCT":
+        raise UnsupportedError("the file holds contours of radiotherapy, no voxels", CONTOURS)
+    if not image and _torn(data, modality):
+        raise UnreadableError("the DICOM header is damaged or ends too early")
+    if not image:
+        raise UnsupportedError("the DICOM file holds no image")
+    if modality not in ("CT", "MR"):
+        shown = modality if re.fullmatch("[A-Z]{1,16}", modality) else "not given"
+        raise UnsupportedError(f"the modality is {shown}, neither CT nor MR")
+
+
+def _torn(data: Dataset, modality: str) -> bool:
+    """Whether a header without an image was that of one, or says nothing of what it is."""
+    kinds = {
+        str(data.file_meta.get("MediaStorageSOPClassUID", "") or ""),
+        str(data.get("SOPClassUID", "") or ""),
+    } - {""}
+    return bool(kinds & dicom.IMAGES) or not (kinds or modality)
+
+
+def _nature(data: Dataset) -> Nature:
+    try:
+        return nature(data)
+    except Exception:
+        raise UnreadableError("the DICOM header holds values that cannot be") from None
+
+
+def _value(data: Dataset, name: str) -> str:
+    return str(data.get(name, "") or "").strip()
+
+
+def _phase(data: Dataset) -> str:
+    """Before, in or after an operation, by the descriptions; "post" alone is about contrast."""
+    for name in ("StudyDescription", "SeriesDescription", "ProtocolName"):
+        if found := phase_of(_value(data, name)):
+            return found
+    return ""
+
+
+def date_of(data: Dataset) -> int | None:
+    """The day of the study, the series or the acquisition, by the header."""
+    for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+        if (found := day(str(data.get(name, "") or ""))) is not None:
+            return found
+    return None
+
+
+def _index(data: Dataset, folder: Path) -> DataError:
+    """What is to be said of a DICOMDIR: its files are found without it, unless some are missing."""
+    try:
+        listed = [
+            [str(part) for part in ([ids] if isinstance(ids, str) else ids)]
+            for record in data.get("DirectoryRecordSequence") or ()
+            if (ids := record.get("ReferencedFileID"))
+        ]
+    except Exception:
+        return UnreadableError("the DICOMDIR is damaged")
+    if any(part in ("..", "") or "/" in part or "\0" in part for ids in listed for part in ids):
+        return PathError("the DICOMDIR names a file outside of its folder")
+    lower = {p.relative_to(folder).as_posix().lower() for p in folder.rglob("*")} if listed else ()
+    missing = sum("/".join(ids).lower() not in lower for ids in listed)
+    if missing:
+        return IncompleteError(f"the DICOMDIR lists {missing} files that are not there")
+    return UnusedError("the DICOMDIR is an index; the files it lists are read themselves")

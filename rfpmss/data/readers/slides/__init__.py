@@ -1,0 +1,1 @@
+"""Pathology slides: pixel size, tissue, tiles."""

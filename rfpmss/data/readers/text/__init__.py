@@ -1,0 +1,1 @@
+"""Reports and tables to text: documents, encodings, dates."""

@@ -1,0 +1,1 @@
+"""Tables and reports joined to the patients of the images."""

@@ -1,0 +1,378 @@
+"""Tables with one report a row: which columns they are, whose the rows are, and what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from rfpmss.data.errors import (
+    BombError,
+    ColumnError,
+    DataError,
+    OwnerError,
+    RowError,
+    TextError,
+)
+from rfpmss.data.identity.known import Known
+from rfpmss.data.identity.mapping import Table
+from rfpmss.data.identity.names import parse
+from rfpmss.data.readers.text.dates import settle
+from rfpmss.data.readers.text.encoding import decode_text
+from rfpmss.data.readers.text.tables import FORMULA, RESAVE, read_sheets
+from rfpmss.data.readers.volume import MIB
+from rfpmss.data.reports.columns import (
+    Column,
+    named_exam,
+    owner_of_row,
+    patient_column,
+    witnesses,
+)
+from rfpmss.data.reports.headings import (
+    Rank,
+    date_order,
+    names_persons,
+    rank,
+    text_order,
+    time_unit,
+)
+
+LARGEST = 64 * MIB
+"""A table's file, bytes."""
+SEPARATORS = "\t;,|"
+TITLES = 20
+"""Rows above the header at most: titles, the hospital's name, the day of the export."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One report of a table."""
+
+    row: int
+    """Line of the table, the first is 1."""
+    owner: str | None
+    """The patient whose report it is."""
+    patient: str
+    """What the table calls the patient."""
+    text: str
+    date: int | None
+    """Day of the examination."""
+    place: PurePosixPath | None
+    """An image of the visit, where the row names one."""
+    names: tuple[str, ...]
+    """What the row calls the patient and the staff."""
+    label: str = ""
+    """The time point that a column of the table names, such as ``timepoint 2``."""
+    error: DataError | None = None
+    """Why the row cannot be used."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as rows of cells."""
+
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
+    """Line and cells of each row; the first is the header."""
+    ragged: bool = False
+    """Rows may end before the header does, for empty cells at the end are not stored."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return [name.strip() for name in self.rows[0][1]]
+
+
+def read_reports(
+    path: Path, table: Table | None, known: Known | None = None, days: int = 30
+) -> tuple[Table, list[Told]]:
+    """The reports of a table in a file.
+
+    Args:
+        path: a CSV, TSV or XLSX file.
+        table: which columns to take; None: by their values and names.
+        known: what the patients of the images are called.
+        days: a date at most so far from an examination is near it.
+
+    Returns:
+        The columns that were taken, and an entry for every row that has a text.
+
+    Raises:
+        ColumnError: if it holds no columns of patients and texts, or two columns have equal claims
+            to name the patients.
+        TextError: if it is no table, or lacks the columns that ``table`` names.
+        BombError: if it is implausibly large.
+    """
+    known = known or Known()
+    sheets = _workbook(path, table) if zipfile.is_zipfile(path) else [_delimited(path, table)]
+    taken, told, refused = table, [], None
+    for sheet in sheets:
+        try:
+            taken, found = _read(sheet, table, known, days)
+            told += found
+        except (ColumnError, TextError) as error:
+            refused = refused or error
+    if taken is None or (refused and not told):
+        raise refused or TextError("the table is empty")
+    return taken, told
+
+
+def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[Table, list[Told]]:
+    names = sheet.names
+    wanted = {table.patient, *table.text, *filter(None, [table.date])} if table else set()
+    if absent := wanted - set(names):
+        raise TextError(f"the table lacks {len(absent)} of the columns that --mapping names")
+    texts = _texts(names, table)
+    dates = _dates(names, table)
+    rows = [(line, cells) for line, cells in sheet.rows[1:] if any(map(str.strip, cells))]
+    whole, broken = _whole(rows, len(names), texts, ragged=sheet.ragged)
+    used = {n for n, name in enumerate(names) if name in wanted or _says_who_or_when(name)}
+    whole, unknown = _computed(whole, used | set(texts))
+    broken += unknown
+    cells = [row for _, row in whole]
+    if table is None and _labels(names, texts, cells):
+        raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
+    skip = (*texts, *dates)
+    patient = patient_column(names, cells, known, skip=skip, given=table.patient if table else "")
+    taken = Table(
+        file="*",
+        patient=patient.name,
+        text=tuple(names[place] for place in texts),
+        date=names[dates[0]] if dates else "",
+    )
+    found = list(_told(whole, patient, names, texts, dates[:1], known, days))
+    return taken, [*broken, *found]
+
+
+def _texts(names: Sequence[str], table: Table | None) -> list[int]:
+    """The columns of text, in reading order."""
+    if table:
+        return [names.index(name) for name in table.text]
+    orders = [(order, n) for n, name in enumerate(names) if (order := text_order(name)) is not None]
+    if not orders:
+        raise ColumnError("no column of the table holds reports by its name")
+    return [place for _, place in sorted(orders)]
+
+
+LABEL = 25
+"""Letters of a label at most: `GBM`, `Astrocytoma, grade 3`."""
+
+
+def _labels(names: Sequence[str], texts: Sequence[int], rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a column `diagnosis` is one of labels, which no model may read in a report."""
+    only = len(texts) == 1 and text_order(names[texts[0]]) == 2
+    said = [row[texts[0]].strip() for row in rows]
+    return only and len(rows) > 1 and max(map(len, said)) <= LABEL
+
+
+def _dates(names: Sequence[str], table: Table | None) -> list[int]:
+    """The columns of dates, that of the examination first."""
+    if table:
+        return [names.index(table.date)] if table.date else []
+    orders = [(order, n) for n, name in enumerate(names) if (order := date_order(name)) is not None]
+    return [place for _, place in sorted(orders)]
+
+
+def _whole(
+    rows: Sequence[tuple[int, tuple[str, ...]]], width: int, texts: Sequence[int], *, ragged: bool
+) -> tuple[list[tuple[int, tuple[str, ...]]], list[Told]]:
+    """Rows that have a cell for each column, and the others."""
+    whole, broken = [], []
+    for line, row in rows:
+        cells = row
+        while len(cells) > width and not cells[-1].strip():
+            cells = cells[:-1]
+        if ragged:
+            cells += ("",) * (width - len(cells))
+        if len(cells) == width and not _split(cells, texts):
+            whole.append((line, cells))
+            continue
+        few = "fewer" if len(cells) < width else "more"
+        what = f"the row has {few} cells than the table has columns"
+        if len(cells) == width:
+            what = "the text goes on in the next cell"
+        broken.append(Told(line, None, "-", "", None, None, (), error=RowError(what)))
+    return whole, broken
+
+
+def _computed(
+    rows: Sequence[tuple[int, tuple[str, ...]]], used: set[int]
+) -> tuple[list[tuple[int, tuple[str, ...]]], list[Told]]:
+    """Rows whose used cells are all known, and those with a formula that has no stored value."""
+    unknown = [line for line, row in rows if any(row[n] == FORMULA for n in used)]
+    error = RowError("a cell of the row holds a formula without a value, or an error", RESAVE)
+    blank = [
+        (line, tuple("" if cell == FORMULA else cell for cell in row))
+        for line, row in rows
+        if line not in set(unknown)
+    ]
+    return blank, [Told(line, None, "-", "", None, None, (), error=error) for line in unknown]
+
+
+def _split(cells: Sequence[str], texts: Sequence[int]) -> bool:
+    """Whether a sentence was cut at a comma: `No bleeding, but a mass` without quotes."""
+    pairs = [(cells[n], cells[n + 1]) for n in texts if n + 1 < len(cells)]
+    return any(re.match(r" +[a-zß-ÿ]", after) and before.strip() for before, after in pairs)
+
+
+def _told(
+    rows: Sequence[tuple[int, tuple[str, ...]]],
+    patient: Column,
+    names: Sequence[str],
+    texts: Sequence[int],
+    dates: Sequence[int],
+    known: Known,
+    days: int,
+) -> Iterator[Told]:
+    cells = [row for _, row in rows]
+    others = witnesses(patient, names, cells, known)
+    owners, errors = _owners(patient, others, len(rows))
+    said = [cells[n][dates[0]] if dates else "" for n in range(len(rows))]
+    examined = [known.days.get(owner or "", frozenset()) for owner in owners]
+    settled = settle(said, examined, days)
+    personal = [n for n, name in enumerate(names) if n == patient.place or names_persons(name)]
+    for n, (line, row) in enumerate(rows):
+        text = _joined([row[place].strip() for place in texts])
+        if not any(letter.isalpha() for letter in text):
+            continue
+        error = errors[n]
+        if error is None and owners[n] is None:
+            error = OwnerError("nothing says whose report it is")
+        called = tuple(row[place].strip() for place in personal if row[place].strip())
+        exam = named_exam(patient, others, n, known)
+        date = min(exam.days) if exam and exam.days else None if exam and exam.place else settled[n]
+        place = exam.place if exam else None
+        yield Told(
+            row=line,
+            owner=owners[n],
+            patient=patient.cells[n] or "-",
+            text=text,
+            date=date,
+            place=place,
+            names=called,
+            label=_label(names, row),
+            error=error,
+        )
+
+
+def _label(names: Sequence[str], row: Sequence[str]) -> str:
+    """The time point of a row, by the name and the cell of a column: `timepoint`, `2`."""
+    found = set()
+    for name, cell in zip(names, row, strict=True):
+        said = cell.strip()
+        if (unit := time_unit(name)) and said:
+            times = parse(f"{unit} {said}" if said.isdecimal() else said, tee=True).times
+            found |= {time.label for time in times}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _owners(
+    patient: Column, others: Sequence[Column], count: int
+) -> tuple[list[str | None], list[DataError | None]]:
+    owners: list[str | None] = []
+    errors: list[DataError | None] = []
+    for row in range(count):
+        try:
+            owners.append(owner_of_row(patient, others, row))
+            errors.append(None)
+        except OwnerError as error:
+            owners.append(None)
+            errors.append(error)
+    return owners, errors
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Texts of one row in reading order; one that another one holds is not said twice."""
+    parts = list(dict.fromkeys(filter(None, parts)))
+    whole = [part for part in parts if not any(part != o and part in o for o in parts)]
+    return "\n".join(whole)
+
+
+def _workbook(path: Path, table: Table | None) -> list[Sheet]:
+    """The sheets of an XLSX file that hold anything; notes and legends are sheets as well."""
+    found = []
+    for cells in read_sheets(path):
+        rows = [(n, tuple(row)) for n, row in enumerate(cells, 1) if any(map(str.strip, row))]
+        if rows:
+            start = _header(rows, table)
+            widest = max(len(row) for _, row in rows[start:])
+            header = rows[start][1] + ("",) * (widest - len(rows[start][1]))
+            found.append(Sheet(((rows[start][0], header), *rows[start + 1 :]), ragged=True))
+    return found
+
+
+def _delimited(path: Path, table: Table | None) -> Sheet:
+    """A CSV or TSV file, read with the separator that gives known columns and whole rows."""
+    if path.stat().st_size > LARGEST:
+        raise BombError("the table is larger than a table of patients can be")
+    text = decode_text(path.read_bytes())
+    if "\0" in text:
+        raise TextError("the table holds binary data")
+    marked = re.match(r"sep=(.)\r?\n?", text)  # a hint for Excel
+    if marked:
+        text = text[marked.end() :]
+    readings, damaged = [], None
+    for separator in (marked[1],) if marked else SEPARATORS:
+        try:
+            if rows := _rows(text, separator):
+                readings.append((_worth(rows, table), rows))
+        except _OpenQuote as error:
+            damaged = error
+    worth, rows = max(readings, key=lambda reading: reading[0], default=((0, 0.0), []))
+    if damaged and worth[0] < 2:
+        raise TextError(f"a quotation mark is left open in the table near line {damaged}")
+    if not rows:
+        raise TextError("the table is empty")
+    return Sheet(tuple(rows[_header(rows, table) :]))
+
+
+class _OpenQuote(Exception):
+    """Quotation marks that do not pair, and the line."""
+
+
+def _rows(text: str, separator: str) -> list[tuple[int, tuple[str, ...]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, line = [], 1
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append((line, tuple(row)))
+            line = reader.line_num + 1
+    except csv.Error:
+        raise _OpenQuote(str(line)) from None
+    return rows
+
+
+def _worth(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> tuple[int, float]:
+    """How well a separator fits: known columns in the header, share of rows as wide as it."""
+    start = _header(rows, table)
+    names = [name.strip() for name in rows[start][1]]
+    width = len(names)
+    same = sum(len(row) == width for _, row in rows[start:])
+    return _recognised(names, table) if width > 1 else 0, same / len(rows)
+
+
+def _header(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> int:
+    """The row that names the columns; titles may stand above it."""
+    first = [[name.strip() for name in row] for _, row in rows[:TITLES]]
+    known = [_recognised(names, table) for names in first]
+    if max(known) > 1:
+        return known.index(max(known))
+    return 0
+
+
+def _recognised(names: Sequence[str], table: Table | None) -> int:
+    """Names of columns that are known; a text and something else make a header."""
+    if table:
+        return len({table.patient, *table.text, table.date} & set(names))
+    texts = sum(text_order(name) is not None for name in names)
+    others = sum(text_order(name) is None and _says_who_or_when(name) for name in names)
+    return texts + others if texts else 0
+
+
+def _says_who_or_when(name: str) -> bool:
+    usual = rank(name) in (Rank.WEAK, Rank.COUNTER)
+    return bool(name) and (usual or names_persons(name) or date_order(name) is not None)

@@ -1,0 +1,1 @@
+"""Where the image encoder looks, against reference boxes."""

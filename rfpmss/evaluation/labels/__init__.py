@@ -1,0 +1,1 @@
+"""Few labels: probes, tuning and the baselines they are compared with."""

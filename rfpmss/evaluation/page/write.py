@@ -1,0 +1,293 @@
+"""The page of a run: one HTML file that needs no network and lets none be used."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import platform
+from collections import Counter
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rfpmss.common.files import write_text
+from rfpmss.config import MODALITIES, Config
+from rfpmss.evaluation.labels.probe import Classifier
+from rfpmss.evaluation.page import sections
+from rfpmss.evaluation.page.charts import HEIGHT, WIDTH, Curve, curve
+from rfpmss.evaluation.page.sources import source
+from rfpmss.evaluation.page.tables import percent, read_json, trusted, write_json, write_table
+from rfpmss.evaluation.page.targets import write_targets
+from rfpmss.evaluation.retrieval.embed import embed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.data.batches.batch import Cohort
+    from rfpmss.model.rfpmss import RFPMSS
+
+TERMS = ("loss", "language", "contrast", "nce", "consistency")
+"""Curves of the page, in order."""
+
+STORED = ("retrieval", "labels", "ablation", "searches")
+"""Parts of the page that other commands wrote."""
+
+ELSEWHERE = "retrieval-*_full.json"
+
+MEANING = {
+    "loss": "weighted sum of the terms",
+    "language": "next word of the report (Eq. 4)",
+    "contrast": "study against report (Eq. 7)",
+    "nce": "modality against modality (Eq. 8-9)",
+    "consistency": "anchor assignments kept alike (Eq. 5-6)",
+}
+
+EMPTY: dict[str, Any] = {
+    **{"examples": [], "written": [], "findings": [], "wording": {}, "names": []},
+    **{"comparisons": [], "overlap": [], "carried": [], "kept": [], "maps": []},
+    **{"map_label": "", "map_kinds": [], "grounding": [], "overlays": [], "overlay_method": ""},
+    "stacks": [],
+}
+"""What the sections hold without held-out studies."""
+
+PACKAGES = ("torch", "numpy", "transformers", "tokenizers", "multisk")
+
+
+def page(
+    run_dir: Path,
+    model: RFPMSS,
+    cohort: Cohort,
+    tokenizer: Tokenizer,
+    config: Config,
+    *,
+    quick: bool = True,
+) -> Path:
+    """Write ``run_dir/report.html`` from the run's files and the model's held-out studies.
+
+    Every number on the page stands in ``run_dir/evaluation/*.json`` first; `sources` says where.
+
+    Args:
+        run_dir: holds ``metrics.jsonl`` and ``evaluation/retrieval_full.json``.
+        model: trained.
+        cohort: its test split is shown.
+        tokenizer: of the run.
+        config: of the run.
+        quick: measure attention on a few studies only, as after training.
+    """
+    metrics = _lines(run_dir / "metrics.jsonl")
+    content: dict[str, Any] = {
+        "config": config,
+        "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
+        "meaning": MEANING,
+        "rows": _read(run_dir, "retrieval") or [],
+        "transfer": _read(run_dir, "labels"),
+        "grid": _read(run_dir, "ablation") or [],
+        "searches": _read(run_dir, "searches") or {"findings": []},
+        "elsewhere": _elsewhere(run_dir / "evaluation"),
+        "quick": quick,
+        **_about(run_dir, model, cohort, config, metrics),
+        **EMPTY,
+    }
+    write_json(run_dir / source("curves").file, _columns(metrics))
+    indices = np.asarray(cohort.indices("test"))
+    if len(indices) > 1:
+        training = model.training
+        model.eval()
+        embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
+        run = sections.Opened(model, cohort, tokenizer, config, embeddings, run_dir / "evaluation")
+        content |= sections.examples(run) | sections.reports(run) | sections.anchors(run)
+        content |= sections.space(run)
+        content |= sections.attention(run, _tuned(run_dir, model), quick=quick)
+        model.train(training)
+    content["targets"] = write_targets(run_dir)
+    path = run_dir / "report.html"
+    stored = [run_dir / source(part).file for part in STORED]
+    with trusted(*stored, *(run_dir / "evaluation").glob(ELSEWHERE)):
+        write_text(path, render(content))
+    return path
+
+
+def _about(
+    run_dir: Path, model: RFPMSS, cohort: Cohort, config: Config, metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Sizes, settings and versions of the run; written as they are returned."""
+    found = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": metrics[-1]["step"] if metrics else 0,
+        "seconds": sum(row.get("seconds", 0.0) for row in metrics),
+        "counts": _counts(cohort),
+        "settings": _settings(config),
+        "versions": _versions(),
+    }
+    path = run_dir / source("about").file
+    write_json(path, found)
+    write_table(path.with_name("cohort.json"), [_flat(row) for row in found["counts"]])
+    return found
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    modalities = dict(zip(MODALITIES, row["modalities"], strict=True))
+    return {name: value for name, value in row.items() if name != "modalities"} | modalities
+
+
+def _columns(metrics: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Steps and terms of the curves as they were logged; None where a term was not finite."""
+    names = [name for name in ("step", *TERMS) if all(name in row for row in metrics)]
+    return {
+        name: [row[name] if math.isfinite(row[name]) else None for row in metrics] for name in names
+    }
+
+
+def _elsewhere(folder: Path) -> list[dict[str, Any]]:
+    """Retrieval in the other cohorts that ``rfpmss.evaluate --data`` has scored."""
+    start, end = "retrieval-", "_full"
+    return [
+        {"name": path.stem[len(start) : -len(end)], "file": path.name, "rows": _json(path)}
+        for path in sorted(folder.glob(f"{start}*{end}.json"))
+    ]
+
+
+def render(content: dict[str, Any]) -> str:
+    """The page of a run.
+
+    Raises:
+        LookupError: if a table lacks a field.
+    """
+    from jinja2 import UndefinedError
+
+    try:
+        return fill("page.html", {"chart": (WIDTH, HEIGHT), **content})
+    except UndefinedError as error:
+        raise LookupError(str(error)) from error
+
+
+def fill(template: str, content: dict[str, Any]) -> str:
+    """Fill a template; everything is escaped, style and script are bound by their hashes."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    files = resources.files("rfpmss.evaluation.page") / "templates"
+    style, script = (
+        files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+    )
+    environment = Environment(
+        loader=PackageLoader("rfpmss.evaluation.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.globals["source"] = source
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    return environment.get_template(template).render(
+        policy=policy,
+        style=Markup(style),  # noqa: S704 - our own file, not data
+        script=Markup(script),  # noqa: S704
+        **content,
+    )
+
+
+def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
+    """The encoder that ``rfpmss.finetune`` left, if it fits this model."""
+    path = run_dir / "finetuned.safetensors"
+    if not path.is_file():
+        return None
+    from safetensors.torch import load_file
+
+    tuned = Classifier(model)
+    try:
+        tuned.load_state_dict(load_file(path))
+    except RuntimeError:  # of another checkpoint with other sizes
+        return None
+    return tuned.to(next(model.parameters()).device).eval()
+
+
+def _curves(metrics: list[dict], config: Config, vocabulary: int) -> list[Curve]:
+    guesses = {
+        "language": (math.log(vocabulary), "guessing a word"),
+        "contrast": (math.log(config.train.batch), "guessing a report of the batch"),
+    }
+    return [
+        curve(
+            name,
+            [row["step"] for row in metrics],
+            [row[name] for row in metrics],
+            *guesses.get(name, (None, "")),
+        )
+        for name in TERMS
+        if metrics and all(name in row for row in metrics)
+    ]
+
+
+def _counts(cohort: Cohort) -> list[dict[str, Any]]:
+    """Studies, patients and present modalities of every split."""
+    table = []
+    for split in sorted({study.split for study in cohort.studies}, reverse=True):
+        studies = [study for study in cohort.studies if study.split == split]
+        have = Counter(
+            name
+            for study in studies
+            for name, source in zip(MODALITIES, (*study.views, study.report), strict=True)
+            if source is not None
+        )
+        table.append(
+            {
+                "split": split or "none",
+                "studies": len(studies),
+                "patients": len({study.patient_id for study in studies}),
+                "derived": sum(study.derived for study in studies),
+                "modalities": [have[name] for name in MODALITIES],
+            }
+        )
+    return table
+
+
+def _settings(config: Config) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The configuration by section, values as text."""
+    sections: list[tuple[str, list[tuple[str, str]]]] = []
+    plain = []
+    for name, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            sections.append((name, [(key, str(inner)) for key, inner in value.items()]))
+        else:
+            plain.append((name, str(value)))
+    return [("run", plain), *sections]
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [("Python", platform.python_version()), ("system", platform.system())]
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "not installed, imported from its folder"))
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    from rfpmss.runs.folder import read_metrics
+
+    return read_metrics(path)
+
+
+def _read(run_dir: Path, part: str) -> Any:
+    return _json(run_dir / source(part).file)
+
+
+def _json(path: Path) -> Any:
+    return read_json(path)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

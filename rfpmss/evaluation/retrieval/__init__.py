@@ -1,0 +1,1 @@
+"""Zero-shot retrieval, with chance and ceiling."""

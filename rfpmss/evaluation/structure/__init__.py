@@ -1,0 +1,1 @@
+"""The structure of the input spaces and of the joint space."""

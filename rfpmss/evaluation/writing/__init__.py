@@ -1,0 +1,1 @@
+"""Generated reports, scored by findings and by words."""

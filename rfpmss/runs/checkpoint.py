@@ -1,0 +1,380 @@
+"""Checkpoints that survive kills, full disks and bit-rot: safetensors, JSON and SHA-256.
+
+A checkpoint is written to a temporary folder, hashed, synced and renamed, so ``step-N`` exists only
+whole. Reading verifies every hash first and falls back to the previous good checkpoint.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rfpmss.common import files
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.yaml import read_mapping
+from rfpmss.config import Config
+from rfpmss.runs.content import Content, State, collect, load_weights, restore, undefined
+from rfpmss.runs.stored import (
+    LEFT,
+    MANIFEST,
+    PROGRESS,
+    at,
+    best_of,
+    discard,
+    folders,
+    latest,
+    prune,
+    sha256,
+    step_of,
+    verify,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.model.rfpmss import RFPMSS
+
+__all__ = [
+    "MANIFEST",
+    "CheckpointError",
+    "DiskError",
+    "Loaded",
+    "UndefinedError",
+    "Weights",
+    "at",
+    "best_of",
+    "chosen",
+    "fitting",
+    "folders",
+    "latest",
+    "load",
+    "load_folder",
+    "load_model",
+    "newest",
+    "read_config",
+    "read_tokenizer",
+    "resume",
+    "save",
+    "step_of",
+    "verify",
+]
+
+Weights = Literal["last", "averaged", "best"]
+
+AVERAGED = "module."
+"""How the names of averaged weights begin."""
+
+
+ATTEMPTS = 5
+"""How often a checkpoint is chosen again that a training run prunes while it is read."""
+
+
+class CheckpointError(RfpmssError, RuntimeError):
+    """A checkpoint could not be written or read; the message says what to do."""
+
+
+class DiskError(CheckpointError):
+    """The disk did not take a checkpoint."""
+
+    status: ClassVar[int] = files.DISK
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint, read."""
+
+    folder: Path
+    """The checkpoint."""
+    model: RFPMSS
+    """In evaluation mode."""
+    tokenizer: Tokenizer
+    config: Config
+
+
+class UndefinedError(CheckpointError):
+    """What was to be saved holds infinite or undefined values."""
+
+
+def save(
+    run_dir: Path,
+    step: int,
+    state: State,
+    keep: int,
+    peers: Peers = ALONE,
+    score: float | None = None,
+) -> Path:
+    """Write ``checkpoints/step-N`` atomically; prune all but the last ``keep`` and the best.
+
+    All ranks call it, each with its parts of what is sharded; rank 0 writes.
+
+    Args:
+        run_dir: the run folder.
+        step: optimisation steps done.
+        state: what to write.
+        keep: newest checkpoints that stay.
+        peers: the ranks.
+        score: of this state on the validation split, lower is better; None where there is none.
+
+    Raises:
+        DiskError: if the disk refuses; earlier checkpoints are left as they were.
+        UndefinedError: if a value is infinite or undefined; nothing is written.
+        PeerError: on the other ranks, if it refuses on rank 0.
+    """
+    final = at(run_dir, step)
+    content = collect(state, peers)
+
+    def write() -> int:
+        if bad := [name for held in content.tensors.values() for name in undefined(held)]:
+            raise UndefinedError(
+                f"weights and their averages must be finite, got infinite or undefined values "
+                f"after step {step} in {', '.join(bad[:3])}; nothing was saved for this step: go "
+                f"on from the checkpoint before with a lower train.lr"
+            )
+        _write_folder(final, content, {"step": step, "score": score})
+        prune(run_dir, keep, final)
+        return step
+
+    peers.first(write)
+    return final
+
+
+def newest(run_dir: Path) -> Path:
+    """The newest good checkpoint of a run that has one.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    folder = latest(run_dir)
+    if folder is None:
+        raise CheckpointError(
+            f"run_dir must hold a checkpoint, got {run_dir} without a usable one; train first: "
+            f"python -m rfpmss.train --run-dir {run_dir}"
+        )
+    return folder
+
+
+def load_model(
+    run_dir: Path, device: str = "cpu", weights: Weights = "last"
+) -> tuple[RFPMSS, Tokenizer, Config]:
+    """The model of a run, in evaluation mode, with tokenizer and configuration; see `load`."""
+    found = load(run_dir, device, weights)
+    return found.model, found.tokenizer, found.config
+
+
+def load(run_dir: Path, device: str = "cpu", weights: Weights = "last") -> Loaded:
+    """What a run has learnt, from a checkpoint.
+
+    A run that is still training may prune a checkpoint while it is read; the next newest is taken.
+
+    Args:
+        run_dir: the run folder.
+        device: where the model goes.
+        weights: of the newest good checkpoint; their average over the steps, if the run kept one
+            (``train.ema``); or those of the checkpoint that was best on the split ``val``.
+
+    Raises:
+        CheckpointError: if the run has no usable checkpoint, or not these weights.
+
+    Example:
+        >>> load(Path("runs/tiny-0")).config.preset  # doctest: +SKIP
+        'tiny'
+    """
+    for _ in range(ATTEMPTS - 1):
+        folder = chosen(run_dir, weights)
+        try:
+            return load_folder(folder, device, weights)
+        except CheckpointError:
+            if verify(folder) is None:
+                raise
+    return load_folder(chosen(run_dir, weights), device, weights)
+
+
+def chosen(run_dir: Path, weights: Weights = "last") -> Path:
+    """The undamaged checkpoint that has the weights.
+
+    Raises:
+        CheckpointError: if the run has none.
+    """
+    folder = best_of(run_dir) if weights == "best" else newest(run_dir)
+    if folder is None:
+        raise CheckpointError(
+            f"the best weights need a run on a cohort with a split val, got {run_dir} without a "
+            f"checkpoint that was scored on one"
+        )
+    return folder
+
+
+def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") -> Loaded:
+    """What `load` gives, of one verified checkpoint.
+
+    Raises:
+        CheckpointError: if its files do not fit together, or hold undefined weights.
+    """
+    from rfpmss.model.hub import require_shapes
+    from rfpmss.model.rfpmss import RFPMSS
+
+    config, tokenizer = read_config(folder / "config.yaml"), read_tokenizer(folder)
+    with fitting(folder, "model.safetensors"):
+        sizes = (config.model, config.data, tokenizer.get_vocab_size())
+        require_shapes(folder / "model.safetensors", RFPMSS, *sizes)
+        model = RFPMSS(*sizes)
+        if weights != "averaged":
+            load_weights(folder / "model.safetensors", model)
+        elif (folder / "average.safetensors").is_file():
+            average = load_file(folder / "average.safetensors")
+            names = [name for name in average if name.startswith(AVERAGED)]
+            model.load_state_dict({name.removeprefix(AVERAGED): average[name] for name in names})
+        else:
+            run_dir = folder.parents[1]
+            raise CheckpointError(f"averaged weights need a run with train.ema, got {run_dir}")
+    if bad := undefined(model.state_dict()):
+        raise CheckpointError(
+            f"a checkpoint must hold finite weights, got {folder} with infinite or undefined "
+            f"values in {', '.join(bad[:3])}; use an earlier one, or train again with a lower "
+            f"train.lr"
+        )
+    return Loaded(folder, model.to(device).eval(), tokenizer, config)
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a verified checkpoint.
+
+    Raises:
+        CheckpointError: if its file is none.
+    """
+    from tokenizers import Tokenizer
+
+    with fitting(folder, "tokenizer.json"):
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def read_config(path: Path) -> Config:
+    """The resolved configuration of a run (the manifest entry left out).
+
+    Raises:
+        CheckpointError: if the file holds none of this version.
+    """
+    with fitting(path.parent, path.name):
+        return Config.model_validate(read_mapping(path)["config"])
+
+
+def resume(folder: Path, state: State) -> None:
+    """Load a verified checkpoint into the state of a run.
+
+    Raises:
+        CheckpointError: if its files do not fit the run.
+    """
+    with fitting(folder, "*.safetensors"):
+        restore(folder, state)
+
+
+@contextmanager
+def fitting(folder: Path, name: str) -> Iterator[None]:
+    """Turn whatever a file that is whole, but holds another thing, raises into one sentence.
+
+    Raises:
+        CheckpointError: names the checkpoint, the file and what is wrong.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(
+            f"a checkpoint must hold what a run of this version wrote, got {folder / name}: "
+            f"{_clause(error)}; use another checkpoint, or remove {folder} to go on from the one "
+            f"before"
+        ) from None
+
+
+def _clause(error: Exception) -> str:
+    """The first telling line of an error of another library."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if not line.endswith(":")), type(error).__name__)
+    return told[:200]
+
+
+def _write_folder(final: Path, content: Content, progress: dict) -> None:
+    folder = final.parent
+    temporary = folder / f"{LEFT}{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_behind in folder.glob(f"{LEFT}*"):
+            files.remove(left_behind)
+        temporary.mkdir()
+        _fill(temporary, content, progress)
+        _make_room(final)
+        os.rename(temporary, final)
+        files.sync(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise DiskError(
+            f"the checkpoint {final} could not be written ({_reason(error)}): it needs "
+            f"{content.size:,} bytes, {_free(folder)} bytes free; earlier checkpoints are intact: "
+            f"make room and start again to resume"
+        ) from None
+
+
+def _make_room(final: Path) -> None:
+    """Move away what stands under a new checkpoint's name: damaged, or of another step."""
+    if not final.exists() and not final.is_symlink():
+        return
+    other = at(final.parents[1], step_of(final))
+    if verify(final) is None and not other.exists():
+        final.rename(other)
+    else:
+        discard(final)
+
+
+def _fill(folder: Path, content: Content, progress: dict) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < content.size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for name, tensors in content.tensors.items():
+        _save_tensors(folder / f"{name}.safetensors", tensors)
+    for name, text in content.texts.items():
+        _write(folder / name, text)
+    _write(folder / PROGRESS, json.dumps(progress))
+    shutil.copy(folder.parents[1] / "config.yaml", folder / "config.yaml")
+    found = sorted(folder.iterdir())
+    table = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in found}
+    _write(folder / MANIFEST, json.dumps(table, indent=1))
+    for path in (*found, folder / MANIFEST, folder):
+        files.sync(path)
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    save_file({name: value.detach().contiguous().clone() for name, value in tensors.items()}, path)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")  # synced with its folder, which then gets its name
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free:,}"
+    except OSError:
+        return "an unknown number of"

@@ -1,0 +1,127 @@
+"""What a checkpoint holds: tensors and text, put together from all ranks and dealt out again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rfpmss.common.distributed import Peers, like, whole
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+BLOCK = 4096
+"""Bytes by which files grow on disk."""
+
+HEADER = 256
+"""Bytes that describe a tensor in a file."""
+
+SMALL = (BLOCK, 2 * BLOCK, BLOCK)
+"""Progress, configuration and manifest, bytes."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a step changes or needs."""
+
+    modules: dict[str, nn.Module]
+    """What is trained or remembered; one ``<name>.safetensors`` each."""
+    optimiser: torch.optim.Optimizer
+    """Its tensors and numbers are stored without pickle."""
+    tokenizer: Tokenizer
+    """Stored as ``tokenizer.json``."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a checkpoint holds besides its progress, its configuration and its manifest."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    """By file and name."""
+    texts: dict[str, str]
+    """By file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk at most: each file in whole blocks, headers and small files included."""
+        sizes = [
+            sum(HEADER + tensor.numel() * tensor.element_size() for tensor in entries.values())
+            for entries in self.tensors.values()
+        ]
+        sizes += [len(text.encode()) for text in self.texts.values()]
+        return sum(size // BLOCK + 1 for size in (*sizes, *SMALL)) * BLOCK
+
+
+def collect(state: State, peers: Peers) -> Content:
+    """Everything a checkpoint holds, put together on rank 0."""
+    tensors, scalars = _flatten(state.optimiser.state_dict())
+    found = {name: module.state_dict() for name, module in state.modules.items()}
+    found |= {"optimiser": tensors}
+    for entries in found.values():
+        for name, held in entries.items():
+            own = held.detach()
+            complete = whole(own)
+            if not peers.rank:
+                entries[name] = own if complete is own else complete.cpu()
+    texts = {
+        "optimiser.json": json.dumps(scalars),
+        "tokenizer.json": state.tokenizer.to_str(),
+    }
+    return Content(found, texts)
+
+
+def restore(folder: Path, state: State) -> None:
+    """Load the files of a verified checkpoint into ``state``, in place."""
+    for name, module in state.modules.items():
+        load_weights(folder / f"{name}.safetensors", module)
+    scalars = json.loads((folder / "optimiser.json").read_text())
+    moments = _unflatten(load_file(folder / "optimiser.safetensors"), scalars)
+    parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
+    for index, entries in moments["state"].items():
+        parameter = parameters[index]
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = like(value, parameter)
+    state.optimiser.load_state_dict(moments)
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Load a file of a verified checkpoint into a module, of which each rank may hold a part."""
+    own = module.state_dict()
+    found = load_file(path)
+    module.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in found.items()})
+
+
+def undefined(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold an infinite or undefined value."""
+    return [
+        name
+        for name, held in tensors.items()
+        if held.is_floating_point() and not bool(torch.isfinite(held.detach()).all())
+    ]
+
+
+def _flatten(state: dict) -> tuple[dict[str, Tensor], dict]:
+    tensors, scalars = {}, {}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                scalars[f"{index}.{name}"] = value
+    return tensors, {"state": scalars, "param_groups": state["param_groups"]}
+
+
+def _unflatten(tensors: dict[str, Tensor], scalars: dict) -> dict:
+    state: dict[int, dict] = {}
+    for key, value in (*tensors.items(), *scalars["state"].items()):
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    return {"state": state, "param_groups": scalars["param_groups"]}

@@ -1,0 +1,313 @@
+"""The folder of one run: who may write into it, resolved configuration, metrics."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, ClassVar
+
+import yaml
+
+from rfpmss.common import files
+from rfpmss.common.errors import RfpmssError
+from rfpmss.config import Config
+from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.runs import record
+from rfpmss.runs.trackers import Name, Tracker, open_trackers
+
+ERROR = "error.txt"
+"""Why the last start ended for good; starting again would end alike."""
+
+HEARTBEAT = "heartbeat"
+"""Touched at each step; absent while a run starts, saves or evaluates."""
+
+METRICS = "metrics.jsonl"
+
+DAMAGED = "metrics.damaged"
+"""Lines of the metrics that could not be read, as they were."""
+
+
+class RunError(RfpmssError, ValueError):
+    """The run folder and the request do not fit; the message says what to do."""
+
+
+class ArgumentError(RunError):
+    """An argument names what is not there."""
+
+    status: ClassVar[int] = 2
+
+
+class Claim:
+    """The right of one process to write into a run folder; the kernel takes it from the dead.
+
+    Nothing else in the folder is looked at or touched before `take` has succeeded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: BinaryIO | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this process has it."""
+        return self._file is not None
+
+    def take(self) -> int:
+        """Take it, and remove what the last start left to say; return 0.
+
+        Raises:
+            RunError: if another process has it, or the file system knows no locks.
+            OSError: if the folder cannot be made or written.
+        """
+        if self.held:
+            return 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = (self.folder / ".lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process dies
+        except OSError as error:
+            file.close()
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise RunError(
+                    f"run_dir must not be in use, got {self.folder}, into which another process "
+                    f"is writing: wait for it or choose another --run-dir"
+                ) from None
+            raise OSError(error.errno, error.strerror, str(self.folder)) from None
+        self._file = file
+        for name in (ERROR, HEARTBEAT):
+            (self.folder / name).unlink(missing_ok=True)
+        return 0
+
+    def note(self, error: BaseException) -> None:
+        """Say in the folder why this start ended, if it had the right to write there."""
+        if not self.held:
+            return
+        text = files.sentence(error, self.folder) if isinstance(error, OSError) else str(error)
+        try:
+            files.write_text(self.folder / ERROR, f"{text}\n")
+        except OSError:
+            with suppress(OSError):  # on a full disk an empty file says that it was for good
+                (self.folder / ERROR).touch()
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def refuse_another(
+    folder: Path,
+    known: record.Record,
+    wanted: record.Record,
+    cohort: Fingerprint | None = None,
+) -> None:
+    """Refuse a request that is another one than what a run was started with.
+
+    Args:
+        folder: the run folder.
+        known: the record of the run, or of one of its checkpoints.
+        wanted: the record of the request.
+        cohort: its studies, where they are known.
+
+    Raises:
+        RunError: lists each differing field, and of the cohort the studies.
+    """
+    lines = record.differences(known, wanted, record.studies_of(folder, known), cohort)
+    if lines:
+        raise RunError(
+            f"run_dir must belong to the requested configuration, got {folder} with\n"
+            + "\n".join(lines)
+            + "\nchoose another --run-dir, or pass --allow-config-change to go on with it"
+        )
+
+
+class Run:
+    """A run folder that is new, or continued with the same configuration.
+
+    Args:
+        folder: created if absent.
+        config: the requested configuration.
+        manifest: the cohort's manifest.
+        ranks: processes that train; another number adds up in another order.
+        start: run whose weights this one starts from.
+        allow_change: continue even though configuration, cohort or code changed.
+        cohort: the studies of the manifest.
+        claim: the right to write; taken for the moment if absent.
+
+    Raises:
+        RunError: if the folder belongs to another configuration, cohort or code; lists each
+            differing field.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        manifest: Path,
+        *,
+        ranks: int = 1,
+        start: Path | None = None,
+        allow_change: bool = False,
+        cohort: Fingerprint | None = None,
+        claim: Claim | None = None,
+    ) -> None:
+        self.folder, self.config = folder, config
+        self._trackers: list[Tracker] = []
+        self._claim = claim or Claim(folder)
+        wanted = record.make(config, manifest, ranks, start, cohort)
+        with self._holding():
+            known = record.read(folder)
+            if known is not None and not allow_change:
+                refuse_another(folder, known, wanted, cohort)
+            text = yaml.safe_dump(wanted, sort_keys=False)
+            if cohort is not None:
+                _keep(folder / record.STUDIES, cohort.dumps(), private=True)
+            _keep(folder / record.FILE, text)
+
+    @contextmanager
+    def writing(self, step: int, track: Iterable[Name] = ()) -> Iterator[None]:
+        """Be the only process that writes here, going on after ``step``.
+
+        Metrics after ``step`` are taken again and dropped, and so is a torn last line. Any other
+        line that cannot be read is set aside, with a warning; those that follow stay.
+
+        Raises:
+            RunError: if another process writes here.
+            TrackerError: if a tracker of ``track`` is not installed.
+        """
+        with self._holding():
+            _set_back(self.folder, step)
+            fields = dict(record.leaves(self.config.model_dump(mode="json")))
+            self._trackers = open_trackers(track, self.folder, fields, step)
+            try:
+                yield
+            finally:
+                for tracker in self._trackers:
+                    tracker.close()
+                self.pause()
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Have the right to write; given back at the end unless it was held before."""
+        with ExitStack() as stack:
+            if not self._claim.held:
+                stack.callback(self._claim.release)
+                self._claim.take()
+            yield
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one object to ``metrics.jsonl`` and its numbers to the trackers."""
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        figures = {name: value for name, value in row.items() if name != "step"}
+        for tracker in self._trackers:
+            tracker.log(figures, row["step"])
+
+    def beat(self) -> None:
+        """Show a supervisor that the run is alive, and goes on."""
+        (self.folder / HEARTBEAT).touch()
+
+    def pause(self) -> None:
+        """Tell a supervisor that what follows may take long, up to the next `beat`."""
+        (self.folder / HEARTBEAT).unlink(missing_ok=True)
+
+
+class Bystander:
+    """What the other ranks have instead of a `Run`: rank 0 writes for all."""
+
+    @contextmanager
+    def writing(self, step: int, track: Iterable[Name] = ()) -> Iterator[None]:
+        """Nothing is written."""
+        yield
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Nothing is logged."""
+
+    def beat(self) -> None:
+        """Nobody listens."""
+
+    def pause(self) -> None:
+        """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the metrics."""
+
+    number: int
+    """From 1."""
+    text: bytes
+    row: dict[str, Any] | None
+    """What it says; None where that cannot be read."""
+
+
+def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl`` up to ``last_step``; what cannot be read is left out."""
+    rows = [line.row for line in _lines(path) if line.row is not None]
+    return [row for row in rows if last_step is None or row["step"] <= last_step]
+
+
+def _lines(path: Path) -> list[Line]:
+    """All lines but a torn last one, which has no line break and is no whole object."""
+    *found, last = files.read_bytes(path).split(b"\n")
+    if _row(last) is not None:
+        found.append(last)
+    return [Line(number, text, _row(text)) for number, text in enumerate(found, start=1)]
+
+
+def _row(text: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    numbers = all(type(value) in (int, float) for value in row.values())  # a bool is none
+    return row if numbers else None
+
+
+def _set_back(folder: Path, step: int) -> None:
+    """Leave in the metrics what was logged up to ``step``."""
+    path = folder / METRICS
+    if not path.exists():
+        return
+    lines = _lines(path)
+    bad = [line for line in lines if line.row is None]
+    if bad:
+        with (folder / DAMAGED).open("ab") as file:
+            file.writelines(line.text + b"\n" for line in bad)
+        numbers = ", ".join(str(line.number) for line in bad[:10])
+        sys.stderr.write(
+            f"warning: {len(bad)} lines of {path} cannot be read (line {numbers}"
+            f"{', ...' if len(bad) > 10 else ''}) and are set aside in {DAMAGED}; all others stay\n"
+        )
+    kept = [line.text for line in lines if line.row is not None and line.row["step"] <= step]
+    with files.whole(path) as file:
+        file.writelines(text + b"\n" for text in kept)
+
+
+def _keep(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a file unless it says the same already."""
+    with suppress(OSError):
+        if files.read_bytes(path) == text.encode("utf-8"):
+            return
+    files.write_text(path, text, private=private)

@@ -1,0 +1,156 @@
+"""A trained run opened for looking at: what every command after training starts with."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rfpmss.common.device import require
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import sentence
+from rfpmss.runs import checkpoint, record
+from rfpmss.runs.checkpoint import CheckpointError, Loaded
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.config import Config
+    from rfpmss.data.batches.batch import Cohort
+    from rfpmss.model.rfpmss import RFPMSS
+
+ALLOW = "or pass --allow-config-change to go on with it"
+
+
+class OpenError(CheckpointError):
+    """A run cannot be looked at; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run ready to be looked at."""
+
+    model: RFPMSS
+    cohort: Cohort
+    tokenizer: Tokenizer
+    config: Config
+    manifest: Path = Path("manifest.csv")
+    """Of the cohort."""
+
+
+def open_run(
+    run_dir: Path, data: Path | None, device: str, *, allow_change: bool = False
+) -> Opened:
+    """Model, cohort, tokenizer and configuration of a run.
+
+    Args:
+        run_dir: of rfpmss.train.
+        data: manifest or folder of a prepared cohort; None: the one that the run was trained on.
+        device: cpu, cuda, cuda:1, ...
+        allow_change: go on although cohort, configuration or release are not those of the run.
+
+    Raises:
+        OpenError: if the folder, its checkpoints or the cohort cannot be read, or are others than
+            those of the run.
+    """
+    try:
+        return _open(run_dir, data, device, allow_change=allow_change)
+    except OpenError:
+        raise
+    except RfpmssError as error:
+        raise OpenError(str(error)) from None
+    except OSError as error:
+        raise OpenError(sentence(error, run_dir)) from None
+
+
+def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) -> Opened:
+    import torch
+
+    from rfpmss.data.batches.batch import Cohort
+    from rfpmss.data.cohort.manifest import manifest_of
+
+    require_run(run_dir)
+    require(device)
+    loaded = checkpoint.load(run_dir, device)
+    known = stored(run_dir, loaded, allow_change=allow_change)
+    torch.set_num_threads(loaded.config.train.threads)
+    manifest = manifest_of(data or Path(known["manifest"]))
+    cohort = Cohort.open(manifest, loaded.config.data)
+    if not allow_change:
+        _refuse_cohort(run_dir, known, cohort, given=data is not None)
+    return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest)
+
+
+def require_run(run_dir: Path, name: str = "run_dir") -> None:
+    """Refuse a folder that holds no run.
+
+    Args:
+        run_dir: the folder.
+        name: of the argument that names it.
+
+    Raises:
+        OpenError: names the folder.
+    """
+    if not (run_dir / record.FILE).is_file() and not checkpoint.folders(run_dir):
+        raise OpenError(f"{name} must be a run folder with a {record.FILE}, got {run_dir}")
+
+
+def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Record:
+    """The record that a checkpoint was written with, if it is that of the run folder.
+
+    Raises:
+        OpenError: if configuration or cohort of the two differ, or the release is another one.
+    """
+    known = record.checked(loaded.folder / record.FILE)
+    mine, code = record.read(run_dir), record.code()
+    if mine is None or allow_change:
+        return known
+    before = record.studies_of(run_dir, mine)
+    lines = record.differences(
+        {name: known.get(name) for name in ("config", "cohort")},
+        {name: mine.get(name) for name in ("config", "cohort")},
+        before,
+    )
+    if lines:
+        raise OpenError(
+            f"the newest checkpoint must belong to the run, got {loaded.folder} beside a "
+            f"{record.FILE} with\n"
+            + "\n".join(lines)
+            + f"\ntrain on to the next checkpoint, {ALLOW}"
+        )
+    trained = known.get("code") or code
+    if trained.get("release") != code["release"]:
+        raise OpenError(
+            f"the run must be of release {code['release']}, got {run_dir} of "
+            f"{trained.get('release')}; use that release, {ALLOW}"
+        )
+    if trained != code:
+        sys.stderr.write(
+            f"note: {run_dir} was trained with other sources or another torch "
+            f"({trained.get('sources')}, {trained.get('torch')}) than this "
+            f"({code['sources']}, {code['torch']})\n"
+        )
+    return known
+
+
+def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given: bool) -> None:
+    """Refuse a cohort that has changed since training, and one that was trained on."""
+    before, now = record.studies_of(run_dir, known), cohort.fingerprint
+    if known.get("cohort") is None:
+        sys.stderr.write(
+            f"note: {run_dir} was trained before runs knew their cohort; whether it is the same "
+            f"cannot be checked\n"
+        )
+        return
+    if not given:
+        lines = record.cohort_lines(known, {"cohort": now.digest}, before, now)
+        if lines:
+            raise OpenError(
+                f"the cohort must be the one that {run_dir} was trained on, got changes:\n"
+                + "\n".join(lines)
+                + f"\nname another cohort with --data, {ALLOW}"
+            )
+        return
+    if problem := record.trained_on(run_dir, known, now):
+        raise OpenError(f"{problem}, {ALLOW}")

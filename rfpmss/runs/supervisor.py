@@ -1,0 +1,136 @@
+"""Start torchrun, watch it, and start it afresh when a rank dies or hangs.
+
+torchrun's own restart reuses the old meeting place, from which new ranks read addresses of dead
+ones; and a stopped process outlives its polite signals. A fresh torchrun after everything has been
+killed has neither trouble, and resuming loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rfpmss.config.arguments import TrainArguments
+from rfpmss.runs.folder import ERROR, HEARTBEAT, Claim
+from rfpmss.runs.interrupt import Stop
+
+GRACE = 30.0
+"""Seconds in which ranks may save and leave after a signal."""
+
+POLL = 0.2
+"""Seconds between two looks."""
+
+Process = tuple[int, int]
+"""A process by its number and its start time: numbers are used again."""
+
+
+def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
+    """Run the command on ``arguments.ranks`` processes, restarting it at most as often as asked.
+
+    Returns:
+        The exit status: 0, 128 + a signal that was passed on, or that of the last torchrun.
+
+    Raises:
+        RunError: if another process writes into the run folder.
+    """
+    folder = arguments.folder
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--local-addr", "127.0.0.1", "--nproc-per-node", str(arguments.ranks)),
+        *("-m", "rfpmss.train", *argv),
+    ]
+    environment = {"OMP_NUM_THREADS": str(arguments.config.train.threads)} | os.environ
+    with Claim(folder) as claim:  # refused while another process writes, before anything is touched
+        claim.take()
+    with Stop() as stop:
+        for left in range(arguments.max_restarts, -1, -1):
+            (folder / HEARTBEAT).unlink(missing_ok=True)
+            status = _watch(command, environment, folder, arguments.timeout, stop)
+            if stop.signal:
+                return 128 + stop.signal
+            if not status or (folder / ERROR).exists():
+                return status
+            hope = f"starting afresh, {left} restarts left" if left else "no restarts left"
+            print(f"training ended with status {status}: {hope}", file=sys.stderr, flush=True)
+    return status
+
+
+def _watch(
+    command: list[str], environment: dict[str, str], folder: Path, timeout: float, stop: Stop
+) -> int:
+    torchrun = subprocess.Popen(command, env=environment, start_new_session=True)
+    family: set[Process] = set()
+    told: float | None = None
+    pulse = Pulse(folder / HEARTBEAT)
+    try:
+        while torchrun.poll() is None:
+            family |= _family(torchrun.pid)
+            if stop.signal and told is None:
+                torchrun.send_signal(signal.SIGTERM)
+                told = time.monotonic()
+            if told is not None and time.monotonic() - told > GRACE:
+                break
+            if pulse.silent() > timeout:
+                print(f"no step for {timeout:g} seconds: a rank hangs", file=sys.stderr)
+                break
+            time.sleep(POLL)
+    finally:
+        _kill(family | _family(torchrun.pid))
+    return torchrun.wait()
+
+
+class Pulse:
+    """How long a heartbeat has been silent, by a clock that nobody sets."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last, self._since = path, 0, 0.0
+
+    def silent(self) -> float:
+        """Seconds since the last beat was seen; 0 while there is nothing to wait for."""
+        try:
+            beat = self._path.stat().st_mtime_ns
+        except OSError:
+            self._last = 0
+            return 0.0
+        if beat != self._last:
+            self._last, self._since = beat, time.monotonic()
+        return time.monotonic() - self._since
+
+
+def _family(root: int) -> set[Process]:
+    """A process and all its descendants."""
+    children: dict[int, list[Process]] = {}
+    own: set[Process] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (found := _stat(int(entry.name))):
+            process, parent = found
+            children.setdefault(parent, []).append(process)
+            if process[0] == root:
+                own.add(process)
+    waiting = list(own)
+    while waiting:
+        new = children.get(waiting.pop()[0], [])
+        own.update(new)
+        waiting += new
+    return own
+
+
+def _stat(number: int) -> tuple[Process, int] | None:
+    """A process and its parent's number; None if it is gone or only its status is left."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else ((number, int(fields[19])), int(fields[1]))
+
+
+def _kill(family: set[Process]) -> None:
+    for process in family:
+        found = _stat(process[0])
+        if found and found[0] == process:
+            os.kill(process[0], signal.SIGKILL)

@@ -1,0 +1,123 @@
+"""What a run trains, put together from its configuration."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.model.rfpmss import RFPMSS, count
+from rfpmss.model.stages import train_only, weights_of
+from rfpmss.model.weights import load
+from rfpmss.runs.content import State, load_weights
+from rfpmss.runs.folder import RunError
+from rfpmss.training import parallel
+from rfpmss.training.bank import Bank
+from rfpmss.training.ema import averaged
+from rfpmss.training.lookahead import Lookahead
+from rfpmss.training.parallel import Spine
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rfpmss.config import Config, TrainConfig
+
+COMPILED = ("image", "report", "decoder", "project")
+"""Parts of the model that are worth compiling."""
+
+
+def build(
+    config: Config,
+    tokenizer: Tokenizer,
+    studies: int,
+    device: str,
+    peers: Peers = ALONE,
+    start: Path | None = None,
+    *,
+    fresh: bool,
+) -> tuple[State, Spine]:
+    """Model, bank, averaged weights and optimiser of a run, and the step over them.
+
+    Args:
+        config: of the run.
+        tokenizer: gives the vocabulary.
+        studies: in the training split; the bank is never larger.
+        device: where everything lives.
+        peers: ranks over which parameters are sharded, where ``train.parallel`` says so.
+        start: a checkpoint of another run, whose weights a fresh run starts from.
+        fresh: load published or another run's weights; a resumed run has its own.
+
+    Raises:
+        RunError: if named weights cannot be read or do not fit.
+    """
+    model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
+    if fresh:
+        _load(model, config, start)
+    kind = torch.float64 if config.train.precision == "float64" else torch.float32
+    model = model.to(device, kind)
+    train_only(model, config.train.stage)
+    bank = Bank(min(config.assignment.bank, studies), config.model).to(device, kind)
+    modules: dict[str, nn.Module] = {"model": model, "bank": bank}
+    if config.train.ema:
+        modules["average"] = averaged(model, config.train.ema)
+    if config.train.compile:
+        for name in COMPILED:
+            getattr(model, name).compile()
+    weights = weights_of(config.train.stage, config.loss)
+    spine = Spine(model, bank, config.model_copy(update={"loss": weights}), peers)
+    if config.train.parallel == "shard" and peers.size > 1:
+        parallel.shard(spine, model, peers)
+        if config.train.ema:
+            copy = cast("RFPMSS", modules["average"].module)
+            parallel.shard(copy, copy, peers)
+    return State(modules, _optimiser(model, config.train), tokenizer), spine
+
+
+def parts(model: RFPMSS) -> str:
+    """How many parameters each part of a model has, and how many of them learn."""
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    counts = ", ".join(f"{name} {number:,}" for name, number in count(model).items())
+    return f"parameters: {counts}; learning {learning:,}"
+
+
+def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
+    if start is None and config.train.stage == "heads" and not config.model.image_weights:
+        raise RunError(
+            "train.stage=heads learns on trained encoders: name a run of stage backbone with "
+            "--start RUN, or published weights with --model.image-weights"
+        )
+    try:
+        for match in load(model, config.model) if start is None else []:
+            print(match, file=sys.stderr)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    if start is not None:
+        try:
+            load_weights(start / "model.safetensors", model)
+        except RuntimeError as error:
+            sizes = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
+            raise RunError(
+                f"--start must name a run with the same model, got {start.parents[1]}: {sizes}"
+            ) from None
+
+
+def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
+    kinds = {
+        "adam": partial(torch.optim.Adam, fused=True),  # one pass over all parameters
+        "adamw": partial(torch.optim.AdamW, fused=True),
+        "lookahead": Lookahead,
+    }
+    learning: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if p.requires_grad]}
+    ]
+    if config.text_rate != 1:
+        text = [p for p in model.report.parameters() if p.requires_grad]
+        others = [p for p in learning[0]["params"] if all(p is not q for q in text)]
+        learning = [{"params": others}, {"params": text, "rate": config.text_rate}]
+    kept = [group for group in learning if group["params"]]
+    return kinds[config.optimiser](kept, lr=config.lr, weight_decay=config.weight_decay)

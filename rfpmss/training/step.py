@@ -1,0 +1,61 @@
+"""The spine: one batch to its losses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+from rfpmss.common.distributed import ALONE, Peers
+from rfpmss.config import Config
+from rfpmss.loss.consistency import consistency, reconstruction, targets
+from rfpmss.loss.contrast import contrast, nce
+from rfpmss.loss.language import per_word
+from rfpmss.loss.total import Losses
+from rfpmss.model.features import Features
+from rfpmss.model.rfpmss import REPORT, RFPMSS
+from rfpmss.training.bank import Bank
+from rfpmss.training.reading import read
+
+if TYPE_CHECKING:
+    from rfpmss.data.batches.batch import Batch
+
+
+def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers = ALONE) -> Losses:
+    """Forward a batch, assign it together with the bank, compare; the bank then moves on.
+
+    With peers the batch is this rank's part of the global batch, and the losses this rank's share:
+    their mean over ranks is the loss.
+    """
+    features, total, words = read(model, batch, config)
+    pairs = features.readable & features.present[:, REPORT, None]
+    losses = Losses(
+        language=per_word(total, words, peers),
+        contrast=contrast(features.readings, features.report, pairs, config.loss, peers),
+        nce=nce(features.joint, features.present, config.loss, peers),
+        consistency=_structure(model, bank, features, config, peers),
+    )
+    bank.push(features, peers)
+    return losses
+
+
+def _structure(
+    model: RFPMSS, bank: Bank, features: Features, config: Config, peers: Peers
+) -> Float[Tensor, ""]:
+    """Eq. 6: predict from the batch's scores what is assigned to batch and bank together."""
+    inputs, present, size = features.inputs, features.present, len(features.present)
+    if config.loss.structure == "reconstruction":
+        return reconstruction(inputs, features.rebuilt, present, peers)
+    pool = bank.join(features, config.assignment.start, peers)
+    known = model.anchors(pool.inputs, pool.joint)
+    own, cross = targets(
+        known.own, known.cross, pool.present, config.assignment, config.loss, peers
+    )
+    if config.loss.stop_gradient:
+        inputs = inputs.detach()
+    scores = model.anchors(inputs, features.joint)
+    loss = consistency(
+        scores.own, scores.cross, own[-size:], cross[-size:], present, config.loss, peers
+    )
+    return loss * pool.ready if config.assignment.start == "wait" else loss
