@@ -26,7 +26,7 @@ from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.segments import tumour_segments
 from rfpmss.data.readers.dicom.series import Nature, largest, nature, spot
 from rfpmss.data.readers.dicom.slices import Slice, slice_of
-from rfpmss.data.readers.dicom.structured import names_of, report_text
+from rfpmss.data.readers.dicom.structured import names_by_keyword, report_text
 from rfpmss.data.readers.masks import TUMOUR
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sequences import kind_of as kind_of_name
@@ -202,9 +202,10 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     try:
         index = str(data.file_meta.get("MediaStorageSOPClassUID", "")) == INDEX
         # First of all: reading a value drops its bytes, which tell what encoding it is in.
-        persons = () if index else names_of(data, ("PatientName", "OtherPatientNames"))
-        others = () if index else names_of(data, ("OtherPatientIDs",))
-        names = () if index else (*persons, *others, *names_of(data))
+        named = {} if index else names_by_keyword(data)
+        persons = (*named.get("PatientName", ()), *named.get("OtherPatientNames", ()))
+        others = named.get("OtherPatientIDs", ())
+        names = (*persons, *others, *(name for values in named.values() for name in values))
         modality = str(data.get("Modality", "") or "").upper()
         fields = {name: str(data.get(name, "") or "").strip() for name in FIELDS}
         file = replace(

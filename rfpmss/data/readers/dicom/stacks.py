@@ -266,13 +266,32 @@ def _b_value(plane: Frame) -> float:
     return _number(value) if value is not None else _private_b_value(plane.data)
 
 
+_PRIVATE_B = {
+    (0x0019, "SIEMENS MR HEADER"): 0x0C,
+    (0x0043, "GEMS_PARM_01"): 0x39,
+    (0x2001, "Philips Imaging DD 001"): 0x03,
+}
+"""Group and creator of the vendors' blocks, and where in them the diffusion weighting stands."""
+_PRIVATE_GROUPS = frozenset(group for group, _ in _PRIVATE_B)
+
+
+def _private_blocks(data: Dataset) -> dict[tuple[int, str], int]:
+    """The first block of each creator in these groups (PS3.5, 7.8.1), in one pass over the tags.
+
+    The search of pydicom sorts all elements of the header for each group.
+    """
+    found: dict[tuple[int, str], int] = {}
+    for tag in data.keys():  # noqa: SIM118 - iterating a data set decodes its elements
+        if tag >> 16 in _PRIVATE_GROUPS and 0x10 <= tag & 0xFFFF <= 0xFF:
+            found.setdefault((tag >> 16, str(data[tag].value).strip()), tag & 0xFFFF)
+    return found
+
+
 def _private_b_value(data: Dataset) -> float:
-    for group, creator, place in (
-        *((0x0019, "SIEMENS MR HEADER", 0x0C), (0x0043, "GEMS_PARM_01", 0x39)),
-        (0x2001, "Philips Imaging DD 001", 0x03),
-    ):
+    blocks = _private_blocks(data)
+    for (group, creator), place in _PRIVATE_B.items():
         try:
-            value = data.private_block(group, creator)[place].value
+            value = data[group, blocks[group, creator] << 8 | place].value
         except (KeyError, TypeError, ValueError):
             continue
         if isinstance(value, bytes):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rfpmss.data.errors import TextError, UnreadableError
@@ -121,47 +123,64 @@ def _text(item: Dataset, keyword: str, known: Letters) -> str:
     return known.get(raw, str(item.get(keyword, "") or "")).strip(" \0\n")
 
 
-def names_of(data: Dataset, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """Every value of a header that names the patient, staff, the institution or an order.
+def names_of(data: Dataset) -> tuple[str, ...]:
+    """Every value of a header that names the patient, staff, the institution or an order."""
+    found = (value for values in names_by_keyword(data).values() for value in values)
+    return tuple(dict.fromkeys(found))
+
+
+def names_by_keyword(data: Dataset) -> dict[str, tuple[str, ...]]:
+    """The values of `names_of` by the keyword of their element, in one pass over the header.
 
     Args:
         data: a data set; sequences are searched as well.
-        wanted: only the values of these keywords.
     """
-    found: dict[str, None] = {}
+    found: dict[str, dict[str, None]] = defaultdict(dict)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom shows the values that it warns of
-        for element, raw in _named(data, frozenset(wanted), 0):
+        for element, raw in _named(data, 0):
             values = element.value if element.VM > 1 else [element.value or ""]
             decoded = "\\".join(str(value or "") for value in values)
             for reading in readings(raw, decoded):
-                found |= dict.fromkeys(filter(None, map(str.strip, reading.split("\\"))))
-    return tuple(found)
+                said = filter(None, map(str.strip, reading.split("\\")))
+                found[element.keyword] |= dict.fromkeys(said)
+    return {keyword: tuple(values) for keyword, values in found.items()}
 
 
-def _named(data: Dataset, wanted: frozenset[str], depth: int) -> Iterator[tuple[Any, bytes]]:
+def _named(data: Dataset, depth: int) -> Iterator[tuple[Any, bytes]]:
     """Elements that name somebody, each with its bytes; all others stay undecoded."""
-    from pydicom.datadict import keyword_for_tag
-
-    for tag in data.keys():  # noqa: SIM118 - iterating a data set decodes the pixels' element
-        # Beyond come curves, the groups of single frames, overlays and pixels.
-        if tag.is_private or (tag >> 16) > 0x5000 or depth > DEPTH:
+    if depth > DEPTH:
+        return
+    tags = _tags()
+    for tag, raw in list(data.items()):
+        group = tag >> 16
+        # Odd groups are private; beyond come curves, the groups of frames, overlays and pixels.
+        if group > 0x5000 or group % 2:
             continue
-        raw = data.get_item(tag)
-        vr, keyword = _vr(raw), keyword_for_tag(tag)
+        vr = _vr(raw)
         if vr == "SQ":
             for item in data[tag].value or ():
-                yield from _named(item, wanted, depth + 1)
-        elif keyword in wanted if wanted else vr == "PN" or keyword in IDENTIFIERS:
+                yield from _named(item, depth + 1)
+        elif vr == "PN" or int(tag) in tags:
             yield data[tag], _bytes(raw)
+
+
+@cache
+def _tags() -> frozenset[int]:
+    """Of `IDENTIFIERS`."""
+    from pydicom.datadict import tag_for_keyword
+
+    return frozenset(tag for name in IDENTIFIERS if (tag := tag_for_keyword(name)) is not None)
 
 
 def _vr(element: Any) -> str:
     """Of an element that may not be decoded yet; implicit ones do not say it."""
+    if element.VR:
+        return element.VR
     from pydicom.datadict import dictionary_VR
 
     try:
-        return element.VR or dictionary_VR(element.tag)
+        return dictionary_VR(element.tag)
     except KeyError:
         return "UN"
 
