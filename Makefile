@@ -34,13 +34,13 @@ test-cpu: ## everything that needs neither a GPU nor a process of its own
 test-kernels: test-interpret test-compile ## both suites of the Triton kernels
 
 test-interpret: ## Triton kernels in Triton's interpreter
-	TRITON_INTERPRET=1 $(RUN) -m pytest -q $(SHARE) -m interpret tests/test_kernels_*.py tests/test_ops.py
+	TRITON_INTERPRET=1 $(RUN) -m pytest -q $(SHARE) -m interpret tests/kernels
 
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
-	$(RUN) -m pytest -q $(SHARE) -m compile tests/test_kernels_compile.py tests/test_kernels_partials.py
+	$(RUN) -m pytest -q $(SHARE) -m compile tests/kernels
 
 static: ## every launcher in every configuration, ahead of time (over an hour; compiles what the table lacks)
-	$(RUN) -m pytest -q -m slow -k every_configuration tests/test_kernels_compile.py
+	$(RUN) -m pytest -q -m slow -k every_configuration tests/kernels/launches/test_compile.py
 
 matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environment of its own
 	$(PYTHON) tools/matrix.py
@@ -53,7 +53,7 @@ rehearse: ## the same on tiny cases without a GPU, in an environment as bare as 
 	$(PYTHON) tools/rehearse_gpu.py
 
 kills: install-test ## a hundred SIGKILLs, every resumed run equal to the bit (long)
-	$(RUN) -m pytest -q -m slow -k a_hundred_kills tests/test_resume.py
+	$(RUN) -m pytest -q -m slow -k a_hundred_kills tests/runs/test_resume.py
 
 FUZZ ?= 60
 browser: install-test ## the cohort page and a run's page in headless Chromium, pictures in build/browser
@@ -61,7 +61,7 @@ browser: install-test ## the cohort page and a run's page in headless Chromium, 
 
 fuzz: install-test ## coverage-guided fuzzing of the six readers, FUZZ seconds each
 	$(VENV)/bin/pip install --quiet -c constraints.txt atheris
-	$(RUN) tests/fuzz_readers.py all -max_total_time=$(FUZZ)
+	$(RUN) tests/data/readers/fuzz.py all -max_total_time=$(FUZZ)
 
 test-slow: install-test ## the minutes-long tests
 	$(RUN) -m pytest -q -m slow -k "not every_configuration"

@@ -3,7 +3,7 @@
     python -m benchmarks.scale            print the tables
     python -m benchmarks.scale --write    put them into docs/scale.md
 
-Nothing here is measured. `traffic` is checked on two and four ranks by tests/test_scale.py.
+Nothing here is measured. tests/parallel/test_scale.py checks `traffic` on two and four ranks.
 """
 
 import csv

@@ -73,7 +73,7 @@ def real() -> dict[str, Any]:
     from rfpmss.model.rfpmss import RFPMSS, count
     from rfpmss.training.bank import Bank
     from rfpmss.training.step import step
-    from tests.model_tools import random_batch
+    from tests.model.small import random_batch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -136,7 +136,7 @@ def predicted() -> dict[str, Any]:
     from rfpmss.model.rfpmss import RFPMSS, count
     from rfpmss.training.bank import Bank
     from rfpmss.training.step import step
-    from tests.model_tools import random_batch
+    from tests.model.small import random_batch
 
     config, size, kept = preset(), 64, {}
 

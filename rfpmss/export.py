@@ -81,8 +81,8 @@ def export(arguments: Arguments) -> None:
     """
     from safetensors import SafetensorError
 
-    from rfpmss.model.graphs import write
-    from rfpmss.model.hub import TOKENIZER
+    from rfpmss.model.stored.graphs import write
+    from rfpmss.model.stored.hub import TOKENIZER
     from rfpmss.runs.checkpoint import load
     from rfpmss.runs.opened import stored
 

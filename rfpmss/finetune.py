@@ -287,7 +287,7 @@ def _write(path: Path, state: Mapping[str, Tensor]) -> None:
 def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The same encoder with published weights, if a copy is named."""
     from rfpmss.evaluation.labels.transfer import random_start
-    from rfpmss.model.weights import load
+    from rfpmss.model.stored.published import load
 
     if arguments.image_weights is None:
         return {}

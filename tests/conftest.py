@@ -21,13 +21,28 @@ settings.register_profile("nightly", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Files that start many processes: first, so that no worker is left alone with one at the end.
-LONG = ("ranks", "resume", "distributed", "scale", "sharded", "benchmark_gpu", "export", "train")
+LONG = (
+    "parallel/test_ranks",
+    "runs/test_resume",
+    "parallel/test_distributed",
+    "parallel/test_scale",
+    "parallel/test_sharded",
+    "benchmarks/test_gpu",
+    "commands/test_export",
+    "training/test_train",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, all others as they come."""
-    turn = {f"test_{name}": at for at, name in enumerate(LONG)}
-    items.sort(key=lambda item: turn.get(item.path.stem, len(LONG)))
+    turn = {name: at for at, name in enumerate(LONG)}
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(here).with_suffix("").as_posix()
+        return turn.get(name, len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ from benchmarks.meter import CudaMeter, DryMeter
 from benchmarks.table import read
 
 LIMIT = 340.0  # seconds of one half
-DRY_TESTS = ["tests/test_kernels_gpu.py"]  # what the interpreter does of them in half a minute
+KERNEL_TESTS = ["tests/kernels"]
+DRY_TESTS = ["tests/kernels/test_gpu.py"]  # what the interpreter does of them in half a minute
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def check_half(run: Run) -> int:
     began, say = time.monotonic(), journal(run.folder / "check.log")
     until, steps = began + run.limit, check_steps(run)
     (run.folder / "check.csv").unlink(missing_ok=True)
-    paths = DRY_TESTS if run.dry else sorted(map(str, ROOT.glob("tests/test_kernels_*.py")))
+    paths = DRY_TESTS if run.dry else KERNEL_TESTS
     suite = Suite(paths, run.folder, run.environment)
     try:
         outcome = supervise(run.child("check"), steps, until - 30, say, run.environment)

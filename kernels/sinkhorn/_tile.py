@@ -172,7 +172,7 @@ def dot_precision(x: torch.Tensor) -> str:
     Three TF32 products stand for one of float32 on NVIDIA: a = a1 + a2 to 2^-21 of a (a1 rounded,
     a2 cut by the tensor core), and a2 b2 is dropped, at most 2^-22 of a b. With nothing negative
     nothing cancels, so each sum is within 1.25 x 2^-20 of its value, before the rounding of the
-    accumulator (`tests/test_kernels_products.py`). float64, AMD and the interpreter
+    accumulator (`tests/kernels/test_products.py`). float64, AMD and the interpreter
     multiply plainly, and so does Blackwell until somebody has seen it right there: products that
     are chained in one accumulator come out wrong in silence (triton#10821).
     """

@@ -12,11 +12,11 @@ from rfpmss.model.anchors import Anchors
 from rfpmss.model.decoder import ReportDecoder
 from rfpmss.model.features import Features, Study, Text, Views
 from rfpmss.model.fuse import Fusion
-from rfpmss.model.hub import CODERS, Published
 from rfpmss.model.image import ImageEncoder, Images
 from rfpmss.model.project import Projections
 from rfpmss.model.report import ReportEncoder
 from rfpmss.model.search import beam, greedy
+from rfpmss.model.stored.hub import CODERS, Published
 from rfpmss.model.vit import MedicalImageTransformer
 
 REPORT = MODALITIES.index("report")

@@ -223,8 +223,8 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
     Raises:
         CheckpointError: if its files do not fit together, or hold undefined weights.
     """
-    from rfpmss.model.hub import require_shapes
     from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.model.stored.hub import require_shapes
 
     config, tokenizer = read_config(folder / "config.yaml"), read_tokenizer(folder)
     with fitting(folder, "model.safetensors"):

@@ -13,7 +13,7 @@ from torch import nn
 from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.model.rfpmss import RFPMSS, count
 from rfpmss.model.stages import train_only, weights_of
-from rfpmss.model.weights import load
+from rfpmss.model.stored.published import load
 from rfpmss.runs.content import State, load_weights
 from rfpmss.runs.folder import RunError
 from rfpmss.training import parallel

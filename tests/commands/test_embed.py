@@ -1,0 +1,178 @@
+"""New patients to a Parquet file by the real command."""
+
+import errno
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from rfpmss.config import MODALITIES, smoke
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.embed import main
+from rfpmss.model.rfpmss import RFPMSS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder as ``rfpmss export`` writes it."""
+    folder, config = tmp_path_factory.mktemp("m") / "model", smoke()
+    words = train_tokenizer(["a mass on the left side, grade 4", "ring enhancement, necrosis"], 300)
+    torch.manual_seed(0)
+    RFPMSS(config.model, config.data, words.get_vocab_size()).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(words.to_str())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patients(smoke_cohort, tmp_path_factory):
+    """Three patients as files; one lacks its report, one its CT and its slide."""
+    folder = tmp_path_factory.mktemp("clinic") / "patients"
+    for number in range(3):
+        name = f"Phantom_{number:05d}"
+        shutil.copytree(smoke_cohort.parent / "patients" / name, folder / name)
+    (folder / "Phantom_00000" / "report.txt").unlink()
+    shutil.rmtree(folder / "Phantom_00001" / "ct")
+    (folder / "Phantom_00001" / "slide.tiff").unlink()
+    return folder
+
+
+def table(path):
+    return pq.read_table(path)
+
+
+@pytest.fixture(scope="module")
+def written(patients, model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "embeddings.parquet"
+    done = subprocess.run(
+        [sys.executable, "-m", "rfpmss.cli", "embed", patients, "--model", model, "--out", out],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"3 studies: {out}" in done.stdout
+    assert "Phantom" not in done.stdout + done.stderr
+    return out
+
+
+def test_one_row_a_study_with_null_for_what_is_absent(written, model):
+    found, config = table(written), smoke().model
+    assert found.num_rows == 3
+    names = ["patient_id", "study_id", "study", "report", *(f"joint_{m}" for m in MODALITIES)]
+    assert found.column_names == names
+    absent = {name: found[name].null_count for name in names[2:]}
+    expected = dict.fromkeys(names[2:], 0)
+    expected |= {"report": 1, "joint_report": 1, "joint_ct": 1, "joint_pathology": 1}
+    assert absent == expected
+    lacks_report = [x is None for x in found["report"].to_pylist()]
+    assert lacks_report == [x is None for x in found["joint_report"].to_pylist()]
+    assert lacks_report != [x is None for x in found["joint_ct"].to_pylist()]
+    for name in names[4:]:
+        rows = [x for x in found[name].to_pylist() if x is not None]
+        assert {len(row) for row in rows} == {config.joint_dim}
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    metadata = found.schema.metadata
+    digest = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
+    assert metadata[b"model_sha256"].decode() == digest
+    assert b"null where absent" in found.schema.field("study").metadata[b"meaning"]
+
+
+def test_the_file_names_nobody_and_only_the_salt_makes_its_ids(written, patients, model, tmp_path):
+    assert b"Phantom" not in written.read_bytes()
+    ids = table(written)["patient_id"].to_pylist()
+    assert all(name.startswith("p-") for name in ids)
+    salt, one, two = written.parent / ".salt", tmp_path / "a" / "1.parquet", tmp_path / "2.parquet"
+    words = [str(patients), "--model", str(model), "--batch", "2"]
+    assert main([*words, "--out", str(one), "--salt", str(salt)]) == 0
+    assert main([*words, "--out", str(two)]) == 0
+    assert table(one)["patient_id"].to_pylist() == ids
+    assert not set(table(two)["patient_id"].to_pylist()) & set(ids)
+    for name in ("study", "joint_mri"):
+        mine, theirs = (np.array(table(p)[name].to_pylist()) for p in (one, written))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+    assert not list(tmp_path.rglob(".*parquet*"))
+
+
+def test_a_prepared_cohort_is_embedded_as_the_model_encodes_it(smoke_cohort, model, tmp_path):
+    out = tmp_path / "all.parquet"
+    words = [str(smoke_cohort), "--model", str(model), "--out", str(out), "--inputs"]
+    assert main(words) == 0
+    found, network = table(out), RFPMSS.from_pretrained(model)
+    cohort = Cohort.open(smoke_cohort, network.data)
+    assert found["study_id"].to_pylist() == [study.study_id for study in cohort.studies]
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    batch = cohort.batch([0, 5, 40], tokenizer, augment=None)
+    expected = network.encode(batch.images, batch.present, batch.tokens)
+    for name, values in {
+        "study": expected.study,
+        "report": expected.report,
+        "joint_pathology": expected.joint[:, 2],
+        "inputs_mri": expected.inputs[:, 1],
+    }.items():
+        mine = np.array([found[name][i].as_py() for i in (0, 5, 40)])
+        np.testing.assert_allclose(mine, values.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_embedded_is_refused_in_one_sentence(
+    patients, model, tmp_path, capsys, monkeypatch
+):
+    out, empty = str(tmp_path / "o" / "e.parquet"), tmp_path / "empty"
+    empty.mkdir()
+    for words, sentence in (
+        ((tmp_path / "nowhere", "--model", model), "SRC must be an existing folder or manifest"),
+        ((patients, "--model", empty), "the model must be a folder with config.json"),
+        ((empty, "--model", model), "SRC holds no files"),
+    ):
+        assert main([*map(str, words), "--out", out]) == 1
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message.startswith("error: ")
+        assert sentence in message
+    foreign = tmp_path / "foreign"
+    shutil.copytree(model, foreign)
+    (foreign / "tokenizer.json").write_bytes(b"\xff")
+    assert main([str(patients), "--model", str(foreign), "--out", out]) == 1
+    assert "foreign/tokenizer.json: " in capsys.readouterr().err
+    assert not Path(out).exists()
+    monkeypatch.setattr("rfpmss.embed.find_spec", lambda _: None)
+    assert main([str(patients), "--model", str(model), "--out", out]) == 1
+    assert "pip install 'multisk[parquet]'" in capsys.readouterr().err
+
+
+def test_a_full_disk_has_the_status_of_its_class(patients, model, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("rfpmss.embed.embed", full)
+    out = tmp_path / "e.parquet"
+    assert main([str(patients), "--model", str(model), "--out", str(out)]) == 74
+    assert f"error: No space left on device ({out})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [500, 5_000])
+def test_a_file_that_may_not_grow_has_that_status_too(
+    size, smoke_cohort, patients, model, tmp_path, capsys
+):
+    source = {500: smoke_cohort, 5_000: patients}[size]  # while writing, while preparing
+    out = tmp_path / "e.parquet"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        status = main([str(source), "--model", str(model), "--out", str(out)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 74
+    assert "File too large" in capsys.readouterr().err
+    assert not [path for path in tmp_path.iterdir() if path.name != ".salt"]

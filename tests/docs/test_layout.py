@@ -1,0 +1,132 @@
+"""What a linter cannot see: light imports, whole packages."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    path
+    for folder in ("multisk", "kernels", "rfpmss")
+    for path in (ROOT / folder).rglob("*.py")
+    if not path.is_relative_to(ROOT / "multisk" / "kernels")
+]
+DATA = [*(ROOT / "rfpmss" / "evaluation").glob("*.[hcj][ts][ms]*"), ROOT / "multisk" / "py.typed"]
+
+
+def python(*words: str | Path) -> str:
+    run = subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return run.stdout
+
+
+def shipped_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix().replace("kernels/sinkhorn", "multisk/kernels")
+
+
+def test_sources_were_found() -> None:
+    assert len(SOURCES) > 30
+
+
+def test_importing_multisk_loads_nothing_heavy() -> None:
+    loaded = set(python("-c", "import sys, multisk; print(*sys.modules)").split())
+    assert not {"rfpmss", "transformers", "nibabel", "scipy", "triton", "numba"} & loaded
+
+
+def test_the_kernels_folder_cannot_shadow_another_package() -> None:
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    tree = tmp_path_factory.mktemp("tree")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        source, target = ROOT / name, tree / name
+        if not source.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        else:
+            target.write_bytes(source.read_bytes())
+    python("-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", folder, tree)
+    return folder
+
+
+def test_the_wheel_holds_every_source(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {shipped_name(path) for path in (*SOURCES, *DATA)} <= names
+    assert not [name for name in names if name.startswith(("tests/", "kernels/", "benchmarks/"))]
+
+
+def test_the_source_archive_holds_every_source(built: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.split("/", 1)[-1] for name in opened.getnames()}
+    for path in (*SOURCES, *DATA):
+        assert {shipped_name(path), path.relative_to(ROOT).as_posix()} & names, path
+
+
+def test_nothing_pulls_torchvision_or_a_package_without_a_pin() -> None:
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-").replace(".", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    own = metadata.requires("multisk") or []
+    waiting = [Requirement(text) for text in own]
+    seen: set[str] = set()
+    while waiting:
+        requirement = waiting.pop()
+        name = requirement.name.lower().replace("_", "-").replace(".", "-")
+        marker = requirement.marker
+        wanted = marker is None or any(
+            marker.evaluate({"extra": extra})
+            for extra in ("", "rfpmss", "cpu", *requirement.extras)
+        )
+        if not wanted or name in seen or name == "multisk":
+            continue
+        seen.add(name)
+        try:
+            inner = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # another platform's
+        assert name in pinned, name
+        waiting += [
+            r
+            for r in map(Requirement, inner)
+            if r.marker is None or r.marker.evaluate({"extra": ""})
+        ]
+    assert "torchvision" not in seen
+    assert {"torch", "numpy", "transformers"} <= seen
+
+
+def test_the_lock_has_each_pin_but_torch_with_its_hashes() -> None:
+    def pins(text: str) -> set[str]:
+        return set(re.findall(r"^[^\s#]+==[^\s;]+", text, re.MULTILINE))
+
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    assert pins(lock) == {pin for pin in pinned if not pin.startswith("torch==")}
+    for entry in re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", lock, flags=re.MULTILINE)):
+        first, *rest = entry.rstrip().split(" \\\n")
+        assert "==" in first
+        assert rest
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in rest), first

@@ -1,0 +1,172 @@
+"""Near zero temperature: few steps, honest margins, and the optimum of the linear programme."""
+
+import math
+
+import pytest
+import torch
+
+from multisk import Exact, MultiAssignment, Newton, Sinkhorn, Transport, solve
+from tests.solver.strategies import unit_scores
+
+SHAPES = [(100, 40, 4), (40, 100, 7), (300, 16, 5), (50, 50, 10), (64, 64, 1), (9, 5, 2)]
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(params=["as installed", "without compiled loops"])
+def both_paths(request, monkeypatch):
+    """The CPU's compiled loops, and plain torch as where numba is missing."""
+    if request.param == "without compiled loops":
+        monkeypatch.setattr("multisk._backends.numba.solve.kernels", lambda: None)
+
+
+@pytest.mark.usefixtures("both_paths")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("n", "k", "budget"), SHAPES)
+def test_a_small_problem_takes_few_steps_at_any_temperature(n, k, budget, dtype):
+    for eps in (2e-3, 1e-4, 1e-5, 1e-6):
+        x = unit_scores(n, k, seed=1, dtype=dtype)
+        solution = solve(x, MultiAssignment(budget, eps=eps)).raise_if_failed()
+        assert int(solution.steps) <= 30
+        plan, load = solution.plan.double(), n * budget / k
+        assert (plan.sum(-1) / budget - 1).abs().max() <= 1.01e-6
+        assert (plan.sum(-2) / load - 1).abs().max() <= 1.01e-6
+
+
+def check_against_the_programme(x, problem, cells):
+    """Near zero temperature the objective is the programme's, up to the entropy and the gap."""
+    solution = solve(x, problem).raise_if_failed()
+    exact = solve(x, problem, Exact()).raise_if_failed()
+    eps = float(problem.eps)
+    slack = 1e-6 * float(x.abs().max()) * float(solution.plan.sum()) + 1e-9
+    assert float(exact.value) - slack <= float(solution.value) <= float(exact.value) + cells * eps
+    assert 0 <= float(solution.gap) <= slack
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("eps", [1e-3, 1e-5])
+def test_cold_problems_of_every_kind_reach_the_linear_programme(eps, seed):
+    x = unit_scores(60, 12, seed=seed)
+    mask = random(60, 12, seed=seed) < 0.7
+    mask[:, 0] = mask[0] = True
+    problem = MultiAssignment(
+        0.3 * mask.sum(-1), capacity=0.3 * mask.sum(-2), eps=eps, mask=mask, damping=0
+    )
+    check_against_the_programme(x, problem, 60 * 12)
+    interval = torch.full((12,), 8.0), torch.full((12,), 12.0)
+    check_against_the_programme(x, MultiAssignment(2, eps=eps, damping=0, capacity=interval), 720)
+    rows, columns = 0.01 + random(60, seed=seed), 0.01 + random(12, seed=seed + 9)
+    columns = columns * rows.sum() / columns.sum()
+    problem = Transport(eps=eps, rows=rows, columns=columns)
+    check_against_the_programme(x, problem, float(rows.sum()) * 10)
+    check_against_the_programme(unit_scores(20, 50, seed=seed), Transport(eps=eps), 20 * 10)
+
+
+@pytest.mark.parametrize("eps", [1.0, 0.1, 0.01, 1e-3, 1e-5])
+def test_labels_with_dynamic_k_and_at_most_one_row_a_column(eps):
+    # The problem of label assignment in detection: objects choose anchors, an anchor serves one.
+    for seed in range(4):
+        x = 2 * random(10, 80, seed=seed).log()
+        k = torch.randint(1, 6, (10,), generator=torch.Generator().manual_seed(seed))
+        problem = MultiAssignment(k, eps=eps, damping=0, capacity=(torch.zeros(80), torch.ones(80)))
+        check_against_the_programme(x, problem, 800)
+
+
+def test_a_cold_relaxed_transport_is_cooled_down():
+    x = unit_scores(40, 8)
+    solution = solve(x, Transport(eps=1e-3, relax=(1.0, 0.5))).raise_if_failed()
+    slope = (
+        x
+        - 1e-3 * solution.log_plan
+        - 1.0 * solution.plan.sum(-1).log()[:, None]
+        - 0.5 * (solution.plan.sum(-2) / 5).log()
+    )
+    assert slope.abs().max() <= 1e-6
+
+
+@pytest.mark.usefixtures("both_paths")
+@pytest.mark.parametrize("relax", [(1.0, None), (None, 1.0), (10.0, 10.0), (2.0, 30.0)])
+@pytest.mark.parametrize("range_of_exponents", [100, 1000, 3000])
+def test_relaxed_margins_of_a_few_temperatures_are_met_at_any_range(relax, range_of_exponents):
+    x = range_of_exponents * unit_scores(30, 12)
+    mask = random(30, 12, seed=1) > 0.2
+    mask[:, 0] = True
+    for problem in (Transport(eps=1.0, relax=relax), Transport(eps=1.0, relax=relax, mask=mask)):
+        solution = solve(x, problem).raise_if_failed()
+        slope = x - solution.log_plan
+        prices = solution.row_potential[:, None], solution.column_potential
+        for axis, strength, goal, price in zip((1, 0), relax, (1.0, 30 / 12), prices, strict=True):
+            missed = solution.log_plan.logsumexp(axis, keepdim=True) - math.log(goal)
+            if strength is None:
+                assert missed.abs().max() <= 1e-6
+            slope = slope + (price if strength is None else -strength * missed)
+        allowed = torch.ones_like(mask) if problem.mask is None else mask
+        assert slope[allowed].abs().max() <= 1e-6 * range_of_exponents
+
+
+@pytest.mark.parametrize("relax", [(1.0, None), (None, 1.0), (10.0, 10.0)])
+def test_what_follows_the_sweeps_of_a_cold_relaxed_transport_never_makes_it_worse(relax):
+    x = 200 * unit_scores(30, 12, dtype=torch.float32)
+    problem = Transport(eps=1.0, relax=relax)
+    swept = solve(x, problem, Sinkhorn())
+    assert solve(x, problem).marginal_error <= 2 * swept.marginal_error
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_batch_may_mix_problems_that_are_cold_and_warm(dtype):
+    x = torch.stack([unit_scores(30, 9, seed=s, dtype=dtype) for s in range(4)])
+    for eps in ([1e-5, 1e-4, 1e-6, 1e-3], [1.0, 1e-5, 0.05, 1e-6]):
+        eps = torch.tensor(eps, dtype=torch.float64)
+        whole = solve(x, MultiAssignment(2, eps=eps)).raise_if_failed()
+        assert whole.plan.dtype == whole.row_potential.dtype == dtype
+        for i in range(4):
+            alone = solve(x[i], MultiAssignment(2, eps=eps[i]))
+            assert int(alone.steps) == int(whole.steps[i])
+            assert (alone.plan - whole.plan[i]).abs().max() <= 1e-6
+
+
+def test_a_cold_batch_of_float32_alone_comes_back_in_float32():
+    x = torch.stack([unit_scores(30, 9, seed=s, dtype=torch.float32) for s in range(3)])
+    problem = MultiAssignment(2, eps=1e-5)
+    solution = solve(x.requires_grad_(), problem).raise_if_failed()
+    assert solution.plan.dtype == solution.row_potential.dtype == torch.float32
+    assert solution.column_potential.dtype == solution.value.dtype == torch.float32
+    (solution.plan * x.detach()).sum().backward()
+    assert bool(x.grad.isfinite().all())
+    relaxed = Transport(eps=1e-3, relax=(1.0, 1.0))
+    assert solve(x.detach(), relaxed).raise_if_failed().row_potential.dtype == torch.float32
+
+
+def test_an_impossible_cold_problem_is_reported():
+    mask = torch.ones(6, 4, dtype=torch.bool)
+    mask[:3, 2:] = False
+    x = torch.linspace(0, 1, 24).view(6, 4)
+    capacity = torch.tensor([1.3, 1.3, 1.7, 1.7])
+    solution = solve(x, MultiAssignment(1, eps=1e-5, mask=mask, capacity=capacity))
+    assert not bool(solution.converged)
+    assert float(solution.marginal_error) > 1e-3
+    assert bool(solution.plan.isfinite().all())
+
+
+def test_the_interior_path_meets_the_margins_and_prices_of_the_programme():
+    from multisk._problem.system import prepare
+    from multisk._semidual.interior import prices
+
+    x = unit_scores(40, 10)
+    system = prepare(x, MultiAssignment(3, eps=1e-6, damping=0))
+    b, _, steps = prices(system, torch.tensor([40]))
+    exact = solve(x, MultiAssignment(3, eps=1e-6, damping=0), Exact())
+    bound = exact.value + 1e-6 * exact.gap
+    # Any prices bound the programme from above: sum of b c + sum over rows of their k best.
+    best = (x + 1e-6 * b[0]).topk(3, -1).values.sum() - 1e-6 * (b[0] * 12.0).sum()
+    assert int(steps) <= 15
+    assert -1e-9 <= float(best - bound) <= 1e-4
+
+
+def test_sweeps_on_a_cold_problem_say_that_they_did_not_arrive():
+    solution = solve(unit_scores(40, 8), MultiAssignment(3, eps=1e-5), Sinkhorn(max_steps=50))
+    assert not bool(solution.converged)
+    assert bool(solution.plan.isfinite().all())
+    solve(unit_scores(40, 8), MultiAssignment(3, eps=1e-5), Newton()).raise_if_failed()
