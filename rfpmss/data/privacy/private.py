@@ -21,6 +21,27 @@ SALT = ".salt"
 LARGEST_TEXT = MIB
 NAMED = 60
 """Persons whom one report names at most."""
+_JOINT = r"(?: ?[-/–(] ?| ?\) ?[-/]?|[ .])"
+_PHONE = rf"\+?\(?\d{{1,9}}(?:{_JOINT}\d{{1,9}}){{0,8}}"
+_BEHIND = (
+    r"(?:\.?-?\s?(?:no|nr|number|num|nummer|号码?))?\s?[.:：]{0,2}\s?(?=(?:[ ()+/.–-]{0,3}\d){4})"
+)
+_MEASURE = r"(?!\d|[.,]\d| ?(?:[cm]?m|m?l|hu|%)(?!\w))"
+_PHONES = (
+    # Behind a word for it, in any form; some words have other meanings, too.
+    r"(?<!\w)(?:tel(?:efon|ephone|[eé]fono|efax)?|t[eé]l(?:[eé]phone)?|(?:tele)?phone|fax|handy"
+    r"|mobiltel(?:efon)?|pager|beeper|dect|durchwahl|rufnummer|cell ?phone"
+    rf"|(?:联系|聯絡)?电话|電話|传真|手机|전화){_BEHIND}{_PHONE}{_MEASURE}"
+    r"(?: ?(?:x|ext\.?) ?\d{1,6})?"
+    r"|(?<!\w)(?:ph|mobile?|m[oó]vil|portable|bleep|funk(?:nummer)?|ext|cell)"
+    rf"{_BEHIND}(?!\d\.\d)(?>{_PHONE}){_MEASURE}"
+    # With the code of a country or an area, which begins with 0; seven digits at least.
+    rf"|(?<![\d.,/-])00[1-9]\d{{0,2}}(?:{_JOINT}\d{{1,8}}){{2,6}}(?!\d)"
+    r"|(?<![\d.,/-])\(?0\d{1,5}(?:\) ?[-/]?| ?[-/]) ?(?=(?:[ -]?\d){4})\d{2,8}(?:[ -]\d{1,6}){0,3}"
+    r"(?![\d/]| ?[cm]?m(?!\w))"
+    r"|(?<![\d.,])0\d(?:([ .-])\d\d)(?:\3\d\d){3}(?![\d.,]\d)"
+    r"|(?<![\d.])\d{3}\.\d{3}\.\d{4}(?!\d|\.\d)(?: ?x ?\d{1,6})?"
+)
 # Full dates, numbers of six or more digits, telephone numbers, addresses of mail and web pages.
 # Every repetition has a bound, as in `rfpmss.data.privacy.sentences`.
 _TRACES = re.compile(
@@ -33,6 +54,7 @@ _TRACES = re.compile(
     r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s{1,3})?(?:19|20)\d\d(?!\d)"
     rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"
     r"|(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
+    rf"|{_PHONES}"
     r"|(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
     r"|\+\d[\d ()/-]{6,40}\d"
     r"|(?<![A-Za-zÀ-ɏ0-9_.+-])[A-Za-zÀ-ɏ0-9_.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,99}\w"
