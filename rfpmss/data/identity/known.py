@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
+from rfpmss.data.identity.names import Time, parse, parse_id
+
 Kind = Literal["id", "exam", "name"]
 """Identifiers of patients (PatientID, folder, file name), of examinations (AccessionNumber,
 StudyInstanceUID, StudyID), and names of persons."""
@@ -143,8 +145,32 @@ class Known:
             >>> [known.owner(said) for said in ("p007", "P-7", "12", "7.0", "8")]
             ['a', 'a', 'b', 'a', None]
         """
+        return self._named(said, kind, zeros=zeros)[0]
+
+    def times(self, said: str) -> tuple[Time, ...]:
+        """When a cell of `owner` says that it was, beside who: ``P11_tp2``, ``GBM01-T0``.
+
+        Example:
+            >>> known = Known.of([("a", "id", "P11"), ("b", "id", "P12")])
+            >>> known.owner("P11_tp2_flair.nii.gz"), known.times("P11_tp2")[0].label
+            ('a', 'timepoint 2')
+        """
+        return self._named(said, "id", zeros=False)[1]
+
+    def _named(self, said: str, kind: Kind, *, zeros: bool) -> tuple[str | None, tuple[Time, ...]]:
+        if (owner := self._owner(said, kind, zeros=zeros)) is not None or kind != "id":
+            return owner, ()
+        whole = next(_of_path(said), said.strip())
+        for name in (parse_id(whole), parse(whole, file=True)):
+            if name.who and (name.times or name.kinds):
+                owner = self._owner(name.who, kind, zeros=zeros)
+                if owner is not None:
+                    return owner, name.times
+        return None, ()
+
+    def _owner(self, said: str, kind: Kind, *, zeros: bool) -> str | None:
         for part in _of_path(said) if kind == "id" else ():
-            if (owner := self.owner(part, kind, zeros=zeros)) is not None:
+            if (owner := self._owner(part, kind, zeros=zeros)) is not None:
                 return owner
         books = self.books.get(kind, ())
         spellings = _spellings(said)

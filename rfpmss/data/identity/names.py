@@ -370,6 +370,16 @@ def phase_of(text: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def parse_id(text: str) -> Name:
+    """`parse` of a PatientID: no sequence stands at its end, so T1 is a time point there.
+
+    Example:
+        >>> parse_id("GBM01-T1").times[0].label, parse_id("P11_tp2").who
+        ('timepoint 1', 'p11')
+    """
+    return parse(text, tee=re.search(r"[\W_][tT]\d$", text) is not None)
+
+
 def _cut(text: str, start: int, end: int) -> str:
     return f"{text[:start]} {text[end:]}"
 

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from rfpmss.data.identity.layout import Layout, Place
-from rfpmss.data.identity.names import ID, PERSON, WORD, Name, Time, parse, rank
+from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, rank
 from rfpmss.data.identity.names import plain as plain_of
-from rfpmss.data.identity.patients import placeholder, same_person, shared, spelled
+from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
 from rfpmss.data.readers.sequences import describes, without_prefix
 
 _WORDS = re.compile(
@@ -46,6 +46,8 @@ class Item:
     """StudyInstanceUID of a DICOM file."""
     person: tuple[str, str, str] = ("", "", "")
     """Date of birth, sex and name by the header."""
+    called: tuple[str, ...] = ()
+    """The person's names by the header, in every reading."""
     given: bool = False
     """The mapping file says who it is."""
 
@@ -232,7 +234,9 @@ class _Owners:
         self._images()
         for place, item in enumerate(self.items):
             if self.result[place] is None and item.kind == "text":
-                self.result[place] = self._beside(place) or self._owner(place)
+                self.result[place] = (
+                    self._beside(place) or self._person(place) or self._owner(place)
+                )
         self._visits()
         lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
         return Owned(
@@ -284,6 +288,29 @@ class _Owners:
                 if len(meant) == 1 and visit in self.folders.get(next(iter(meant)), ()):
                     found |= meant
         return found.pop() if len(found) == 1 else None
+
+    @cached_property
+    def persons(self) -> dict[str, set[str]]:
+        """Owners by what headers call them."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for item, owner in zip(self.items, self.result, strict=True):
+            if owner is not None and item.kind != "text":
+                for name in item.called:
+                    for spelling in () if placeholder(name) else called(name):
+                        found[spelling].add(owner)
+        return found
+
+    def _person(self, place: int) -> str | None:
+        """The one person after whom a text, or its folder without images, is named."""
+        path, home = self.items[place].path, self.homes[place]
+        if self.beneath.get(home):
+            return None
+        for name in (plain(path), path.parent.name):
+            words = re.sub(r"[\d_.-]+", " ", naming(name))
+            found = set().union(*(self.persons.get(key, ()) for key in called(words)))
+            if found:
+                return found.pop() if len(found) == 1 else None
+        return None
 
     def _images(self) -> None:
         """First those in folders of patients, whose names others may have; then all others."""
@@ -473,7 +500,7 @@ def plain_name(name: str) -> str:
 
 def _undated(patient: str) -> str:
     """A PatientID without the visit that some write into it: ``P1_visit2``, ``GBM01-T0``."""
-    name = _parsed(patient)
+    name = parse_id(patient)
     return name.who if visit_of(patient) else patient
 
 
@@ -484,10 +511,5 @@ def visit_of(patient: str) -> tuple[Time, ...]:
         >>> [time.label for time in visit_of("P1_visit2") + visit_of("GBM01-T0")]
         ['visit 2', 'timepoint 0']
     """
-    name = _parsed(patient)
+    name = parse_id(patient)
     return tuple(t for t in name.times if not t.weak) if rank(name.who) >= ID else ()
-
-
-def _parsed(patient: str) -> Name:
-    """No sequence stands at the end of a PatientID: T1 is a time point there."""
-    return parse(patient, tee=re.search(r"[\W_][tT]\d$", patient) is not None)

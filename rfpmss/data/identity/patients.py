@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -79,6 +80,46 @@ def same_person(person: tuple[str, str, str]) -> str:
     if not _certain(birth) or sex not in ("M", "F") or placeholder(name):
         return ""
     return f"{birth} {sex} {plain(name)}"
+
+
+def called(name: str) -> frozenset[str]:
+    """What a person's name is compared by: without order, case, accents and titles of a header.
+
+    Args:
+        name: of a header, ``family^given^middle=ideographic``, or as people write it.
+
+    Returns:
+        Spellings; none for a single word, which may be anybody's.
+
+    Example:
+        >>> [bool(called("SMITH^JOHN^A") & called(n)) for n in ("John Smith", "Smith, John", "Jo")]
+        [True, True, False]
+        >>> bool(called("Müller^Anna") & called("anna mueller"))
+        True
+        >>> bool(called("张^三") & called("张三"))
+        True
+    """
+    found: set[str] = set()
+    for spelling in name.split("="):
+        parts = [part for part in re.split(r"[\W\d_]+", spelling.casefold()) if part]
+        for take in (parts, parts[:2]):
+            found |= {"-".join(sorted(map(write, take))) for write in (_written, _bare)}
+            if not "".join(take).isascii() and all(map(_HAN.fullmatch, take)):
+                found |= {"".join(take), "".join(take[::-1])}
+    return frozenset(key for key in found if "-" in key or _HAN.fullmatch(key) and len(key) > 1)
+
+
+_HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa"})
+
+
+def _written(word: str) -> str:
+    return _bare(word.translate(_UMLAUTS))
+
+
+def _bare(word: str) -> str:
+    letters = unicodedata.normalize("NFD", word.replace("ß", "ss"))
+    return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", letters))
 
 
 def _certain(birth: str) -> bool:

@@ -120,6 +120,13 @@ _NEVER = (
     r"|timepoint|session|slices?|分级|身高|体重",
 )
 
+_NO_REPORT = re.compile(
+    r".*(?:history|indication|anamnes\w*|question|prompt|fragestellung|reason|technique|protocol"
+    r"|address|adresse|direccion|antecedent\w*|motiv\w*|complaint\w*|symptom\w*|therap\w*"
+    r"|treatment|medication\w*|病史|主诉|检查(?:目的|方法)|地址|症状|用药|治疗)s?\d*"
+)
+"""Columns of sentences that are no report: why an image was made, and how."""
+
 _TIMES = {
     "visit": re.compile(r"visit(?:e|a)?(?:id|no|nr|number)?|session(?:id|no|nr)?|besuch"),
     "timepoint": re.compile(r"timepoints?(?:id|no|nr)?|tp|zeitpunkt|时间点"),
@@ -194,6 +201,12 @@ def date_order(name: str) -> int | None:
     """0 for the date of the examination, 1 for that of the report, 2 for any; None for no date."""
     folded = fold(name)
     return next((n for n, known in enumerate(DATES) if known.fullmatch(folded)), None)
+
+
+def no_report(name: str) -> bool:
+    """Whether a column of this name holds sentences that are no report."""
+    folded = fold(name)
+    return _NO_REPORT.fullmatch(folded) is not None or rank(name) in (Rank.NAME, Rank.NEVER)
 
 
 def time_unit(name: str) -> str:

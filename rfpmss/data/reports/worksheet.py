@@ -20,8 +20,8 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.mapping import Table
-from rfpmss.data.identity.names import parse
-from rfpmss.data.readers.text.dates import settle
+from rfpmss.data.identity.names import Time, parse
+from rfpmss.data.readers.text.dates import readings, settle
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.text.tables import FORMULA, RESAVE, read_sheets
 from rfpmss.data.readers.volume import MIB
@@ -35,7 +35,9 @@ from rfpmss.data.reports.columns import (
 from rfpmss.data.reports.headings import (
     Rank,
     date_order,
+    fixed,
     names_persons,
+    no_report,
     rank,
     text_order,
     time_unit,
@@ -125,9 +127,9 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     wanted = {table.patient, *table.text, *filter(None, [table.date])} if table else set()
     if absent := wanted - set(names):
         raise TextError(f"the table lacks {len(absent)} of the columns that --mapping names")
-    texts = _texts(names, table)
-    dates = _dates(names, table)
     rows = [(line, cells) for line, cells in sheet.rows[1:] if any(map(str.strip, cells))]
+    texts = _texts(names, [cells for _, cells in rows], table)
+    dates = _dates(names, table)
     whole, broken = _whole(rows, len(names), texts, ragged=sheet.ragged)
     used = {n for n, name in enumerate(names) if name in wanted or _says_who_or_when(name)}
     whole, unknown = _computed(whole, used | set(texts))
@@ -137,6 +139,8 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
         raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
     skip = (*texts, *dates)
     patient = patient_column(names, cells, known, skip=skip, given=table.patient if table else "")
+    if not (dates or table):
+        dates = _days(names, cells, (*texts, patient.place), patient, known, days)
     taken = Table(
         file="*",
         patient=patient.name,
@@ -147,14 +151,65 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     return taken, [*broken, *found]
 
 
-def _texts(names: Sequence[str], table: Table | None) -> list[int]:
-    """The columns of text, in reading order."""
+def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table | None) -> list[int]:
+    """The columns of text, in reading order; one of another name where it alone holds sentences."""
     if table:
         return [names.index(name) for name in table.text]
     orders = [(order, n) for n, name in enumerate(names) if (order := text_order(name)) is not None]
-    if not orders:
-        raise ColumnError("no column of the table holds reports by its name")
-    return [place for _, place in sorted(orders)]
+    if orders:
+        return [place for _, place in sorted(orders)]
+    found = [n for n, name in enumerate(names) if _sentences(n, rows) and not no_report(name)]
+    if not found:
+        raise ColumnError("no column of the table holds reports by its name or its texts")
+    if len(found) > 1:
+        shown = " and ".join(repr(names[n]) for n in found)
+        raise ColumnError(f"the columns {shown} hold sentences, and no name says which the reports")
+    return found
+
+
+WORDS, SIGNS = 5, 10
+"""Words, or Chinese signs, of a cell that holds a sentence, at least."""
+
+
+def _sentences(place: int, rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether half of a column's cells hold sentences, no labels, paths or addresses."""
+    cells = [row[place].strip() for row in rows if place < len(row) and row[place].strip()]
+    long = [
+        cell
+        for cell in cells
+        if len(re.findall(r"[^\W\d_]{2,}", cell)) >= WORDS
+        or len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", cell)) >= SIGNS
+    ]
+    return bool(cells) and 2 * len(long) >= len(cells) and len(set(long)) > len(long) / 2
+
+
+def _days(
+    names: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    skip: Sequence[int],
+    patient: Column,
+    known: Known,
+    days: int,
+) -> list[int]:
+    """The column, of any name, whose dates are those of the patients' examinations."""
+    examined = [known.days.get(owner or "", frozenset()) for owner in patient.owners]
+    found: dict[int, int] = {}
+    for place, name in enumerate(names):
+        said = [row[place].strip() for row in rows]
+        if place in skip or fixed(name) or not any(said):
+            continue
+        if not all(readings(cell) for cell in said if cell) or all(map(str.isdecimal, said)):
+            continue
+        settled = settle(said, examined, days)
+        near = [
+            any(abs(day - exam) <= days for exam in exams)
+            for day, exams in zip(settled, examined, strict=True)
+            if day is not None and exams
+        ]
+        if near and 2 * sum(near) > len(near):
+            found[place] = sum(day in set(e) for day, e in zip(settled, examined, strict=True))
+    best = [place for place, same in found.items() if same == max(found.values())]
+    return best if len(best) == 1 else []
 
 
 LABEL = 25
@@ -233,6 +288,7 @@ def _told(
     said = [cells[n][dates[0]] if dates else "" for n in range(len(rows))]
     examined = [known.days.get(owner or "", frozenset()) for owner in owners]
     settled = settle(said, examined, days)
+    times = [known.times(cell) if owners[n] else () for n, cell in enumerate(patient.cells)]
     personal = [n for n, name in enumerate(names) if n == patient.place or names_persons(name)]
     for n, (line, row) in enumerate(rows):
         text = _joined([row[place].strip() for place in texts])
@@ -243,7 +299,11 @@ def _told(
             error = OwnerError("nothing says whose report it is")
         called = tuple(row[place].strip() for place in personal if row[place].strip())
         exam = named_exam(patient, others, n, known)
-        date = min(exam.days) if exam and exam.days else None if exam and exam.place else settled[n]
+        date = settled[n]
+        if exam and (exam.days or exam.place):
+            date = min(exam.days) if exam.days else None
+        elif date is None and not said[n].strip():
+            date = next((time.day for time in times[n] if time.day is not None), None)
         place = exam.place if exam else None
         yield Told(
             row=line,
@@ -253,14 +313,14 @@ def _told(
             date=date,
             place=place,
             names=called,
-            label=_label(names, row),
+            label=_label(names, row, times[n]),
             error=error,
         )
 
 
-def _label(names: Sequence[str], row: Sequence[str]) -> str:
-    """The time point of a row, by the name and the cell of a column: `timepoint`, `2`."""
-    found = set()
+def _label(names: Sequence[str], row: Sequence[str], times: Sequence[Time]) -> str:
+    """The time point of a row: by a column `timepoint`, or beside the name of the patient."""
+    found = {time.label for time in times if time.day is None}
     for name, cell in zip(names, row, strict=True):
         said = cell.strip()
         if (unit := time_unit(name)) and said:
@@ -370,7 +430,7 @@ def _recognised(names: Sequence[str], table: Table | None) -> int:
         return len({table.patient, *table.text, table.date} & set(names))
     texts = sum(text_order(name) is not None for name in names)
     others = sum(text_order(name) is None and _says_who_or_when(name) for name in names)
-    return texts + others if texts else 0
+    return texts + others
 
 
 def _says_who_or_when(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -198,14 +198,18 @@ _KNOWN_BY = {
 }
 
 
-def _row(row: File, files: Mapping[PurePosixPath, File], labels: Container[str]) -> File:
+def _row(row: File, files: Mapping[PurePosixPath, File], labels: Collection[str]) -> File:
     """A row of a table with the time of the image whose name it gives; its own path says none.
 
-    A time point that its columns name counts where an image of the patient has it.
+    A time point that its columns name counts where an image of the patient has it, or one of the
+    same count: ``timepoint 2`` is no report of ``timepoint 1``, nor ``visit 2`` of a ``baseline``.
     """
     image = files.get(row.place) if row.place else None
     if image is None:
-        known = not row.name or row.label in labels
+        count, _, number = row.label.partition(" ")
+        others = {label.partition(" ")[0] for label in labels if label}
+        apart = count in others or (others and number not in ("", "0", "1"))
+        known = not row.name or row.label in labels or apart
         return row if known else replace(row, label="")
     date = row.date if row.date is not None else image.date
     return replace(row, date=date, label=image.label, phase=image.phase, weak=image.weak)
@@ -320,6 +324,7 @@ def _item(file: File, words: Words, level: int) -> Item:
         patient=given or file.patient,
         study=file.study,
         person=file.person if not given else ("", "", ""),
+        called=file.persons,
         given=bool(given),
     )
 

@@ -529,3 +529,38 @@ def test_surgery_is_read_from_the_descriptions_of_real_headers(tmp_path: Path) -
     found = hospital.scan(tmp_path, SALT)
     assert len(found.studies) == 2
     assert len({study.patient_id for study in found.studies}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "whose"),
+    [
+        ("Smith John.txt", "K1"),
+        ("SMITH^JOHN.txt", "K1"),
+        ("smith, john 2021-03-04.txt", "K1"),
+        ("John_Smith_report.txt", "K1"),
+        ("Befund Anna Mueller.txt", "K2"),
+        ("Muller Anna.docx", "K2"),
+        ("张三.txt", "K3"),
+        ("张 三 报告.txt", "K3"),
+        ("smith-john/befund.txt", "K1"),
+        ("Lee Ann.txt", None),  # two patients of this name
+        ("Smith.txt", None),  # may be anybody's
+        ("Smith Jack.txt", None),
+    ],
+)
+def test_a_report_named_after_the_headers_person_is_that_patients(
+    text: str, whose: str | None
+) -> None:
+    persons = {
+        "K1": "SMITH^JOHN^A",
+        "K2": "Müller^Anna",
+        "K3": "Zhang^San=张^三",
+        "K4": "Lee^Ann",
+        "K5": "LEE^ANN",
+    }
+    items = [
+        Item(PurePosixPath(f"{k}/1.dcm"), "ct", k, f"1.{k}", called=(name,))
+        for k, name in persons.items()
+    ]
+    found = owners([*items, Item(PurePosixPath("reports") / text, "text")])
+    assert (found[-1] == f"id:{whose}") == (whose is not None)

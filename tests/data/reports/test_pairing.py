@@ -158,6 +158,11 @@ WHOLE = {
     "German": ("Patienten-ID;Befund;Beurteilung\n1;Herd;Gliom", "Herd\nGliom"),
     "NUL": (b"id,report\n1,A\0 mass\n", ""),
     "no text column": ("id,remark\n1,A mass", ""),
+    "a caption": ("id,age,caption\n1,54,A mass of the left lobe", "A mass of the left lobe"),
+    "output": ("Pat-ID;output\n1;Kein Herd, aber wohl ein Ödem", "Kein Herd, aber wohl ein Ödem"),
+    "Chinese text": ("编号,备注\n1,左侧额叶见一占位性病变伴水肿", "左侧额叶见一占位性病变伴水肿"),
+    "two columns of sentences": ("id,a,b\n1,A mass of the left lobe,No mass of the right lobe", ""),
+    "why the image was made": ("id,clinical history\n1,Headache for three weeks on the left", ""),
     "labels": ("id,age,diagnosis\n1,54,GBM\n2,60,LGG", ""),
 }  # fmt: skip
 
@@ -372,6 +377,59 @@ def test_a_column_of_time_points_names_the_visit(column: str, images: str, tmp_p
     assert got == {
         f"P{n}/tp{time}" if named else f"P{n}": f"A mass of {n}{time} mm." for n, time in cells
     }
+
+
+# Images, and the cells of the patient column in the order of the images; "-": no row is theirs.
+VISITS_IN_CELLS = {
+    "time points": ("P1/tp1 P1/tp2 P2/tp1", "P1_tp1|P1_tp2|P2-tp1"),
+    "T0 and T1": ("GBM01/T0 GBM01/T1 GBM02/T0", "GBM01-T0|GBM01-T1|GBM02-T0"),
+    "words": ("P1/visit1 P1/visit2 P2/visit1", "P1 visit 1|p1 visit 2|P2 visit 1"),
+    "operations": ("P1/preop P1/postop P2/preop", "P1_preop|P1_postop|P2_preop"),
+    "days": ("P1/2021-03-04 P1/2021-09-04", "P1_20210304|P1_2021-09-04"),
+    "file names": ("P1 P2", "P1_flair.nii.gz|P2_flair.nii.gz"),
+    "file names of visits": ("P1/tp1 P1/tp2", "P1_tp1_t1ce.nii.gz|P1_tp2_t1ce.nii.gz"),
+    "a visit without an image": ("P1/tp1 P2/tp1", "P1_tp2|P2_tp1"),
+}
+
+
+@pytest.mark.parametrize("name", VISITS_IN_CELLS)
+def test_a_cell_with_the_patient_and_the_time_reaches_that_visit(name: str, tmp_path: Path) -> None:
+    images, cells = VISITS_IN_CELLS[name]
+    for n, folder in enumerate(images.split()):
+        write_nifti(tmp_path / folder / "flair.nii.gz", brain((8, 8, 4), n))
+    rows = [f"{cell},A mass of {n} mm." for n, cell in enumerate(cells.split("|"))]
+    (tmp_path / "r.csv").write_text("\n".join(["patient,report", *rows[::-1]]))
+    found = scan(tmp_path, SALT)
+    got = {
+        str(s.views[1].paths[0].parent.relative_to(tmp_path)): s.report
+        for s in found.studies
+        if s.views[1]
+    }
+    wanted = {folder: f"A mass of {n} mm." for n, folder in enumerate(images.split())}
+    if "without" in name:
+        wanted["P1/tp1"] = None
+    assert got == wanted
+
+
+def test_a_report_of_a_visit_without_images_is_none_of_another_visit(tmp_path: Path) -> None:
+    for n, patient in enumerate(("P1", "P2")):
+        write_nifti(tmp_path / patient / "tp1" / "t1.nii", brain((8, 8, 4), n))
+    (tmp_path / "r.csv").write_text("patient,timepoint,report\nP1,2,second\nP2,1,first\n")
+    assert sorted(str(s.report) for s in scan(tmp_path, SALT).studies) == ["None", "first"]
+
+
+@pytest.mark.parametrize("name", ["Exam", "Study", "MRT vom", "performed", "検査年月日", "MRI"])
+def test_a_column_of_the_examinations_dates_is_known_by_them(name: str, cohort: Path) -> None:
+    table = f"Pat-ID,Date of birth,{name},Befund\n1,04.03.1950,04.11.2021,second\n"
+    table += "1,04.03.1950,04.03.2021,first\n2,05.04.1961,05.04.2021,x of 2\n"
+    named, _ = reports(cohort, table)
+    assert named == {"001 first": "first", "001 second": "second", "002": "x of 2"}
+
+
+def test_a_column_of_other_dates_is_not_that_of_the_examinations(cohort: Path) -> None:
+    table = "Pat-ID,Last contact,Befund\n1,04.11.2025,late\n2,05.04.2024,x of 2\n"
+    named, _ = reports(cohort, table)
+    assert named == {"002": "x of 2"}
 
 
 def texts(src: Path, *paths: str) -> tuple[dict[str, str], dict[str, str]]:
