@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from rfpmss.common.command import guarded, of_output
+from rfpmss.common.command import guarded
 from rfpmss.common.device import require as device_of
 from rfpmss.common.files import sentence
 from rfpmss.config.arguments import TrainArguments, parse, program
@@ -81,8 +81,7 @@ def _claimed(arguments: TrainArguments) -> int:
         except PeerError:
             raise
         except (RfpmssError, OSError) as error:
-            if not (isinstance(error, BrokenPipeError) and of_output(error)):
-                claim.note(error)
+            claim.note(error)
             raise
 
 

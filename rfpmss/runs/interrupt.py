@@ -7,14 +7,20 @@ from types import TracebackType
 
 
 class Stop:
-    """Remembers SIGTERM or SIGINT while it is entered; a second one ends at once."""
+    """Remembers SIGTERM, SIGINT or SIGHUP while it is entered; a second one ends at once.
+
+    SIGHUP comes, often twice, when the terminal goes away; under ``nohup`` it stays ignored.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Stop:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        asks = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            asks.append(signal.SIGHUP)
+        for number in asks:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -28,6 +34,6 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, _frame: object) -> None:
-        if self.signal:
+        if self.signal and number != signal.SIGHUP:  # shell and kernel both send that one
             raise KeyboardInterrupt
-        self.signal = number
+        self.signal = self.signal or number

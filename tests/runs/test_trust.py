@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -666,23 +667,51 @@ def test_a_timeout_that_is_no_time_is_refused(
     assert "--timeout must be positive and at most 10000000 seconds, got" in said
 
 
-def test_an_output_that_nobody_reads_ends_a_run_quietly_and_saved(
-    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("names", [("stdout",), ("stdout", "stderr")])
+def test_a_run_goes_on_when_nobody_reads_its_output(
+    names: tuple[str, ...], run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as closed:
-        monkeypatch.setattr(sys, "stdout", closed)
-        assert start(run, cohort, "--max-steps", "3") == 128 + 13
-    assert "error" not in capsys.readouterr().err
+    for name in names:
+        reader, writer = os.pipe()
+        os.close(reader)  # as `train | head -1` does; with PYTHONUNBUFFERED every line fails
+        monkeypatch.setattr(sys, name, os.fdopen(writer, "w", buffering=1))
+    assert start(run, cohort, "--max-steps", "3") == 0
+    for name in names:
+        getattr(sys, name).close()
     assert not (run / ERROR).exists()
     assert checkpoint.step_of(checkpoint.latest(run)) == 3
 
 
-def test_an_output_on_a_full_disk_is_not_taken_for_the_disk_of_the_run(
+def test_a_log_on_a_full_disk_is_not_taken_for_the_disk_of_the_run(
     run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        assert start(run, cohort) == 74
-    assert capsys.readouterr().err.endswith("error: standard output: No space left on device\n")
+    for status in (74, 0):
+        with open("/dev/full", "w", buffering=1) as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            assert start(run, cohort, "--max-steps", "3") == status
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # a rank that is done is not started again
+    line = "error: standard output: No space left on device\n"
+    assert capsys.readouterr().err.count(line) == 2
+    assert not (run / ERROR).exists()
+    assert checkpoint.step_of(checkpoint.latest(run)) == 3
+
+
+def test_a_terminal_that_goes_away_stops_a_run_saved(
+    run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = torch.optim.AdamW.step
+
+    def hang_up(self, *rest):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return usual(self, *rest)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:  # under nohup it goes on
+        assert start(run, cohort, "--max-steps", "3") == 0
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert start(run, cohort, "--max-steps", "9") == 128 + 1
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "stopped by signal 1 after step 5, which is saved" in capsys.readouterr().out
+    assert checkpoint.step_of(checkpoint.latest(run)) == 5  # two signals, one stop
