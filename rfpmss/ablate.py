@@ -206,10 +206,10 @@ def _complete(folder: Path) -> bool:
 
 
 def _seconds(path: Path) -> float:
-    from rfpmss.evaluation.page.tables import read_json, trusted
+    from rfpmss.evaluation.page.tables import read_object, trusted
 
     with trusted(path):
-        return float(read_json(path)["seconds"])
+        return float((read_object(path) or {})["seconds"])
 
 
 def _summarise(arguments: Arguments, names: list[str]) -> None:

@@ -106,7 +106,7 @@ def export(arguments: Arguments) -> None:
 
 def describe(model: RFPMSS, config: Config, run: Path) -> str:
     """What the card says of this run: sizes, training, zero-shot retrieval beside chance."""
-    from rfpmss.evaluation.page.tables import read_json
+    from rfpmss.evaluation.page.tables import read_rows
     from rfpmss.model.rfpmss import count
 
     parts = count(model)
@@ -114,7 +114,7 @@ def describe(model: RFPMSS, config: Config, run: Path) -> str:
     lines += [f"| {name} | {number:,} |" for name, number in parts.items()]
     lines += ["", "## Training", "", *_training(config, run)]
     path = run / "evaluation" / "retrieval.json"
-    if scores := read_json(path):
+    if scores := read_rows(path):
         lines += ["", "## Zero-shot retrieval, held-out patients", ""]
         lines += ["| query | gallery | n | R@5, % | chance, % | ceiling, % |", "|" + "---|" * 6]
         try:

@@ -175,11 +175,12 @@ def _elsewhere(out: Path, preset: str, patients: int) -> tuple[list[str], Path]:
 
 def reproduce(arguments: Arguments, steps: Sequence[list[str]]) -> int:
     """Run the steps that are not done, write the targets; return 0, or 1 if a step failed."""
-    from rfpmss.evaluation.page.tables import write_json
+    from rfpmss.evaluation.page.tables import read_rows, trusted, write_json
 
     out = arguments.out
     record = out / "commands.json"
-    done = {entry["command"]: entry for entry in _read(record) if entry["status"] == 0}
+    with trusted(record):
+        done = {entry["command"]: entry for entry in read_rows(record) if entry["status"] == 0}
     told: list[dict[str, Any]] = []
     failed = []
     for number, words in enumerate(steps, start=1):
@@ -231,12 +232,6 @@ def _targets(out: Path) -> None:
     write_latex(out / "targets.tex", cells)
     for row in cells:
         print("  ".join(row.values()))
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    from rfpmss.evaluation.page.tables import read_json
-
-    return read_json(path) or []
 
 
 if __name__ == "__main__":

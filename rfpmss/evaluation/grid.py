@@ -12,7 +12,7 @@ import numpy as np
 
 from rfpmss.config import VIEWS, Config
 from rfpmss.data.cohort.manifest import Row
-from rfpmss.evaluation.page.tables import TableError, read_json, trusted
+from rfpmss.evaluation.page.tables import TableError, read_rows, trusted
 from rfpmss.evaluation.statistics import holm, interval, paired_interval
 
 OURS = "ours"
@@ -238,7 +238,9 @@ def _queries(folder: Path) -> dict[tuple[str, str], tuple[np.ndarray, dict[int, 
     path = folder / "evaluation" / "retrieval_queries.json"
     found = {}
     with trusted(path):
-        for entry in read_json(path):
+        if not path.exists():
+            raise ValueError
+        for entry in read_rows(path):
             patients = np.array(list(map(str, entry["patient"])))
             hits = {k: list(map(float, entry[f"hit{k}"])) for k in (5, 10)}
             if any(len(values) != len(patients) for values in hits.values()):

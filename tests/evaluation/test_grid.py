@@ -70,9 +70,6 @@ def test_rows_are_paired_with_ours_query_by_query(tmp_path):
 def test_scores_of_somebody_else_are_one_sentence(content, tmp_path):
     folder = finished(tmp_path / OURS, [1.0, 0.0])
     (folder / "evaluation" / "retrieval_queries.json").write_text(content)
-    if content == "{}":
-        assert summary({OURS: {0: folder}}) == []
-        return
     with pytest.raises(TableError, match="must be JSON as rfpmss wrote it"):
         summary({OURS: {0: folder}})
     (tmp_path / "complete.json").write_text(content)
@@ -80,9 +77,12 @@ def test_scores_of_somebody_else_are_one_sentence(content, tmp_path):
         ablate._seconds(tmp_path / "complete.json")
     (tmp_path / "run" / "evaluation").mkdir(parents=True)
     (tmp_path / "run" / "evaluation" / "finetune.json").write_text(content)
-    if content != "null":
-        with pytest.raises(TableError, match=r"finetune\.json, which is damaged"):
-            targets(tmp_path / "run")
+    with pytest.raises(TableError, match=r"finetune\.json, which is damaged"):
+        targets(tmp_path / "run")
+    (tmp_path / "run" / "evaluation" / "finetune.json").unlink()
+    (tmp_path / "run" / "evaluation" / "retrieval_full.json").write_text(content)
+    with pytest.raises(TableError, match=r"retrieval_full\.json, which is damaged"):
+        targets(tmp_path / "run")
 
 
 def test_a_clear_difference_stays_clear_in_a_table_of_every_row(tmp_path):

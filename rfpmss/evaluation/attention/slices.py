@@ -15,7 +15,7 @@ from rfpmss.data.batches.batch import Batch
 from rfpmss.evaluation.attention.boxes import Box, box_of
 from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
 from rfpmss.evaluation.page.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
-from rfpmss.evaluation.page.tables import read_json, trusted
+from rfpmss.evaluation.page.tables import read_rows, trusted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -144,7 +144,7 @@ def threshold_of(folder: Path, view: str) -> float | None:
     """What ``attention.json`` says of `METHOD`; None where it was not measured."""
     path = folder / "attention.json"
     with trusted(path):
-        rows = read_json(path) or []
+        rows = read_rows(path)
         found = [row for row in rows if row["view"] == view and row["method"] == METHOD]
         return float(found[0]["threshold"]) if found else None
 

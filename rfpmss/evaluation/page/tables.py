@@ -84,8 +84,23 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote; None where there is no such file.
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that `write_json` wrote; none where there is no such file.
+
+    Raises:
+        TableError: if the file holds something else.
+    """
+    if not path.exists():
+        return []
+    with trusted(path):
+        found = _read_json(path)
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise ValueError
+        return found
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object that `write_json` wrote; None where there is no such file.
 
     Raises:
         TableError: if the file holds something else.
@@ -93,9 +108,16 @@ def read_json(path: Path) -> Any:
     if not path.exists():
         return None
     with trusted(path):
-        if path.stat().st_size > LARGEST:
+        found = _read_json(path)
+        if not isinstance(found, dict):
             raise ValueError
-        return json.loads(read_bytes(path).decode("utf-8"), parse_constant=_refuse)
+        return found
+
+
+def _read_json(path: Path) -> Any:
+    if path.stat().st_size > LARGEST:
+        raise ValueError
+    return json.loads(read_bytes(path).decode("utf-8"), parse_constant=_refuse)
 
 
 def _refuse(name: str) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rfpmss.evaluation.page.sources import source
-from rfpmss.evaluation.page.tables import read_json, trusted, write_csv, write_json, write_latex
+from rfpmss.evaluation.page.tables import (
+    read_object,
+    read_rows,
+    trusted,
+    write_csv,
+    write_json,
+    write_latex,
+)
 
 GAIN = 0.10
 """Area under the ROC curve above random weights that pretraining should give at few labels."""
@@ -56,10 +63,10 @@ def targets(run_dir: Path) -> list[Target]:
     parts = ("retrieval", "labels", "attention", "findings")
     with trusted(*(run_dir / source(part).file for part in parts)):
         retrieval = {(row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval")}
-        tuned = _read(run_dir, "labels") or {"rows": []}
+        tuned = read_object(run_dir / source("labels").file)
         return [
             *_retrieval(retrieval, run_dir),
-            _gain(tuned["rows"], run_dir),
+            _gain([] if tuned is None else tuned["rows"], run_dir),
             _attention(_read(run_dir, "attention"), run_dir),
             _sides(_read(run_dir, "findings"), run_dir),
         ]
@@ -202,5 +209,5 @@ def _told(part: str, row: str, run_dir: Path) -> dict[str, str]:
     return {"source": f"{Path(found.file).name}: {row}", "command": found.command}
 
 
-def _read(run_dir: Path, part: str) -> Any:
-    return read_json(run_dir / source(part).file) or []
+def _read(run_dir: Path, part: str) -> list[dict[str, Any]]:
+    return read_rows(run_dir / source(part).file)

@@ -20,7 +20,14 @@ from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import sections
 from rfpmss.evaluation.page.charts import HEIGHT, WIDTH, Curve, curve
 from rfpmss.evaluation.page.sources import source
-from rfpmss.evaluation.page.tables import percent, read_json, trusted, write_json, write_table
+from rfpmss.evaluation.page.tables import (
+    percent,
+    read_object,
+    read_rows,
+    trusted,
+    write_json,
+    write_table,
+)
 from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
 
@@ -79,14 +86,15 @@ def page(
         quick: measure attention on a few studies only, as after training.
     """
     metrics = _lines(run_dir / "metrics.jsonl")
+    searches = read_object(run_dir / source("searches").file)
     content: dict[str, Any] = {
         "config": config,
         "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
         "meaning": MEANING,
-        "rows": _read(run_dir, "retrieval") or [],
-        "transfer": _read(run_dir, "labels"),
-        "grid": _read(run_dir, "ablation") or [],
-        "searches": _read(run_dir, "searches") or {"findings": []},
+        "rows": read_rows(run_dir / source("retrieval").file),
+        "transfer": read_object(run_dir / source("labels").file),
+        "grid": read_rows(run_dir / source("ablation").file),
+        "searches": {"findings": []} if searches is None else searches,
         "elsewhere": _elsewhere(run_dir / "evaluation"),
         "quick": quick,
         **_about(run_dir, model, cohort, config, metrics),
@@ -146,7 +154,7 @@ def _elsewhere(folder: Path) -> list[dict[str, Any]]:
     """Retrieval in the other cohorts that ``rfpmss.evaluate --data`` has scored."""
     start, end = "retrieval-", "_full"
     return [
-        {"name": path.stem[len(start) : -len(end)], "file": path.name, "rows": _json(path)}
+        {"name": path.stem[len(start) : -len(end)], "file": path.name, "rows": read_rows(path)}
         for path in sorted(folder.glob(f"{start}*{end}.json"))
     ]
 
@@ -278,14 +286,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     from rfpmss.runs.folder import read_metrics
 
     return read_metrics(path)
-
-
-def _read(run_dir: Path, part: str) -> Any:
-    return _json(run_dir / source(part).file)
-
-
-def _json(path: Path) -> Any:
-    return read_json(path)
 
 
 def _hash(text: str) -> str:
