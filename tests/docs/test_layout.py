@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_the_source_archive_holds_every_source(built: Path) -> None:
         names = {name.split("/", 1)[-1] for name in opened.getnames()}
     for path in (*SOURCES, *DATA):
         assert {shipped_name(path), path.relative_to(ROOT).as_posix()} & names, path
+    # What README's and CONTRIBUTING's commands name, and the whole suite, not its modules alone.
+    assert {"constraints.txt", "requirements.lock", "Makefile", "tools/install.py"} <= names
+    assert {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/*.csv")} <= names
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_build_follows_the_pins() -> None:
+    [wanted] = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    pins = re.findall(r"^setuptools==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    bounds = Requirement(wanted).specifier
+    assert pins[0] in bounds
+    assert "999" not in bounds, "a release that nobody has tried must not build this"
 
 
 def test_nothing_pulls_torchvision_or_a_package_without_a_pin() -> None:
