@@ -95,7 +95,7 @@ class Cohort:
                 f"there is no manifest {manifest}; write one with "
                 "`python -m rfpmss.prepare <source> SRC --out DIR`"
             )
-        shards: dict[Path, Shard] = {}
+        shards: dict[str, Shard] = {}
         rows = digested(read(manifest), manifest.parent, shards, every=verified)
         groups: dict[str, list[Row]] = {}
         for row in rows:

@@ -98,7 +98,7 @@ def summed(rows: Sequence[Row]) -> dict[str, object]:
     """How many rows there are, and SHA-256 over what they say; quoting does not matter."""
     found = hashlib.sha256()
     for row in rows:
-        said = {name: value.strip() for name, value in asdict(row).items() if value.strip()}
+        said = {name: value.strip() for name, value in vars(row).items() if value.strip()}
         found.update(json.dumps(said, sort_keys=True).encode() + b"\n")
     return {"rows": len(rows), "sha256": found.hexdigest()}
 

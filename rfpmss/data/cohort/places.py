@@ -32,7 +32,7 @@ class Place:
         return (self, *self.further)[number % (1 + len(self.further))]
 
 
-def locate(rows: list[Row], root: Path, shards: dict[Path, Shard]) -> tuple[Place | None, ...]:
+def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place | None, ...]:
     """Where each view of a study lies, from its rows of the manifest.
 
     Args:
@@ -56,17 +56,16 @@ def locate(rows: list[Row], root: Path, shards: dict[Path, Shard]) -> tuple[Plac
     return tuple(result.get(view) for view in VIEWS)
 
 
-def entry(row: Row, root: Path, shards: dict[Path, Shard]) -> tuple[Shard, int]:
+def entry(row: Row, root: Path, shards: dict[str, Shard]) -> tuple[Shard, int]:
     """The shard of a row with an image, and its place there.
 
     Raises:
         DataError: if there is none.
     """
     name, _, number = row.path.rpartition("#")
-    path = jail(root, name)
-    if path not in shards:
-        shards[path] = open_shard(path)
-    shard = shards[path]
+    if name not in shards:  # thousands of rows share a shard: its path is resolved once
+        shards[name] = open_shard(jail(root, name))
+    shard = shards[name]
     known = number.isascii() and number.isdecimal() and len(number) < 10
     if not known or int(number) >= len(shard):
         raise UnreadableError(f"the shard {shard.name} has no row {number[:20]}")

@@ -34,7 +34,7 @@ class Damage:
 
 
 def digested(
-    rows: Sequence[Row], root: Path, shards: dict[Path, Shard], *, every: bool
+    rows: Sequence[Row], root: Path, shards: dict[str, Shard], *, every: bool
 ) -> list[Row]:
     """The rows, each image with its digest.
 
@@ -79,7 +79,7 @@ def compare(rows: Sequence[Row], found: Sequence[str | DataError]) -> list[Damag
 
 
 def pixel_digests(
-    rows: Sequence[Row], root: Path, shards: dict[Path, Shard]
+    rows: Sequence[Row], root: Path, shards: dict[str, Shard]
 ) -> list[str | DataError]:
     """The digest of each row's image, or why it cannot be read.
 
