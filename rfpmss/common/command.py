@@ -43,6 +43,7 @@ def _ended(
 ) -> int:
     try:
         with only_ours():
+            _require_text(place)
             return body()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -55,6 +56,16 @@ def _ended(
     if shown(told):
         print(f"error: {text}", file=sys.stderr)
     return status
+
+
+def _require_text(place: Path | None) -> None:
+    """Refuse a path that libraries of weights and tokenizers cannot be told."""
+    try:
+        str(place or "").encode("utf-8")
+    except UnicodeEncodeError:
+        raise RfpmssError(
+            f"a path must be UTF-8, got {str(place)!r}; rename it or choose another"
+        ) from None
 
 
 def _unwritten(outputs: Sequence[Output]) -> int:

@@ -32,7 +32,11 @@ class Output:
     def write(self, text: str) -> int:
         """Write text; return its length, also where nobody takes it."""
         with self._outlived():
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:  # LANG=C, or a path that is no text
+                coding = self._stream.encoding
+                self._stream.write(text.encode(coding, "backslashreplace").decode(coding))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
