@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,6 +28,8 @@ ERROR = "error.txt"
 
 HEARTBEAT = "heartbeat"
 """Touched at each step; absent while a run starts, saves or evaluates."""
+
+LOCK = ".lock"
 
 METRICS = "metrics.jsonl"
 
@@ -69,7 +72,7 @@ class Claim:
         if self.held:
             return 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = (self.folder / ".lock").open("ab")
+        file = (self.folder / LOCK).open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process dies
         except OSError as error:
@@ -87,7 +90,7 @@ class Claim:
 
     def note(self, error: BaseException) -> None:
         """Say in the folder why this start ended, if it had the right to write there."""
-        if not self.held:
+        if not self._in_place():
             return
         text = files.sentence(error, self.folder) if isinstance(error, OSError) else str(error)
         try:
@@ -95,6 +98,28 @@ class Claim:
         except OSError:
             with suppress(OSError):  # on a full disk an empty file says that it was for good
                 (self.folder / ERROR).touch()
+
+    def require(self) -> None:
+        """Refuse to write on into a folder that was moved away, or replaced by another one.
+
+        Raises:
+            RunError: if it is not that in which the right was taken.
+        """
+        if not self._in_place():
+            raise RunError(
+                f"run_dir must stay in its place while a process writes into it, got {self.folder} "
+                f"moved, removed or replaced; move it back and start again to resume"
+            )
+
+    def _in_place(self) -> bool:
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(
+                os.fstat(self._file.fileno()), (self.folder / LOCK).stat(follow_symlinks=False)
+            )
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Give it back."""
@@ -215,7 +240,12 @@ class Run:
             yield
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one object to ``metrics.jsonl`` and its numbers to the trackers."""
+        """Append one object to ``metrics.jsonl`` and its numbers to the trackers.
+
+        Raises:
+            RunError: if the folder is not in its place any more.
+        """
+        self._claim.require()
         with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         figures = {name: value for name, value in row.items() if name != "step"}

@@ -715,3 +715,28 @@ def test_a_terminal_that_goes_away_stops_a_run_saved(
         signal.signal(signal.SIGHUP, before)
     assert "stopped by signal 1 after step 5, which is saved" in capsys.readouterr().out
     assert checkpoint.step_of(checkpoint.latest(run)) == 5  # two signals, one stop
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_whose_folder_was_moved_away_writes_into_no_other(
+    replaced: bool,
+    run: Path,
+    cohort: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usual, other, before = torch.optim.AdamW.step, run.with_name("other"), {}
+
+    def move(self, *rest):
+        run.rename(other)
+        if replaced:  # the same command, started again under the old name
+            shutil.copytree(other, run)
+            before.update(snapshot(run))
+        return usual(self, *rest)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", move)
+    assert start(run, cohort, "--max-steps", "3") == 1
+    assert f"got {run} moved, removed or replaced; move it back" in capsys.readouterr().err
+    assert run.exists() == replaced
+    assert snapshot(run) == before
+    assert checkpoint.step_of(checkpoint.latest(other)) == 2
