@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -320,6 +320,8 @@ class Layout:
             return name
         who, mark = self._suffixes[name.who]
         time = Time(f"visit {int(mark)}" if mark.isdecimal() else f"folder {mark}")
+        if _YEAR.fullmatch(mark):
+            time = Time(f"date {mark}", weak=True)
         return Name(who, (*name.times, time), name.kinds, name.number)
 
     def _content(
@@ -429,7 +431,8 @@ class Layout:
         stems: dict[str, set[str]] = defaultdict(set)
         for found in split.values():
             stems[found["head"]].add(found["mark"])
-            if found["by"] and found["head"] in names:  # P1 beside "P1 (1)"
+            if found["head"] in names and (found["by"] or len(found["mark"]) == 1):
+                # P1 beside "P1 (1)" or P1b
                 stems[found["head"]].add("")
         heads = Counter(found["mark"] for found in split.values())
         many = max(map(len, stems.values()), default=0)
@@ -552,12 +555,13 @@ class Layout:
 
 _SUFFIX = re.compile(
     r"(?P<head>(?:.*?[^0-9])?(?P<last>\d+))(?P<by>-?)"
-    r"(?P<mark>(?<=-)\d{1,3}|[a-z\u3400-\u9fff]+|(?<=-)[a-z\u3400-\u9fff][\w-]*)"
+    r"(?P<mark>(?<=-)(?:\d{1,3}|(?:19[89]|20[0-4])\d)|[a-z\u3400-\u9fff]+|(?<=-)[a-z\u3400-\u9fff][\w-]*)"
 )
 """A name that ends in a number, and what stands behind it."""
+_YEAR = re.compile(r"(?:19[89]|20[0-4])\d")
 
 
-def _counted_names(names: Iterable[str]) -> set[str]:
+def _counted_names(names: Collection[str]) -> set[str]:
     """Of names such as ``Mueller_1``, ``Mueller_2``, ``Meier_1`` those with several numbers."""
     stems: dict[str, set[str]] = defaultdict(set)
     for name in names:
@@ -568,7 +572,8 @@ def _counted_names(names: Iterable[str]) -> set[str]:
     return {
         stem
         for stem, numbers in stems.items()
-        if len(stems) > 1 and len(numbers) > 1 and any(repeated[n] > 1 for n in numbers)
+        if (len(stems) > 1 and len(numbers) > 1 and any(repeated[n] > 1 for n in numbers))
+        or (stem in names and "1" not in numbers and len(numbers) < 4)  # Mueller, Mueller 2
     }
 
 
@@ -610,12 +615,22 @@ def _suffix(found: re.Match[str], *, several: bool, repeated: bool) -> bool | No
     if not found["by"]:  # P1a, P1b
         return doubtful if len(mark) == 1 else False
     if mark.isdecimal():
-        if rank(head) == PERSON or len(last) >= 5:
-            return True
-        return doubtful if len(mark) <= len(last) else False
-    if rank(head) < ID or (rank(head) < PERSON and not mark.isalpha()):
+        surely = _number(found, repeated=repeated)
+        return doubtful if surely is None else surely
+    if rank(head) < PERSON and not mark.isalpha():
         return False
+    if rank(head) < ID:
+        return doubtful
     return True if rank(head) == PERSON or repeated else doubtful
+
+
+def _number(found: re.Match[str], *, repeated: bool) -> bool | None:
+    """`_suffix` of a number."""
+    last, mark = found["last"], found["mark"]
+    if rank(found["head"]) == PERSON or len(last) >= 5:
+        return True
+    narrow = len(mark) <= max(len(last), 2 if repeated else 0)
+    return None if narrow or _YEAR.fullmatch(mark) else False
 
 
 def _surely(home: Home) -> int:

@@ -144,16 +144,27 @@ def _first(
 
 
 def _again(members: Sequence[File]) -> set[PurePosixPath]:
-    """Folders with images of no time point that another one has as well: a visit of their own.
+    """Folders with images of no time point that are a visit of their own.
 
-    ``P1/t1.nii`` beside ``P1/visit 2/t1.nii`` is the first visit, and not a part of the second.
+    ``P1/t1.nii`` beside ``P1/visit 2/t1.nii`` is the first visit, and not a part of the second; so
+    is ``P1/flair.nii``, unless there is a ``visit 1``.
     """
-    named = {(file.view, file.sequence) for file in members if file.label or file.phase}
+    timed = [file for file in members if file.view in VIEWS and (file.label or file.phase)]
+    named = {(file.view, file.sequence) for file in timed}
+    later = bool(timed) and all(_LATER.fullmatch(file.label or file.phase) for file in timed)
     return {
         file.relative.parent
         for file in members
-        if _bare(file) and file.view in VIEWS and (file.view, file.sequence) in named
+        if _bare(file) and file.view in VIEWS and (later or (file.view, file.sequence) in named)
     }
+
+
+_LATER = re.compile(
+    r"(?:visit|session|timepoint|scan|exam|study) (?:[2-9]|[1-9]\d+)[a-z]?"
+    r"|(?:(?:post-op|follow-up|control) )?(?:week|month|day|year) [1-9]\d*.*"
+    r"|(?:.* )?(?:post-op|follow-up|control|recurrence|progression|post-treatment)(?: .*)?"
+)
+"""Time points before which there was another one."""
 
 
 def _study(

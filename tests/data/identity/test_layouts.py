@@ -564,3 +564,21 @@ def test_a_report_named_after_the_headers_person_is_that_patients(
     ]
     found = owners([*items, Item(PurePosixPath("reports") / text, "text")])
     assert (found[-1] == f"id:{whose}") == (whose is not None)
+
+
+@pytest.mark.parametrize(
+    ("paths", "visits"),
+    [
+        ("P1/flair.nii P1/visit 2/t1.nii", 2),
+        ("P1/flair.nii P1/follow-up/t1.nii", 2),
+        ("P1/flair.nii P1/postop/t1.nii", 2),
+        ("P1/flair.nii P1/week 6/t1.nii P1/week 12/t1.nii", 3),
+        ("P1/flair.nii P1/visit 1/t1.nii", 1),
+        ("P1/flair.nii P1/anat/t1.nii", 1),
+        ("P1/flair.nii P1/visit 1/t1.nii P1/visit 2/t1.nii", 2),
+    ],
+)
+def test_what_lies_above_a_later_visit_is_none_of_it(paths: str, visits: int) -> None:
+    found = told(scan(re.findall(r"P1.*?nii", paths) + ["P2/t1.nii"]))
+    mine = [study for path, (_, study) in found.items() if path.startswith("P1")]
+    assert len(set(mine)) == visits
