@@ -7,6 +7,7 @@ import hmac
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -114,12 +115,15 @@ def read_report(path: Path) -> str:
 
 
 def clean(text: str) -> str:
-    """Plain line ends, no control characters.
+    """Plain line ends, no control characters, no marks that only a printer sees.
+
+    A soft hyphen or a space of no width within a word would hide a name from `redact`.
 
     Raises:
         TextError: if no letter is left.
     """
-    text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.replace("\r", "\n"))
+    text = "".join(c for c in text.replace("\r", "\n") if unicodedata.category(c) != "Cf")
+    text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
     if not any(letter.isalpha() for letter in text):
         raise TextError("the report is empty")
     return text

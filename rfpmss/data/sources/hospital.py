@@ -34,7 +34,7 @@ from rfpmss.data.identity.owners import Item, assign, key, naming, visit_of
 from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import pseudonym
-from rfpmss.data.readers.dicom.slices import regroup, sparse
+from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse
 from rfpmss.data.readers.look import File, look
 from rfpmss.data.readers.sniff import REPORT_NAMES, SCANNER_NAMES, UNKNOWN
 from rfpmss.data.readers.volume import MAX_BYTES
@@ -98,7 +98,7 @@ def scan(
     rejections: list[Rejection] = []
     files, unread = _look_at_all(root, leave, limit, words, rejections)
     files, notices = regroup(_once(files, rejections))
-    files, gaps = sparse(files, unread)
+    files, gaps = sparse(one_day(files), unread)
     rejections += [(path, describe(error)) for path, error in notices]
     rejections += [(file.path, describe(error)) for file, error in gaps]
     files.sort(key=_order)

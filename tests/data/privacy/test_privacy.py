@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from rfpmss.data.privacy.deidentify import deidentify
-from rfpmss.data.privacy.private import redact
+from rfpmss.data.privacy.private import clean, redact
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.structured import report_text
 from rfpmss.data.sources.hospital import scan
@@ -34,6 +34,11 @@ def test_a_sentence_keeps_its_findings_and_loses_its_names(row: dict[str, str]) 
     assert row["stays"].replace(" ", "") in squeeze(left).replace(" ", ""), left
     for word in filter(None, row["goes"].split(";")):
         assert word not in left, left
+
+
+def test_marks_that_only_a_printer_sees_hide_no_name_and_part_no_word() -> None:
+    text = clean("Kontrast\u00admittel bei Sm\u200bith, Odile\ufeff.")
+    assert redact(text, ["Smith^Odile"]) == "Kontrastmittel bei ___."
 
 
 NAMES = [

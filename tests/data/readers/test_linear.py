@@ -29,7 +29,7 @@ def unbounded(items: object, depth: int = 0) -> Iterator[tuple[int, object]]:
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
-    for name in ("private", *(f"privacy.{part}" for part in ("names", "persons", "sentences"))):
+    for name in (f"privacy.{part}" for part in ("private", "names", "persons", "sentences")):
         module = importlib.import_module(f"rfpmss.data.{name}")
         for key, value in vars(module).items():
             if isinstance(value, re.Pattern):

@@ -53,6 +53,27 @@ def test_slices_with_a_series_identifier_each_are_the_volume_that_one_identifier
     assert reason.startswith("Notice: 5 images with a series identifier each are one series")
 
 
+@pytest.mark.parametrize("frame", [False, True])
+def test_slices_all_of_whose_identifiers_were_replaced_are_one_series(
+    frame: bool, tmp_path: Path
+) -> None:
+    for patient in ("P1", "P2"):
+        new = {"StudyInstanceUID": lambda k, p=patient: generate_uid(entropy_srcs=[f"{p} st {k}"])}
+        own = lambda k, p=patient: generate_uid(entropy_srcs=[f"{p} se {k}"])  # noqa: E731
+        new |= {"FrameOfReferenceUID": own} if frame else {}
+        new |= {"PatientID": patient, "SOPInstanceUID": own}
+        write_series(tmp_path / patient, stored(), changes={**OWN, "SeriesInstanceUID": own, **new})
+    sources, _, found = look(tmp_path)
+    assert [len(source.paths) for source in sources] == [COUNT, COUNT]
+    assert len({study.patient_id for study in found.studies}) == 2
+
+
+def test_a_series_whose_dates_were_shifted_file_by_file_is_one_visit(tmp_path: Path) -> None:
+    write_series(tmp_path, stored(), changes={"StudyDate": lambda k: f"20210{k + 1}04"})
+    sources, _, _ = look(tmp_path)
+    assert [len(source.paths) for source in sources] == [COUNT]
+
+
 def test_where_the_slices_lie_and_what_they_are_called_changes_nothing(tmp_path: Path) -> None:
     made = write_series(tmp_path / "made", stored(), changes=OWN)
     for number, path in enumerate(sorted(made.iterdir())):
@@ -85,7 +106,7 @@ def test_interleaved_series_that_their_headers_tell_apart_are_not_mixed(tmp_path
         ({"SeriesNumber": lambda k: str(k)}, None),
         ({"SeriesNumber": "", "SeriesDescription": ""}, None),
         ({"FrameOfReferenceUID": lambda k: f"1.2.{k + 1}"}, None),
-        ({"StudyInstanceUID": lambda k: f"1.2.{k + 1}"}, None),
+        ({"StudyInstanceUID": lambda k: f"1.2.{k // 2 + 1}"}, None),
         ({"ImageType": lambda k: ["DERIVED", "PRIMARY", f"STEP{k}"]}, None),
         ({"ConvolutionKernel": lambda k: ("H30s", "H60s", "H20f")[k % 3]}, None),
         ({}, [0.0, 2.5, 2.5, 5.0, 7.5]),

@@ -76,7 +76,8 @@ def regroup(files: Sequence[File]) -> tuple[list[File], list[tuple[Path, DataErr
 
     Alike are images of one patient, study and frame of reference whose headers agree in number and
     description of the series, size, spacing, orientation, and all that tells volumes apart. They
-    stay as they are where a place repeats or distances are unequal.
+    stay as they are where a place repeats or distances are unequal. A study of one image alone
+    says as little as its series, and so does then a frame of reference: all of them were replaced.
 
     Args:
         files: of a source, in any order.
@@ -85,10 +86,15 @@ def regroup(files: Sequence[File]) -> tuple[list[File], list[tuple[Path, DataErr
         The files in the same order, and a notice for one file of each series that was made.
     """
     count = Counter(_series(file) for file in files if file.series)
+    studies = Counter((file.patient, file.study) for file in files)
+    frames = Counter((file.patient, file.frame) for file in files)
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for number, file in enumerate(files):
         if file.slice and file.slice.traits and file.spot and count[_series(file)] == 1:
-            alike = (file.view, file.sequence, file.patient, file.person, file.study, file.frame)
+            alone = studies[file.patient, file.study] == 1
+            study = file.date if alone else file.study
+            frame = "" if alone and frames[file.patient, file.frame] == 1 else file.frame
+            alike = (file.view, file.sequence, file.patient, file.person, study, frame)
             groups[*alike, file.slice.traits, file.spot[:-1]].append(number)
 
     result = list(files)
@@ -98,12 +104,28 @@ def regroup(files: Sequence[File]) -> tuple[list[File], list[tuple[Path, DataErr
             continue
         first = min(numbers, key=lambda n: files[n].series)
         for n in numbers:
-            result[n] = replace(files[n], series=files[first].series)
+            one = files[first]
+            result[n] = replace(files[n], series=one.series, study=one.study, frame=one.frame)
         what = (
             f"{len(numbers)} images with a series identifier each are one series by their headers"
         )
         notices.append((files[first].path, Notice(f"{what}, and read as one")))
     return result, notices
+
+
+def one_day(files: Sequence[File]) -> list[File]:
+    """The files with the first day of their series: some anonymisers shift each file's dates."""
+    days: dict[tuple[str, str], int] = {}
+    for file in files:
+        if file.series and file.date is not None:
+            key = file.patient, file.series
+            days[key] = min(file.date, days.get(key, file.date))
+    return [
+        replace(file, date=days.get((file.patient, file.series), file.date))
+        if file.series
+        else file
+        for file in files
+    ]
 
 
 def sparse(
