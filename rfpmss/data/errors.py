@@ -55,9 +55,10 @@ CONTOURS = (
     "convert it to a mask (DICOM SEG or NIfTI) on the grid of its series with a tool such as "
     "3D Slicer or plastimatch where it is wanted"
 )
+SAY = "if it shows the tumour, end its name in _tumor_mask; otherwise nothing to do"
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS),
+    *(MOVE, CONTOURS, SAY),
 )
 
 

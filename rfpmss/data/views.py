@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 from rfpmss.config import CHANNELS
 from rfpmss.data.errors import UnsupportedError, UnusedError, ValuesError, describe
 from rfpmss.data.readers.assembly import Gaps, load
-from rfpmss.data.readers.masks import is_whole, tumour
+from rfpmss.data.readers.masks import HEAD, is_whole, tumour
 from rfpmss.data.readers.resize import resize
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.slides import slide
@@ -87,9 +87,7 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
         mask = replace(mask, array=tumour(mask.array, source.mask.name))
     left = list(loaded.unused)
     if mask is not None and source.mask is not None and is_whole(mask, first):
-        left.append(
-            (source.mask, UnusedError("a mask of most of the head says nothing of a tumour"))
-        )
+        left.append((source.mask, UnusedError(HEAD)))
         mask = None
     unused = tuple((path, describe(error)) for path, error in left)
     return replace(

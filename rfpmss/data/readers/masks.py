@@ -18,55 +18,85 @@ from rfpmss.data.errors import DataError, ValuesError
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.volume import MAX_BYTES, Volume
 
-TUMOUR, BRAIN = "mask", "brain mask"
-"""Views of masks: of the tumour, and of the brain or its tissues."""
+TUMOUR, BRAIN, UNNAMED = "mask", "brain mask", "unnamed mask"
+"""Views of masks: of the tumour; of the brain, its parts or anything else; of nobody knows what."""
 FEW = 64
 """A mask has at most so many labels."""
 
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
 # A file is a mask of something ...
-_MASK = {
-    *("seg", "segm", "segs", "segmentation", "segmentations", "segment", "mask", "masks", "label"),
-    *("labels", "labelmap", "dseg", "probseg", "annotation", "annotations", "contour", "contours"),
-    *("maske", "masken", "masque", "mascara", "segmentierung", "autoseg", "groundtruth", "gt"),
-}
+_MASK = _words(
+    "seg segm segs segmentation segmentations segment mask masks label labels labelmap dseg "
+    "probseg annotation annotations contour contours contourage delineation outline rtstruct "
+    "maske masken masque masques mascara maschera segmentierung autoseg groundtruth gt kontur "
+    "konturen umriss markierung contorno"
+)
 # ... of the tumour; these words alone do not make a mask: "tumor_007_t1.nii.gz" is an image ...
-_LESION = {
-    *(
-        "tumor",
-        "tumors",
-        "tumour",
-        "tumours",
-        "tumeur",
-        "lesion",
-        "lesions",
-        "lasion",
-        "gtv",
-        "ctv",
-    ),
-    *("roi", "rois", "glioma", "gliom", "edema", "oedema", "odem", "necrosis", "nekrose", "cavity"),
-    *("enhancing", "metastasis", "metastases", "gbm", "neoplasm", "neoplasms"),
-}
-# ... or of the brain, its parts, or the face.
-_HEAD = {
-    *(
-        "brain",
-        "brains",
-        "bet",
-        "hdbet",
-        "skull",
-        "schadel",
-        "parenchyma",
-        "gehirn",
-        "hirn",
-        "cerveau",
-        "cerebro",
-    ),
-    *("head", "face", "defacing", "deface", "defaced", "aseg", "aparc", "synthseg", "tissue"),
-    *("gm", "wm", "csf", "ventricle", "ventricles", "cerebellum", "bmask", "vista", "nvseg"),
-    *("hippocampus", "vessel", "vessels", "midline", "stripped", "skullstripped", "bone"),
-}
-_CJK = {"肿瘤": _LESION, "瘤": _LESION, "病灶": _LESION, "脑": _HEAD, "掩膜": _MASK, "分割": _MASK}
-_CJK |= {"勾画": _MASK, "标注": _MASK, "标签": _MASK, "掩码": _MASK, "腫瘍": _LESION}
+_LESION = _words(
+    "tumor tumors tumour tumours tumeur tumeurs tumore tumoral tumoren lesion lesions lasion "
+    "lasionen lesione lesiones laesion gtv ctv ptv glioma gliom gliome glioblastoma "
+    "glioblastom edema oedema odem oedem necrosis nekrose necrose enhancing metastasis "
+    "metastases metastase metastasen gbm neoplasm neoplasms raumforderung netc snfh "
+    "meningioma meningeom astrocytoma lymphoma dipg"
+)
+# These say so where no word tells another part: "oral cavity", "hippocampus roi".
+_WEAK = _words("roi rois voi vois wt tc et ncr cavity herd")
+# ... or of the brain, its parts, the face, an organ at risk of radiotherapy, or anything else
+# that is no tumour.
+_HEAD = _words(
+    # brain and head
+    "brain brains bet hdbet synthstrip ss skull schadel parenchyma gehirn hirn cerveau "
+    "cerebro cervello encefalo crane craneo head kopf tete cabeza face gesicht defacing "
+    "deface defaced aseg aparc synthseg tissue gewebe gm wm csf liquor lcr bmask vista nvseg "
+    "vessel vessels gefasse midline mittellinie extraction skullstrip skullstripping stripped "
+    "skullstripped bone knochen os hueso body external externe skin haut peau piel scalp "
+    "airway "
+    # parts of the brain
+    "ventricle ventricles ventricular ventrikel ventricule ventricules ventriculo ventriculos "
+    "ventricolo ventricoli cerebellum cerebellar kleinhirn cervelet cerebelo cervelletto "
+    "cerebrum cerebral grosshirn hippocampus hippocampi hippocampal hippokampus hippocampe "
+    "hipocampo ippocampo amygdala amygdale thalamus thalami talamo hypothalamus caudate "
+    "caudatus putamen pallidum striatum accumbens basalganglia basalganglien ganglia insula "
+    "cortex kortex cortical corteza gyrus sulcus white gray grey matter substanz marklager "
+    "corpus callosum balken fornix brainstem stem hirnstamm stammhirn tronc tronco midbrain "
+    "mesencephalon pons medulla oblongata pineal epiphyse hemisphere hemispheres hemisphare "
+    "hemisphere lobe lobes choroid falx tentorium dura meninges dentate capsule peduncle "
+    "atlas parcellation hyperintensity hyperintensities wmh "
+    # organs at risk
+    "oar oars risikoorgan risikoorgane organ organs organes organos anatomy structures chiasm "
+    "chiasma opticchiasm quiasma optic opticus opticnerve sehnerv sehnerven optique nerve "
+    "nerv nerf nervio nervo lens lenses linse linsen cristallin cristalino cristallino eye "
+    "eyes auge augen oeil yeux ojo ojos occhio occhi eyeball globe retina cornea orbit orbits "
+    "orbita lacrimal lacrimalgland cochlea cochleae schnecke cochlee coclea ear inner parotid "
+    "parotids parotis parotide parotidas submandibular pituitary hypophysis hypophyse "
+    "hipofisis ipofisi sella spinal spinalcord cord ruckenmark moelle mandible mandibula "
+    "unterkiefer larynx esophagus oesophagus oral tongue temporomandibular tmj temporallobe "
+    # findings that are none, and marks of other things
+    "hemorrhage haemorrhage bleeding blutung hematoma haematoma hamatom infarct infarction "
+    "infarkt stroke ischemia aneurysm calcification calcifications shunt catheter electrode "
+    "electrodes background artifact artefact valid fov foreground landmarks"
+)
+_CJK: dict[str, set[str]] = dict.fromkeys(
+    ("肿瘤", "瘤", "病灶", "腫瘍", "水肿", "强化灶", "坏死"), _LESION
+)
+_CJK |= dict.fromkeys(("掩膜", "分割", "勾画", "标注", "标签", "掩码", "轮廓", "靶区"), _MASK)
+_CJK |= dict.fromkeys(
+    ("脑", "視", "视", "晶", "眼", "耳", "腮", "垂体", "海马", "丘脑", "白质", "灰质", "颅骨")
+    + ("头", "脊髓", "下颌", "危及器官", "海馬", "水晶体", "蜗", "出血", "梗死"),
+    _HEAD,
+)
+_WHOSE = re.compile(
+    r"(?<![^\W_])(?:gbm|glioma|gliom|glioblastoma|tumou?r|lesion|metastas[ie]s|meningioma|roi"
+    r"|dipg|brain|head|kopf|hirn)s?(?:[-_ ]?(?=[^\W_]*\d{2})|[-_ ](?=[a-z]\d))",
+    re.IGNORECASE,
+)
+"""A word that begins a number of a patient: GBM-011, Tumor_007, glioma P12."""
+_KNOWN = _MASK | _LESION | _WEAK | _HEAD
+_PARTS = _KNOWN - _WEAK - _words("ss os gt stem cord inner oral ear")
 
 
 def words_of(name: str) -> set[str]:
@@ -74,53 +104,91 @@ def words_of(name: str) -> set[str]:
     plain = unicodedata.normalize("NFD", name)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     plain = re.sub(r"([a-z])([A-Z])", r"\1 \2", plain).lower().replace("hd-bet", "hdbet")
+    plain = plain.replace("ß", "ss").replace("œ", "oe")
+    plain = re.sub(r"\bground[^0-9a-z]?truth", "groundtruth", plain.replace("_", " "))
     words: set[str] = set()
     for word in re.split(r"[^0-9a-z\u4e00-\u9fff]+", plain):
         word = re.sub(r"(?<=\D)\d+$", "", word)  # noqa: PLW2901
-        cuts = ((word[:at], word[at:]) for at in range(3, len(word) - 2))
-        known = _MASK | _LESION | _HEAD
-        words.update(next((c for c in cuts if c[0] in known and c[1] in known), (word,)))
+        words.update(_cut(word))
         words.update(piece for piece in _CJK if piece in word)
     return words - {""}
 
 
+def _cut(word: str) -> tuple[str, ...]:
+    """The words of a compound, such as ``tumorkontur`` or ``tumorvolumen``; known words first."""
+    if word in _KNOWN:
+        return (word,)
+    cuts = [(word[:at], word[at:]) for at in range(3, len(word) - 2)]
+    cuts += [(one, other[1:]) for one, other in cuts if other[0] in "sn" and len(other) > 3]
+    both = next((cut for cut in cuts if cut[0] in _PARTS and cut[1] in _PARTS), None)
+    long = sorted(cuts, key=lambda cut: -len(cut[0]))
+    first = next((cut for cut in long if len(cut[0]) > 4 and cut[0] in _PARTS), None)
+    last = next((cut for cut in cuts if len(cut[1]) > 4 and cut[1] in _PARTS), None)
+    return both or first or last or (word,)
+
+
 def kind_of(name: str, folder: str = "") -> str:
     """`TUMOUR`, `BRAIN` or nothing, by the name of a file and of its folder.
+
+    A word that only begins the patient's number tells nothing: the tumour of ``GBM-011_brainstem``.
 
     Example:
         >>> [kind_of(n) for n in ("p1_seg", "p1_brain_mask", "p1_tumorMask", "p1_t1", "p1_bet")]
         ['mask', 'brain mask', 'mask', '', '']
         >>> kind_of("BRATS_001", "labelsTr"), kind_of("UCSF_brain_parenchyma_segmentation")
         ('mask', 'brain mask')
+        >>> kind_of("Tumorkontur"), kind_of("GBM-011_ventricles_seg")
+        ('mask', 'brain mask')
     """
-    words = words_of(name)
-    mask = bool(_has(words, _MASK)) or bool(_has(words_of(re.sub(r"T[rs]$", "", folder)), _MASK))
-    if not mask and "gtv" not in words:
+    words, above = words_of(_own(name, folder)), words_of(re.sub(r"T[rs]$", "", folder))
+    if not (_has(words | above, _MASK) or "gtv" in words):
         return ""
+    return _of_what(words, above)
+
+
+def _of_what(words: set[str], above: set[str]) -> str:
+    """Of what a mask is, whose words or whose folder's words say that it is one."""
     if _has(words, _LESION):
         return TUMOUR
-    return BRAIN if _has(words, _HEAD) else TUMOUR
+    return BRAIN if _has(words, _HEAD) or above & _ORGANS else TUMOUR
 
 
-def may_be(name: str) -> bool:
-    """Whether a name says tumour but not mask, so that the values must tell."""
-    words = words_of(name)
-    return bool(_has(words, _LESION)) and not _has(words, _MASK)
+_ORGANS = _words("oar oars risikoorgan risikoorgane organ organs organes anatomy 危及器官")
+"""Words of folders with masks of what is no tumour."""
+
+
+def _own(name: str, folder: str = "") -> str:
+    """A file's name without the patient's."""
+    said = set(re.split(r"[\W_]+", folder.lower()))
+    if (re.search(r"\d", folder) or not said & _KNOWN) and name.lower().startswith(folder.lower()):
+        name = name[len(folder) :] or name
+    return _WHOSE.sub("", name)
+
+
+def may_be(name: str, folder: str = "") -> str:
+    """Of what a file whose name does not say mask is one, if its values are a mask's."""
+    words = words_of(_own(name, folder))
+    if _has(words, _LESION):
+        return TUMOUR
+    if _has(words, _HEAD) or words_of(folder) & _ORGANS:
+        return BRAIN
+    lone = not any(map(str.isalpha, words)) and _has(words_of(name), _LESION)  # lesion_02.nii.gz
+    return TUMOUR if words & _WEAK or lone else ""
 
 
 def certain(name: str) -> bool:
     """Whether the name says mask in so many words."""
-    return bool(_has(words_of(name), _MASK))
+    return _has(words_of(name), _MASK)
 
 
 def shows_head(name: str) -> bool:
     """Whether a name speaks of the brain or a part of it: an image, or a mask of it."""
-    return bool(_has(words_of(name), _HEAD))
+    return _has(words_of(name), _HEAD)
 
 
 def shows_tumour(name: str) -> bool:
     """Whether a name speaks of the tumour or a part of it."""
-    return bool(_has(words_of(name), _LESION))
+    return _has(words_of(name), _LESION)
 
 
 def _has(words: set[str], table: set[str]) -> bool:
@@ -147,6 +215,15 @@ def holds_labels(path: Path, limit: int = MAX_BYTES) -> bool:
     if len(np.unique(sample)) > FEW:
         return False
     return array.dtype.kind in "iub" or bool((array == np.rint(array)).all())
+
+
+def two_valued(array: Shaped[np.ndarray, "*shape"]) -> bool:
+    """Whether an array is that of a mask whatever it is called: two whole numbers, one of them 0.
+
+    No scanner makes such an image.
+    """
+    high = array.max()
+    return bool(high > 0 and high == np.rint(high) and ((array == 0) | (array == high)).all())
 
 
 def holds_shares(array: Shaped[np.ndarray, "*shape"]) -> bool:
@@ -258,17 +335,20 @@ MOST_OF_HEAD, LARGEST_TUMOUR = 0.5, 600.0
 """A share of the image that is not background, and millilitres: a brain has about 1,200."""
 
 
-def is_whole(mask: Volume, image: Volume) -> bool:
+HEAD = "a mask of most of the head says nothing of a tumour"
+
+
+def is_whole(mask: Volume, image: Volume | None) -> bool:
     """Whether a mask covers so much of the head that it is one of the brain or its tissues.
 
     Args:
         mask: of the finding, see `tumour`.
-        image: that it belongs to.
+        image: that it belongs to; None: judge by millilitres alone.
     """
     labelled = mask.array > 0
     if labelled.sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000 > LARGEST_TUMOUR:
         return True
-    if labelled.shape != image.array.shape:
+    if image is None or labelled.shape != image.array.shape:
         return False
     head = image.array > image.array.min()
     return bool(labelled.sum() > MOST_OF_HEAD * max(head.sum(), 1))

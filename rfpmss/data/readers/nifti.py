@@ -17,7 +17,7 @@ from rfpmss.data.identity.owners import key, plain
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.grid import same_grid
-from rfpmss.data.readers.masks import BRAIN, TUMOUR
+from rfpmss.data.readers.masks import BRAIN, TUMOUR, UNNAMED
 from rfpmss.data.readers.sequences import kind_of, sequence_of
 from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
 from rfpmss.data.views import SEQUENCES
@@ -47,7 +47,7 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     holds few whole numbers. A name that says mask is believed unless the values contradict it.
 
     Returns:
-        ``ct``, ``mri``, `TUMOUR` or `BRAIN`; the sequence or nothing; the reason.
+        ``ct``, ``mri``, `TUMOUR`, `BRAIN` or `UNNAMED`; the sequence or nothing; the reason.
     """
     stem, folder = stem_of(relative), relative.parent.name
     sequence = sequence_of(stem) or _beside(path, stem)
@@ -60,10 +60,12 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
         if named & {"ct", "mr", "mri"}:
             return ("ct" if "ct" in named else "mri"), "", told
     try:
-        lowest = read_volume(path, limit, 0).array.min()
+        array = read_volume(path, limit, 0).array
     except DataError:
         return "mri", "", "nothing"  # the reader says later what is wrong
-    return ("ct" if lowest < AIR else "mri"), "", "voxel values"
+    if masks.two_valued(array):
+        return UNNAMED, "", "voxel values"
+    return ("ct" if array.min() < AIR else "mri"), "", "voxel values"
 
 
 def _beside(path: Path, stem: str) -> str:
@@ -96,10 +98,9 @@ def _mask(path: Path, stem: str, folder: str, *, named: bool, limit: int) -> tup
         if not named and masks.holds_shares(read_volume(path, limit, 0).array):
             raise UnsupportedError("a map of probabilities, not of labels")
         return None
-    if masks.may_be(stem):
-        kind = TUMOUR
-    elif masks.shows_head(stem) and not named:
-        kind = BRAIN
+    kind = masks.may_be(stem, folder)
+    if kind == BRAIN and named:
+        return None
     return (kind, "voxel values") if kind and masks.holds_labels(path, limit) else None
 
 
@@ -180,7 +181,7 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
             found[place].append(number)
         elif sequence:
             groups["sequences", *place].append(number)
-        elif view != BRAIN:
+        elif view not in (BRAIN, UNNAMED):
             groups["single", str(path)].append(number)
     result = []
     for name, members in groups.items():

@@ -6,10 +6,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import (
+    SAY,
     DataError,
     DateError,
     IncompleteError,
@@ -25,8 +26,9 @@ from rfpmss.data.readers import masks, nifti
 from rfpmss.data.readers.dicom import segments
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.series import distance, grid_of, largest
+from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.look import File
-from rfpmss.data.readers.masks import BRAIN, TUMOUR
+from rfpmss.data.readers.masks import BRAIN, HEAD, TUMOUR, UNNAMED
 from rfpmss.data.readers.sequences import is_part, kind_of
 from rfpmss.data.readers.text.documents import SCAN
 from rfpmss.data.readers.volume import Volume
@@ -203,11 +205,23 @@ def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Ca
     free.sort(key=lambda file: masks.rank(nifti.stem_of(file.relative)))
     for order, view, source in candidates:
         mask = source.mask
-        if mask is None and free and source.kind in ("nifti", "dicom"):
+        if free and source.kind in ("nifti", "dicom") and (mask is None or _whole(mask, source)):
             grids = _grids(source)
             frames = {file.frame for file in members if file.path in source.paths} - {""}
-            mask = next((f.path for f in free if _fits(f, source, grids, frames)), None)
+            mine = [f for f in free if _fits(f, source, grids, frames)]
+            seen = [f.path for f in mine if len(mine) == 1 or not _whole(f.path, source)]
+            mask = next(iter(seen), mask or next((f.path for f in mine), None))
         yield (*order[:2], int(mask is None), *order[3:]), view, replace(source, mask=mask)
+
+
+def _whole(path: Path, source: Source) -> bool:
+    """Whether the values of a mask are those of one of most of the head; see `masks.is_whole`."""
+    try:
+        mask = read_volume(path)
+        image = read_volume(source.paths[0]) if source.kind == "nifti" else None
+    except DataError:
+        return False  # told when the image is decoded
+    return masks.is_whole(replace(mask, array=masks.tumour(mask.array, path.name)), image)
 
 
 def _fits(mask: File, source: Source, grids: Sequence[Volume], frames: set[str]) -> bool:
@@ -262,11 +276,14 @@ def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[
             continue
         error: DataError = IncompleteError("no image of the patient lies on the grid of the mask")
         if file.view == BRAIN:
-            error = UnusedError("a mask of the brain or the face says nothing of a tumour")
+            error = UnusedError("a mask of the brain or another part is none of the tumour")
+        elif file.view == UNNAMED:
+            error = UnusedError("a mask, and its name does not say of what", SAY)
         elif not any(source.kind in ("nifti", "dicom") for source in sources):
             error = IncompleteError("the patient has no image that the mask could belong to")
-        elif any(_fits(file, s, _grids(s), set()) for s in sources if s.mask):
-            error = UnusedError("another mask of the same image is used")
+        elif fits := [s for s in sources if s.mask and _fits(file, s, _grids(s), set())]:
+            whole = file.kind == "nifti" and any(_whole(file.path, s) for s in fits)
+            error = UnusedError(HEAD if whole else "another mask of the same image is used")
         yield file, describe(error)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 
 from rfpmss.config import VIEWS
+from rfpmss.data.readers.nifti import view_of
 from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Choice, read_views
@@ -127,6 +129,49 @@ def test_probabilities_are_neither_a_mask_nor_an_image(tmp_path: Path) -> None:
     write_nifti(tmp_path / "P1" / "P1_tumor_seg.nii.gz", shares)
     assert mri(tmp_path).mask is None
     assert "probabilities" in refusals(tmp_path)["P1_tumor_seg.nii.gz"]
+
+
+with (Path(__file__).parents[2] / "tables" / "masks.csv").open(encoding="utf-8") as _table:
+    MASKS = [(row["name"], row["kind"]) for row in csv.DictReader(_table)]
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each name of the table is taken for when two values are in the file."""
+    found = {}
+    for number, (name, _) in enumerate(MASKS):
+        home = tmp_path_factory.mktemp("masks") / str(number)
+        write_nifti(home / f"{name}.nii.gz", lesion())
+        path = PurePosixPath("home", f"{name}.nii.gz")
+        found[name] = view_of(home / path.name, path)[0]
+    return found
+
+
+@pytest.mark.parametrize(("name", "kind"), MASKS)
+def test_a_mask_is_of_what_its_name_says(name: str, kind: str, kinds: dict[str, str]) -> None:
+    assert kinds[name] == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("ventricles_seg", "none of the tumour"), ("xyz", "its name does not say")]
+)
+def test_a_mask_of_anything_else_is_no_box_and_is_said_so(
+    name: str, word: str, tmp_path: Path
+) -> None:
+    sequences(tmp_path / "GBM-011", "_t1", "_t2", case="GBM-011")
+    write_nifti(tmp_path / "GBM-011" / f"GBM-011_{name}.nii.gz", lesion())
+    assert mri(tmp_path).mask is None
+    assert word in refusals(tmp_path)[f"GBM-011_{name}.nii.gz"]
+
+
+def test_a_mask_of_most_of_the_head_stands_behind_one_of_a_part(tmp_path: Path) -> None:
+    sequences(tmp_path / "P1", "_t1", "_t2")
+    write_nifti(tmp_path / "P1" / "P1_a_seg.nii.gz", whole())
+    write_nifti(tmp_path / "P1" / "P1_b_seg.nii.gz", lesion())
+    source = mri(tmp_path)
+    assert source.mask == tmp_path / "P1" / "P1_b_seg.nii.gz"
+    assert list(refusals(tmp_path)) == ["P1_a_seg.nii.gz"]
+    assert "most of the head" in refusals(tmp_path)["P1_a_seg.nii.gz"]
 
 
 def test_a_brain_mask_alone_makes_no_box(tmp_path: Path) -> None:
