@@ -13,6 +13,7 @@ from rfpmss.data.identity.layout import Layout, Place
 from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, rank
 from rfpmss.data.identity.names import plain as plain_of
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
+from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
 from rfpmss.data.readers.sequences import describes, without_prefix
 
 _WORDS = re.compile(
@@ -80,12 +81,19 @@ def key(path: PurePosixPath) -> str:
 def naming(name: str) -> str:
     """A name of a file or folder without the words for what it is, which name nobody.
 
+    Nothing is left where every word is one that reports are made of.
+
     Example:
         >>> naming("befund"), naming("Notes Huber, Anna"), naming("Huber, Anna")
         ('', 'Huber Anna', 'Huber, Anna')
+        >>> naming("T1 sans injection"), naming("tumor_links_roi"), naming("Huber nativ")
+        ('', '', 'Huber')
     """
     tokens = [token for token in re.split(r"[\s^,=_/\\.\-;·、，]+", name) if token]
-    kept = [token for token in tokens if not _DOCUMENT.fullmatch(token.lower())]
+    kept = [t for t in tokens if not (_DOCUMENT.fullmatch(t.lower()) or describes(t))]
+    names = (t for t in map(str.lower, kept) if not (ordinary(t) or _WORDS.fullmatch(t)))
+    if not any(names) and not ALSO_NAMES & set(map(str.lower, kept)):
+        return ""
     return name if len(kept) == len(tokens) else " ".join(kept)
 
 

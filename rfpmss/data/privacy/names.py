@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from rfpmss.data.privacy.vocabulary import FINDINGS
+from rfpmss.data.privacy.vocabulary import ordinary
 
 _ESCAPE = re.compile(r"\x1b[\x20-\x2f]{0,4}[\x30-\x7e]")
 _CODES = (
@@ -57,7 +57,7 @@ def parts_of(names: Iterable[str]) -> list[str]:
         parts |= {name, *re.split(r"[\s^,=_/\\.\-;·、，]+", name)}
         parts |= {spelling.replace("^", "") for spelling in name.split("=")}
     wanted = {p for p in parts if len(p) > (3 if p.isdigit() else 2 if p.isascii() else 1)}
-    return sorted((p for p in wanted if p.lower() not in FINDINGS), key=lambda p: (-len(p), p))
+    return sorted((p for p in wanted if not ordinary(p)), key=lambda p: (-len(p), p))
 
 
 def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | None:

@@ -51,8 +51,101 @@ patiente el los las una del sin con y tras por para se paciente masa lesión les
 hemorragia necrosis izquierda izquierdo derecha derecho frontal conocido conocida varón mujer
 años edad hallazgos conclusión impresión técnica motivo radiólogo radióloga médico médica
 """
-COMMON = FINDINGS | frozenset(_COMMON.split())
+_BEGINNINGS = """
+early late mid upper lower inner outer anterior posterior superior inferior medial lateral central
+peripheral axial sagittal coronal transverse lefthand righthand left-sided right-sided unilateral
+contralateral ipsilateral contrast gadolinium gad contrasted native plain weighted t1-weighted
+t2-weighted sequence series scan scans image images volume slice slices mask masks seg
+segmentation label labels roi rois baseline followup pre-op post-op preop postop preoperative
+postoperative reg registered unchanged increased decreased resolved interval acute subacute
+chronic absent minimal mild moderate severe marked slight subtle diffuse focal extensive partial
+complete incomplete residual progressive recurring persistent worsening worsened improved
+improving improvement enlarged enlarging reduced reduction increase decrease progression
+regression response pseudoprogression radionecrosis evolving evolution expected unexpected similar
+identical comparable prior previous current recent latest limited motion artifact artifacts
+artefact artefacts degraded adequate suboptimal nondiagnostic unremarkable abnormal abnormality
+abnormalities evidence patent preserved intact symmetric asymmetric grossly redemonstrated
+redemonstration demonstrated identified visualized visualised noted nonspecific heterogeneous
+homogeneous hyperintense hypointense isointense hyperdense hypodense isodense nonenhancing
+rim-enhancing ring-enhancing solitary scattered numerous several innumerable fluid dark attenuated
+inversion recovery suppressed saturated resolution isotropic likely probable probably possible
+possibly questionable suggestive concerning worrisome favor favour favored represents representing
+correlate correlation recommend recommended recommendation clinically please thank overall
+otherwise additionally furthermore finally today yesterday yes callosum corpus basal ganglia
+thalami putamen caudate capsule capsular internal external hippocampus hippocampal amygdala insula
+operculum opercular cingulate gyrus gyri sulcus sulci sulcal cistern cisterns cisternal fissure
+falx tentorium tentorial cerebellum cerebellopontine vermis pons pontine medulla medullary
+midbrain mesencephalon brainstem hypothalamus pituitary chiasm optic orbit orbits orbital sella
+suprasellar parasellar cavernous ventricular periventricular subependymal leptomeningeal meningeal
+dural dura epidural subdural subarachnoid intraventricular intraparenchymal intracranial
+extra-axial intra-axial parenchyma parenchymal cortical cortex subcortical juxtacortical
+hemisphere hemispheric supratentorial infratentorial calvarium calvarial craniotomy tract spine
+spinal cervical thoracic lumbar artery arterial vein venous vascular vessel vessels flow void
+voids hydrocephalus herniation shift effect effacement compression dissemination restricted cavity
+margin margins border borders necrotic cystic calcified calcification calcifications hemorrhagic
+nodule nodular nodules satellite butterfly multifocal multicentric oligometastatic headache
+headaches seizure seizures weakness nausea vomiting aphasia dizziness confusion ataxia epilepsy
+disorder symptoms pain tumors tumours gliomas masses lesions unverändert unveränderte
+unveränderter größenkonstant größenprogredient progrediente progredienter regrediente regredienter
+zunehmende abnehmende neue neuer neues neu deutlich deutliche geringe geringer mäßige ausgeprägte
+fragliche mögliche bekannter diskrete fokale akute chronische alte frische zystische nekrotische
+kleinhirn stammganglien balken mittellinie liquorräume seitenventrikel okzipital präoperativ
+postoperativ voraufnahme voraufnahmen
+"""
+COMMON = FINDINGS | frozenset((_COMMON + _BEGINNINGS).split())
 """Words that begin sentences, in lower case: no name."""
+# With and without, negations, prepositions, articles, sides and anatomy, by language: many stand
+# in the names of files ("T1 sans injection"), and some in those of institutions.
+_ORDINARY = """
+with without within into onto over under between behind above below during through until while
+against about along around near beside than then thus also only both either neither nor not never
+nothing non when where which whose who whom what because although though however but yet still
+again already are were been being have had does did done can cannot could should would shall will
+must might all any each every some few many much more most less least other another same such very
+here our your his her their its they them you she him one two three four five six first second
+third last next auf aus durch für gegen hinter neben über unter vor zwischen während wegen seit ab
+als auch aber oder wenn dass wie sowie beim ins ans vom zur ist sind war wurde wurden wird werden
+hat haben nicht nie nichts keinen keinem keines eines einem einen dieser diese dieses jede jeder
+alle allem beide beiden beidseitig beidseitige links- rechts linken linkes rechten rechtes
+linksseitig rechtsseitig linksseitige rechtsseitige vorne hinten oben unten innen außen aussen
+nativ native kontrast kontrastmittel gabe km-gabe aufnahme aufnahmen bild bilder sequenz serie
+schicht maske dans entre chez vers depuis pendant contre sous selon lors ainsi mais donc ni ou où
+que qui dont est sont était été être ont cette ces ses leur leurs jamais aucun aucune absent
+absente droit gauches droits droites bilatéral bilatérale bilatéraux supérieur inférieur antérieur
+postérieur injecté injectée produit préopératoire postopératoire opératoire natif séquence séries
+image coupe coupes masque cérébral cérébrale cérébelleux cervelet lobe lobes hémisphère tronc
+encéphale thalamique insulaire inchangé inchangée stable augmentation diminution discret discrète
+importante important nouvelle nouveau petits petites quelques plusieurs desde hasta sobre contra
+hacia según durante antes después pero también muy más menos cual cuyo es son fue fueron era está
+están hay esta este estas estos ese esa los unas unos ningún ninguna ninguno nunca izquierdos
+izquierdas derechos derechas bilateral bilaterales superior anterior posterior contraste
+contrastado secuencia imagen imágenes corte máscara cerebral cerebrales cerebelo cerebeloso lobo
+lóbulo hemisferio tronco talámica insular aumento disminución nueva nuevo nuevos nuevas pequeña
+pequeño pequeñas ausencia presencia aguda agudo crónica crónico previo previa preoperatorio
+postoperatorio het een van voor naar bij door tegen tussen onder boven achter tijdens vóór zonder
+met aan uit geen niet nooit maar ook dan deze dit dat zijn werd worden wordt heeft linker rechter
+linkszijdig rechtszijdig linkszijdige rechtszijdige beiderzijds verslag verslagen onderzoek
+contrastmiddel blanco opname opnamen beeld beelden reeks snede masker hersenen hersen kleine
+hersenstam letsel laesie laesies ruimte-innemend proces oedeem bloeding bloedingen necrose
+hersenvliezen ventrikel ventrikels onveranderd toegenomen afgenomen nieuw nieuwe bekende
+postoperatieve preoperatieve senza dopo prima verso tra fra sotto sopra dietro davanti nel nella
+nello nelle nei negli della dello delle dei degli dal dalla dallo dalle dai sul sulla sullo sulle
+sui uno una gli per che mai nessun nessuna nessuno sono stato stata hanno questo questa questi
+queste sinistra sinistro sinistri destra destro destri bilaterale bilaterali mezzo mdc sequenza
+sequenze immagine immagini maschera cerebrale cerebrali encefalo cervelletto emisfero insulare
+talamica lesione lesioni emorragia emorragie edema necrosi riduzione nuova nuovo piccola piccolo
+invariata invariato referto esame assenza presenza acuta acuto cronica cronico precedente sem com
+para pelo pela pelos pelas nos nas num numa dos das aos após até sob hemisfério não nenhum nenhuma
+mas também esquerda esquerdo esquerdos direita direito direitos meio sequência imagem imagens
+série cérebro encéfalo lesão lesões hemorragia realce redução nova novo pequena pequeno laudo
+exame ausência presença crônica crônico 无 無 未 非 有 和 与 與 及 或 在 前 后 後 上 下 内 外 中
+平扫 增强 增強 造影 造影剂 对比剂 轴位 矢状位 冠状位 序列 图像 圖像 分割 标注 標注 掩膜 术前 术后
+术中 复查 随访 無造影 双侧 雙側 左额 右额 左颞 右颞 左顶 右顶 左枕 右枕 额 颞 顶 枕 岛叶 丘脑 脑干
+小脑 胼胝体 基底节 侧脑室 脑室 中线 水肿 出血 坏死 囊变 强化 病灶 转移瘤 脑膜瘤 检查 报告 影像
+所见 诊断 印象 未见 伴 不伴 无强化 有强化
+"""
+ORDINARY = COMMON | frozenset(_ORDINARY.split())
+"""Words that reports are made of: no file and no header makes a name of one by itself."""
 # German nouns have capitals as names have; these endings are those of findings.
 _ENDINGS = re.compile(
     r".{0,80}(?:ology|ographie|ungs?|ungen|heit|keit|tion(?:en)?|ations?|blastoms?|glioms?|nome?|meningeoms?"
@@ -81,6 +174,28 @@ STOP = (
     r"|身份|联系|地址|部位|设备|方法|序列|主诉|因|于|入院|出院|术前|术后|复查|随访|右|中线|病灶|肿瘤|胶质|占位|信号"
 )
 """Where a Chinese name behind a label ends without a sign: what the next word begins with."""
+
+
+def ordinary(word: str) -> bool:
+    """Whether a word is one that reports are made of, or is made of such words.
+
+    Example:
+        >>> [w for w in ("sans", "BrainStem", "左额叶病灶", "Whitehead") if ordinary(w)]
+        ['sans', 'BrainStem', '左额叶病灶']
+    """
+    low = word.lower()
+    if low in ORDINARY:
+        return True
+    least = 1 if low > "\u2e80" else 4  # Chinese has no blanks
+    pieces: list[str | None] = [""] + [None] * len(
+        low
+    )  # the longest piece of a way to cut the word up to there
+    for end in range(least, len(low) + 1):
+        for start in range(end - least + 1):
+            before, piece = pieces[start], low[start:end]
+            if before is not None and piece in ORDINARY and piece not in ALSO_NAMES:
+                pieces[end] = max(before, piece, pieces[end] or "", key=len)
+    return len(pieces[-1] or "") > 1  # 左中 may be a name
 
 
 def common(word: str) -> bool:

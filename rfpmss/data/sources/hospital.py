@@ -112,7 +112,7 @@ def scan(
     for row, owner in _rows(tables, words, known, days, lost, rejections):
         members.append((row, owner, Place()))
     groups = _groups(members, owned.shared, lost)
-    shared = _shared(groups)
+    shared = _shared(groups, owned.kin)
     pictured = any(file.kind != "text" for both in groups.values() for file, _ in both)
     made, reports, patients = [], {}, []
     whose: dict[str, str] = {}
@@ -329,12 +329,13 @@ def _item(file: File, words: Words, level: int) -> Item:
     )
 
 
-def _shared(groups: dict[str, list[tuple[File, Place]]]) -> set[str]:
-    """Words of folders that more than one patient lies in: they name no one."""
+def _shared(groups: Mapping[str, Sequence[tuple[File, Place]]], kin: Mapping[str, str]) -> set[str]:
+    """Folders and names of files that more than one patient has: they name no one."""
     owners_of: dict[str, set[str]] = defaultdict(set)
     for owner, members in groups.items():
-        for word in {part for _, place in members for part in place.raw}:
-            owners_of[word].add(owner)
+        words = {part for _, place in members for part in place.raw}
+        for word in words | {key(file.relative) for file, _ in members if not file.name}:
+            owners_of[word].add(kin.get(owner, owner))
     return {word for word, found in owners_of.items() if len(found) > 1}
 
 
@@ -342,10 +343,10 @@ def _names(owner: str, members: Sequence[tuple[File, Place]], shared: set[str]) 
     """Everything that names the patient: headers, tables, folders of one patient, file names."""
     names = {name for file, _ in members for name in (*file.names, file.patient, file.name) if name}
     own = [(file, place) for file, place in members if not file.name]
-    told = {part for _, place in own for part in place.raw if part not in shared}
+    told = {part for _, place in own for part in place.raw}
     told |= {key(file.relative) for file, _ in own if file.kind in ("text", "nifti")}
-    told |= {owner.partition(":")[2].rpartition("/")[2]} - shared
-    return (names | set(map(naming, told))) - {""}
+    told |= {owner.partition(":")[2].rpartition("/")[2]}
+    return (names | set(map(naming, told - shared))) - {""}
 
 
 def _untold(owner: str, members: Sequence[tuple[File, Place]], level: int) -> bool:
