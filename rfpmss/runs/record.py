@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -198,9 +198,27 @@ def trained_on(run_dir: Path, known: Record, now: Fingerprint) -> str:
         known: its record.
         now: the studies of the cohort.
     """
-    if known.get("cohort") in (None, now.digest):
+    problems = (_trained_on(folder, each, now) for folder, each in _line(run_dir, known))
+    return next(filter(None, problems), "")
+
+
+def _line(run_dir: Path, known: Record) -> Iterator[tuple[Path, Record | None]]:
+    """A run, the run whose weights it started from, and so on; each with its record."""
+    seen: set[Path] = set()
+    here, each = run_dir, known
+    while here not in seen:
+        yield here, each
+        seen.add(here)
+        if not each or not isinstance(each.get("start"), str):
+            return
+        here = Path(each["start"])
+        each = read(here)
+
+
+def _trained_on(run_dir: Path, known: Record | None, now: Fingerprint) -> str:
+    if known is not None and known.get("cohort") in (None, now.digest):
         return ""
-    before = studies_of(run_dir, known)
+    before = studies_of(run_dir, known) if known else None
     if before is None:
         return (
             f"held-out studies must not have been trained on, which cannot be known: "

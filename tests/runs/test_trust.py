@@ -157,6 +157,21 @@ def test_studies_under_other_names_are_known_by_patient_and_images(
     assert "held-out studies must not have been trained on, got 16" in capsys.readouterr().err
 
 
+def test_the_runs_that_a_run_started_from_are_asked_too(
+    run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, second, third = read(cohort), run.with_name("second"), run.with_name("third")
+    held = [row.__class__(**vars(row) | {"split": "train"}) for row in rows if row.split == "test"]
+    changed(lambda _: held)  # the second run trains on what the first one held out
+    assert start(second, cohort, "--start", str(run)) == 0
+    changed(lambda _: swap(rows))  # the third would hold out what the first one trained on
+    assert start(third, cohort, "--start", str(second)) == 1
+    assert f"16 in --data that are training studies of {run.resolve()}" in capsys.readouterr().err
+    shutil.rmtree(run)
+    assert start(third, cohort, "--start", str(second)) == 1
+    assert f"{run.resolve() / 'cohort.json'} is missing or damaged" in capsys.readouterr().err
+
+
 def test_without_the_list_of_studies_another_cohort_is_refused(
     run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
 ) -> None:
