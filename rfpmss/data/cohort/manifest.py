@@ -73,7 +73,8 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 def manifest_of(data: Path) -> Path:
     """The manifest that a path means: the file itself, or the one in a cohort's folder."""
-    return data / NAME if data.is_dir() else data
+    found = data / NAME if data.is_dir() else data
+    return found.resolve() if found.is_symlink() else found  # sum and shards stand where it leads
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

@@ -50,6 +50,17 @@ def test_a_cohort_as_it_was_written_passes(
     assert f"images: {images} of {images} as they were prepared" in capsys.readouterr().out
 
 
+def test_links_to_a_cohort_and_to_its_manifest_lead_to_its_sum_and_shards(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "linked").symlink_to(cohort.parent)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.csv").symlink_to(cohort)
+    for place in ("linked", "mine", "mine/manifest.csv"):
+        assert check.main([str(tmp_path / place)]) == 0
+    assert "no sum" not in capsys.readouterr().out
+
+
 def test_flipped_bytes_of_a_shard_are_found_and_their_studies_named(
     cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
