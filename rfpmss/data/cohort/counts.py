@@ -93,10 +93,17 @@ def charts(rows: Sequence[Row], folder: Path) -> list[Chart]:
         *_geometry(rows),
         _names("Side of the prepared images, pixels", _sides(rows, folder)),
         _histogram("Words in a report", [len(_split(row.report)) for row in rows if row.report]),
+        _names("Origin of the reports", _origins(rows)),
         _vocabulary(rows),
         *_labels(rows),
     ]
     return [chart for chart in made if chart.bars]
+
+
+def _origins(rows: Sequence[Row]) -> Counter[str]:
+    """Of each report where it is from, if any is from a published set."""
+    origins = [row.origin for row in rows if row.report]
+    return Counter(origin or "the source itself" for origin in origins if any(origins))
 
 
 def rejected(path: Path) -> list[tuple[str, int]]:

@@ -125,12 +125,17 @@ _CONTRAST = re.compile(
     rf"{_START}(?:pre|post)-?(?:contrast|con|gd|gad\w*|km|ce|proc\w*|c){_END}"
     rf"|(?<![a-z])t1\w*-(?:pre|post){_END}"
 )
-_BARE = re.compile(rf"{_START}(?P<when>pre|post){_END}")
+_BARE = re.compile(rf"{_START}(?P<when>pre|post)(?:-?(?P<n>\d))?{_END}")
 _ALONE_ONLY = {
     **{word: f"visit {number}" for word, number in _ORDINAL.items()},
-    **dict.fromkeys(("before", "vorher", "avant", "antes", "prior", "previous", "前"), "before"),
-    **dict.fromkeys(("after", "nachher", "apres", "despues", "后"), "after"),
-    **dict.fromkeys(("initial", "initiale", "start", "beginning"), "baseline"),
+    **dict.fromkeys(
+        ("before", "vorher", "avant", "antes", "prior", "previous", "prima", "przed", "前"),
+        "before",
+    ),
+    **dict.fromkeys(
+        ("after", "nachher", "apres", "despues", "depois", "dopo", "po", "后"), "after"
+    ),
+    **dict.fromkeys(("initial", "initiale", "start", "beginning", "basale", "basal"), "baseline"),
     **dict.fromkeys(("admission", "入院"), "admission"),
     **dict.fromkeys(("discharge", "出院"), "discharge"),
     **dict.fromkeys(("repeat", "retest"), "visit 2"),
@@ -142,7 +147,7 @@ _HAN = "一二三四五六七八九十"
 _N = rf"(?P<n>\d{{1,3}}|[{_HAN}]{{1,2}})"
 _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?:手?[术術][后後])-?第?{_N}个?(?P<unit>[月周天日年])"), "post-op"),
-    (re.compile(rf"第?{_N}-?[次回](?:检查|随访|复查|扫描|访视|就诊)?"), "visit"),
+    (re.compile(rf"第?{_N}-?[次回차](?:检查|随访|复查|扫描|访视|就诊)?"), "visit"),
     (re.compile(rf"(?:[复複復][查査诊診]|随访|隨訪)-?{_N}"), "follow-up"),
     (re.compile(rf"第?{_N}个?(?P<unit>[月周天年])(?:后|随访|复查)?"), "span"),
     (re.compile(r"手?[术術][后後]-?半年"), "post-op month 6"),
@@ -392,7 +397,7 @@ def _date_in(low: str) -> tuple[int, int, Time] | None:
         for found in pattern.finditer(low):
             time = _date(found[0])
             rest = plain(_cut(low, found.start(), found.end()))
-            numbers = re.fullmatch(r"[\d\W_]+", found[0]) and time.day is None
+            numbers = re.fullmatch(r"\d+[\W_]+\d+", found[0]) and time.day is None
             if not (numbers and rest and not re.search(r"\d", rest) and not _what(rest)):
                 return found.start(), found.end(), time
     return None
@@ -462,8 +467,12 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
         times.append(Time(unit, weak=unit in _WEAK))
         rest = _cut_at(rest, found)
     found = _BARE.search(rest)
-    if found and not (file and re.search(r"(?<![a-z])t[12]|flair|mprage|spgr", rest)):
-        times.append(Time(f"{found['when']}-op", phase=f"{found['when']}-op"))
+    contrast = file and (
+        re.search(r"(?<![a-z])t[12]|flair|mprage|spgr", rest) or found["n"] if found else ""
+    )
+    if found and not contrast:
+        phase = f"{found['when']}-op"
+        times.append(Time(f"{phase} {found['n']}" if found["n"] else phase, phase=phase))
         rest = _cut_at(rest, found)
     return rest
 

@@ -416,6 +416,9 @@ class _Owners:
                 continue
             if home[-1] in by and all(_copy_of(home[-1], name) for name in by):
                 continue  # 22B7/22B7_t1w-2.nii.gz: the folder says who, the number which copy
+            if all(_letter(home[-1], name) for name in by):
+                self._lettered(home)  # GB01/GB01a_t1.nii: the letter says when
+                continue
             person = rank(home[-1]) == PERSON
             mixed = sum(len(found) > 1 for found in by.values())
             numbered = [n for n in by if rank(n) >= ID and n != home[-1]]
@@ -429,6 +432,12 @@ class _Owners:
                     "pass --patient-level with the depth of this folder if it is one patient"
                 )
         return result
+
+    def _lettered(self, home: tuple[str, ...]) -> None:
+        """The letter behind the folder's name in the names of its files is the visit."""
+        for n, place in enumerate(self.places):
+            if place.home == home and (letter := _letter(home[-1], place.name)):
+                self.places[n] = replace(place, times=(*place.times, Time(f"{_FOLDER}{letter}")))
 
     def _beside(self, place: int) -> str | None:
         """The owner of the image, or of the folder, that has the text's name."""
@@ -465,6 +474,12 @@ class _Owners:
 
 _FOLDER = "folder "
 """Begins the label of a visit that a folder's own name tells."""
+
+
+def _letter(who: str, name: str) -> str:
+    """What stands behind a number in a name, if it is one letter; else nothing."""
+    found = re.fullmatch(rf"{re.escape(who)}(?<=\d)-?([a-z])", name)
+    return found[1] if found else ""
 
 
 def _joint(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfpmss.data.cohort import counts
-from rfpmss.data.cohort.manifest import Row, write
+from rfpmss.data.cohort.manifest import Row, read, write
 from rfpmss.data.cohort.page.overview import write_page
 
 
@@ -51,6 +52,15 @@ def bars(page: str, title: str) -> dict[str, int]:
     assert section, title
     found = re.findall(r"<dt>(.*?)</dt>\s*<dd><span.*?></span>(\d+)", section.group(1), re.DOTALL)
     return {name: int(count) for name, count in found}
+
+
+def test_the_page_counts_where_published_reports_are_from(folder):
+    rows = read(folder / "manifest.csv")
+    assert "Origin of the reports" not in write_page(folder).read_text()
+    told = [replace(row, origin="TextBraTS" if row.patient_id == "p-1" else "") for row in rows]
+    write(folder / "manifest.csv", told)
+    page = write_page(folder).read_text()
+    assert bars(page, "Origin of the reports") == {"the source itself": 3, "TextBraTS": 1}
 
 
 def test_the_page_counts_what_the_folder_holds(folder):
