@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
 
@@ -10,7 +11,7 @@ TITLE = (
     r"(?:Dr|Dra|Drs|PD|Priv|Doz|Prof|Professor|Doctor|Docteur|Pr|Dipl|med|univ|habil|Herrn?"
     r"|Frau|Mr|Mrs"
     r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Dña|Nurse|Schwester|Pfleger"
-    r"|Infirmière|Enfermer[ao]|OA|OÄ|CA)"
+    r"|Infirmière|Enfermer[ao]|Dott|Dottoressa|Signora?|Dhr|Mevr|Mevrouw|Meneer|OA|OÄ|CA)"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(
@@ -19,20 +20,41 @@ _PARTICLE = re.compile(
 )
 _WORD = re.compile(r"[A-ZÀ-ÞŁŚŻŽŠČ](?:[\w'’]|-(?=\w)){0,80}\.?")
 _INITIAL = re.compile(r"[A-ZÀ-Þ]\.")
-_DEGREE = re.compile(
-    r"\s{0,3},?\s{0,3}\(?(?:M\.?D\.?|Ph\.?D\.?|D\.?O\.?|F\.?R\.?C\.?R\.?|FRCPC|MBBS|M\.?Sc\.?|B\.?Sc\.?"
-    r"|DABR|RT"
-    r"|(?:(?:staff|attending|consultant|chief|senior)\s{1,3})?(?:neuro)?(?:radiologist|pathologist"
-    r"|physician)"
-    r"|Fach[aä]rzt(?:in)?(?:\s{1,3}für\s{1,3}\w{1,40})?|Ober[aä]rzt(?:in)?|Chef[aä]rzt(?:in)?"
-    r"|Assistenz[aä]rzt(?:in)?"
-    r"|[aA]rzt|Ärztin|Radiolog(?:e|in)|radiologue|radi[oó]log[oa]|médecin|médico|médica)\b\)?",
-    re.IGNORECASE,
+_DEGREES = (
+    r"(?:M\.?D|[Mm]d|Ph\.?D|D\.O\.|F\.?R\.?C\.?R|FRCPC?|FRCS|FRCPath|FRANZCR|FACR|FACS|FACP|FAAN|FANA"
+    r"|MRCPI?|MRCS|MBBS|M\.?B\.?B\.?S|MBChB|MBBCh|BMBS|M\.Sc|MSc|B\.Sc|BSc|Pharm\.?D|DABR|DNP|DMD|DDS"
+    r"|R\.N\.|BSN|MSN|FNP|FNP-(?:BC|C)|AGACNP|AGACNP-BC|ACNP|ACNP-BC|CRNP|ARNP|APRN|APRN-CNP|CNP|CRNA"
+    r"|CNRN|CCRN|N\.P\.|P\.A\.|PA-?C|MPH|MBA|MHA|RDMS|CNMT|RRA|R\.?T\.?\((?:R|MR|CT)\))"
 )
+"""Academic degrees and professions that are nothing but that, behind a name."""
+_SHORT_DEGREES = r"(?:RN|NP|PA|DO|MA|MS|BA|BS|RT|Prof|Professor)"
+"""Those that mean something else as well: behind a comma, or at the end of a sentence."""
+_ROLES = (
+    r"(?i:(?:(?:staff|attending|consultant|consulting|chief|senior|resident|interventional"
+    r"|board[- ]certified)\s{1,3}){0,2}"
+    r"(?:neuro)?(?:radiologist|pathologist|physician|oncologist|surgeon|neurologist)"
+    r"|Fach[aä]rzt(?:in)?(?:\s{1,3}für\s{1,3}\w{1,40})?|(?:leitende[rn]?\s{1,3})?Ober[aä]rzt(?:in)?"
+    r"|Chef[aä]rzt(?:in)?|Assistenz[aä]rzt(?:in)?"
+    r"|arzt|Ärztin|Radiolog(?:e|in)|radiologue|radi[oó]log[oa]|radioloog|médecin|medico|médico|médica)"
+)
+_BEHIND_A_COMMA = (
+    rf"(?:{TITLE}\b\.?+[ -]{{0,2}}+){{1,4}}(?:(?<=med\.)|(?<=med\. )|(?<=med)|(?=[,;)\n]|$))"
+)
+_DEGREE = re.compile(
+    rf"\s{{0,3}},?\s{{0,3}}\(?(?:(?:{_DEGREES}|{_ROLES})(?!\w)|{_SHORT_DEGREES}(?=\s{{0,2}}[.,;)\n]|$))"
+    r"\)?(?:\.(?=\s?,))?"
+    rf"|\s{{0,3}},\s{{0,3}}(?:{_SHORT_DEGREES}(?![\w-])|{_BEHIND_A_COMMA})"
+)
+_ENDING = re.compile(
+    rf"\s{{0,3}},?\s{{0,3}}\(?{_DEGREES}(?!\w)|\s{{0,3}},\s{{0,3}}{_SHORT_DEGREES}(?![\w-])"
+)
+"""A degree ends a name: what follows is none of it, whatever its first letter."""
 WORDS = 5
 """Words of a name at most."""
 PARTICLES = 4
 """Of a name at one place: `van der`, `de la`."""
+PEOPLE = 9
+"""Further names in one list."""
 DEGREES = 9
 """Behind a name at most: `MD, PhD, FRCR`."""
 
@@ -64,7 +86,7 @@ def person(text: str, start: int) -> int | None:
             break
         place = following
         found = _WORD.match(text, place)
-        if not found or _TITLES.match(text, place):
+        if not found or _TITLES.match(text, place) or (count and _ENDING.match(text, end)):
             break
         if not _is_name(found.group(), behind=named or count > 0):
             break
@@ -84,6 +106,71 @@ def person(text: str, start: int) -> int | None:
     if not count or (not named and _begins_a_sentence(text, start, end, count)):
         return None
     return _repeated(_DEGREE, text, end, DEGREES)
+
+
+_AND = re.compile(r"\s{0,3}(?:[;/&,]|(?:and|und|et|y|e|en|och|og)\b)\s{0,3}")
+
+
+def people(text: str, start: int) -> int | None:
+    """The end of the names that begin at ``start``; None: no name.
+
+    A further name has a title, a degree or two words, and nothing but a sign behind it.
+
+    Example:
+        >>> text = "Anita Desai MD; Greg Olson PA-C, Dr. Roe. Left"
+        >>> text[: people(text, 0)]
+        'Anita Desai MD; Greg Olson PA-C, Dr. Roe'
+        >>> text = "Jane Roe, Butterfly glioma"
+        >>> text[: people(text, 0)]
+        'Jane Roe'
+    """
+    end = person(text, start)
+    for _ in range(PEOPLE):
+        found = None if end is None else _AND.match(text, end)
+        more = person(text, found.end()) if found else None
+        if not found or more is None or not _SIGN.match(text, more):
+            break
+        said = text[found.end() : more]
+        if titles(text, found.end()) == found.end() and " " not in said:
+            break
+        end = more
+    return end
+
+
+_SIGN = re.compile(r"\s{0,3}(?:[.,;/&)\n]|(?:and|und|et|y|e|en|och|og)\b|$)")
+_DEGREED = re.compile(
+    r"(?<![\w.'’-])(?:[A-ZÀ-Þ][\w'’-]{1,40}|[A-ZÀ-Þ]\.)"
+    r"(?:,?[ \u00a0](?:(?:von|van|de|der|den|del|da|dos|di|la|le|al|el|bin|ten)[ \u00a0]){0,2}"
+    rf"(?!{_DEGREES}(?![\w-]))(?:[A-ZÀ-Þ][\w'’-]{{1,40}}|[A-ZÀ-Þ]\.?)){{0,4}}"
+    rf"(?=(?P<sure>\s?,?\s?\(?{_DEGREES}(?![\w-]))|,?\s(?:RN|NP)(?![\w-])"
+    rf"|,\s?(?:PA|DO|{_ROLES})(?![\w-]))"
+)
+# MD also means the mean diffusivity of a tensor.
+_DIFFUSIVITY = re.compile(
+    r"\s?,?\s?\(?MD\)?(?:,? (?:and |or )?(?:maps?|values?|FA|AD|RD|ADC)\b| [=<>\d])"
+)
+
+
+def degreed(text: str) -> Iterator[tuple[int, int]]:
+    """The places of names that only a degree or a profession behind them tells.
+
+    Example:
+        >>> text = "Images reviewed by Olivia Chen MD and Greg Olson, RN. Elevated MD, Stupp RT."
+        >>> [text[start:end] for start, end in degreed(text)]
+        ['Olivia Chen', 'Greg Olson']
+    """
+    for found in _DEGREED.finditer(text):
+        words = list(re.finditer(r"[^\s,]+", found.group()))
+        while words and common(words[0].group()):
+            del words[0]
+        if not words or _DIFFUSIVITY.match(text, found.end()):
+            continue
+        alone = len(words) == 1
+        last = words[-1].group()
+        if alone and (not found["sure"] or len(last) < 3 or (last.isupper() and len(last) < 5)):
+            continue
+        if all(_is_name(word.group(), behind=True) for word in words):
+            yield found.start() + words[0].start(), found.end()
 
 
 def _is_name(word: str, *, behind: bool) -> bool:

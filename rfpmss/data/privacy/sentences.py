@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from rfpmss.data.privacy.persons import TITLE, person, titles
+from rfpmss.data.privacy.persons import TITLE, degreed, people, person, titles
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, common
+from rfpmss.data.readers.text.dates import MONTH
 
 BLANK = "___"
 _HAN = r"\u3400-\u9fff"
@@ -87,9 +88,22 @@ _LISTED_ZH = re.compile(
     rf"(?<![{_HAN}])(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
     rf"(?=[\s，,、]{{1,3}}[男女]性?[\s，,、]{{1,3}}\d{{1,3}}{_GAP}岁)"
 )
+_RANK_ZH = (
+    r"(?:副?主任(?:医师|医生|技师|护师)?|(?:主治|住院|首席)?(?:医师|医生|技师|护师)|副?教授|大夫|護士|护士长?"
+    r"|专家|專家|院士|副?院长|博士|研究员)"
+)
+# `请毛颖教授`, and behind what the person is: `首席专家毛颖教授`, `外院张伟主任`.
 _TITLED_ZH = re.compile(
-    rf"(?:(?<=[请由经与和邀，。；、\s])|^)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
-    r"(?=(?:副?主任|主治|住院)?(?:医师|医生|教授|大夫|護士|护士)|副?主任(?!医)|先生|女士|老师)"
+    r"(?:(?<=[请請由经經与與和及邀为為给給找让让跟同向，,。；;：:、（(_院科室组組部席师師生任授家长長士人过過\s])|^)"
+    rf"(?!主任|方法)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
+    rf"(?={_RANK_ZH}(?<!主任)|副?主任(?!医)|副?主任医[师生]|先生|女士|老师"
+    rf"|[、和及与](?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}?(?:等)?{_RANK_ZH})"
+)
+
+_RANKED_ZH = re.compile(
+    rf"({_RANK_ZH}|主任)(?!常规|高度|任何|温和|方可|明确|严格|安排|全程|共同|{STOP})"
+    rf"(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
+    r"(?=阅片|審閱|审阅|审核|会诊|查房|读片|复核|诊断|报告|签|主刀|操作)"
 )
 
 _HOSPITAL_ZH = re.compile(
@@ -111,7 +125,7 @@ _PERSON = re.compile(
     r" ?(?:physician|radiologist|pathologist|doctor|clinician|provider|technologist|technician"
     r"|operator)"
     r"|(?:electronically )?signed(?: off)?(?: by)?|signature|signatory|dictated(?: by)?"
-    r"|transcribed(?: by)?"
+    r"|transcribed(?: by)?|transcriptionist|typist|scribe"
     r"|reported by|read by|interpreted by|reviewed by|verified by|approved by|authori[sz]ed by"
     r"|author"
     r"|name des patienten|patientenname|nachname|vorname|familienname|zuweiser|einsender|überweiser"
@@ -135,9 +149,19 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _PATIENT = re.compile(
-    rf"(?<![\w-])(?:patient|patientin|patiente|paciente|pt|pat\.?)"
-    rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
+    rf"(?<![\w-])(?:(?:patient|patientin|patiente|paciente|pt|pat\.?)"
+    rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))"
+    # The chief complaint is called CC as well.
+    r"|(?:cc|bcc|copy to|copies to|kopien? an|nachrichtlich(?: an)?|verteiler|copie à|con copia a"
+    rf"|kopie aan|in copia a){_GAP}:{_GAP}"
+    rf"(?-i:(?={TITLE}\b|[A-ZÀ-Þ][\w'’-]{{1,60}},? (?:[A-ZÀ-Þ]\. )?[A-ZÀ-Þ])))",
     re.IGNORECASE,
+)
+# When, between what was done and by whom: `dictated on 5/6/2019 at 14:22 by`.
+_WHEN = (
+    r"(?:[ ,]{1,2}(?:on|at|the|of|am|um|uhr|vom|le|à|el|a|las|los|día|il|alle|ore|op|om|em|às|de"
+    r"|den|h|hrs?|hours|[ap]\.?m\.?|[ecmp][sd]t|utc|gmt|kl|monday|tuesday|wednesday|thursday|friday"
+    rf"|saturday|sunday|{MONTH}\.?|\d[\d:./h-]{{0,20}}(?:st|nd|rd|th|h|[ap]m)?)){{0,12}}?"
 )
 _BY = re.compile(
     r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?"
@@ -145,17 +169,29 @@ _BY = re.compile(
     r"|approved|authored"
     r"|authori[sz]ed|finali[sz]ed|prepared)(?: and (?:signed"
     r"|approved|reported"
-    r"|dictated|verified|reviewed))?(?: electronically)? by"
+    r"|dictated|verified|reviewed))?(?: electronically)?"
+    rf"{_WHEN}(?: electronically)? by"
     r"|(?:elektronisch )?(?:befundet|unterschrieben|unterzeichnet|signiert|gezeichnet"
     r"|freigegeben|diktiert"
-    r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w{1,40})? (?:von|durch)"
+    r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w{1,40})?"
+    rf"{_WHEN} (?:von|durch)"
     r"|gez\."
     r"|(?:(?:compte[ -]rendu|cr|examen|document)(?: \w{1,40})? )?(?:signé|rédigé|validé|interprété"
     r"|dicté|réalisé"
-    r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w{1,40}))? par|compte[ -]rendu par"
+    r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w{1,40}))?"
+    rf"{_WHEN} par"
+    r"|compte[ -]rendu par"
     r"|(?:electrónicamente )?(?:firmado|informado|validado|redactado|dictado|revisado|elaborado"
     r"|realizado"
-    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w{1,40})? por)"
+    r"|interpretado|remitido|solicitado)(?: electrónicamente)?(?: y \w{1,40})?"
+    rf"{_WHEN} por"
+    r"|(?:gedicteerd|geautoriseerd|ondertekend|beoordeeld|verslagen|gevalideerd)"
+    rf"{_WHEN} door"
+    r"|(?:firmato|refertato|dettato|validato|redatto|eseguito)(?: digitalmente)?"
+    rf"{_WHEN} (?:da|dal|dalla)"
+    r"|(?:assinado|laudado|ditado|validado|revisado|realizado)"
+    r"(?: (?:eletronicamente|digitalmente))?"
+    rf"{_WHEN} (?:por|pelo|pela))"
     r"[ \t:\u2010-\u2015\u2212-]{1,4}",
     re.IGNORECASE,
 )
@@ -244,6 +280,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _NUMBERS_ZH.sub("", text)
     text = _HOSPITAL_ZH.sub(BLANK, text)
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
+    text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
     text = _LISTED_ZH.sub(BLANK, text)
     for pattern in (_BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
@@ -268,7 +305,7 @@ def _persons(
     for found in label.finditer(text):
         if found.start() < start:
             continue
-        end = person(text, found.end())
+        end = people(text, found.end())
         dashed = bool(found.groupdict().get("dash"))
         if dashed and end is not None and _DIGIT.search(text, found.end(), end):
             end = None  # `Reading - T1 FLAIR`
@@ -306,7 +343,17 @@ def _titled(text: str, names: list[str]) -> str:
         names.append(text[begin:end])
         made += [text[start:begin], BLANK]
         start = end
-    return _called("".join((*made, text[start:])), names)
+    return _degreed(_called("".join((*made, text[start:])), names), names)
+
+
+def _degreed(text: str, names: list[str]) -> str:
+    """Blank the names before degrees: `___ MD reviewed the images`."""
+    made, start = [], 0
+    for begin, end in degreed(text):
+        names.append(text[begin:end])
+        made += [text[start:begin], BLANK]
+        start = end
+    return "".join((*made, text[start:]))
 
 
 def _called(text: str, names: list[str]) -> str:

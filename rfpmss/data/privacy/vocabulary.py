@@ -59,11 +59,13 @@ t2-weighted sequence series scan scans image images volume slice slices mask mas
 segmentation label labels roi rois baseline followup pre-op post-op preop postop preoperative
 postoperative reg registered unchanged increased decreased resolved interval acute subacute
 chronic absent minimal mild moderate severe marked slight subtle diffuse focal extensive partial
-complete incomplete residual progressive recurring persistent worsening worsened improved
-improving improvement enlarged enlarging reduced reduction increase decrease progression
-regression response pseudoprogression radionecrosis evolving evolution expected unexpected similar
-identical comparable prior previous current recent latest limited motion artifact artifacts
-artefact artefacts degraded adequate suboptimal nondiagnostic unremarkable abnormal abnormality
+complete incomplete residual progressive mean elevated raised fractional anisotropy diffusivity
+map maps value values tensor callosal loss gait vision memory syndrome disease protocol index
+score reviewed discussed recurring persistent worsening worsened improved improving improvement
+enlarged enlarging reduced reduction increase decrease progression regression response
+pseudoprogression radionecrosis evolving evolution expected unexpected similar identical
+comparable prior previous current recent latest limited motion artifact artifacts artefact
+artefacts degraded adequate suboptimal nondiagnostic unremarkable abnormal abnormality
 abnormalities evidence patent preserved intact symmetric asymmetric grossly redemonstrated
 redemonstration demonstrated identified visualized visualised noted nonspecific heterogeneous
 homogeneous hyperintense hypointense isointense hyperdense hypodense isodense nonenhancing
@@ -72,25 +74,25 @@ inversion recovery suppressed saturated resolution isotropic likely probable pro
 possibly questionable suggestive concerning worrisome favor favour favored represents representing
 correlate correlation recommend recommended recommendation clinically please thank overall
 otherwise additionally furthermore finally today yesterday yes callosum corpus basal ganglia
-thalami putamen caudate capsule capsular internal external hippocampus hippocampal amygdala insula
-operculum opercular cingulate gyrus gyri sulcus sulci sulcal cistern cisterns cisternal fissure
-falx tentorium tentorial cerebellum cerebellopontine vermis pons pontine medulla medullary
-midbrain mesencephalon brainstem hypothalamus pituitary chiasm optic orbit orbits orbital sella
-suprasellar parasellar cavernous ventricular periventricular subependymal leptomeningeal meningeal
-dural dura epidural subdural subarachnoid intraventricular intraparenchymal intracranial
-extra-axial intra-axial parenchyma parenchymal cortical cortex subcortical juxtacortical
-hemisphere hemispheric supratentorial infratentorial calvarium calvarial craniotomy tract spine
-spinal cervical thoracic lumbar artery arterial vein venous vascular vessel vessels flow void
-voids hydrocephalus herniation shift effect effacement compression dissemination restricted cavity
-margin margins border borders necrotic cystic calcified calcification calcifications hemorrhagic
-nodule nodular nodules satellite butterfly multifocal multicentric oligometastatic headache
-headaches seizure seizures weakness nausea vomiting aphasia dizziness confusion ataxia epilepsy
-disorder symptoms pain tumors tumours gliomas masses lesions unverändert unveränderte
-unveränderter größenkonstant größenprogredient progrediente progredienter regrediente regredienter
-zunehmende abnehmende neue neuer neues neu deutlich deutliche geringe geringer mäßige ausgeprägte
-fragliche mögliche bekannter diskrete fokale akute chronische alte frische zystische nekrotische
-kleinhirn stammganglien balken mittellinie liquorräume seitenventrikel okzipital präoperativ
-postoperativ voraufnahme voraufnahmen
+thalami putamen caudate capsule capsular internal external hippocampus hippocampal thalamic caudal
+rostral amygdala insula operculum opercular cingulate gyrus gyri sulcus sulci sulcal cistern
+cisterns cisternal fissure falx tentorium tentorial cerebellum cerebellopontine vermis pons
+pontine medulla medullary midbrain mesencephalon brainstem hypothalamus pituitary chiasm optic
+orbit orbits orbital sella suprasellar parasellar cavernous ventricular periventricular
+subependymal leptomeningeal meningeal dural dura epidural subdural subarachnoid intraventricular
+intraparenchymal intracranial extra-axial intra-axial parenchyma parenchymal cortical cortex
+subcortical juxtacortical hemisphere hemispheric supratentorial infratentorial calvarium calvarial
+craniotomy tract spine spinal cervical thoracic lumbar artery arterial vein venous vascular vessel
+vessels flow void voids hydrocephalus herniation shift effect effacement compression dissemination
+restricted cavity margin margins border borders necrotic cystic calcified calcification
+calcifications hemorrhagic nodule nodular nodules satellite butterfly multifocal multicentric
+oligometastatic headache headaches seizure seizures weakness nausea vomiting aphasia dizziness
+confusion ataxia epilepsy disorder symptoms pain tumors tumours gliomas masses lesions unverändert
+unveränderte unveränderter größenkonstant größenprogredient progrediente progredienter regrediente
+regredienter zunehmende abnehmende neue neuer neues neu deutlich deutliche geringe geringer mäßige
+ausgeprägte fragliche mögliche bekannter diskrete fokale akute chronische alte frische zystische
+nekrotische kleinhirn stammganglien balken mittellinie liquorräume seitenventrikel okzipital
+präoperativ postoperativ voraufnahme voraufnahmen
 """
 COMMON = FINDINGS | frozenset((_COMMON + _BEGINNINGS).split())
 """Words that begin sentences, in lower case: no name."""
