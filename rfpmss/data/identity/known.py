@@ -92,6 +92,8 @@ class Known:
     """Days of the examinations of each owner."""
     exams: Mapping[str, Exam] = field(default_factory=dict)
     """Examinations by `plain` key."""
+    labels: frozenset[str] = frozenset()
+    """Time points of all images, such as ``week 44``."""
 
     @classmethod
     def of(
@@ -99,6 +101,7 @@ class Known:
         names: Iterable[tuple[str, Kind, str]],
         days: Mapping[str, frozenset[int]] | None = None,
         exams: Mapping[str, Exam] | None = None,
+        labels: Iterable[str] = (),
     ) -> Known:
         """Collect names.
 
@@ -106,6 +109,7 @@ class Known:
             names: owner, kind of the name, the name.
             days: examinations of each owner, day numbers.
             exams: examinations by their `plain` key.
+            labels: time points of the images.
         """
         books: dict[Kind, tuple[dict[str, set[str]], ...]] = defaultdict(
             lambda: tuple(defaultdict(set) for _ in range(3))
@@ -130,6 +134,7 @@ class Known:
             numbers={number: frozenset(found) for number, found in numbers.items()},
             days=days or {},
             exams=exams or {},
+            labels=frozenset(labels) - {""},
         )
 
     def owner(self, said: str, kind: Kind = "id", *, zeros: bool = False) -> str | None:

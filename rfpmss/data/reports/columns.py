@@ -17,7 +17,7 @@ from rfpmss.data.identity.known import Exam, Kind, Known, plain
 from rfpmss.data.reports.headings import Rank, date_order, fixed, rank
 
 KINDS: dict[Rank, tuple[Kind, ...]] = {
-    Rank.NAME: ("name",),
+    Rank.NAME: ("name", "id"),
     Rank.EXAM: ("exam", "id"),
     Rank.PATIENT: ("id", "exam", "name"),
 }
@@ -113,7 +113,7 @@ def _readings(
     found = []
     for kind in kinds:
         owners = tuple(known.owner(cell, kind, zeros=zeros) if cell else None for cell in cells)
-        if kind == "name":
+        if kind == "name" or kinds == KINDS[Rank.NAME]:
             several = _several_persons(owners, names, rows)
             owners = tuple(None if n in several else owner for n, owner in enumerate(owners))
         found.append(Column(place, name, rank(name), kind, tuple(cells), owners, counts))

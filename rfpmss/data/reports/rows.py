@@ -47,6 +47,7 @@ def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
         names,
         {owner: frozenset(found) for owner, found in days.items()},
         {name: exam for name, found in exams.items() if name and (exam := _exam(found))},
+        {file.label for file in files if file.kind not in ("text", "table")},
     )
 
 

@@ -313,19 +313,33 @@ def _told(
             date=date,
             place=place,
             names=called,
-            label=_label(names, row, times[n]),
+            label=_label(names, row, times[n], (*texts, patient.place), known),
             error=error,
         )
 
 
-def _label(names: Sequence[str], row: Sequence[str], times: Sequence[Time]) -> str:
-    """The time point of a row: by a column `timepoint`, or beside the name of the patient."""
+def _label(
+    names: Sequence[str],
+    row: Sequence[str],
+    times: Sequence[Time],
+    skip: Sequence[int],
+    known: Known,
+) -> str:
+    """The time point of a row: beside the name of the patient, or in a column.
+
+    A column `timepoint` says it by its name; any other one where an image has that time point.
+    """
     found = {time.label for time in times if time.day is None}
-    for name, cell in zip(names, row, strict=True):
+    for place, (name, cell) in enumerate(zip(names, row, strict=True)):
         said = cell.strip()
-        if (unit := time_unit(name)) and said:
-            times = parse(f"{unit} {said}" if said.isdecimal() else said, tee=True).times
-            found |= {time.label for time in times}
+        if not said or place in skip:
+            continue
+        unit = time_unit(name)
+        counted = unit or re.sub(r"(?i)[\W_]*(?:no|nr|num|number|id|index)\W?$", "", name)
+        read = parse(f"{counted} {said}" if said.isdecimal() else said, tee=True)
+        labels = {time.label for time in read.times}
+        if unit or not read.who:
+            found |= labels if unit else labels & known.labels
     return found.pop() if len(found) == 1 else ""
 
 

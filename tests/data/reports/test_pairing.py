@@ -411,6 +411,40 @@ def test_a_cell_with_the_patient_and_the_time_reaches_that_visit(name: str, tmp_
     assert got == wanted
 
 
+# Folders, and the column and the cells that name them.
+TIMES_IN_COLUMNS = {
+    "LUMIERE": ("week-000 week-044", "Date", "week-000 week-044"),
+    "days": ("day0 day90", "Day", "0 90"),
+    "phases": ("pre-op post-op", "Stage", "preop postop"),
+    "Chinese phases": ("术前 术后", "阶段", "术前 术后"),
+    "numbers of examinations": ("exam1 exam2", "Exam", "1 2"),
+    "scans": ("scan1 scan2", "Scan no", "1 2"),
+    "beside a survival": ("visit1 visit2", "Visit,survival", "1,12 2,12"),
+}
+
+
+@pytest.mark.parametrize("name", TIMES_IN_COLUMNS)
+def test_a_column_whose_cells_are_time_points_of_images_names_the_visit(
+    name: str, tmp_path: Path
+) -> None:
+    folders, column, cells = TIMES_IN_COLUMNS[name]
+    wanted = {}
+    for n, (folder, cell) in enumerate(zip(folders.split(), cells.split(), strict=True)):
+        write_nifti(tmp_path / "P1" / folder / "t1.nii", brain((8, 8, 4), n))
+        wanted[folder] = (cell, f"A mass of {n} mm.")
+    rows = [f"P1,{cell},{text}" for cell, text in wanted.values()]
+    (tmp_path / "r.csv").write_text("\n".join([f"patient,{column},report", *rows[::-1]]))
+    got = {s.views[1].paths[0].parent.name: s.report for s in scan(tmp_path, SALT).studies}
+    assert got == {folder: text for folder, (_, text) in wanted.items()}
+
+
+def test_a_column_of_names_finds_folders_of_that_name_but_for_two_rows(tmp_path: Path) -> None:
+    for n, folder in enumerate(("张三", "李四")):
+        write_nifti(tmp_path / folder / "t1.nii", brain((8, 8, 4), n))
+    (tmp_path / "r.csv").write_text("姓名,报告\n李四,左\n张三,右\n张三,无\n", "utf-8")
+    assert sorted(str(s.report) for s in scan(tmp_path, SALT).studies) == ["None", "左"]
+
+
 def test_a_report_of_a_visit_without_images_is_none_of_another_visit(tmp_path: Path) -> None:
     for n, patient in enumerate(("P1", "P2")):
         write_nifti(tmp_path / patient / "tp1" / "t1.nii", brain((8, 8, 4), n))
