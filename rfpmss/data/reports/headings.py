@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from enum import IntEnum
 
 # Whole names, folded by `fold`: lower case, no accents, separators or brackets.
@@ -201,6 +202,25 @@ def date_order(name: str) -> int | None:
     """0 for the date of the examination, 1 for that of the report, 2 for any; None for no date."""
     folded = fold(name)
     return next((n for n, known in enumerate(DATES) if known.fullmatch(folded)), None)
+
+
+_PARTS = (
+    re.compile(r"(?:patients?|pat)?(?:last|sur|family)names?|nachname|familienname|nom(?:defamille)?"
+               r"|apellidos?|cognome|姓"),
+    re.compile(r"(?:patients?|pat)?(?:first|given|fore)names?|vornamen?|prenoms?|nombres?|nome|名"),
+)  # fmt: skip
+
+
+def name_parts(names: Sequence[str]) -> tuple[int, int] | None:
+    """The columns of family and of given names, where there is one of each.
+
+    Example:
+        >>> name_parts(["ID", "Vorname", "Nachname"])
+        (2, 1)
+    """
+    found = [[n for n, name in enumerate(names) if part.fullmatch(fold(name))] for part in _PARTS]
+    family, given = found
+    return (family[0], given[0]) if len(family) == len(given) == 1 else None
 
 
 def no_report(name: str) -> bool:

@@ -36,6 +36,7 @@ from rfpmss.data.reports.headings import (
     Rank,
     date_order,
     fixed,
+    name_parts,
     names_persons,
     no_report,
     rank,
@@ -134,6 +135,7 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     used = {n for n, name in enumerate(names) if name in wanted or _says_who_or_when(name)}
     whole, unknown = _computed(whole, used | set(texts))
     broken += unknown
+    whole = _named(names, whole) if table is None else whole
     cells = [row for _, row in whole]
     if table is None and _labels(names, texts, cells):
         raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
@@ -251,6 +253,20 @@ def _whole(
             what = "the text goes on in the next cell"
         broken.append(Told(line, None, "-", "", None, None, (), error=RowError(what)))
     return whole, broken
+
+
+def _named(
+    names: Sequence[str], rows: Sequence[tuple[int, tuple[str, ...]]]
+) -> list[tuple[int, tuple[str, ...]]]:
+    """The rows with the given name beside the family name, where two columns hold them."""
+    places = name_parts(names)
+    if places is None:
+        return list(rows)
+    family, given = places
+    return [
+        (line, (*row[:family], f"{row[family]}^{row[given]}".strip("^ "), *row[family + 1 :]))
+        for line, row in rows
+    ]
 
 
 def _computed(

@@ -111,6 +111,13 @@ def test_a_column_of_names_pairs_where_the_headers_name_is_one_persons(tmp_path:
     assert pairs("姓名,报告\n张三,左侧", twins, tmp_path) == {}
 
 
+def test_family_and_given_names_in_two_columns_are_one_name(tmp_path: Path) -> None:
+    about = known("K1", "K2", "K3", names={"K1": "SMITH^JOHN", "K2": "Smith^Jane", "K3": "Li^Wei"})
+    text = "Last name;First name;Report\nSmith;Jane;left\nSmith;John;right\nSmith;Joan;none\n"
+    assert pairs(text, about, tmp_path) == {"K1": "right", "K2": "left"}
+    assert pairs("Vorname,Nachname,Befund\nWei,Li,x", about, tmp_path) == {"K3": "x"}
+
+
 def test_a_row_whose_columns_name_two_patients_is_refused(tmp_path: Path) -> None:
     about = Known.of([("a", "id", "M1"), ("b", "id", "M2"), ("b", "exam", "ACC77")])
     text = "MRN,AccessionNumber,Findings\nM1,ACC77,left\nM2,ACC77,right\n"
