@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from rfpmss.data.identity.layout import Layout, Place
 from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, rank
@@ -15,6 +16,9 @@ from rfpmss.data.identity.names import plain as plain_of
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
 from rfpmss.data.readers.sequences import describes, without_prefix
+from rfpmss.data.readers.text.dates import day
+
+_T = TypeVar("_T")
 
 _WORDS = re.compile(
     r"ct|mri?|t1(?:c|ce|gd|w|wce)?|t2w?|flair|segm?|segmentation|masks?|labels?|dseg|reports?"
@@ -24,12 +28,14 @@ _WORDS = re.compile(
 _DOCUMENT = re.compile(
     r"befunde?|befundberichte?|berichte?|arztbriefe?|reports?|findings?|notes?|letters?|texts?|txt"
     r"|documents?|dokumente?|summary|impression|beurteilung|ct|cta|mri?|mrt|irm|rmn?|pet"
-    r"|compte|rendu|informes?|referto|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
+    r"|compte|rendu|informes?|referto|verslag|epikrise|entlass(?:ungs)?brief|relazione|rapport|laudo|"
+    r"arzt|brief|md|cr|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
     r"|(?:影像|病理|检查|诊断|磁共振|核磁|头颅|mri?|ct)*报告"
 )
 """Words for what a file is; none of them is a name, as ``Kopf`` may be."""
 
 _MACHINE = re.compile(r"(?:pa|st|se|im)\d{6}")
+_MACHINES = re.compile(r"(?:^|/)pa\d+/st\d+/se\d+/")
 """Folders that a PACS numbers anew on every disc: beside a PatientID they say nothing of who."""
 
 
@@ -49,6 +55,8 @@ class Item:
     """Date of birth, sex and name by the header."""
     called: tuple[str, ...] = ()
     """The person's names by the header, in every reading."""
+    accession: str = ""
+    """AccessionNumber of a DICOM file."""
     given: bool = False
     """The mapping file says who it is."""
 
@@ -109,6 +117,10 @@ class Owned:
     """Why the source can be read in two ways, with the way out; ``""``: it cannot."""
     shared: frozenset[int] = frozenset()
     """Files whose PatientID several people have and no folder tells apart."""
+    torn: frozenset[int] = frozenset()
+    """Texts whose names, or name and folder, fit two patients."""
+    exams: Mapping[int, str] = field(default_factory=dict)
+    """Of texts that are named by an examination's number its StudyInstanceUID."""
     notes: tuple[str, ...] = ()
     """What was done about PatientIDs, in numbers."""
     kin: Mapping[str, str] = field(default_factory=dict)
@@ -127,10 +139,14 @@ def assign(items: Sequence[Item], level: int = 0) -> Owned:
        the study. With ``level`` the folder comes first.
     2. A text named as the image or folder beside it goes with that.
     3. A file whose patient's folder holds DICOM of exactly one patient is that patient's.
-    4. A file whose name without words like ``t1``, ``report`` or ``visit2`` is a PatientID or a
+    4. A text whose name holds an AccessionNumber, a StudyInstanceUID, a PatientID (of four digits
+       or more, or behind a word such as MRN) or the person's name is that patient's; where two
+       patients fit, it is nobody's. A text on a disc, called only ``report`` or the like, is of
+       the one patient whose DICOM lies below the innermost folder that holds any.
+    5. A file whose name without words like ``t1``, ``report`` or ``visit2`` is a PatientID or a
        patient's folder; a text's may have other separators, and the name of a folder of the
        patient's visit.
-    5. In a folder where at least two such names each stand for several kinds of files, the name is
+    6. In a folder where at least two such names each stand for several kinds of files, the name is
        the patient; elsewhere the folder is.
 
     Args:
@@ -158,6 +174,8 @@ class _Owners:
         self.untold: set[str] = set()
         self._read()
         self.result: list[str | None] = [None] * len(items)
+        self.torn: set[int] = set()
+        self.told: dict[int, str] = {}
         self.near: dict[PurePosixPath, set[str]] = defaultdict(set)
 
     def _read(self) -> None:
@@ -203,14 +221,14 @@ class _Owners:
         homes: dict[str, set[tuple[str, ...]]] = defaultdict(set)
         depths: dict[tuple[str, ...], int] = {}
         for n in real:
-            if not self.level and self.ids[n] and self.homes[n] and not self.items[n].given:
+            named = self.homes[n] and not self._machine(n)
+            if not self.level and self.ids[n] and named and not self.items[n].given:
                 homes[self.ids[n]].add(self.homes[n])
                 depths[self.homes[n]] = self._depth(n)
         several = [
             found
             for found in homes.values()
-            if len(found) > 1
-            and all(rank(h[-1]) == PERSON and not _MACHINE.fullmatch(h[-1]) for h in found)
+            if len(found) > 1 and all(rank(home[-1]) == PERSON for home in found)
         ]
         if not several:
             return ""
@@ -221,6 +239,12 @@ class _Owners:
             f"which of the two is right cannot be told; pass --patient-level {depth} if the "
             "folders are the patients, or name them in the mapping file (patients:) for --mapping"
         )
+
+    def _machine(self, place: int) -> bool:
+        """Whether the folder that would be the patient's is one that a PACS numbered."""
+        name = self.homes[place][-1]
+        path = self.items[place].path.as_posix().lower()
+        return bool(_MACHINE.fullmatch(name) or (name[:2] == "pa" and _MACHINES.search(path)))
 
     def _depth(self, place: int) -> int:
         """Of the folder that names the patient, from 1: folders above it may say nothing."""
@@ -242,9 +266,7 @@ class _Owners:
         self._images()
         for place, item in enumerate(self.items):
             if self.result[place] is None and item.kind == "text":
-                self.result[place] = (
-                    self._beside(place) or self._person(place) or self._owner(place)
-                )
+                self.result[place] = self._beside(place) or self._text(place)
         self._visits()
         lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
         return Owned(
@@ -252,6 +274,8 @@ class _Owners:
             places=self.places,
             doubt=self.doubt or self._nameless(),
             shared=frozenset(lost),
+            torn=frozenset(self.torn),
+            exams=self.told,
             notes=tuple(self.notes),
             kin=self._kin(),
         )
@@ -320,6 +344,81 @@ class _Owners:
                 return found.pop() if len(found) == 1 else None
         return None
 
+    def _text(self, place: int) -> str | None:
+        """By the numbers and persons in its name, then the disc that it is on, then as images."""
+        exams, numbers = self._exams(place), self._numbers(place)
+        person = self._person(place)
+        meant = {owner for owner, _ in exams} | numbers | ({person} - {None})
+        inside = self.beneath.get(self.homes[place], set())
+        if len(meant) > 1 or (meant and len(inside) == 1 and meant != inside):
+            self.torn.add(place)
+            return None
+        if len(exams) == 1:
+            ((_, self.told[place]),) = exams
+            self.places[place] = replace(self.places[place], times=())
+        if meant:
+            return meant.pop()
+        return (None if inside else self._disc(place)) or self._owner(place)
+
+    def _disc(self, place: int) -> str | None:
+        """The only patient with DICOM in the innermost folder that holds any, by no other name."""
+        folder = next((f for f in self.items[place].path.parents[:-1] if f in self.discs), None)
+        owners = self.discs.get(folder, {}) if folder is not None else {}
+        if len(owners) != 1:
+            return None
+        ((owner, names),) = owners.items()
+        tokens = [token for token in self.keys[place].split("-") if token]
+        said = all(_DOCUMENT.fullmatch(token) or token in names for token in tokens)
+        return owner if said else None
+
+    @cached_property
+    def discs(self) -> dict[PurePosixPath, dict[str, set[str]]]:
+        """Of each folder the owners of the DICOM below it, with the words of their names."""
+        found: dict[PurePosixPath, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for item, owner in zip(self.items, self.result, strict=True):
+            if owner is not None and item.kind != "text" and item.study:
+                words = {word for name in item.called for word in plain_of(name).split("-")}
+                for folder in item.path.parents[:-1]:
+                    found[folder][owner] |= words
+        return found
+
+    @cached_property
+    def numbered(self) -> dict[str, set[tuple[str, str]]]:
+        """Owners and studies by AccessionNumber and StudyInstanceUID."""
+        found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        for item, owner in zip(self.items, self.result, strict=True):
+            if owner is not None and item.kind != "text":
+                for number in (item.accession, item.study):
+                    if _digits(number) >= LONG:
+                        found[_number(number)].add((owner, item.study))
+        return found
+
+    def _exams(self, place: int) -> set[tuple[str, str]]:
+        """The examinations whose number a text's name is or holds."""
+        name = plain_of(plain(self.items[place].path))
+        if whole := self.numbered.get(_number(name)):
+            return whole
+        runs = _spans(name, lambda run: _digits(run) >= LONG and day(run.replace("-", "")) is None)
+        return _found(runs, self.numbered)
+
+    @cached_property
+    def patients(self) -> dict[str, set[str]]:
+        """Owners by PatientID."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for number, owner in zip(self.ids, self.result, strict=True):
+            if number and owner is not None:
+                found[_number(plain_of(number))].add(owner)
+        return found
+
+    def _numbers(self, place: int) -> set[str]:
+        """The patients whose PatientID a text's name holds."""
+        name = self.keys[place]
+        if whole := self.patients.get(_number(name)) or self.patients.get(_unworded(name)):
+            return whole
+        runs = _spans(name, lambda run: _digits(run) >= LONG)
+        runs = [(span, key) for span, run in runs for key in {run, _unworded(run)}]
+        return _found(runs, self.patients)
+
     def _images(self) -> None:
         """First those in folders of patients, whose names others may have; then all others."""
         images = [
@@ -381,7 +480,7 @@ class _Owners:
             if owner.startswith("folder:") and home and not self.level:
                 core = parse(self.places[place].raw[-1]).core
                 groups["core", core or home[-1]].add(owner)
-            machine = self.ids[place] and home and _MACHINE.fullmatch(home[-1])
+            machine = self.ids[place] and home and self._machine(place)
             if home and rank(home[-1]) == PERSON and not machine:
                 groups["home", "/".join(home)].add(owner)
             if self.ids[place]:
@@ -396,7 +495,7 @@ class _Owners:
         found: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for n, owner in enumerate(self.result):
             home = self.homes[n]
-            if owner is not None and home and self.ids[n] and not _MACHINE.fullmatch(home[-1]):
+            if owner is not None and home and self.ids[n] and not self._machine(n):
                 found[self.homes[n]][self.places[n].label].add(owner)
         for by in found.values():
             if "" not in by and all(len(whos) == 1 for whos in by.values()):
@@ -425,6 +524,8 @@ class _Owners:
             named = sum(rank(n) == PERSON or len(shown[home][n]) > 1 for n in numbered)
             if mixed > 1 or (named > 1 and not person and rank(home[-1]) < ID):
                 result.add(home)
+            elif set().union(*kinds[home].values()) == {"text"}:
+                continue  # letters that name nobody cost these letters alone
             elif len(numbered) > 1 and rank(home[-1]) == WORD and len(numbered) == len(by):
                 self.doubt = self.doubt or (
                     f"a folder holds files of {len(by)} numbers, which may be its patients or "
@@ -470,6 +571,52 @@ class _Owners:
             only = everyone.pop() if len(everyone) == 1 else None
             return only if is_text or only else f"name:{'/'.join((*folder, '-'))}"
         return f"folder:{'/'.join(folder)}"
+
+
+LONG = 4
+"""Digits of a number that is no count, so that it tells a patient or an examination anywhere."""
+_NUMBER_WORD = re.compile(
+    r"(?:mrn|pid|pat(?:ient(?:in|en)?|iente)?(?:-?(?:id|nr|no))?|pt|case|fall(?:nr)?|id|subj(?:ect)?"
+    r"|ipp|nhc|hn|kis|uhid|nhs|paziente|paciente|patientnr|accession(?:-?(?:no|nr|number))?|acc"
+    r"|患者|病人|住院号|登记号|检查号|病历号)-?(?=\d)"
+)
+"""Words for the number behind them."""
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))
+
+
+def _number(name: str) -> str:
+    """A number as files and headers spell it: separators between digits part two numbers."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", _joint(plain_of(name)))
+
+
+def _unworded(name: str) -> str:
+    """A number without the word before it, such as MRN."""
+    return _number(_NUMBER_WORD.sub("", name))
+
+
+def _spans(name: str, wanted: Callable[[str], bool]) -> list[tuple[range, str]]:
+    """The runs of a name's words that are wanted, each with its place, as `_number` has them."""
+    words = name.split("-")
+    every = [
+        (range(a, b), "-".join(words[a:b]))
+        for a in range(len(words))
+        for b in range(a + 1, len(words) + 1)
+    ]
+    return [(span, _number(run)) for span, run in every if wanted(run)]
+
+
+def _found(runs: Iterable[tuple[range, str]], known: Mapping[str, set[_T]]) -> set[_T]:
+    """What the longest runs stand for: a run within another that is known says nothing more."""
+    there = [(span, known[run]) for span, run in runs if run in known]
+    return {
+        one
+        for span, found in there
+        for one in found
+        if not any(set(span) < set(other) for other, _ in there)
+    }
 
 
 _FOLDER = "folder "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +30,7 @@ from rfpmss.data.identity.layout import Place
 from rfpmss.data.identity.leave import left_out
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.names import WORD, rank
-from rfpmss.data.identity.owners import Item, assign, key, naming, visit_of
+from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_of
 from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import pseudonym
@@ -106,12 +106,13 @@ def scan(
     files = [file for file in files if file.kind != "table"]
     owned = assign([_item(file, words, level) for file in files], level)
     files = [_timed(file, place) for file, place in zip(files, owned.places, strict=True)]
+    files = [replace(f, study=owned.exams.get(n, f.study)) for n, f in enumerate(files)]
     lost: Lost = []
     known = known_of(files, owned, words)
     members = list(zip(files, owned.owners, owned.places, strict=True))
     for row, owner in _rows(tables, words, known, days, lost, rejections):
         members.append((row, owner, Place()))
-    groups = _groups(members, owned.shared, lost)
+    groups = _groups(members, owned, lost)
     shared = _shared(groups, owned.kin)
     pictured = any(file.kind != "text" for both in groups.values() for file, _ in both)
     made, reports, patients = [], {}, []
@@ -148,7 +149,7 @@ def scan(
 
 
 def _groups(
-    members: Sequence[tuple[File, str | None, Place]], untold: Container[int], lost: Lost
+    members: Sequence[tuple[File, str | None, Place]], owned: Owned, lost: Lost
 ) -> dict[str, list[tuple[File, Place]]]:
     """The files of each patient; those of nobody are lost."""
     groups: dict[str, list[tuple[File, Place]]] = defaultdict(list)
@@ -161,8 +162,11 @@ def _groups(
     for number, (file, owner, place) in enumerate(members):
         if id(file) in unusable:
             continue
-        if number in untold:
+        if number in owned.shared:
             error = OwnerError("its PatientID stands for people of different birth dates or sexes")
+            lost.append((file, describe(error)))
+        elif number in owned.torn:
+            error = OwnerError("its name, or its name and its folder, fit two patients")
             lost.append((file, describe(error)))
         elif owner is None:
             error = OwnerError("nothing says whose report it is")
@@ -324,6 +328,7 @@ def _item(file: File, words: Words, level: int) -> Item:
         patient=given or file.patient,
         study=file.study,
         person=file.person if not given else ("", "", ""),
+        accession=file.accession,
         called=file.persons,
         given=bool(given),
     )

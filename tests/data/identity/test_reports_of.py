@@ -1,0 +1,73 @@
+"""Texts by the numbers in their names and the discs they lie on: never another patient's."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from rfpmss.data.identity.owners import Item, assign
+from tests.data.identity.paths import scan, told
+
+with (Path(__file__).parents[2] / "tables" / "report_names.csv").open(encoding="utf-8") as _table:
+    ROWS = [(row["path"], row["patient"], row["study"]) for row in csv.DictReader(_table)]
+JANE, RICHARD, EDGAR = "Doe^Jane", "Roe^Richard", "Poe^Edgar"
+
+
+def image(folder: str, patient: str, name: str, study: str = "", number: str = "") -> Item:
+    uid = study or f"1.2.3{patient}"
+    path = PurePosixPath(folder, "IM1")
+    return Item(path, "mri", patient, uid, called=(name,), accession=number)
+
+
+IMAGES = [
+    image("DICOM/a", "774411", JANE, "1.2.8", "ACC2021000001"),
+    image("DICOM/b", "774411", JANE, "1.2.9", "ACC2021000002"),
+    image("DICOM/c", "780033", RICHARD, "1.2.10", "ACC2021000003"),
+    image("DICOM/d", "12", EDGAR, "1.2.11", "21-4401"),
+    image("780033/MR", "780033", RICHARD, "1.2.840.99999"),
+    image("CD1/DICOM/PA0/ST0/SE0", "774411", JANE),
+    image("CD_2021-03-04/DICOM/PA0/ST0/SE0", "780033", RICHARD),
+    image("Disc17/DICOM", "12", EDGAR),
+    image("USB 3/DICOM/T1", "774411", JANE),
+    image("Export 1/DICOM/T1", "780033", RICHARD),
+    image("DVD2/DICOM/1", "780033", RICHARD),
+    image("DVD2/DICOM/2", "774411", JANE),
+]
+
+
+@pytest.mark.parametrize(("path", "patient", "study"), ROWS)
+def test_a_text_goes_to_the_patient_that_its_name_or_its_disc_tells(
+    path: str, patient: str, study: str
+) -> None:
+    owned = assign([*IMAGES, Item(PurePosixPath(path), "text")])
+    owner, last = owned.owners[-1], len(IMAGES)
+    assert owned.doubt == ""
+    assert (last in owned.torn) == (patient == "torn")
+    if patient in ("", "torn"):  # nobody's, or of a name that no image has
+        assert owner not in owned.owners[:-1]
+    else:
+        assert owner == f"id:{patient}"
+    assert owned.exams == ({last: study} if study else {})
+
+
+def test_texts_named_by_examinations_reach_the_very_visit_and_strangers_cost_only_themselves():
+    about = {
+        f"DICOM/{n}/t1.nii": {
+            "kind": "nifti",
+            "patient": f"77441{n % 2}",
+            "study": f"1.2.{n}",
+            "accession": f"8812034{n}",
+            "date": 737000 + 200 * n,
+        }
+        for n in range(4)
+    }
+    texts = [f"reports/8812034{n}.txt" for n in (2, 0, 3)]
+    strangers = [f"reports/8812039{n}.txt" for n in range(3)]
+    found = scan([*about, *texts, *strangers], about=about)
+    assert found.doubt == ""
+    visits = {study: path for path, (_, study) in told(found).items()}
+    made = {visits[s]: [p.name for p in files] for s, files in found.reports.items() if files}
+    assert made == {f"DICOM/{n}/t1.nii": [f"8812034{n}.txt"] for n in (0, 2, 3)}
+    assert {path.name for path, _ in found.rejections} == {p.rpartition("/")[2] for p in strangers}
