@@ -49,7 +49,8 @@ TABLE = {
     # always dark-fluid. SPACE with IR ("spc_ir", "da-fl") is the 3-D form.
     "flair": (
         "flair tirm darkfluid t2f spcir spaceflair cubeflair liquorsuppression wassersuppression "
-        "压水 抑水 黑水 水抑制 水抑 抑制水 自由水抑制"
+        "压水 抑水 黑水 水抑制 水抑 抑制水 自由水抑制 "
+        "フレア 플레어 флаир флэир"
     ),
     "dark": "dark da attenuated attenuation suppressed suppression suppr supprimiert sat saturated",
     "fluid": "fluid fl water csf liquor wasser liquide agua",
@@ -63,10 +64,13 @@ TABLE = {
         "dotagraf km mdc pdc inj injected injecte injection injektion inyectado iniettato "
         "enh enhance enhanced enhancement civ pc postkm postcontrast postgad postgado "
         "postgd postinj "
-        "postce postcontraste nachkm mitkm контраст контрастом контрастное "
-        "增强 增強 强化 造影 造影后 造影後 注射后 打药后 조영 조영증강 조영후"
+        "postce postcontraste nachkm mitkm контраст контрастом контрастное ку kontras "
+        "σκιαγραφικ σκιαστικ صبغة تباين ניגוד הזרקה 对比剂 對比劑 显影剂 顯影劑 "
+        "增强 增強 强化 造影 造影后 造影後 注射后 打药后 조영 조영증강 조영후 가돌리늄"
     ),
-    "post": "post after nach apres tras despues dopo pos depois sonrasi efter po",
+    "post": "post after nach apres tras despues dopo pos depois sonrasi efter etter po "
+    "dupa poslije posle nakon jalkeen parast pec sesudah setelah после след після "
+    "μετα بعد אחרי לאחר",
     "native": (
         "native nativ nativo nativa natif plain noncontrast noncon nonenhanced unenhanced nc "
         "precontrast pregad pregado pregd preinj prekm precontraste nogad nogd "
@@ -74,9 +78,13 @@ TABLE = {
         "okm vkm ohnekm vorkm kontrastsiz noncontrasted "
         "平扫 平掃 未增强 非增强 无增强 不增强 增强前 造影前 非造影 単純 单纯 비조영 조영전"
     ),
-    "pre": "pre before vor avant antes ante prima oncesi voor przed ennen innan fore for до",
+    "pre": "pre before vor avant antes ante prima oncesi voor przed ennen innan fore for до "
+    "pred prije inainte elott pirms enne pries truoc sebelum перед преди πριν προ قبل לפני טרם",
     "without": (
         "without wo w/o no non not ohne sans sin senza sem zonder utan uden bez без "
+        "nicht kein keine keinen uten ikke ikkje inte ingen ilman ilma fara brez nelkul nelkuli "
+        "heb khong tanpa "
+        "не нет χωρις ανευ بدون بلا ללא בלי "
         "minus none nein nil o"
     ),
     "both": "both",  # set by `_SIGNS`: with and without
@@ -178,7 +186,9 @@ _LATIN = frozenset(w for w in WORDS if w.isascii())
 _STEMS = {
     "gado": "contrast", "contrast": "contrast", "kontrast": "contrast", "enhanc": "contrast",
     "inject": "contrast", "injekt": "contrast", "inyec": "contrast", "iniez": "contrast",
-    "контраст": "contrast", "spektro": "spectroscopy", "spectro": "spectroscopy",
+    "контраст": "contrast", "kontraszt": "contrast", "tehoste": "contrast",
+    "varjoain": "contrast", "skuggaefn": "contrast", "нативн": "native",
+    "spektro": "spectroscopy", "spectro": "spectroscopy",
     "diffus": "dwi", "perfus": "perfusion", "subtra": "subtraction", "substra": "subtraction",
     "angiog": "mra", "venogra": "mra", "localis": LOCALIZER, "localiz": LOCALIZER,
     "lokalis": LOCALIZER, "suscept": "swi", "wirbels": ELSEWHERE, "lumbal": ELSEWHERE,
@@ -348,7 +358,45 @@ _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "æ": "ae", "ß": "ss
 _ANY = "(?:t1|t2|flair|pd|swi|dwi|adc|cbv|cbf)"
 _REG = "(?:(?:co)?reg(?:istered)?|aligned|warped|resampled)"
 _TARGET = r"(?:t1|t2|flair|pd|mni|atlas|sri)(?![*])[a-z0-9]*"
+_AGENT_ZH = "(?:造影[剂劑剤]?|[对對]比[剂劑]|[显顯]影[剂劑]|[钆釓][剂劑]|[药藥])"
+_GIVEN_ZH = "(?:注射?|打|推注?|用|加|使用|有)"
+_PIPELINE = (
+    "to|in|reg|coreg|registered|brain|raw|rai|lps|ras|lpi|n4|bet|hdbet|stripped|skullstripped|skull"
+    "|unstripped|masked|bias|biascorr|corrected|warped|norm|normalized|sri|sri24|mni|1mm|iso|final"
+)
+"""What preprocessing (CaPTk, FeTS, HD-BET, ANTs) puts behind the name of a sequence."""
 _SIGNS = (
+    # Weighted, in Korean and Japanese: 강조영상 holds 조영, contrast.
+    (r"강조\s*(?:영상)?|強調(?:画像|像)?", " "),
+    (r"조영제?\s*(?:(?:주입|투여|사용)\s*)?(?:전|없이|없음|미사용|안)|[비무미]\s*조영", " native "),
+    (r"조영제?\s*(?:(?:주입|투여|사용)\s*)?후", " contrast "),
+    (r"造影[剤剂劑]?\s*(?:な[しく]|ナシ|無し?|せす)", " native "),
+    # Not injected, and before and after an injection, in Chinese.
+    (r"(?:造影[剂劑剤]?|增[强強]|[强強]化)前[后後]", " both "),
+    (rf"[未不無无没沒免]{_GIVEN_ZH}{{0,3}}\s*(?:{_AGENT_ZH}|增[强強]|[强強]化)", " native "),
+    (rf"{_GIVEN_ZH}?{_AGENT_ZH}(?:投与|注入|注射|静注)?之?前", " native "),
+    (r"(?:注射|增[强強]|[强強]化)之?前", " native "),
+    (rf"{_GIVEN_ZH}?{_AGENT_ZH}[后後]|{_GIVEN_ZH}{_AGENT_ZH}|注射之?[后後]", " contrast "),
+    # Fluid-attenuated inversion recovery, spelled out.
+    (r"[液流][体體]?(?:衰[减減]|減衰|抑制|[减減]弱)[反翻][转轉転](?:恢[复復]|回復)?", " flair "),
+    (r"액체\s*감[쇠약]\s*[역반]전\s*회복", " flair "),
+    # Languages in which the case or a common word denies.
+    (r"kontrasti(?:t?ta)(?![a-z])|kontrastaineta|kontras[zt]+mentes|tehosteetta", " native "),
+    (r"(?<![a-z])(?:be|pa|sen|sense|an)\s(?=(?:de )?(?:[ck]ontr|skugga))", " without "),
+    (r"kontraste\w*\s+gabe", " native "),  # Basque; German Gabe: administration
+    (r"kontraszt\w*\s+utan", " contrast "),  # after; Swedish utan: without
+    (r"(?<![a-z])tiem(?:\sthuoc)?(?![a-z])", " contrast "),
+    (r"(?<![a-z])k\.\s?l\.", " contrast "),  # Czech: kontrastní látka
+    # FL and FLA of CaPTk are FLAIR, but of a T1 the FLASH of Siemens.
+    (r"(?<![a-z0-9])(t2w?)[-_ ]?fla?(?![a-z0-9])", " flair "),
+    (rf"^((?!.*t2)[^+]*?(?<![a-z0-9]))fla?(?=[-_ ]+(?:to|in)[-_ ]+{_TARGET})", r"\1 flair"),
+    (
+        rf"^((?!.*t[12])(?:.*[^a-z0-9])?)fla?(?=[-_ ](?:{_PIPELINE})(?![a-z])|[\W_]*$)",
+        r"\1 flair ",
+    ),
+    (r"bias[-_ ]?field[-_ ]?corr\w*", " "),
+    # The grid of an image of fMRIPrep is not its sequence.
+    (r"^(sub-.*?)_space-[a-z0-9]+", r"\1"),
     # BIDS entities that name someone or count something; "ce-", "acq-", "desc-" stay.
     (r"(?<![a-z0-9])(?:sub|ses|run|echo|task)-[a-z0-9]+(?=[_.\s]|$)", " "),
     (r"inv-?([12])(?![0-9])", r" inv\1 "),
@@ -357,7 +405,6 @@ _SIGNS = (
     (rf"\u00b1|\+\s?{_AGENT}?\s?/\s?{_AGENT}?\s?{_MINUS}", " both "),
     (rf"{_MINUS}\s?{_AGENT}?\s?/\s?{_AGENT}?\s?\+", " both "),
     (rf"\+_?{_MINUS}(?=[\s_]?(?:{_AGENT}(?![a-z])|$|[\s.)]))", " both "),  # no "/" in files'
-    (r"^((?!.*t[12]).*(?<![a-z0-9]))fla(?=[\W_]*$)", r"\1 flair "),  # at the end: no FLASH of a T1
     (r"(?<![a-z0-9])w\s?[/&+]\s?w\.?[/ ]?o(?![a-z0-9])", " both "),
     (r"(?<![a-z0-9])w\s?/\s?o(?![a-z0-9])", " without "),
     (rf"(?<![a-z0-9])(?:{_WITH}{_AND}{_WITHOUT}|{_WITHOUT}{_AND}{_WITH})(?![a-z0-9])", " both "),
@@ -406,10 +453,10 @@ _KM = {"o": "without", "v": "without", "m": "with", "n": "post"}
 def _ideas(low: str) -> Iterator[str]:
     for pattern, by in _SIGNS:
         low = re.sub(pattern, by, low)
-    for part in re.findall(r"[a-z0-9*а-я]+|[^\x00-\x7fа-я]+", low):
+    for part in re.findall(r"[a-z0-9*а-яі]+|[^\x00-\x7fа-яі]+", low):
         if part.isascii():
             yield from _cut(part) or _around(part)
-        elif re.fullmatch("[а-я]+", part):
+        elif re.fullmatch("[а-яі]+", part):
             yield from _word(part)
         else:
             yield from _ideas_cjk(part)
