@@ -307,23 +307,23 @@ def test_the_advised_package_reads_the_file(
 # What other files try: the words, and the test.
 ELSEWHERE = {
     "DICOM studies have no PatientID, or a placeholder": (
-        "test_data_layouts.py",
+        "data/identity/test_layouts.py",
         "test_studies_that_nothing_says_whose_they_are_are_refused",
     ),
     "accept it with rfpmss check COHORT --accept": (
-        "test_cohort_check.py",
+        "data/cohort/test_check.py",
         "test_a_manifest_changed_on_purpose_counts_after_it_was_accepted",
     ),
     "prepare one of them alone, or pass --unmapped": (
-        "test_data_public_names.py",
+        "data/sources/test_public_names.py",
         "test_releases_that_share_patients_are_not_mixed_unnoticed",
     ),
     "pass --mapping BraTS2021_MappingToTCIA.xlsx, or --unmapped": (
-        "test_data_public_run.py",
+        "data/sources/test_public_run.py",
         "test_both_trees_are_refused_unmapped_then_merged_split_shown_and_trained_on",
     ),
     "(--label-columns takes it all the same)": (
-        "test_data_labels.py",
+        "data/reports/test_labels.py",
         "test_columns_can_be_asked_for_by_name",
     ),
 }
