@@ -11,7 +11,7 @@ TITLE = (
     r"(?:Dr|Dra|Drs|PD|Priv|Doz|Prof|Professor|Doctor|Docteur|Pr|Dipl|med|univ|habil|Herrn?"
     r"|Frau|Mr|Mrs"
     r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Dña|Nurse|Schwester|Pfleger"
-    r"|Infirmière|Enfermer[ao]|Dott|Dottoressa|Signora?|Dhr|Mevr|Mevrouw|Meneer|OA|OÄ|CA)"
+    r"|Infirmière|Enfermer[ao]|Dott\.ssa|Prof\.ssa|Dott|Dottoressa|Signora?|Dhr|Mevr|Mevrouw|Meneer|OA|OÄ|CA)"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(
@@ -138,17 +138,24 @@ def people(text: str, start: int) -> int | None:
 
 
 _SIGN = re.compile(r"\s{0,3}(?:[.,;/&)\n]|(?:and|und|et|y|e|en|och|og)\b|$)")
+_READ = r"(?:reviewed|read|agrees?|agreed|notified|informed|contacted|dictated|signed|personally)"
+_WENT_ON = rf"(?:[.,;)\n]|$|\s(?:at|on|by|in|from|who|via|{_READ}|(?:and|or)\s[A-Z][a-z]))"
+"""What stands behind a degree of two letters, which elsewhere may mean a nucleus or a drug."""
 _DEGREED = re.compile(
     r"(?<![\w.'’-])(?:[A-ZÀ-Þ][\w'’-]{1,40}|[A-ZÀ-Þ]\.)"
     r"(?:,?[ \u00a0](?:(?:von|van|de|der|den|del|da|dos|di|la|le|al|el|bin|ten)[ \u00a0]){0,2}"
     rf"(?!{_DEGREES}(?![\w-]))(?:[A-ZÀ-Þ][\w'’-]{{1,40}}|[A-ZÀ-Þ]\.?)){{0,4}}"
-    rf"(?=(?P<sure>\s?,?\s?\(?{_DEGREES}(?![\w-]))|,?\s(?:RN|NP)(?![\w-])"
-    rf"|,\s?(?:PA|DO|{_ROLES})(?![\w-]))"
+    rf"(?=(?P<sure>\s?,?\s?\(?{_DEGREES}(?![\w-]))|,?\s(?:RN|NP|PA|DO)(?={_WENT_ON})"
+    rf"|,\s?(?:{_ROLES}|(?:Professor|Head|Chief|Director|Chair(?:man|woman)?) of)(?![\w-]))"
 )
 # MD also means the mean diffusivity of a tensor.
 _DIFFUSIVITY = re.compile(
-    r"\s?,?\s?\(?MD\)?(?:,? (?:and |or )?(?:maps?|values?|FA|AD|RD|ADC)\b| [=<>\d])"
+    r"\s?,?\s?\(?MD\)?(?:,? (?:and |or )?(?:maps?|values?|FA|AD|RD|ADC)\b| [=<>]"
+    r"| \d{1,4}(?:[.,]\d{1,4})?(?![\d/:.-]))"
 )
+
+
+_BARE = re.compile(rf"\s(?:MD|Md)(?!\w)(?! {_READ})")
 
 
 def degreed(text: str) -> Iterator[tuple[int, int]]:
@@ -168,6 +175,8 @@ def degreed(text: str) -> Iterator[tuple[int, int]]:
         alone = len(words) == 1
         last = words[-1].group()
         if alone and (not found["sure"] or len(last) < 3 or (last.isupper() and len(last) < 5)):
+            continue
+        if alone and _BARE.match(text, found.end()):
             continue
         if all(_is_name(word.group(), behind=True) for word in words):
             yield found.start() + words[0].start(), found.end()

@@ -94,10 +94,10 @@ _RANK_ZH = (
 )
 # `请毛颖教授`, and behind what the person is: `首席专家毛颖教授`, `外院张伟主任`.
 _TITLED_ZH = re.compile(
-    r"(?:(?<=[请請由经經与與和及邀为為给給找让让跟同向，,。；;：:、（(_院科室组組部席师師生任授家长長士人过過\s])|^)"
+    r"(?:(?<=[请請由经經与與和及邀为為给給找让让跟同向，,。；;：:、（(_院科室组組部席床知师師生任授家长長士人过過\s])|^)"
     rf"(?!主任|方法)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
     rf"(?={_RANK_ZH}(?<!主任)|副?主任(?!医)|副?主任医[师生]|先生|女士|老师"
-    rf"|[、和及与](?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}?(?:等)?{_RANK_ZH})"
+    rf"|[、和及与](?:{_RANK_ZH})?(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}?(?:等)?(?:{_RANK_ZH}|报告|审核))"
 )
 
 _RANKED_ZH = re.compile(
@@ -144,7 +144,11 @@ _PERSON = re.compile(
     r"| responsable)?"
     r"|radiólog[oa]|facultativo|firmado(?: por)?|firma|informado por|validado por|realizado por"
     r"|solicitante"
-    r"|elaborado por|dictado por|patóloga|patólogo)"
+    r"|elaborado por|dictado por|patóloga|patólogo"
+    r"|(?:medico )?radiologo|radiologa|medico (?:refertante|curante|richiedente)"
+    r"|cognome(?: e nome)?"
+    r"|nome(?: e cognome| do paciente| completo)?|(?:médic[oa] )?radiologista|assinatura"
+    r"|radioloog|aanvrager|verwijzer|huisarts|(?:achter|voor)?naam(?: patiënt)?)"
     rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
     re.IGNORECASE,
 )
@@ -165,13 +169,14 @@ _WHEN = (
 )
 _BY = re.compile(
     r"(?<![\w-])(?:(?:this report (?:was|has been)|report|electronically|digitally|finally)?"
-    r"[ ]{0,3}(?:signed(?: off)?|dictated|transcribed|reported|read|interpreted|reviewed|verified"
+    r"[ ]{0,3}(?:signed(?: off)?|dictated|transcribed|reported|read|authenticated|attested|released"
+    r"|edited|interpreted|reviewed|verified"
     r"|approved|authored"
     r"|authori[sz]ed|finali[sz]ed|prepared)(?: and (?:signed"
     r"|approved|reported"
     r"|dictated|verified|reviewed))?(?: electronically)?"
     rf"{_WHEN}(?: electronically)? by"
-    r"|(?:elektronisch )?(?:befundet|unterschrieben|unterzeichnet|signiert|gezeichnet"
+    r"|(?:elektronisch )?(?:befundet|vidiert|unterschrieben|unterzeichnet|signiert|gezeichnet"
     r"|freigegeben|diktiert"
     r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w{1,40})?"
     rf"{_WHEN} (?:von|durch)"

@@ -87,12 +87,16 @@ vessels flow void voids hydrocephalus herniation shift effect effacement compres
 restricted cavity margin margins border borders necrotic cystic calcified calcification
 calcifications hemorrhagic nodule nodular nodules satellite butterfly multifocal multicentric
 oligometastatic headache headaches seizure seizures weakness nausea vomiting aphasia dizziness
-confusion ataxia epilepsy disorder symptoms pain tumors tumours gliomas masses lesions unverändert
-unveränderte unveränderter größenkonstant größenprogredient progrediente progredienter regrediente
-regredienter zunehmende abnehmende neue neuer neues neu deutlich deutliche geringe geringer mäßige
-ausgeprägte fragliche mögliche bekannter diskrete fokale akute chronische alte frische zystische
-nekrotische kleinhirn stammganglien balken mittellinie liquorräume seitenventrikel okzipital
-präoperativ postoperativ voraufnahme voraufnahmen
+confusion ataxia epilepsy disorder symptoms pain worst worse sudden onset visual speech difficulty
+trouble altered mental change changes fall falls syncope collapse numbness tingling arm leg face
+blurry double fever peritumoral intratumoral perilesional perifocal nigra substantia nucleus
+nuclei rathke cleft meckel cave white-matter gray-matter optics arcuate fasciculus corticospinal
+peak tumors tumours gliomas masses lesions unverändert unveränderte unveränderter größenkonstant
+größenprogredient progrediente progredienter regrediente regredienter zunehmende abnehmende neue
+neuer neues neu deutlich deutliche geringe geringer mäßige ausgeprägte fragliche mögliche
+bekannter diskrete fokale akute chronische alte frische zystische nekrotische kleinhirn
+stammganglien balken mittellinie liquorräume seitenventrikel okzipital präoperativ postoperativ
+voraufnahme voraufnahmen
 """
 COMMON = FINDINGS | frozenset((_COMMON + _BEGINNINGS).split())
 """Words that begin sentences, in lower case: no name."""
