@@ -13,6 +13,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from rfpmss.data.identity.marks import time_words, with_surgery
 from rfpmss.data.identity.names import (
     GROUP,
     ID,
@@ -131,7 +132,13 @@ class Layout:
         self.level = level
         self.headers = headers
         self.known = {text.strip().lower() for text in known}
-        self.tee = _tee(images)
+        by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
+        for path in images:
+            if path not in headers:
+                by_folder[path.parent].append(stem(path))
+        marks = {folder: time_words(stems) for folder, stems in by_folder.items()}
+        self._marks = {folder: words for folder, words in marks.items() if words}
+        self.tee = _tee(images) or any(words - {"pre", "post"} for words in marks.values())
         named = [path for path in images if path not in headers]
         self._owned = visit_numbers(named, MOST_VISITS, tee=self.tee)
         words = visit_numbers(named, MOST_VISITS, tee=self.tee, words=True)
@@ -233,8 +240,13 @@ class Layout:
             return Name("")
         if own := self._numbered_visit(path):
             return own
-        name = self._reduced(parse(stem(path), file=True, tee=self.tee))
-        if path.parent in self._agents and _BARE_END.search(plain(stem(path))):
+        words = self._marks.get(path.parent, frozenset())
+        name = self._reduced(parse(with_surgery(stem(path), words), file=True, tee=self.tee))
+        if (
+            "pre" not in words
+            and path.parent in self._agents
+            and _BARE_END.search(plain(stem(path)))
+        ):
             times = tuple(t for t in name.times if not t.phase)
             return replace(name, times=times, kinds=(*name.kinds, "contrast"))
         if self._restored and not name.who and len(name.number) > 2:
@@ -344,7 +356,9 @@ class Layout:
         home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
         below = _dates_joined(folders[self.level :])
         names = [parse(text, tee=self.tee) for _, text in below]
-        file = self._numbered_visit(path) or parse(stem(path), file=True, tee=self.tee)
+        words = self._marks.get(path.parent, frozenset())
+        text = with_surgery(stem(path), words)
+        file = self._numbered_visit(path) or parse(text, file=True, tee=self.tee)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
             whos = [n.who for n in names if n.who and not n.kinds]

@@ -245,6 +245,8 @@ _NO_DATE = re.compile(r"brats1\d[-_]2013[-_]")
 _KNOWN = (
     # BraTS since 2023: the time point is the last number.
     re.compile(r"(?P<who>bra-?ts-[a-z]+(?:-rt)?-\d{4,5})-(?P<t>\d{1,3})(?!\d)"),
+    # BraTS-Reg 2022: the visit, then the days since the first.
+    re.compile(r"(?P<who>bra-?ts-?reg-\d{3})-(?P<t>\d\d)(?:-\d{4})?(?!\d)"),
     # UPENN-GBM: 11 is the baseline, 21 the follow-up.
     re.compile(r"(?P<who>upenn-gbm-\d{5})-(?P<t>[12]1)(?!\d)"),
     re.compile(r"(?P<who>ucsd-ptgbm-\d{4})-(?P<t>\d\d)(?!\d)"),

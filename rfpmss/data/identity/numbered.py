@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from rfpmss.data.identity.names import GROUP, PERSON, SITE, parse, plain, rank
 from rfpmss.data.readers.sequences import describes
 
-_NUMBER = re.compile(r"-(?P<n>\d{1,3})(?:-(?P<what>[^\d-].*))?")
-"""What follows the folder's name; the channels of nnU-Net have four digits."""
+_NUMBER = re.compile(r"-(?P<n>\d{1,3})(?:(?:-\d{1,4})?-(?P<what>[^\d-].*))?")
+"""What follows the folder's name: a visit, its day and more; channels of nnU-Net end the name."""
 
 _SPLIT = re.compile(r"(?:train|val|test)")
 """The patients of ISBI 2015 are called training01 and test01; no batch or cohort is a patient."""

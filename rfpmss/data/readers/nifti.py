@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from rfpmss.data.errors import DataError, UnsupportedError
+from rfpmss.data.identity.marks import time_words, without_time
 from rfpmss.data.identity.owners import key, plain
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.formats import head_of, read_volume
@@ -50,6 +52,8 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
         ``ct``, ``mri``, `TUMOUR`, `BRAIN` or `UNNAMED`; the sequence or nothing; the reason.
     """
     stem, folder = stem_of(relative), relative.parent.name
+    stem = re.sub(r"(?i)^sub[-_ ]?(?=\d\d)", "", stem)  # a subject, no subtraction
+    stem = without_time(stem, _time_words(path.parent, path.parent.stat().st_mtime_ns))
     sequence = sequence_of(stem) or _beside(path, stem)
     if mask := _mask(path, stem, folder, named=bool(sequence), limit=limit):
         return mask[0], "", mask[1]
@@ -66,6 +70,13 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     if masks.two_valued(array):
         return UNNAMED, "", "voxel values"
     return ("ct" if array.min() < AIR else "mri"), "", "voxel values"
+
+
+@lru_cache(maxsize=64)
+def _time_words(folder: Path, _changed: int) -> frozenset[str]:
+    """Of the names in a folder, see `time_words`."""
+    paths = (PurePosixPath(name) for name in os.listdir(folder))
+    return time_words(stem_of(path) for path in paths)
 
 
 def _beside(path: Path, stem: str) -> str:

@@ -371,3 +371,25 @@ def test_phase_images_of_a_series_are_not_laid_into_its_channel(tmp_path: Path) 
     series(tmp_path / "P1" / "both", 6, "t1_se", **kinds, **spots)
     source = mri(tmp_path)
     assert (source.channels, len(source.paths)) == (("t1",), 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("pre_", "post_"), ("pre_01_", "post_02_"), ("t1_d106_", "t2_d300_"), ("t0_", "t1_")],
+)
+def test_a_time_in_a_files_name_is_no_sequence(first: str, second: str, tmp_path: Path) -> None:
+    for number, time in enumerate((first, second)):
+        for name in ("T1", "T1c", "T2", "FLAIR"):
+            array = brain((8, 8, 4 + number), number)
+            write_nifti(tmp_path / "GBM001" / f"GBM001_{time}{name}.nii.gz", array)
+    studies = look(tmp_path).studies
+    sources = [study.views[MRI] for study in studies]
+    assert [source.channels for source in sources if source] == [("t1", "t1ce", "t2", "flair")] * 2
+    for source in sources:
+        assert source is not None
+        assert len({path.name.split("_")[1] for path in source.paths}) == 1
+
+
+def test_pre_and_post_of_a_t1_alone_are_about_contrast(tmp_path: Path) -> None:
+    sequences(tmp_path / "Sub_001", "_T1_pre", "_T1_post", "_T2", "_FLAIR", case="Sub_001")
+    assert mri(tmp_path).channels == ("t1", "t1ce", "t2", "flair")
