@@ -132,6 +132,7 @@ def scan(
             reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
             whose[study.study_id] = owner
     made.sort(key=lambda study: study.study_id)
+    notes = (*owned.notes, *_doubled(made))
     unread = [reason for path, reason in rejections if path.suffix.lower() in REPORT_NAMES]
     rejections += _rejected(lost)
     return Found(
@@ -141,11 +142,33 @@ def scan(
         guesses=_guesses([file for file, _, _ in members]),
         report_count=sum(file.kind == "text" for file, _, _ in members) + len(unread),
         reports_left_out=_left_out([*(r for f, r in lost if f.kind == "text"), *unread]),
-        reading=read_back(patients, owned.notes, len(set(owned.kin) & set(groups))),
+        reading=read_back(patients, notes, len(set(owned.kin) & set(groups))),
         doubt=owned.doubt,
         identities=Identities(known=known, owners=whose, days=_days(made, files)),
         salt=salt,
     )
+
+
+def _doubled(studies: Sequence[Study]) -> Iterator[str]:
+    """Visits with several sequences twice in one folder, which may be two examinations."""
+    count = 0
+    for study in studies:
+        sets: dict[Path, list[set[str]]] = defaultdict(list)
+        for source in (*filter(None, study.views), *(source for _, source in study.others)):
+            if source.kind == "nifti" and source.channels:
+                sets[source.paths[0].parent].append(set(source.channels))
+        count += any(
+            len(one & other) > 1
+            for found in sets.values()
+            for n, one in enumerate(found)
+            for other in found[:n]
+        )
+    if count:
+        yield (
+            f"{count} {'visit has' if count == 1 else 'visits have'} several sequences twice in "
+            "one folder, and no name says when; one set of them is used: if they are two "
+            "examinations, put each into a folder of its own, named after its time"
+        )
 
 
 def _groups(

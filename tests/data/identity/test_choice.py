@@ -393,3 +393,17 @@ def test_a_time_in_a_files_name_is_no_sequence(first: str, second: str, tmp_path
 def test_pre_and_post_of_a_t1_alone_are_about_contrast(tmp_path: Path) -> None:
     sequences(tmp_path / "Sub_001", "_T1_pre", "_T1_post", "_T2", "_FLAIR", case="Sub_001")
     assert mri(tmp_path).channels == ("t1", "t1ce", "t2", "flair")
+
+
+@pytest.mark.parametrize(("names", "said"), [("a_ b_", True), ("a_", False)])
+def test_two_sets_of_sequences_that_no_name_parts_are_told(
+    names: str, said: bool, tmp_path: Path
+) -> None:
+    for number, name in enumerate(names.split()):
+        for sequence in ("t1", "t2", "flair"):
+            write_nifti(tmp_path / "P1" / f"{name}{sequence}.nii.gz", brain(SHAPE, number))
+    found = look(tmp_path)
+    told = [text for text in found.reading.sentences if "several sequences twice" in text]
+    assert len(found.studies) == 1
+    assert told == ([told[0]] if said else [])
+    assert not said or told[0].startswith("1 visit has")
