@@ -15,7 +15,7 @@ from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, 
 from rfpmss.data.identity.names import plain as plain_of
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
-from rfpmss.data.readers.sequences import describes, without_prefix
+from rfpmss.data.readers.sequences import describes, spelled_out, without_prefix
 from rfpmss.data.readers.text.dates import day
 
 _T = TypeVar("_T")
@@ -76,7 +76,7 @@ def key(path: PurePosixPath) -> str:
         >>> key(PurePosixPath("BraTS_00001_flair.nii.gz")), key(PurePosixPath("report.txt"))
         ('brats-00001', '')
     """
-    name = plain(path.with_name(without_prefix(path.name)))
+    name = spelled_out(plain(path.with_name(without_prefix(path.name))))
     if name.startswith("sub-"):  # BIDS entities that say how, not who
         name = re.sub(r"_(?:run|acq|rec|ce|desc|label)-[^_]+", "", name)
     name = re.sub(r"(t1w?)[-_ ]?(?:pre|post)(?![a-z])", r"\1", name)

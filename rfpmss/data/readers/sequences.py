@@ -336,6 +336,18 @@ def without_prefix(text: str) -> str:
     return _SPM.sub("", text)
 
 
+def spelled_out(name: str) -> str:
+    """A name in small letters in which FLAIR is not shortened.
+
+    Example:
+        >>> [spelled_out(name) for name in ("p1_fl", "fl_to_sri_brain", "t1_fl_post", "fl_001_t2")]
+        ['p1_flair', 'flair_to_sri_brain', 't1_fl_post', 'fl_001_t2']
+    """
+    for pattern, by in _FL:
+        name = re.sub(pattern, by.replace(" ", ""), name)
+    return name
+
+
 def _fold(text: str) -> str:
     """Lower case, no accents, full-width letters narrow, signs of contrast as words."""
     # Capitals part words: TumorT1Gd, PostContrast.
@@ -365,6 +377,15 @@ _PIPELINE = (
     "|unstripped|masked|bias|biascorr|corrected|warped|norm|normalized|sri|sri24|mni|1mm|iso|final"
 )
 """What preprocessing (CaPTk, FeTS, HD-BET, ANTs) puts behind the name of a sequence."""
+# FL and FLA of CaPTk and FeTS are FLAIR, but of a T1 the FLASH of Siemens.
+_FL = (
+    (r"(?<![a-z0-9])(t2w?)[-_ ]?fla?(?![a-z0-9])", " flair "),
+    (rf"^((?!.*t2)[^+]*?(?<![a-z0-9]))fla?(?=[-_ ]+(?:to|in)[-_ ]+{_TARGET})", r"\1 flair"),
+    (
+        rf"^((?!.*t[12])(?:.*[^a-z0-9])?)fla?(?=[-_ ](?:{_PIPELINE})(?![a-z])|[\W_]*$)",
+        r"\1 flair ",
+    ),
+)
 _SIGNS = (
     # Weighted, in Korean and Japanese: 강조영상 holds 조영, contrast.
     (r"강조\s*(?:영상)?|強調(?:画像|像)?", " "),
@@ -387,13 +408,7 @@ _SIGNS = (
     (r"kontraszt\w*\s+utan", " contrast "),  # after; Swedish utan: without
     (r"(?<![a-z])tiem(?:\sthuoc)?(?![a-z])", " contrast "),
     (r"(?<![a-z])k\.\s?l\.", " contrast "),  # Czech: kontrastní látka
-    # FL and FLA of CaPTk are FLAIR, but of a T1 the FLASH of Siemens.
-    (r"(?<![a-z0-9])(t2w?)[-_ ]?fla?(?![a-z0-9])", " flair "),
-    (rf"^((?!.*t2)[^+]*?(?<![a-z0-9]))fla?(?=[-_ ]+(?:to|in)[-_ ]+{_TARGET})", r"\1 flair"),
-    (
-        rf"^((?!.*t[12])(?:.*[^a-z0-9])?)fla?(?=[-_ ](?:{_PIPELINE})(?![a-z])|[\W_]*$)",
-        r"\1 flair ",
-    ),
+    *_FL,
     (r"bias[-_ ]?field[-_ ]?corr\w*", " "),
     # The grid of an image of fMRIPrep is not its sequence.
     (r"^(sub-.*?)_space-[a-z0-9]+", r"\1"),

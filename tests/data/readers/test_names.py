@@ -18,6 +18,7 @@ from rfpmss.data.readers.dicom.series import Nature, nature
 from rfpmss.data.readers.sequences import describes, kind_of, sequence_of
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import brain, write_nifti
+from tests.data.identity.paths import scan as scan_paths
 
 TABLE = Path(__file__).parents[2] / "tables" / "sequence_names.csv"
 
@@ -268,3 +269,15 @@ def test_pre_and_post_are_t1_beside_flair_or_t2_of_one_name(
     assert len(studies) == (2 if channels else 4)  # alone they may be visits around an operation
     found = [source for study in studies for source in filter(None, study.views)]
     assert {name for source in found for name in source.channels} == channels
+
+
+def test_flair_shortened_is_a_channel_beside_the_others() -> None:
+    """CaPTk and FeTS write FL_to_SRI.nii.gz."""
+    names = ("FL_to_SRI_brain", "T1_to_SRI_brain", "T1CE_to_SRI_brain", "T2_to_SRI_brain")
+    paths = {
+        f"P00{n}/{name}.nii.gz": {"sequence": sequence_of(name)} for n in (1, 2) for name in names
+    }
+    studies = scan_paths(list(paths), 0, paths).studies
+    assert [study.views[1].channels for study in studies if study.views[1]] == [
+        ("t1", "t1ce", "t2", "flair")
+    ] * 2
