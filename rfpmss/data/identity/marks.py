@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from rfpmss.data.readers.sequences import describes, sequence_of
 
-_PHASE = re.compile(r"(?i)(?<![^\W_])(pre|post)(?![^\W_])")
+_PHASE = re.compile(r"(?i)(?<![^\W_])(pre|post)(?=\d{0,2}(?![^\W_]))")
 _TEE = re.compile(r"(?i)(?<![^\W_])(t\d)(?=[\W_])")
 _NAMED = re.compile(r"(?i)(?<![^\W_])(?:t[12]|flair|ct1)")
 _COUNT = re.compile(r"\d{1,3}|d\d{1,4}")

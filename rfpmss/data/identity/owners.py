@@ -28,7 +28,7 @@ _WORDS = re.compile(
 _DOCUMENT = re.compile(
     r"befunde?|befundberichte?|berichte?|arztbriefe?|reports?|findings?|notes?|letters?|texts?|txt"
     r"|documents?|dokumente?|summary|impression|beurteilung|ct|cta|mri?|mrt|irm|rmn?|pet"
-    r"|compte|rendu|informes?|referto|verslag|epikrise|entlass(?:ungs)?brief|relazione|rapport|laudo|"
+    r"|compte|rendu|informes?|referto|verslag|epikrise|discharge|\w+bericht|entlass(?:ungs)?brief|relazione|rapport|laudo|"
     r"arzt|brief|md|cr|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
     r"|(?:影像|病理|检查|诊断|磁共振|核磁|头颅|mri?|ct)*报告"
 )
@@ -413,8 +413,10 @@ class _Owners:
     def _numbers(self, place: int) -> set[str]:
         """The patients whose PatientID a text's name holds."""
         name = self.keys[place]
-        if whole := self.patients.get(_number(name)) or self.patients.get(_unworded(name)):
+        if whole := self.patients.get(_number(name)):
             return whole
+        if whole := self.patients.get(_unworded(name)):
+            return whole | self.names.get(name, set())  # a folder "Case 12" beside the PatientID 12
         runs = _spans(name, lambda run: _digits(run) >= LONG)
         runs = [(span, key) for span, run in runs for key in {run, _unworded(run)}]
         return _found(runs, self.patients)

@@ -41,7 +41,7 @@ _LESION = _words(
     "lasionen lesione lesiones laesion gtv ctv ptv glioma gliom gliome glioblastoma "
     "glioblastom edema oedema odem oedem necrosis nekrose necrose enhancing metastasis "
     "metastases metastase metastasen gbm neoplasm neoplasms raumforderung netc snfh "
-    "meningioma meningeom astrocytoma lymphoma dipg"
+    "gtvp gtvn gtvt necrotic meningioma meningeom astrocytoma lymphoma dipg"
 )
 # These say so where no word tells another part: "oral cavity", "hippocampus roi".
 _WEAK = _words("roi rois voi vois wt tc et ncr cavity herd")
@@ -75,6 +75,8 @@ _HEAD = _words(
     "parotids parotis parotide parotidas submandibular pituitary hypophysis hypophyse "
     "hipofisis ipofisi sella spinal spinalcord cord ruckenmark moelle mandible mandibula "
     "unterkiefer larynx esophagus oesophagus oral tongue temporomandibular tmj temporallobe "
+    "augapfel ohrspeicheldruse innenohr mittelohr ohr sehbahn parotida oreille glandula bulbo "
+    "bulbe hirnrinde rinde druse tranendruse nasal nase nez nariz "
     # findings that are none, and marks of other things
     "hemorrhage haemorrhage bleeding blutung hematoma haematoma hamatom infarct infarction "
     "infarkt stroke ischemia aneurysm calcification calcifications shunt catheter electrode "

@@ -52,6 +52,13 @@ def test_a_text_goes_to_the_patient_that_its_name_or_its_disc_tells(
     assert owned.exams == ({last: study} if study else {})
 
 
+def test_a_word_and_a_number_that_are_a_folder_and_another_patients_id_fit_two() -> None:
+    folder = Item(PurePosixPath("Case 12/t1.nii"), "mri")
+    owned = assign([*IMAGES, folder, Item(PurePosixPath("Reports/Case 12.txt"), "text")])
+    assert owned.owners[-2] != "id:12"
+    assert owned.torn == {len(IMAGES) + 1}
+
+
 def test_texts_named_by_examinations_reach_the_very_visit_and_strangers_cost_only_themselves():
     about = {
         f"DICOM/{n}/t1.nii": {
