@@ -9,6 +9,7 @@ white gray grey black brown young long stone field cross may short good poor wal
 small large strong hand frau mann stern weiss weiß gross groß grosse klein kleine lang lange kurz
 schwarz braun grau hart weich breit tief alt neu stark petit petite grand grande gros grosse blanc
 blanche noir noire brun blanco blanca negro negra moreno bravo delgado rojo leal
+prior early late border worst fall falls pain cave peak likely flow alte frische neuer pons
 """
 ALSO_NAMES = frozenset(_ALSO_NAMES.split())
 """Words that are names as well, where a title stands before them."""
