@@ -11,7 +11,6 @@ import multisk
 from benchmarks.cases import REACHED, Case
 from benchmarks.peers import dense, eager
 from benchmarks.peers import transport as peers
-from multisk._backends.numba import solve as _cpu
 
 Work = Callable[[], Any]
 
@@ -44,11 +43,8 @@ def without_numba(prepare: Callable[[Tensor, Case], Work]) -> Callable[[Tensor, 
         work = prepare(x, case)
 
         def run() -> Any:
-            loops, _cpu.kernels = _cpu.kernels, _cpu.arrays
-            try:
+            with multisk.use_backend("numpy"):
                 return work()
-            finally:
-                _cpu.kernels = loops
 
         return run
 

@@ -1,6 +1,8 @@
 """Assignment by optimal transport: each row takes exactly k columns, each column its share."""
 
+from multisk import _operators as _operators  # registers the operators that solvers call by name
 from multisk import reference
+from multisk._backends.choose import use_backend
 from multisk._backends.torch.normalize import column_normalize, depth_normalize, row_normalize
 from multisk._problem.problem import MultiAssignment, Transport
 from multisk._problem.status import Status
@@ -25,4 +27,5 @@ __all__ = [
     "reference",
     "row_normalize",
     "solve",
+    "use_backend",
 ]

@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from multisk._backends.numba import solve as _cpu
-from multisk._backends.triton import visits
+from multisk._backends import choose
+from multisk._backends.base import Raw
 from multisk._problem.margins import Margins
 from multisk._problem.problem import MultiAssignment, Transport
 from multisk._problem.status import Status
 from multisk._problem.system import System, prepare
 from multisk._solution.gradient import attach, derivative
 from multisk._solution.solution import Solution, wrap
-from multisk._solvers.base import Raw
 from multisk._solvers.default import Blend
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
@@ -60,7 +59,7 @@ def solve(
         raise ValueError(f"solver must be Newton, Sinkhorn or Exact, got {solver!r}")
     with full_precision(scores):
         system = prepare(scores, problem, group)
-        chosen = choose(system) if solver is None else solver
+        chosen = default_for(system) if solver is None else solver
         mode = derivative(system, chosen)
         plain = system.detach()
         if mode == "unroll":
@@ -72,15 +71,18 @@ def solve(
         plan = attach(system, raw, chosen, start, mode)
         if isinstance(system.budgets, Margins) and system.budgets.ones is not None:
             plan = plan.masked_fill(system.budgets.ones, 1.0)
+        raw.backend = choose.ran_on(plain, raw.backend)
         return wrap(raw, system, plan, raw.solver or type(chosen).__name__, mode)
 
 
-def choose(system: System) -> Any:
+def default_for(system: System) -> Any:
     """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
     if not system.two_groups:
-        return Sinkhorn() if visits.runs(system) else Newton()
-    relaxed = system.relax != (None, None) and system.group is None and not visits.runs(system)
-    return Blend() if relaxed or (system.groups is None and _cpu.takes(system)) else Newton()
+        return Sinkhorn() if choose.kernels_serve(system) else Newton()
+    if system.groups is not None or system.group is not None:
+        return Newton()
+    relaxed = system.relax != (None, None) and not choose.kernels_serve(system)
+    return Blend() if relaxed or choose.loops_for(system) is not None else Newton()
 
 
 def starting_potentials(init: Any, system: System) -> Tensor | None:

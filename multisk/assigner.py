@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from multisk._backends.choose import kernels_visit
+from multisk._backends.operators import per_problem, yields_of
 from multisk._backends.torch import passes
 from multisk._backends.torch.tiles import column
-from multisk._backends.triton import operators as _ops
-from multisk._backends.triton import visits
 from multisk._problem.problem import MultiAssignment, Transport, readable
 from multisk._problem.system import System, prepare
 from multisk._semidual.semidual import first_rows
@@ -200,10 +200,10 @@ def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
     """Plan rows at given column potentials, differentiable in the scores."""
     margins = system.margins
     asked = (system.eps, margins.rows)
-    if visits.takes(system) and not any(isinstance(x, Tensor) and x.requires_grad for x in asked):
-        scale, tau = visits.per_problem(system, system.scale), visits.yields_of(system)
+    if kernels_visit(system) and not any(isinstance(x, Tensor) and x.requires_grad for x in asked):
+        scale, tau = per_problem(system, system.scale), yields_of(system)
         tau = None if tau is None else tau[:, 0]
-        plan = _ops.assign(system.scores, scale, b, margins.rows, margins.free, tau)[1]
+        plan = torch.ops.multisk.assign(system.scores, scale, b, margins.rows, margins.free, tau)[1]
         return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)
     y = passes.exponent(system.scores, system.scale, None, b, margins.free)
     if system.groups is None:

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import multisk
-from multisk._backends.triton import operators as _ops
+from multisk._backends.choose import BACKENDS, kernels_run
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m multisk.benchmark", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=3.0, help="most time a line may take")
+    parser.add_argument("--backend", choices=BACKENDS, help="read the scores by this one alone")
     options = parser.parse_args()
     device = torch.device(options.device)
     say(f"{machine(device)}; torch {torch.__version__}; eps {EPS}, damping {DAMPING}, float32")
-    say(f"solves run {carriers(device)}")
+    say(f"solves run {options.backend or carriers(device)}")
     say(
         f"{'problem':17}{'provider':32}{'first ms':>10}{'median ms':>11}"
         f"{'error':>10}{'peak MiB':>10}"
     )
+    with multisk.use_backend(options.backend) if options.backend else nullcontext():
+        table(device, options.seconds)
+
+
+def table(device: torch.device, seconds: float) -> None:
+    """A line for each case and provider."""
     began = time.perf_counter()
     for case in CASES:
         scores = scores_of(case, device)
@@ -79,7 +86,7 @@ def main() -> None:
                 say(f"{case:17}{provider.name:32}{'left out: the time is up':>41}")
                 continue
             with provider.within():
-                say(text_of(measure(case, provider, scores, CASES[case][1], options.seconds)))
+                say(text_of(measure(case, provider, scores, CASES[case][1], seconds)))
 
 
 def providers(k: int) -> list[Provider]:
@@ -92,14 +99,14 @@ def providers(k: int) -> list[Provider]:
             "multisk Sinkhorn(20), eager torch",
             lambda x: multisk.solve(x, problem, sweeps).plan,
             only="cuda",
-            within=without_kernels,
+            within=lambda: multisk.use_backend("torch"),
         ),
         Provider("multisk Sinkhorn(20)", lambda x: multisk.solve(x, problem, sweeps).plan),
         Provider(
             "multisk Newton, eager torch",
             lambda x: multisk.solve(x, problem, newton).plan,
             only="cuda",
-            within=without_kernels,
+            within=lambda: multisk.use_backend("torch"),
         ),
         Provider("multisk Newton", lambda x: multisk.solve(x, problem, newton).plan),
     ]
@@ -168,17 +175,6 @@ def wait(x: Tensor) -> None:
         torch.cuda.synchronize(x.device)
 
 
-@contextmanager
-def without_kernels() -> Any:
-    """Let the same solver run in plain torch."""
-    kept = _ops.kernels_run
-    _ops.kernels_run = lambda _: False
-    try:
-        yield
-    finally:
-        _ops.kernels_run = kept
-
-
 def text_of(line: Line) -> str:
     """One line of the table."""
     peak = "-" if line.peak_mib is None else f"{line.peak_mib:.1f}"
@@ -197,7 +193,7 @@ def machine(device: torch.device) -> str:
 
 def carriers(device: torch.device) -> str:
     """What the lines that start with multisk run on."""
-    if _ops.kernels_run(torch.empty(0, device=device)):
+    if kernels_run(torch.empty(0, device=device)):
         return "Triton kernels"
     if device.type == "cuda":
         return "plain torch: Triton is not installed"

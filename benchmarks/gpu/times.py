@@ -23,7 +23,7 @@ from benchmarks.peers import eager, flash
 from benchmarks.peers import transport as peers
 from benchmarks.table import upsert
 from multisk import benchmark
-from multisk._backends.triton import operators as _ops
+from multisk._operators import sweep
 
 KEYS = ("case", "provider", "mode", "device", "torch", "triton", "commit")
 FIRST = ("step", "paper", "many", "large", "tall", "wide", "transport")  # what the targets name
@@ -113,7 +113,7 @@ def our_ways(name: str, case: Case, x: torch.Tensor, effort: Effort) -> list[Way
         ("newton", "backward", backward_of(x, problem, newton)),
         ("sinkhorn", "backward", backward_of(x, problem, sweeps)),
     ]
-    if _ops._stays_resident(x):
+    if sweep.stays_resident(x):
         run = lambda: multisk.solve(x, problem, sweeps).plan  # noqa: E731
         ways += [(LAUNCHED, mode, within(launched, run)) for mode in ("graph", "eager")]
     return ways
@@ -224,12 +224,12 @@ def within(
 @contextlib.contextmanager
 def launched() -> Iterator[None]:
     """Within it sweeps are launched one by one, also where all would fit one launch."""
-    kept = _ops._stays_resident
-    _ops._stays_resident = lambda _: False
+    kept = sweep.stays_resident
+    sweep.stays_resident = lambda _: False
     try:
         yield
     finally:
-        _ops._stays_resident = kept
+        sweep.stays_resident = kept
 
 
 def row_of(

@@ -303,3 +303,8 @@ def _check_range(
         raise ValueError(
             f"eps must be large enough to divide scores that span {spread:g}, got {coldest:g}"
         )
+
+
+def column(eps: float | Tensor) -> float | Tensor:
+    """(b, 1, 1) as (b, 1)."""
+    return eps.squeeze(-1) if isinstance(eps, Tensor) else eps

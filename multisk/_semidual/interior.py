@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends.choose import forms_square
 from multisk._problem.sharding import largest, total
 from multisk._problem.system import System
-from multisk._semidual.schur import DENSE_COLUMNS, solve_dense
+from multisk._semidual.schur import solve_dense
 
 GOAL = 0.02  # complementarity to stop at, in units of the temperature
 MOST = 40  # iterations; a feasible programme takes about a dozen
@@ -24,7 +25,7 @@ CELLS = 1 << 22  # cells at once: a dozen tables in float64 are kept
 def covers(system: System) -> bool:
     """Whether the programme exists (no relaxed margin) and its tables are affordable."""
     _, n, k = system.scores.shape
-    small = n * k <= CELLS and k <= DENSE_COLUMNS
+    small = n * k <= CELLS and forms_square(system)
     return small and system.relax == (None, None)
 
 

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-DENSE_COLUMNS = 768  # above this the K x K system is applied, never formed
-
 Columns = Float[Tensor, "b k"]
 
 

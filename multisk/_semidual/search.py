@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends.choose import kernels_visit
 from multisk._backends.triton import visits
 from multisk._problem.system import System
 from multisk._semidual.semidual import Point, direction, recentred, slope, visit
@@ -63,7 +64,7 @@ class Search:
             stale = torch.where(live, ~better, stale)
             idle = torch.where(better, 0, idle + 1)
             best.put(better.nonzero().squeeze(-1), centred.pick(better))
-        if visits.takes(self.system):
+        if kernels_visit(self.system):
             plan.copy_(visits.plan(self.system, best.a, best.b).plan)
         elif bool(stale.any()):
             point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from multisk._backends.base import Local
+from multisk._backends.choose import forms_square, kernels_visit
 from multisk._backends.torch import passes
 from multisk._backends.torch.tiles import cells, column, column_goal, tiles, violation
 from multisk._backends.triton import visits
@@ -64,7 +66,7 @@ def visit(
     Writes the plans of the `live` problems into `plan`, others keep theirs; kernels write none.
     """
     margins, k = system.margins, system.scores.shape[2]
-    if visits.takes(system):
+    if kernels_visit(system):
         here = visits.newton(system, b, a)
     else:
         here = in_tiles(system, b, a, tolerance, plan, live)
@@ -88,14 +90,14 @@ def visit(
 
 def in_tiles(
     system: System, b: Tensor, a: Tensor | None, tolerance: float, plan: Tensor, live: Tensor
-) -> visits.Local:
+) -> Local:
     """The rows of this rank, tile by tile in torch."""
     x, margins = system.scores, system.margins
     count, n, k = x.shape
     everyone = count == 1 or bool(live.all())
     row_sums, rows = x.new_empty((count, n)), x.new_empty((count, n))
     sums, weight = b.new_zeros((count, k)), b.new_zeros((count, k))
-    dense = visits.square(system)
+    dense = forms_square(system)
     coupling = b.new_zeros((count, k, k) if dense else (count, 0, 0))
     for part in tiles(system):
         tile, free = cells(system, part)
@@ -122,7 +124,7 @@ def in_tiles(
         weight += w.sum(-2)
         if dense:
             coupling += passes.schur_part(w, h)
-    return visits.Local(rows, row_sums, sums, weight, coupling)
+    return Local(rows, row_sums, sums, weight, coupling)
 
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -202,7 +204,7 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
     """W^T diag(1/h) W x from the stored plan, without the K x K matrix."""
     if point.coupling.shape[-1]:
         return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
-    if visits.takes(system):
+    if kernels_visit(system):
         return total(visits.couple(system, point.a, point.b, x), system.group)
     out = torch.zeros_like(x)
     for part in tiles(system):

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
+from multisk._backends.choose import kernels_serve
+from multisk._backends.operators import per_problem
 from multisk._backends.torch import passes
-from multisk._backends.triton import operators as _ops
-from multisk._backends.triton import visits
 from multisk._semidual.semidual import first_rows
-from multisk._solution.solution import Solution, _plain, budget_of
+from multisk._solution.answer import Answer, budget_of, plain
 
 
-def assign(solution: Solution, new_scores: Tensor) -> Tensor:
+def assign(solution: Answer, new_scores: Tensor) -> Tensor:
     """Plan rows for `new_scores` (*batch, M, K); see `Solution.assign`."""
     system, raw = solution.system, solution.raw
     k = system.scores.shape[2]
@@ -24,12 +24,12 @@ def assign(solution: Solution, new_scores: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):
             raise ValueError("new_scores must be finite, got a value that is not")
         budget = x.new_full(x.shape[:2], float(budget_of(system)))
-        if x.numel() and (visits.runs(system) or torch.compiler.is_compiling()):
-            scale = visits.per_problem(system, system.scale)
+        if x.numel() and (kernels_serve(system, traced=True) or torch.compiler.is_compiling()):
+            scale = per_problem(system, system.scale)
             tau = None if system.groups is not None else torch.zeros_like(scale)
-            plan = _ops.assign(x, scale, raw.column_potential, budget, None, tau)[1]
+            plan = torch.ops.multisk.assign(x, scale, raw.column_potential, budget, None, tau)[1]
             return plan.view(new_scores.shape).to(new_scores.dtype)
-        y = passes.exponent(x, _plain(system.scale), None, raw.column_potential, None)
+        y = passes.exponent(x, plain(system.scale), None, raw.column_potential, None)
         if system.groups is None:
             plan = (y + passes.exp_rows(y, budget, 1.0)[..., None]).exp()
         else:

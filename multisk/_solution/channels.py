@@ -5,10 +5,10 @@ from torch import Tensor
 
 from multisk._backends.torch import passes
 from multisk._backends.torch.groups import GroupSweeps
-from multisk._solution.solution import Solution
+from multisk._solution.answer import Answer
 
 
-def channels(solution: Solution) -> Tensor:
+def channels(solution: Answer) -> Tensor:
     """All K channels (*batch, K, N, K); see `Solution.channels`."""
     system, raw = solution.system.detach(), solution.raw
     groups = system.groups
@@ -32,9 +32,9 @@ def channels(solution: Solution) -> Tensor:
     return table.reshape(*system.batch, k, n, k).to(system.dtype)
 
 
-def _two(solution: Solution) -> list[Tensor]:
+def _two(solution: Answer) -> list[Tensor]:
     system, raw = solution.system, solution.raw
-    t = solution._exponent()  # noqa: SLF001
+    t = solution.exponent()
     top, rest = torch.sigmoid(t), torch.sigmoid(-t)
     if system.margins.free is not None:
         rest = rest * system.margins.free
@@ -46,7 +46,7 @@ def _two(solution: Solution) -> list[Tensor]:
     return [top, rest]
 
 
-def _many(solution: Solution) -> list[Tensor]:
+def _many(solution: Answer) -> list[Tensor]:
     system, raw = solution.system.detach(), solution.raw
     scales = GroupSweeps(system, "row-column-depth").scales
     a, b, free = raw.row_potential, raw.column_potential, system.margins.free

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from multisk._backends.base import Raw
+from multisk._backends.choose import operator_unrolls
 from multisk._backends.torch.sweeps import ORDERS, sweeps_of
 from multisk._problem.problem import readable
+from multisk._problem.start import centred, settled
 from multisk._problem.system import System
-from multisk._solution import unroll as _unroll
 from multisk._solution.implicit import Implicit, ImplicitPlan, Side
 from multisk._solution.implicit_groups import attach_groups
-from multisk._solvers.base import Raw
-from multisk._solvers.start import centred, settled
+from multisk._solution.unroll import unrolled_plan
 from multisk._warning import MultiskWarning
 
 
@@ -76,13 +77,13 @@ def held_columns(system: System, raw: Raw) -> Tensor | None:
 def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
     """The derivative of the sweeps themselves: by kernels, or by replaying them."""
     rows_first = solver.order == ORDERS[0]
-    if solver.dense or not _unroll.takes(system, solver.steps, start):
+    if solver.dense or not operator_unrolls(system, solver.steps, start):
         return replayed(system, raw, solver, start)
 
     def replay(again: System) -> Tensor:
         return replayed(again, raw, solver, start)
 
-    return _unroll.unrolled_plan(
+    return unrolled_plan(
         system, raw.plan, solver.steps, replay, rows_first=rows_first, kept=raw.kept
     )
 

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends import operators
+from multisk._backends.choose import forms_square, kernels_visit, one_derivative
 from multisk._backends.torch.passes import schur_part
 from multisk._backends.torch.tiles import tiles
-from multisk._backends.triton import twins as fused
 from multisk._backends.triton import visits
 from multisk._problem.sharding import total
 from multisk._problem.system import System
@@ -62,10 +63,10 @@ class ImplicitPlan(torch.autograd.Function):
             raise NotImplementedError("a relaxed transport cannot be differentiated twice")
         if again:
             z, alpha, beta = whole_plan(what, plan, grad)
-        elif fused.differentiates(what.system):
+        elif one_derivative(what.system):
             held = what.sides[1].held
-            z, alpha, beta = fused.gradient(what.system, what.a, what.b, grad, held)
-        elif visits.takes(what.system):
+            z, alpha, beta = operators.gradient(what.system, what.a, what.b, grad, held)
+        elif kernels_visit(what.system):
             z, alpha, beta = visited_plan(what, grad)
         else:
             z, alpha, beta = tiled_plan(what, plan, grad)
@@ -145,7 +146,7 @@ def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     still = fixed_columns(what, w)
     _, weight = diagonals(what, w, w)
     gauge = gauge_of(system, what.sides[1].held, w)
-    if visits.square(system):
+    if forms_square(system):
         part = visits.square_part(system, a, b, found.bend, found.height)
         coupling = total(part, system.group)
         beta = solve_dense(weight, coupling, right, still, gauge=gauge)
@@ -163,7 +164,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     """(dL/dZ, alpha, beta) in two passes over the plan, tile by tile."""
     system = what.system
     k = plan.shape[2]
-    dense = visits.square(system)
+    dense = forms_square(system)
     h, row_pull = torch.empty_like(plan[..., 0]), torch.empty_like(plan[..., 0])
     w = torch.zeros_like(what.b, dtype=torch.float64)
     column_pull = torch.zeros_like(w)

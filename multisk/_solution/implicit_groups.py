@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends.base import Raw
 from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.response import balance
 from multisk._backends.torch.tiles import column
 from multisk._backends.triton.response import response_at
 from multisk._problem.sharding import total
 from multisk._problem.system import System
-from multisk._solvers.base import Raw
 
 
 @dataclass(eq=False)

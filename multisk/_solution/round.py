@@ -6,20 +6,18 @@ keeps it optimal. Chains live on K nodes, so the work per unit moved does not gr
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from multisk._problem.system import System
+from multisk._solution.answer import Answer
 from multisk._solution.exchange import Exchange
 
-if TYPE_CHECKING:
-    from multisk._solution.solution import Solution
 
-
-def round_solution(solution: "Solution") -> Tensor:
+def round_solution(solution: Answer) -> Tensor:
     """Boolean plan (*batch, N, K); see `Solution.round`.
 
     Raises:

@@ -7,18 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multisk._backends.triton import operators as _ops
-from multisk._backends.triton import unroll as _ops_unroll
+from multisk._backends.operators import Three
 from multisk._problem.system import System
-
-
-def takes(system: System, steps: int | None, start: Tensor | None) -> bool:
-    """Whether the operator differentiates these sweeps: two groups, from the scores, on kernels."""
-    if steps is None or steps < 1 or start is not None or system.groups is None:
-        return False
-    plain = system.two_groups and system.group is None and system.levels is None
-    x = system.scores
-    return plain and x.shape[-1] <= _ops.WIDEST and x.numel() > 0 and _ops.kernels_run(x)
 
 
 def unrolled_plan(
@@ -28,7 +18,7 @@ def unrolled_plan(
     replay: Callable[[System], Tensor],
     *,
     rows_first: bool,
-    kept: _ops_unroll.Three | None,
+    kept: Three | None,
 ) -> Tensor:
     """The solver's plan with the derivative of its sweeps; `replay` differentiates it twice.
 
@@ -83,7 +73,7 @@ def cotangents(what: Unrolled, inputs: Any, kept: Any, grad: Tensor) -> tuple[Te
     heat = what.system.eps if eps is None else eps.reshape(-1, 1)
     scales = (ends / heat).expand(scores.shape[0], 2).contiguous()
     parts = rows, margins.row_cells, columns, margins.column_cells
-    x, scale, row, column = _ops_unroll.sweeps_gradient(
+    x, scale, row, column = torch.ops.multisk.sweeps_gradient(
         scores,
         scales,
         [part.contiguous() for part in parts],

@@ -11,10 +11,10 @@ from multisk._backends.torch.response import Tiled
 from multisk._backends.torch.tiles import cells, column, column_goal, row_goal, tiles
 from multisk._problem.sharding import total
 from multisk._problem.system import System
-from multisk._solution.solution import Solution
+from multisk._solution.answer import Answer
 
 
-def value(solution: Solution) -> Tensor:
+def value(solution: Answer) -> Tensor:
     """The objective per problem; see `Solution.value`."""
     system, raw = solution.system, solution.raw
     plan = solution.flat_plan
@@ -94,7 +94,7 @@ class Envelope(torch.autograd.Function):
     """At the optimum the objective moves as if the plan stood still: dV/dX = P, dV/dr = -eps a."""
 
     @staticmethod
-    def forward(ctx: Any, solution: Solution, plan: Tensor, *inputs: Tensor | None) -> Tensor:
+    def forward(ctx: Any, solution: Answer, plan: Tensor, *inputs: Tensor | None) -> Tensor:
         """The objective at the plan."""
         ctx.solution = solution
         ctx.save_for_backward(plan, *inputs)
@@ -104,7 +104,7 @@ class Envelope(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """First derivatives; the scores' one stays differentiable through the plan."""
         plan, x, eps, levels, rows, columns, upper = ctx.saved_tensors
-        solution: Solution = ctx.solution
+        solution: Answer = ctx.solution
         system, raw = solution.system.detach(), solution.raw
         if solution.mode == "unroll":
             raise NotImplementedError(
@@ -158,12 +158,12 @@ def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tenso
     return rows, torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
 
 
-def gap(solution: Solution) -> Tensor:
+def gap(solution: Answer) -> Tensor:
     """Dual minus primal objective, as a sum of absolute violations times prices."""
     system, raw = solution.system.detach(), solution.raw
     with torch.no_grad():
         if raw.channels is not None or not system.two_groups or raw.row_scale is not None:
-            found = dual(system, raw) - solution.value.detach().reshape(-1)
+            found = dual(system, raw) - value(solution).detach().reshape(-1)
             return found.clamp_min(0.0).view(system.batch)
         plan = solution.flat_plan.detach()
         if system.margins.ones is not None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from multisk._backends.numba import solve as _cpu
+from multisk._backends.base import Raw
+from multisk._backends.numba import solve as loops
 from multisk._backends.torch.sweeps import coldest
 from multisk._problem.status import Status
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
-from multisk._solvers.base import Raw
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
 
@@ -50,7 +50,7 @@ class Blend:
         limit = patience(system) if easy else Sinkhorn.max_steps
         slow = Sinkhorn(tolerance=goal) if sweeps_needed(system, goal) <= limit else newton
         limits = {"tolerance": goal, "most": patience(system)}
-        raw = _cpu.sweep(system, init, slow.run, steps=None, **limits)
+        raw = loops.sweep(system, init, slow.run, steps=None, **limits)
         if raw is None:
             return replace(slow.run(system, init), solver=type(slow).__name__)
         left = (raw.error > goal).nonzero().squeeze(-1)

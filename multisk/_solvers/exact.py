@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
 from multisk._problem.status import Status
 from multisk._problem.system import System
-from multisk._solvers.base import Raw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Exact:
         good = (error <= self.tolerance) & (code == Status.CONVERGED.code)
         code = torch.where(good | (code == Status.INFEASIBLE.code), code, Status.STALLED.code)
         steps = torch.ones_like(code, dtype=torch.int64)
-        return Raw(plan, a, b, error, steps, good, code.to(torch.int8))
+        return Raw(plan, a, b, error, steps, good, code.to(torch.int8), backend="scipy")
 
 
 def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | None:

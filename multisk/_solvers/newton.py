@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from multisk._backends.numba import solve as _cpu
+from multisk._backends import operators
+from multisk._backends.base import Raw
+from multisk._backends.choose import one_operator
+from multisk._backends.numba import solve as loops
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
-from multisk._backends.triton import twins as fused
 from multisk._backends.triton.sweeps import kernel_sweeps
 from multisk._problem.margins import Margins
 from multisk._problem.sharding import total
+from multisk._problem.start import settled
 from multisk._problem.status import Status
 from multisk._problem.system import System
 from multisk._semidual import interior
@@ -19,9 +22,7 @@ from multisk._semidual.anneal import WARM, anneal, narrow, widen
 from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
-from multisk._solvers.base import Raw
 from multisk._solvers.options import check_gradient, check_number, check_steps
-from multisk._solvers.start import settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +67,11 @@ class Newton:
         if not system.two_groups:
             return self.run_groups(system, init)
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
-        fast = _cpu.newton(system, init, self.run_in_torch, **limits)
+        fast = loops.newton(system, init, self.run_in_torch, **limits)
         if fast is not None:
             return fast
-        if fused.takes(system):
-            return fused.newton(system, init, float(self.tolerance), self.max_steps)
+        if one_operator(system):
+            return operators.newton(system, init, float(self.tolerance), self.max_steps)
         return self.run_in_torch(system, init)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:

@@ -6,20 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multisk._backends.numba import solve as _cpu
+from multisk._backends import operators
+from multisk._backends.base import Raw
+from multisk._backends.choose import kernels_serve, one_operator, operator_unrolls
+from multisk._backends.numba import solve as loops
 from multisk._backends.torch import dense
 from multisk._backends.torch.sweeps import ORDERS, Sweeps, sweeps_of
 from multisk._backends.torch.tiles import violation
-from multisk._backends.triton import twins as fused
-from multisk._backends.triton import unroll as _ops_unroll
-from multisk._backends.triton import visits
 from multisk._backends.triton.sweeps import kernel_sweeps, sweep_until
+from multisk._problem.start import centred, settled, tame
 from multisk._problem.status import Status
 from multisk._problem.system import System
-from multisk._solution import unroll as _unroll
-from multisk._solvers.base import Raw
 from multisk._solvers.options import check_gradient, check_number, check_steps
-from multisk._solvers.start import centred, settled, tame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +70,18 @@ class Sinkhorn:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
         if self.order == ORDERS[0] and tame(init):
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
-            fast = _cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
+            fast = loops.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
                 return fast
         return self.run_in_torch(system, init)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch or by the operators, on any device."""
-        on_device = visits.runs(system)
+        on_device = kernels_serve(system)
         sweeps = (kernel_sweeps if on_device else sweeps_of)(system, self.order)
         kept = None
         if self.steps is not None:
-            if fused.sweeps_whole(system):
+            if system.groups is not None and one_operator(system):
                 a, b, kept = self.sweep_whole(system, sweeps, init, self.steps)
             else:
                 a, b = sweep_exactly(sweeps, self.steps, init)
@@ -99,14 +97,14 @@ class Sinkhorn:
 
     def sweep_whole(
         self, system: System, sweeps: Sweeps, init: Tensor | None, steps: int
-    ) -> tuple[Tensor, Tensor, _ops_unroll.Three | None]:
+    ) -> tuple[Tensor, Tensor, operators.Three | None]:
         """All sweeps by one operator, and what they leave where the derivative will ask for it."""
         first = self.order == ORDERS[0]
-        if system.traced and _unroll.takes(system, steps, init):
-            kept = fused.sweep_kept(system, steps, rows_first=first)
+        if system.traced and operator_unrolls(system, steps, init):
+            kept = operators.sweep_kept(system, steps, rows_first=first)
             return kept[0][-1].clone(), kept[1][-1].clone(), kept
         start = None if init is None else sweeps.warm(init)
-        return *fused.sweep_exactly(system, steps, start, rows_first=first), None
+        return *operators.sweep_exactly(system, steps, start, rows_first=first), None
 
     def sweep_until(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sweep until every problem meets the tolerance; finished problems stand still."""

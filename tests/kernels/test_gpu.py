@@ -8,7 +8,7 @@ from tests.kernels.tools import DEVICE, INTERPRET, marks, needs_kernels
 needs_kernels()
 
 import multisk  # noqa: E402
-from multisk._backends.triton import operators as _ops  # noqa: E402
+from multisk._backends import choose  # noqa: E402
 from multisk.kernels.plan import assign  # noqa: E402
 from multisk.kernels.sweep import Budgets, sweep  # noqa: E402
 
@@ -32,7 +32,7 @@ def unit_scores(*shape, dtype=torch.float32):
 
 
 def without_kernels(monkeypatch):
-    monkeypatch.setattr(_ops, "kernels_run", lambda _: False)
+    monkeypatch.setattr(choose, "has_triton", lambda: False)
 
 
 @pytest.mark.parametrize("dtype", KINDS)

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
-from multisk._backends.triton import operators as _ops
+from multisk._backends import choose
 from tests.kernels.tools import INTERPRET, marks, needs_kernels
 
 needs_kernels()
@@ -92,7 +92,7 @@ def ranks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_with_kernels_find_the_plan_of_one_process_without(ranks, name, monkeypatch):
-    monkeypatch.setattr(_ops, "kernels_run", lambda _: False)
+    monkeypatch.setattr(choose, "has_triton", lambda: False)
     rows, columns = answer(name, slice(None), None)
     for key, want in rows.items():
         got = torch.cat([rank[name][0][key] for rank in ranks])

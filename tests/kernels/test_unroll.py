@@ -6,9 +6,12 @@ from tests.kernels.tools import DEVICE, assert_near, guarded, marks, nan_arenas,
 needs_kernels()
 
 import multisk  # noqa: E402
-from multisk._backends.triton import operators as _ops  # noqa: E402
-from multisk._backends.triton import unroll as _ops_unroll  # noqa: E402
-from multisk._solution import unroll as _unroll  # noqa: E402
+from multisk import _operators as _ops  # noqa: E402
+from multisk._backends import choose  # noqa: E402
+from multisk._operators import sweep as sweeping  # noqa: E402
+from multisk._operators.asked import Asked  # noqa: E402
+from multisk._operators.unroll import in_torch  # noqa: E402
+from multisk._solution import gradient  # noqa: E402
 from multisk.kernels import unroll  # noqa: E402
 from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.sweep import Budgets  # noqa: E402
@@ -184,11 +187,16 @@ def test_a_solve_on_kernels_has_the_gradient_of_the_replayed_sweeps(order, monke
     inputs = leaves()
     grad = draw(3, 12, 6, seed=11)
     launched = []
-    plain = _ops_unroll.sweeps_gradient
-    monkeypatch.setattr(_ops_unroll, "sweeps_gradient", lambda *a: launched.append(1) or plain(*a))
+    plain = unroll.sweeps_backward
+
+    def watched(*given, **named):
+        launched.append(1)
+        return plain(*given, **named)
+
+    monkeypatch.setattr(unroll, "sweeps_backward", watched)
     got = torch.autograd.grad(solved(*inputs, order), inputs, grad)
     assert launched
-    monkeypatch.setattr(_unroll, "takes", lambda *_: False)
+    monkeypatch.setattr(gradient, "operator_unrolls", lambda *_: False)
     want = torch.autograd.grad(solved(*inputs, order), inputs, grad)
     for ours, theirs in zip(got, want, strict=True):
         assert_near(ours, theirs, scale=100)
@@ -213,7 +221,7 @@ def test_a_second_derivative_replays_the_sweeps(monkeypatch):
         return torch.autograd.grad(below, inputs, twice)
 
     got = second()
-    monkeypatch.setattr(_unroll, "takes", lambda *_: False)
+    monkeypatch.setattr(gradient, "operator_unrolls", lambda *_: False)
     for ours, theirs in zip(got, second(), strict=True):
         assert_near(ours, theirs, scale=100)
 
@@ -223,7 +231,7 @@ def test_the_twin_in_torch_means_the_same(rows_first):
     x, scales, budgets, grad = problem(30, 12, masked=True)
     margins = [budgets.rows, budgets.row_cells, budgets.columns, budgets.column_cells]
     want = sweeps_backward(x, scales, budgets, None, 3, grad, rows_first=rows_first)
-    got = _ops_unroll.in_torch(x, scales, margins, budgets.free, 3, grad, rows_first=rows_first)
+    got = in_torch(Asked(x, scales, margins, budgets.free), 3, grad, rows_first=rows_first)
     for ours, theirs in zip(got, want, strict=True):
         assert_near(ours, theirs, scale=10)
 
@@ -233,20 +241,20 @@ def test_the_twin_in_torch_means_the_same(rows_first):
 def test_what_the_forward_keeps_gives_the_gradient_of_sweeps_made_again(
     resident, rows_first, monkeypatch
 ):
-    monkeypatch.setattr(_ops, "_stays_resident", lambda _: resident)
+    monkeypatch.setattr(sweeping, "stays_resident", lambda _: resident)
     x, scales, budgets, grad = problem(30, 12, masked=True)
     margins = [budgets.rows, budgets.row_cells, budgets.columns, budgets.column_cells]
     with nan_arenas():
-        kept = _ops_unroll.sweeps_kept(x, scales, margins, budgets.free, 3, rows_first)
+        kept = _ops.sweeps_kept(x, scales, margins, budgets.free, 3, rows_first)
     a, b = _ops.sweeps(x, scales, margins, budgets.free, [], 3, rows_first)
     assert torch.equal(kept[0][-1], a)
     assert torch.equal(kept[1][-1], b)
     common = x, scales, margins, budgets.free, 3, rows_first, grad
-    got = _ops_unroll.sweeps_gradient(*common, list(kept))
-    for ours, theirs in zip(got, _ops_unroll.sweeps_gradient(*common, []), strict=True):
+    got = _ops.sweeps_gradient(*common, list(kept))
+    for ours, theirs in zip(got, _ops.sweeps_gradient(*common, []), strict=True):
         assert_near(ours, theirs)
-    monkeypatch.setattr(_ops_unroll, "kernels_run", lambda _: False)
-    want = _ops_unroll.sweeps_kept(x, scales, margins, budgets.free, 3, rows_first)
+    monkeypatch.setattr(choose, "has_triton", lambda: False)
+    want = _ops.sweeps_kept(x, scales, margins, budgets.free, 3, rows_first)
     for ours, theirs in zip(kept, want, strict=True):
         assert_near(ours, theirs, scale=10)
 

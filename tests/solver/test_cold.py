@@ -19,7 +19,7 @@ def random(*shape, seed=0):
 def both_paths(request, monkeypatch):
     """The CPU's compiled loops, and plain torch as where numba is missing."""
     if request.param == "without compiled loops":
-        monkeypatch.setattr("multisk._backends.numba.solve.kernels", lambda: None)
+        monkeypatch.setattr("multisk._backends.numba.available.kernels", lambda: None)
 
 
 @pytest.mark.usefixtures("both_paths")

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
-from multisk._backends.numba import solve as _cpu
+from multisk._backends.numba import available
 from multisk._problem import margins, problem, status, system
 from multisk._solution import gradient
 from tests.solver.strategies import unit_scores
@@ -58,7 +58,7 @@ def test_the_guard_sees_a_read():
         float(torch.ones(2).sum())
 
 
-PATHS = {"loops": None, "arrays": _cpu.arrays, "torch": lambda: None}
+PATHS = {"loops": None, "arrays": available.arrays, "torch": lambda: None}
 
 
 @pytest.mark.parametrize("path", list(PATHS))
@@ -72,7 +72,7 @@ PATHS = {"loops": None, "arrays": _cpu.arrays, "torch": lambda: None}
 )
 def test_every_problem_of_a_batch_stops_on_its_own(problem, solver, path, monkeypatch):
     if PATHS[path] is not None:
-        monkeypatch.setattr(_cpu, "kernels", PATHS[path])
+        monkeypatch.setattr(available, "kernels", PATHS[path])
     hard = unit_scores(60, 6, seed=1)
     batch = torch.stack([0.01 * hard, hard, 3 * hard, torch.zeros_like(hard)])
     together = solve(batch, problem, solver).raise_if_failed()

@@ -9,6 +9,7 @@ import torch
 
 import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
+from multisk._backends.numba import available
 from multisk._backends.numba import batch as _cpu_batch
 from multisk._backends.numba import solve as _cpu
 from tests.solver.strategies import unit_scores
@@ -43,7 +44,7 @@ def plain(monkeypatch):
 
     def solve_plainly(*given, **named):
         with monkeypatch.context() as patch:
-            patch.setattr(_cpu, "kernels", lambda: None)
+            patch.setattr(available, "kernels", lambda: None)
             return solve(*given, **named)
 
     return solve_plainly
@@ -53,7 +54,7 @@ def plain(monkeypatch):
 def taken(request, monkeypatch):
     """Note which problems the fast path answered itself; without numba in the second run."""
     if request.param == "arrays":
-        monkeypatch.setattr(_cpu, "kernels", _cpu.arrays)
+        monkeypatch.setattr(available, "kernels", available.arrays)
     answered = []
     run = _cpu.Batch.run
 

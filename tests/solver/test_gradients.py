@@ -156,13 +156,13 @@ def test_second_derivatives_are_right_or_refused():
 
 
 def test_large_k_needs_no_matrix_and_gives_the_same_derivative(monkeypatch):
-    from multisk._backends.triton import visits
+    from multisk._backends.choose import Costs
 
     x = (3 * unit_scores(40, 12)).requires_grad_()
     cotangent = torch.randn(40, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = []
     for limit in (768, 0):
-        monkeypatch.setattr(visits, "DENSE_COLUMNS", limit)
+        monkeypatch.setattr(Costs, "DENSE_COLUMNS", limit)
         plan = solve(x, MultiAssignment(5), SHARP).raise_if_failed().plan
         found.append((plan.detach(), torch.autograd.grad((plan * cotangent).sum(), x)[0]))
     assert (found[0][0] - found[1][0]).abs().max() <= 1e-9

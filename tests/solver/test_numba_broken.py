@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import multisk
+from multisk._backends.numba import available
 from multisk._backends.numba import solve as _cpu
 
 LOOPS = ("loops", "newton", "whole")
@@ -28,7 +29,7 @@ def plans():
 @pytest.fixture
 def truth(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(_cpu, "kernels", lambda: None)
+        patch.setattr(available, "kernels", lambda: None)
         return plans()
 
 
@@ -38,14 +39,14 @@ def fresh(monkeypatch):
     for name in LOOPS:
         monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}", raising=False)
         monkeypatch.delattr(sys.modules[PACKAGE], name, raising=False)
-    _cpu.whole_loops.cache_clear()
+    available.whole_loops.cache_clear()
     yield
     for name in LOOPS:
         sys.modules.pop(f"{PACKAGE}.{name}", None)
         vars(sys.modules[PACKAGE]).pop(name, None)
     monkeypatch.undo()
-    _cpu.whole_loops.cache_clear()
-    _cpu.UNUSABLE.clear()
+    available.whole_loops.cache_clear()
+    available.UNUSABLE.clear()
 
 
 def solved_with_one_warning(match):
@@ -107,7 +108,7 @@ def test_an_error_that_is_not_numbas_is_not_blamed_on_it(fresh, monkeypatch):
     monkeypatch.setattr(_cpu.Batch, "gather", lambda *_: (_ for _ in ()).throw(MemoryError("full")))
     with pytest.raises(MemoryError, match="full"):
         plans()
-    assert not _cpu.UNUSABLE.is_set()
+    assert not available.UNUSABLE.is_set()
 
 
 class Cache:

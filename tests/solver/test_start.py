@@ -26,7 +26,7 @@ def far(size, *, common):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_start_far_off_ends_at_the_same_plan(name, dtype, compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr("multisk._backends.numba.solve.kernels", lambda: None)
+        monkeypatch.setattr("multisk._backends.numba.available.kernels", lambda: None)
     x, problem = unit_scores(50, 8, dtype=dtype), PROBLEMS[name]
     want = solve(x, problem, Newton()).plan
     solvers = [None, Newton()] if name == "interval" else [None, Newton(), Sinkhorn()]

@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN202, PLR0913, PLR0917
-"""The passes of `_cpu_kernels` and `_cpu_newton` on whole arrays, where numba is not installed.
+"""The passes of `loops` and `newton` on whole arrays, where numba is not installed.
 
 The same formulas on blocks of rows that stay in the cache; sums are matrix products. Arguments
 and answers are those of the compiled passes, which explain them. An overflow is seen in the sums:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multisk._backends.base import Raw
+from multisk._backends.numba.available import compiled, name_of
 from multisk._problem.margins import Even
 from multisk._problem.status import Status
 from multisk._problem.system import System
-from multisk._solvers.base import Raw
 
 WIDEST = {torch.float32: 60.0, torch.float64: 500.0}  # range of the exponents
 CHUNK, CHUNKS = 256, 16  # rows at least, and how many parts at most
@@ -21,11 +22,6 @@ PIECE = 1 << 17  # cells that are exponentiated at once
 SHARED_CELLS = 1 << 18  # a smaller problem is not worth a second thread
 
 Otherwise = Callable[[System, Tensor | None], Raw]
-
-
-def compiled(kernels: Any) -> bool:
-    """Whether one call solves many problems."""
-    return hasattr(kernels, "newton_batch")
 
 
 class Batch:
@@ -165,6 +161,7 @@ class Batch:
             torch.from_numpy, (self.potential, self.b, found, self.steps, good, code)
         )
         raw = Raw(self.plan, a, b, errors, steps, good, code, finite=finite)
+        raw.backend = name_of(self.kernels)
         if not finite:
             left = np.flatnonzero(~usable)
             index = torch.from_numpy(left)
@@ -172,6 +169,7 @@ class Batch:
             for name in ("plan", "row_potential", "column_potential", "error", "steps"):
                 getattr(raw, name)[index] = getattr(again, name)
             raw.converged[index], raw.code[index] = again.converged, again.code
+            raw.backend += f", then {again.backend or 'torch'}"
         return raw
 
 

@@ -5,65 +5,23 @@ table exp(scale * scores) in the memory of the plan. What does not settle goes t
 passes, problem by problem; a system that is not covered at all gives None.
 """
 
-import contextlib
 import functools
-import importlib.util
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from multisk._backends.numba.batch import Batch, Otherwise, Problem, compiled
-from multisk._backends.triton import operators as _ops
-from multisk._problem.margins import Even
+from multisk._backends.base import Raw
+from multisk._backends.choose import loops_for_newton, loops_for_sweeps
+from multisk._backends.numba import available
+from multisk._backends.numba.available import compiled
+from multisk._backends.numba.batch import Batch, Otherwise, Problem
 from multisk._problem.status import Status
 from multisk._problem.system import System
-from multisk._solvers.base import Raw
-from multisk._warning import MultiskWarning
 
-NEWTON_COLUMNS = 128  # above, a matrix product is faster than the loops
-BATCH, BATCHED_CELLS = 64, 1 << 14  # without numba, more and smaller problems go side by side
-ARRAY_CELLS = 1 << 15  # without numba, Newton's passes are faster in torch above
-UNUSABLE = threading.Event()  # set once numba has failed in this process
 Solves = Callable[..., Raw | None]
-
-
-def kernels() -> ModuleType | None:
-    """The compiled loops; without a numba that works the same passes on whole arrays."""
-    loops = None if UNUSABLE.is_set() else whole_loops()
-    return arrays() if loops is None else loops
-
-
-@functools.cache
-def whole_loops() -> ModuleType | None:
-    """The compiled loops; None without numba, or with one that does not import."""
-    try:
-        if importlib.util.find_spec("numba") is None:
-            return None
-        from multisk._backends.numba import whole as _cpu_whole
-    except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
-        give_up(error)
-        return None
-    return _cpu_whole
-
-
-def give_up(error: Exception) -> None:
-    """Say once that numba does not work here."""
-    if not UNUSABLE.is_set():
-        UNUSABLE.set()
-        first = str(error).strip().partition("\n")[0]
-        warnings.warn(
-            f"numba is installed but cannot be used ({type(error).__name__}: {first}); CPU solves "
-            "take whole-array passes, which are slower. Install a numba that fits this NumPy, or "
-            "none",
-            MultiskWarning,
-            stacklevel=2,
-        )
 
 
 def or_on_arrays(solve: Solves) -> Solves:
@@ -74,48 +32,14 @@ def or_on_arrays(solve: Solves) -> Solves:
         try:
             return solve(*given, **named)
         except Exception as error:
-            if UNUSABLE.is_set() or not compiled(kernels()):
+            if available.UNUSABLE.is_set() or not compiled(available.kernels()):
                 raise
-            with arrays_only():
+            with available.arrays_only():
                 found = solve(*given, **named)
-            give_up(error)
+            available.give_up(error)
             return found
 
     return solved
-
-
-@contextlib.contextmanager
-def arrays_only() -> Iterator[None]:
-    """Within it numba is left alone."""
-    UNUSABLE.set()
-    try:
-        yield
-    finally:
-        UNUSABLE.clear()
-
-
-def arrays() -> ModuleType:
-    """The passes without numba."""
-    from multisk._backends.numba import arrays as _cpu_arrays
-
-    return _cpu_arrays
-
-
-def takes(system: System) -> bool:
-    """Whether the fast path covers the system."""
-    x = system.scores
-    if x.device.type != "cpu" or system.group is not None or x.numel() == 0:
-        return False
-    if system.ends is None or isinstance(system.eps, Tensor) or not system.two_groups:
-        return False
-    whole = isinstance(system.budgets, Even) or (
-        system.budgets.free is None and system.budgets.upper is None
-    )
-    if not whole or torch.compiler.is_compiling() or _ops.kernels_run(x):
-        return False
-    found = kernels()
-    many = x.shape[0] > BATCH and x.shape[1] * x.shape[2] < BATCHED_CELLS
-    return found is not None and not (many and not compiled(found))
 
 
 @or_on_arrays
@@ -129,9 +53,10 @@ def sweep(
     most: int,
 ) -> Raw | None:
     """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`."""
-    if not takes(system) or (system.groups is not None and init is not None):
+    loops = loops_for_sweeps(system, init)
+    if loops is None:
         return None
-    batch = Batch(system, init, kernels())
+    batch = Batch(system, init, loops)
     # The plan's own error differs by rounding from the one that the last sweep saw.
     stop = max(0.5 * tolerance, tolerance - 8 * torch.finfo(system.scores.dtype).eps)
     limits = steps is not None, stop, most if steps is None else steps, batch.height
@@ -148,12 +73,10 @@ def newton(
     system: System, init: Tensor | None, otherwise: Otherwise, *, tolerance: float, most: int
 ) -> Raw | None:
     """`Newton.run` for capped problems with few columns."""
-    n, k = system.scores.shape[1:]
-    if system.groups is None or k > NEWTON_COLUMNS or n < k or not takes(system):
+    loops = loops_for_newton(system)
+    if loops is None:
         return None
-    if not compiled(kernels()) and n * k > ARRAY_CELLS:
-        return None
-    batch = Batch(system, init, kernels())
+    batch = Batch(system, init, loops)
     double = system.scores.dtype == torch.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
     limits = fine, tolerance, 1e-12 if double else 0.0, most, batch.height

@@ -1,7 +1,7 @@
 # ruff: noqa: ANN001, ANN202, PLR0913, PLR0917
 """Whole solves as compiled loops over the passes: one call for a whole batch of problems.
 
-The same passes in the same order as the threaded loops of `_cpu`, hence the same bits; what is
+The same passes in the same order as the threaded loops of `solve`, hence the same bits; what is
 saved is the interpreter between two passes, which is most of the time of a small problem.
 """
 

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
+from multisk._backends.base import Raw
 from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.normalize import column_normalize, depth_normalize, row_normalize
 from multisk._backends.torch.tiles import violation
 from multisk._problem.collapse import Groups
 from multisk._problem.status import Status
 from multisk._problem.system import System
-from multisk._solvers.base import Raw
 
 
 def run(system: System, steps: int, order: str, tolerance: float) -> Raw:

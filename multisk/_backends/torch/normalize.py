@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from multisk._backends.triton import operators as _ops
+from multisk._backends.choose import kernels_run
 
 
 def row_normalize(
@@ -72,9 +72,9 @@ def _normalize(x: Tensor, dim: int, target: float | int | Tensor, *, log: bool) 
         raise ValueError(f"x must have at least {-dim} dimensions, got {x.ndim}")
     wide = x if x.dtype == torch.float64 else x.float()
     goal = _target(x, dim, target, wide)
-    if _ops.kernels_run(x):
+    if kernels_run(x):
         whole = goal.reshape(()) if goal.numel() == 1 else goal.squeeze(dim)
-        return _ops.normalize(x, whole, dim, log)[0]
+        return torch.ops.multisk.normalize(x, whole, dim, log)[0]
     out = _log_scaled(wide, dim, goal) if log else _scaled(wide, dim, goal)
     return out.to(x.dtype)
 

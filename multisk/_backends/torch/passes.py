@@ -1,7 +1,7 @@
 """The formulas of one visit to a tile of rows: tensors in, tensors out, no loop over tiles.
 
 Shapes: x (b, n, k) scores of the tile; a (b, n) and b (b, k) potentials; T = scale * x + a_i + b_j.
-The drivers in `_solver` call these for every tile and add up what the columns get; a fused
+The drivers in `_solvers` call these for every tile and add up what the columns get; a fused
 operator may take the place of any of them.
 """
 

@@ -18,8 +18,8 @@ from multisk._backends.torch.tiles import (
     violation,
 )
 from multisk._problem.sharding import total
+from multisk._problem.start import tame
 from multisk._problem.system import System
-from multisk._solvers.start import tame
 
 ORDERS = ("row-column-depth", "column-depth-row")
 Scales = tuple[Tensor, Tensor] | None

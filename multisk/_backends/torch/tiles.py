@@ -7,7 +7,7 @@ from torch import Tensor
 
 from multisk._backends.torch.passes import exponent
 from multisk._problem.sharding import largest, total
-from multisk._problem.system import System
+from multisk._problem.system import System, column
 
 TILE = 1 << 17  # cells a visit: the handful of temporaries stays in a core's cache
 
@@ -54,11 +54,6 @@ def column_goal(system: System, b: Tensor) -> Tensor:
     strength = system.relax[1]
     columns = system.margins.columns
     return columns if strength is None else columns * (-b * (column(system.eps) / strength)).exp()
-
-
-def column(eps: float | Tensor) -> float | Tensor:
-    """(b, 1, 1) as (b, 1)."""
-    return eps.squeeze(-1) if isinstance(eps, Tensor) else eps
 
 
 def violation(

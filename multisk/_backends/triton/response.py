@@ -2,15 +2,15 @@
 
 from torch import Tensor
 
+from multisk._backends.choose import kernels_visit
 from multisk._backends.torch.response import Pair, Tiled
-from multisk._backends.triton import visits
 from multisk._backends.triton.sweeps import shares_of
 from multisk._problem.system import System
 
 
 def response_at(system: System, a: Tensor, b: Tensor) -> "Tiled | Visited":
     """The response at potentials a (b, c, n) and b (b, c, k)."""
-    return Visited(system, a, b) if visits.takes(system) else Tiled(system, a, b)
+    return Visited(system, a, b) if kernels_visit(system) else Tiled(system, a, b)
 
 
 class Visited:

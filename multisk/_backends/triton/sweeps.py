@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends import operators
+from multisk._backends.choose import kernels_visit, one_operator
+from multisk._backends.operators import per_problem, yields_of
 from multisk._backends.torch import passes
 from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.sweeps import Sweeps, TransportSweeps, TwoGroupSweeps, sweeps_of
 from multisk._backends.torch.tiles import column_goal, row_goal, total_logs, violation
-from multisk._backends.triton import twins as fused
 from multisk._backends.triton import visits
 from multisk._problem.sharding import total
 from multisk._problem.system import System
@@ -20,7 +22,7 @@ Scales = tuple[Tensor, Tensor] | None
 
 def kernel_sweeps(system: System, order: str) -> Sweeps:
     """The sweeps that fit the system's link, in torch where no kernel has anything to visit."""
-    if not visits.takes(system):
+    if not kernels_visit(system):
         return sweeps_of(system, order)
     if system.groups is None:
         return KernelTransport(system, order)
@@ -53,8 +55,8 @@ def advance(
     system: System, sweeps: Sweeps, state: tuple[Tensor, Tensor] | None, count: int, order: str
 ) -> tuple[Tensor, Tensor]:
     """Potentials after `count` more sweeps."""
-    if fused.sweeps_whole(system):
-        return fused.sweep_exactly(system, count, state, rows_first=order == "row-column-depth")
+    if system.groups is not None and one_operator(system):
+        return operators.sweep_exactly(system, count, state, rows_first=order == "row-column-depth")
     if state is None:
         state, count = sweeps.first(), count - 1
     for _ in range(count):
@@ -102,7 +104,7 @@ class KernelTwo(TwoGroupSweeps):
         )
         return sweep_sums(
             system.scores,
-            torch.stack([visits.per_problem(system, end) for end in ends], -1),
+            torch.stack([per_problem(system, end) for end in ends], -1),
             a.contiguous(),
             b.contiguous(),
             budgets,
@@ -154,11 +156,11 @@ class KernelTransport(TransportSweeps):
         """Row potentials, and the log column sums of this rank without b."""
         from multisk.kernels.transport import transport_sweep
 
-        system, tau = self.system, visits.yields_of(self.system)
+        system, tau = self.system, yields_of(self.system)
         assert tau is not None
         return transport_sweep(
             system.scores,
-            visits.per_problem(system, system.scale),
+            per_problem(system, system.scale),
             a.contiguous(),
             b.contiguous(),
             system.margins.rows,
@@ -222,7 +224,7 @@ class KernelGroups(GroupSweeps):
 def scales_of(system: System) -> Tensor:
     """Every group's scale over the temperature, (b, c)."""
     assert system.groups is not None
-    scales = [visits.per_problem(system, scale / system.eps) for scale in system.groups.scales]
+    scales = [per_problem(system, scale / system.eps) for scale in system.groups.scales]
     return torch.stack(scales, -1)
 
 

@@ -4,56 +4,15 @@ Every function does for the rows of this rank what a loop over tiles does elsewh
 receive still has to be added up over ranks. The kernels are imported by the first call.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from multisk._backends.triton import operators as _ops
+from multisk._backends.base import Local
+from multisk._backends.choose import forms_square
+from multisk._backends.operators import per_problem, yields_of
 from multisk._problem.system import System
-from multisk._semidual.schur import DENSE_COLUMNS
-
-
-class Local(NamedTuple):
-    """What a Newton pass finds on this rank; `coupling` is empty where it is not formed."""
-
-    a: Tensor  # (b, n)
-    row_sums: Tensor  # (b, n)
-    sums: Tensor  # (b, k) float64
-    weight: Tensor  # (b, k) float64
-    coupling: Tensor  # (b, k, k) or (b, 0, 0) float64
-
-
-def runs(system: System) -> bool:
-    """Whether kernels carry this solve: the same on every rank, whatever rows it holds."""
-    x = system.scores
-    return not torch.compiler.is_compiling() and x.shape[2] <= _ops.WIDEST and _ops.kernels_run(x)
-
-
-def takes(system: System) -> bool:
-    """Whether this rank has cells for the kernels to visit."""
-    return system.scores.numel() > 0 and runs(system)
-
-
-def square(system: System) -> bool:
-    """Whether the K x K part of a Newton step is formed."""
-    return system.scores.shape[2] <= DENSE_COLUMNS
-
-
-def per_problem(system: System, value: float | Tensor) -> Tensor:
-    """A number, or one a problem, as a tensor (b,)."""
-    x = system.scores
-    if isinstance(value, Tensor):
-        return value.detach().reshape(-1).to(x.dtype).expand(x.shape[0]).contiguous()
-    return x.new_full((x.shape[0],), value)
-
-
-def yields_of(system: System) -> Tensor | None:
-    """How fast the margins yield, eps / strength, as (b, 2); None for an assignment."""
-    if system.groups is not None:
-        return None
-    sides = [0.0 if rho is None else system.eps / rho for rho in system.relax]
-    return torch.stack([per_problem(system, side) for side in sides], -1)
 
 
 def place(system: System, a: Tensor, b: Tensor) -> Any:
@@ -98,7 +57,7 @@ def square_part(
     system: System, a: Tensor, b: Tensor, bend: Tensor | None, height: Tensor
 ) -> Tensor:
     """W^T diag(1/h) W in float64: as the pass left it, or in blocks; empty for large K."""
-    if bend is None and not square(system):
+    if bend is None and not forms_square(system):
         return b.new_zeros((b.shape[0], 0, 0), dtype=torch.float64)
     if bend is None:
         from multisk.kernels.bend import couple_columns

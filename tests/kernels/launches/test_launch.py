@@ -17,7 +17,9 @@ if INTERPRET:
 import triton  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from multisk._backends.triton import operators as _ops  # noqa: E402
+from multisk._backends import choose  # noqa: E402
+from multisk._operators import sweep as operator  # noqa: E402
+from multisk._operators.asked import Asked  # noqa: E402
 from multisk.kernels import _tile, resident  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402
 from multisk.kernels.resident import resident_sweeps  # noqa: E402
@@ -132,12 +134,12 @@ def test_a_refused_launch_is_taken_by_the_sweeps(error, monkeypatch):
         return kernel.fn.__name__
 
     with recorded(monkeypatch, note=note) as made:
-        monkeypatch.setattr(_ops, "_stays_resident", lambda _: True)
+        monkeypatch.setattr(operator, "stays_resident", lambda _: True)
         t = Inputs(torch.float32, 64, "aligned")
         with pytest.raises(resident.Refused):
             sweeping()
         full = [launchers.fake(launchers.B, size) for size in (launchers.N, launchers.N, 64, 64)]
-        found = _ops._sweeps_in_kernels(t.x, t.scales, full, None, [], 2, rows_first=True)
+        found = operator.in_kernels(Asked(t.x, t.scales, full), [], 2, rows_first=True)
     assert made == ["_sweep", "_column_step"] * 2
     assert [part.shape for part in found] == [(launchers.B, launchers.N), (launchers.B, 64)]
 
@@ -159,15 +161,15 @@ def test_a_triton_that_cannot_run_them_leaves_gpu_tensors_to_torch(knobs, monkey
         old.__getattr__ = lambda name: (_ for _ in ()).throw(knobs)
     monkeypatch.setitem(sys.modules, "triton", old)
     monkeypatch.delitem(sys.modules, "triton.knobs", raising=False)
-    _ops._has_triton.cache_clear()
+    choose.has_triton.cache_clear()
     with FakeTensorMode():
         x = launchers.fake(3, 4)
     try:
         with pytest.warns(UserWarning, match="Triton cannot be used .* plain torch"):
-            assert not _ops.kernels_run(x)
-        assert not _ops.kernels_run(x)  # and says so once
+            assert not choose.kernels_run(x)
+        assert not choose.kernels_run(x)  # and says so once
     finally:
-        _ops._has_triton.cache_clear()
+        choose.has_triton.cache_clear()
 
 
 def test_one_program_leaves_nothing_to_add(monkeypatch):

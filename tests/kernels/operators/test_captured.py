@@ -11,7 +11,7 @@ if not INTERPRET:
     pytest.skip("what the host sees is watched in the interpreter", allow_module_level=True)
 
 from multisk import MultiAssignment, Newton, Transport, solve  # noqa: E402
-from multisk._backends.triton import twins as fused  # noqa: E402
+from multisk._operators import implicit, root  # noqa: E402
 from tests.kernels.watch import HARMLESS, B, K, N, draw, is_table, mask, watching  # noqa: E402
 
 pytestmark = marks
@@ -48,7 +48,7 @@ def test_a_captured_solve_and_its_derivative_ask_the_host_nothing(problem, dtype
 
     def inside(run, watch):
         def wrapped(*args):
-            called.append(run.__name__)
+            called.append(run.__module__.rpartition(".")[2])
             with Inside(watch) as seen:
                 found = run(*args)
             assert not seen.asked
@@ -58,15 +58,16 @@ def test_a_captured_solve_and_its_derivative_ask_the_host_nothing(problem, dtype
 
         return wrapped
 
-    monkeypatch.setattr(fused, "being_captured", lambda _: True)
-    monkeypatch.setattr(fused, "ROUNDS", 3)
+    monkeypatch.setattr(root, "being_captured", lambda _: True)
+    monkeypatch.setattr(implicit, "being_captured", lambda _: True)
+    monkeypatch.setattr(implicit, "ROUNDS", 3)
     with watching(monkeypatch) as watch:
-        for part in ("newton_in_kernels", "gradient_in_kernels"):
-            monkeypatch.setattr(fused, part, inside(getattr(fused, part), watch))
+        for part in (root, implicit):
+            monkeypatch.setattr(part, "in_kernels", inside(part.in_kernels, watch))
         x = draw(B, N, K).to(dtype).requires_grad_()
         plan = solve(x, problem, Newton(tolerance=1e-3, max_steps=3)).plan
         plan.backward(draw(B, N, K, seed=3).to(dtype))
-    assert called == ["newton_in_kernels", "gradient_in_kernels"]
+    assert called == ["root", "implicit"]
 
 
 def test_a_look_of_the_host_is_seen(monkeypatch):

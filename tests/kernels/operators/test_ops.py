@@ -6,8 +6,8 @@ import torch
 from torch.library import opcheck
 
 import multisk
-from multisk._backends.triton import operators as _ops
-from multisk._backends.triton import unroll as _ops_unroll
+from multisk import _operators as _ops
+from multisk._backends import choose
 from tests.kernels.tools import INTERPRET, needs_kernels
 
 if INTERPRET:
@@ -59,11 +59,11 @@ CALLS = {
         ),
     ),
     "sweeps_gradient": lambda: (
-        _ops_unroll.sweeps_gradient,
+        _ops.sweeps_gradient,
         (draw(2, 12, 6), draw(2, 2).exp(), margins(2, 12, 6, 2), None, 3, True, draw(2, 12, 6), []),
     ),
     "sweeps_kept": lambda: (
-        _ops_unroll.sweeps_kept,
+        _ops.sweeps_kept,
         (draw(2, 12, 6), draw(2, 2).exp(), margins(2, 12, 6, 2), None, 3, True),
     ),
     "plan_gradient": lambda: (
@@ -228,7 +228,7 @@ def test_a_whole_solve_through_the_kernels_is_that_of_the_processor(shape, monke
     pieces = []
     for kernels in (True, False):
         if not kernels:
-            monkeypatch.setattr(_ops, "kernels_run", lambda _: False)
+            monkeypatch.setattr(choose, "has_triton", lambda: False)
         solution = multisk.solve(x, problem)
         assert solution.converged.all()
         (below,) = torch.autograd.grad(solution.plan, x, grad)

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from multisk._backends.torch.tiles import column
 from multisk._problem.sharding import largest
-from multisk._problem.system import System
+from multisk._problem.system import System, column
 
 FAR = 60.0  # what budgets and capacities can add to the range of the scores
 TAME = 25.0  # potentials that differ by less leave every exponent in float32's range

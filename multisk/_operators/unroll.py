@@ -5,8 +5,10 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.nn.functional import logsigmoid
 
+from multisk._backends.choose import kernels_run
 from multisk._backends.torch import passes
-from multisk._backends.triton.operators import _sweeps_in_kernels, budgets_of, kernels_run
+from multisk._operators.asked import Asked
+from multisk._operators.sweep import in_kernels
 
 Pair = tuple[Tensor, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]
@@ -35,13 +37,14 @@ def sweeps_kept(
         steps: How many sweeps, at least 1.
         rows_first: Whether a sweep is row, column, depth; else column, depth, row.
     """
+    asked = Asked(scores, scales, margins, free)
     if kernels_run(scores):
         from multisk.kernels.sweep import room_for
 
-        kept = room_for(scores, budgets_of(margins, free), steps)
-        _sweeps_in_kernels(scores, scales, margins, free, [], steps, rows_first, kept)
+        kept = room_for(scores, asked.budgets, steps)
+        in_kernels(asked, [], steps, rows_first=rows_first, kept=kept)
         return kept.rows, kept.columns, kept.sums
-    visits = visits_in_torch(scores, scales, margins, free, steps, rows_first=rows_first)
+    visits = visits_in_torch(asked, steps, rows_first=rows_first)
     rows, columns = [visit[3] for visit in visits], [visit[4] for visit in visits]
     sums = [torch.stack(visit[2]) for visit in visits]
     return torch.stack(rows), torch.stack(columns).to(margins[2]), torch.stack(sums)
@@ -90,6 +93,7 @@ def sweeps_gradient(
         grad: Cotangent of the plan, (B, N, K).
         kept: What `sweeps_kept` gave; where it is empty the sweeps are made once more.
     """
+    asked = Asked(scores, scales, margins, free)
     if kernels_run(scores):
         from multisk.kernels.sweep import Kept
         from multisk.kernels.unroll import sweeps_backward
@@ -97,7 +101,7 @@ def sweeps_gradient(
         found = sweeps_backward(
             scores,
             scales,
-            budgets_of(margins, free),
+            asked.budgets,
             None,
             steps,
             grad,
@@ -106,7 +110,7 @@ def sweeps_gradient(
         )
         x, s, rows, columns = found
         return x, s.to(scales), rows.to(margins[0]), columns.to(margins[2])
-    return in_torch(scores, scales, margins, free, steps, grad, rows_first=rows_first)
+    return in_torch(asked, steps, grad, rows_first=rows_first)
 
 
 @sweeps_gradient.register_fake
@@ -125,21 +129,13 @@ def _(
     return x, s, rows, columns
 
 
-def in_torch(
-    scores: Tensor,
-    scales: Tensor,
-    margins: list[Tensor],
-    free: Tensor | None,
-    steps: int,
-    grad: Tensor,
-    *,
-    rows_first: bool,
-) -> Four:
+def in_torch(asked: Asked, steps: int, grad: Tensor, *, rows_first: bool) -> Four:
     """The operator's meaning, sweep by sweep."""
+    scores, scales, margins, free = asked.scores, asked.scale, asked.margins, asked.free
     high, low = (scales[:, end, None, None].to(scores) for end in (0, 1))
     rows, columns = margins[0], margins[2].to(scores)
     targets = targets_of(scores, margins)
-    visits = visits_in_torch(scores, scales, margins, free, steps, rows_first=rows_first)
+    visits = visits_in_torch(asked, steps, rows_first=rows_first)
 
     def logs(a: Tensor | None, b: Tensor | None) -> Pair:
         return log_pair(scores, (high, low), a, b, free)
@@ -181,17 +177,12 @@ def targets_of(scores: Tensor, margins: list[Tensor]) -> tuple[Pair, Pair]:
 
 
 def visits_in_torch(
-    scores: Tensor,
-    scales: Tensor,
-    margins: list[Tensor],
-    free: Tensor | None,
-    steps: int,
-    *,
-    rows_first: bool,
+    asked: Asked, steps: int, *, rows_first: bool
 ) -> list[tuple[Tensor | None, Tensor | None, list[Tensor], Tensor, Tensor]]:
     """Of every sweep: potentials before it, both log column sums, potentials after it."""
+    scores, scales, free = asked.scores, asked.scale, asked.free
     ends = scales[:, 0, None, None].to(scores), scales[:, 1, None, None].to(scores)
-    targets = targets_of(scores, margins)
+    targets = targets_of(scores, asked.margins)
     a, b, visits = None, None, []
     for step in range(steps):
         pair = log_pair(scores, ends, a, b, free)

@@ -1,0 +1,211 @@
+"""The one place that decides who reads the scores.
+
+| backend | what it is | where it can serve |
+|---|---|---|
+| triton | kernels | CUDA tensors (on the CPU under TRITON_INTERPRET=1), up to 4,096 columns |
+| numba | compiled loops | CPU tensors of one process, no mask, no intervals, two channel groups |
+| numpy | the same passes on whole arrays | as numba; where numba is missing or broken |
+| torch | tiles of plain torch | everything |
+
+Kernels come first, then loops, then torch; where two could serve on the CPU, `Costs` decides.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from multisk._backends.numba import available
+from multisk._problem.margins import Even
+from multisk._problem.system import System
+from multisk._warning import MultiskWarning
+
+BACKENDS = ("torch", "numpy", "numba", "triton")
+WIDEST = 4096  # columns that a kernel's program can hold
+_FORCED: ContextVar[str | None] = ContextVar("multisk_backend", default=None)
+
+
+class Costs:
+    """Where the cheaper one of two changes: process time on one core of an AMD EPYC."""
+
+    NEWTON_COLUMNS = 128  # numba or torch: above, a matrix product beats the loops
+    MANY, SMALL = 64, 1 << 14  # numpy or torch: more and smaller problems go side by side
+    ARRAY_CELLS = 1 << 15  # numpy or torch: above, Newton's passes are faster in torch
+    DENSE_COLUMNS = 768  # above this the K x K system of a Newton step is applied, never formed
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within it every solve reads the scores by this backend, or is refused.
+
+    Args:
+        name: "torch", "numpy", "numba" or "triton"; see `Solution.backend` for what ran. It holds
+            for this thread (and its asynchronous tasks), not inside `torch.compile`.
+
+    Raises:
+        ValueError: For another name; by `solve`, where that backend cannot serve what is asked.
+
+    Example:
+        >>> import multisk
+        >>> with multisk.use_backend("torch"):
+        ...     multisk.solve(torch.eye(2), multisk.MultiAssignment(k=1)).backend
+        'torch'
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"name must be one of {', '.join(BACKENDS)}, got {name!r}")
+    token = _FORCED.set(name)
+    try:
+        yield
+    finally:
+        _FORCED.reset(token)
+
+
+def forced() -> str | None:
+    """The backend that the user asked for."""
+    return None if torch.compiler.is_compiling() else _FORCED.get()
+
+
+def backend_of(system: System) -> str:
+    """Who reads the scores of a system."""
+    if kernels_serve(system):
+        return "triton"
+    loops = loops_for(system)
+    return "torch" if loops is None else available.name_of(loops)
+
+
+def ran_on(system: System, special: str | None) -> str:
+    """Who has read them: `special` where the solver knows better.
+
+    Raises:
+        ValueError: When the user asked for another backend.
+    """
+    wanted = forced()
+    if special is not None and wanted is None:
+        return special
+    name = special or ("triton" if kernels_serve(system, traced=True) else "torch")
+    if wanted is not None and name.partition(",")[0] != wanted:
+        raise ValueError(
+            f"use_backend must name a backend that serves this problem and solver on "
+            f"{system.scores.device}, got {wanted!r} where {name!r} does; see multisk.use_backend"
+        )
+    return name
+
+
+def kernels_run(x: Tensor) -> bool:
+    """Whether operators on `x` run the Triton kernels."""
+    if not x.is_cuda:
+        interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+        if not interpreted or x.device.type != "cpu":
+            return False
+    return forced() in {None, "triton"} and has_triton()
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton is there, imports, and has `triton.knobs`, as it has from 3.4 on."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        import triton.knobs  # noqa: F401
+    except Exception as error:  # noqa: BLE001 - a package that is broken raises anything
+        warnings.warn(
+            f"Triton cannot be used ({type(error).__name__}: {error}); GPU tensors are solved by "
+            "plain torch operations, which is slower. Install triton 3.4 or newer",
+            MultiskWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def kernels_serve(system: System, *, traced: bool = False) -> bool:
+    """Whether kernels carry this solve: the same on every rank, whatever rows it holds.
+
+    A graph that is being `traced` holds operators in their place.
+    """
+    x = system.scores
+    now = traced or not torch.compiler.is_compiling()
+    return now and x.shape[2] <= WIDEST and kernels_run(x)
+
+
+def kernels_visit(system: System) -> bool:
+    """Whether this rank has cells for the kernels to visit."""
+    return system.scores.numel() > 0 and kernels_serve(system)
+
+
+def one_operator(system: System) -> bool:
+    """Whether one operator is the whole solve: one link, no intervals, one process.
+
+    Then a graph that is being traced gets one node, whatever it is going to run on.
+    """
+    x = system.scores
+    plain = system.two_groups and system.group is None and system.margins.upper is None
+    if not (plain and x.numel() > 0 and min(x.shape[1:]) <= WIDEST):
+        return False
+    return kernels_run(x) or torch.compiler.is_compiling()
+
+
+def one_derivative(system: System) -> bool:
+    """Whether one operator is the whole implicit derivative: also of intervals."""
+    x = system.scores
+    if not (system.two_groups and system.group is None and x.numel() > 0):
+        return False
+    return min(x.shape[1:]) <= WIDEST and (kernels_run(x) or torch.compiler.is_compiling())
+
+
+def operator_unrolls(system: System, steps: int | None, start: Tensor | None) -> bool:
+    """Whether an operator differentiates these sweeps: two groups, from the scores, on kernels."""
+    if steps is None or steps < 1 or start is not None or system.groups is None:
+        return False
+    plain = system.two_groups and system.group is None and system.levels is None
+    x = system.scores
+    return plain and x.shape[-1] <= WIDEST and x.numel() > 0 and kernels_run(x)
+
+
+def forms_square(system: System) -> bool:
+    """Whether the K x K part of a Newton step is formed."""
+    return system.scores.shape[2] <= Costs.DENSE_COLUMNS
+
+
+def loops_for(system: System) -> ModuleType | None:
+    """The compiled loops, or the same passes on arrays, where they cover the system."""
+    x, wanted = system.scores, forced()
+    if wanted in {"torch", "triton"} or x.device.type != "cpu" or system.group is not None:
+        return None
+    if x.numel() == 0 or system.ends is None or isinstance(system.eps, Tensor):
+        return None
+    whole = isinstance(system.budgets, Even) or (
+        system.budgets.free is None and system.budgets.upper is None
+    )
+    if not (whole and system.two_groups) or torch.compiler.is_compiling() or kernels_run(x):
+        return None
+    found = available.arrays() if wanted == "numpy" else available.kernels()
+    many = x.shape[0] > Costs.MANY and x.shape[1] * x.shape[2] < Costs.SMALL
+    if found is None or available.compiled(found):
+        return found
+    return None if wanted == "numba" or (many and wanted is None) else found
+
+
+def loops_for_sweeps(system: System, init: Tensor | None) -> ModuleType | None:
+    """Those of `loops_for` that make sweeps in the order row, column, depth."""
+    return None if system.groups is not None and init is not None else loops_for(system)
+
+
+def loops_for_newton(system: System) -> ModuleType | None:
+    """Those of `loops_for` that are cheaper than Newton's passes in torch."""
+    if system.groups is None:
+        return None
+    n, k = system.scores.shape[1:]
+    if (k > Costs.NEWTON_COLUMNS or n < k) and forced() is None:
+        return None
+    found = loops_for(system)
+    if found is None or available.compiled(found) or n * k <= Costs.ARRAY_CELLS:
+        return found
+    return None if forced() is None else found

@@ -1,0 +1,73 @@
+"""Whether numba is there and works; without it the same passes run on whole arrays."""
+
+import contextlib
+import functools
+import importlib.util
+import threading
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from multisk._backends.numba import arrays as whole_arrays
+from multisk._warning import MultiskWarning
+
+UNUSABLE = threading.Event()  # set once numba has failed in this process
+
+
+def kernels() -> ModuleType | None:
+    """The compiled loops; without a numba that works the same passes on whole arrays."""
+    loops = None if UNUSABLE.is_set() else whole_loops()
+    return arrays() if loops is None else loops
+
+
+@functools.cache
+def whole_loops() -> ModuleType | None:
+    """The compiled loops; None without numba, or with one that does not import."""
+    try:
+        if importlib.util.find_spec("numba") is None:
+            return None
+        from multisk._backends.numba import whole
+    except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
+        give_up(error)
+        return None
+    return whole
+
+
+def arrays() -> ModuleType:
+    """The passes without numba."""
+    return whole_arrays
+
+
+def compiled(kernels: Any) -> bool:
+    """Whether one call solves many problems."""
+    return hasattr(kernels, "newton_batch")
+
+
+def name_of(kernels: Any) -> str:
+    """The backend's name."""
+    return "numba" if compiled(kernels) else "numpy"
+
+
+def give_up(error: Exception) -> None:
+    """Say once that numba does not work here."""
+    if not UNUSABLE.is_set():
+        UNUSABLE.set()
+        first = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"numba is installed but cannot be used ({type(error).__name__}: {first}); CPU solves "
+            "take whole-array passes, which are slower. Install a numba that fits this NumPy, or "
+            "none",
+            MultiskWarning,
+            stacklevel=2,
+        )
+
+
+@contextlib.contextmanager
+def arrays_only() -> Iterator[None]:
+    """Within it numba is left alone."""
+    UNUSABLE.set()
+    try:
+        yield
+    finally:
+        UNUSABLE.clear()

@@ -1,0 +1,103 @@
+"""A system as the arguments of operators, which are called by their names.
+
+The operators are defined above the solvers (`multisk._operators`), because on the CPU they mean
+the solvers themselves; their names are all that is needed to call them.
+"""
+
+import torch
+from torch import Tensor
+
+from multisk._backends.base import Raw
+from multisk._backends.torch.tiles import violation
+from multisk._problem.status import Status
+from multisk._problem.system import System
+
+Three = tuple[Tensor, Tensor, Tensor]
+
+
+def per_problem(system: System, value: float | Tensor) -> Tensor:
+    """A number, or one a problem, as a tensor (b,)."""
+    x = system.scores
+    if isinstance(value, Tensor):
+        return value.detach().reshape(-1).to(x.dtype).expand(x.shape[0]).contiguous()
+    return x.new_full((x.shape[0],), value)
+
+
+def yields_of(system: System) -> Tensor | None:
+    """How fast the margins yield, eps / strength, as (b, 2); None for an assignment."""
+    if system.groups is not None:
+        return None
+    sides = [0.0 if rho is None else system.eps / rho for rho in system.relax]
+    return torch.stack([per_problem(system, side) for side in sides], -1)
+
+
+def margins_of(system: System) -> list[Tensor]:
+    """The tensors that the operators take as margins."""
+    margins = system.margins
+    parts = (margins.rows, margins.row_cells, margins.columns, margins.column_cells)
+    return [part.contiguous() for part in parts]
+
+
+def both_scales(system: System) -> Tensor:
+    """Scale over temperature of the plan's group and of the other, (b, 2)."""
+    groups = system.groups
+    assert groups is not None
+    return torch.stack(
+        [per_problem(system, groups.scales[end] / system.eps) for end in (0, -1)], -1
+    )
+
+
+def newton(system: System, init: Tensor | None, tolerance: float, max_steps: int) -> Raw:
+    """`Newton.run` by the operator."""
+    start = None if init is None else init.double().contiguous()
+    plan, a, b, row_sums, column_sums, steps, _ = torch.ops.multisk.newton(
+        system.scores,
+        per_problem(system, system.scale),
+        margins_of(system),
+        system.margins.free,
+        yields_of(system),
+        start,
+        tolerance,
+        max_steps,
+    )
+    error = violation(system, row_sums, column_sums, a, b)
+    good = error <= tolerance
+    missed = torch.where(steps >= max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
+    code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
+    return Raw(plan, a, b, error, steps, good, code)
+
+
+def sweep_exactly(
+    system: System, steps: int, start: tuple[Tensor, Tensor] | None, *, rows_first: bool
+) -> tuple[Tensor, Tensor]:
+    """`steps` sweeps by the operator, from the scores or from potentials."""
+    return torch.ops.multisk.sweeps(
+        system.scores,
+        both_scales(system),
+        margins_of(system),
+        system.margins.free,
+        [] if start is None else [x.contiguous() for x in start],
+        steps,
+        rows_first,
+    )
+
+
+def sweep_kept(system: System, steps: int, *, rows_first: bool) -> Three:
+    """What every one of `steps` sweeps from the scores leaves for their derivative."""
+    return torch.ops.multisk.sweeps_kept(
+        system.scores,
+        both_scales(system),
+        margins_of(system),
+        system.margins.free,
+        steps,
+        rows_first,
+    )
+
+
+def gradient(
+    system: System, a: Tensor, b: Tensor, grad: Tensor, held: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dL/dZ, alpha, beta) of a plan by the operator; `held` columns do not answer."""
+    scale, yields = per_problem(system, system.scale), yields_of(system)
+    free = system.margins.free
+    return torch.ops.multisk.plan_gradient(system.scores, scale, a, b, grad, free, yields, held)

@@ -1,0 +1,105 @@
+"""Row, column and depth normalisation as one operator."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from multisk._backends.choose import WIDEST, kernels_run
+
+
+@custom_op("multisk::normalize", mutates_args=())
+def normalize(x: Tensor, target: Tensor, axis: int, log: bool) -> tuple[Tensor, Tensor]:  # noqa: FBT001
+    """Scale `axis` (-1, -2, -3) of x to the sum `target`; also gives the sums divided by.
+
+    Args:
+        x: (..., N, K), for axis -3 (..., C, N, K).
+        target: One number (one element), or the shape of x without `axis`, in the sums' dtype.
+        axis: Which axis is summed.
+        log: Whether x is and the result shall be a logarithm.
+    """
+    if kernels_run(x) and _fits(x, axis):
+        return _axis_kernels(axis)[0](x.detach(), target.contiguous(), log=log)
+    wide = x.to(target.dtype)
+    goal = target.reshape(()) if target.numel() == 1 else target.unsqueeze(axis)
+    if log:
+        total = wide.logsumexp(axis, keepdim=True)
+        total = torch.where(total == -torch.inf, 0.0, total)
+        y = wide + (goal.log() - total)
+    else:
+        total = wide.sum(axis, keepdim=True)
+        total = torch.where(total == 0, 1.0, total)
+        y = wide * (goal / total)
+    return y.to(x.dtype).contiguous(), total.squeeze(axis).contiguous()
+
+
+@normalize.register_fake
+def _(x: Tensor, target: Tensor, axis: int, log: bool) -> tuple[Tensor, Tensor]:  # noqa: FBT001
+    sums = list(x.shape)
+    del sums[x.ndim + axis]
+    return x.new_empty(x.shape), target.new_empty(sums)
+
+
+@custom_op("multisk::normalize_backward", mutates_args=())
+def normalize_backward(
+    grad: Tensor,
+    y: Tensor,
+    total: Tensor,
+    target: Tensor,
+    axis: int,
+    log: bool,  # noqa: FBT001
+) -> Tensor:
+    """Cotangent of x from that of the first result of `normalize`."""
+    if kernels_run(y) and _fits(y, axis):
+        return _axis_kernels(axis)[1](grad, y, total, target.contiguous(), log=log)
+    wide, g = y.to(total.dtype), grad.to(total.dtype)
+    goal = target.reshape(()) if target.numel() == 1 else target.unsqueeze(axis)
+    if log:
+        out = g - wide.exp() * (g.sum(axis, keepdim=True) / goal)
+    else:
+        out = (goal * g - (g * wide).sum(axis, keepdim=True)) / total.unsqueeze(axis)
+    return out.to(y.dtype).contiguous()
+
+
+@normalize_backward.register_fake
+def _(grad: Tensor, y: Tensor, total: Tensor, target: Tensor, axis: int, log: bool) -> Tensor:  # noqa: FBT001
+    return y.new_empty(y.shape)
+
+
+def _save_normalize(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, target, ctx.axis, ctx.log = inputs
+    y, total = output
+    ctx.mark_non_differentiable(total)
+    ctx.save_for_backward(y, total, target)
+
+
+def _normalize_gradients(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, Any, None, None]:
+    y, total, target = ctx.saved_tensors
+    below = normalize_backward(grad, y, total, target, ctx.axis, ctx.log)
+    if not ctx.needs_input_grad[1]:
+        return below, None, None, None
+    pulled = (grad if ctx.log else grad * y).to(target.dtype).sum(ctx.axis)
+    at_target = (pulled / target).sum() if target.numel() == 1 else pulled / target
+    return below, at_target.reshape(target.shape), None, None
+
+
+normalize.register_autograd(_normalize_gradients, setup_context=_save_normalize)
+
+
+def _fits(x: Tensor, axis: int) -> bool:
+    return x.numel() > 0 and (axis != -1 or x.shape[-1] <= WIDEST)
+
+
+def _axis_kernels(axis: int) -> tuple[Any, Any]:
+    if axis == -1:
+        from multisk.kernels.row import row_backward, row_forward
+
+        return row_forward, row_backward
+    if axis == -2:
+        from multisk.kernels.column import column_backward, column_forward
+
+        return column_forward, column_backward
+    from multisk.kernels.depth import depth_backward, depth_forward
+
+    return depth_forward, depth_backward
