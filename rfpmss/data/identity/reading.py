@@ -14,7 +14,7 @@ from rfpmss.data.cohort.manifest import write_csv
 
 if TYPE_CHECKING:
     from rfpmss.data.identity.layout import Place
-    from rfpmss.data.readers.look import File
+    from rfpmss.data.readers.file import File
 
 FILE = "recognised.csv"
 COLUMNS: tuple[str, ...] = ("what", "by", "count")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,9 @@ from rfpmss.data.readers import nifti
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.segments import tumour_segments
 from rfpmss.data.readers.dicom.series import Nature, largest, nature, spot
-from rfpmss.data.readers.dicom.slices import Slice, slice_of
+from rfpmss.data.readers.dicom.slices import slice_of
 from rfpmss.data.readers.dicom.structured import names_by_keyword, report_text
+from rfpmss.data.readers.file import File
 from rfpmss.data.readers.masks import TUMOUR
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sequences import kind_of as kind_of_name
@@ -44,62 +45,6 @@ FIELDS = (
     *("PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
     "FrameOfReferenceUID",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class File:
-    """One image, mask or report of the source folder."""
-
-    path: Path
-    relative: PurePosixPath
-    kind: str
-    view: str = ""
-    """One of VIEWS, ``mask`` or ``report``."""
-    sequence: str = ""
-    told: str = ""
-    """What the view and the sequence were known by."""
-    patient: str = ""
-    """PatientID of DICOM."""
-    name: str = ""
-    """What a table calls the patient."""
-    study: str = ""
-    series: str = ""
-    instance: str = ""
-    frame: str = ""
-    """FrameOfReferenceUID."""
-    date: int | None = None
-    person: tuple[str, str, str] = field(default=("", "", ""), repr=False)
-    """Date of birth, sex and name by the header."""
-    phase: str = ""
-    """``pre-op``, ``intra-op`` or ``post-op``, if the header or a name says so."""
-    label: str = ""
-    """The time point that names tell, such as ``week 44``."""
-    weak: bool = False
-    """The label may count the scans of one visit."""
-    planes: int = 1
-    """Images in the file, of its largest stack."""
-    spot: tuple[float, ...] = ()
-    """Orientation and place along the normal of a file with one image."""
-    slice: Slice | None = field(default=None, repr=False)
-    """What the header of a file with one image says."""
-    demerits: tuple[int, ...] = ()
-    """Why the series stands behind others of its view; see `rfpmss.data.readers.dicom.series`."""
-    volume: int | None = None
-    """Which volume of a 4-D file this is."""
-    note: str = ""
-    """What of a document is not in its text."""
-    names: tuple[str, ...] = field(default=(), repr=False)
-    """Identifiers of the patient."""
-    others: tuple[str, ...] = field(default=(), repr=False)
-    """OtherPatientIDs."""
-    persons: tuple[str, ...] = field(default=(), repr=False)
-    """PatientName and OtherPatientNames, in every reading."""
-    accession: str = field(default="", repr=False)
-    """AccessionNumber."""
-    place: PurePosixPath | None = None
-    """Of a row of a table: an image of the visit that it names."""
-    text: str | None = field(default=None, repr=False)
-    """Of reports that are no text file of their own."""
 
 
 def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = None) -> list[File]:

@@ -13,7 +13,7 @@ from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.owners import Owned, key
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import clean
-from rfpmss.data.readers.look import File
+from rfpmss.data.readers.file import File
 from rfpmss.data.reports.worksheet import read_reports
 
 

@@ -26,8 +26,8 @@ from rfpmss.data.readers import masks, nifti
 from rfpmss.data.readers.dicom import segments
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.series import distance, grid_of, largest
+from rfpmss.data.readers.file import File
 from rfpmss.data.readers.formats import read_volume
-from rfpmss.data.readers.look import File
 from rfpmss.data.readers.masks import BRAIN, HEAD, TUMOUR, UNNAMED
 from rfpmss.data.readers.sequences import is_part, kind_of
 from rfpmss.data.readers.text.documents import SCAN

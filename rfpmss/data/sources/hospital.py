@@ -35,7 +35,8 @@ from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import pseudonym
 from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse
-from rfpmss.data.readers.look import File, look
+from rfpmss.data.readers.file import File
+from rfpmss.data.readers.look import look
 from rfpmss.data.readers.sniff import REPORT_NAMES, SCANNER_NAMES, UNKNOWN
 from rfpmss.data.readers.volume import MAX_BYTES
 from rfpmss.data.reports.labels import Identities

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from unittest import mock
 
-from rfpmss.data.readers.look import File
+from rfpmss.data.readers.file import File
 from rfpmss.data.sources import hospital
 from rfpmss.data.sources.hospital import Found
 

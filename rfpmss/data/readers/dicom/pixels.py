@@ -13,7 +13,7 @@ from rfpmss.data.errors import CodecError, UnreadableError, UnsupportedError, Va
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from rfpmss.data.readers.dicom.volumes import Frame
+    from rfpmss.data.readers.dicom.frame import Frame
 
 
 def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:

@@ -23,7 +23,7 @@ from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from rfpmss.data.readers.dicom.volumes import Frame
+    from rfpmss.data.readers.dicom.frame import Frame
 
 ANATOMY = {"123037004", "T-D000A"}
 """Codes of the category "anatomical structure" (PS3.16 CID 7150)."""

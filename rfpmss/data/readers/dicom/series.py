@@ -29,7 +29,7 @@ from rfpmss.data.readers.volume import Volume, orient
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from rfpmss.data.readers.dicom.volumes import Frame
+    from rfpmss.data.readers.dicom.frame import Frame
 
 # ImageType, from the third value on (PS3.3 C.8.3.1.1.1 and the vendors' conformance statements).
 _COMPUTED = {

@@ -8,19 +8,16 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rfpmss.data.errors import MOVE, DataError, GeometryError, Notice
+from rfpmss.data.readers.dicom.frame import Frame, Slice
 from rfpmss.data.readers.dicom.stacks import KEYS
 from rfpmss.data.readers.dicom.volumes import ROUNDING, TOLERANCE
-
-if TYPE_CHECKING:
-    from rfpmss.data.readers.dicom.volumes import Frame
-    from rfpmss.data.readers.look import File
+from rfpmss.data.readers.file import File
 
 FEWEST = 3
 """Two images are at equal distances whatever they are."""
@@ -31,20 +28,6 @@ _MORE = (
     *("ProtocolName", "Modality", "Rows", "Columns", "PixelSpacing", "RepetitionTime"),
     *("ScanningSequence", "SequenceVariant", "SequenceName"),
 )
-
-
-@dataclass(frozen=True)
-class Slice:
-    """The only image of a file, as its header describes it."""
-
-    traits: tuple[str, ...]
-    """What all slices of a volume share; empty if neither number nor description name a series."""
-    number: float | None = None
-    """InstanceNumber."""
-    distance: float = 0.0
-    """SpacingBetweenSlices, mm; 0: not given."""
-    thickness: float = 0.0
-    """SliceThickness, mm; 0: not given."""
 
 
 def slice_of(plane: Frame) -> Slice:

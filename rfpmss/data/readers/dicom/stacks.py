@@ -15,7 +15,7 @@ from rfpmss.data.errors import ChoiceError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from rfpmss.data.readers.dicom.volumes import Frame
+    from rfpmss.data.readers.dicom.frame import Frame
 
 ALIKE = 0.01
 """Largest difference of components of parallel unit vectors."""

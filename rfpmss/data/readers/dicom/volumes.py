@@ -6,7 +6,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
 )
 from rfpmss.data.readers.dicom.codestream import check_frames
+from rfpmss.data.readers.dicom.frame import Frame
 from rfpmss.data.readers.dicom.pixels import decode
 from rfpmss.data.readers.dicom.regular import interpolate, straighten
 from rfpmss.data.readers.sniff import bare_dicom
@@ -58,24 +59,6 @@ IMAGES = {
 """SOP classes of CT and MR images, single, enhanced and legacy."""
 MAX_FRAMES = 100_000
 """More images in one file are not believed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One image plane: where it lies and how to decode it."""
-
-    data: Dataset
-    number: int
-    position: np.ndarray | None
-    orientation: np.ndarray | None
-    spacing: tuple[float, float]
-    thickness: float
-    slope: float
-    intercept: float
-    groups: tuple[Any, Any] = field(default=(None, None), repr=False)
-    """Functional groups of a multi-frame file: the frame's own, then the shared ones."""
-    error: DataError | None = field(default=None, repr=False)
-    """Why the pixels cannot be read, where that is known already."""
 
 
 def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dataset:
