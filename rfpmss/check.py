@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from rfpmss.common.command import guarded
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import read
 
 if TYPE_CHECKING:
     from rfpmss.data.cohort.manifest import Row
@@ -34,13 +34,14 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("check"), description=__doc__)
+    arguments = read(Arguments, argv, "check", __doc__)
     return guarded(lambda: check(arguments), arguments.cohort)
 
 
 def check(arguments: Arguments) -> int:
     """Check a cohort; return 0 if it is as it was written."""
-    from rfpmss.data.cohort.manifest import accept, check_together, manifest_of, parse, read, sum_of
+    from rfpmss.data.cohort.manifest import accept, check_together, manifest_of, parse, sum_of
+    from rfpmss.data.cohort.manifest import read as rows_of
     from rfpmss.data.cohort.verify import compare, pixel_digests
     from rfpmss.runs.folder import ArgumentError
 
@@ -54,7 +55,7 @@ def check(arguments: Arguments) -> int:
         rows = parse(manifest)
         check_together(rows)
         accept(manifest, rows)
-    rows = read(manifest)
+    rows = rows_of(manifest)
     known = "" if sum_of(manifest).is_file() else "; it has no sum, so missing rows cannot be seen"
     print(f"manifest: {len(rows)} rows, {len({row.study_id for row in rows})} studies{known}")
     images = [row for row in rows if row.path]

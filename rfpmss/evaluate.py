@@ -12,18 +12,25 @@ writing_findings.csv, writing_words.csv and their .tex.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import require_writable
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import read
+from rfpmss.config.bounds import distinct, require_name, within
 
 if TYPE_CHECKING:
     from rfpmss.runs.opened import Opened
+
+LEAST = 2
+"""Studies of a split that can be told from each other."""
+
+WIDEST = 1_024
+"""Of a search; each width keeps as many reports of a whole batch."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Arguments:
     """Manifest of a prepared cohort; by default the one the run was trained on."""
     name: str | None = None
     """What --data is called in the names of the files."""
-    split: str = "test"
-    """Studies to score: train, val or test."""
+    split: Literal["train", "val", "test"] = "test"
+    """Studies to score."""
     beams: tuple[int, ...] = ()
     """Also score the reports written by searches of these widths; 1 is greedy."""
     device: str = "cpu"
@@ -46,13 +53,19 @@ class Arguments:
     """Go on although the cohort, the configuration or the release are not those of the run."""
 
     def __post_init__(self) -> None:
-        if any(width < 1 for width in self.beams):
-            raise ValueError(f"--beams must be at least 1, got {min(self.beams)}")
+        within(self, 1, WIDEST, "beams")
+        distinct(self, "beams")
+        if self.name is not None:
+            require_name(self.name, "--name")
+            if self.name.rpartition("-")[2] in ("train", "val"):
+                raise ValueError(
+                    f"--name must not end like the files of another --split, got {self.name}"
+                )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("evaluate"), description=__doc__)
+    arguments = read(Arguments, argv, "evaluate", __doc__)
     return guarded(lambda: evaluate(arguments), arguments.run_dir)
 
 
@@ -69,8 +82,15 @@ def evaluate(arguments: Arguments) -> int:
         arguments.device,
         allow_change=arguments.allow_config_change,
     )
-    called = arguments.name or (arguments.data.parent.name if arguments.data else "")
-    name = f"retrieval-{called}" if called else "retrieval"
+    count = len(opened.cohort.indices(arguments.split))
+    if count < LEAST:
+        splits = Counter(study.split for study in opened.cohort.studies)
+        there = ", ".join(f"{number} in {split}" for split, number in sorted(splits.items()))
+        raise RfpmssError(
+            f"--split must have at least {LEAST} studies, got {count} in {arguments.split}; the "
+            f"cohort has {there}"
+        )
+    name = _called(arguments)
     rows = evaluation.run(
         opened.model,
         opened.cohort,
@@ -85,6 +105,15 @@ def evaluate(arguments: Arguments) -> int:
         _reports(arguments, opened, name.replace("retrieval", "writing"))
     print(f"tables: {(arguments.run_dir / 'evaluation').resolve()}")
     return 0
+
+
+def _called(arguments: Arguments) -> str:
+    """What the files are called: those of another cohort never as those of the run's own."""
+    if arguments.name or arguments.data is None:
+        return f"retrieval-{arguments.name}" if arguments.name else "retrieval"
+    from rfpmss.data.cohort.manifest import manifest_of
+
+    return f"retrieval-{manifest_of(arguments.data).resolve().parent.name or 'data'}"
 
 
 def _reports(arguments: Arguments, opened: Opened, name: str) -> None:

@@ -23,7 +23,7 @@ import tyro
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import whole_folder
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import read
 
 if TYPE_CHECKING:
     from rfpmss.config import Config
@@ -55,7 +55,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("export"), description=__doc__)
+    arguments = read(Arguments, argv, "export", __doc__)
     return guarded(lambda: _export(arguments), arguments.out)
 
 

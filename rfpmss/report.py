@@ -11,11 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from rfpmss.common.command import guarded
 from rfpmss.common.files import require_writable
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import read
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("report"), description=__doc__)
+    arguments = read(Arguments, argv, "report", __doc__)
     return guarded(lambda: report(arguments), arguments.run_dir)
 
 

@@ -16,6 +16,7 @@ from hmac import compare_digest
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_urlsafe
+from socket import create_server, socket
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -23,7 +24,9 @@ from urllib.parse import quote
 import tyro
 
 from rfpmss.common.command import guarded
-from rfpmss.config.arguments import program
+from rfpmss.common.errors import RfpmssError
+from rfpmss.config.arguments import read
+from rfpmss.config.bounds import within
 
 if TYPE_CHECKING:
     from flask import Flask  # pyright: ignore[reportMissingImports]
@@ -69,10 +72,13 @@ class Arguments:
     allow_config_change: bool = False
     """Go on although the cohort, the configuration or the release are not those of the run."""
 
+    def __post_init__(self) -> None:
+        within(self, 0, 65_535, "port")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("view"), description=__doc__)
+    arguments = read(Arguments, argv, "view", __doc__)
     if find_spec("flask") is None:
         print(
             "error: rfpmss view needs Flask; install it with pip install 'multisk[rfpmss,app]'",
@@ -99,7 +105,7 @@ def view(arguments: Arguments) -> int:
         looker.index(study)
         token = token_urlsafe(24)
         return serve(application(looker, token), arguments.port, study, token)
-    except (ValueError, SystemExit, OSError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -181,7 +187,10 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
     class Handler(WSGIRequestHandler):
         timeout = TIMEOUT
 
-    server = make_server(HOST, port, app, threaded=True, request_handler=Handler)
+    with _bound(port) as own:  # werkzeug would print its own lines about a port in use
+        server = make_server(
+            *(HOST, port, app), threaded=True, request_handler=Handler, fd=own.fileno()
+        )
     key = f"?token={token}" if token else ""
     print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
     try:
@@ -191,6 +200,21 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
     finally:
         server.server_close()
     return 0
+
+
+def _bound(port: int) -> socket:
+    """A socket of this machine that listens on a port.
+
+    Raises:
+        RfpmssError: if another program has it, or this user may not.
+    """
+    try:
+        return create_server((HOST, port), backlog=128)
+    except OSError as error:
+        raise RfpmssError(
+            f"--port must be free, got {port}: {error.strerror}; choose another, or 0 for a free "
+            f"one"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,6 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence, status_of
 from rfpmss.common.output import Output, outlived
 from rfpmss.common.quiet import only_ours
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 
 
 def guarded(
@@ -43,10 +41,9 @@ def _ended(
 ) -> int:
     try:
         with only_ours():
-            _require_text(place)
             return body()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "signal", signal.SIGINT)
     except RfpmssError as error:
         text, status = str(error), error.status
         told: BaseException = error
@@ -56,16 +53,6 @@ def _ended(
     if shown(told):
         print(f"error: {text}", file=sys.stderr)
     return status
-
-
-def _require_text(place: Path | None) -> None:
-    """Refuse a path that libraries of weights and tokenizers cannot be told."""
-    try:
-        str(place or "").encode("utf-8")
-    except UnicodeEncodeError:
-        raise RfpmssError(
-            f"a path must be UTF-8, got {str(place)!r}; rename it or choose another"
-        ) from None
 
 
 def _unwritten(outputs: Sequence[Output]) -> int:

@@ -10,3 +10,15 @@ class RfpmssError(Exception):
 
     status: ClassVar[int] = 1
     """Exit status of a command that it ends."""
+
+
+class Interrupted(KeyboardInterrupt):  # noqa: N818 (as the one that it is)
+    """A signal ends the work here and now.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number

@@ -15,8 +15,19 @@ from pydantic import BaseModel, ValidationError
 from rfpmss.common.files import sentence
 from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import PRESETS, Config, tiny
+from rfpmss.config.bounds import (
+    MOST_PASSES,
+    MOST_WORKERS,
+    distinct,
+    require_places,
+    require_words,
+    within,
+)
 
 Arguments = TypeVar("Arguments")
+
+MOST_STEPS = 1 << 53
+"""Optimisation steps; a float still counts them."""
 
 LONGEST = 1e7
 """Seconds of the longest --timeout, four months; what counts them overflows far above."""
@@ -64,12 +75,11 @@ class TrainArguments:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
 
     def __post_init__(self) -> None:
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
-        for name, least in (("ranks", 1), ("max_restarts", 0), ("workers", 0)):
-            if getattr(self, name) < least:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
+        within(self, 1, MOST_STEPS, "max_steps")
+        within(self, 1, MOST_WORKERS, "ranks")
+        within(self, 0, MOST_PASSES, "max_restarts")
+        within(self, 0, MOST_WORKERS, "workers")
+        distinct(self, "track")
         if not 0 < self.timeout <= LONGEST:
             raise ValueError(
                 f"--timeout must be positive and at most {LONGEST:.0f} seconds, "
@@ -87,6 +97,21 @@ class TrainArguments:
         return self.ranks > 1 or self.max_restarts > 0
 
 
+def read(kind: type[Arguments], argv: list[str] | None, verb: str, about: str | None) -> Arguments:
+    """Parse the command line of a verb.
+
+    Exits with status 2 and one clear message on a wrong argument.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        require_words(words)
+        found = tyro.cli(kind, args=words, prog=program(verb), description=about)
+        require_places(found)
+    except ValueError as error:
+        _refuse(str(error))
+    return found
+
+
 def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str | None) -> Arguments:
     """Parse a command line whose defaults depend on ``--preset`` and ``--config-file``.
 
@@ -94,13 +119,16 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
     """
     given = sys.argv[1:] if argv is None else argv
     try:
+        require_words(given)
         default = kind(config=_starting_point(given))  # type: ignore[call-arg]
     except ValidationError as error:
         _refuse(_sentence(error))
     except ValueError as error:
         _refuse(str(error))
     try:
-        return tyro.cli(kind, args=given, default=default, prog=prog, description=about)
+        found = tyro.cli(kind, args=given, default=default, prog=prog, description=about)
+        require_places(found)
+        return found
     except ValidationError as error:
         _refuse(_sentence(error))
     except ValueError as error:

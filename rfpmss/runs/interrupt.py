@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from types import TracebackType
 
+from rfpmss.common.errors import Interrupted
+
 
 class Stop:
     """Remembers SIGTERM, SIGINT or SIGHUP while it is entered; a second one ends at once.
@@ -35,5 +37,5 @@ class Stop:
 
     def _note(self, number: int, _frame: object) -> None:
         if self.signal and number != signal.SIGHUP:  # shell and kernel both send that one
-            raise KeyboardInterrupt
+            raise Interrupted(self.signal)
         self.signal = self.signal or number

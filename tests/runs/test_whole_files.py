@@ -140,11 +140,9 @@ def test_a_hostile_yaml_file_is_refused_with_a_reason(
 
 
 def test_an_output_of_few_letters_shows_the_others_escaped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "log").open("w", encoding="ascii") as log:
         monkeypatch.setattr("sys.stdout", log)
         assert guarded(lambda: sys.stdout.write("an Ödem in \udcff\n") and 0) == 0
-        assert guarded(lambda: pytest.fail("it was run"), tmp_path / "r\udcff") == 1
     assert (tmp_path / "log").read_text() == "an \\xd6dem in \\udcff\n"
-    assert "error: a path must be UTF-8, got " in capsys.readouterr().err

@@ -45,7 +45,9 @@ def print_table(rows: Sequence[Row]) -> None:
     chosen = [row for row in rows if (row.query, row.gallery) in SHOWN]
     chosen.sort(key=lambda row: SHOWN.index((row.query, row.gallery)))
     if not chosen:
-        sys.stdout.write("no retrieval table: no held-out study has two modalities\n")
+        sys.stdout.write(
+            "no retrieval table: it needs two studies of the split, each with two modalities\n"
+        )
         return
     heads = ("retrieval", "n", "chance R@5", "R@5 (95 %)", "ceiling", "median rank")
     lines = [
