@@ -10,26 +10,31 @@ goes on where it stopped. Writes OUT/ablation.json, .csv and .tex after every fi
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal
 
 from rfpmss.common.command import guarded
+from rfpmss.common.errors import Interrupted, RfpmssError
 from rfpmss.common.files import write_text
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import read
+from rfpmss.config.bounds import MOST_PASSES, MOST_WORKERS, distinct, within
+from rfpmss.config.sections import SEED
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
+    from rfpmss.data.cohort.fingerprint import Fingerprint
     from rfpmss.evaluation.grid import Variant
+    from rfpmss.runs.children import Children
+
+COMPLETE = "complete.json"
+"""In the folder of a cell that is trained and scored: its seconds, cohort and code."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +57,53 @@ class Arguments:
     """Runs at the same time, each on one thread; changes no result."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default cuda where there is one."""
+    allow_config_change: bool = False
+    """Take and go on with cells of another cohort, configuration or code as they are."""
     list: bool = False
     """Only list the rows and what they change."""
 
     def __post_init__(self) -> None:
-        for name, value in (("epochs", self.epochs), ("jobs", self.jobs)):
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
+        within(self, 1, MOST_PASSES, "epochs")
+        within(self, 1, MOST_WORKERS, "jobs")
+        within(self, 0, SEED, "seeds")
+        distinct(self, "seeds", "rows")
         if not self.seeds:
             raise ValueError("--seeds must name at least one seed, got none")
 
 
-_ONE = Lock()
-"""One run is scored, or its manifest written, at a time."""
+NAMED = 10
+"""Cells that a refusal names."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row and seed of the grid."""
+
+    name: str
+    seed: int
+    folder: Path
+    config: Config
+    data: Path
+    """Its manifest."""
+    cohort: Fingerprint
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is trained and scored."""
+        return (self.folder / COMPLETE).is_file()
+
+    @property
+    def wanted(self) -> Path:
+        """What it was asked for."""
+        return self.folder / "wanted.yaml"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    try:
-        arguments = tyro.cli(Arguments, args=argv, prog=program("ablate"), description=__doc__)
-        from rfpmss.evaluation.grid import VARIANTS, chosen
+    arguments = read(Arguments, argv, "ablate", __doc__)
+    from rfpmss.evaluation.grid import VARIANTS, chosen
 
+    try:
         names = chosen(arguments.rows)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,26 +126,35 @@ def main(argv: list[str] | None = None) -> int:
 def ablate(arguments: Arguments, names: list[str]) -> int:
     """Run what is missing, summarise what is there; return 0, or 1 if a run failed."""
     from rfpmss.common.progress import progress
-    from rfpmss.evaluation.grid import VARIANTS
+    from rfpmss.runs.children import Children
 
-    # Seeds first, so that an interrupted grid holds whole comparisons; what is slow comes last.
-    cells = [(name, seed) for seed in arguments.seeds for name in names]
-    cells.sort(key=lambda cell: VARIANTS[cell[0]].slow)
-    before = [cell for cell in cells if _complete(arguments.out / cell[0] / f"seed-{cell[1]}")]
-    failed: list[str] = []
-    with (
-        progress("ablation", len(cells), unit="runs") as advance,
-        ThreadPoolExecutor(arguments.jobs) as pool,
-    ):
-        started = {pool.submit(_run, arguments, name, seed): (name, seed) for name, seed in cells}
-        for done in as_completed(started):
-            name, seed = started[done]
-            error = done.exception()
-            if problem := str(error or "") or done.result():
-                failed.append(f"{name}, seed {seed}: {problem}")
-            if (name, seed) not in before:
-                _summarise(arguments, names)
-            advance(row=name, seed=seed)
+    cells, failed = _cells(arguments, names)
+    if not arguments.allow_config_change:
+        _refuse_foreign(cells)
+    waiting = [cell for cell in cells if not cell.complete]
+    try:
+        with (
+            progress("ablation", len(cells), len(cells) - len(waiting), "runs") as advance,
+            ThreadPoolExecutor(arguments.jobs) as pool,
+            Children() as children,
+        ):
+            started = {pool.submit(_train, arguments, cell, children): cell for cell in waiting}
+            try:
+                for done in as_completed(started):
+                    cell = started[done]
+                    if problem := _finish(arguments, cell, done):
+                        failed.append(f"{cell.name}, seed {cell.seed}: {problem}")
+                    _summarise(arguments, names)
+                    advance(row=cell.name, seed=cell.seed)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    except Interrupted as error:
+        print(
+            f"stopped by signal {error.signal}; what was running is saved: start again with --out "
+            f"{arguments.out} to go on",
+            file=sys.stderr,
+        )
+        raise
     _summarise(arguments, names)
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
@@ -122,44 +162,117 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _run(arguments: Arguments, name: str, seed: int) -> str:
-    """Train and score one cell unless it is complete; return what went wrong, if anything."""
-    import yaml
-
+def _cells(arguments: Arguments, names: list[str]) -> tuple[list[Cell], list[str]]:
+    """All cells in the order of their turn, and what cannot be one, a line each."""
     from rfpmss.config import PRESETS
+    from rfpmss.data.cohort.verify import fingerprint_of
     from rfpmss.evaluation.grid import VARIANTS, changed
 
-    folder = arguments.out / name / f"seed-{seed}"
-    wanted = folder / "wanted.yaml"
+    base = PRESETS[arguments.preset]()
+    if arguments.epochs:
+        train = base.train.model_copy(update={"epochs": arguments.epochs})
+        base = base.model_copy(update={"train": train})
+    known: dict[Path, Fingerprint] = {}
+    cells, failed = [], []
+    # Seeds first, so that an interrupted grid holds whole comparisons; what is slow comes last.
+    for name, seed in sorted(
+        [(name, seed) for seed in arguments.seeds for name in names],
+        key=lambda cell: VARIANTS[cell[0]].slow,
+    ):
+        try:
+            config = changed(base, VARIANTS[name], seed)
+        except ValueError as error:
+            failed.append(f"{name}, seed {seed}: {str(error).splitlines()[-1]}")
+            continue
+        data = _data(arguments.data, config.phantom, VARIANTS[name])
+        if data not in known:
+            known[data] = fingerprint_of(data)
+        folder = arguments.out / name / f"seed-{seed}"
+        cells.append(Cell(name, seed, folder, config, data, known[data]))
+    return cells, failed
+
+
+def _refuse_foreign(cells: Sequence[Cell]) -> None:
+    """Refuse a grid that holds cells of another configuration, cohort or code.
+
+    Raises:
+        RfpmssError: names each, and what differs.
+    """
+    found = [line for cell in cells for line in _foreign(cell)]
+    if found:
+        more = [f"  and {len(found) - NAMED} others"] if len(found) > NAMED else []
+        raise RfpmssError(
+            "--out must hold cells of this configuration, cohort and code, got\n"
+            + "\n".join([*found[:NAMED], *more])
+            + "\nchoose another --out, or pass --allow-config-change to take them as they are"
+        )
+
+
+def _foreign(cell: Cell) -> list[str]:
+    """How a cell that stands there differs from the one that is asked for."""
+    from rfpmss.runs import record
+
+    if cell.wanted.is_file() and not _same(cell.wanted, cell.config):
+        return [f"  {cell.folder} holds a run of another configuration"]
     try:
-        base = PRESETS[arguments.preset]()
-        if arguments.epochs:
-            train = base.train.model_copy(update={"epochs": arguments.epochs})
-            base = base.model_copy(update={"train": train})
-        config = changed(base, VARIANTS[name], seed)
-    except ValueError as error:
-        return str(error).splitlines()[-1]
-    content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    if wanted.is_file() and not _same(wanted, config):
-        return f"{folder} holds a run of another configuration; choose another --out"
-    if _complete(folder):
-        return ""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(wanted, content)
-    data = _data(arguments.data, config.phantom, VARIANTS[name])
-    chosen = ["--preset", arguments.preset, "--config-file", str(wanted), "--no-evaluate"]
-    chosen += [] if data is None else ["--data", str(data)]
+        run = record.read(cell.folder)
+    except record.RecordError:
+        run = None
+    if run is None and not cell.complete:
+        return []
+    run = run or {}
+    told = _told(cell.folder / COMPLETE) if cell.complete else {}
+    known = {name: told.get(name) or run.get(name) for name in ("cohort", "code")}
+    if not all(known.values()):
+        return [f"  {cell.folder}: its cohort and its code are not known"]
+    before = record.studies_of(cell.folder, run)
+    now = {"cohort": cell.cohort.digest, "code": record.code()}
+    lines = record.cohort_lines(known, now, before, cell.cohort)
+    lines += record.code_lines(known, now)
+    return [f"  {cell.folder}: {line.strip()}" for line in lines]
+
+
+def _train(arguments: Arguments, cell: Cell, children: Children) -> float:
+    """Train one cell; return the seconds.
+
+    Raises:
+        RfpmssError: if training fails; the message names its log.
+    """
+    import yaml
+
     began = time.monotonic()
-    command = [sys.executable, "-m", "rfpmss.train", *chosen, "--run-dir", str(folder)]
-    command += [] if arguments.device is None else ["--device", arguments.device]
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    content = yaml.safe_dump(cell.config.model_dump(mode="json"), sort_keys=False)
+    write_text(cell.wanted, content)
+    words = ["rfpmss.train", "--preset", arguments.preset, "--config-file", str(cell.wanted)]
+    words += ["--no-evaluate", "--run-dir", str(cell.folder), "--data", str(cell.data)]
+    words += [] if arguments.device is None else ["--device", arguments.device]
+    words += ["--allow-config-change"] if arguments.allow_config_change else []
+    path = cell.folder / "log.txt"
+    with path.open("a", encoding="utf-8") as log:
+        status = children.run(words, log)
     if status:
-        return f"train ended with status {status}; see {folder / 'log.txt'}"
-    if problem := _score(folder, arguments.device or "cpu"):
-        return f"evaluate: {problem}"
-    seconds = round(time.monotonic() - began, 1)
-    write_text(folder / "complete.json", json.dumps({"seconds": seconds}))
+        raise RfpmssError(f"train ended with status {status}; see {path}")
+    return time.monotonic() - began
+
+
+def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
+    """Score a trained cell; return what went wrong in it, if anything."""
+    from rfpmss.runs import record
+
+    if isinstance(error := trained.exception(), Interrupted):
+        raise error
+    try:
+        began = time.monotonic() - trained.result()
+        _score(cell.folder, arguments.device or "cpu", allow_change=arguments.allow_config_change)
+    except Exception as error:  # one cell's fault is that cell's
+        return str(error) or type(error).__name__
+    told = {
+        "seconds": round(time.monotonic() - began, 1),
+        "cohort": cell.cohort.digest,
+        "code": record.code(),
+    }
+    write_text(cell.folder / COMPLETE, json.dumps(told))
     return ""
 
 
@@ -171,45 +284,43 @@ def _same(path: Path, config: Config) -> bool:
         return False
 
 
-def _score(folder: Path, device: str) -> str:
+def _score(folder: Path, device: str, *, allow_change: bool = False) -> None:
     """What `rfpmss.evaluate --run-dir FOLDER` writes, here: starting it takes longer than it."""
     from rfpmss import evaluation
-    from rfpmss.runs.opened import OpenError, open_run
+    from rfpmss.runs.opened import open_run
 
-    with _ONE:
-        try:
-            opened = open_run(folder, None, device)
-        except OpenError as error:
-            return str(error)
-        evaluation.run(opened.model, opened.cohort, opened.tokenizer, opened.config, folder)
-    return ""
+    opened = open_run(folder, None, device, allow_change=allow_change)
+    evaluation.run(opened.model, opened.cohort, opened.tokenizer, opened.config, folder)
 
 
-def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path | None:
+def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path:
     """The manifest to train on; one with some modalities or views is written beside the whole."""
-    if not variant.only and not variant.missing:
-        return data
-    from rfpmss.data.cohort.manifest import read, write
+    from rfpmss.data.cohort.manifest import manifest_of, read, write
     from rfpmss.data.phantom import ensure_cohort
     from rfpmss.evaluation.grid import kept
 
-    with _ONE:
-        whole = data or ensure_cohort(phantom)
-        parts = variant.only or (f"missing-{variant.missing:.2f}",)
-        path = whole.with_name(f"{whole.stem}-{'-'.join(parts)}.csv")
-        write(path, kept(read(whole), variant))
+    whole = manifest_of(data) if data else ensure_cohort(phantom)
+    if not variant.only and not variant.missing:
+        return whole
+    parts = variant.only or (f"missing-{variant.missing:.2f}",)
+    path = whole.with_name(f"{whole.stem}-{'-'.join(parts)}.csv")
+    write(path, kept(read(whole), variant))
     return path
 
 
-def _complete(folder: Path) -> bool:
-    return (folder / "complete.json").is_file()
-
-
-def _seconds(path: Path) -> float:
+def _told(path: Path) -> dict[str, Any]:
+    """What a finished cell says of itself."""
     from rfpmss.evaluation.page.tables import read_object, trusted
 
     with trusted(path):
-        return float((read_object(path) or {})["seconds"])
+        return read_object(path) or {}
+
+
+def _seconds(path: Path) -> float:
+    from rfpmss.evaluation.page.tables import trusted
+
+    with trusted(path):
+        return float(_told(path)["seconds"])
 
 
 def _summarise(arguments: Arguments, names: list[str]) -> None:
@@ -220,14 +331,14 @@ def _summarise(arguments: Arguments, names: list[str]) -> None:
         name: {
             seed: folder
             for seed in arguments.seeds
-            if _complete(folder := arguments.out / name / f"seed-{seed}")
+            if (folder := arguments.out / name / f"seed-{seed}").joinpath(COMPLETE).is_file()
         }
         for name in names
     }
     lines = summary({name: seeds for name, seeds in found.items() if seeds})
     for line in lines:
         folders = list(found[line["row"]].values())
-        spent = [_seconds(folder / "complete.json") for folder in folders]
+        spent = [_seconds(folder / COMPLETE) for folder in folders]
         line["seconds"] = sum(spent) / len(spent)
         # Where the row comes from: each run's configuration, started by rfpmss.train.
         line["runs"] = [folder.relative_to(arguments.out).as_posix() for folder in folders]

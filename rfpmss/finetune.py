@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
 from rfpmss.common.command import guarded
 from rfpmss.common.files import require_writable, whole
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import read
+from rfpmss.config.bounds import MOST_PASSES, distinct, require_name, within
+from rfpmss.config.sections import SEED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 RANDOM = "random weights"
 PRETRAINED = "this run"
+PUBLISHED = "published weights"
+
+RECORD = "rfpmss"
+"""Entry in a file of weights: the record of what they were trained with."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,20 @@ class Arguments:
             raise ValueError(f"--fractions must be in (0, 1], got {self.fractions}")
         if not self.seeds or not self.modes or not self.fractions or not self.views:
             raise ValueError("--seeds, --modes, --fractions and --views must not be empty")
-        if self.baseline_epochs is not None and self.baseline_epochs < 1:
-            raise ValueError(f"--baseline-epochs must be at least 1, got {self.baseline_epochs}")
+        within(self, 1, MOST_PASSES, "epochs", "baseline_epochs")
+        within(self, 0, SEED, "seeds")
+        distinct(self, "seeds", "fractions", "views", "modes", "train_baseline", "positive")
+        taken = {PRETRAINED, RANDOM, PUBLISHED, *self.train_baseline}
+        for entry in self.baseline:
+            name, found, folder = entry.partition("=")
+            if not found or not folder or name in taken:
+                raise ValueError(f"--baseline must be NAME=RUN_DIR with a new name, got {entry}")
+            taken.add(require_name(name, "the NAME of --baseline"))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    try:
-        arguments = tyro.cli(Arguments, args=argv, prog=program("finetune"), description=__doc__)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments = read(Arguments, argv, "finetune", __doc__)
     return guarded(lambda: _opened(arguments), arguments.run_dir)
 
 
@@ -225,7 +232,7 @@ def _keep(outcome: Outcome, run_dir: Path, number: int) -> None:
 
 def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     from rfpmss.evaluation.labels.transfer import random_start
-    from rfpmss.runs import checkpoint
+    from rfpmss.runs.opened import load_other
 
     vocabulary = opened.tokenizer.get_vocab_size()
     starts = {
@@ -233,55 +240,80 @@ def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
         RANDOM: random_start(opened.config, vocabulary).to(arguments.device),
     }
     for entry in arguments.baseline:
-        name, found, folder = entry.partition("=")
-        if not found or not name or name in starts:
-            raise ValueError(f"--baseline must be NAME=RUN_DIR with a new name, got {entry}")
-        try:
-            model, _, config = checkpoint.load_model(Path(folder), arguments.device)
-        except checkpoint.CheckpointError as error:
-            raise ValueError(str(error)) from None
-        if config.data.size != opened.config.data.size:
+        name, _, folder = entry.partition("=")
+        other = load_other(
+            *(Path(folder), arguments.device, opened.cohort, f"--baseline {name}"),
+            allow_change=arguments.allow_config_change,
+        )
+        if other.config.data.size != opened.config.data.size:
             raise ValueError(
                 f"--baseline must have images of {opened.config.data.size} pixels, "
-                f"got {config.data.size} in {name}"
+                f"got {other.config.data.size} in {name}"
             )
-        starts[name] = model
+        starts[name] = other.model
     return starts | _trained(arguments, opened) | _published(arguments, opened)
 
 
 def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The baselines that are pretrained now, or stand in the run's folder from before."""
-    from safetensors.torch import load_file
-
-    from rfpmss.evaluation.labels.baselines import LABELS, train_labels, train_other
-    from rfpmss.evaluation.labels.transfer import random_start
-    from rfpmss.runs import checkpoint
+    from rfpmss.evaluation.labels.baselines import LABELS, train_other
+    from rfpmss.runs.opened import load_other
 
     config, epochs, device = opened.config, arguments.baseline_epochs, arguments.device
     found = {}
     for name in arguments.train_baseline:
         # The length is part of the name: another one is another baseline.
         folder = arguments.run_dir / "baselines" / f"{name}-{epochs or config.train.epochs}"
-        if name != LABELS:
-            train_other(name, config, opened.manifest, folder, device, epochs)
-            found[name], _, _ = checkpoint.load_model(folder, device)
+        if name == LABELS:
+            found[name] = _labels(arguments, opened, folder / "image.safetensors")
             continue
-        path = folder / "image.safetensors"
-        model = random_start(config, opened.tokenizer.get_vocab_size()).to(device)
-        if not path.is_file():
-            made = train_labels(config, opened.cohort, opened.tokenizer, device, epochs)
-            _write(path, made.image.state_dict())
-        model.image.load_state_dict(load_file(path))
-        found[name] = model
+        allow = arguments.allow_config_change
+        train_other(name, config, opened.manifest, folder, device, epochs, allow_change=allow)
+        what = f"--train-baseline {name}"
+        found[name] = load_other(folder, device, opened.cohort, what, allow_change=allow).model
     return found
 
 
-def _write(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write weights whole or not at all."""
+def _labels(arguments: Arguments, opened: Opened, path: Path) -> RFPMSS:
+    """The encoder that learned the findings of the reports, now or for the same request before.
+
+    Raises:
+        ValueError: if the file is damaged, or of another cohort, configuration or code.
+    """
+    from rfpmss.evaluation.labels.baselines import train_labels
+    from rfpmss.evaluation.labels.transfer import random_start
+    from rfpmss.runs import record
+    from rfpmss.runs.checkpoint import load_encoder
+
+    config, device = opened.config, arguments.device
+    wanted = record.make(config, opened.manifest, cohort=opened.cohort.fingerprint)
+    vocabulary = opened.tokenizer.get_vocab_size()
+    if not path.is_file():
+        epochs = arguments.baseline_epochs
+        made = train_labels(config, opened.cohort, opened.tokenizer, device, epochs)
+        _write(path, made.image.state_dict(), {RECORD: record.dumps(wanted)})
+    model = random_start(config, vocabulary).to(device)
+    told = load_encoder(path, model.image)
+    if not arguments.allow_config_change:
+        lines = ["  a cohort that is not known"]
+        if RECORD in told:
+            lines = record.differences(record.loads(told[RECORD]), wanted)
+        if lines:
+            raise ValueError(
+                f"--train-baseline labels must be of this cohort, configuration and code, got "
+                f"{path} with\n" + "\n".join(lines) + "\nremove it to train it again, or pass "
+                "--allow-config-change to take it as it is"
+            )
+    return model
+
+
+def _write(path: Path, state: Mapping[str, Tensor], told: dict[str, str] | None = None) -> None:
+    """Write weights, and what is said of them, whole or not at all."""
     from safetensors.torch import save
 
     with whole(path) as file:
-        file.write(save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
+        tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        file.write(save(tensors, told))
 
 
 def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
@@ -295,7 +327,7 @@ def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     model = random_start(opened.config, opened.tokenizer.get_vocab_size())
     for match in load(model, config):
         print(match, file=sys.stderr)
-    return {"published weights": model.to(arguments.device)}
+    return {PUBLISHED: model.to(arguments.device)}
 
 
 def _readable(row: dict[str, object]) -> dict[str, object]:

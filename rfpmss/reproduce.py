@@ -12,18 +12,23 @@ is not done.
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal
 
 from rfpmss.common.command import guarded
-from rfpmss.config.arguments import program
+from rfpmss.common.errors import Interrupted, RfpmssError
+from rfpmss.config.arguments import read
+from rfpmss.config.bounds import MOST_WORKERS, within
+
+if TYPE_CHECKING:
+    from rfpmss.runs.children import Children
+
+RECORD = "commands.json"
+"""In the folder: the steps, their status, seconds and code."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,13 @@ class Arguments:
     """Sizes of model and cohort."""
     jobs: int = 2
     """Runs of the ablation grid at the same time."""
+    allow_config_change: bool = False
+    """Take steps that other code did as they are."""
     list: bool = False
     """Only list the commands."""
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
+        within(self, 1, MOST_WORKERS, "jobs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +123,11 @@ BUDGETS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog=program("reproduce"), description=__doc__)
+    arguments = read(Arguments, argv, "reproduce", __doc__)
     steps = commands(arguments, BUDGETS[arguments.budget])
     if arguments.list:
         for words in steps:
-            print(shlex.join(["python", "-m", *words]))
+            print(_shown(words))
         return 0
     return guarded(lambda: reproduce(arguments, steps), arguments.out)
 
@@ -175,34 +181,87 @@ def _elsewhere(out: Path, preset: str, patients: int) -> tuple[list[str], Path]:
 
 def reproduce(arguments: Arguments, steps: Sequence[list[str]]) -> int:
     """Run the steps that are not done, write the targets; return 0, or 1 if a step failed."""
-    from rfpmss.evaluation.page.tables import read_rows, trusted, write_json
+    from rfpmss.runs.children import GRACE, Children
 
     out = arguments.out
-    record = out / "commands.json"
-    with trusted(record):
-        done = {entry["command"]: entry for entry in read_rows(record) if entry["status"] == 0}
-    told: list[dict[str, Any]] = []
-    failed = []
-    for number, words in enumerate(steps, start=1):
-        command = shlex.join(["python", "-m", *words])
-        if command not in done:
-            print(f"[{number}/{len(steps)}] {command}", flush=True)
-            if words[0] == "rfpmss.report":
-                _share(out, Path(words[words.index("--run-dir") + 1]))
-            began = time.monotonic()
-            status = subprocess.run([sys.executable, "-m", *words], check=False).returncode
-            seconds = round(time.monotonic() - began, 1)
-            done[command] = {"command": command, "status": status, "seconds": seconds}
-            if status:
-                failed.append(f"{command} ended with status {status}")
-        told.append(done[command])
-        write_json(record, told)
+    done = _done(arguments, steps)
+    try:
+        with Children(grace=2 * GRACE) as children:  # a step may wait for its own
+            failed = _run(out, steps, done, children)
+    except Interrupted as error:
+        print(
+            f"stopped by signal {error.signal}; what was running is saved: start again with --out "
+            f"{out} to go on",
+            file=sys.stderr,
+        )
+        raise
     _targets(out)
     for line in failed:
         print(f"error: {line}; start again to go on from there", file=sys.stderr)
     print(f"tables: {out.resolve()}")
     print(f"page: {(out / 'seed-0' / 'report.html').resolve()}")
     return 1 if failed else 0
+
+
+def _done(arguments: Arguments, steps: Sequence[list[str]]) -> dict[str, dict[str, Any]]:
+    """The steps that are done, by command.
+
+    Raises:
+        RfpmssError: if other code did them.
+    """
+    from rfpmss.evaluation.page.tables import read_rows, trusted
+    from rfpmss.runs import record
+
+    path = arguments.out / RECORD
+    with trusted(path):
+        found = {entry["command"]: entry for entry in read_rows(path) if entry["status"] == 0}
+        now = {"code": record.code()}
+        lines = [
+            f"  {entry['command']}: {line.strip()}"
+            for command in map(_shown, steps)
+            if (entry := found.get(command))
+            for line in (
+                record.code_lines(entry, now)
+                if entry.get("code")
+                else ["by code that is not known"]
+            )
+        ]
+    if lines and not arguments.allow_config_change:
+        raise RfpmssError(
+            f"--out must hold steps that this code did, got {path} with\n"
+            + "\n".join(lines)
+            + "\nchoose another --out, or pass --allow-config-change to take them as they are"
+        )
+    return found
+
+
+def _run(
+    out: Path, steps: Sequence[list[str]], done: dict[str, dict[str, Any]], children: Children
+) -> list[str]:
+    """Run what is not done; return what failed."""
+    from rfpmss.evaluation.page.tables import write_json
+    from rfpmss.runs import record
+
+    told, failed = [], []
+    for number, words in enumerate(steps, start=1):
+        command = _shown(words)
+        if command not in done:
+            print(f"[{number}/{len(steps)}] {command}", flush=True)
+            if words[0] == "rfpmss.report":
+                _share(out, Path(words[words.index("--run-dir") + 1]))
+            began = time.monotonic()
+            status = children.run(words)
+            about = {"status": status, "seconds": round(time.monotonic() - began, 1)}
+            done[command] = {"command": command, **about, "code": record.code()}
+            if status:
+                failed.append(f"{command} ended with status {status}")
+        told.append(done[command])
+        write_json(out / RECORD, told)
+    return failed
+
+
+def _shown(words: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", *words])
 
 
 def _share(out: Path, run_dir: Path) -> None:

@@ -81,6 +81,8 @@ def _claimed(arguments: TrainArguments) -> int:
         except PeerError:
             raise
         except (RfpmssError, OSError) as error:
+            if claim.held:  # a folder that was moved away breaks whatever reads or writes it
+                claim.require()
             claim.note(error)
             raise
 

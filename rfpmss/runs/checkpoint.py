@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rfpmss.common import files
 from rfpmss.common.distributed import ALONE, Peers
@@ -61,6 +61,7 @@ __all__ = [
     "folders",
     "latest",
     "load",
+    "load_encoder",
     "load_folder",
     "load_model",
     "newest",
@@ -247,6 +248,28 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
             f"train.lr"
         )
     return Loaded(folder, model.to(device).eval(), tokenizer, config)
+
+
+def load_encoder(path: Path, encoder: nn.Module) -> dict[str, str]:
+    """Load a file of weights that stands alone into an encoder; return what it says of them.
+
+    Raises:
+        CheckpointError: if it is damaged, of another encoder, or holds undefined weights.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = dict(file.metadata() or {})
+        load_weights(path, encoder)
+        bad = undefined(encoder.state_dict())
+        problem = f"infinite or undefined values in {', '.join(bad[:3])}" if bad else ""
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        problem = _clause(error)
+    if problem:
+        raise CheckpointError(
+            f"weights must be whole, finite and of this encoder, got {path}: {problem}; remove the "
+            f"file to train them again"
+        )
+    return told
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:

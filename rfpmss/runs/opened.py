@@ -82,6 +82,48 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest)
 
 
+def load_other(
+    run_dir: Path, device: str, cohort: Cohort, name: str, *, allow_change: bool = False
+) -> Loaded:
+    """The weights of another run, to be compared on the held-out studies of a cohort.
+
+    Args:
+        run_dir: of rfpmss.train.
+        device: cpu, cuda, cuda:1, ...
+        cohort: what it is to be compared on.
+        name: of the argument that names it.
+        allow_change: take it although it was trained on these studies.
+
+    Raises:
+        OpenError: if the folder or its checkpoints cannot be read, or held-out studies of the
+            cohort were trained on.
+    """
+    require_run(run_dir, name)
+    try:
+        loaded = checkpoint.load(run_dir, device)
+        known = stored(run_dir, loaded, allow_change=allow_change)
+        if allow_change:
+            return loaded
+        if known.get("cohort") is None:
+            _note_unknown(run_dir)
+        if problem := record.trained_on(run_dir, known, cohort.fingerprint):
+            raise OpenError(f"{name}: {problem}, {ALLOW}")
+    except OpenError:
+        raise
+    except RfpmssError as error:
+        raise OpenError(f"{name}: {error}") from None
+    except OSError as error:
+        raise OpenError(f"{name}: {sentence(error, run_dir)}") from None
+    return loaded
+
+
+def _note_unknown(run_dir: Path) -> None:
+    sys.stderr.write(
+        f"note: {run_dir} was trained before runs knew their cohort; whether it is the same "
+        f"cannot be checked\n"
+    )
+
+
 def require_run(run_dir: Path, name: str = "run_dir") -> None:
     """Refuse a folder that holds no run.
 
@@ -138,10 +180,7 @@ def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given
     """Refuse a cohort that has changed since training, and one that was trained on."""
     before, now = record.studies_of(run_dir, known), cohort.fingerprint
     if known.get("cohort") is None:
-        sys.stderr.write(
-            f"note: {run_dir} was trained before runs knew their cohort; whether it is the same "
-            f"cannot be checked\n"
-        )
+        _note_unknown(run_dir)
         return
     if not given:
         lines = record.cohort_lines(known, {"cohort": now.digest}, before, now)

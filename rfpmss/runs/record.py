@@ -26,17 +26,38 @@ STUDIES = "cohort.json"
 LARGEST = 1 << 28
 """Bytes of a ``cohort.json``: a million studies."""
 
-AFTERWARDS = {
-    "evaluation",
-    "evaluate",
-    "finetune",
-    "report",
-    "reproduce",
-    "view",
-    "export",
-    "embed",
-}
-"""Parts of the package that run after training and change nothing of it."""
+SOURCES = (
+    "multisk",
+    "rfpmss.common.device",
+    "rfpmss.common.distributed",
+    "rfpmss.common.precision",
+    "rfpmss.config",
+    "rfpmss.data.batches",
+    "rfpmss.data.cohort.manifest",
+    "rfpmss.data.cohort.places",
+    "rfpmss.data.cohort.shards",
+    "rfpmss.data.study",
+    "rfpmss.loss",
+    "rfpmss.model",
+    "rfpmss.runs.checkpoint",
+    "rfpmss.runs.content",
+    "rfpmss.runs.stored",
+    "rfpmss.train",
+    "rfpmss.training",
+)
+"""Modules and packages whose sources decide what a step of training makes."""
+
+APART = (
+    # what a command says, how it ends and how files are written
+    "rfpmss.common",
+    "rfpmss.config.bounds",
+    # what makes a cohort and knows it again: its digest is compared, not its makers
+    "rfpmss.data",
+    # who may write where, and what happens after training
+    "rfpmss.evaluation",
+    "rfpmss.runs",
+)
+"""What `rfpmss.train` imports besides, unless `SOURCES` names it more exactly."""
 
 Record = dict[str, Any]
 """``manifest``, ``ranks``, ``start``, ``cohort`` (its digest), ``code`` and ``config``."""
@@ -76,15 +97,30 @@ def code() -> dict[str, str]:
     for package in (multisk, rfpmss):
         root = Path(str(package.__file__)).parent
         for path in sorted(root.rglob("*.py")):
-            name = path.relative_to(root)
-            if package is multisk or name.parts[0].removesuffix(".py") not in AFTERWARDS:
-                found.update(f"{package.__name__}/{name.as_posix()}\0".encode())
+            name = path.relative_to(root.parent).with_suffix("").as_posix()
+            if counts(name.replace("/", ".").removesuffix(".__init__")):
+                found.update(f"{name}\0".encode())
                 found.update(hashlib.sha256(path.read_bytes()).digest())
     return {
         "release": _release(),
         "sources": found.hexdigest()[:16],
         "torch": str(torch.__version__),
     }
+
+
+def counts(module: str) -> bool | None:
+    """Whether a module decides what training makes; None where that was never said.
+
+    Example:
+        >>> counts("rfpmss.model.block"), counts("rfpmss.runs.opened"), counts("rfpmss.view")
+        (True, False, None)
+    """
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):  # the most exact name decides
+        name = ".".join(parts[:length])
+        if name in SOURCES or name in APART:
+            return name in SOURCES
+    return None
 
 
 def _release() -> str:
@@ -188,6 +224,16 @@ def cohort_lines(
         return []
     named = before.changes(now) if before is not None and now is not None else []
     return [f"  cohort: {line}" for line in named] or [f"  cohort: {one} there, {two} requested"]
+
+
+def code_lines(old: Record, new: Record) -> list[str]:
+    """How the code of a request differs from that of a run, a line each."""
+    left, right = (dict(leaves({"code": each.get("code") or {}})) for each in (old, new))
+    return [
+        f"  {name}: {left[name]} there, {right.get(name)} requested"
+        for name in sorted(left)
+        if left[name] != right.get(name)
+    ]
 
 
 def trained_on(run_dir: Path, known: Record, now: Fingerprint) -> str:

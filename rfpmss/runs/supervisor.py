@@ -16,17 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rfpmss.config.arguments import TrainArguments
+from rfpmss.runs.children import GRACE, POLL, Process, family, kill
 from rfpmss.runs.folder import ERROR, HEARTBEAT, Claim
 from rfpmss.runs.interrupt import Stop
-
-GRACE = 30.0
-"""Seconds in which ranks may save and leave after a signal."""
-
-POLL = 0.2
-"""Seconds between two looks."""
-
-Process = tuple[int, int]
-"""A process by its number and its start time: numbers are used again."""
 
 
 def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
@@ -45,11 +37,10 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
         *("-m", "rfpmss.train", *argv),
     ]
     environment = {"OMP_NUM_THREADS": str(arguments.config.train.threads)} | os.environ
-    with Claim(folder) as claim:  # refused while another process writes, before anything is touched
-        claim.take()
     with Stop() as stop:
         for left in range(arguments.max_restarts, -1, -1):
-            (folder / HEARTBEAT).unlink(missing_ok=True)
+            with Claim(folder) as claim:  # refused while another process writes: nothing to retry
+                claim.take()
             status = _watch(command, environment, folder, arguments.timeout, stop)
             if stop.signal:
                 return 128 + stop.signal
@@ -64,12 +55,12 @@ def _watch(
     command: list[str], environment: dict[str, str], folder: Path, timeout: float, stop: Stop
 ) -> int:
     torchrun = subprocess.Popen(command, env=environment, start_new_session=True)
-    family: set[Process] = set()
+    members: set[Process] = set()
     told: float | None = None
     pulse = Pulse(folder / HEARTBEAT)
     try:
         while torchrun.poll() is None:
-            family |= _family(torchrun.pid)
+            members |= family(torchrun.pid)
             if stop.signal and told is None:
                 torchrun.send_signal(signal.SIGTERM)
                 told = time.monotonic()
@@ -80,7 +71,7 @@ def _watch(
                 break
             time.sleep(POLL)
     finally:
-        _kill(family | _family(torchrun.pid))
+        kill(members | family(torchrun.pid))
     return torchrun.wait()
 
 
@@ -100,37 +91,3 @@ class Pulse:
         if beat != self._last:
             self._last, self._since = beat, time.monotonic()
         return time.monotonic() - self._since
-
-
-def _family(root: int) -> set[Process]:
-    """A process and all its descendants."""
-    children: dict[int, list[Process]] = {}
-    own: set[Process] = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (found := _stat(int(entry.name))):
-            process, parent = found
-            children.setdefault(parent, []).append(process)
-            if process[0] == root:
-                own.add(process)
-    waiting = list(own)
-    while waiting:
-        new = children.get(waiting.pop()[0], [])
-        own.update(new)
-        waiting += new
-    return own
-
-
-def _stat(number: int) -> tuple[Process, int] | None:
-    """A process and its parent's number; None if it is gone or only its status is left."""
-    try:
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else ((number, int(fields[19])), int(fields[1]))
-
-
-def _kill(family: set[Process]) -> None:
-    for process in family:
-        found = _stat(process[0])
-        if found and found[0] == process:
-            os.kill(process[0], signal.SIGKILL)

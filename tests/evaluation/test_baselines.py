@@ -1,6 +1,5 @@
 """Baselines are pretrained as the run is: the same order and length, other tasks, no leak."""
 
-import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +14,7 @@ from rfpmss.data.batches.tokens import swap_sides, train_tokenizer
 from rfpmss.evaluation.labels import baselines
 from rfpmss.evaluation.labels.probe import image_features
 from rfpmss.evaluation.labels.transfer import random_start
+from rfpmss.runs.children import Children
 from rfpmss.runs.opened import Opened
 
 
@@ -112,11 +112,7 @@ def test_without_reports_there_is_nothing_to_learn(opened):
 def test_another_run_gets_the_same_seed_and_length(name, tmp_path, monkeypatch):
     calls = []
 
-    def run(command, **_):
-        calls.append(command)
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(Children, "run", lambda _, words, __: calls.append(words) or 0)
     config = smoke().model_copy(update={"seed": 5})
     baselines.train_other(name, config, tmp_path / "manifest.csv", tmp_path, "cpu", 3)
     wanted = yaml.safe_load((tmp_path / "wanted.yaml").read_text())
@@ -130,7 +126,7 @@ def test_another_run_gets_the_same_seed_and_length(name, tmp_path, monkeypatch):
 
 
 def test_a_baseline_that_fails_names_its_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=3))
+    monkeypatch.setattr(Children, "run", lambda *_: 3)
     with pytest.raises(ValueError, match=r"contrast ended with status 3; see .*log\.txt"):
         baselines.train_other("contrast", smoke(), tmp_path / "m", tmp_path, "cpu", None)
 

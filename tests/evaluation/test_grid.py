@@ -1,8 +1,10 @@
 """The ablation grid: every row is a valid run, comparisons are paired, a finished cell stays."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ import pytest
 from rfpmss import ablate
 from rfpmss.config import PRESETS, VIEWS, smoke
 from rfpmss.data.batches.batch import Cohort
-from rfpmss.data.cohort.manifest import read
+from rfpmss.data.cohort.manifest import read, write
 from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
 from rfpmss.evaluation.page.tables import TableError
 from rfpmss.evaluation.page.targets import targets
+from rfpmss.runs import record
+from rfpmss.runs.children import Children
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -100,28 +104,48 @@ def test_a_clear_difference_stays_clear_in_a_table_of_every_row(tmp_path):
     assert lines["no-sspc"]["p_holm"] == 1.0
 
 
-def test_a_run_that_cannot_be_scored_is_named_and_the_grid_goes_on(tmp_path, monkeypatch, capsys):
-    done = type("Done", (), {"returncode": 0})
-    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
+def test_a_run_that_cannot_be_scored_is_named_and_the_grid_goes_on(
+    tmp_path, monkeypatch, capsys, smoke_cohort
+):
+    monkeypatch.setattr(Children, "run", lambda *_: 0)
 
-    def score(folder, device):
+    def score(folder, device, **_):
         if folder.parent.name == OURS:
             raise RuntimeError("no room")
         finished(folder, [1.0, 0.0])
-        return ""
 
     monkeypatch.setattr(ablate, "_score", score)
-    words = ["--out", str(tmp_path), "--rows", "no-sspc", "--seeds", "0", "--preset", "smoke"]
+    words = [
+        "--out",
+        str(tmp_path),
+        "--rows",
+        "no-sspc",
+        "--seeds",
+        "0",
+        "--preset",
+        "smoke",
+        "--data",
+        str(smoke_cohort),
+    ]
     assert ablate.main(words) == 1
     assert f"{OURS}, seed 0: no room" in capsys.readouterr().err
     lines = json.loads((tmp_path / "ablation.json").read_text())
     assert [line["row"] for line in lines] == ["no-sspc"]
 
 
-def test_slow_rows_come_last(tmp_path, monkeypatch, scored):
-    done = type("Done", (), {"returncode": 0})
-    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
-    words = ["--out", str(tmp_path), "--rows", "resnet", "no-fusion", "--preset", "smoke"]
+def test_slow_rows_come_last(tmp_path, monkeypatch, scored, smoke_cohort):
+    monkeypatch.setattr(Children, "run", lambda *_: 0)
+    words = [
+        "--out",
+        str(tmp_path),
+        "--rows",
+        "resnet",
+        "no-fusion",
+        "--preset",
+        "smoke",
+        "--data",
+        str(smoke_cohort),
+    ]
     assert ablate.main([*words, "--seeds", "0", "1"]) == 0
     assert [folder.parent.name for folder in scored][-2:] == ["resnet", "resnet"]
 
@@ -158,30 +182,40 @@ def scored(monkeypatch):
     """Scores each run with hits of its own, without training."""
     folders = []
 
-    def score(folder, device):
+    def score(folder, device, **_):
         folders.append(folder)
         draw = np.random.default_rng(len(folder.parent.name) + int(folder.name[-1]))
         finished(folder, (draw.random(9) < 0.5).astype(float).tolist())
-        return ""
 
     monkeypatch.setattr(ablate, "_score", score)
     return folders
 
 
 def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(
-    tmp_path, monkeypatch, capsys, scored
+    tmp_path, monkeypatch, capsys, scored, smoke_cohort
 ):
     calls = []
 
-    def run(command, **_):
-        folder = command[command.index("--run-dir") + 1]
-        assert command[2] == "rfpmss.train"
+    def run(_, words, log):
+        folder = words[words.index("--run-dir") + 1]
+        assert words[0] == "rfpmss.train"
         calls.append(folder)
-        broken = "no-sspc" in folder and "seed-1" in folder
-        return type("Done", (), {"returncode": int(broken)})
+        return int("no-sspc" in folder and "seed-1" in folder)
 
-    monkeypatch.setattr(ablate.subprocess, "run", run)
-    words = ["--out", str(tmp_path), "--rows", "no-sspc", "--seeds", "0", "1", "--preset", "smoke"]
+    monkeypatch.setattr(Children, "run", run)
+    words = [
+        "--out",
+        str(tmp_path),
+        "--rows",
+        "no-sspc",
+        "--seeds",
+        "0",
+        "1",
+        "--preset",
+        "smoke",
+        "--data",
+        str(smoke_cohort),
+    ]
     assert ablate.main(words) == 1
     assert "no-sspc, seed 1: train ended with status 1" in capsys.readouterr().err
     assert (len(calls), len(scored)) == (4, 3)
@@ -196,12 +230,54 @@ def test_a_finished_cell_is_not_run_again_and_a_failed_one_is_named(
     assert (len(calls), len(scored)) == (5, 3)
 
 
-def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch, scored):
-    done = type("Done", (), {"returncode": 0})
-    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
+def test_finished_cells_of_another_cohort_or_code_are_no_cells_of_this_one(
+    tmp_path, monkeypatch, capsys, scored, smoke_cohort
+):
+    monkeypatch.setattr(Children, "run", lambda *_: 0)
+    out = tmp_path / "out"
+    words = ["--out", str(out), "--rows", "no-sspc", "--seeds", "0", "--preset", "smoke"]
+    assert ablate.main([*words, "--data", str(smoke_cohort)]) == 0
+    rows = read(smoke_cohort)
+    gone = sorted({row.patient_id for row in rows if row.split == "test"})[:6]
+    other = Path(shutil.copytree(smoke_cohort.parent, tmp_path / "other"))
+    write(other / "manifest.csv", [row for row in rows if row.patient_id not in gone])
+    before = (out / "ablation.csv").read_bytes()
+    capsys.readouterr()
+    assert ablate.main([*words, "--data", str(other)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --out must hold cells of this configuration, cohort and code")
+    assert error.count(": cohort: ") == 2
+    assert "--allow-config-change" in error
+    assert ablate.main([*words, "--data", str(smoke_cohort.parent)]) == 0  # its folder
+    code = record.code() | {"sources": "another"}
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "code", lambda: code)
+        assert ablate.main([*words, "--data", str(smoke_cohort)]) == 1
+    assert ": code.sources: " in capsys.readouterr().err
+    for cell in (OURS, "no-sspc"):  # of before, when cells did not say it
+        (out / cell / "seed-0" / "complete.json").write_text('{"seconds": 1}')
+    assert ablate.main([*words, "--data", str(smoke_cohort)]) == 1
+    assert "not known" in capsys.readouterr().err
+    assert (out / "ablation.csv").read_bytes() == before
+    allow = "--allow-config-change"
+    assert ablate.main([*words, "--data", str(other), allow]) == 0
+    assert len(scored) == 2
+
+
+def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch, scored, smoke_cohort):
+    monkeypatch.setattr(Children, "run", lambda *_: 0)
     tables = []
     for jobs in ("1", "3"):
-        words = ["--out", str(tmp_path / jobs), "--rows", "4a", "--preset", "smoke"]
+        words = [
+            "--out",
+            str(tmp_path / jobs),
+            "--rows",
+            "4a",
+            "--preset",
+            "smoke",
+            "--data",
+            str(smoke_cohort),
+        ]
         assert ablate.main([*words, "--jobs", jobs]) == 0
         lines = json.loads((tmp_path / jobs / "ablation.json").read_text())
         tables.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])

@@ -15,6 +15,8 @@ from rfpmss.config.arguments import TrainArguments, parse
 from rfpmss.data.phantom import command as generating
 from rfpmss.data.phantom.cohort import folder_name
 from rfpmss.evaluation.page.targets import targets, write_targets
+from rfpmss.runs import record
+from rfpmss.runs.children import Children
 
 
 def row(query, gallery, r5, r10, low):
@@ -157,13 +159,13 @@ def test_every_step_is_a_command_line_that_its_command_takes(budget, preset, tmp
 def test_a_step_that_is_done_is_not_done_again_and_a_failed_one_is(tmp_path, monkeypatch, capsys):
     calls, broken = [], ["rfpmss.finetune"]
 
-    def run(command, **_):
-        calls.append(command[2])
-        if command[2] == "rfpmss.evaluate":
+    def run(_, words):
+        calls.append(words[0])
+        if words[0] == "rfpmss.evaluate":
             write(tmp_path / "seed-0", retrieval_full=[row("study", "report", 0.9, 1.0, 0.8)])
-        return type("Done", (), {"returncode": int(command[2] in broken)})
+        return int(words[0] in broken)
 
-    monkeypatch.setattr(reproduce.subprocess, "run", run)
+    monkeypatch.setattr(Children, "run", run)
     words = ["--out", str(tmp_path), "--preset", "smoke"]
     assert reproduce.main(words) == 1
     assert "rfpmss.finetune" in capsys.readouterr().err
@@ -177,6 +179,12 @@ def test_a_step_that_is_done_is_not_done_again_and_a_failed_one_is(tmp_path, mon
     entries = json.loads((tmp_path / "commands.json").read_text())
     assert [entry["status"] for entry in entries] == [0] * first
     assert (tmp_path / "targets.tex").read_text().count("met") >= 1
+    code = record.code() | {"release": "0.0.0"}
+    monkeypatch.setattr(record, "code", lambda: code)
+    assert reproduce.main(words) == 1
+    assert "code.release: " in capsys.readouterr().err
+    assert reproduce.main([*words, "--allow-config-change"]) == 0
+    assert len(calls) == first + 1
 
 
 def test_the_grid_s_table_is_handed_to_the_page(tmp_path):

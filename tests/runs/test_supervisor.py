@@ -12,7 +12,7 @@ import pytest
 
 from rfpmss.config import smoke
 from rfpmss.config.arguments import TrainArguments
-from rfpmss.runs import supervisor
+from rfpmss.runs import children, supervisor
 from rfpmss.runs.folder import ERROR
 from rfpmss.runs.interrupt import Stop
 
@@ -20,7 +20,7 @@ Supervise = Callable[..., int]
 
 
 def alive(number: int) -> bool:
-    return supervisor._stat(number) is not None
+    return children.stat(number) is not None
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_a_process_and_all_its_children_are_ended() -> None:
     ) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
-        family = supervisor._family(parent.pid)
+        family = children.family(parent.pid)
         assert len(family) == 2
         for number, _ in family:
             os.kill(number, signal.SIGSTOP)
-        supervisor._kill(family)
+        children.kill(family)
         assert parent.wait() == -signal.SIGKILL
     while any(alive(number) for number, _ in family):
         time.sleep(0.01)
@@ -61,10 +61,10 @@ def test_a_process_and_all_its_children_are_ended() -> None:
 
 def test_a_number_that_is_used_again_is_spared() -> None:
     with subprocess.Popen(["sleep", "99"]) as process:
-        ((number, began),) = supervisor._family(process.pid)
-        supervisor._kill({(number, began - 1)})
+        ((number, began),) = children.family(process.pid)
+        children.kill({(number, began - 1)})
         assert process.poll() is None
-        supervisor._kill({(number, began)})
+        children.kill({(number, began)})
         assert process.wait() == -signal.SIGKILL
 
 

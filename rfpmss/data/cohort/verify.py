@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rfpmss.data.cohort.duplicates import digest
-from rfpmss.data.cohort.fingerprint import NAMED
-from rfpmss.data.cohort.manifest import Row, jail
+from rfpmss.data.cohort.fingerprint import NAMED, Fingerprint
+from rfpmss.data.cohort.manifest import Row, jail, read
 from rfpmss.data.cohort.places import entry
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.errors import DataError, PathError, UnreadableError
@@ -111,3 +111,13 @@ def pixel_digests(
         return [one(row) for row in rows]
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(one, rows))
+
+
+def fingerprint_of(manifest: Path) -> Fingerprint:
+    """What a cohort is known by, its images taken at the word of the manifest where it has one.
+
+    Raises:
+        DataError: if the manifest is damaged.
+        OSError: if it cannot be read.
+    """
+    return Fingerprint.of(digested(read(manifest), manifest.parent, {}, every=False))

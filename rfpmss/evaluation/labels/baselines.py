@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from rfpmss.data.batches.tokens import decode, swap_sides
 from rfpmss.evaluation.grid import VARIANTS, Variant, changed
 from rfpmss.evaluation.labels.transfer import random_start
 from rfpmss.evaluation.writing.findings import read_findings
+from rfpmss.runs.children import Children
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -50,7 +49,14 @@ Classes = dict[str, dict[str, int]]
 
 
 def train_other(
-    name: str, config: Config, manifest: Path, folder: Path, device: str, epochs: int | None
+    name: str,
+    config: Config,
+    manifest: Path,
+    folder: Path,
+    device: str,
+    epochs: int | None,
+    *,
+    allow_change: bool = False,
 ) -> None:
     """Pretrain a model of ``OTHERS`` in ``folder`` under the run's budget, unless it stands there.
 
@@ -65,13 +71,12 @@ def train_other(
     folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / "wanted.yaml"
     write_text(wanted, yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
-    command = [sys.executable, "-m", "rfpmss.train", "--config-file", str(wanted)]
-    command += ["--data", str(manifest), "--run-dir", str(folder), "--device", device]
+    words = ["rfpmss.train", "--config-file", str(wanted), "--data", str(manifest)]
+    words += ["--run-dir", str(folder), "--device", device, "--no-evaluate"]
+    words += ["--allow-config-change"] if allow_change else []
     log = folder / "log.txt"
-    with log.open("a", encoding="utf-8") as file:
-        status = subprocess.run(
-            [*command, "--no-evaluate"], stdout=file, stderr=file, check=False
-        ).returncode
+    with log.open("a", encoding="utf-8") as file, Children() as children:
+        status = children.run(words, file)
     if status:
         raise ValueError(f"the baseline {name} ended with status {status}; see {log}")
 

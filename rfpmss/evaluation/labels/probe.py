@@ -271,7 +271,21 @@ def predict(
             classifier(cohort.batch(part, tokenizer, augment=None).to(device)).cpu().numpy()
             for part in np.array_split(indices, max(1, len(indices) // 64))
         ]
-    return np.concatenate(parts).astype(float)
+    return _finite(np.concatenate(parts).astype(float), "scores of the tuned encoder")
+
+
+def _finite(found: Float[np.ndarray, ...], what: str) -> Float[np.ndarray, ...]:
+    """Refuse infinite or undefined values before statistics take them.
+
+    Raises:
+        ValueError: says of what.
+    """
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"{what} must be finite, got infinite or undefined values; start from other weights, "
+            f"or train them again with a lower train.lr"
+        )
+    return found
 
 
 def image_features(
@@ -287,7 +301,7 @@ def image_features(
             batch = cohort.batch(part, tokenizer, augment=None).to(device)
             vectors = model.image(batch.images, only(batch.present, views)).vectors
             found.append(vectors.flatten(1).cpu().numpy())
-    return np.concatenate(found).astype(float)
+    return _finite(np.concatenate(found).astype(float), "features of the encoder")
 
 
 def only(present: Bool[Tensor, "b m"], views: Sequence[str]) -> Bool[Tensor, "b m"]:

@@ -1,0 +1,106 @@
+"""What every command line must keep to: numbers in bounds, no empty words, UTF-8, names."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from rfpmss.config.arguments import TrainArguments
+from rfpmss.data.sources.folder import FolderOptions
+
+VERBS = ["train", "check", "evaluate", "finetune", "ablate", "reproduce", "report", "view"]
+REQUIRED = {"run_dir": Path("run"), "cohort": Path("c"), "run": Path("run"), "out": Path("o")}
+
+
+def arguments(verb: str) -> Any:
+    return TrainArguments if verb == "train" else import_module(f"rfpmss.{verb}").Arguments
+
+
+def kinds(hint: Any) -> set[type]:
+    """The types that a field's value or its items may have."""
+    parts = get_args(hint)
+    return set().union(*map(kinds, parts)) if parts else {hint}
+
+
+def numbers() -> Iterator[tuple[str, str]]:
+    for verb in [*VERBS, "export"]:
+        kind = arguments(verb)
+        for name, hint in get_type_hints(kind).items():
+            if kinds(hint) & {int, float}:
+                yield verb, name
+
+
+@pytest.mark.parametrize(("verb", "name"), list(numbers()))
+@pytest.mark.parametrize("value", [-1, -(10**30), 10**30, float("nan")])
+def test_every_number_of_every_command_has_bounds(verb: str, name: str, value: float) -> None:
+    kind = arguments(verb)
+    allowed = kinds(get_type_hints(kind)[name])
+    if float in allowed:
+        value = float(value)
+    elif value != value:  # noqa: PLR0124
+        return  # the parser takes no NaN for a whole number
+    given = {e.name: REQUIRED[e.name] for e in fields(kind) if e.default is e.default_factory}
+    several = isinstance(getattr(kind, name, None), tuple) or "tuple" in str(
+        get_type_hints(kind)[name]
+    )
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} .*got"):
+        kind(**given | {name: (value,) if several else value})
+
+
+def test_the_table_of_numbers_is_not_empty() -> None:
+    assert {("finetune", "epochs"), ("view", "port"), ("ablate", "seeds")} <= set(numbers())
+    assert MISSING is fields(arguments("check"))[0].default
+    assert issubclass(arguments("embed"), FolderOptions)  # has bounds of its own
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "sentence"),
+    [
+        ("train", ["--run-dir", ""], "--run-dir must not be empty"),
+        ("train", ["--data="], "--data must not be empty"),
+        ("train", ["--model.image-weights", ""], "--model.image-weights must not be empty"),
+        ("evaluate", ["--run-dir", ""], "--run-dir must not be empty"),
+        ("export", ["", "--out", "x"], "an argument must not be empty"),
+        ("export", ["run", "--out", ""], "--out must not be empty"),
+        ("ablate", ["--out", "\udcff"], "must be UTF-8"),
+        ("reproduce", ["--out", "o\udcff"], "must be UTF-8"),
+        ("train", ["--run-dir", "r\udcff"], "must be UTF-8"),
+        ("train", ["--data", "d\udcff"], "must be UTF-8"),
+        ("check", ["d\udcff"], "must be UTF-8"),
+        ("view", ["--run-dir", "link"], "--run-dir must be UTF-8"),
+        ("check", ["link"], "COHORT must be UTF-8"),
+        ("evaluate", ["--run-dir", "r", "--split", "nonsense"], "nonsense"),
+        ("evaluate", ["--run-dir", "r", "--name", "../../../out"], "--name must be of letters"),
+        ("evaluate", ["--run-dir", "r", "--name", "/out"], "--name must be of letters"),
+        ("evaluate", ["--run-dir", "r", "--name", ".hidden"], "--name must be of letters"),
+        ("evaluate", ["--run-dir", "r", "--name", "a" * 65], "--name must be of letters"),
+        ("evaluate", ["--run-dir", "r", "--name", "a\nb"], "--name must be of letters"),
+        ("evaluate", ["--run-dir", "r", "--name", "b-val"], "--name must not end like"),
+        ("evaluate", ["--run-dir", "r", "--beams", "1", "1"], "--beams must name each value once"),
+        ("finetune", ["--run-dir", "r", "--seeds", "0", "0"], "--seeds must name each value once"),
+        ("finetune", ["--run-dir", "r", "--baseline", "this run=r"], "with a new name"),
+        ("finetune", ["--run-dir", "r", "--baseline", "a=r", "a=s"], "with a new name"),
+        ("finetune", ["--run-dir", "r", "--baseline", "a="], "NAME=RUN_DIR"),
+        ("finetune", ["--run-dir", "r", "--baseline", "a\tb=r"], "NAME of --baseline must be"),
+        ("ablate", ["--seeds", "1", "2", "1"], "--seeds must name each value once, got 1 twice"),
+    ],
+)
+def test_a_wrong_argument_is_status_2_and_leaves_nothing(
+    verb: str,
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.symlink("o\udcff", "link")
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"rfpmss.{verb}").main(words)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert os.listdir() == ["link"]
