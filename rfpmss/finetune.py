@@ -295,9 +295,10 @@ def _labels(arguments: Arguments, opened: Opened, path: Path) -> RFPMSS:
     model = random_start(config, vocabulary).to(device)
     told = load_encoder(path, model.image)
     if not arguments.allow_config_change:
-        lines = ["  a cohort that is not known"]
-        if RECORD in told:
+        try:
             lines = record.differences(record.loads(told[RECORD]), wanted)
+        except (KeyError, ValueError, AttributeError, RecursionError):
+            lines = ["  a cohort that is not known"]
         if lines:
             raise ValueError(
                 f"--train-baseline labels must be of this cohort, configuration and code, got "

@@ -221,11 +221,17 @@ def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
 def _stored(folder: Path, done: int) -> Path | None:
     """The checkpoint to go on from, which rank 0 has verified, on every rank."""
     from rfpmss.runs import checkpoint
+    from rfpmss.runs.folder import RunError
 
     there = [path for path in checkpoint.folders(folder) if checkpoint.step_of(path) == done]
     if len(there) > 1:
         there = [path for path in there if checkpoint.verify(path) is None]
-    return there[0] if done and there else None
+    if done and not there:
+        raise RunError(
+            f"run_dir must hold the checkpoint of step {done} on every machine, got {folder} "
+            f"without it"
+        )
+    return there[0] if done else None
 
 
 def _run(

@@ -10,6 +10,7 @@ which holds a key; they ask nothing of the network. Ctrl-C ends it.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from hmac import compare_digest
@@ -212,8 +213,8 @@ def _bound(port: int) -> socket:
         return create_server((HOST, port), backlog=128)
     except OSError as error:
         raise RfpmssError(
-            f"--port must be free, got {port}: {error.strerror}; choose another, or 0 for a free "
-            f"one"
+            f"--port must be free, got {port}: {os.strerror(error.errno or 0)}; choose another, or "
+            f"0 for a free one"
         ) from None
 
 

@@ -203,6 +203,7 @@ class Run:
             known = record.read(folder)
             if known is not None and not allow_change:
                 refuse_another(folder, known, wanted, cohort)
+            self._claim.require()
             text = yaml.safe_dump(wanted, sort_keys=False)
             if cohort is not None:
                 _keep(folder / record.STUDIES, cohort.dumps(), private=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rfpmss import view
+from rfpmss.common.command import guarded
 from rfpmss.config import VIEWS, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
@@ -172,7 +173,8 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
     class Server:
         port = 1234
 
-        def __init__(self, host, port, app, *, threaded, request_handler):
+        def __init__(self, host, port, app, *, threaded, request_handler, fd):
+            assert fd
             assert threaded
             assert request_handler.timeout
             asked.append(host)
@@ -189,6 +191,20 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
     assert "http://127.0.0.1:1234/study/a%20b" in capsys.readouterr().out
     view.serve(pytest.importorskip("flask").Flask("any"), 0, "a", "key")
     assert "/study/a?token=key\n" in capsys.readouterr().out
+
+
+def test_a_port_that_another_program_has_is_one_sentence(capfd):
+    pytest.importorskip("werkzeug")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        app = pytest.importorskip("flask").Flask("any")
+        assert guarded(lambda: view.serve(app, port, "a")) == 1
+    told = capfd.readouterr()
+    assert told.err == (
+        f"error: --port must be free, got {port}: Address already in use; choose another, or 0 for "
+        f"a free one\n"
+    )
+    assert not told.out
 
 
 HERE = {"Host": "127.0.0.1:7870"}

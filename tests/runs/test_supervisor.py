@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rfpmss.common.command import guarded
 from rfpmss.config import smoke
 from rfpmss.config.arguments import TrainArguments
 from rfpmss.runs import children, supervisor
@@ -127,8 +128,8 @@ def test_signals_are_remembered_once_and_given_back() -> None:
         assert stop.signal == 0
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            assert guarded(lambda number=number: os.kill(os.getpid(), number)) == 143
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -156,3 +157,23 @@ def test_a_supervisor_touches_nothing_in_the_folder_of_a_living_run(
         with pytest.raises(RunError, match="run_dir must not be in use"):
             supervise("open('started', 'w')")
         assert {path.name for path in tmp_path.iterdir()} == {".lock", "heartbeat", ERROR}
+
+
+def test_a_supervisor_that_came_second_does_not_try_again(
+    supervise: Supervise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rank is refused, because another one took the folder after the supervisor had looked."""
+    from rfpmss.runs.folder import Claim, RunError
+
+    tries, living = [], Claim(tmp_path)
+
+    def refused(*_: object) -> int:
+        tries.append(living.take())
+        (tmp_path / "heartbeat").write_text("of the living run")
+        return 1
+
+    monkeypatch.setattr(supervisor, "_watch", refused)
+    with living, pytest.raises(RunError, match="run_dir must not be in use"):
+        supervise("", restarts=3)
+    assert len(tries) == 1
+    assert (tmp_path / "heartbeat").exists()

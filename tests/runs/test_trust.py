@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from rfpmss import train
 from rfpmss.config import smoke
@@ -755,3 +756,130 @@ def test_a_run_whose_folder_was_moved_away_writes_into_no_other(
     assert run.exists() == replaced
     assert snapshot(run) == before
     assert checkpoint.step_of(checkpoint.latest(other)) == 2
+
+
+@pytest.mark.parametrize("moment", ["read_tokenizer", "resume", "step_of"])
+def test_a_run_folder_that_moves_while_it_resumes_is_named_not_its_checkpoint(
+    moment: str,
+    run: Path,
+    cohort: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usual = getattr(checkpoint, moment)
+
+    def move(*given):
+        if run.exists():
+            run.rename(run.with_name("other"))
+        return usual(*given)
+
+    monkeypatch.setattr(checkpoint, moment, move)
+    assert start(run, cohort, "--max-steps", "3") == 1
+    assert f"got {run} moved, removed or replaced; move it back" in capsys.readouterr().err
+    assert not run.exists()
+
+
+FINETUNE = [
+    *("--fractions", "1", "--seeds", "0", "--modes", "linear", "--epochs", "1"),
+    *("--baseline-epochs", "1"),
+]
+
+
+def test_weights_that_were_trained_on_held_out_studies_are_no_baseline(
+    run: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(cohort.parent, tmp_path / "other")) / cohort.name
+    write(other, swap(read(cohort)))
+    leaky = tmp_path / "leaky"
+    assert start(leaky, other) == 0
+    capsys.readouterr()
+    finetune = import_module("rfpmss.finetune").main
+    words = ["--run-dir", str(run), *FINETUNE, "--baseline", f"leaky={leaky}"]
+    assert finetune(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --baseline leaky: held-out studies must not have been trained")
+    assert "got 16" in error
+    assert not (run / "evaluation" / "finetune.json").exists()
+    (leaky / record.STUDIES).unlink()
+    assert finetune(words) == 1
+    assert "which cannot be known" in capsys.readouterr().err
+    assert finetune([*words, "--allow-config-change"]) == 0
+    rows = json.loads((run / "evaluation" / "finetune.json").read_text())["rows"]
+    assert [row["start"] for row in rows] == ["this run", "random weights", "leaky"]
+    assert finetune(["--run-dir", str(run), *FINETUNE, "--baseline", f"a={tmp_path}"]) == 1
+    assert "error: --baseline a must be a run folder with a config.yaml" in capsys.readouterr().err
+
+
+def test_the_label_baseline_is_taken_again_only_as_what_it_was(
+    run: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune = import_module("rfpmss.finetune").main
+    words = ["--run-dir", str(run), *FINETUNE, "--train-baseline", "labels"]
+    assert finetune(words) == 0
+    path = run / "baselines" / "labels-1" / "image.safetensors"
+    good = path.read_bytes()
+    capsys.readouterr()
+    other = Path(shutil.copytree(cohort.parent, tmp_path / "other")) / cohort.name
+    first = next(row.study_id for row in read(cohort) if row.split == "train")
+    write(other, [row for row in read(cohort) if row.study_id != first])
+    assert finetune([*words, "--data", str(other)]) == 1
+    assert "labels must be of this cohort, configuration and code" in capsys.readouterr().err
+    weights = load_file(path)
+    name = next(iter(weights))
+    undefined = {key: torch.full_like(value, math.nan) for key, value in weights.items()}
+    for content, sentence in [
+        (b"garbage", "weights must be whole"),
+        (b"", "weights must be whole"),
+        (good[:-100], "weights must be whole"),
+        (save(undefined), "infinite or undefined values"),
+        (save({name: weights[name]}), "Missing key"),
+        (save({key: value[None] for key, value in weights.items()}), "size mismatch"),
+        (save(weights), "a cohort that is not known"),
+        (save(weights, {"rfpmss": "{"}), "a cohort that is not known"),
+    ]:
+        path.write_bytes(content)
+        assert finetune(words) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: "), error
+        assert sentence in error, error
+        assert str(path) in error
+
+
+def test_a_split_without_studies_and_a_cohort_in_this_folder_are_not_taken_for_the_run_s(
+    run: Path,
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evaluate = import_module("rfpmss.evaluate").main
+    other = Path(shutil.copytree(cohort.parent, tmp_path / "other")) / cohort.name
+    words = ["--run-dir", str(run), "--data"]
+    assert evaluate([*words, str(other), "--split", "val"]) == 1
+    assert "--split must have at least 2 studies, got 0 in val" in capsys.readouterr().err
+    monkeypatch.chdir(other.parent)
+    for data in ("manifest.csv", ".", str(other.parent)):
+        assert evaluate([*words, data]) == 0
+    names = {path.name.partition(".")[0] for path in (run / "evaluation").iterdir()}
+    assert {name.partition("_")[0] for name in names} == {"retrieval-other"}
+
+
+def test_every_module_that_training_reaches_is_said_to_count_or_not() -> None:
+    """Another path to a module, or a move, is noticed here; `rfpmss.runs.opened` was forgotten."""
+    grimp = pytest.importorskip("grimp")
+    graph = grimp.build_graph("rfpmss", include_external_packages=False)
+    after = {"rfpmss.evaluation", "rfpmss.runs.opened"}  # in `rfpmss.train.evaluate` alone
+    reached, waiting = set(), ["rfpmss.train"]
+    while waiting:
+        module = waiting.pop()
+        if module not in reached and module not in after:
+            reached.add(module)
+            waiting += graph.find_modules_directly_imported_by(module)
+    assert {name for name in reached - {"rfpmss"} if record.counts(name) is None} == set()
+    counted = {name for name in graph.modules if record.counts(name)}
+    packages = {name for name in counted if graph.find_children(name)}
+    unused = counted - reached - packages
+    assert unused <= {"rfpmss.model.stored.graphs"}, unused
+    listed = {name for name in (*record.SOURCES, *record.APART) if name != "multisk"}
+    assert listed <= graph.modules
+    assert not record.counts("rfpmss.runs.opened")
