@@ -8,6 +8,7 @@ from multisk._problem.problem import MultiAssignment, Transport
 from multisk._problem.status import Status
 from multisk._solution.solution import Solution
 from multisk._solve import solve
+from multisk._solvers.base import Solver
 from multisk._solvers.exact import Exact
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
@@ -20,6 +21,7 @@ __all__ = [
     "Newton",
     "Sinkhorn",
     "Solution",
+    "Solver",
     "Status",
     "Transport",
     "column_normalize",

@@ -16,6 +16,7 @@ from multisk._problem.status import Status
 from multisk._problem.system import System, prepare
 from multisk._solution.gradient import attach, derivative
 from multisk._solution.solution import Solution, wrap
+from multisk._solvers.base import Solver
 from multisk._solvers.default import Blend
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
@@ -24,7 +25,7 @@ from multisk._solvers.sinkhorn import Sinkhorn
 def solve(
     scores: Shaped[Tensor, "..."],
     problem: MultiAssignment | Transport,
-    solver: Any = None,
+    solver: Solver | None = None,
     *,
     init: Any = None,
     group: Any = None,
@@ -35,7 +36,8 @@ def solve(
         scores: (*batch, N, K), higher is better; any floating dtype of at least 16 bits. float64
             is solved in float64, everything else in float32; the plan has the scores' dtype.
         problem: What is asked.
-        solver: `Newton`, `Sinkhorn` or `Exact`; None picks, and `Solution.solver` says which.
+        solver: `Newton`, `Sinkhorn`, `Exact` or your own `Solver`; None picks, and
+            `Solution.solver` says which.
         init: Column potentials (*batch, K) to start from, or a previous Solution.
         group: torch.distributed group over whose ranks the rows are spread. Every rank passes its
             rows and gets its part of the plan; column capacities are for all rows together.
@@ -75,7 +77,7 @@ def solve(
         return wrap(raw, system, plan, raw.solver or type(chosen).__name__, mode)
 
 
-def default_for(system: System) -> Any:
+def default_for(system: System) -> Solver:
     """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
     if not system.two_groups:
         return Sinkhorn() if choose.kernels_serve(system) else Newton()

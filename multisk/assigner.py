@@ -17,6 +17,7 @@ from multisk._problem.system import System, prepare
 from multisk._semidual.semidual import first_rows
 from multisk._solution.solution import Solution
 from multisk._solve import solve
+from multisk._solvers.base import Solver
 
 Problem = MultiAssignment | Transport
 
@@ -63,7 +64,7 @@ class BalancedAssigner(nn.Module):
         problem: Problem,
         *,
         momentum: float = 0.0,
-        solver: Any = None,
+        solver: Solver | None = None,
         batch: tuple[int, ...] = (),
         group: Any = None,
     ) -> None:

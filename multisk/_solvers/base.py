@@ -12,7 +12,10 @@ from multisk._problem.system import System
 class Solver(Protocol):
     """A frozen object with options; `run` knows systems only."""
 
-    gradient: str | None
+    @property
+    def gradient(self) -> str | None:
+        """How the plan is differentiated: "implicit", "unroll", "none"; None: as is usual."""
+        ...
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch, without gradients."""

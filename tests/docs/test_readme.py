@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
+
+import multisk
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
+OWN_SOLVER = ROOT / "docs" / "multisk" / "own_solver.md"
+PAGES = ["README.md", "rfpmss/README.md"]
 
 
 def test_the_readmes_example_does_what_its_comments_say() -> None:
@@ -22,13 +27,40 @@ def test_the_readmes_example_does_what_its_comments_say() -> None:
     assert names["sweeps"].steps == 20
 
 
-def test_every_path_in_the_readme_exists() -> None:
-    named = re.findall(r"`((?:multisk|rfpmss|kernels|docs|tests|benchmarks)/[\w./-]+)`", TEXT)
-    linked = [name for name in re.findall(r"\]\(([\w./-]+)\)", TEXT) if ":" not in name]
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_in_a_readme_exists(page: str) -> None:
+    text, here = (ROOT / page).read_text(), (ROOT / page).parent
+    named = re.findall(r"`((?:multisk|rfpmss|kernels|docs|tests|benchmarks)/[\w./-]+)`", text)
+    linked = [name for name in re.findall(r"\]\(([\w./-]+)", text) if ":" not in name]
     assert len(named) + len(linked) > 5
-    assert [name for name in (*named, *linked) if not (ROOT / name).exists()] == []
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert [*missing, *(name for name in linked if not (here / name).exists())] == []
 
 
-def test_the_readme_names_make_targets_that_exist() -> None:
+def test_the_first_page_stays_short() -> None:
+    """At most 900 words and 40 numbers: figures live in docs and benchmarks."""
+    assert len(TEXT.split()) <= 900
+    assert len(re.findall(r"(?<![\w.-])\d[\d.,]*", TEXT)) <= 40
+
+
+def test_the_page_on_solvers_of_ones_own_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", OWN_SOLVER.read_text(), flags=re.DOTALL)
+    names: dict = {}
+    exec(compile(code, str(OWN_SOLVER), "exec"), names)
+    solution, scores = names["solution"], names["scores"]
+    assert isinstance(names["Damped"](), multisk.Solver)
+    assert (solution.solver, solution.backend) == ("Damped", "torch")
+    assert solution.converged
+    x = scores.detach().clone().requires_grad_()
+    ours = multisk.solve(x, multisk.Transport(eps=0.1), multisk.Newton())
+    torch.testing.assert_close(solution.plan, ours.plan, rtol=0, atol=1e-6)
+    ours.plan.square().sum().backward()
+    torch.testing.assert_close(scores.grad, x.grad, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_readme_names_make_targets_that_exist(page: str) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"make ([a-z][\w-]*)", TEXT)) <= targets
+    named = re.findall(r"(?:`|^)make ([a-z][\w-]*)", (ROOT / page).read_text(), flags=re.MULTILINE)
+    assert named
+    assert set(named) <= targets
