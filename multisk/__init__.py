@@ -4,6 +4,7 @@ from multisk import _operators as _operators  # registers the operators that sol
 from multisk import reference
 from multisk._backends.choose import use_backend
 from multisk._backends.torch.normalize import column_normalize, depth_normalize, row_normalize
+from multisk._hard import Hard, hard
 from multisk._problem.problem import MultiAssignment, Transport
 from multisk._problem.status import Status
 from multisk._solution.solution import Solution
@@ -17,6 +18,7 @@ from multisk.assigner import BalancedAssigner
 __all__ = [
     "Exact",
     "BalancedAssigner",
+    "Hard",
     "MultiAssignment",
     "Newton",
     "Sinkhorn",
@@ -26,6 +28,7 @@ __all__ = [
     "Transport",
     "column_normalize",
     "depth_normalize",
+    "hard",
     "reference",
     "row_normalize",
     "solve",

@@ -209,3 +209,8 @@ def loops_for_newton(system: System) -> ModuleType | None:
     if found is None or available.compiled(found) or n * k <= Costs.ARRAY_CELLS:
         return found
     return None if forced() is None else found
+
+
+def flow_compiles() -> bool:
+    """Whether `multisk.hard` runs compiled: elsewhere than on the CPU it cannot run at all."""
+    return forced() != "numpy" and available.compiled(available.kernels())

@@ -26,6 +26,7 @@ class Margins:
     column_cells: Float[Tensor, "b k"]
     free: Bool[Tensor, "b n k"] | None = None
     ones: Bool[Tensor, "b n k"] | None = None
+    mask: Bool[Tensor, "b n k"] | None = None  # as it was given, before any cell was settled
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Margins":
         """Apply `change` to every tensor."""
@@ -329,4 +330,5 @@ def _settle(
         column_cells.double(),
         free if settled else None,
         ones if settled and (not host or bool(ones.any())) else None,
+        mask,
     )

@@ -12,7 +12,7 @@ from multisk._problem.system import System, check_scores
 from multisk._solution.answer import Answer, budget_of
 from multisk._solution.assign import assign
 from multisk._solution.channels import channels
-from multisk._solution.round import round_solution
+from multisk._solution.round import hard_solution
 from multisk._solution.value import gap, value
 
 
@@ -98,8 +98,29 @@ class Solution(Answer):
         return assign(self, new_scores)
 
     def round(self) -> Bool[Tensor, "*batch n k"]:
-        """The nearest hard assignment: exact row counts, loads within floor and ceil."""
-        return round_solution(self)
+        """The best hard assignment: `multisk.hard` of the same problem, warm from this plan.
+
+        Returns:
+            (*batch, N, K): exact row counts, loads within floor and ceil of the capacity, and
+            among those the largest sum of scores.
+
+        Raises:
+            ValueError: For fractional row budgets, a transport, more than two channel scales, or
+                rows spread over ranks.
+            RuntimeError: When no hard assignment fits.
+        """
+        return hard_solution(self).plan
+
+    def prices(self) -> Float[Tensor, "*batch k"]:
+        """What every column costs at zero temperature: the prices of `multisk.hard`, float64.
+
+        Every row's columns in `round()` are those of its `k` largest `scores - prices`.
+
+        Raises:
+            ValueError: As `round`.
+            RuntimeError: When no hard assignment fits.
+        """
+        return hard_solution(self).prices
 
     def topk(self) -> Int[Tensor, "*batch n m"]:
         """The columns of the `k` largest entries of each row, largest first; int `k` only.

@@ -21,14 +21,14 @@ from multisk._backends.numba.batch import Batch, Otherwise, Problem
 from multisk._problem.status import Status
 from multisk._problem.system import System
 
-Solves = Callable[..., Raw | None]
+Solves = Callable[..., Any]
 
 
 def or_on_arrays(solve: Solves) -> Solves:
     """Solve again on arrays where the compiled loops raise what the arrays do not."""
 
     @functools.wraps(solve)
-    def solved(*given: Any, **named: Any) -> Raw | None:
+    def solved(*given: Any, **named: Any) -> Any:
         try:
             return solve(*given, **named)
         except Exception as error:
