@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import Interrupted, RfpmssError
-from rfpmss.common.files import write_text
+from rfpmss.common.files import appended, write_text
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
 from rfpmss.config.arguments import read
@@ -249,7 +249,7 @@ def _train(arguments: Arguments, cell: Cell, children: Children) -> float:
     words += [] if arguments.device is None else ["--device", arguments.device]
     words += ["--allow-config-change"] if arguments.allow_config_change else []
     path = cell.folder / "log.txt"
-    with path.open("a", encoding="utf-8") as log:
+    with appended(path) as log:
         status = children.run(words, log)
     if status:
         raise RfpmssError(f"train ended with status {status}; see {path}")

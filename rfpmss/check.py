@@ -9,7 +9,7 @@ Names the studies whose images are damaged. Exit status 0: as it was written; 1:
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(arguments: Arguments) -> int:
     """Check a cohort; return 0 if it is as it was written."""
-    from rfpmss.data.cohort.manifest import accept, check_together, manifest_of, parse, sum_of
+    from rfpmss.data.cohort.manifest import (
+        accept,
+        check_images,
+        check_together,
+        manifest_of,
+        parse,
+        sum_of,
+    )
     from rfpmss.data.cohort.manifest import read as rows_of
     from rfpmss.data.cohort.verify import compare, pixel_digests
     from rfpmss.runs.folder import ArgumentError
@@ -59,7 +66,8 @@ def check(arguments: Arguments) -> int:
     known = "" if sum_of(manifest).is_file() else "; it has no sum, so missing rows cannot be seen"
     print(f"manifest: {len(rows)} rows, {len({row.study_id for row in rows})} studies{known}")
     images = [row for row in rows if row.path]
-    damaged = compare(images, pixel_digests(images, manifest.parent, {}))
+    found = pixel_digests(images, manifest.parent, {})
+    damaged = compare(images, found)
     print(f"images: {len(images) - len(damaged)} of {len(images)} as they were prepared")
     if bare := sum(not row.digest for row in images):
         print(f"note: {bare} images have no digest; that they can be read is all that is known")
@@ -67,6 +75,8 @@ def check(arguments: Arguments) -> int:
         print(f"damaged: study {item.study}, {item.path}: {item.reason}", file=sys.stderr)
     if damaged:
         return _refuse(rows, {item.study for item in damaged})
+    made = zip(images, map(str, found), strict=True)
+    check_images([replace(row, digest=content) for row, content in made])
     return 0
 
 

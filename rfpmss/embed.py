@@ -31,7 +31,7 @@ import tyro
 
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import sentence, status_of, whole
+from rfpmss.common.files import opened, sentence, status_of, whole
 from rfpmss.common.quiet import quiet
 from rfpmss.config.arguments import program
 from rfpmss.data.sources.folder import FolderOptions, at_least, check_places
@@ -242,7 +242,7 @@ def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -22,7 +22,7 @@ import tyro
 
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import whole_folder
+from rfpmss.common.files import fill, whole_folder
 from rfpmss.config.arguments import read
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def export(arguments: Arguments) -> None:
     try:
         with whole_folder(arguments.out.resolve()) as folder:
             model.save_pretrained(folder, model_card_kwargs={"details": details})
-            (folder / TOKENIZER).write_text(loaded.tokenizer.to_str(), encoding="utf-8")
+            fill(folder / TOKENIZER, loaded.tokenizer.to_str())
             if arguments.graphs:
                 write(model, folder)
             mode = (folder / TOKENIZER).stat().st_mode  # what the umask leaves; weights had 0600

@@ -266,13 +266,13 @@ def _shown(words: Sequence[str]) -> str:
 
 def _share(out: Path, run_dir: Path) -> None:
     """Let a page show the grid: its table stands among the run's own."""
-    from rfpmss.common.files import write_text
+    from rfpmss.common.files import read_text, write_text
 
     for suffix in ("json", "csv", "tex"):
         table = out / "ablation" / f"ablation.{suffix}"
         if table.is_file() and run_dir.is_dir():
             target = run_dir / "evaluation" / table.name
-            write_text(target, table.read_text(encoding="utf-8"))
+            write_text(target, read_text(table))
 
 
 def _targets(out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import shutil
 import stat
@@ -26,7 +27,7 @@ PRIVATE, SHARED = 0o600, 0o666
 
 
 @contextmanager
-def whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+def whole(path: Path, *, private: bool = False, swept: bool = True) -> Iterator[BinaryIO]:
     """Write a file that appears, synced to the disk, when the body has ended without an error.
 
     A reader sees the old file or the new one. What a killed writer left behind is removed. The
@@ -35,6 +36,7 @@ def whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     Args:
         path: the file.
         private: readable by its owner alone.
+        swept: remove what killed writers of it left behind.
 
     Raises:
         OSError: with ``path`` as its file name where the system names none.
@@ -42,7 +44,8 @@ def whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent, f".{path.name}.*.tmp")
+        if swept:
+            sweep(path.parent, f".{path.name}.*.tmp")
         number = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE if private else SHARED
         )
@@ -61,6 +64,27 @@ def whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
         if error.filename is not None and str(error.filename) != str(temporary):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextmanager
+def new(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Write a file that must not exist yet; it is removed again if the body fails.
+
+    Raises:
+        OSError: with ``path`` as its file name; FileExistsError if there is one.
+    """
+    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    number = os.open(path, how, PRIVATE if private else SHARED)
+    try:
+        with os.fdopen(number, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
@@ -97,8 +121,59 @@ def whole_folder(path: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+def opened(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading; of a pipe or a device the reader would wait for ever.
+
+    Every file is opened here or in `opened_text` and `appended`, or is asked for by `regular`.
+
+    Raises:
+        OSError: if it is none, or cannot be read.
+    """
+    return os.fdopen(descriptor(path), "rb")
+
+
+def opened_text(
+    path: Path, encoding: str = "utf-8", newline: str | None = None
+) -> io.TextIOWrapper:
+    """Open a regular text file for reading; see `opened`."""
+    return io.TextIOWrapper(opened(path), encoding=encoding, newline=newline)
+
+
+def appended(path: Path) -> io.BufferedWriter:
+    """Open a regular file for writing at its end, a new one if there is none; see `opened`."""
+    return os.fdopen(descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
+def fill(path: Path, content: str | bytes) -> None:
+    """Write a file of a folder that nobody sees yet, as that of `whole_folder`; not synced."""
+    with os.fdopen(descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def regular(path: Path) -> Path:
+    """The path, for a library that opens it by itself.
+
+    Raises:
+        OSError: if no regular file is there, or it cannot be read.
+    """
+    os.close(descriptor(path))
+    return path
+
+
+def descriptor(path: Path, how: int = os.O_RDONLY) -> int:
+    """Open a regular file as the system does; see `opened`."""
+    number = os.open(path, how | os.O_NONBLOCK, SHARED)  # opening a pipe waits, too
+    mode = os.fstat(number).st_mode
+    if stat.S_ISREG(mode):
+        return number
+    os.close(number)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.ENXIO, "Not a regular file", str(path))
+
+
 def read_bytes(path: Path, most: int | None = None) -> bytes:
-    """The content of a regular file; of a pipe or a device the reader would wait for ever.
+    """The content of a regular file.
 
     Args:
         path: the file.
@@ -107,16 +182,15 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     Raises:
         OSError: if it is none, has more, or cannot be read.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe waits, too
-    mode = os.fstat(number).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(number)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.ENXIO, "Not a regular file", str(path))
-    with os.fdopen(number, "rb") as file:
-        if most is not None and os.fstat(number).st_size > most:
+    with opened(path) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"Larger than {most:,} bytes", str(path))
+        return file.read()
+
+
+def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """The text of a regular file, its line ends as one newline."""
+    with io.TextIOWrapper(opened(path), encoding=encoding, errors=errors) as file:
         return file.read()
 
 
@@ -130,7 +204,7 @@ def sweep(folder: Path, pattern: str) -> None:
     """Remove temporary files and folders whose writer has died."""
     for path in folder.glob(pattern):
         with suppress(OSError):  # gone already, not ours, or being written
-            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 remove(path)

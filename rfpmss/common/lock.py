@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rfpmss.common.files import appended
+
 
 @contextmanager
 def lock(path: Path, waiting: str = "") -> Iterator[None]:
@@ -16,7 +18,7 @@ def lock(path: Path, waiting: str = "") -> Iterator[None]:
     The file stays behind empty: removing it would let two processes hold two files of one name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with appended(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

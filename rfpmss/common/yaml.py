@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from rfpmss.common.files import opened
+
 LARGEST = 1 << 20
 """Bytes of a configuration; a run's own has about 5,000."""
 
@@ -32,7 +34,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         YamlError: if it is something else, is no UTF-8, or is unreasonably large or deep.
         OSError: if it cannot be read.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise YamlError(f"must have at most {LARGEST:,} bytes")

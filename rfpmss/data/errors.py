@@ -79,6 +79,12 @@ class UnreadableError(DataError):
     cure = "copy the file again from where it came from"
 
 
+class PieceError(DataError):
+    """A study that was prepared, and waits for its shard, is damaged on the disk."""
+
+    cure = "start the preparation that made it again, it makes the study anew"
+
+
 class UnsupportedError(DataError):
     """A sound file of a kind that is not an image, report or table this pipeline knows."""
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from rfpmss.common import files
 from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import read_text, regular
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
 from rfpmss.runs.content import Content, State, collect, load_weights, restore, undefined
@@ -235,7 +236,7 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
         if weights != "averaged":
             load_weights(folder / "model.safetensors", model)
         elif (folder / "average.safetensors").is_file():
-            average = load_file(folder / "average.safetensors")
+            average = load_file(regular(folder / "average.safetensors"))
             names = [name for name in average if name.startswith(AVERAGED)]
             model.load_state_dict({name.removeprefix(AVERAGED): average[name] for name in names})
         else:
@@ -257,7 +258,7 @@ def load_encoder(path: Path, encoder: nn.Module) -> dict[str, str]:
         CheckpointError: if it is damaged, of another encoder, or holds undefined weights.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             told = dict(file.metadata() or {})
         load_weights(path, encoder)
         bad = undefined(encoder.state_dict())
@@ -281,7 +282,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     with fitting(folder, "tokenizer.json"):
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return Tokenizer.from_str(read_text(folder / "tokenizer.json"))
 
 
 def read_config(path: Path) -> Config:
@@ -376,7 +377,7 @@ def _fill(folder: Path, content: Content, progress: dict) -> None:
     for name, text in content.texts.items():
         _write(folder / name, text)
     _write(folder / PROGRESS, json.dumps(progress))
-    shutil.copy(folder.parents[1] / "config.yaml", folder / "config.yaml")
+    files.fill(folder / "config.yaml", files.read_bytes(folder.parents[1] / "config.yaml"))
     found = sorted(folder.iterdir())
     table = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in found}
     _write(folder / MANIFEST, json.dumps(table, indent=1))
@@ -389,7 +390,7 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")  # synced with its folder, which then gets its name
+    files.fill(path, text)  # synced with its folder, which then gets its name
 
 
 def _reason(error: Exception) -> str:

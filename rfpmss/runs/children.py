@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -11,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import TracebackType
-from typing import IO
 
 from rfpmss.common.errors import Interrupted
+from rfpmss.common.files import read_text
 
 GRACE = 30.0
 """Seconds in which ranks may save and leave after a signal."""
@@ -45,7 +46,7 @@ class Children:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._before: dict[int, object] = {}
 
-    def run(self, words: Sequence[str], log: IO[str] | None = None) -> int:
+    def run(self, words: Sequence[str], log: io.BufferedWriter | None = None) -> int:
         """Run ``python -m WORDS``; return its exit status, from any thread.
 
         Args:
@@ -128,7 +129,7 @@ def family(root: int) -> set[Process]:
 def stat(number: int) -> tuple[Process, int] | None:
     """A process and its parent's number; None if it is gone or only its status is left."""
     try:
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        fields = read_text(Path(f"/proc/{number}/stat")).rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] == "Z" else ((number, int(fields[19])), int(fields[1]))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rfpmss.common.distributed import Peers, like, whole
+from rfpmss.common.files import read_text, regular
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -81,8 +82,8 @@ def restore(folder: Path, state: State) -> None:
     """Load the files of a verified checkpoint into ``state``, in place."""
     for name, module in state.modules.items():
         load_weights(folder / f"{name}.safetensors", module)
-    scalars = json.loads((folder / "optimiser.json").read_text())
-    moments = _unflatten(load_file(folder / "optimiser.safetensors"), scalars)
+    scalars = json.loads(read_text(folder / "optimiser.json"))
+    moments = _unflatten(load_file(regular(folder / "optimiser.safetensors")), scalars)
     parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
     for index, entries in moments["state"].items():
         parameter = parameters[index]
@@ -95,7 +96,7 @@ def restore(folder: Path, state: State) -> None:
 def load_weights(path: Path, module: nn.Module) -> None:
     """Load a file of a verified checkpoint into a module, of which each rank may hold a part."""
     own = module.state_dict()
-    found = load_file(path)
+    found = load_file(regular(path))
     module.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in found.items()})
 
 

@@ -72,7 +72,7 @@ class Claim:
         if self.held:
             return 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = (self.folder / LOCK).open("ab")
+        file = files.appended(self.folder / LOCK)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process dies
         except OSError as error:
@@ -247,8 +247,8 @@ class Run:
             RunError: if the folder is not in its place any more.
         """
         self._claim.require()
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with files.appended(self.folder / METRICS) as file:
+            file.write(json.dumps(row).encode() + b"\n")
         figures = {name: value for name, value in row.items() if name != "step"}
         for tracker in self._trackers:
             tracker.log(figures, row["step"])
@@ -324,7 +324,7 @@ def _set_back(folder: Path, step: int) -> None:
     lines = _lines(path)
     bad = [line for line in lines if line.row is None]
     if bad:
-        with (folder / DAMAGED).open("ab") as file:
+        with files.appended(folder / DAMAGED) as file:
             file.writelines(line.text + b"\n" for line in bad)
         numbers = ", ".join(str(line.number) for line in bad[:10])
         sys.stderr.write(

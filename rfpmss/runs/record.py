@@ -100,7 +100,7 @@ def code() -> dict[str, str]:
             name = path.relative_to(root.parent).with_suffix("").as_posix()
             if counts(name.replace("/", ".").removesuffix(".__init__")):
                 found.update(f"{name}\0".encode())
-                found.update(hashlib.sha256(path.read_bytes()).digest())
+                found.update(hashlib.sha256(read_bytes(path)).digest())
     return {
         "release": _release(),
         "sources": found.hexdigest()[:16],

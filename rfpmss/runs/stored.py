@@ -134,7 +134,7 @@ def best_of(run_dir: Path) -> Path | None:
 
 def sha256(path: Path) -> str:
     """Digest of a file, hexadecimal."""
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
+from rfpmss.common.files import read_text
 from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data.batches import augment as augmenting
 from rfpmss.data.batches.tokens import encode, swap_sides
@@ -262,5 +263,5 @@ def _study(rows: list[Row]) -> Study:
 def _truth(path: Path) -> dict[str, Latents]:
     if not path.is_file():
         return {}
-    records = json.loads(path.read_text())
+    records = json.loads(read_text(path))
     return {record["study_id"]: Latents.from_dict(record["latents"]) for record in records}

@@ -21,6 +21,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 
+from rfpmss.common.files import opened_text, remove
 from rfpmss.common.lock import lock
 from rfpmss.common.progress import progress
 from rfpmss.common.quiet import silence
@@ -31,6 +32,7 @@ from rfpmss.data.cohort.manifest import NAME, write, write_csv
 from rfpmss.data.cohort.shards import (
     Rejection,
     assemble,
+    clear,
     describe,
     piece_path,
     read_notes,
@@ -237,7 +239,8 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
     pieces.mkdir(parents=True, exist_ok=True)
     for other in pieces.parent.iterdir():
         if other != pieces:
-            shutil.rmtree(other)
+            remove(other)
+    clear(pieces)
     missing = [study for study in studies if not piece_path(pieces, study.study_id).exists()]
     done = len(studies) - len(missing)
     title = "resuming the preparation" if done else "preparing the images"
@@ -315,7 +318,7 @@ def _known(out: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with opened_text(path, newline="") as file:
             return {row["patient_id"]: row["split"] for row in csv.DictReader(file)}
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(f"{SPLIT_FILE} is damaged") from None

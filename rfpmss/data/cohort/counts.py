@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rfpmss.common.files import opened_text
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.data import errors
 from rfpmss.data.cohort.manifest import Row, jail, unpack_labels
@@ -114,7 +115,7 @@ def rejected(path: Path) -> list[tuple[str, int]]:
     """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with opened_text(path, newline="") as file:
         counts = Counter(row.get("reason") or "" for row in csv.DictReader(file))
     shown: Counter[str] = Counter()
     further: dict[str, list[int]] = defaultdict(list)

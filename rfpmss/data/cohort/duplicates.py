@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from rfpmss.common.files import opened_text
 from rfpmss.data.cohort.manifest import write_csv
 from rfpmss.data.readers.resize import resize
 from rfpmss.data.study import Study
@@ -117,7 +118,7 @@ def read(out: Path) -> dict[str, int]:
     path = out / FILE
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with opened_text(path, newline="") as file:
         return dict(Counter(row["kind"] for row in csv.DictReader(file)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from rfpmss.data.cohort.manifest import Row, jail, read, unpack_labels
-from rfpmss.data.cohort.shards import open_shard
+from rfpmss.common.files import whole, write_text
+from rfpmss.data.cohort.manifest import Row, manifest_of, read, unpack_labels
+from rfpmss.data.cohort.places import entry
+from rfpmss.data.cohort.shards import Shard
+from rfpmss.data.cohort.verify import digested
 from rfpmss.data.errors import DataError, DuplicateError
 
 INDEX = "dataset.json"
@@ -65,7 +67,9 @@ def export(wanted: Export) -> list[Written]:
     if not wanted.manifest.is_file():
         raise FileNotFoundError(2, "no such manifest", str(wanted.manifest))
     studies: dict[str, dict[str, list[Row]]] = {}
-    for row in read(wanted.manifest):
+    manifest = manifest_of(wanted.manifest)
+    shards: dict[str, Shard] = {}
+    for row in digested(read(manifest), manifest.parent, shards, every=True):
         studies.setdefault(row.split or "all", {}).setdefault(row.study_id, []).append(row)
     wanted.out.mkdir(parents=True, exist_ok=True)
     made = []
@@ -74,26 +78,27 @@ def export(wanted: Export) -> list[Written]:
         for number, start in enumerate(range(0, len(names), wanted.per_file)):
             block = [members[name] for name in names[start : start + wanted.per_file]]
             path = wanted.out / f"{split}-{number:06d}.tar"
-            _write(path, block, wanted.manifest.parent)
+            _write(path, block, manifest.parent, shards)
             made.append(Written(path.name, len(block), path.stat().st_size))
     index = [vars(item) for item in made]
-    (wanted.out / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    write_text(wanted.out / INDEX, json.dumps(index, indent=1) + "\n")
     return made
 
 
-def _write(path: Path, studies: Sequence[list[Row]], root: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+def _write(path: Path, studies: Sequence[list[Row]], root: Path, shards: dict[str, Shard]) -> None:
+    form = tarfile.USTAR_FORMAT
+    with whole(path) as file, tarfile.open(fileobj=file, mode="w", format=form) as archive:
         for rows in studies:
-            for name, data in _parts(rows, root):
+            for name, data in _parts(rows, root, shards):
                 about = tarfile.TarInfo(name)  # no times, no owners: the content alone
                 about.size = len(data)
                 about.mode = 0o644
                 archive.addfile(about, io.BytesIO(data))
-    temporary.replace(path)
 
 
-def _parts(rows: Sequence[Row], root: Path) -> Iterator[tuple[str, bytes]]:
+def _parts(
+    rows: Sequence[Row], root: Path, shards: dict[str, Shard]
+) -> Iterator[tuple[str, bytes]]:
     """The files of one sample; WebDataset groups them by what stands before the first dot."""
     key = rows[0].study_id
     if "." in key or "/" in key:
@@ -112,8 +117,8 @@ def _parts(rows: Sequence[Row], root: Path) -> Iterator[tuple[str, bytes]]:
         number = seen[row.modality] = seen.get(row.modality, -1) + 1
         name = f"{row.modality}.{number}" if number else row.modality
         about["series"][name], about["boxes"][name] = row.series, row.boxes
-        place, _, line = row.path.rpartition("#")
-        image = open_shard(jail(root, place))[int(line)]
+        shard, place = entry(row, root, shards)
+        image = shard[place]
         data = io.BytesIO()
         np.save(data, np.ascontiguousarray(image), allow_pickle=False)
         yield f"{key}.{name}.npy", data.getvalue()

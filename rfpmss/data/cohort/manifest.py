@@ -6,10 +6,12 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from posixpath import normpath
 
 from rfpmss.common import files
 from rfpmss.config import MODALITIES
@@ -143,7 +145,7 @@ def parse(path: Path) -> list[Row]:
         TextError: if it is no UTF-8 CSV with the needed columns.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file, _long_cells():
+        with files.opened_text(path, "utf-8-sig", newline="") as file, _long_cells():
             return [_row(line, number) for number, line in _lines(file)]
     except UnicodeDecodeError:
         raise TextError("the manifest is not a CSV file in UTF-8") from None
@@ -199,10 +201,9 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
     raise ChangedError("the manifest must be as it was written, got other content in its rows")
 
 
-def check_together(rows: list[Row]) -> None:
+def check_together(rows: Sequence[Row]) -> None:
     """Refuse rows that contradict one another; raises what `read` raises."""
     splits: dict[str, str] = {}
-    images: dict[str, str] = {}
     owners: dict[str, Row] = {}
     seen: set[tuple[str, ...]] = set()
     for number, row in enumerate(rows, start=2):
@@ -217,12 +218,54 @@ def check_together(rows: list[Row]) -> None:
                 f"a patient stands in the splits {splits[row.patient_id]!r} and {row.split!r} "
                 f"(line {number} of the manifest)"
             )
-        if row.digest and images.setdefault(row.digest, row.split) != row.split:
+    check_images(rows)
+    _check_reports(rows)
+
+
+def check_images(rows: Iterable[Row]) -> None:
+    """Each row has an image of its own, and no image stands in two splits.
+
+    Raises:
+        TextError: if a row does not say where its image is.
+        DuplicateError: if two rows name one place of one shard.
+        LeakageError: if one image stands in two splits, by its digest.
+    """
+    lines: dict[tuple[str, int], int] = {}
+    splits: dict[str, str] = {}
+    for number, row in enumerate(rows, start=2):
+        if row.path:
+            file, place = reference(row.path)
+            first = lines.setdefault((normpath(file), place), number)
+            if first != number:
+                raise DuplicateError(
+                    f"the lines {first} and {number} of the manifest name the same stored image"
+                )
+        if row.digest and splits.setdefault(row.digest, row.split) != row.split:
             raise LeakageError(
-                f"the same image stands in the splits {images[row.digest]!r} and {row.split!r} "
+                f"the same image stands in the splits {splits[row.digest]!r} and {row.split!r} "
                 f"(line {number} of the manifest)"
             )
-    _check_reports(rows)
+
+
+def reference(path: str) -> tuple[str, int]:
+    """The shard that a row's path names, and the place in it; the one reader of such paths.
+
+    Raises:
+        PathError: if the shard is no plain relative path.
+        TextError: if the place is no number from 0.
+
+    Example:
+        >>> reference("shards/ct-00000.npy#3")
+        ('shards/ct-00000.npy', 3)
+    """
+    check_relative(path)
+    file, _, place = path.rpartition("#")
+    if not file or not re.fullmatch(r"[0-9]{1,9}", place):
+        raise TextError(
+            f"the path of an image must end in #ROW, a number from 0, got {place[:20]!r} "
+            f"in the manifest"
+        )
+    return file, int(place)
 
 
 def _check_row(row: Row, number: int) -> None:

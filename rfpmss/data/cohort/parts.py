@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from rfpmss.common.files import opened_text, read_text, write_text
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.manifest import jail
 from rfpmss.data.cohort.shards import piece_path, series
@@ -129,9 +130,7 @@ def build_part(
                 for s in made.studies
             ],
         }
-        temporary = out / f".{RECORD}"
-        temporary.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(out / RECORD)
+        write_text(out / RECORD, json.dumps(record, ensure_ascii=False) + "\n")
     names = [name.partition(".")[0] for study in made.studies for name in series(study)]
     return Summary(
         studies=len(made.studies),
@@ -187,7 +186,7 @@ def _open(part: Path) -> dict[str, Any]:
             f"a part has no {RECORD}: it is not finished or no part; run it again"
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
         found = {name: record[name] for name in ("shard", "of", "identity", "shares", "studies")}
     except (UnicodeDecodeError, ValueError, KeyError, TypeError):
         raise TextError(f"{RECORD} of a part is damaged") from None
@@ -242,5 +241,5 @@ def _study(item: Mapping[str, Any]) -> Study:
 def _refused(part: Path) -> list[tuple[str, str]]:
     from rfpmss.data.cohort.build import REJECTIONS
 
-    with (part / REJECTIONS).open(newline="", encoding="utf-8") as file:
+    with opened_text(part / REJECTIONS, newline="") as file:
         return [(row["path"], row["reason"]) for row in csv.DictReader(file)]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from rfpmss.config import CHANNELS, VIEWS
-from rfpmss.data.cohort.manifest import Row, jail
+from rfpmss.data.cohort.manifest import Row, jail, reference
 from rfpmss.data.cohort.shards import Shard, open_shard
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.views import Box
@@ -62,14 +62,13 @@ def entry(row: Row, root: Path, shards: dict[str, Shard]) -> tuple[Shard, int]:
     Raises:
         DataError: if there is none.
     """
-    name, _, number = row.path.rpartition("#")
+    name, number = reference(row.path)
     if name not in shards:  # thousands of rows share a shard: its path is resolved once
         shards[name] = open_shard(jail(root, name))
     shard = shards[name]
-    known = number.isascii() and number.isdecimal() and len(number) < 10
-    if not known or int(number) >= len(shard):
-        raise UnreadableError(f"the shard {shard.name} has no row {number[:20]}")
-    return shard, int(number)
+    if number >= len(shard):
+        raise UnreadableError(f"the shard {shard.name} has no row {number}")
+    return shard, number
 
 
 def _boxes(text: str, count: int) -> tuple[Box | None, ...]:

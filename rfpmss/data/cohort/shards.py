@@ -13,19 +13,41 @@ import os
 import re
 import shutil
 import weakref
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from glob import escape
 from math import prod
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy.lib import format as npy
+from numpy.lib.npyio import NpzFile
 
-from rfpmss.common.files import PRIVATE, sync
+from rfpmss.common.files import (
+    PRIVATE,
+    appended,
+    descriptor,
+    opened,
+    regular,
+    remove,
+    sweep,
+    sync,
+    whole,
+)
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.duplicates import coarse, digest
-from rfpmss.data.cohort.manifest import Row, pack_labels
-from rfpmss.data.errors import BombError, DataError, UnforeseenError, UnreadableError, describe
+from rfpmss.data.cohort.manifest import Row, pack_labels, reference
+from rfpmss.data.errors import (
+    BombError,
+    DataError,
+    PieceError,
+    UnforeseenError,
+    UnreadableError,
+    describe,
+)
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Choice, read_views
 
@@ -96,12 +118,9 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
             "unused": _numbered(source, made.unused),
         }
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
-    folder.mkdir(parents=True, exist_ok=True)
-    final = piece_path(folder, study.study_id)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    with open(temporary, "wb", opener=lambda name, how: os.open(name, how, PRIVATE)) as file:
+    # A look for what dead writers left, once a study, would list all pieces each time.
+    with whole(piece_path(folder, study.study_id), private=True, swept=False) as file:
         np.savez(file, notes=text, **arrays)  # type: ignore[arg-type]
-    temporary.replace(final)
 
 
 def _numbered(source: Source, reasons: Iterable[Rejection]) -> list[tuple[int, str]]:
@@ -115,9 +134,51 @@ def _files(source: Source) -> list[Path]:
 
 
 def read_notes(path: Path) -> dict[str, dict]:
-    """What a piece says of each series: ``shape`` and ``boxes``, or the ``reason`` of its lack."""
-    with np.load(path, allow_pickle=False) as piece:
+    """What a piece says of each series: ``shape`` and ``boxes``, or the ``reason`` of its lack.
+
+    Raises:
+        PieceError: if it is damaged.
+    """
+    with _open_piece(path) as piece:
         return json.loads(piece["notes"].tobytes().decode())
+
+
+@contextmanager
+def _open_piece(path: Path) -> Iterator[NpzFile]:
+    """A piece; whatever is wrong with it is one error."""
+    try:
+        with opened(path) as file, np.load(file, allow_pickle=False) as piece:
+            yield piece
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise PieceError(f"the prepared study {path.stem} is damaged") from None
+
+
+_DAMAGED = (
+    *(BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError),
+    zlib.error,
+)
+"""What a file that is cut or changed raises when it is read as arrays."""
+
+
+def clear(folder: Path) -> None:
+    """Remove what killed processes and bad disks left: half-written and damaged pieces."""
+    for path in folder.iterdir():
+        if path.suffix == ".npz" and not path.name.startswith("."):
+            if not _whole(path):
+                remove(path)
+        else:
+            sweep(folder, escape(path.name))
+
+
+def _whole(path: Path) -> bool:
+    """Whether each byte of a piece is as it was written, by the checksums of its parts."""
+    try:
+        with opened(path) as file, ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (*_DAMAGED, OSError):
+        return False
 
 
 def assemble(root: Path, pieces: Sequence[Path], studies: Sequence[Study]) -> list[Row]:
@@ -159,10 +220,10 @@ def _write_shards(
             for row, (number, key) in enumerate(numbers):
                 places[number][key] = f"shards/{file}#{row}"
     for path, place in zip(paths, places, strict=True):
-        with np.load(path, allow_pickle=False) as piece:
+        with _open_piece(path) as piece:
             for key, where in place.items():
-                file, _, row = where.rpartition("#")
-                stacks[file][int(row)] = piece[key]
+                file, row = reference(where)
+                stacks[file][row] = piece[key]
     for file, stack in stacks.items():
         stack.flush()
         sync(shards.parent / file)
@@ -172,8 +233,8 @@ def _write_shards(
 def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A new shard of its full size: a disk that is full says so now, not by a signal later."""
     path.touch(mode=PRIVATE)
-    stack = npy.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    with path.open("r+b") as file:
+    stack = npy.open_memmap(regular(path), mode="w+", dtype=np.uint8, shape=shape)
+    with appended(path) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
@@ -246,7 +307,7 @@ class Shard:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
-            self._number = os.open(path, os.O_RDONLY)
+            self._number = descriptor(path)
         except OSError:
             raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
         weakref.finalize(self, os.close, self._number)
@@ -290,7 +351,7 @@ class Shard:
         return np.frombuffer(found, np.uint8).reshape(shape)
 
     def _header(self) -> tuple[tuple[int, ...], int]:
-        with open(self._number, "rb", closefd=False) as file:
+        with os.fdopen(self._number, "rb", closefd=False) as file:
             try:
                 version = npy.read_magic(file)
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rfpmss.common.files import read_bytes, read_text, write_text
+
 RECORD = ".unchanged.json"
 RACY = 2_000_000_000
 """Nanoseconds: the coarsest clock of a file system in use."""
@@ -51,7 +53,7 @@ class Stamp:
         digest.update(json.dumps([str(root), str(out), options], default=str).encode())
         digest.update(_program().encode())
         for path in files:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(hashlib.sha256(read_bytes(path)).digest())
         newest = 0
         for path in _everything(root, out):
             try:
@@ -67,7 +69,7 @@ class Stamp:
     def holds(self, out: Path) -> bool:
         """Whether ``out`` is the cohort of this stamp, and nobody changed it."""
         try:
-            found = json.loads((out / RECORD).read_text(encoding="utf-8"))
+            found = json.loads(read_text(out / RECORD))
             return self.settled and found == {"digest": self.digest, "outputs": _outputs(out)}
         except (OSError, ValueError):
             return False
@@ -79,11 +81,7 @@ class Stamp:
         if not self.settled:
             return
         text = json.dumps({"digest": self.digest, "outputs": _outputs(out)})
-        temporary = out / f"{RECORD}.{os.getpid()}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(path)
+        write_text(path, text, private=True)
 
 
 def forget(out: Path) -> None:
@@ -114,7 +112,7 @@ def _program() -> str:
     digest = hashlib.sha256(platform.python_version().encode())
     package = Path(__file__).parents[2]
     for path in sorted(package.rglob("*.py")):
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     installed = ((d.name, d.version) for d in importlib.metadata.distributions())
     digest.update(repr(sorted(installed)).encode())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rfpmss.data.cohort.duplicates import digest
 from rfpmss.data.cohort.fingerprint import NAMED, Fingerprint
-from rfpmss.data.cohort.manifest import Row, jail, read
+from rfpmss.data.cohort.manifest import Row, check_images, jail, read, reference
 from rfpmss.data.cohort.places import entry
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.errors import DataError, PathError, UnreadableError
@@ -46,20 +46,23 @@ def digested(
 
     Raises:
         UnreadableError: if images are damaged; names the studies.
+        LeakageError: if one image stands in two splits.
     """
     chosen = [row for row in rows if row.path and (every or not row.digest)]
     found = pixel_digests(chosen, root, shards)
     damaged = compare(chosen, found)
     if damaged:
         names = list(dict.fromkeys(item.study for item in damaged))
-        files = sorted({item.path.rpartition("#")[0] for item in damaged})
+        files = sorted({reference(item.path)[0] for item in damaged})
         more = ", ..." if len(names) > NAMED else ""
         raise UnreadableError(
             f"{len(names)} studies have images that are not as they were prepared, in "
             f"{', '.join(files[:NAMED])}: {', '.join(names[:NAMED])}{more}"
         )
     made = {row.path: content for row, content in zip(chosen, found, strict=True)}
-    return [replace(row, digest=row.digest or str(made.get(row.path, ""))) for row in rows]
+    whole = [replace(row, digest=row.digest or str(made.get(row.path, ""))) for row in rows]
+    check_images(whole)  # now by the digests that the manifest left out, too
+    return whole
 
 
 def compare(rows: Sequence[Row], found: Sequence[str | DataError]) -> list[Damage]:
@@ -91,7 +94,7 @@ def pixel_digests(
     def one(row: Row) -> str | DataError:
         try:
             shard, number = entry(row, root, shards)
-            name = row.path.rpartition("#")[0]
+            name = reference(row.path)[0]
             if name not in marks:
                 path = jail(root, name)
                 about = path.stat()

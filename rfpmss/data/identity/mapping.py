@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rfpmss.common.files import read_text
 from rfpmss.common.yaml import Plain
 from rfpmss.data.errors import TextError
 from rfpmss.data.readers.sequences import FOUR
@@ -94,7 +95,7 @@ def read_mapping(path: Path | None) -> Words:
     if path.stat().st_size > MIB:
         raise TextError("the mapping file is longer than 1 MiB")
     try:
-        said = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=Plain)  # no aliases
+        said = yaml.load(read_text(path, "utf-8-sig"), Loader=Plain)  # no aliases
     except (yaml.YAMLError, ValueError, RecursionError):
         raise TextError("the mapping file is no YAML file in UTF-8") from None
     if said is None:

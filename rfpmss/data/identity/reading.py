@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rfpmss.common.files import opened_text
 from rfpmss.data.cohort.manifest import write_csv
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def read(out: Path) -> Reading:
     path = out / FILE
     if not path.is_file():
         return Reading()
-    with path.open(newline="", encoding="utf-8") as file:
+    with opened_text(path, newline="") as file:
         rows = [(row["what"], row["by"], row["count"]) for row in csv.DictReader(file)]
     return Reading(
         tuple((a, b, int(n)) for a, b, n in rows if n.isdecimal()),

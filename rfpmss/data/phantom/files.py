@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int16, UInt8
 
+from rfpmss.common.files import fill, read_text
 from rfpmss.config import VIEWS, PhantomConfig
 from rfpmss.data.phantom import anatomy, slide
 from rfpmss.data.phantom.latents import Latents, draw
@@ -71,11 +72,11 @@ def write_patient(folder: Path, index: int, config: PhantomConfig) -> None:
     if "pathology" in shown:
         image = slide.paint(latents, config.slide_size, rng, scanner)
         _write_slide(temporary / "slide.tiff", image)
-    (temporary / "report.txt").write_text(report + "\n", encoding="utf-8")
+    fill(temporary / "report.txt", report + "\n")
     truth = {"study_id": name, "latents": latents.as_dict(), "shown": list(shown)}
     if config.label_noise:
         truth["labels"] = dict(labels(latents, config, index))
-    (temporary / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    fill(temporary / "truth.json", json.dumps(truth, indent=1) + "\n")
     try:
         temporary.rename(folder)
     except OSError:  # another process finished the same patient first: the same bytes
@@ -99,13 +100,13 @@ def read_patient(folder: Path, split: str) -> Study:
         )
     if (folder / "slide.tiff").exists():
         sources["pathology"] = Source(kind="slide", paths=(folder / "slide.tiff",), series="H&E")
-    truth = json.loads((folder / "truth.json").read_text())
+    truth = json.loads(read_text(folder / "truth.json"))
     return Study(
         study_id=name,
         patient_id=name,
         split=split,
         views=tuple(sources[view] for view in VIEWS),
-        report=(folder / "report.txt").read_text(encoding="utf-8").strip(),
+        report=read_text(folder / "report.txt").strip(),
         labels=tuple(truth.get("labels", {}).items())
         or Latents.from_dict(truth["latents"]).labels(),
     )
@@ -144,7 +145,7 @@ def _write_nifti(
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     # gzip without a time stamp: the same volume gives the same bytes.
-    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+    fill(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
 
 
 def _write_ct(

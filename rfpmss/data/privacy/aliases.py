@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rfpmss.common.files import opened_text
 from rfpmss.data.cohort.manifest import write_csv
 from rfpmss.data.privacy.private import pseudonym
 
@@ -59,7 +60,7 @@ def join(parts: Sequence[Path], out: Path) -> None:
     rows: list[tuple[str, str, str]] = []
     found = [part / PRIVATE for part in parts if (part / PRIVATE).is_file()]
     for path in found:
-        with path.open(newline="", encoding="utf-8") as file:
+        with opened_text(path, newline="") as file:
             rows += [(row["path"], row["name"], row["reason"]) for row in csv.DictReader(file)]
     if found:
         write_private(out, rows)

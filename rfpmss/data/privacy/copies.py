@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rfpmss.common.files import whole, write_text
 from rfpmss.common.progress import progress
 from rfpmss.data.cohort.shards import series
 from rfpmss.data.errors import DataError, UnforeseenError, UnsupportedError, describe
@@ -98,7 +99,8 @@ class _Job:
         else:
             raise UnsupportedError("slides and pictures may show names and are not copied")
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.target.write_bytes(content)
+        with whole(self.target) as file:
+            file.write(content)
 
 
 def _jobs(study: Study, folder: Path) -> Iterator[_Job]:
@@ -166,5 +168,5 @@ def _report(study: Study, folder: Path) -> int:
     if study.report is None:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.txt").write_text(study.report + "\n", encoding="utf-8")
+    write_text(folder / "report.txt", study.report + "\n")
     return 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.privacy.names import pattern
 from rfpmss.data.privacy.sentences import BLANK, without_fields
@@ -76,13 +76,11 @@ def read_salt(path: Path) -> bytes:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
+            with new(path, private=True) as file:
+                file.write(secrets.token_hex(32).encode() + b"\n")
+        except FileExistsError:  # another process was first
             pass
-        else:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32) + "\n")
-    text = path.read_text(encoding="ascii", errors="replace").strip()
+    text = read_text(path, "ascii", "replace").strip()
     if len(text) < 16:
         raise UnreadableError("the salt must have at least 16 characters")
     return text.encode()
@@ -107,7 +105,7 @@ def read_report(path: Path) -> str:
     """
     if path.stat().st_size > LARGEST_TEXT:
         raise TextError("the text is longer than a report can be")
-    data = path.read_bytes()
+    data = read_bytes(path)
     text = decode_text(data)
     if "\0" in text:
         raise TextError("the text holds binary data")

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rfpmss.common.files import opened, regular
 from rfpmss.data.errors import (
     CONVERT,
     FORMATS,
@@ -99,7 +100,7 @@ def format_of(name: str, start: bytes) -> Format | None:
 
 def starting(path: Path) -> bytes:
     """The first bytes of a file, unpacked if it is gzip data."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(4096)
     if start[:2] != b"\x1f\x8b":
         return start
@@ -242,7 +243,8 @@ def _analyze_affine(path: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(nib.Spm2AnalyzeImage.from_filename(str(path)).affine, np.float64)
+            image = nib.Spm2AnalyzeImage.from_filename(str(regular(path)))
+            return np.asarray(image.affine, np.float64)
     except Exception:
         raise UnreadableError("the header or its .mat file is damaged") from None
 
@@ -268,7 +270,7 @@ def _packed(path: Path, kind: np.dtype, shape: tuple[int, ...], offset: int, lim
         raise UnreadableError("the dimensions in the header are impossible")
     needed = offset + kind.itemsize * int(np.prod([int(n) for n in shape], dtype=object))
     check_size(needed, path.stat().st_size, limit)
-    with path.open("rb") as file:
+    with opened(path) as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         return inflate(file.read(), needed) if packed else file.read(needed)
@@ -312,7 +314,7 @@ def _minc(path: Path, limit: int) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = nib.Minc1Image.from_filename(str(path))
+            image = nib.Minc1Image.from_filename(str(regular(path)))
     except Exception:
         raise UnreadableError("the MINC file is damaged") from None
     needed = 8 * int(np.prod([int(n) for n in image.shape], dtype=object))
@@ -359,7 +361,7 @@ def _text(path: Path) -> list[str]:
     Raises:
         UnreadableError: if that place is not found, so that nothing after it goes unseen.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(HEADER)
     nrrd = start[:4] == b"NRRD"
     lines = []
@@ -423,7 +425,7 @@ def _itk_head(path: Path, limit: int) -> tuple[Any, tuple[int, ...], np.ndarray]
         stored += (path.parent / name).stat().st_size
     sitk = _itk()
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(regular(path)))
     minc = path.suffix.lower() == ".mnc"
     reader.SetImageIO("MINCImageIO" if minc else _reader_of(path))
     try:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from rfpmss.common.files import read_text
 from rfpmss.data.errors import DataError, UnsupportedError
 from rfpmss.data.identity.marks import time_words, without_time
 from rfpmss.data.identity.owners import key, plain
@@ -146,7 +147,7 @@ def channels_of(path: Path) -> tuple[str, ...] | str | None:
 @lru_cache(maxsize=64)
 def _described(path: Path) -> dict[int, str]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8-sig"))
+        said = json.loads(read_text(path, "utf-8-sig"))
         names = said.get("channel_names") or said.get("modality") or {}
         return {int(number): sequence_of(str(name)) for number, name in names.items()}
     except (OSError, ValueError, AttributeError):

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
+from rfpmss.common.files import opened
 from rfpmss.data.errors import CONVERT, UNPACK, UnreadableError, UnsupportedError, UnusedError
 from rfpmss.data.readers.formats import belongs_to, format_of
 
@@ -57,7 +58,7 @@ def kind_of(path: Path) -> Kind:
         >>> kind_of(Path(get_testdata_file("CT_small.dcm")))
         'dicom'
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(1024)
     name = path.name.lower()
     if not head:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, Shaped
 
+from rfpmss.common.files import opened
 from rfpmss.data.errors import (
     CORRECT,
     NOTHING,
@@ -212,7 +213,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         BombError: if unpacking would need implausibly much memory.
     """
     stored = path.stat().st_size
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(2)
         file.seek(0)
         if start != b"\x1f\x8b":

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rfpmss.common.files import read_bytes
 from rfpmss.data.cohort.counts import SHARED
 from rfpmss.data.cohort.shards import series
 from rfpmss.data.errors import BombError, ColumnError, IncompleteError, OwnerError
@@ -160,7 +161,7 @@ def read_cells(table: Path) -> tuple[list[str], list[int], list[list[str]]]:
 def _delimited(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if table.stat().st_size > LARGEST:
         raise BombError("the table is larger than a table of patients can be")
-    text = decode_text(table.read_bytes())
+    text = decode_text(read_bytes(table))
     header = text.partition("\n")[0]
     separator = max("\t;,", key=header.count)  # the first one on a tie
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from rfpmss.common.files import read_bytes
 from rfpmss.data.errors import (
     BombError,
     ColumnError,
@@ -398,7 +399,7 @@ def _delimited(path: Path, table: Table | None) -> Sheet:
     """A CSV or TSV file, read with the separator that gives known columns and whole rows."""
     if path.stat().st_size > LARGEST:
         raise BombError("the table is larger than a table of patients can be")
-    text = decode_text(path.read_bytes())
+    text = decode_text(read_bytes(path))
     if "\0" in text:
         raise TextError("the table holds binary data")
     marked = re.match(r"sep=(.)\r?\n?", text)  # a hint for Excel

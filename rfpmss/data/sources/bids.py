@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rfpmss.common.files import opened_text
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import DataError, IncompleteError, TextError, UnusedError
 from rfpmss.data.readers import masks
@@ -154,7 +155,7 @@ def _participants(root: Path, refused: Refused) -> dict[str, tuple[tuple[str, st
     if not path.is_file():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with opened_text(path, "utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t", strict=True))
     except (UnicodeDecodeError, csv.Error):
         refused[path] = TextError("participants.tsv is no table in UTF-8")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rfpmss.common.files import opened_text, read_text
 from rfpmss.data.errors import (
     BombError,
     DataError,
@@ -107,7 +108,7 @@ def _json(file: Path) -> Iterator[Report]:
     if file.stat().st_size > LARGEST:
         raise BombError("the file is larger than a file of reports can be")
     try:
-        said = json.loads(file.read_text(encoding="utf-8-sig"))
+        said = json.loads(read_text(file, "utf-8-sig"))
     except (ValueError, UnicodeDecodeError, RecursionError):
         raise TextError("the file is no JSON in UTF-8") from None
     if not isinstance(said, dict):
@@ -145,7 +146,7 @@ def _value(case: str, value: Any, origin: str, file: Path) -> Iterator[Report]:
 
 def _lines(file: Path) -> Iterator[Report]:
     """JSONL of MR-RATE; lines that its own check calls invalid are left out."""
-    with file.open(encoding="utf-8-sig") as lines:
+    with opened_text(file, "utf-8-sig") as lines:
         try:
             while line := lines.readline(LINE):
                 said = json.loads(line) if line.strip() else {}

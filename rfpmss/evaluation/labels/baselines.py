@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rfpmss.common.files import write_text
+from rfpmss.common.files import appended, write_text
 from rfpmss.common.progress import progress
 from rfpmss.data.batches.tokens import decode, swap_sides
 from rfpmss.evaluation.grid import VARIANTS, Variant, changed
@@ -75,7 +75,7 @@ def train_other(
     words += ["--run-dir", str(folder), "--device", device, "--no-evaluate"]
     words += ["--allow-config-change"] if allow_change else []
     log = folder / "log.txt"
-    with log.open("a", encoding="utf-8") as file, Children() as children:
+    with appended(log) as file, Children() as children:
         status = children.run(words, file)
     if status:
         raise ValueError(f"the baseline {name} ended with status {status}; see {log}")

@@ -7,14 +7,13 @@ import hashlib
 import math
 import platform
 from collections import Counter
-from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfpmss.common.files import write_text
+from rfpmss.common.files import read_text, regular, write_text
 from rfpmss.config import MODALITIES, Config
 from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import sections
@@ -178,10 +177,8 @@ def fill(template: str, content: dict[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    files = resources.files("rfpmss.evaluation.page") / "templates"
-    style, script = (
-        files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
-    )
+    folder = Path(__file__).with_name("templates")
+    style, script = (read_text(folder / name) for name in ("page.css", "page.js"))
     environment = Environment(
         loader=PackageLoader("rfpmss.evaluation.page"),
         autoescape=True,
@@ -212,7 +209,7 @@ def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
 
     tuned = Classifier(model)
     try:
-        tuned.load_state_dict(load_file(path))
+        tuned.load_state_dict(load_file(regular(path)))
     except RuntimeError:  # of another checkpoint with other sizes
         return None
     return tuned.to(next(model.parameters()).device).eval()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
+from rfpmss.common.files import opened, regular
 from rfpmss.config import DataConfig, Frozen, ModelConfig
 
 Model = TypeVar("Model")
@@ -110,7 +111,7 @@ def require_shapes(
     with torch.device("meta"):
         made = kind(model, data, vocabulary).state_dict()
     wanted = {name: list(tensor.shape) for name, tensor in made.items()}
-    with safe_open(file, framework="pt") as held:
+    with safe_open(regular(file), framework="pt") as held:
         names = held.keys()
         found = {name: list(held.get_slice(name).get_shape()) for name in names}
     for name, shape in wanted.items():
@@ -128,7 +129,7 @@ def read_sizes(path: Path) -> None:
         ValueError: says what is wrong.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             content = file.read(LARGEST + 1)
         found = json.loads(content.decode("utf-8")) if len(content) <= LARGEST else None
     except RecursionError:
@@ -246,7 +247,7 @@ class Published(
         check_vocabulary(vocabulary)
         require_shapes(file, make, *sizes, vocabulary)
         made = make(*sizes, vocabulary)
-        load_model(made, file, strict=True)
+        load_model(made, regular(file), strict=True)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in made.parameters()):
             raise ValueError(f"{SAFETENSORS_SINGLE_FILE} must hold finite weights, got {file}")
         return made.to(map_location).eval()

@@ -18,6 +18,7 @@ from einops import rearrange
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rfpmss.common.files import opened, regular
 from rfpmss.config import VIEWS, ModelConfig
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stored.names import bert_names, resnet_names, vit_names
@@ -125,11 +126,11 @@ def _read_file(file: Path, name: str) -> State:
 
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            return load_file(regular(file))
         if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
+            with opened(file) as held, np.load(held, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(regular(file), map_location="cpu", weights_only=True)
         found = found.get("state_dict", found.get("model", found))
     except UNREADABLE as error:
         kind = type(error).__name__

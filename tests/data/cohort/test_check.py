@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfpmss import check
+from rfpmss import check, prepare
 from rfpmss.config import smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort import manifest
@@ -20,10 +20,12 @@ from rfpmss.data.errors import (
     ChangedError,
     DataError,
     DuplicateError,
+    LeakageError,
     StudyError,
     TextError,
     UnreadableError,
 )
+from tests.data.odd import not_a_file
 
 
 @pytest.fixture
@@ -256,3 +258,101 @@ def test_the_bytes_of_a_shard_are_asked_for_before_they_are_written(
     with pytest.raises(OSError, match="No space left on device") as caught:
         shards._new(tmp_path / "ct-00000.npy", (4, 1, 3, 8, 8))
     assert caught.value.filename == str(tmp_path / "ct-00000.npy")
+
+
+def renamed(cohort: Path, change) -> None:
+    """Write other paths into the rows of CT, without digests and without a sum."""
+    rows = read(cohort)
+    mine = [row for row in rows if row.modality == "ct"]
+    paths = change([row.path for row in mine], [row.split for row in mine])
+    new = {
+        row.path: replace(row, path=path, digest="") for row, path in zip(mine, paths, strict=True)
+    }
+    write(cohort, [new.get(row.path, row) if row.modality == "ct" else row for row in rows])
+    manifest.sum_of(cohort).unlink()
+
+
+PLACES = ["shards/ct-00000.npy#-1", "shards/ct-00000.npy#x", "shards/ct-00000.npy#99999"]
+PLACES += ["shards/ct-00000.npy#٣", "shards/ct-00000.npy#", "shards/ct-00000.npy", "#1"]
+PLACES += ["shards/ct-00000.npy#1e0", "shards/ct-00000.npy#9999999999"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_a_shard_does_not_have_is_refused_by_every_reader(
+    cohort: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed(cohort, lambda paths, _: [place, *paths[1:]])
+    with pytest.raises(DataError):
+        Cohort.open(cohort, smoke().data)
+    out = cohort.parent / "tar"
+    for command in (lambda: check.main([str(cohort)]), lambda: export(cohort, out)):
+        assert command() == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("error: ")
+    assert not list(out.glob("*.tar"))
+
+
+@pytest.mark.parametrize("spelt", ["{}", "./{}", "shards/../{}", "{}0"])
+def test_a_stored_image_is_that_of_one_row_however_its_place_is_spelt(
+    cohort: Path, spelt: str
+) -> None:
+    def same(paths: list[str], splits: list[str]) -> list[str]:
+        file, _, place = paths[splits.index("test")].partition("#")
+        other = spelt.replace("0", "").format(file) + "#" + ("0" if "0" in spelt else "") + place
+        return [other if n == splits.index("train") else path for n, path in enumerate(paths)]
+
+    renamed(cohort, same)
+    with pytest.raises(DataError, match=r"the same stored image|climbs out"):
+        read(cohort)
+
+
+def test_the_digests_that_a_manifest_lacks_are_made_and_compared(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.link(shard_of(cohort, "ct"), cohort.parent / "shards" / "copy.npy")
+
+    def same(paths: list[str], splits: list[str]) -> list[str]:
+        place = paths[splits.index("test")].partition("#")[2]
+        at = splits.index("train")
+        return [f"shards/copy.npy#{place}" if n == at else path for n, path in enumerate(paths)]
+
+    renamed(cohort, same)
+    with pytest.raises(LeakageError, match="the same image stands in the splits"):
+        Cohort.open(cohort, smoke().data)
+    assert check.main([str(cohort)]) == 1
+    assert "the same image stands in the splits" in capsys.readouterr().err
+
+
+def export(cohort: Path, out: Path) -> int:
+    return prepare.main(["export", str(cohort), "--out", str(out)])
+
+
+def test_damaged_images_are_not_exported(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = stored(cohort, "ct")[3]
+    content = np.load(shard_of(cohort, "ct"), mmap_mode="r+")
+    content[3, 0, 0, 0, 0] ^= 255
+    content.flush()
+    del content
+    assert export(cohort, cohort.parent / "tar") == 1
+    assert (
+        f"1 studies have images that are not as they were prepared, in shards/ct-00000.npy: {name}"
+        in capsys.readouterr().err
+    )
+    assert not list(cohort.parent.glob("tar/*.tar"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("shards/ct-00000.npy", "studies are damaged"),
+        ("manifest.sum", "is damaged"),
+        ("manifest.csv", "error: COHORT must be the folder of a prepared cohort"),
+    ],
+)
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    cohort: Path, name: str, words: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    not_a_file(cohort.parent / name, kind)
+    assert check.main([str(cohort)]) == (2 if name == cohort.name else 1)
+    assert words in capsys.readouterr().err

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from rfpmss.common.files import write_text
+from rfpmss.common.files import read_text, write_text
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.data.cohort import duplicates
 from rfpmss.data.cohort.counts import charts, rejected, table, visits
@@ -58,8 +58,8 @@ def write_page(folder: Path) -> Path:
     rows = read(folder / NAME)
     here = Path(__file__).parent
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string((here / "cohort.html").read_text(encoding="utf-8"))
-    style = (here / "cohort.css").read_text(encoding="utf-8") + _lengths()
+    template = environment.from_string(read_text(here / "cohort.html"))
+    style = read_text(here / "cohort.css") + _lengths()
     page = template.render(
         style=style,
         policy=Markup(_policy(style)),  # noqa: S704 - ours, not data

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rfpmss.common.files import opened
 from rfpmss.data.errors import (
     CONVERT,
     CORRECT,
@@ -74,7 +75,7 @@ def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dat
 
     stored = path.stat().st_size
     check_size(stored, stored, limit)
-    with path.open("rb") as plain:
+    with opened(path) as plain:
         packed = plain.read(2) == b"\x1f\x8b"
         plain.seek(0)
         file = io.BytesIO(_unpacked(plain, stored, limit)) if packed else plain

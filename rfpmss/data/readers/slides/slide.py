@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
+from rfpmss.common.files import opened, regular
 from rfpmss.data.errors import (
     BombError,
     CodecError,
@@ -71,7 +72,7 @@ def open_slide(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
         CodecError: if only OpenSlide reads files of this kind and it is not installed.
         UnreadableError: if the file is damaged.
     """
-    with path.open("rb") as start:
+    with opened(path) as start:
         tiff = start.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     kind = vendor.format_of(path)
     if tiff and kind not in ("", vendor.PLAIN, "hamamatsu"):
@@ -97,7 +98,7 @@ def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
     import tifffile
 
     try:
-        file = tifffile.TiffFile(path)
+        file = tifffile.TiffFile(regular(path))
     except Exception:
         raise UnreadableError("the TIFF file is damaged") from None
     with file:
@@ -138,7 +139,7 @@ def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(path)
+            image = Image.open(regular(path))
     except Image.DecompressionBombError:
         raise BombError("the image claims more pixels than can be believed") from None
     except Exception:

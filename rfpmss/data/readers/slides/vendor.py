@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from rfpmss.common.files import regular
 from rfpmss.data.errors import BombError, CodecError, UnreadableError
 
 LARGEST_BLOCK = 256 << 20
@@ -70,7 +71,7 @@ def open_planes(path: Path) -> Iterator[list[Plane]]:
     import openslide
 
     try:
-        slide = openslide.OpenSlide(str(path))
+        slide = openslide.OpenSlide(str(regular(path)))
     except Exception:
         raise UnreadableError("the slide is damaged or a part of it is missing") from None
     with slide:

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+from rfpmss.common.files import opened, read_bytes
 from rfpmss.data.errors import BombError, TextError, UnreadableError, UnsupportedError
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.text.tables import part
@@ -51,7 +52,7 @@ def read_document(path: Path) -> tuple[str, str]:
     """
     if path.stat().st_size > LARGEST:
         raise BombError("the document is larger than a report can be")
-    data, note = path.read_bytes(), ""
+    data, note = read_bytes(path), ""
     if data.startswith(b"PK"):
         text = _word(path)
     elif data.startswith(b"%PDF-"):
@@ -69,7 +70,7 @@ def read_document(path: Path) -> tuple[str, str]:
 
 def _word(path: Path) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             root = part(archive, "word/document.xml")
         return "".join(_runs(root))
     except (zipfile.BadZipFile, ElementTree.ParseError, EOFError, OSError, RuntimeError):
@@ -107,7 +108,7 @@ def _pdf(path: Path) -> tuple[str, str]:
     except ImportError:
         raise UnsupportedError("reports in PDF need the library pypdf", EXTRA) from None
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             reader = PdfReader(file)
             if reader.is_encrypted and not reader.decrypt(""):
                 raise UnsupportedError("the PDF is locked by a password", "save it without one")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from rfpmss.common.files import opened, opened_text
 from rfpmss.data.errors import BombError, TextError, UnreadableError
 from rfpmss.data.readers.volume import MIB
 
@@ -46,7 +47,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     if path.stat().st_size > LARGEST:
         raise BombError("the table is larger than a table of patients can be")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with opened_text(path, "utf-8-sig", newline="") as file:
             return _named([[cell.strip() for cell in row] for row in csv.reader(file, strict=True)])
     except (UnicodeDecodeError, csv.Error):
         raise TextError("the table is not a CSV file in UTF-8") from None
@@ -88,7 +89,7 @@ def read_sheets(path: Path, most: int = SHEETS) -> Iterator[list[list[str]]]:
         BombError: if it is implausibly large.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             strings = [_string(item) for item in part(archive, _STRINGS)]
             found = [name for name in archive.namelist() if _SHEET_NAME.fullmatch(name)]
             names = sorted(found, key=lambda name: (len(name), name)) or [_SHEET]
