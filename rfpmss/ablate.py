@@ -101,6 +101,10 @@ class Cell:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "ablate", __doc__)
+    return guarded(lambda: _listed_or_run(arguments), arguments.out)
+
+
+def _listed_or_run(arguments: Arguments) -> int:
     from rfpmss.evaluation.grid import VARIANTS, chosen
 
     try:
@@ -108,19 +112,19 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if arguments.list:
-        for name in names:
-            variant = VARIANTS[name]
-            changes = {
-                **variant.changes,
-                **{k: f"x {v:g}" for k, v in (variant.scale or {}).items()},
-                **({"modalities": "+".join(variant.only)} if variant.only else {}),
-                **({"missing": f"{variant.missing:.0%}"} if variant.missing else {}),
-            }
-            told = ", ".join(f"{key}={value}" for key, value in changes.items()) or "nothing"
-            print(f"{name:<16}{variant.table:<9}{variant.title}: {told}")
-        return 0
-    return guarded(lambda: ablate(arguments, names), arguments.out)
+    if not arguments.list:
+        return ablate(arguments, names)
+    for name in names:
+        variant = VARIANTS[name]
+        changes = {
+            **variant.changes,
+            **{k: f"x {v:g}" for k, v in (variant.scale or {}).items()},
+            **({"modalities": "+".join(variant.only)} if variant.only else {}),
+            **({"missing": f"{variant.missing:.0%}"} if variant.missing else {}),
+        }
+        told = ", ".join(f"{key}={value}" for key, value in changes.items()) or "nothing"
+        print(f"{name:<16}{variant.table:<9}{variant.title}: {told}")
+    return 0
 
 
 def ablate(arguments: Arguments, names: list[str]) -> int:
