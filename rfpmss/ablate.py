@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import Interrupted, RfpmssError
-from rfpmss.common.files import appended, write_text
+from rfpmss.common.files import appended, sentence, write_text
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
 from rfpmss.config.arguments import read
@@ -269,6 +269,8 @@ def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
     try:
         began = time.monotonic() - trained.result()
         _score(cell.folder, arguments.device or "cpu", allow_change=arguments.allow_config_change)
+    except OSError as error:
+        return sentence(error, cell.folder)
     except Exception as error:  # one cell's fault is that cell's
         return str(error) or type(error).__name__
     told = {

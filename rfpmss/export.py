@@ -24,6 +24,7 @@ from rfpmss.common.command import guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import fill, whole_folder
 from rfpmss.config.arguments import read
+from rfpmss.config.bounds import require_name
 
 if TYPE_CHECKING:
     from rfpmss.config import Config
@@ -51,6 +52,10 @@ class Arguments:
     allow_config_change: bool = False
     """Go on although the newest checkpoint is of another configuration or cohort than the run
     folder, or of another release."""
+
+    def __post_init__(self) -> None:
+        if self.license is not None:
+            require_name(self.license, "--license")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -66,6 +66,7 @@ def test_the_table_of_numbers_is_not_empty() -> None:
         ("evaluate", ["--run-dir", ""], "--run-dir must not be empty"),
         ("export", ["", "--out", "x"], "an argument must not be empty"),
         ("export", ["run", "--out", ""], "--out must not be empty"),
+        ("export", ["r", "--out", "x", "--license", "a\nb: c"], "--license must be of letters"),
         ("ablate", ["--out", "\udcff"], "must be UTF-8"),
         ("reproduce", ["--out", "o\udcff"], "must be UTF-8"),
         ("train", ["--run-dir", "r\udcff"], "must be UTF-8"),
