@@ -1,5 +1,7 @@
 """Assignment by optimal transport: each row takes exactly k columns, each column its share."""
 
+from importlib import import_module
+
 from multisk import _operators as _operators  # registers the operators that solvers call by name
 from multisk import reference
 from multisk._backends.choose import use_backend
@@ -14,6 +16,8 @@ from multisk._solvers.exact import Exact
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
 from multisk.assigner import BalancedAssigner
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Exact",
@@ -34,3 +38,10 @@ __all__ = [
     "solve",
     "use_backend",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`multisk.kernels` and `multisk.benchmark` without an import of their own."""
+    if name in {"benchmark", "kernels"}:
+        return import_module(f"multisk.{name}")
+    raise AttributeError(f"module 'multisk' has no attribute {name!r}")

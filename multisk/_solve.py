@@ -11,12 +11,12 @@ from torch import Tensor
 from multisk._backends import choose
 from multisk._backends.base import Raw
 from multisk._problem.margins import Margins
-from multisk._problem.problem import MultiAssignment, Transport
+from multisk._problem.problem import Problem, check_problem
 from multisk._problem.status import Status
 from multisk._problem.system import System, prepare
 from multisk._solution.gradient import attach, derivative
 from multisk._solution.solution import Solution, wrap
-from multisk._solvers.base import Solver
+from multisk._solvers.base import OptionalSolver, Solver, check_solver
 from multisk._solvers.default import Blend
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
@@ -24,8 +24,8 @@ from multisk._solvers.sinkhorn import Sinkhorn
 
 def solve(
     scores: Shaped[Tensor, "..."],
-    problem: MultiAssignment | Transport,
-    solver: Solver | None = None,
+    problem: Problem,
+    solver: OptionalSolver = None,
     *,
     init: Any = None,
     group: Any = None,
@@ -49,16 +49,13 @@ def solve(
         ValueError: For input that no solver can answer; names the argument, rule and value.
 
     Example:
+        >>> from multisk import MultiAssignment
         >>> solution = solve(torch.eye(2), MultiAssignment(k=1, eps=0.1))
         >>> solution.plan.argmax(-1)
         tensor([0, 1])
     """
-    if not isinstance(problem, MultiAssignment | Transport):
-        raise ValueError(
-            f"problem must be a MultiAssignment or a Transport, got {type(problem).__name__}"
-        )
-    if solver is not None and not hasattr(solver, "run"):
-        raise ValueError(f"solver must be Newton, Sinkhorn or Exact, got {solver!r}")
+    check_problem(problem)
+    check_solver(solver)
     with full_precision(scores):
         system = prepare(scores, problem, group)
         chosen = default_for(system) if solver is None else solver

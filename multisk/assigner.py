@@ -12,12 +12,20 @@ from multisk._backends.choose import kernels_visit
 from multisk._backends.operators import per_problem, yields_of
 from multisk._backends.torch import passes
 from multisk._backends.torch.tiles import column
-from multisk._problem.problem import MultiAssignment, Transport, readable
+from multisk._problem.problem import (
+    MultiAssignment,
+    Number,
+    Transport,
+    Whole,
+    check_problem,
+    python_number,
+    readable,
+)
 from multisk._problem.system import System, prepare
 from multisk._semidual.semidual import first_rows
 from multisk._solution.solution import Solution
 from multisk._solve import solve
-from multisk._solvers.base import Solver
+from multisk._solvers.base import OptionalSolver, check_solver
 
 Problem = MultiAssignment | Transport
 
@@ -60,20 +68,22 @@ class BalancedAssigner(nn.Module):
 
     def __init__(
         self,
-        num_columns: int,
+        num_columns: Whole,
         problem: Problem,
         *,
-        momentum: float = 0.0,
-        solver: Solver | None = None,
+        momentum: Number = 0.0,
+        solver: OptionalSolver = None,
         batch: tuple[int, ...] = (),
         group: Any = None,
     ) -> None:
         super().__init__()
+        num_columns, momentum = python_number(num_columns), python_number(momentum)
         if isinstance(num_columns, bool) or not isinstance(num_columns, int) or num_columns < 1:
             raise ValueError(f"num_columns must be an int of at least 1, got {num_columns!r}")
         if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum!r}")
-        check_problem(problem)
+        check_levels(problem)
+        check_solver(solver)
         self.num_columns, self.problem, self.momentum = num_columns, problem, float(momentum)
         self.solver, self.group = solver, group
         start = torch.zeros((*batch, num_columns), dtype=torch.float64)
@@ -146,7 +156,7 @@ class BalancedAssigner(nn.Module):
             raise ValueError(f"scores must have {self.num_columns} columns, got the shape {shape}")
         if problem is None:
             return self.problem
-        check_problem(problem)
+        check_levels(problem)
         return problem
 
     def extra_repr(self) -> str:
@@ -162,11 +172,9 @@ class BalancedAssigner(nn.Module):
         return self
 
 
-def check_problem(problem: Any) -> None:
+def check_levels(problem: Any) -> None:
     """Require a problem whose columns have one potential each."""
-    if not isinstance(problem, Problem):
-        kind = type(problem).__name__
-        raise ValueError(f"problem must be a MultiAssignment or a Transport, got {kind}")
+    check_problem(problem)
     damping = getattr(problem, "damping", 0.0)
     if isinstance(damping, Tensor) and damping.unique().numel() > 2:
         raise ValueError("damping must have at most two levels, got a vector with more")
@@ -176,7 +184,7 @@ def free_shift(problem: Problem) -> bool:
     """Whether adding a constant to all column potentials changes nothing."""
     if isinstance(problem, Transport):
         return problem.relax is None
-    return not isinstance(problem.capacity, tuple | list)
+    return not isinstance(problem.capacity, tuple | list) and problem.capacity_factor is None
 
 
 def without_loads(problem: Problem) -> Problem:
@@ -186,13 +194,13 @@ def without_loads(problem: Problem) -> Problem:
         return replace(problem, columns=None, relax=relax, mask=opened(problem, problem.columns))
     capacity = problem.capacity
     top = capacity[1] if isinstance(capacity, tuple | list) else capacity
-    return replace(problem, capacity=None, mask=opened(problem, top))
+    return replace(problem, capacity=None, capacity_factor=None, mask=opened(problem, top))
 
 
-def opened(problem: Problem, loads: Tensor | None) -> Tensor | None:
+def opened(problem: Problem, loads: Tensor | float | None) -> Tensor | None:
     """The problem's mask, minus the columns that may carry nothing."""
-    if loads is None or bool((loads > 0).all()):
-        return problem.mask
+    if loads is None or not isinstance(loads, Tensor) or bool((loads > 0).all()):
+        return problem.mask  # one number for all columns closes none, or leaves nothing to assign
     live = (loads > 0)[..., None, :]
     return live if problem.mask is None else problem.mask & live
 

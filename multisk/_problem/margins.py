@@ -59,6 +59,13 @@ class Even:
         return n * self.budget / k
 
 
+@dataclass(frozen=True)
+class Factor:
+    """The multiple of an even share that no column may exceed, above 1."""
+
+    value: float | int
+
+
 def assignment_margins(
     x: Float[Tensor, "b n k"],
     problem: MultiAssignment,
@@ -70,7 +77,10 @@ def assignment_margins(
     """Budgets of a `MultiAssignment`, checked; boundary budgets are settled into cells."""
     b, n, k = x.shape
     simple = isinstance(problem.k, int) and 0 < problem.k < k
-    simple = simple and mask is None and problem.capacity is None
+    capacity = problem.capacity
+    if problem.capacity_factor is not None and problem.capacity_factor > 1:
+        capacity = Factor(problem.capacity_factor)
+    simple = simple and mask is None and capacity is None
     if simple and group is None:
         return _even(x, float(problem.k))
     row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
@@ -81,7 +91,7 @@ def assignment_margins(
     else:
         column_cells = total(mask.sum(-2).double(), group)
     everything = total(rows.double().sum(-1, keepdim=True), group)
-    lower, upper = _columns(problem.capacity, everything, column_cells, mask, batch, findings)
+    lower, upper = _columns(capacity, everything, column_cells, mask, batch, findings)
     if simple:
         return Margins(rows, lower, None, rows, lower, row_cells, column_cells)
     return _settle(rows, lower, upper, mask, x, findings, group)
@@ -156,8 +166,10 @@ def _row_masses(
     return rows
 
 
-def _fit(name: str, value: Tensor, tail: tuple[int], x: Tensor, batch: torch.Size) -> Tensor:
-    """Broadcast a margin to (b, tail) in the dtype of `x`."""
+def _fit(name: str, value: Any, tail: tuple[int], x: Tensor, batch: torch.Size) -> Tensor:
+    """Broadcast a margin to (b, tail) in the dtype of `x`; a number is the same everywhere."""
+    if not isinstance(value, Tensor):
+        return x.new_full((x.shape[0], *tail), float(value))
     if value.device != x.device:
         raise ValueError(f"{name} must be on {x.device} like the scores, got {value.device}")
     shape = (*batch, *tail)
@@ -216,17 +228,21 @@ def _columns(
 ) -> tuple[Tensor, Tensor | None]:
     """Lower (and upper) column loads in float64, checked against cells and totals."""
     b, k = cells.shape
-    if capacity is None:
-        if mask is None:
-            return everything.expand(b, k) / max(k, 1), None
+    if capacity is None and mask is None:
+        return everything.expand(b, k) / max(k, 1), None
+    if capacity is None or isinstance(capacity, Factor):
         live = cells > 0
-        load = torch.where(live, everything / live.sum(-1, keepdim=True).clamp_min(1), 0.0)
-        _check_loads("capacity", load, cells, findings, "even share")
-        return load, None
-    if isinstance(capacity, Tensor):
+        share = everything / live.sum(-1, keepdim=True).clamp_min(1)
+        load = torch.where(live, share, 0.0)
+        if capacity is None:
+            _check_loads("capacity", load, cells, findings, "even share")
+            return load, None
+        return _at_most(capacity, load, everything, cells, findings)
+    if not isinstance(capacity, tuple | list):
         load = _fit("capacity", capacity, (k,), cells, batch)
         _check_loads("capacity", load, cells, findings, "a column's load")
-        return _balanced("capacity", load, everything, capacity, findings), None
+        given = capacity if isinstance(capacity, Tensor) else load
+        return _balanced("capacity", load, everything, given, findings), None
     lower = _fit("capacity[0]", capacity[0], (k,), cells, batch)
     upper = _fit("capacity[1]", capacity[1], (k,), cells, batch)
     _check_loads("capacity[0]", lower, cells, findings, "a column's lower load")
@@ -247,6 +263,23 @@ def _columns(
         ),
     )
     return lower, upper
+
+
+def _at_most(
+    factor: Factor, share: Tensor, everything: Tensor, cells: Tensor, findings: Findings
+) -> tuple[Tensor, Tensor]:
+    """Between nothing and a multiple of the even share."""
+    upper = torch.minimum(share * factor.value, cells)
+    room, asked = upper.detach().sum(-1), everything.detach().squeeze(-1)
+    findings.require(
+        room < asked * (1 - 1e-9),
+        Status.INFEASIBLE,
+        lambda p: (
+            f"capacity_factor must leave room for the sum of k ({float(asked[p]):g}) under this "
+            f"mask, got {factor.value:g}, which leaves {float(room[p]):g}"
+        ),
+    )
+    return torch.zeros_like(share), upper
 
 
 def _check_loads(name: str, load: Tensor, cells: Tensor, findings: Findings, what: str) -> None:
@@ -273,11 +306,13 @@ def _balanced(
     summed = load.sum(-1, keepdim=True)
     miss = (summed - everything).detach().abs()
     bad = ~(miss <= tolerance * everything.detach().abs().clamp_min(1e-30)).squeeze(-1)
+    hint = " (a pair (lower, upper) gives bounds)" if name == "capacity" else ""
     findings.require(
         bad,
         Status.INFEASIBLE,
         lambda p: (
-            f"{name} must sum to the rows' total {float(everything[p]):g}, got {float(summed[p]):g}"
+            f"{name} must sum to the rows' total {float(everything[p]):g}, got "
+            f"{float(summed[p]):g}{hint}"
         ),
     )
     return load * (everything / summed.masked_fill(summed == 0, 1.0))

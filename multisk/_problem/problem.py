@@ -1,11 +1,21 @@
 """What is asked: assignment of several columns to each row, or classical entropic transport."""
 
 import math
+import numbers
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+if TYPE_CHECKING:
+    Whole = int
+    Number = int | float
+else:  # NumPy's scalars are taken as well, and become Python's at once
+    Whole = int | np.integer
+    Number = int | float | np.integer | np.floating
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +35,10 @@ class MultiAssignment:
         damping: Scale of the remaining channels in [0, 1]; or a tensor (K,) with the scale of
             every channel, in descending order. 0 is plain entropic k-assignment at `eps`.
         capacity: Column loads. None shares the rows' total evenly among the columns; a tensor
-            (*batch, K) asks for exact loads; a pair of such tensors gives (lower, upper) bounds.
+            (*batch, K) asks for exact loads; a pair (lower, upper) of such tensors gives bounds.
+            A number stands for the same load in every column: `capacity=(0, 160)`.
+        capacity_factor: At least 1, in place of `capacity`: no column carries more than this
+            multiple of an even share (N k / K without a mask), and any may carry less.
         mask: Boolean (*batch, N, K); False forbids the pair. Scores there are never read.
 
     Raises:
@@ -36,19 +49,25 @@ class MultiAssignment:
         >>> import multisk
         >>> multisk.MultiAssignment(k=2, eps=0.1).damping
         0.25
+        >>> problem = multisk.MultiAssignment(k=1, eps=0.1, capacity_factor=1.5)
+        >>> multisk.solve(torch.eye(4)[:, :2], problem).plan.sum(0).max() <= 3.001
+        tensor(True)
     """
 
-    k: int | float | Tensor
-    eps: float | int | Tensor = field(default=0.07, kw_only=True)
-    damping: float | int | Tensor = field(default=0.25, kw_only=True)
+    k: Number | Tensor
+    eps: Number | Tensor = field(default=0.07, kw_only=True)
+    damping: Number | Tensor = field(default=0.25, kw_only=True)
     capacity: Any = field(default=None, kw_only=True)
     mask: Tensor | None = field(default=None, kw_only=True)
+    capacity_factor: Number | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        to_python_numbers(self, "k", "eps", "damping", "capacity", "capacity_factor")
         check_budget(self.k)
         check_temperature(self.eps)
         check_damping(self.damping)
         check_capacity(self.capacity)
+        check_factor(self.capacity_factor, self.capacity)
         check_mask(self.mask)
 
 
@@ -77,13 +96,14 @@ class Transport:
         (1.0, None)
     """
 
-    eps: float | int | Tensor = field(kw_only=True)
+    eps: Number | Tensor = field(kw_only=True)
     rows: Tensor | None = field(default=None, kw_only=True)
     columns: Tensor | None = field(default=None, kw_only=True)
     mask: Tensor | None = field(default=None, kw_only=True)
     relax: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        to_python_numbers(self, "eps", "relax")
         check_temperature(self.eps)
         for name in ("rows", "columns"):
             value = getattr(self, name)
@@ -91,6 +111,46 @@ class Transport:
                 check_real_tensor(name, value)
         check_mask(self.mask)
         check_relax(self.relax)
+
+
+if TYPE_CHECKING:
+    Problem = MultiAssignment | Transport
+else:
+    Problem = Any  # checked below, with a sentence
+
+
+def check_problem(problem: Any) -> None:
+    """Require one of the two problems."""
+    if isinstance(problem, MultiAssignment | Transport):
+        return
+    if problem is MultiAssignment or problem is Transport:
+        asked = "MultiAssignment(k=2)" if problem is MultiAssignment else "Transport(eps=0.1)"
+        name = problem.__name__
+        raise ValueError(f"problem must be an instance, e.g. {asked}, got the class {name}")
+    kind = type(problem).__name__
+    raise ValueError(f"problem must be a MultiAssignment or a Transport, got {kind}")
+
+
+def to_python_numbers(options: Any, *names: str) -> None:
+    """Replace NumPy's scalars among the fields of a frozen object by Python's numbers."""
+    for name in names:
+        value = getattr(options, name)
+        plain = python_number(value)
+        if plain is not value:
+            object.__setattr__(options, name, plain)
+
+
+def python_number(value: Any) -> Any:
+    """A Python number for a scalar of NumPy, also inside a pair; anything else as it is."""
+    if isinstance(value, tuple | list):
+        parts = [python_number(part) for part in value]
+        same = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if same else type(value)(parts)
+    if value is None or isinstance(value, Tensor | bool | int | str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def check_budget(k: Any) -> None:
@@ -120,6 +180,8 @@ def check_damping(damping: Any) -> None:
         if damping.ndim != 1:
             shape = tuple(damping.shape)
             raise ValueError(f"damping must be a number or have the shape (K,), got {shape}")
+        if not readable(damping):
+            return
         if not bool(damping.isfinite().all()):
             raise ValueError("damping must be finite, got a value that is not")
         if bool((damping.diff() > 0).any()):
@@ -137,9 +199,30 @@ def check_capacity(capacity: Any) -> None:
         if len(capacity) != 2:
             raise ValueError(f"capacity must be a pair (lower, upper), got {len(capacity)} parts")
         for name, part in zip(("capacity[0]", "capacity[1]"), capacity, strict=True):
-            check_real_tensor(name, part)
+            check_load(name, part)
     else:
-        check_real_tensor("capacity", capacity)
+        check_load("capacity", capacity)
+
+
+def check_load(name: str, load: Any) -> None:
+    if isinstance(load, int | float) and not isinstance(load, bool):
+        if not load >= 0:
+            raise ValueError(f"{name} must be at least 0, got {load}")
+    elif not isinstance(load, Tensor):
+        kind = type(load).__name__
+        raise ValueError(f"{name} must be a number or a tensor (*batch, K), got {kind}")
+    else:
+        check_real_tensor(name, load)
+
+
+def check_factor(factor: Any, capacity: Any) -> None:
+    if factor is None:
+        return
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not (number and math.isfinite(factor) and factor >= 1):
+        raise ValueError(f"capacity_factor must be a finite number of at least 1, got {factor!r}")
+    if capacity is not None:
+        raise ValueError("capacity_factor must stand alone, got a capacity beside it")
 
 
 def check_mask(mask: Any) -> None:
@@ -168,7 +251,17 @@ def check_real_tensor(name: str, value: Any) -> None:
 
 def readable(value: Tensor) -> bool:
     """Whether reading the values costs no device synchronisation and breaks no graph."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+    return value.device.type == "cpu" and has_values(value)
+
+
+def has_values(value: Tensor) -> bool:
+    """Whether the host can read the values at all: not of meta tensors, nor inside a transform."""
+    if torch.compiler.is_compiling() or value.device.type == "meta":
+        return False
+    kind = type(value)
+    if kind is not Tensor and kind.__name__ == "FakeTensor":
+        return False
+    return not is_functorch_wrapped_tensor(value)
 
 
 def first_bad(value: Tensor, good: Tensor) -> str:

@@ -16,6 +16,8 @@ from multisk._problem.problem import MultiAssignment, Transport, readable
 from multisk._problem.sharding import together
 from multisk._problem.status import Findings, Status
 
+FORBID = " (to forbid a pair pass mask=, False there; its score is then not read)"
+HUGE = 1e30  # nobody's similarity: torch.finfo(...).min, or -1e38
 HOLDERS = (Tensor, tuple, list)  # of what a transform of torch.func may have wrapped
 
 
@@ -225,10 +227,16 @@ def _check_finite(
     if not spread < float("inf"):
         bad = ~data.isfinite()
         if not bool(bad.any()):
-            raise ValueError(f"scores must span less than the range of {x.dtype}, got {spread}")
+            hint = forbidding(ends[0])
+            raise ValueError(
+                f"scores must span less than the range of {x.dtype}, got {spread}{hint}"
+            )
         flat = int(bad.flatten().nonzero()[0, 0])
         where = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
-        raise ValueError(f"scores must be finite, got {data.flatten()[flat].item()} at {where}")
+        hint = FORBID if bool((data == -torch.inf).any()) else ""
+        raise ValueError(
+            f"scores must be finite, got {data.flatten()[flat].item()} at {where}{hint}"
+        )
     return None if group is not None else ends
 
 
@@ -302,7 +310,13 @@ def _check_range(
     if not widest < 0.01 * torch.finfo(dtype).max:
         raise ValueError(
             f"eps must be large enough to divide scores that span {spread:g}, got {coldest:g}"
+            f"{forbidding(ends[0])}"
         )
+
+
+def forbidding(least: float) -> str:
+    """The way out where the least score looks as if it should forbid a pair."""
+    return FORBID if least <= -HUGE else ""
 
 
 def column(eps: float | Tensor) -> float | Tensor:

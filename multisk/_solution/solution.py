@@ -13,10 +13,11 @@ from multisk._solution.answer import Answer, budget_of
 from multisk._solution.assign import assign
 from multisk._solution.channels import channels
 from multisk._solution.round import hard_solution
+from multisk._solution.show import line, table
 from multisk._solution.value import gap, value
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution(Answer):
     """A plan, its potentials, and how well it meets what was asked.
 
@@ -36,6 +37,12 @@ class Solution(Answer):
             "torch", or "scipy" for `Exact`; "numba, then torch" where some problems of a batch
             needed both.
     """
+
+    def __repr__(self) -> str:
+        return line(self)
+
+    def _repr_html_(self) -> str:
+        return table(self)
 
     @property
     def status(self) -> Status:

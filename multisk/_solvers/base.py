@@ -1,6 +1,6 @@
 """What a solver is."""
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,3 +20,18 @@ class Solver(Protocol):
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch, without gradients."""
         ...
+
+
+if TYPE_CHECKING:
+    OptionalSolver = Solver | None
+else:
+    OptionalSolver = Any  # checked below, with a sentence
+
+
+def check_solver(solver: Any) -> None:
+    """Require None or an object that solves."""
+    if isinstance(solver, type) and hasattr(solver, "run"):
+        name = solver.__name__
+        raise ValueError(f"solver must be an instance, e.g. {name}(), got the class {name}")
+    if solver is not None and (isinstance(solver, type) or not hasattr(solver, "run")):
+        raise ValueError(f"solver must be Newton(), Sinkhorn() or Exact(), got {solver!r}")

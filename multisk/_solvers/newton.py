@@ -13,6 +13,7 @@ from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps
 from multisk._problem.margins import Margins
+from multisk._problem.problem import Number, Whole, to_python_numbers
 from multisk._problem.sharding import total
 from multisk._problem.start import settled
 from multisk._problem.status import Status
@@ -52,11 +53,12 @@ class Newton:
         tensor([0.5000, 0.5000])
     """
 
-    tolerance: float | int = 1e-6
-    max_steps: int = 50
+    tolerance: Number = 1e-6
+    max_steps: Whole = 50
     gradient: str | None = "implicit"
 
     def __post_init__(self) -> None:
+        to_python_numbers(self, "tolerance", "max_steps")
         check_steps("max_steps", self.max_steps)
         check_number("tolerance", self.tolerance)
         check_gradient(self.gradient, ("implicit", "none"))

@@ -14,6 +14,7 @@ from multisk._backends.torch import dense
 from multisk._backends.torch.sweeps import ORDERS, Sweeps, sweeps_of
 from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps, sweep_until
+from multisk._problem.problem import Number, Whole, to_python_numbers
 from multisk._problem.start import centred, settled, tame
 from multisk._problem.status import Status
 from multisk._problem.system import System
@@ -45,14 +46,15 @@ class Sinkhorn:
         tensor([0.5000, 0.5000])
     """
 
-    steps: int | None = None
-    tolerance: float | int = 1e-6
-    max_steps: int = 1000
+    steps: Whole | None = None
+    tolerance: Number = 1e-6
+    max_steps: Whole = 1000
     order: str = "row-column-depth"
     dense: bool = False
     gradient: str | None = None
 
     def __post_init__(self) -> None:
+        to_python_numbers(self, "steps", "tolerance", "max_steps")
         if self.steps is not None:
             check_steps("steps", self.steps)
         check_steps("max_steps", self.max_steps)

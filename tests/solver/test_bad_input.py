@@ -2,12 +2,22 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multisk import Exact, MultiAssignment, Newton, Sinkhorn, Status, Transport, solve
+from multisk import (
+    BalancedAssigner,
+    Exact,
+    MultiAssignment,
+    Newton,
+    Sinkhorn,
+    Status,
+    Transport,
+    solve,
+)
 
 NAN, INF = float("nan"), float("inf")
 RAMP = torch.tensor([1.0, 0.5, 0.1])
@@ -112,6 +122,53 @@ REFUSED = {
     "mass in a masked row": (lambda: solve(X, Transport(eps=1, mask=POOR)), "rows must be 0 where"),
     "relax negative": (lambda: Transport(eps=1, relax=(-1.0, None)), "relax must hold strengths"),
     "not a solver": (lambda: solve(X, MultiAssignment(1), "newton"), "solver must be"),
+    "a solver's class": (
+        lambda: solve(X, MultiAssignment(1), Newton),
+        r"solver must be an instance, e.g. Newton\(\), got the class Newton",
+    ),
+    "another class": (lambda: solve(X, MultiAssignment(1), dict), "solver must be Newton"),
+    "a layer's solver class": (
+        lambda: BalancedAssigner(3, MultiAssignment(1), solver=Exact),
+        r"e.g. Exact\(\), got the class Exact",
+    ),
+    "a problem's class": (
+        lambda: solve(X, MultiAssignment),
+        r"problem must be an instance, e.g. MultiAssignment\(k=2\)",
+    ),
+    "minus infinity for a mask": (
+        lambda: solve(spoiled(-INF), MultiAssignment(1)),
+        r"finite, got -inf at \(2, 1\) \(to forbid a pair pass mask=",
+    ),
+    "half's minus infinity for a mask": (
+        lambda: solve(spoiled(-INF).half(), Transport(eps=1)),
+        "to forbid a pair pass mask=",
+    ),
+    "the least float for a mask": (
+        lambda: solve(spoiled(torch.finfo(torch.float32).min), MultiAssignment(1)),
+        r"eps must be large enough .*\(to forbid a pair pass mask=",
+    ),
+    "a capacity that is a word": (lambda: MultiAssignment(1, capacity="4"), "a number or a tensor"),
+    "a negative load": (lambda: MultiAssignment(1, capacity=(-1, 2)), r"capacity\[0\] must be at"),
+    "a load that is not a number": (
+        lambda: MultiAssignment(1, capacity=NAN),
+        "0, got nan",
+    ),
+    "a load for all of a wrong total": (
+        lambda: solve(X, MultiAssignment(1, capacity=1)),
+        r"capacity must sum to the rows' total 4, got 3 \(a pair \(lower, upper\) gives bounds\)",
+    ),
+    "a factor below one": (
+        lambda: MultiAssignment(1, capacity_factor=0.5),
+        "capacity_factor must be a finite number of at least 1, got 0.5",
+    ),
+    "a factor beside a capacity": (
+        lambda: MultiAssignment(1, capacity=(0, 2), capacity_factor=1.25),
+        "capacity_factor must stand alone",
+    ),
+    "a NumPy number that breaks the rule": (
+        lambda: MultiAssignment(np.int64(-1)),
+        "0, got -1",
+    ),
     "bad steps": (lambda: Sinkhorn(steps=0), "steps must be an int of at least 1"),
     "bad order": (lambda: Sinkhorn(order="depth"), "order must be one of"),
     "bad tolerance": (lambda: Newton(tolerance=0), "tolerance must be finite and above 0"),
