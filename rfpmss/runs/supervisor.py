@@ -37,17 +37,21 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
         *("-m", "rfpmss.train", *argv),
     ]
     environment = {"OMP_NUM_THREADS": str(arguments.config.train.threads)} | os.environ
+    told = ""
     with Stop() as stop:
         for left in range(arguments.max_restarts, -1, -1):
             with Claim(folder) as claim:  # refused while another process writes: nothing to retry
                 claim.take()
+            if told:
+                print(told, file=sys.stderr, flush=True)
             status = _watch(command, environment, folder, arguments.timeout, stop)
             if stop.signal:
                 return 128 + stop.signal
             if not status or (folder / ERROR).exists():
                 return status
             hope = f"starting afresh, {left} restarts left" if left else "no restarts left"
-            print(f"training ended with status {status}: {hope}", file=sys.stderr, flush=True)
+            told = f"training ended with status {status}: {hope}"
+    print(told, file=sys.stderr, flush=True)
     return status
 
 

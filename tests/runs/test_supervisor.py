@@ -160,7 +160,10 @@ def test_a_supervisor_touches_nothing_in_the_folder_of_a_living_run(
 
 
 def test_a_supervisor_that_came_second_does_not_try_again(
-    supervise: Supervise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    supervise: Supervise,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its rank is refused, because another one took the folder after the supervisor had looked."""
     from rfpmss.runs.folder import Claim, RunError
@@ -176,4 +179,5 @@ def test_a_supervisor_that_came_second_does_not_try_again(
     with living, pytest.raises(RunError, match="run_dir must not be in use"):
         supervise("", restarts=3)
     assert len(tries) == 1
+    assert "afresh" not in capsys.readouterr().err
     assert (tmp_path / "heartbeat").exists()
