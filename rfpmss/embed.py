@@ -34,6 +34,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import opened, sentence, status_of, whole
 from rfpmss.common.quiet import quiet
 from rfpmss.config.arguments import program
+from rfpmss.config.bounds import require_filled
 from rfpmss.data.sources.folder import FolderOptions, at_least, check_places
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Arguments(FolderOptions):
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
+        require_filled(sys.argv[1:] if argv is None else argv)
         arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

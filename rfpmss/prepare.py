@@ -22,6 +22,7 @@ import tyro
 
 from rfpmss.common.quiet import quiet
 from rfpmss.config.arguments import program
+from rfpmss.config.bounds import require_filled
 from rfpmss.data.cohort.export import Export
 from rfpmss.data.cohort.parts import Merge, Part, Shard
 from rfpmss.data.cohort.unchanged import Stamp, forget
@@ -89,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     given = sys.argv[1:] if argv is None else argv
     try:
+        require_filled(given)
         arguments = tyro.extras.subcommand_cli_from_dict(
             {
                 "hospital": Hospital,

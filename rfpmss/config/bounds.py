@@ -69,13 +69,23 @@ def require_name(text: str, shown: str) -> str:
 
 
 def require_words(words: Sequence[str]) -> None:
-    """Refuse empty arguments, an empty path would be the current folder; and what is no UTF-8.
+    """Refuse empty arguments, and those that are no UTF-8.
+
+    Raises:
+        ValueError: names the option.
+    """
+    require_filled(words)
+    for word in words:
+        _require_text(word, "an argument")
+
+
+def require_filled(words: Sequence[str]) -> None:
+    """Refuse empty arguments: an empty path would be the current folder.
 
     Raises:
         ValueError: names the option.
     """
     for at, word in enumerate(words):
-        _require_text(word, "an argument")
         name, equals, value = word.partition("=")
         if not word:
             before = words[at - 1] if at and words[at - 1].startswith("-") else "an argument"

@@ -51,6 +51,28 @@ def test_every_number_of_every_command_has_bounds(verb: str, name: str, value: f
         kind(**given | {name: (value,) if several else value})
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("prepare", ["hospital", ".", "--out", ""]),
+        ("prepare", ["phantom", "--out="]),
+        ("embed", [".", "--model", "m", "--out", ""]),
+        ("embed", ["", "--model", "m", "--out", "o"]),
+    ],
+)
+def test_empty_places_of_patients_are_refused(
+    verb: str,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert import_module(f"rfpmss.{verb}").main(words) == 2
+    assert "must not be empty" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
 def test_the_table_of_numbers_is_not_empty() -> None:
     assert {("finetune", "epochs"), ("view", "port"), ("ablate", "seeds")} <= set(numbers())
     assert MISSING is fields(arguments("check"))[0].default
