@@ -174,6 +174,23 @@ def forms_square(system: System) -> bool:
     return system.scores.shape[2] <= Costs.DENSE_COLUMNS
 
 
+def backend_of_matrices(x: Tensor) -> str:
+    """Who balances many small matrices (multisk.birkhoff): compiled loops, or torch.
+
+    Raises:
+        ValueError: When the user asked for another backend.
+    """
+    wanted = forced()
+    loops = x.device.type == "cpu" and wanted != "torch" and available.matrices() is not None
+    name = "numba" if loops else "torch"
+    if wanted not in {None, name}:
+        raise ValueError(
+            f"use_backend must name a backend that serves small matrices on {x.device}, got "
+            f"{wanted!r} where {name!r} does; see multisk.use_backend"
+        )
+    return name
+
+
 def loops_for(system: System) -> ModuleType | None:
     """The compiled loops, or the same passes on arrays, where they cover the system."""
     x, wanted = system.scores, forced()

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import threading
 import warnings
@@ -24,14 +25,29 @@ def kernels() -> ModuleType | None:
 @functools.cache
 def whole_loops() -> ModuleType | None:
     """The compiled loops; None without numba, or with one that does not import."""
+    return imported("whole")
+
+
+def matrices() -> ModuleType | None:
+    """The compiled loops over many small matrices; None without a numba that works."""
+    return None if UNUSABLE.is_set() else matrix_loops()
+
+
+@functools.cache
+def matrix_loops() -> ModuleType | None:
+    """As `whole_loops`."""
+    return imported("birkhoff")
+
+
+def imported(name: str) -> ModuleType | None:
+    """One module of compiled loops."""
     try:
         if importlib.util.find_spec("numba") is None:
             return None
-        from multisk._backends.numba import whole
+        return importlib.import_module(f"{__package__}.{name}")
     except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
         give_up(error)
         return None
-    return whole
 
 
 def arrays() -> ModuleType:

@@ -41,6 +41,12 @@ def jit(function: Any) -> Any:
     return loop
 
 
+def inlined(function: Any) -> Any:
+    """Compile into its callers: for steps so short that handing over arrays would cost as much."""
+    plain = inspect.unwrap(function)
+    return njit(nogil=True, error_model="numpy", fastmath=EXACT, forceinline=True)(plain)
+
+
 class Forgiving:
     """Numba's cache of a function: a damaged file or a full disk costs time and no solve."""
 
