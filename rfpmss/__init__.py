@@ -12,3 +12,8 @@ if find_spec("tyro") is None:
     if Path(sys.argv[0]).name in ("rfpmss", "-m"):  # a command, not a program that imports us
         raise SystemExit(f"error: {_CURE}")
     raise ModuleNotFoundError(_CURE)
+
+if Path(sys.argv[0] if sys.argv else "").name in ("rfpmss", "-m"):  # imports take seconds
+    from rfpmss.common.signals import end_at_once
+
+    end_at_once()

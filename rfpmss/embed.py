@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from rfpmss.common.command import guarded
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import opened, sentence, status_of, whole
+from rfpmss.common.files import opened, whole
 from rfpmss.common.quiet import quiet
 from rfpmss.config.arguments import program
 from rfpmss.config.bounds import require_filled
@@ -86,18 +87,21 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    from rfpmss.data.cohort.build import WorkerError
-    from rfpmss.data.errors import DataError
+    return guarded(lambda: _quietly(arguments), arguments.out)
 
+
+def _quietly(arguments: Arguments) -> int:
     try:
         with quiet():
             studies = embed(arguments)
-    except (DataError, FileNotFoundError, RfpmssError, ValueError, WorkerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {sentence(error, arguments.out)}", file=sys.stderr)
-        return status_of(error)
+    except RfpmssError:
+        raise
+    except ValueError as error:
+        raise RfpmssError(str(error)) from None
+    except FileNotFoundError as error:
+        if error.filename is not None:
+            raise
+        raise RfpmssError(str(error)) from None
     print(f"{studies} studies: {arguments.out.resolve()}")
     return 0
 
@@ -118,6 +122,12 @@ def embed(arguments: Arguments) -> int:
     require(arguments.device)
     model = RFPMSS.from_pretrained(arguments.model, map_location=arguments.device)
     tokenizer = read_tokenizer(arguments.model)
+    known = model.report.bert.config.vocab_size
+    if tokenizer.get_vocab_size() != known:
+        raise ValueError(
+            f"the tokenizer must have the {known} words of the model, got "
+            f"{tokenizer.get_vocab_size()} in {arguments.model}"
+        )
     digest = _sha256(arguments.model / "model.safetensors")
     with tempfile.TemporaryDirectory(prefix="rfpmss-embed-") as work:
         manifest = arguments.src

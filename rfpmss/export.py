@@ -87,7 +87,7 @@ def export(arguments: Arguments) -> None:
     from safetensors import SafetensorError
 
     from rfpmss.model.stored.graphs import write
-    from rfpmss.model.stored.hub import TOKENIZER
+    from rfpmss.model.stored.hub import TOKENIZER, write_sums
     from rfpmss.runs.checkpoint import load
     from rfpmss.runs.opened import stored
 
@@ -102,6 +102,7 @@ def export(arguments: Arguments) -> None:
             fill(folder / TOKENIZER, loaded.tokenizer.to_str())
             if arguments.graphs:
                 write(model, folder)
+            write_sums(folder)
             mode = (folder / TOKENIZER).stat().st_mode  # what the umask leaves; weights had 0600
             for path in folder.iterdir():
                 path.chmod(mode)

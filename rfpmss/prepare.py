@@ -12,6 +12,7 @@ file that was left out, and why; DIR/cohort.html shows what is there. Starting a
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
 from rfpmss.common.quiet import quiet
 from rfpmss.config.arguments import program
 from rfpmss.config.bounds import require_filled
@@ -34,10 +37,6 @@ from rfpmss.data.sources.folder import FolderOptions, at_least, check_apart, che
 if TYPE_CHECKING:
     from rfpmss.data.cohort.build import Summary
     from rfpmss.data.sources.hospital import Found
-
-
-DISK = 74
-"""Exit status when the output does not fit on the disk (EX_IOERR), as that of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +105,20 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from rfpmss.data.cohort.build import FullError, WorkerError
-    from rfpmss.data.errors import DataError
+    return guarded(lambda: _quietly(arguments), arguments.out)
 
+
+def _quietly(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
+    """Names of files elsewhere than in the output may be names of people: they are not shown."""
+    out = arguments.out.resolve()
     try:
         with quiet():
             return _run(arguments)
-    except (DataError, FullError, OSError, WorkerError) as error:
-        return _failed(error, arguments.out)
+    except OSError as error:
+        named = error.filename
+        if named is None or Path(os.fsdecode(named)).resolve().is_relative_to(out):
+            raise
+        raise RfpmssError(f"{error.strerror} (a source file)") from None
 
 
 def _run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
@@ -124,27 +129,6 @@ def _run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
     if isinstance(arguments, Merge):
         return merge(arguments)
     return export(arguments) if isinstance(arguments, Export) else command.run(arguments)
-
-
-def _failed(error: Exception, out: Path) -> int:
-    """Say in one sentence why it ended; return the exit status."""
-    from rfpmss.data.cohort.build import FULL, FullError
-
-    if isinstance(error, OSError) and error.errno in FULL:
-        error = FullError(_existing(out))
-    sentence = str(error)
-    if isinstance(error, OSError):  # names of files elsewhere may be names of people
-        inside = str(error.filename).startswith(str(out.resolve()))
-        place = f": {error.filename}" if inside else " (a source file)"
-        sentence = f"{error.strerror}{place}"
-    print(f"error: {sentence}", file=sys.stderr)
-    return DISK if isinstance(error, FullError) else 1
-
-
-def _existing(folder: Path) -> Path:
-    """The folder or the nearest one above it that exists."""
-    folder = folder.resolve()
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def hospital(arguments: Hospital) -> int:

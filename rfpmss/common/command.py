@@ -12,6 +12,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence, status_of
 from rfpmss.common.output import Output, outlived
 from rfpmss.common.quiet import only_ours
+from rfpmss.common.signals import raised
 
 
 def guarded(
@@ -40,10 +41,13 @@ def _ended(
     body: Callable[[], int], place: Path | None, shown: Callable[[BaseException], bool]
 ) -> int:
     try:
-        with only_ours():
+        with only_ours(), raised():
             return body()
     except KeyboardInterrupt as error:
-        return 128 + getattr(error, "signal", signal.SIGINT)
+        number = int(getattr(error, "signal", signal.SIGINT))
+        if shown(error):
+            print(f"stopped by signal {number}", file=sys.stderr)
+        return 128 + number
     except RfpmssError as error:
         text, status = str(error), error.status
         told: BaseException = error

@@ -262,12 +262,16 @@ def sentence(error: OSError, place: Path | None = None) -> str:
     path = Path(os.fsdecode(error.filename)) if error.filename is not None else place
     reason = error.strerror or str(error) or type(error).__name__
     where = f" ({path})" if path else ""
+    if error.errno in _WAYS:
+        return f"{reason}{where}{_WAYS[error.errno]}"
     if error.errno in FULL:
         return f"{reason}{where}{_free(path)}; make room and start again"
-    return f"{reason}{where}{_WAYS.get(error.errno or 0, '')}"
+    return f"{reason}{where}"
 
 
 _WAYS = {
+    errno.EFBIG: "; raise the limit of a file's size (ulimit -f), or choose another disk",
+    errno.EIO: "; the disk fails: make sure of what is on it, or choose another one",
     errno.EROFS: "; choose a folder that can be written",
     errno.EACCES: "; choose a folder that you may write, or change its permissions",
     errno.EPERM: "; choose a folder that you may write, or change its permissions",

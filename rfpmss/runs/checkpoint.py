@@ -282,7 +282,10 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     with fitting(folder, "tokenizer.json"):
-        return Tokenizer.from_str(read_text(folder / "tokenizer.json"))
+        found = Tokenizer.from_str(read_text(folder / "tokenizer.json"))
+        if sorted(found.get_vocab().values()) != list(range(found.get_vocab_size())):
+            raise ValueError("the ids of the words must be 0, 1, 2 ...")
+        return found
 
 
 def read_config(path: Path) -> Config:

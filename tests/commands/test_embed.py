@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.embed import main
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.model.stored.hub import write_sums
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,3 +178,36 @@ def test_a_file_that_may_not_grow_has_that_status_too(
     assert status == 74
     assert "File too large" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.name != ".salt"]
+
+
+def permuted(content):
+    words = content["model"]["vocab"]
+    names = sorted(words, key=words.get)[10:]
+    words.update(zip(names, [words[name] for name in names[::-1]], strict=True))
+
+
+def beyond(content):
+    words = content["model"]["vocab"]
+    words.update({name: at + 5000 for name, at in words.items() if not name.startswith("[")})
+
+
+@pytest.mark.parametrize(
+    ("change", "summed", "said"),
+    [(permuted, True, "tokenizer.json must be as it was exported"), (beyond, False, "tokenizer")],
+)
+def test_a_model_with_other_words_is_refused(
+    change, summed, said, model, smoke_cohort, tmp_path, capsys
+):
+    folder = shutil.copytree(model, tmp_path / "model")
+    if summed:
+        write_sums(folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    change(content)
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    out = tmp_path / "e.parquet"
+    assert main([str(smoke_cohort), "--model", str(folder), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert not out.exists()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from rfpmss.common import files
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.yaml import YamlError, read_mapping
+from tests.data.odd import not_a_file
 
 
 def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) -> None:
@@ -73,7 +75,8 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
 FAULTS = [
     (errno.ENOSPC, 74, "bytes free; make room and start again"),
     (errno.EDQUOT, 74, "bytes free; make room and start again"),
-    (errno.EIO, 74, "make room"),
+    (errno.EIO, 74, "the disk fails"),
+    (errno.EFBIG, 74, "ulimit -f"),
     (errno.EROFS, 1, "choose a folder that can be written"),
     (errno.EACCES, 1, "change its permissions"),
     (errno.ENAMETOOLONG, 1, "choose a shorter path"),
@@ -146,3 +149,42 @@ def test_an_output_of_few_letters_shows_the_others_escaped(
         monkeypatch.setattr("sys.stdout", log)
         assert guarded(lambda: sys.stdout.write("an Ödem in \udcff\n") and 0) == 0
     assert (tmp_path / "log").read_text() == "an \\xd6dem in \\udcff\n"
+
+
+START = "import os, sys; os.chdir({root!r}); sys.argv = ['-m']; import rfpmss, signal, time;"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_in_one_line_while_it_is_loaded_and_while_it_works(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(Path(__file__).parents[2])
+    code = START.format(root=root) + f"os.kill(os.getpid(), {int(number)}); time.sleep(9)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd=root)
+    assert done.returncode == 128 + number
+    assert done.stderr == f"stopped by signal {int(number)}\n".encode()
+
+    def body() -> int:
+        os.kill(os.getpid(), number)
+        return pytest.fail("it went on")
+
+    before = signal.getsignal(number)
+    assert guarded(body) == 128 + number
+    assert capsys.readouterr().err == f"stopped by signal {int(number)}\n"
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+@pytest.mark.parametrize(
+    "use", [files.opened, files.opened_text, files.appended, files.regular, files.read_text]
+)
+def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str, use) -> None:
+    not_a_file(tmp_path / "x", kind)
+    with pytest.raises(OSError, match=r"regular|No such device|directory"):
+        use(tmp_path / "x")
+
+
+def test_a_new_file_that_cannot_be_written_is_not_left_empty(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), files.new(tmp_path / "salt"):
+        raise OSError(errno.ENOSPC, "full")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import inspect
+import os
 import pickle
 import sys
 import types
@@ -189,6 +190,12 @@ def test_a_damaged_file_of_the_real_cache_is_forgotten_and_written_anew(tmp_path
         loop = _cpu_kernels.jit(double)
         assert loop(2.0) == 4.0
         assert sum(loop.stats.cache_hits.values()) == 1
+    index.unlink()
+    os.mkfifo(index)
+    _cpu_kernels.compiled_anew.cache_clear()
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert _cpu_kernels.jit(double)(2.0) == 4.0
+    assert index.is_file()
     _cpu_kernels.compiled_anew.cache_clear()
     with contextlib.suppress(KeyError):
         del sys.modules["double"]

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import math
+import os
 import warnings
 from typing import Any
 
@@ -59,12 +60,21 @@ class Forgiving:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled before; None where that cannot be read, which is then forgotten."""
         try:
+            self._refuse_pipes()
             return self.cache.load_overload(sig, target_context)
         except Exception:  # a pickle that is cut or changed raises anything
             compiled_anew("read")
             with contextlib.suppress(Exception):
                 self.cache.flush()
             return None
+
+    def _refuse_pipes(self) -> None:
+        """Of a named pipe in place of a file of the cache numba would read without end."""
+        index = getattr(getattr(self.cache, "_cache_file", None), "_index_name", "")
+        folder, base = self.cache.cache_path, index.rpartition(".")[0]
+        for name in os.listdir(folder) if base and os.path.isdir(folder) else ():
+            if name.startswith(f"{base}.") and not os.path.isfile(os.path.join(folder, name)):
+                raise OSError(f"{name} is no regular file")
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled, where that can be done."""

@@ -22,6 +22,7 @@ from rfpmss.data.cohort.manifest import Row, read, unpack_labels
 from rfpmss.data.cohort.places import Place, gather, locate
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.cohort.verify import digested
+from rfpmss.data.errors import TextError
 from rfpmss.data.phantom.latents import Latents
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import CODE_STEP, CODE_ZERO, Box
@@ -263,5 +264,11 @@ def _study(rows: list[Row]) -> Study:
 def _truth(path: Path) -> dict[str, Latents]:
     if not path.is_file():
         return {}
-    records = json.loads(read_text(path))
-    return {record["study_id"]: Latents.from_dict(record["latents"]) for record in records}
+    try:
+        records = json.loads(read_text(path))
+        return {str(r["study_id"]): Latents.from_dict(r["latents"]) for r in records}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise TextError(
+            f"{path.name} beside the manifest must hold the findings of generated studies",
+            "remove it, or generate the cohort again",
+        ) from None

@@ -21,10 +21,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 
-from rfpmss.common.files import opened_text, remove
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import DISK, opened_text, remove
 from rfpmss.common.lock import lock
 from rfpmss.common.progress import progress
 from rfpmss.common.quiet import silence
+from rfpmss.common.signals import unheard
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort import duplicates
 from rfpmss.data.cohort.counts import reasons
@@ -61,12 +63,14 @@ Refused = tuple[str, str]
 """Path relative to the source, as text, and the reason."""
 
 
-class WorkerError(RuntimeError):
+class WorkerError(RfpmssError, RuntimeError):
     """A worker process died."""
 
 
-class FullError(RuntimeError):
+class FullError(RfpmssError, RuntimeError):
     """The disk of the output folder is full."""
+
+    status = DISK
 
     def __init__(self, out: Path, needed: int = 0) -> None:
         free = shutil.disk_usage(out).free
@@ -241,6 +245,14 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
         if other != pieces:
             remove(other)
     clear(pieces)
+    try:
+        _fill(studies, pieces, choice, workers)
+    except BaseException:  # what is half-written goes, what is complete is kept
+        clear(pieces)
+        raise
+
+
+def _fill(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int) -> None:
     missing = [study for study in studies if not piece_path(pieces, study.study_id).exists()]
     done = len(studies) - len(missing)
     title = "resuming the preparation" if done else "preparing the images"
@@ -252,7 +264,7 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(workers, len(missing)), context, end_with_parent) as pool:
-            with _no_main():
+            with _no_main(), unheard():
                 jobs = [pool.submit(write_piece, pieces, study, choice) for study in missing]
             try:
                 for job in as_completed(jobs):
@@ -263,6 +275,10 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
                     "a worker ended early, probably for lack of memory; what is complete is kept: "
                     "start again with fewer --workers or a lower --max-mib"
                 ) from None
+            except KeyboardInterrupt:  # a study may take minutes; it is made again
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 

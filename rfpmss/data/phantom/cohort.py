@@ -14,6 +14,7 @@ from pathlib import Path
 from rfpmss.common.files import fill, read_text, remove
 from rfpmss.common.lock import lock
 from rfpmss.common.progress import Advance, progress
+from rfpmss.common.signals import unheard
 from rfpmss.config import PhantomConfig
 from rfpmss.data.cohort.manifest import NAME
 from rfpmss.data.cohort.shards import clear
@@ -95,23 +96,24 @@ def _run_workers(work: Path, config: PhantomConfig, workers: int, advance: Advan
     package = Path(__file__).resolve().parents[3]
     search = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH", ""))))
     environment = {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
-    children = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "rfpmss.data.phantom.worker",
-                str(work),
-                config.model_dump_json(),
-                str(number),
-                str(count),
-            ],
-            stdout=subprocess.PIPE,
-            stdin=subprocess.PIPE,  # its end tells the child that the parent is gone
-            env=environment,
-        )
-        for number in range(count)
-    ]
+    with unheard():
+        children = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "rfpmss.data.phantom.worker",
+                    str(work),
+                    config.model_dump_json(),
+                    str(number),
+                    str(count),
+                ],
+                stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE,  # its end tells the child that the parent is gone
+                env=environment,
+            )
+            for number in range(count)
+        ]
     try:
         _follow(children, advance)
     finally:

@@ -56,8 +56,18 @@ class Latents:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Latents:
-        """The record of ``truth.json``."""
-        return cls(**{field.name: record[field.name] for field in fields(cls)})
+        """The record of ``truth.json``.
+
+        Raises:
+            KeyError: if a finding is missing.
+            TypeError: if one is not of its kind.
+        """
+        kinds = {"int": int, "float": (int, float), "str": str, "bool": bool}
+        found = {field.name: record[field.name] for field in fields(cls)}
+        for field in fields(cls):
+            if not isinstance(found[field.name], kinds[str(field.type)]):
+                raise TypeError(f"{field.name} must be of the type {field.type}")
+        return cls(**found)
 
     def as_dict(self) -> dict[str, Any]:
         """A record for JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from math import prod
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
-from rfpmss.common.files import opened, regular
+from rfpmss.common.files import fill, opened, read_text, regular
 from rfpmss.config import DataConfig, Frozen, ModelConfig
 
 Model = TypeVar("Model")
@@ -74,6 +75,46 @@ to you. `RFPMSS.from_pretrained` reads safetensors and JSON, which hold no code.
 It has seen only what it was trained on. Other scanners, stains, hospitals and languages are a
 domain shift; measure before use. Embeddings of patients are personal data.
 """
+
+
+SUMS = "SHA256SUMS"
+"""Digests of all exported files, in the form of sha256sum."""
+
+
+def write_sums(folder: Path) -> None:
+    """Record what each file of a folder is."""
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    fill(folder / SUMS, "".join(lines))
+
+
+def require_sums(folder: Path) -> None:
+    """Refuse files that are not what was exported; those of a folder without sums are not known.
+
+    Raises:
+        ValueError: names the file.
+    """
+    try:
+        lines = read_text(folder / SUMS).splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        raise ValueError(f"{SUMS} must be that of the exported model, got {folder}") from None
+    said = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE, TOKENIZER):
+        try:
+            found = _sha256(folder / name)
+        except OSError:
+            found = ""
+        if said.get(name) != found:
+            raise ValueError(
+                f"{name} must be as it was exported, got another content in {folder}; copy the "
+                f"folder again or export the run again (who changed it on purpose removes {SUMS})"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 LARGEST = 1 << 20
@@ -190,6 +231,7 @@ class Published(
                 f"`rfpmss export` makes one of a run"
             )
         if Path(where).is_dir():
+            require_sums(Path(where))
             read_sizes(Path(where) / CONFIG_NAME)
         try:
             return super().from_pretrained(

@@ -21,6 +21,7 @@ from rfpmss.data.errors import (
     DataError,
     DuplicateError,
     LeakageError,
+    PieceError,
     StudyError,
     TextError,
     UnreadableError,
@@ -356,3 +357,29 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
     not_a_file(cohort.parent / name, kind)
     assert check.main([str(cohort)]) == (2 if name == cohort.name else 1)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ['[{"study_id": 3}]', "\udcff{", "[" * 9999, '{"a": 1}'])
+def test_damaged_findings_of_a_generated_cohort_are_one_sentence(
+    cohort: Path, content: str
+) -> None:
+    (cohort.parent / "truth.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(TextError, match=r"truth\.json beside the manifest must hold"):
+        Cohort.open(cohort, smoke().data, verified=False)
+
+
+def test_damaged_pieces_are_made_again_and_half_written_ones_removed(tmp_path: Path) -> None:
+    from rfpmss.data.cohort import shards
+
+    whole, cut, flipped = (tmp_path / f"s-{name}.npz" for name in "abc")
+    for path in (whole, cut, flipped):
+        np.savez(path, notes=np.arange(4000))
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    flipped.write_bytes(content[:900] + bytes([content[900] ^ 1]) + content[901:])
+    (tmp_path / ".s-d.npz.17.tmp").write_bytes(b"half")
+    not_a_file(tmp_path / "s-e.npz")
+    with pytest.raises(PieceError, match="is damaged; start the preparation"):
+        shards.read_notes(cut)
+    shards.clear(tmp_path)
+    assert list(tmp_path.iterdir()) == [whole]
