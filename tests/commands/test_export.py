@@ -82,7 +82,7 @@ def test_an_exported_run_loads_in_one_line_with_the_same_weights(run, exported):
 
 def test_the_folder_holds_neither_pickles_nor_paths_of_this_machine(run, exported):
     names = {path.name for path in exported.iterdir()}
-    expected = {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    expected = {"README.md", "SHA256SUMS", "config.json", "model.safetensors", "tokenizer.json"}
     assert names == expected | {"image.pt2", "text.pt2"}
     for path in exported.iterdir():
         texts = [path.read_bytes()]

@@ -65,6 +65,7 @@ rfpmss embed PATIENTS --model "THIS FOLDER" --out embeddings.parquet
 | `model.safetensors` | all weights |
 | `config.json` | sizes and readings of the network, image size, report length |
 | `tokenizer.json` | the words of the reports |
+| `SHA256SUMS` | digests of all files, compared when the model is loaded |
 | `image.pt2`, `text.pt2` | graphs of both encoders for `torch.export.load`, where exported |
 
 `torch.export.load` can run code that a file holds: load a `.pt2` only if you trust whoever gave it
