@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from multisk._backends.numba.matching import match
+from multisk._backends.numba.matching import Matching, match
 from multisk._problem.problem import MultiAssignment
 from multisk._problem.system import System, check_scores, prepare
 
@@ -172,12 +172,27 @@ def matched(scores: Tensor, system: System, prices: Any) -> Hard:
         ValueError: For fractional row budgets.
         NoAssignment: When no assignment meets the budgets, capacities and mask.
     """
+    found = matching(system, prices, priced=True)
+    batch, device = system.batch, scores.device
+    plan = torch.from_numpy(found.plan).view(scores.shape).to(device)
+    return Hard(
+        plan=plan,
+        loads=plan.sum(-2),
+        prices=torch.from_numpy(found.prices).view(*batch, scores.shape[-1]).to(device),
+        value=torch.where(plan, scores, 0.0).sum((-2, -1), dtype=torch.float64),
+        gap=torch.from_numpy(found.gaps).view(batch).to(device),
+        scores=scores,
+    )
+
+
+def matching(system: System, prices: Any, *, priced: bool) -> Matching:
+    """Plans, and prices where they are wanted; see `matched` for what it raises."""
     budgets, low, high, allowed = whole_margins(system)
     x = system.scores.double().cpu()
     if allowed is not None:
         x = x.masked_fill(~allowed, -torch.inf)
         check_rows(allowed.numpy(), budgets, high)
-    found = match(x.numpy(), budgets, low, high, prices)
+    found = match(x.numpy(), budgets, low, high, prices, priced=priced)
     if found.failed >= 0:
         one = found.failed
         where = "" if x.shape[0] == 1 else f" (problem {one})"
@@ -185,16 +200,7 @@ def matched(scores: Tensor, system: System, prices: Any) -> Hard:
         raise NoAssignment(
             impossible(cells, budgets[one], low[one], high[one], found.reached) + where
         )
-    batch, device = system.batch, scores.device
-    plan = torch.from_numpy(found.plan).view(scores.shape).to(device)
-    return Hard(
-        plan=plan,
-        loads=plan.sum(-2),
-        prices=torch.from_numpy(found.prices).view(*batch, x.shape[-1]).to(device),
-        value=torch.where(plan, scores, 0.0).sum((-2, -1), dtype=torch.float64),
-        gap=torch.from_numpy(found.gaps).view(batch).to(device),
-        scores=scores,
-    )
+    return found
 
 
 def whole_margins(system: System) -> tuple[Any, Any, Any, Tensor | None]:

@@ -2,27 +2,44 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from multisk._hard import Hard, NoAssignment, matched, starting_prices
+from multisk._backends.numba.matching import Matching
+from multisk._hard import NoAssignment, matching, starting_prices
 from multisk._problem.system import System
 from multisk._solution.answer import Answer
 
 
-def hard_solution(solution: Answer) -> Hard:
-    """The exact assignment of a solution's problem; see `Solution.round` and `Solution.prices`.
+def rounded(solution: Answer) -> Tensor:
+    """The boolean plan (*batch, N, K) of `Solution.round`.
 
     Raises:
         ValueError: For fractional row budgets, a transport, or rows spread over ranks.
         RuntimeError: When no hard assignment fits.
     """
+    plan = hard_matching(solution, priced=False).plan
+    return torch.from_numpy(plan).view(solution.plan.shape).to(solution.plan.device)
+
+
+def priced(solution: Answer) -> Tensor:
+    """The prices (*batch, K) of `Solution.prices`; raises as `rounded`."""
+    prices = hard_matching(solution, priced=True).prices
+    return (
+        torch.from_numpy(prices)
+        .view(*solution.system.batch, solution.plan.shape[-1])
+        .to(solution.plan.device)
+    )
+
+
+def hard_matching(solution: Answer, *, priced: bool) -> Matching:
+    """The zero-temperature answer, from the prices of the solution."""
     system = solution.system.detach()
     if system.groups is None or system.group is not None or not system.two_groups:
         raise ValueError("round must follow a MultiAssignment with two levels on one process")
-    scores = system.scores.view(solution.plan.shape)
-    prices = starting_prices(start_of(system, solution.raw.column_potential), system)
+    start = starting_prices(start_of(system, solution.raw.column_potential), system)
     try:
-        return matched(scores, system, prices)
+        return matching(system, start, priced=priced)
     except NoAssignment as error:
         raise RuntimeError(
             f"no hard assignment meets the budgets, capacities and mask: {error}"

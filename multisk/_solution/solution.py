@@ -12,7 +12,7 @@ from multisk._problem.system import System, check_scores
 from multisk._solution.answer import Answer, budget_of
 from multisk._solution.assign import assign
 from multisk._solution.channels import channels
-from multisk._solution.round import hard_solution
+from multisk._solution.round import priced, rounded
 from multisk._solution.show import line, table
 from multisk._solution.value import gap, value
 
@@ -116,7 +116,7 @@ class Solution(Answer):
                 rows spread over ranks.
             RuntimeError: When no hard assignment fits.
         """
-        return hard_solution(self).plan
+        return rounded(self)
 
     def prices(self) -> Float[Tensor, "*batch k"]:
         """What every column costs at zero temperature: the prices of `multisk.hard`, float64.
@@ -127,7 +127,7 @@ class Solution(Answer):
             ValueError: As `round`.
             RuntimeError: When no hard assignment fits.
         """
-        return hard_solution(self).prices
+        return priced(self)
 
     def topk(self) -> Int[Tensor, "*batch n m"]:
         """The columns of the `k` largest entries of each row, largest first; int `k` only.

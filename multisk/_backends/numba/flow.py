@@ -29,16 +29,18 @@ SMOOTHING = 64  # steps that move prices to the middle of their room
 
 
 @jit
-def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached):
+def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached, priced):
     """Solve all problems; the first one that has no answer, or -1.
 
     `x` (b, n, k), `budgets` (b, n), `low` and `high` (b, k) and the prices to start from (b, k) are
-    those of the problems; `chosen` (b, n, k) is an optimal plan where `given` (b,) says so. Plans,
-    prices and duality gaps are written in place; `reached` (k + 1,) gets the columns, and the
-    slack, from which a unit too many could not get away.
+    those of the problems; `chosen` (b, n, k) is an optimal plan where `given` (b,) says so. Plans
+    and, where they are to be `priced`, prices and duality gaps are written in place; `reached`
+    (k + 1,) gets the columns, and the slack, from which a unit too many could not get away.
     """
     n, k = x.shape[1:]
     for p in range(x.shape[0]):
+        if given[p] and not priced:
+            continue
         loads = np.zeros(k, np.int64)
         if given[p]:
             for i in range(n):
@@ -54,8 +56,9 @@ def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached):
             sides = low[p], high[p], price[p]
             if not settle(x[p], chosen[p], loads, *sides, *cells, reached):
                 return p
-        middle(loads, low[p], high[p], price[p], cells[1])
-        gaps[p] = shortfall(x[p], budgets[p], chosen[p], loads, low[p], high[p], price[p])
+        if priced:
+            middle(loads, low[p], high[p], price[p], cells[1])
+            gaps[p] = shortfall(x[p], budgets[p], chosen[p], loads, low[p], high[p], price[p])
     return -1
 
 
@@ -68,12 +71,14 @@ def approach(x, budgets, low, high, price, chosen, loads):
     once, until the units that a turn saves are cheaper to move one by one.
     """
     n, k = x.shape
-    last, out = np.empty(n), np.full(n, -math.inf)
+    last, out, goal = np.empty(n), np.full(n, -math.inf), np.empty(k, np.int64)
     kept, fewest, rise = price.copy(), -1, 0.0
     unit = PER_PAIR * k * k + PER_MEMBER * budgets.sum() / k
     while True:
         best_columns(x, budgets, price, chosen, loads, last, out, rise)
-        excess = misfit(loads, low, high)
+        level, excess = aim(loads, low, high, price, goal), 0
+        for j in range(k):
+            excess += max(loads[j] - goal[j], 0)
         if fewest >= 0 and excess >= fewest:
             price[:], out[:] = kept, -math.inf
             best_columns(x, budgets, price, chosen, loads, last, out, 0.0)
@@ -82,7 +87,7 @@ def approach(x, budgets, low, high, price, chosen, loads):
         if saved * unit <= PER_CELL * n * k:
             return
         kept[:], fewest = price, excess
-        move_prices(x, low, high, price, chosen, loads, last, out)
+        move_prices(x, goal, level, price, chosen, loads, last, out)
         rise = max(0.0, largest(price - kept))
 
 
@@ -132,26 +137,36 @@ def best_columns(x, budgets, price, chosen, loads, last, out, rise):
 
 
 @jit
-def move_prices(x, low, high, price, chosen, loads, last, out):
-    """Move the price of every column that does not fit towards the one at which it would."""
+def move_prices(x, goal, level, price, chosen, loads, last, out):
+    """Move the price of every column that does not fit towards the one at which it would.
+
+    One that would be better off with a load between its bounds stops at the slack's price.
+    """
     n, k = x.shape
     pays = np.empty((GROUP, n))
     for start in range(0, k, GROUP):  # neighbours share the cells' way from the memory
         end = min(start + GROUP, k)
         wrong = 0
         for j in range(start, end):
-            wrong += loads[j] < low[j] or loads[j] > high[j]
+            wrong += loads[j] != goal[j]
         if wrong == 0:
             continue
         for i in range(n):
             for j in range(start, end):
                 pays[j - start, i] = x[i, j] - (out[i] if chosen[i, j] else last[i])
         for j in range(start, end):
-            goal = min(max(loads[j], low[j]), high[j])
-            if goal != loads[j]:
-                line = pays[j - start]
-                select(line, goal)
-                price[j] += STEP * (between(line, goal, price[j]) - price[j])
+            if loads[j] == goal[j]:
+                continue
+            back = price[j] > level if loads[j] < goal[j] else price[j] < level
+            if back and not 0 < goal[j] <= n:
+                price[j] = level
+                continue
+            line = pays[j - start]
+            select(line, goal[j])
+            new = price[j] + STEP * (between(line, goal[j], price[j]) - price[j])
+            if back:
+                new = max(new, level) if price[j] > level else min(new, level)
+            price[j] = new
 
 
 @jit
@@ -187,16 +202,6 @@ def between(pays, goal, otherwise):
     if math.isinf(above):
         return otherwise if math.isinf(below) else below
     return above if math.isinf(below) else 0.5 * (above + below)
-
-
-@jit
-def misfit(loads, low, high):
-    """Units that have to move."""
-    over, under = 0, 0
-    for j in range(loads.shape[0]):
-        over += max(loads[j] - high[j], 0)
-        under += max(low[j] - loads[j], 0)
-    return max(over, under)
 
 
 @jit

@@ -16,9 +16,11 @@ ROWS = 512  # looked at together
 
 
 @np.errstate(invalid="ignore")
-def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached):
+def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached, priced):
     """Solve all problems; the first one that has no answer, or -1."""
     for p in range(x.shape[0]):
+        if given[p] and not priced:
+            continue
         problem = x[p], budgets[p], low[p], high[p]
         if not given[p]:
             price[p, high[p] == 0] = math.inf
@@ -26,8 +28,9 @@ def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached):
         flow = Flow(x[p], chosen[p], low[p], high[p])
         if not given[p] and not flow.settle(start, reached):
             return p
-        price[p] = middle(flow)
-        gaps[p] = shortfall(*problem, price[p], chosen[p])
+        if priced:
+            price[p] = middle(flow)
+            gaps[p] = shortfall(*problem, price[p], chosen[p])
     return -1
 
 
@@ -37,7 +40,7 @@ def approach(x, budgets, low, high, price):
     while True:
         chosen, last, out = best_columns(x, budgets, price)
         loads = chosen.sum(0)
-        goal = np.clip(loads, low, high)
+        level, goal = aim(loads, low, high, price)
         excess = np.abs(loads - goal).sum()
         if excess >= fewest:
             assert kept is not None
@@ -47,8 +50,15 @@ def approach(x, budgets, low, high, price):
             return kept
         price = price.copy()
         for j in np.flatnonzero(loads != goal):
+            back = price[j] > level if loads[j] < goal[j] else price[j] < level
+            if back and not 0 < goal[j] <= x.shape[0]:
+                price[j] = level
+                continue
             pays = x[:, j] - np.where(chosen[:, j], out, last)
-            price[j] += STEP * (between(pays, int(goal[j]), price[j]) - price[j])
+            new = price[j] + STEP * (between(pays, int(goal[j]), price[j]) - price[j])
+            if back:
+                new = max(new, level) if price[j] > level else min(new, level)
+            price[j] = new
 
 
 def best_columns(x, budgets, price) -> tuple[Any, Any, Any]:

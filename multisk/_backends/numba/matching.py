@@ -17,7 +17,7 @@ from multisk._backends.numba.solve import or_on_arrays
 
 @dataclass(frozen=True)
 class Matching:
-    """Plans (b, n, k), prices (b, k) and duality gaps (b,) of a batch.
+    """Plans (b, n, k) of a batch; prices (b, k) and duality gaps (b,) where they were wanted.
 
     `failed` is the first problem without an answer, or -1; `reached` (k + 1,) are the columns, and
     the slack of the bounds, that a unit too many could get to in it.
@@ -31,7 +31,7 @@ class Matching:
 
 
 @or_on_arrays
-def match(x: Any, budgets: Any, low: Any, high: Any, prices: Any) -> Any:
+def match(x: Any, budgets: Any, low: Any, high: Any, prices: Any, *, priced: bool) -> Any:
     """Solve a batch of problems.
 
     Args:
@@ -40,13 +40,15 @@ def match(x: Any, budgets: Any, low: Any, high: Any, prices: Any) -> Any:
         low: (b, k) least loads.
         high: (b, k) greatest loads.
         prices: (b, k) to start from; they decide how long it takes.
+        priced: Whether prices and gaps are wanted, and not the plans alone.
     """
     flow = compiled_flow() if flow_compiles() else flow_arrays
     b, _, k = x.shape
     plan, given = assigned(x, budgets, low, high)
     found = np.array(prices, np.float64)
     gaps, reached = np.zeros(b), np.zeros(k + 1, bool)
-    failed = flow.match_batch(x, budgets, low, high, found, plan, given, gaps, reached)
+    sides = x, budgets, low, high, found
+    failed = flow.match_batch(*sides, plan, given, gaps, reached, priced)
     return Matching(plan, found, gaps, int(failed), reached)
 
 
