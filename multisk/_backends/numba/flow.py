@@ -600,14 +600,16 @@ def between_ends(cost):
     d = cost.copy()
     for v in range(m):
         d[v, v] = 0.0
+    through = np.empty(m)  # a copy: the loop below has to know that it changes nothing here
     for v in range(m):
-        through = d[v]
+        through[:] = d[v]
         for u in range(m):
             here = d[u, v]
             if here < math.inf:
                 line = d[u]
                 for w in range(m):
-                    line[w] = min(line[w], here + through[w])
+                    reach = here + through[w]
+                    line[w] = reach if reach < line[w] else line[w]
     far = 4.0 * widest(d)
     there, back = np.zeros(m), np.zeros(m)  # the cheapest chains out of a node, and into it
     for u in range(m):
