@@ -228,10 +228,17 @@ def measure(name: str, provider: str) -> dict[str, Any] | None:
     } | times
 
 
+def read() -> list[dict[str, Any]]:
+    """The rows kept so far."""
+    if not FILE.exists():
+        return []
+    with FILE.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def keep(row: dict[str, Any]) -> None:
     """Put the row into the file in place of the one that it repeats."""
-    rows = list(csv.DictReader(FILE.open(newline=""))) if FILE.exists() else []
-    rows = [old for old in rows if any(old[part] != str(row[part]) for part in KEY)] + [row]
+    rows = [old for old in read() if any(old[part] != str(row[part]) for part in KEY)] + [row]
     order = list(CASES)
     rows.sort(key=lambda one: order.index(one["case"]) if one["case"] in order else len(order))
     part = FILE.with_suffix(".part")
@@ -251,7 +258,7 @@ def main(names: list[str]) -> None:
             row = measure(name, provider)
             if row is not None:
                 keep(row)
-                print(*(f"{key}={row[key]}" for key in FIELDS[:11]), flush=True)
+                print(*(f"{key}={row[key]}" for key in FIELDS[:11] if key in row), flush=True)
 
 
 if __name__ == "__main__":

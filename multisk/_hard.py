@@ -19,7 +19,7 @@ class NoAssignment(ValueError):
     """Budgets, capacities and mask that no assignment meets."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hard:
     r"""The exact assignment of `hard`, with prices p that prove it.
 
@@ -34,6 +34,7 @@ class Hard:
         gap: (*batch,) float64, the dual objective
             :math:`\sum_i \mathrm{top}_k(x_i - p) + \sum_j p_j \cdot \mathrm{bound}_j` minus
             `value`: no assignment is better than this one by more. 0 up to rounding.
+        scores: (*batch, N, K) as they were given.
     """
 
     plan: Bool[Tensor, "*batch n k"]
@@ -42,6 +43,11 @@ class Hard:
     value: Float[Tensor, "*batch"]
     gap: Float[Tensor, "*batch"]
     scores: Float[Tensor, "*batch n k"]
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.plan.shape))
+        gap = f"{float(self.gap.max()):.1e}" if self.gap.numel() else "none"
+        return f"Hard(plan {shape} on {self.plan.device}, gap {gap})"
 
     @property
     def indices(self) -> Int[Tensor, "*batch n m"]:
@@ -94,6 +100,8 @@ def hard(
     Example:
         >>> import torch, multisk
         >>> found = multisk.hard(torch.tensor([[3.0, 1.0], [2.0, 1.0]]), multisk.MultiAssignment(1))
+        >>> found
+        Hard(plan 2 x 2 on cpu, gap 0.0e+00)
         >>> found.indices.flatten(), found.prices, float(found.value)
         (tensor([0, 1]), tensor([ 0.7500, -0.7500], dtype=torch.float64), 4.0)
     """

@@ -1,7 +1,5 @@
 """The benchmark of exact assignments: every provider reaches the bound on every kind of case."""
 
-import csv
-
 from benchmarks import hard
 
 SMALL = {
@@ -19,7 +17,7 @@ def test_every_provider_reaches_the_dual_bound(monkeypatch, tmp_path):
     monkeypatch.setattr(hard, "timed", lambda work, seconds: {"cpu_ms": "1", "min_ms": "1"})
     hard.main([])
     hard.main(["even"])  # rows are replaced
-    rows = list(csv.DictReader(hard.FILE.open(newline="")))
+    rows = hard.read()
     ran = {case: {row["provider"] for row in rows if row["case"] == case} for case in SMALL}
     assert len(rows) == sum(map(len, ran.values()))
     assert all(abs(float(row["below_bound"])) <= 1e-9 for row in rows)
@@ -45,6 +43,6 @@ def test_a_bound_is_one_for_any_prices(monkeypatch):
 
 
 def test_the_rows_that_are_kept_are_optimal():
-    rows = list(csv.DictReader(hard.FILE.open(newline="")))
+    rows = hard.read()
     assert {row["case"] for row in rows} == set(hard.CASES)
     assert all(abs(float(row["below_bound"])) <= 1e-9 for row in rows)
