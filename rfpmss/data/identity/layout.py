@@ -132,6 +132,7 @@ class Layout:
         self.level = level
         self.headers = headers
         self.known = {text.strip().lower() for text in known}
+        self._ids = _like_dates(images, self.known)
         by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
         for path in images:
             if path not in headers:
@@ -148,14 +149,14 @@ class Layout:
         self._counted = any(
             _COUNTED.fullmatch(word)
             for text in twins
-            for word in (plain(text), *parse(text, tee=self.tee).kinds)
+            for word in (plain(text), *self._parse(text).kinds)
         )
         self._texts = {plain(text) for text in twins}
         self._junk: set[str] = set()
         self._heaps = _heaps(images, tee=self.tee)
         self._years = _years(images)
         self._agents = _agents(images)
-        self._twins = {parse(text, tee=self.tee).who for text in twins}
+        self._twins = {self._parse(text).who for text in twins}
         self.doubt = ""
         self._suffixes: dict[str, tuple[str, str]] = {}
         self._persons: dict[Home, int] = {}
@@ -166,7 +167,16 @@ class Layout:
         self._plain: dict[PurePosixPath, _Taken] = {}
         if level:
             self._repeats(images)
-            return
+        else:
+            self._search(images, words)
+
+    def _search(self, images: Sequence[PurePosixPath], words: Collection[PurePosixPath]) -> None:
+        """Find the folders that are patients.
+
+        Args:
+            images: see above.
+            words: folders such as ``Mueller`` with numbers in the names of their files.
+        """
         if words:
             depth = max(len(folder.parts) for folder in words)
             self._say(
@@ -184,6 +194,10 @@ class Layout:
             self._plain.clear()
             taken = {path: self._take(path) for path in images}
         self._decide([t for t in taken.values() if t.parts])
+
+    def _parse(self, text: str, *, file: bool = False) -> Name:
+        """A name by itself, with what T1 and numbers like dates are in this source."""
+        return parse(text, file=file, tee=self.tee, ids=self._ids)
 
     # -- one path ----------------------------------------------------------------------------------
 
@@ -241,14 +255,14 @@ class Layout:
         if own := self._numbered_visit(path):
             return own
         words = self._marks.get(path.parent, frozenset())
-        name = self._reduced(parse(with_surgery(stem(path), words), file=True, tee=self.tee))
+        name = self._reduced(self._parse(with_surgery(stem(path), words), file=True))
         if (
             "pre" not in words
             and path.parent in self._agents
             and _BARE_END.search(plain(stem(path)))
         ):
             times = tuple(t for t in name.times if not t.phase)
-            return replace(name, times=times, kinds=(*name.kinds, "contrast"))
+            name = replace(name, times=times, kinds=(*name.kinds, "contrast"))
         if self._restored and not name.who and len(name.number) > 2:
             return replace(name, who=f"number-{name.number}")
         return name
@@ -304,7 +318,7 @@ class Layout:
             text: of the folder.
             below: it lies below a candidate.
         """
-        name = self._reduced(parse(text, tee=self.tee))
+        name = self._reduced(self._parse(text))
         if text in self._years:
             return Name("", (Time(f"date {self._years[text]}", weak=True),), name.kinds)
         if name.times:
@@ -321,7 +335,7 @@ class Layout:
     def _numbered(self, folder: PurePosixPath) -> list[_Part]:
         """The outermost folder such as ``MR_001``."""
         for depth, text in enumerate(folder.parts, start=1):
-            name = parse(text, tee=self.tee)
+            name = self._parse(text)
             if len(name.number) > 2:
                 return [_Part(text, Name(f"{'-'.join(name.kinds)}-{name.number}"), depth)]
         return []
@@ -355,10 +369,10 @@ class Layout:
         raw = folders[: self.level]
         home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
         below = _dates_joined(folders[self.level :])
-        names = [parse(text, tee=self.tee) for _, text in below]
+        names = [self._parse(text) for _, text in below]
         words = self._marks.get(path.parent, frozenset())
         text = with_surgery(stem(path), words)
-        file = self._numbered_visit(path) or parse(text, file=True, tee=self.tee)
+        file = self._numbered_visit(path) or self._parse(text, file=True)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
             whos = [n.who for n in names if n.who and not n.kinds]
@@ -375,7 +389,7 @@ class Layout:
     def _repeats(self, images: Iterable[PurePosixPath]) -> None:
         """Names of folders that several patients have, where the level is given."""
         seen = {
-            (path.parts[: self.level], parse(text, tee=self.tee).who)
+            (path.parts[: self.level], self._parse(text).who)
             for path in images
             for text in path.parts[self.level : -1]
         }
@@ -399,14 +413,14 @@ class Layout:
         beside: dict[int, set[str]] = defaultdict(set)
         for folder in {path.parent for path in images}:
             for depth, text in enumerate(folder.parts):
-                name = parse(text, tee=self.tee)
+                name = self._parse(text)
                 beside[depth].add(name.who if name.times and name.rank < PERSON else "")
         return {who for whos in beside.values() if len(whos) == 1 for who in whos if who}
 
     def _restore(self, taken: Mapping[PurePosixPath, _Taken]) -> None:
         """Nothing names a patient: folders such as ``MR_001`` do, folders of dates may."""
         self._restored = any(
-            len(parse(text, tee=self.tee).number) > 2 for path in taken for text in path.parts[:-1]
+            len(self._parse(text).number) > 2 for path in taken for text in path.parts[:-1]
         ) or any(len(t.file.number) > 2 and not _SLICES & set(t.file.kinds) for t in taken.values())
         if self._restored:
             self._plain.clear()
@@ -415,7 +429,12 @@ class Layout:
         labels |= {each.file.number for each in taken.values() if each.file.number}
         if len(labels) > 1:
             depth = min(
-                (n for path in taken for n, text in enumerate(path.parts[:-1], 1) if _timed(text)),
+                (
+                    n
+                    for path in taken
+                    for n, text in enumerate(path.parts[:-1], 1)
+                    if self._parse(text).times
+                ),
                 default=0,
             )
             cure = (
@@ -752,6 +771,26 @@ def _years(paths: Sequence[PurePosixPath]) -> dict[str, str]:
     return {top: year[1] for top, year in found.items() if year}
 
 
+def _like_dates(paths: Iterable[PurePosixPath], known: Iterable[str]) -> frozenset[str]:
+    """Numbers of patients that could be dates.
+
+    They are PatientIDs, or stand beside numbers that are no dates: ``20411117`` and ``18765432``.
+    """
+    beside: dict[PurePosixPath, set[str]] = defaultdict(set)
+    for path in paths:
+        for place in (path.with_name(stem(path)), *path.parents[:-1]):
+            if found := _LEADING.match(place.name):
+                beside[place.parent].add(found[0])
+    numbers = {text for text in known if _EIGHT.fullmatch(text)}
+    for found in beside.values():
+        if not all(parse(number).times for number in found):
+            numbers |= {number for number in found if _EIGHT.fullmatch(number)}
+    return frozenset(numbers)
+
+
+_LEADING = re.compile(r"\d{5,12}(?=[-_. ]|$)")
+_EIGHT = re.compile(r"\d{8}")
+
 _BARE_END = re.compile(r"(?:^|-)(?:pre|post)$")
 
 
@@ -791,10 +830,6 @@ def _shared_depth(paths: Sequence[PurePosixPath]) -> int:
     first, last = min(folders), max(folders)
     same = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
     return next(same, min(len(first), len(last)))
-
-
-def _timed(text: str) -> bool:
-    return bool(parse(text).times)
 
 
 def _dated(time: Time) -> bool:

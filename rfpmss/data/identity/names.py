@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from rfpmss.data.readers.sequences import describes, without_prefix
 from rfpmss.data.readers.text.dates import day as full_date
+from rfpmss.data.readers.text.dates import readings
 
 PERSON, ID, SHORT, WORD = 4, 3, 2, 1
 """How surely a name is a person's: by a word such as ``patient``, by its number, hardly, not."""
@@ -182,7 +183,8 @@ _NAMED = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DATES = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?<!\d){_YEAR}[01]\d[0-3]\d[-_t ]?[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d)",  # with the hour
+        rf"(?<!\d){_YEAR}[01]\d[0-3]\d[-_t ]?[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d)"  # with the hour
+        r"(?![-_./]\d\d[-_./]\d\d(?!\d))",  # but no second date
         rf"(?<!\d){_YEAR}([-_./ ]?)\d{{1,2}}\1\d{{1,2}}(?!\d)",
         rf"(?<!\d){_YEAR}年\d{{1,2}}月(?:\d{{1,2}}[日号]?)?",
         rf"(?<!\d)\d{{1,2}}([-_./])\d{{1,2}}\1{_YEAR}(?!\d)",
@@ -313,13 +315,16 @@ def _unaccented(text: str) -> str:
 
 
 @lru_cache(maxsize=100_000)
-def parse(text: str, *, file: bool = False, tee: bool = False) -> Name:
+def parse(
+    text: str, *, file: bool = False, tee: bool = False, ids: frozenset[str] = frozenset()
+) -> Name:
     """Take a name apart.
 
     Args:
         text: of a folder, or of a file without its endings.
         file: it is a file's: ``pre`` and ``post`` beside a sequence tell of contrast.
         tee: T0, T1, T2 are time points, not sequences.
+        ids: numbers of patients that could be dates, such as ``20110417``.
 
     Example:
         >>> parse("P1_visit2"), parse("week-044").times[0].label
@@ -332,7 +337,7 @@ number='', core='p1'), 'week 44')
         text = without_prefix(text)
     low = _unaccented(text).lower()
     times: list[Time] = []
-    if (found := _date_in(low)) is not None:
+    if (found := _date_in(low, ids)) is not None:
         start, end, time = found
         times.append(time)
         text = _cut(text if len(text) == len(low) else low, start, end)
@@ -391,18 +396,30 @@ def _cut(text: str, start: int, end: int) -> str:
     return f"{text[:start]} {text[end:]}"
 
 
-def _date_in(low: str) -> tuple[int, int, Time] | None:
+def _date_in(low: str, ids: frozenset[str]) -> tuple[int, int, Time] | None:
     """The first date and where it stands; ``GBM_2021_11`` is the 11th of a year, not November."""
     if _NO_DATE.match(low):
         return None
     for pattern in _DATES:
         for found in pattern.finditer(low):
+            if found[0][:8] in ids or not _possible(found[0]):
+                continue
             time = _date(found[0])
             rest = plain(_cut(low, found.start(), found.end()))
             numbers = re.fullmatch(r"\d+[\W_]+\d+", found[0]) and time.day is None
             if not (numbers and rest and not re.search(r"\d", rest) and not _what(rest)):
                 return found.start(), found.end(), time
     return None
+
+
+def _possible(text: str) -> bool:
+    """Whether the calendar has a date; numbers such as ``20394871`` and ``2039487`` are none."""
+    if re.match(r"\d{8}", text):
+        return full_date(text[:8]) is not None
+    if re.fullmatch(r"\d{6,7}", text):
+        return len(text) == 6 and 1 <= int(text[4:]) <= 12
+    whole = re.fullmatch(r"(\d+)([-_./ ])(\d+)\2(\d+)", text)
+    return not whole or bool(readings("-".join(whole[n] for n in (1, 3, 4))))
 
 
 def _what(rest: str) -> bool:

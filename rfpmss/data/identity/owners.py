@@ -564,7 +564,8 @@ class _Owners:
         called = self.names.get(name, set()) if name and named else set()
         if len(called) == 1:
             return next(iter(called))
-        if is_text and name and (meant := self._called(name)):
+        meant = (name and self._called(name)) or (not inside and self._named_folder(folder))
+        if is_text and meant:
             return meant
         if inside or folder in self.flat:
             if name:
@@ -573,6 +574,14 @@ class _Owners:
             only = everyone.pop() if len(everyone) == 1 else None
             return only if is_text or only else f"name:{'/'.join((*folder, '-'))}"
         return f"folder:{'/'.join(folder)}"
+
+    def _named_folder(self, folder: tuple[str, ...]) -> str | None:
+        """Whom a folder without images is named after, such as ``reports/P7``."""
+        name = folder[-1] if folder else ""
+        found = self.patients.get(_number(name), set()) if name else set()
+        if not found and rank(name) >= ID:
+            found = self.names.get(name, set())
+        return next(iter(found)) if len(found) == 1 else None
 
 
 LONG = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -582,3 +583,43 @@ def test_what_lies_above_a_later_visit_is_none_of_it(paths: str, visits: int) ->
     found = told(scan(re.findall(r"P1.*?nii", paths) + ["P2/t1.nii"]))
     mine = [study for path, (_, study) in found.items() if path.startswith("P1")]
     assert len(set(mine)) == visits
+
+
+@pytest.mark.parametrize("word", ["MRI", "brain", "tumor", "patient", "GBM", "head", "glioma"])
+@pytest.mark.parametrize("folder", ["", "data/"])
+def test_a_sequence_after_contrast_is_no_patient_of_its_own(word: str, folder: str) -> None:
+    truth = {
+        f"{folder}{word}_{n:03d}_{s}.nii.gz": f"{word}_{n:03d}"
+        for n in range(1, 9)
+        for s in ("T1", "T1_post", "T2", "FLAIR")
+    }
+    found = scan(list(truth))
+    assert found.doubt == ""
+    assert same(patients(found), truth)
+
+
+@pytest.mark.parametrize("form", ["{p}_{d}.txt", "{p} {d}.txt", "MRN {p} {d}.txt", "{p}/{d}.txt"])
+@pytest.mark.parametrize("number", ["774411", "20394871", "2039487", "20110417"])
+def test_a_number_like_a_date_that_is_a_patients_is_that_patient(form: str, number: str) -> None:
+    ids = (number, str(int(number) + 5))
+    about = {
+        f"export/{n}{v}/IM{k}": dicom(who, f"1.{n}.{v}", date=736_000 + 300 * v)
+        for n, who in enumerate(ids)
+        for v in (0, 1)
+        for k in "12"
+    }
+    days = [date.fromordinal(736_000 + 300 * v).isoformat() for v in (0, 1)]
+    texts = {
+        f"Reports/{form.format(p=who, d=day)}": (n, v)
+        for n, who in enumerate(ids)
+        for v, day in enumerate(days)
+    }
+    found = scan([*about, *texts], about=about)
+    assert found.doubt == ""
+    mine = studies(found)
+    told_of = {
+        path.relative_to(ROOT).as_posix(): study
+        for study, paths in found.reports.items()
+        for path in paths
+    }
+    assert told_of == {text: mine[f"export/{n}{v}/IM1"] for text, (n, v) in texts.items()}
