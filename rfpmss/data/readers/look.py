@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from rfpmss.common.files import read_bytes
 from rfpmss.data.errors import (
     CONTOURS,
     BodyPartError,
     DataError,
     IncompleteError,
     PathError,
+    TextError,
     UnforeseenError,
     UnreadableError,
     UnsupportedError,
@@ -34,7 +37,9 @@ from rfpmss.data.readers.sequences import kind_of as kind_of_name
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.readers.text.dates import day
 from rfpmss.data.readers.text.documents import read_document
+from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MAX_BYTES
+from rfpmss.data.reports.sheets import LARGEST, Shape, shape_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -91,12 +96,34 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
     if file.kind in ("text", "document") and not view and _of_software(file.relative):
         raise UnsupportedError("the text lies in a folder of programs")
     if file.kind == "text":
-        return [replace(file, view="report", told="text file")]
+        return [_text(file, words, view)]
     if file.kind == "document":
         text, note = read_document(file.path)
+        if shape_of(text).rows > 1 and view != "report":
+            raise TextError(*_TABLE)
         about = replace(file, kind="text", view="report", told="document", note=note)
         return [replace(about, text=clean(text))]
     return [replace(file, view="pathology", told="image file")]
+
+
+_TABLE = (
+    "the text is a table of several rows, and no report of one patient",
+    "save the table as .tsv, .csv or .xlsx with a header that names the columns of patients and of "
+    "reports, or give each report a file of its own",
+)
+
+
+def _text(file: File, words: Words, view: str) -> File:
+    """A report, or a table that is called .txt, as spreadsheet programs name "Unicode text"."""
+    shape = Shape()
+    if file.path.stat().st_size <= LARGEST:
+        with suppress(TextError):  # told when the report is read
+            shape = shape_of(decode_text(read_bytes(file.path)))
+    if shape.plain or words.table(file.relative):
+        return replace(file, kind="table", view="report", told="table")
+    if shape.rows and view != "report":
+        raise TextError(*_TABLE)
+    return replace(file, view="report", told="text file")
 
 
 def _of_software(path: PurePosixPath) -> bool:

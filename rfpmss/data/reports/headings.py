@@ -51,21 +51,26 @@ TEXTS = tuple(
 )
 """Columns of text in the order in which they are read."""
 
+_DAY = r"(?:date(?:time)?|dt(?:tm)?|dttm|dat|day)"
 _EXAM_DATE = (
-    r"(?:study|exam(?:ination)?|scan(?:ning)?|imaging|acquisition|mri?|ct|service|procedure|visit)"
-    r"(?:date(?:time)?|day)|dateof(?:the)?(?:study|exam(?:ination)?|scan|mri?|ct|imaging"
-    r"|service|visit)",
+    rf"(?:study|exam(?:ination)?|ex|scan(?:ning)?|imaging|acquisition|acq|mri?|ct|service|svc"
+    rf"|procedure|proc|visit){_DAY}|{_DAY}(?:of)?(?:the)?(?:study|exam(?:ination)?|scan|mri?|ct"
+    r"|imaging|service|visit)|(?:exam|study|scan)(?:performed|completed|done)(?:on|at|date)?",
     r"(?:检查|拍片|扫描|摄片|成像|影像|檢查|就诊)(?:日期|时间|時間)|検査日時?|撮影日|검사일자?|촬영일자?",
-    r"(?:untersuchungs|studien|aufnahme|scan|mrt?|ct)datum|untersuchungam|datumderuntersuchung",
-    r"date(?:del?|dexamen|examen|delexamen|irm|scanner)(?:examen|irm|scanner)?",
-    r"fecha(?:de)?l?(?:del?)?(?:estudio|examen|exploracion|prueba|rm|tac)",
+    r"(?:unters?(?:uchungs?)?|unt|studien|aufn(?:ahme)?|scan|mrt?|ct|bildgebungs?|leistungs?)"
+    r"(?:dat(?:um)?|tag|zeit(?:punkt)?|datumzeit|datumuhrzeit)|untersuchungam"
+    r"|dat(?:um)?(?:der?)?(?:unters?(?:uchung)?|unt|aufn(?:ahme)?|mrt?|ct)",
+    r"(?:date|dt)(?:del?|d?exam(?:en)?|delexamen|d?ex|irm|scanner)(?:examen|exam?|irm|scanner)?",
+    r"(?:fecha|fec|f)(?:de)?l?(?:del?)?(?:estudio|est|examen|exam?|explor(?:acion)?|prueba|rm|tac)",
+    r"data(?:d[aeio]l?l?a?)?(?:esame|exame|rm|tac|tc|risonanza|ressonancia)"
+    r"|(?:onderzoeks?|scan)datum|datumonderzoek",
 )
 _REPORT_DATE = (
     r"report(?:ed|ing)?(?:date(?:time)?|on)|dateofreport|(?:报告|審核|审核|報告)(?:日期|时间|時間)|報告日",
-    r"(?:befund|bericht)(?:s|ungs)?datum|datedu(?:compterendu|cr|rapport)|fecha(?:del?)?informe",
+    r"(?:bef(?:und)?|ber(?:icht)?|diktat|freigabe)(?:s|ungs)?dat(?:um)?|datedu(?:compterendu|cr|rapport)|fecha(?:del?)?informe",
     r"판독일자?",
 )
-_DATE = (r"date(?:time)?|datum|fecha|日期|时间|日時|日付|날짜|studydatetime",)
+_DATE = (r"date(?:time)?|datum|dat|fecha|fec|日期|时间|日時|日付|날짜|studydatetime",)
 DATES = tuple(re.compile("|".join(words)) for words in (_EXAM_DATE, _REPORT_DATE, _DATE))
 """Columns of dates, the examination's before the report's."""
 
@@ -111,6 +116,12 @@ _COUNTER = (
     r"|no|nr|num|number|numero|n|index|idx|row(?:id|no|number|num)?|序号|序|行号|序號|lfd(?:nr)?|pos"
     r"|laufendenummer|番号|번호|순번|unnamed\d*|line|count|sno|slno|rank",
 )
+_BIRTH = (
+    r"(?:pat(?:ient(?:en)?)?)?geb(?:urts?)?(?:dat(?:um)?|tag|jahr|am)?|(?:pat(?:ient)?)?(?:birth|dob)"
+    r"(?:date|dt|day|year)?|dn|ddn|dat(?:e)?(?:de)?naiss(?:ance)?|(?:fecha|fec|f)(?:de)?nac(?:imiento)?"
+    r"|data(?:di|de)?nas(?:cita|cimento)|geb(?:oorte)?datum|出生(?:日期|年月日?)?|生年月日|생년월일"
+)
+"""Columns of birth dates, which may lie near no examination and are one person's own."""
 _NEVER = (
     r"age(?:years|y|at\w*)?|alter|edad|patient(?:s|en)?(?:age|sex|alter|geschlecht)|年龄|年齡|sex"
     r"|gender"
@@ -119,6 +130,7 @@ _NEVER = (
     r"|survival\w*|os(?:days|months)?|idh\d?|mgmt|site|center|centre|weight|height|year|month"
     r"|week|visit"
     r"|timepoint|session|slices?|分级|身高|体重",
+    _BIRTH,
 )
 
 _NO_REPORT = re.compile(
@@ -134,6 +146,13 @@ _TIMES = {
     "week": re.compile(r"weeks?|woche|semaine|semana"),
     "month": re.compile(r"months?|monat|mois|mes"),
 }
+
+
+_PROCEDURE = re.compile(
+    r"(?:exam(?:ination)?|study|scan|procedure|proc|order|series|protocol|imaging|mri?|ct)s?"
+    r"(?:type|code)?(?:descriptions?|desc)"
+)
+"""Columns of what was examined, `MRI BRAIN W WO CONTRAST`, which are no findings."""
 
 
 class Rank(IntEnum):
@@ -158,8 +177,8 @@ _RANKS = {
 }
 _FIXED = re.compile(
     r"(?:patient(?:s|en)?)?(?:birth(?:date|day|year)?|dob|dateofbirth|yearofbirth|sex|gender"
-    r"|geschlecht)|geburts(?:datum|tag|jahr)|gebdat(?:um)?|geb|sexe|sexo|datedenaissance"
-    r"|fecha(?:de)?nacimiento|性别|性別|出生(?:日期|年月日?)?|生年月日|생년월일|성별"
+    r"|geschlecht)|sexe|sexo|性别|性別|성별"
+    rf"|{_BIRTH}"
 )
 _STAFF_NAME = re.compile("|".join(_STAFF))
 
@@ -195,6 +214,8 @@ def text_order(name: str) -> int | None:
         [0, 1, 2, 3, None]
     """
     folded = fold(name)
+    if _PROCEDURE.fullmatch(folded):
+        return None
     return next((n for n, known in enumerate(TEXTS) if known.fullmatch(folded)), None)
 
 

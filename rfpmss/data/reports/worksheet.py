@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rfpmss.common.files import read_bytes
 from rfpmss.data.errors import (
-    BombError,
     ColumnError,
     DataError,
     OwnerError,
@@ -23,9 +18,7 @@ from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.mapping import Table
 from rfpmss.data.identity.names import Time, parse
 from rfpmss.data.readers.text.dates import readings, settle
-from rfpmss.data.readers.text.encoding import decode_text
-from rfpmss.data.readers.text.tables import FORMULA, RESAVE, read_sheets
-from rfpmss.data.readers.volume import MIB
+from rfpmss.data.readers.text.tables import FORMULA, RESAVE
 from rfpmss.data.reports.columns import (
     Column,
     named_exam,
@@ -34,22 +27,15 @@ from rfpmss.data.reports.columns import (
     witnesses,
 )
 from rfpmss.data.reports.headings import (
-    Rank,
     date_order,
     fixed,
     name_parts,
     names_persons,
     no_report,
-    rank,
     text_order,
     time_unit,
 )
-
-LARGEST = 64 * MIB
-"""A table's file, bytes."""
-SEPARATORS = "\t;,|"
-TITLES = 20
-"""Rows above the header at most: titles, the hospital's name, the day of the export."""
+from rfpmss.data.reports.sheets import Sheet, says_who_or_when, sheets_of
 
 
 @dataclass(frozen=True)
@@ -75,21 +61,6 @@ class Told:
     """Why the row cannot be used."""
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table as rows of cells."""
-
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
-    """Line and cells of each row; the first is the header."""
-    ragged: bool = False
-    """Rows may end before the header does, for empty cells at the end are not stored."""
-
-    @property
-    def names(self) -> list[str]:
-        """Of the columns."""
-        return [name.strip() for name in self.rows[0][1]]
-
-
 def read_reports(
     path: Path, table: Table | None, known: Known | None = None, days: int = 30
 ) -> tuple[Table, list[Told]]:
@@ -111,7 +82,7 @@ def read_reports(
         BombError: if it is implausibly large.
     """
     known = known or Known()
-    sheets = _workbook(path, table) if zipfile.is_zipfile(path) else [_delimited(path, table)]
+    sheets = sheets_of(path, table)
     taken, told, refused = table, [], None
     for sheet in sheets:
         try:
@@ -133,7 +104,7 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     texts = _texts(names, [cells for _, cells in rows], table)
     dates = _dates(names, table)
     whole, broken = _whole(rows, len(names), texts, ragged=sheet.ragged)
-    used = {n for n, name in enumerate(names) if name in wanted or _says_who_or_when(name)}
+    used = {n for n, name in enumerate(names) if name in wanted or says_who_or_when(name)}
     whole, unknown = _computed(whole, used | set(texts))
     broken += unknown
     whole = _named(names, whole) if table is None else whole
@@ -201,7 +172,7 @@ def _days(
         said = [row[place].strip() for row in rows]
         if place in skip or fixed(name) or not any(said):
             continue
-        if not all(readings(cell) for cell in said if cell) or all(map(str.isdecimal, said)):
+        if not all(readings(cell) for cell in said if cell):
             continue
         settled = settle(said, examined, days)
         near = [
@@ -380,90 +351,3 @@ def _joined(parts: Sequence[str]) -> str:
     parts = list(dict.fromkeys(filter(None, parts)))
     whole = [part for part in parts if not any(part != o and part in o for o in parts)]
     return "\n".join(whole)
-
-
-def _workbook(path: Path, table: Table | None) -> list[Sheet]:
-    """The sheets of an XLSX file that hold anything; notes and legends are sheets as well."""
-    found = []
-    for cells in read_sheets(path):
-        rows = [(n, tuple(row)) for n, row in enumerate(cells, 1) if any(map(str.strip, row))]
-        if rows:
-            start = _header(rows, table)
-            widest = max(len(row) for _, row in rows[start:])
-            header = rows[start][1] + ("",) * (widest - len(rows[start][1]))
-            found.append(Sheet(((rows[start][0], header), *rows[start + 1 :]), ragged=True))
-    return found
-
-
-def _delimited(path: Path, table: Table | None) -> Sheet:
-    """A CSV or TSV file, read with the separator that gives known columns and whole rows."""
-    if path.stat().st_size > LARGEST:
-        raise BombError("the table is larger than a table of patients can be")
-    text = decode_text(read_bytes(path))
-    if "\0" in text:
-        raise TextError("the table holds binary data")
-    marked = re.match(r"sep=(.)\r?\n?", text)  # a hint for Excel
-    if marked:
-        text = text[marked.end() :]
-    readings, damaged = [], None
-    for separator in (marked[1],) if marked else SEPARATORS:
-        try:
-            if rows := _rows(text, separator):
-                readings.append((_worth(rows, table), rows))
-        except _OpenQuote as error:
-            damaged = error
-    worth, rows = max(readings, key=lambda reading: reading[0], default=((0, 0.0), []))
-    if damaged and worth[0] < 2:
-        raise TextError(f"a quotation mark is left open in the table near line {damaged}")
-    if not rows:
-        raise TextError("the table is empty")
-    return Sheet(tuple(rows[_header(rows, table) :]))
-
-
-class _OpenQuote(Exception):
-    """Quotation marks that do not pair, and the line."""
-
-
-def _rows(text: str, separator: str) -> list[tuple[int, tuple[str, ...]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, line = [], 1
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append((line, tuple(row)))
-            line = reader.line_num + 1
-    except csv.Error:
-        raise _OpenQuote(str(line)) from None
-    return rows
-
-
-def _worth(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> tuple[int, float]:
-    """How well a separator fits: known columns in the header, share of rows as wide as it."""
-    start = _header(rows, table)
-    names = [name.strip() for name in rows[start][1]]
-    width = len(names)
-    same = sum(len(row) == width for _, row in rows[start:])
-    return _recognised(names, table) if width > 1 else 0, same / len(rows)
-
-
-def _header(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> int:
-    """The row that names the columns; titles may stand above it."""
-    first = [[name.strip() for name in row] for _, row in rows[:TITLES]]
-    known = [_recognised(names, table) for names in first]
-    if max(known) > 1:
-        return known.index(max(known))
-    return 0
-
-
-def _recognised(names: Sequence[str], table: Table | None) -> int:
-    """Names of columns that are known; a text and something else make a header."""
-    if table:
-        return len({table.patient, *table.text, table.date} & set(names))
-    texts = sum(text_order(name) is not None for name in names)
-    others = sum(text_order(name) is None and _says_who_or_when(name) for name in names)
-    return texts + others
-
-
-def _says_who_or_when(name: str) -> bool:
-    usual = rank(name) in (Rank.WEAK, Rank.COUNTER)
-    return bool(name) and (usual or names_persons(name) or date_order(name) is not None)

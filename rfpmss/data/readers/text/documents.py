@@ -77,7 +77,15 @@ def _word(path: Path) -> str:
         raise UnreadableError("the Word file is damaged") from None
 
 
-_ENDS = {"p": "\n", "tc": "\t", "tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_ENDS = {
+    "p": "\n",
+    "tc": "\t",
+    "tr": "\n",
+    "tab": "\t",
+    "br": "\n",
+    "cr": "\n",
+    "noBreakHyphen": "-",
+}
 _GONE = ("del", "moveFrom", "rPr", "pPr", "Fallback")
 
 

@@ -1,0 +1,111 @@
+"""What a table of texts is, what a report is, and what columns are called."""
+
+import csv
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+
+from rfpmss.data.reports.headings import Rank, date_order, fixed, rank, text_order
+from rfpmss.data.reports.sheets import shape_of
+from rfpmss.data.sources.hospital import Found, scan
+from tests.data.files import write_series
+
+TABLES = Path(__file__).parents[2] / "tables"
+SALT = b"0123456789abcdef"
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (TABLES / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("row", rows("text_shapes.csv"), ids=lambda row: row["text"][:40])
+def test_a_text_with_rows_of_several_patients_is_a_table_and_no_report(row: dict[str, str]) -> None:
+    shape = shape_of(row["text"].replace("{tab}", "\t").replace("{line}", "\n"))
+    found = "table" if shape.plain else "columns" if shape.rows else "report"
+    assert found == row["shape"]
+
+
+@pytest.mark.parametrize("row", rows("headings.csv"), ids=lambda row: row["name"])
+def test_a_heading_says_what_its_column_holds(row: dict[str, str]) -> None:
+    name = row["name"]
+    dated = {"exam": 0, "report": 1}.get(row["what"])
+    assert date_order(name) == dated
+    assert (text_order(name) is not None) == (row["what"] == "text")
+    birth = row["what"] == "birth"
+    assert (fixed(name), rank(name) == Rank.NEVER) == (birth, birth)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two patients with two visits each."""
+    src = tmp_path_factory.mktemp("tables") / "src"
+    values = np.random.default_rng(0).integers(0, 99, (3, 8, 8))
+    for n, (identity, day) in enumerate(EXAMS):
+        changes = {"PatientID": identity, "StudyDate": day, "AccessionNumber": f"E10{n}"}
+        changes |= {"SOPInstanceUID": lambda k, n=n: f"1.2.{n + 1}.{k}"}
+        changes |= {"StudyInstanceUID": f"1.3.{n + 1}", "PatientName": f"Quimby^{identity}"}
+        write_series(src / "dicom" / identity / day, values, changes=changes)
+    return src
+
+
+EXAMS = (
+    ("00012345", "20190312"), ("00012345", "20190914"),
+    ("00012399", "20190405"), ("00012399", "20191107"),
+)  # fmt: skip
+
+
+def read(src: Path, path: str, content: bytes) -> tuple[dict[str, str], Found]:
+    """The report of each visit, by the folder of its images."""
+    (src / path).write_bytes(content)
+    found = scan(src, SALT)
+    (src / path).unlink()
+    places = {s: next(v for v in s.views if v).paths[0] for s in found.studies}
+    named = {f"{p.parent.parent.name}/{p.parent.name}": s.report or "" for s, p in places.items()}
+    return named, found
+
+
+WANTED = {f"{who}/{when}": f"There is a mass no {n}." for n, (who, when) in enumerate(EXAMS)}
+
+
+@pytest.mark.parametrize("path", ["export.txt", "00012345_export.txt", "dicom/00012345/report.txt"])
+def test_unicode_text_of_a_spreadsheet_is_read_as_a_table_wherever_it_lies(
+    path: str, cohort: Path
+) -> None:
+    lines = ["Accession Number\tPatient MRN\tExam Description\tReport Text"]
+    lines += [
+        f"E10{n}\t{who}\tMRI BRAIN W WO CONTRAST\t{WANTED[f'{who}/{when}']}"
+        for n, (who, when) in enumerate(EXAMS)
+    ]
+    named, _ = read(cohort, path, ("\r\n".join(lines) + "\r\n").encode("utf-16"))
+    assert named == WANTED
+
+
+@pytest.mark.parametrize("path", ["00012345.txt", "dicom/00012345/report.txt", "00012345.html"])
+def test_a_text_like_a_table_is_no_report_of_one_patient(path: str, cohort: Path) -> None:
+    cells = [["A1", "MR", "Guz po lewej."], ["A2", "MR", "Guz po prawej."], ["A3", "MR", "Guz."]]
+    text = "\n".join("\t".join(row) for row in cells)
+    if path.endswith("html"):
+        body = "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in cells)
+        text = f"<html><body><table>{body}</table></body></html>"
+    named, found = read(cohort, path, text.encode())
+    assert not any(named.values())
+    name = PurePosixPath(path).name
+    reason = next(why for where, why in found.rejections if where.name == name)
+    assert reason.startswith("TextError: the text is a table of several rows")
+    assert ".tsv, .csv or .xlsx" in reason
+
+
+@pytest.mark.parametrize("form", ["digits", "serial"])
+@pytest.mark.parametrize("name", ["Unters.-Datum", "Exam performed", "Wann"])
+def test_a_column_of_dates_in_digits_is_known_by_the_examinations(
+    name: str, form: str, cohort: Path
+) -> None:
+    serial = {"20190312": "43536", "20190914": "43722", "20190405": "43560", "20191107": "43776"}
+    lines = [f"Pat.-ID;Geb.-Datum;{name};Befundtext"]
+    for who, when in EXAMS:
+        day = when if form == "digits" else serial[when]
+        lines.append(f"{int(who)};19500304;{day};{WANTED[f'{who}/{when}']}")
+    named, _ = read(cohort, "befunde.csv", "\n".join(lines).encode())
+    assert named == WANTED
