@@ -200,6 +200,8 @@ def matching(system: System, prices: Any, *, priced: bool) -> Matching:
     if allowed is not None:
         x = x.masked_fill(~allowed, -torch.inf)
         check_rows(allowed.numpy(), budgets, high)
+    if x.numel():  # what a row has on top of all its columns would only cost digits
+        x = x - x.amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).min)
     found = match(x.numpy(), budgets, low, high, prices, priced=priced)
     if found.failed >= 0:
         one = found.failed

@@ -109,7 +109,7 @@ def best_columns(x, budgets, price, chosen, loads, last, out, rise):
     need not be sorted.
     """
     n, k = x.shape
-    y, order = np.empty(k), np.empty(k)
+    y, order, turn = np.empty(k), np.empty(k), 0
     loads[:] = 0
     for i in range(n):
         most, floor, count = budgets[i], out[i] - rise, 0
@@ -128,12 +128,16 @@ def best_columns(x, budgets, price, chosen, loads, last, out, rise):
         for j in range(count):
             equal -= order[j] > least
         for j in range(k):
-            taken = y[j] > least
-            if y[j] == least and equal > 0:
-                taken = True
+            chosen[i, j] = y[j] > least
+            loads[j] += y[j] > least
+        j = turn % k
+        while equal > 0:  # equal columns are dealt out in turn
+            if y[j] == least:
+                chosen[i, j] = True
+                loads[j] += 1
                 equal -= 1
-            chosen[i, j] = taken
-            loads[j] += taken
+            j = j + 1 if j + 1 < k else 0
+        turn += most
 
 
 @jit
