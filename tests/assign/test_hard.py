@@ -28,7 +28,7 @@ def backend(request, monkeypatch):
         pytest.skip("numba is not installed")
     monkeypatch.setattr(matching, "assigned", nothing_assigned)
     with multisk.use_backend(request.param):
-        yield
+        yield request.param
 
 
 def nothing_assigned(x, *_):
@@ -121,7 +121,8 @@ class Case:
 
 def test_values_are_those_of_highs_and_prices_decide_and_prove_them(backend):
     counts = dict.fromkeys(["solved", "decided", "refused"], 0)
-    for seed in range(340):
+    step = 1 if backend == "numba" else 3
+    for seed in range(0, 340, step):
         case = case_of(seed)
         best = case.best
         if best is None:
@@ -142,9 +143,9 @@ def test_values_are_those_of_highs_and_prices_decide_and_prove_them(backend):
         if case.kind != TIED:
             assert (case.by_prices(prices) == plan).all(), seed
             counts["decided"] += 1
-    assert counts["solved"] >= 280
-    assert counts["decided"] >= 200
-    assert counts["refused"] >= 40
+    assert counts["solved"] >= 280 // step
+    assert counts["decided"] >= 200 // step
+    assert counts["refused"] >= 40 // step
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -171,6 +172,15 @@ def test_scipys_assignment_and_the_flow_are_the_same_optimum(monkeypatch):
         assert bool((one.plan == two.plan).all())
         torch.testing.assert_close(one.prices, two.prices, rtol=0, atol=1e-10)
         assert float(one.gap.max()) <= 1e-9
+
+
+def test_without_scipy_an_assignment_is_a_flow_like_all_others(monkeypatch):
+    x = torch.rand(2, 15, 15, generator=torch.Generator().manual_seed(3))
+    truth = hard(x, MultiAssignment(1))
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)  # importing it raises
+    found = hard(x, MultiAssignment(1))
+    assert torch.equal(found.plan, truth.plan)
+    torch.testing.assert_close(found.prices, truth.prices, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(
