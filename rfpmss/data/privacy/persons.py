@@ -11,6 +11,7 @@ TITLE = (
     r"(?:Dr|Dra|Drs|PD|Priv|Doz|Prof|Professor|Doctor|Docteur|Pr|Dipl|med|univ|habil|Herrn?"
     r"|Frau|Mr|Mrs"
     r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Dña|Nurse|Schwester|Pfleger"
+    r"|D\.?[ªᵃ]|D\.ña|Dn|Sr\.?[ªᵃ]|Dr\.?[ªᵃ]|Sig(?:\.(?:ra|na))?|Mw|Exm[oa]|Enf\.?[ªᵃ]?"
     r"|Infirmière|Enfermer[ao]|Dott\.ssa|Prof\.ssa|Dott|Dottoressa|Signora?|Dhr|Mevr|Mevrouw|Meneer|OA|OÄ|CA)"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
@@ -65,8 +66,13 @@ def titles(text: str, start: int) -> int:
     return found.end() if found else start
 
 
-def person(text: str, start: int) -> int | None:
+def person(text: str, start: int, *, field: bool = False) -> int | None:
     """The end of the name that begins at ``start``, with titles and degrees; None: no name.
+
+    Args:
+        text: a report.
+        start: place in it.
+        field: a label stands before the name, and a sentence may begin behind it without a sign.
 
     Example:
         >>> text = "Dr. med. Hans von der Müller, Facharzt. Links frontal"
@@ -78,6 +84,7 @@ def person(text: str, start: int) -> int | None:
     place = titles(text, start)
     named = place > start
     count, end, comma = 0, place, False
+    taken: list[str] = []
     while count < WORDS:
         place = _spaces(text, place)
         following = place
@@ -88,21 +95,25 @@ def person(text: str, start: int) -> int | None:
         found = _WORD.match(text, place)
         if not found or _TITLES.match(text, place) or (count and _ENDING.match(text, end)):
             break
-        if not _is_name(found.group(), behind=named or count > 0):
-            break
         word = found.group()
+        if not _is_name(word, behind=named or count > 0):
+            break
+        if field and count and _sentence(text, found, taken):
+            break
         end = found.end()
         if word.endswith(".") and not _INITIAL.fullmatch(word):
             end -= 1  # the end of the sentence
             count += 1
             break
         count, place = count + 1, end
+        taken.append(word)
         if (
             text[place : place + 1] == ","
             and not comma
             and _WORD.match(text, _spaces(text, place + 1))
         ):
             comma, place = True, place + 1
+            taken.append(",")
     if not count or (not named and _begins_a_sentence(text, start, end, count)):
         return None
     return _repeated(_DEGREE, text, end, DEGREES)
@@ -111,7 +122,7 @@ def person(text: str, start: int) -> int | None:
 _AND = re.compile(r"\s{0,3}(?:[;/&,]|(?:and|und|et|y|e|en|och|og)\b)\s{0,3}")
 
 
-def people(text: str, start: int) -> int | None:
+def people(text: str, start: int, *, field: bool = False) -> int | None:
     """The end of the names that begin at ``start``; None: no name.
 
     A further name has a title, a degree or two words, and nothing but a sign behind it.
@@ -124,10 +135,10 @@ def people(text: str, start: int) -> int | None:
         >>> text[: people(text, 0)]
         'Jane Roe'
     """
-    end = person(text, start)
+    end = person(text, start, field=field)
     for _ in range(PEOPLE):
         found = None if end is None else _AND.match(text, end)
-        more = person(text, found.end()) if found else None
+        more = person(text, found.end(), field=field) if found else None
         if not found or more is None or not _SIGN.match(text, more):
             break
         said = text[found.end() : more]
@@ -212,6 +223,44 @@ _VERBS = re.compile(
 )
 
 
+_GOES_ON = re.compile(
+    r"\s(?:at|on|by|in|from|via|with|and|or|to|for|of|who|he|she|since|as|due|not|also|per|the|an?"
+    r"|is|was|has|had|will|am|um|vom|mit|und|hat|ist|war|wurde|wird|aus|bei|im|zur|zum|nach|seit|geb"
+    r"|geboren|zeigt|kommt|stellt|leidet|est|née?|le|la|du|des|et|avec|pour|chez|au|par|en|es|fue|ha"
+    r"|underwent|felt|came|took|went|saw|told|became|fell|had|will|can|should|could|would"
+    r"|el|con|y|para|por|del|acude|refiere|presenta|nacid[oa]|è|e|il|al|da|op|te|met|heeft|werd)\b"
+    # A verb and what follows verbs: `reviewed the`, `complains of`.
+    r"|\s(?P<verb>[a-z]{2,20}(?:ed|[^\Ws]s))\s(?:the|an?|to|of|with|for|his|her|at|on|by|in|from|and|that|this|it)\b"
+)
+"""What goes on behind a name, where a finding would have a noun: `John Paul Smith was`."""
+_NOUN = re.compile(r"\s(?:[a-zß-ÿ][\w'’-]{1,40})")
+
+
+def _goes_on(text: str, place: int) -> bool:
+    found = _GOES_ON.match(text, place)
+    return found is not None and not (found["verb"] and common(found["verb"]))  # `masses in`
+
+
+def _sentence(text: str, found: re.Match[str], taken: list[str]) -> bool:
+    """Whether a word behind a name begins a sentence: `Donna Harris Large mass`.
+
+    A word in small letters behind it says so, once there are a family and a given name or where
+    the word is one of findings as well; and a word that is not all in capitals behind a name that
+    is, `HARRIS, DONNA Large, irregular`.
+    """
+    word, names = found.group(), [name for name in taken if name != ","]
+    given = taken[taken.index(",") + 1 :] if "," in taken else []
+    loud = [name for name in names if len(name) > 2]
+    if given and loud and all(map(str.isupper, loud)) and re.search(r"[a-zß-ÿ]{2}", word):
+        return True
+    if len(names) < 2 and not common(word):
+        return False
+    goes_on = _goes_on(text, found.end())
+    if _PARTICLE.match(text, _spaces(text, found.end())) and not common(word):
+        return False
+    return _NOUN.match(text, found.end()) is not None and (not goes_on or word.endswith("ly"))
+
+
 def _begins_a_sentence(text: str, start: int, end: int, count: int) -> bool:
     """`Known glioblastoma`: one word with a capital before one without."""
     return (
@@ -219,3 +268,52 @@ def _begins_a_sentence(text: str, start: int, end: int, count: int) -> bool:
         and re.match(r"\s{1,8}[a-zß-ÿ]", text[end : end + 9]) is not None
         and _VERBS.match(text, end) is None
     )
+
+
+_WIDE = re.compile(r"[ \u00a0\u3000]{2,99}|[ \u00a0\u3000]?\t[ \t\u00a0\u3000]{0,99}")
+_OPENS = re.compile(r"[A-ZÀ-Þ0-9]")
+_LABELLED = re.compile(r"[^\s:：][^:：]{0,40}[:：]")
+_SMALL = re.compile(
+    r"(?:^|\s)(?!(?:von|van|vom|der|den|de|del|da|dos|di|la|le|al|el|bin|ten|y|e)\s)"
+    r"[a-zß-ÿ][\w'’-]{1,60}"
+)
+
+
+def apart(text: str) -> str:
+    r"""A text whose fields stand on lines of their own where more than one blank parts them.
+
+    `Name: HARRIS, DONNA   Large mass`: a name ends there, if a sentence or the next field follows.
+
+    Example:
+        >>> apart("Name: DOE,  JOHN   MRN: 7   Large mass.").split("\n")
+        ['Name: DOE,  JOHN', 'MRN: 7', 'Large mass.']
+    """
+    return "\n".join(map(_apart, text.split("\n")))
+
+
+def _apart(line: str) -> str:
+    cells, gaps = _WIDE.split(line), _WIDE.findall(line)
+    made, words, labelled = [cells[0]], 0, False
+    for n, cell in enumerate(cells):
+        if n:
+            ends = labelled and words > 0 and _ends_a_field(cells[n - 1].rstrip(), cell)
+            made += ["\n" if ends else gaps[n - 1], cell]
+            labelled, words = (False, 0) if ends else (labelled, words)
+        label = max(cell.rfind(":"), cell.rfind("："))
+        labelled = labelled or label >= 0
+        words = len(cell[label + 1 :].split()) + (words if label < 0 else 0)
+    return "".join(made)
+
+
+def _ends_a_field(before: str, after: str) -> bool:
+    """Whether a wide gap parts a field from the next one or from a sentence."""
+    if before.endswith((",", ":", "：", ";", "-", "&", "/", "(")) or _LAST.search(before[-20:]):
+        return False
+    if not _OPENS.match(after):
+        return False
+    word = _WORD.match(after)
+    goes_on = word and _goes_on(after, word.end()) and not before[-1:].isdigit()
+    return bool(_LABELLED.match(after) or (_SMALL.search(after) and not goes_on))
+
+
+_LAST = re.compile(rf"(?<![\w.]){TITLE}\.?$")

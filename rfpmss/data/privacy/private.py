@@ -13,6 +13,7 @@ from pathlib import Path
 from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.privacy.names import pattern
+from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.sentences import BLANK, without_fields
 from rfpmss.data.readers.text.dates import MONTH
 from rfpmss.data.readers.text.encoding import decode_text
@@ -148,7 +149,7 @@ def redact(text: str, names: Iterable[str]) -> str:
         >>> redact("Name: John Doe\nMr. Doe has a mass,  left, since 4 May 2021.", ["Doe^John"])
         'Mr. ___ has a mass, left, since ___.'
     """
-    text, said = without_fields(_DIGITS.sub(BLANK, _tidy(text)))
+    text, said = without_fields(_DIGITS.sub(BLANK, _tidy(apart(text))))
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"

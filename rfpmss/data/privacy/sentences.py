@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from rfpmss.data.privacy.functions import FUNCTION
 from rfpmss.data.privacy.persons import TITLE, degreed, people, person, titles
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, common
 from rfpmss.data.readers.text.dates import MONTH
@@ -52,11 +53,11 @@ _NAMES_ZH = re.compile(
 )
 _DUTY = (
     r"(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
-    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|進修|报告书写|初写|報告|檢查|審核|主治)"
+    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|进修|实习|规培|住培|轮转|值班|审签|签审|书写|管床|带组|終审|终审|進修|报告书写|初写|報告|檢查|審核|主治)"
 )
 _STAFF_ZH = re.compile(
     rf"(?:{_DUTY}{{0,4}}"
-    r"(?:医师|医生|大夫|醫師|醫生|者|人|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章)"
+    r"(?:医师|医生|大夫|醫師|醫生|者|人|老师|助手|术者|主刀|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章)"
     rf"|(?:审核|报告|检查|诊断|复核|记录|书写|操作)(?:人员|人"
     rf"|者)?(?={_GAP}[:：]{_GAP}[{SURNAMES}][{_HAN}]{{1,2}}(?![{_HAN}])))"
     rf"{_GAP}[:：]{_GAP}{_NAME}?{_MORE}{_END}"
@@ -101,9 +102,10 @@ _TITLED_ZH = re.compile(
 )
 
 _RANKED_ZH = re.compile(
-    rf"({_RANK_ZH}|主任)(?!常规|高度|任何|温和|方可|明确|严格|安排|全程|共同|{STOP})"
+    rf"((?:{_RANK_ZH}|主任){_SPACE}{{0,2}})(?!常规|高度|任何|温和|方可|明确|严格|安排|全程|共同|{STOP})"
     rf"(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
-    r"(?=阅片|審閱|审阅|审核|会诊|查房|读片|复核|诊断|报告|签|主刀|操作)"
+    r"(?=[ \t\u3000]{0,2}(?:阅片|審閱|审阅|审核|会诊|查房|读片|复核|诊断|报告|签|主刀|操作)"
+    r"|[\s，,；;。、/（(]|$)"
 )
 
 _HOSPITAL_ZH = re.compile(
@@ -200,6 +202,34 @@ _BY = re.compile(
     r"[ \t:\u2010-\u2015\u2212-]{1,4}",
     re.IGNORECASE,
 )
+_DONE_BY = re.compile(
+    r"(?<![\w-])(?:(?:ordered|referred|requested|performed|attended|examined|seen|treated|operated"
+    r"|consulted|supervised|assisted|witnessed|entered|completed|acquired|scanned|checked|confirmed"
+    r"|prescribed|submitted|acknowledged|cosigned|co-signed|countersigned|electronically approved"
+    r"|proofread|typed|created|updated|amended|addended|injected|administered|protocoll?ed)"
+    rf"{_WHEN} by"
+    r"|(?:angefordert|angeordnet|beauftragt|durchgeführt|behandelt|betreut|operiert|beurteilt"
+    r"|kontrolliert|gelesen|geschrieben|verfasst|gegengezeichnet|veranlasst|besprochen|gegengelesen"
+    rf"|supervidiert|visitiert|transkribiert|bestätigt|abgenommen|eingewiesen){_WHEN} (?:von|durch)"
+    r"|(?:demandé|prescrit|orienté|opéré|contrôlé|vérifié|approuvé|transcrit|exécuté|effectué|lu"
+    r"|pratiqué|vu|examiné|pris en charge|suivi|référé|authentifié|supervisé|saisi|tapé|envoyé)e?s?"
+    rf"{_WHEN} par"
+    r"|(?:pedid|referid|derivad|ordenad|indicad|verificad|aprobad|transcrit|atendid|autorizad|vist"
+    r"|intervenid|operad|tratad|valorad|enviad|autenticad|supervisad|efectuad|leíd|prescrit"
+    rf"|encaminhad|executad|transcrito|solicitad|aprovad|elaborad|atendid)[oa]s?{_WHEN}"
+    r" (?:por|pelo|pela)"
+    r"|(?:richiest|inviat|interpretat|verificat|approvat|trascritt|rivist|compilat|prescritt|ordinat"
+    r"|eseguit|visitat|operat|curat|controllat|autenticat|lett|effettuat|seguit)[oaie]"
+    rf"{_WHEN} (?:da|dal|dalla)"
+    r"|(?:aangevraagd|verwezen|uitgevoerd|verricht|goedgekeurd|getekend|gezien|behandeld|besproken)"
+    rf"{_WHEN} door)"
+    r"[ \t:\u2010-\u2015\u2212-]{1,4}",
+    re.IGNORECASE,
+)
+"""Who asked for an examination, made or saw it: only the name goes, for what was done stays."""
+# What a person does in a hospital; a label goes with its name, and elsewhere the name alone.
+_FUNCTION_FIELD = re.compile(rf"(?<![\w-]){FUNCTION}{_GAP}:{_GAP}")
+_FUNCTION = re.compile(rf"(?<![\w-]){FUNCTION}{_GAP1}")
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _NUMBERED = re.compile(
     r"(?<![\w-])(?:(?:patient|study|exam|case|hospital|visit|encounter|account"
@@ -255,7 +285,10 @@ _PLACE = re.compile(
     re.IGNORECASE,
 )
 _TITLED = re.compile(
+    r"(?<![\w.-])D\.?a\.? (?=(?:[A-ZÀ-Þ][a-zß-ÿ]{1,30}[ ,.]){2})|"
     rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=[A-ZÀ-Þ])"
+    # `Oberarzt Keller befundet`: nothing but a name or a department stands behind it.
+    r"|(?<![\w-])(?:Ober|Chef|Assistenz|Stations|Haus|Turnus|Sekundar)[aä]rzt(?:in)? (?=[A-ZÀ-Þ])"
     r"|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
     # `D. José Ramírez acude`, but `D. Sella Turcica normal` of a list.
     r"|(?<![\w.-])D\. (?=(?:[A-ZÀ-Þ][a-zß-ÿ]{1,30}[ ,]{1,2}){2,4}"
@@ -266,7 +299,11 @@ _CALLED = re.compile(
     r"|paciente)\s{1,3}(?:D\.|Dª\.?|Dña\.?|Don|Doña)?\s{0,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
     re.IGNORECASE,
 )
-_AFTER = re.compile(rf"{_GAP}[.,;|]?(?=\s|$){_GAP}")
+_AFTER = re.compile(
+    rf"(?:{_GAP}\((?:pager|beeper|bleep|ext|extension|phone|tel|fax|dect|mobile)\b[^()\n]{{0,40}}\))?"
+    rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
+    re.IGNORECASE,
+)
 
 
 def without_fields(text: str) -> tuple[str, list[str]]:
@@ -292,6 +329,9 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _persons(text, _PERSON, names, _loose)
     text = _persons(text, _PATIENT, names, None)
     text = _persons(text, _BY, names, None)
+    text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
+    for label in (_DONE_BY, _FUNCTION):
+        text = _persons(text, label, names, None, least=2 if label is _FUNCTION else 1, keep=True)
     return _titled(text, names), names
 
 
@@ -303,14 +343,31 @@ def _value(found: str) -> str:
 
 
 def _persons(
-    text: str, label: re.Pattern[str], names: list[str], otherwise: Callable[[str, int], int] | None
+    text: str,
+    label: re.Pattern[str],
+    names: list[str],
+    otherwise: Callable[[str, int], int] | None,
+    *,
+    least: int = 1,
+    keep: bool = False,
 ) -> str:
-    """Cut each label that a name follows, with the name."""
+    """Cut each label that a name follows, with the name.
+
+    Args:
+        text: a report.
+        label: what stands before a name.
+        names: takes the names.
+        otherwise: the end of what goes where no name follows; None: all stays.
+        least: words of a name without a title, where the label has other meanings.
+        keep: the label stays, and a blank stands for the name.
+    """
     made, start = [], 0
     for found in label.finditer(text):
         if found.start() < start:
             continue
-        end = people(text, found.end())
+        end = people(text, found.end(), field=True)
+        if end is not None and not _long(text[found.end() : end], least):
+            end = None
         dashed = bool(found.groupdict().get("dash"))
         if dashed and end is not None and _DIGIT.search(text, found.end(), end):
             end = None  # `Reading - T1 FLAIR`
@@ -319,10 +376,19 @@ def _persons(
         if end is None:
             continue
         names.append(text[found.end() : end])
+        if keep:
+            made += [text[start : found.end()], BLANK]
+            start = end
+            continue
         made.append(text[start : found.start()])
         after = _AFTER.match(text, end)
         start = after.end() if after else end
     return "".join((*made, text[start:]))
+
+
+def _long(name: str, least: int) -> bool:
+    """Whether a name has as many words, or a title."""
+    return titles(name, 0) > 0 or len(re.findall(r"[^\W\d_]['’\w-]*", name)) >= least
 
 
 _DIGIT = re.compile(r"\d")
@@ -342,7 +408,8 @@ def _titled(text: str, names: list[str]) -> str:
         begin = found.end()
         if found.start() < start:
             continue
-        end = person(text, titles(text, found.start())) or _one_word(text, begin)
+        name = titles(text, found.start())
+        end = person(text, name if name > found.start() else begin) or _one_word(text, begin)
         if end is None:
             continue
         names.append(text[begin:end])

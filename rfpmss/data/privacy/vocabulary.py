@@ -98,6 +98,9 @@ neuer neues neu deutlich deutliche geringe geringer mäßige ausgeprägte fragli
 bekannter diskrete fokale akute chronische alte frische zystische nekrotische kleinhirn
 stammganglien balken mittellinie liquorräume seitenventrikel okzipital präoperativ postoperativ
 voraufnahme voraufnahmen
+huge tiny giant massive irregular lobulated bulky vasogenic confluent prominent significant complex
+expansile exophytic infiltrative infiltrating ill poorly partially two three four five again well
+predominantly mainly mostly
 """
 COMMON = FINDINGS | frozenset((_COMMON + _BEGINNINGS).split())
 """Words that begin sentences, in lower case: no name."""
