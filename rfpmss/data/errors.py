@@ -55,10 +55,14 @@ CONTOURS = (
     "convert it to a mask (DICOM SEG or NIfTI) on the grid of its series with a tool such as "
     "3D Slicer or plastimatch where it is wanted"
 )
-SAY = "if it shows the tumour, end its name in _tumor_mask; otherwise nothing to do"
+SAY = "if it shows the tumour, end its name in _tumor_mask, otherwise nothing to do"
+AS_MASK = (
+    "where it shows the tumour, convert it to DICOM SEG, or to NIfTI with a name that ends in "
+    "_tumor_mask"
+)
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY),
+    *(MOVE, CONTOURS, SAY, AS_MASK),
 )
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from rfpmss.config import CHANNELS
-from rfpmss.data.errors import UnsupportedError, UnusedError, ValuesError, describe
+from rfpmss.data.errors import AS_MASK, UnsupportedError, UnusedError, ValuesError, describe
 from rfpmss.data.readers.assembly import Gaps, load
-from rfpmss.data.readers.masks import HEAD, is_whole, tumour
+from rfpmss.data.readers.masks import HEAD, is_whole, tumour, two_valued
 from rfpmss.data.readers.resize import resize
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.slides import slide
@@ -142,7 +142,12 @@ def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
     sample = image.reshape(-1)[:: max(image.size // 50_000, 1)]
     low, high = np.percentile(sample, (1, 99))
     inside = sample[sample > low + 0.1 * (high - low)]
-    return _standard(image, inside if inside.size > 16 else sample, 0.0)
+    try:
+        return _standard(image, inside if inside.size > 16 else sample, 0.0)
+    except ValuesError:
+        if two_valued(array):
+            raise ValuesError("the voxels hold two values, as a mask's do", AS_MASK) from None
+        raise
 
 
 def _standard(

@@ -44,7 +44,12 @@ _LESION = _words(
     "gtvp gtvn gtvt necrotic meningioma meningeom astrocytoma lymphoma dipg"
 )
 # These say so where no word tells another part: "oral cavity", "hippocampus roi".
-_WEAK = _words("roi rois voi vois wt tc et ncr cavity herd")
+_WEAK = _words("roi rois voi vois wt tc et ncr herd")
+# What a surgeon left is never the tumour, whose word may stand beside it: "tumor_cavity_mask".
+_CAVITY = _words(
+    "cavity cavities cavite cavites cavidad cavidades cavidade cavita cavitario hohle hohlen holte "
+    "tumorbett tumorbed lecho"
+)
 # ... or of the brain, its parts, the face, an organ at risk of radiotherapy, or anything else
 # that is no tumour.
 _HEAD = _words(
@@ -85,6 +90,7 @@ _HEAD = _words(
 _CJK: dict[str, set[str]] = dict.fromkeys(
     ("肿瘤", "瘤", "病灶", "腫瘍", "水肿", "强化灶", "坏死"), _LESION
 )
+_CJK |= dict.fromkeys(("术腔", "残腔", "切除腔", "术后腔", "空腔"), _CAVITY)
 _CJK |= dict.fromkeys(("掩膜", "分割", "勾画", "标注", "标签", "掩码", "轮廓", "靶区"), _MASK)
 _CJK |= dict.fromkeys(
     ("脑", "視", "视", "晶", "眼", "耳", "腮", "垂体", "海马", "丘脑", "白质", "灰质", "颅骨")
@@ -97,7 +103,7 @@ _WHOSE = re.compile(
     re.IGNORECASE,
 )
 """A word that begins a number of a patient: GBM-011, Tumor_007, glioma P12."""
-_KNOWN = _MASK | _LESION | _WEAK | _HEAD
+_KNOWN = _MASK | _LESION | _WEAK | _HEAD | _CAVITY
 _PARTS = _KNOWN - _WEAK - _words("ss os gt stem cord inner oral ear")
 
 
@@ -150,6 +156,8 @@ def kind_of(name: str, folder: str = "") -> str:
 
 def _of_what(words: set[str], above: set[str]) -> str:
     """Of what a mask is, whose words or whose folder's words say that it is one."""
+    if _has(words, _CAVITY):
+        return BRAIN
     if _has(words, _LESION):
         return TUMOUR
     return BRAIN if _has(words, _HEAD) or above & _ORGANS else TUMOUR
@@ -170,6 +178,8 @@ def _own(name: str, folder: str = "") -> str:
 def may_be(name: str, folder: str = "") -> str:
     """Of what a file whose name does not say mask is one, if its values are a mask's."""
     words = words_of(_own(name, folder))
+    if _has(words, _CAVITY):
+        return BRAIN
     if _has(words, _LESION):
         return TUMOUR
     if _has(words, _HEAD) or words_of(folder) & _ORGANS:

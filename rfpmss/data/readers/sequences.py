@@ -404,6 +404,13 @@ _SIGNS = (
     # Languages in which the case or a common word denies.
     (r"kontrasti(?:t?ta)(?![a-z])|kontrastaineta|kontras[zt]+mentes|tehosteetta", " native "),
     (r"(?<![a-z])(?:be|pa|sen|sense|an)\s(?=(?:de )?(?:[ck]ontr|skugga))", " without "),
+    # One word of a preposition and an ending: postkontrastně, postcontrastografico, bezkontrastowe.
+    (r"(?<![^\W_])(?:post|po|nach)[-_]?[ck]ontrast[^\W_]*", " contrast "),
+    (
+        r"(?<![^\W_])(?:pre|prä|prae|pred|před|przed|bez|brez|ne|nie|non|senza|vor|ikke)[-_]?"
+        r"[ck]ontrast[^\W_]*",
+        " native ",
+    ),
     (r"kontraste\w*\s+gabe", " native "),  # Basque; German Gabe: administration
     (r"kontraszt\w*\s+utan", " contrast "),  # after; Swedish utan: without
     (r"(?<![a-z])tiem(?:\sthuoc)?(?![a-z])", " contrast "),

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rfpmss.data.errors import ValuesError
 from rfpmss.data.study import Source
 from rfpmss.data.views import Choice, Views, read_views
+from tests.data.files import write_series
 
 SLICES = 9
 
@@ -107,3 +109,11 @@ def test_more_views_than_slices_repeat_slices_and_never_invent_any(tmp_path) -> 
         made = read(scan(folder, labelled, image), count=5)
         assert len(made.images) == 5
         assert len({picture.tobytes() for picture in made.images}) <= 2
+
+
+def test_a_series_of_two_values_is_told_to_be_a_mask_and_not_to_be_constant(tmp_path) -> None:
+    values = np.zeros((6, 16, 16), np.uint16)
+    values[2:4, 5:9, 6:10] = 1
+    files = sorted(write_series(tmp_path / "mask", values, intercept=0.0).iterdir())
+    with pytest.raises(ValuesError, match="two values, as a mask's do; .* DICOM SEG"):
+        read(Source(kind="dicom", paths=tuple(files)))
