@@ -37,7 +37,7 @@ __all__ = ["SinkhornCentering", "positionwise", "targets"]
 
 TOLERANCE = 1e-4  # largest relative error of a column
 PRECISE = 500.0  # spread over temperature from which float32 exponents lose the third digit
-EASY = 200.0  # spread over temperature up to which sweeps are tried first
+EASY = 400.0  # spread over temperature up to which sweeps are tried first
 SWEEPS = 100
 WARM = 16.0  # spread over temperature at which Newton's method converges from anywhere
 ROUGH, PASSES = 0.05, 12  # tolerance and limit of a temperature on the way

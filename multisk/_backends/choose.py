@@ -175,7 +175,7 @@ def forms_square(system: System) -> bool:
 
 
 def backend_of_matrices(x: Tensor) -> str:
-    """Who balances many small matrices (multisk.birkhoff): compiled loops, or torch.
+    """Who balances many small matrices (multisk.birkhoff): kernels, compiled loops, or torch.
 
     Raises:
         ValueError: When the user asked for another backend.
@@ -183,6 +183,7 @@ def backend_of_matrices(x: Tensor) -> str:
     wanted = forced()
     loops = x.device.type == "cpu" and wanted != "torch" and available.matrices() is not None
     name = "numba" if loops else "torch"
+    name = "triton" if kernels_run(x) else name
     if wanted not in {None, name}:
         raise ValueError(
             f"use_backend must name a backend that serves small matrices on {x.device}, got "

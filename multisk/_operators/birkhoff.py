@@ -46,7 +46,6 @@ def birkhoff(logits: Tensor, rows: Tensor, columns: Tensor, tolerance: float) ->
     """
     x = logits.detach().reshape(-1, *logits.shape[-2:]).contiguous()
     run = backend_of_matrices(x)
-    missed = largest = None
     plan = torch.empty_like(x)
     if run == "numba":
         given = x.numpy(), rows.contiguous().numpy(), columns.contiguous().numpy(), tolerance
@@ -62,6 +61,10 @@ def birkhoff(logits: Tensor, rows: Tensor, columns: Tensor, tolerance: float) ->
             return plan.view(logits.shape)
     if x.device.type == "cpu":
         refuse(logits, bad=not bool(x.isfinite().all()))
+    if run == "triton":
+        from multisk.kernels.birkhoff import birkhoff_forward
+
+        return birkhoff_forward(x, rows, columns, tolerance).view(logits.shape)
     wide, error = in_torch.forward(x, rows, columns, tolerance, look=not being_captured(x))
     if x.device.type == "cpu" and x.shape[0]:
         report(int((error > tolerance).sum()), x.shape[0], float(error.max()), tolerance)
@@ -99,8 +102,13 @@ def derivative(plan: Tensor, grad: Tensor, *, weigh: bool) -> Tensor:
     """Whichever of the two."""
     p = plan.detach().reshape(-1, *plan.shape[-2:]).contiguous()
     g = grad.detach().reshape(p.shape).contiguous()
+    run = backend_of_matrices(p)
+    if run == "triton":
+        from multisk.kernels.birkhoff import birkhoff_backward as backward
+
+        return backward(p, g, weigh=weigh).view(plan.shape)
     out = torch.empty_like(p)
-    if backend_of_matrices(p) == "numba":
+    if run == "numba":
         given = p.numpy(), g.numpy()
 
         def part(loops: ModuleType, first: int, last: int) -> None:

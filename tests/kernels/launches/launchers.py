@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import multisk.kernels
 from multisk.kernels._tile import forms_square
 from multisk.kernels.bend import couple_columns
+from multisk.kernels.birkhoff import birkhoff_backward, birkhoff_forward
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
 from multisk.kernels.gradient import assign_backward, plan_backward
@@ -164,6 +165,14 @@ def unroll(t):
     sweeps_backward(t.x, t.scales, free, None, 2, t.x, rows_first=False)
 
 
+def birkhoff(t):
+    for size in (4, 8) if t.width == 64 else (5,):  # 16-bit logits are widened before
+        x, one = fake(N, size, size, dtype=t.kind), fake(1, size, dtype=t.kind)
+        birkhoff_forward(x, one, one, 3e-7)
+        birkhoff_backward(x, x, weigh=True)
+        birkhoff_backward(x, x, weigh=False)
+
+
 LAUNCHERS = {
     "row": lambda t: normalise(t, row_forward, row_backward),
     "column": lambda t: normalise(t, column_forward, column_backward),
@@ -178,6 +187,7 @@ LAUNCHERS = {
     "gradient": gradients,
     "plan": plans,
     "unroll": unroll,
+    "birkhoff": birkhoff,
 }
 
 

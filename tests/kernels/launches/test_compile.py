@@ -56,7 +56,7 @@ CONFIGURATIONS = [*KINDS, *LAYOUTS]
 FAMILIES = [
     *(("row",), ("column",), ("depth",), ("sweep",), ("resident",), ("groups",)),
     ("newton", "search", "wide", "gradient", "plan"),
-    ("transport", "unroll"),
+    ("transport", "unroll", "birkhoff"),
 ]
 
 
