@@ -357,12 +357,15 @@ def limit(asked: Asked, start: Tensor | None) -> Tensor:
     reach = asked.spread()
     if reach > PRECISE:
         asked = replace(asked, x=asked.x.double(), mass=asked.mass.double())
-    if reach <= EASY or start is not None:
+    goal, most = asked.temperature, PASSES
+    if reach <= EASY:
         few = Sinkhorn(tolerance=TOLERANCE, max_steps=SWEEPS, gradient="none")
-        found, good, _ = at(asked, asked.temperature, few, start)
+        start, good, _ = at(asked, goal, few, start)
         if good:
-            return found
-        found, good, _ = at(asked, asked.temperature, newton(TOLERANCE, 3 * PASSES), found)
+            return start
+        most = 3 * PASSES
+    if start is not None:
+        found, good, _ = at(asked, goal, newton(TOLERANCE, most), start)
         if good:
             return found
     return cooled(asked, reach)
