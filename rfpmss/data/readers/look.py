@@ -107,7 +107,7 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
 
 
 _TABLE = (
-    "the text is a table of several rows, and no report of one patient",
+    "the text is a table of several rows or several reports in one, and no report of one patient",
     "save the table as .tsv, .csv or .xlsx with a header that names the columns of patients and of "
     "reports, or give each report a file of its own",
 )

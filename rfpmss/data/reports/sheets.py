@@ -13,10 +13,18 @@ from pathlib import Path
 from rfpmss.common.files import read_bytes
 from rfpmss.data.errors import BombError, TextError
 from rfpmss.data.identity.mapping import Table
+from rfpmss.data.readers.text.dates import readings
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.text.tables import read_sheets
 from rfpmss.data.readers.volume import MIB
-from rfpmss.data.reports.headings import Rank, date_order, names_persons, rank, text_order
+from rfpmss.data.reports.headings import (
+    Rank,
+    date_order,
+    fold,
+    names_persons,
+    rank,
+    text_order,
+)
 
 LARGEST = 64 * MIB
 """A table's file, bytes."""
@@ -166,8 +174,9 @@ def shape_of(text: str) -> Shape:
     r"""Whether a text is a table, so that it is not the report of one patient.
 
     A known header says so: a column of texts and one of patients or examinations. Without one,
-    lines with equal numbers of cells do, or two columns of which the first holds numbers of
-    patients. A list of points, or of labels and values, is none.
+    lines with equal numbers of cells do, two columns of which the first holds numbers of patients,
+    lines that begin with such numbers, and one label with two of them, `MRN: 7` and `MRN: 8`. A
+    list of points, of days, or of labels and values, is none.
 
     Example:
         >>> texts = ("MRN|Report~P1|Left mass", "P1|Left mass~P2|Right mass", "Name:|Doe~MRN:|123")
@@ -180,7 +189,8 @@ def shape_of(text: str) -> Shape:
         return max(found, key=lambda shape: (shape.plain, shape.rows))
     lines = [line for line in text.splitlines() if line.strip()]
     wide = _headed([tuple(_GAPS.split(line.strip())) for line in lines])
-    return Shape(wide.rows or max(_uniform(lines, *cells) for cells in _CELLS.values()))
+    rows = wide.rows or max(_uniform(lines, *cells) for cells in _CELLS.values())
+    return Shape(rows or _numbered(lines) or _blocks(lines))
 
 
 def _cells(text: str, separator: str) -> list[tuple[str, ...]]:
@@ -209,6 +219,32 @@ def _headed(rows: Sequence[tuple[str, ...]]) -> Shape:
 
 
 _WHO = (Rank.PATIENT, Rank.EXAM, Rank.NAME, Rank.WEAK)
+
+
+_ID = re.compile(r"\W{0,3}([A-Za-z]{0,6}[-_]?(?:\d[-_./]?){4,40})[\W_]")
+
+
+def _numbered(lines: Sequence[str]) -> int:
+    """Rows that begin with numbers of different patients, whatever parts their cells; 0: none."""
+    found = [match[1] for line in lines if (match := _ID.match(line))]
+    ids = [said for said in found if not readings(said.rstrip("-_./"))]
+    return len(ids) if len(set(ids)) > 1 and len(ids) >= _UNIFORM * len(lines) else 0
+
+
+_FIELD = re.compile(
+    r"[\s{\[,;|\"']{0,9}([^\W\d_][\w .°-]{0,30})[\"']?\s{0,3}[:=：]\s{0,3}[\"']?"
+    r"([A-Za-z]{0,6}[-_]?\d[\w./-]{0,40})[\"']?\s{0,3}(?:$|[,;|}])"
+)
+
+
+def _blocks(lines: Sequence[str]) -> int:
+    """Patients that one label names, `MRN: 7` and further down `MRN: 8`; 0: none, or one."""
+    said: dict[str, set[str]] = {}
+    for found in filter(None, map(_FIELD.match, lines)):
+        if rank(found[1]) == Rank.PATIENT:
+            said.setdefault(fold(found[1]), set()).add(fold(found[2]))
+    most = max(map(len, said.values()), default=0)
+    return most if most > 1 else 0
 
 
 def _trimmed(row: Sequence[str]) -> tuple[str, ...]:
