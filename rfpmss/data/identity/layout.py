@@ -13,6 +13,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from rfpmss.data.identity.content import counted_names
 from rfpmss.data.identity.marks import time_words, with_surgery
 from rfpmss.data.identity.names import (
     GROUP,
@@ -156,6 +157,8 @@ class Layout:
         self._heaps = _heaps(images, tee=self.tee)
         self._years = _years(images)
         self._agents = _agents(images)
+        self._ordered = self._numbered_times(images)
+        self._heads = counted_names(images, headers, self._parse)
         self._twins = {self._parse(text).who for text in twins}
         self.doubt = ""
         self._suffixes: dict[str, tuple[str, str]] = {}
@@ -243,6 +246,8 @@ class Layout:
         if found is None:
             found = self._plain[folder] = self._folders(folder)
         name = self._file(path)
+        if not name.who and (head := self._heads.of(path)) and not found.parts:
+            name = replace(name, who=head)
         labels = {t.label for t in found.times}
         days = any(_dated(t) for t in found.times)
         new = [t for t in name.times if t.label not in labels and not (days and _dated(t))]
@@ -296,6 +301,8 @@ class Layout:
                 parts = [_Part(text, Name(text.strip().lower()), depth)]
                 continue
             name = self._name(text, below=bool(parts))
+            if not name.times and self._headed(text, depth, parts, times):
+                continue
             if name.who and name.who in self._heaps:
                 continue
             if name.who and not name.times and SITE.fullmatch(name.who):
@@ -311,6 +318,18 @@ class Layout:
             parts = self._numbered(folder)
         return _Taken(tuple(parts), tuple(times), tuple(groups), tuple(sets))
 
+    def _headed(self, text: str, depth: int, parts: list[_Part], times: list[Time]) -> bool:
+        """A content and a number: a candidate, or below a patient, as ``P1/brain2``, a visit."""
+        who = self._heads.folders.get(plain(text), "")
+        above = max((part.name.rank for part in parts), default=WORD)
+        if who and above == WORD:
+            parts.append(_Part(text, Name(who), depth))
+        elif who in self._heads.whole:
+            times.append(Time(f"folder {who}", weak=True))
+        else:
+            return False
+        return True
+
     def _name(self, text: str, *, below: bool) -> Name:
         """A folder's name, with what only the whole source tells of it.
 
@@ -322,6 +341,10 @@ class Layout:
         if text in self._years:
             return Name("", (Time(f"date {self._years[text]}", weak=True),), name.kinds)
         if name.times:
+            if below and _ORDINAL.fullmatch(name.who):  # 1_preop, 2_postop
+                number = Time(f"visit {int(name.who)}", weak=True)
+                more = (number,) if name.times in self._ordered else ()
+                return replace(name, who="", times=(*name.times, *more))
             junk = name.who in self._junk or GROUP.fullmatch(name.who)
             return replace(name, who="") if junk else name
         if not self._counted or not (below or name.who):
@@ -331,6 +354,15 @@ class Layout:
             number = int(re.sub(r"\D", "", words[0]))
             return replace(name, times=(Time(f"scan {number}", weak=True),))
         return name
+
+    def _numbered_times(self, images: Iterable[PurePosixPath]) -> set[tuple[Time, ...]]:
+        """Times of folders beside each other that a number alone parts: ``3_fu``, ``4_fu``."""
+        found: dict[tuple[PurePosixPath, tuple[Time, ...]], set[str]] = defaultdict(set)
+        for folder in {folder for path in images for folder in path.parents[:-1]}:
+            name = self._parse(folder.name)
+            if name.times and _ORDINAL.fullmatch(name.who):
+                found[folder.parent, name.times].add(name.who)
+        return {times for (_, times), numbers in found.items() if len(numbers) > 1}
 
     def _numbered(self, folder: PurePosixPath) -> list[_Part]:
         """The outermost folder such as ``MR_001``."""
@@ -375,7 +407,11 @@ class Layout:
         file = self._numbered_visit(path) or self._parse(text, file=True)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
-            whos = [n.who for n in names if n.who and not n.kinds]
+            whos = [self._heads.folders.get(plain(text), "") for _, text in below]
+            whos = [
+                head or (n.who if not n.kinds else "") for head, n in zip(whos, names, strict=True)
+            ]
+            whos = [who for who in whos if who]
             times += [Time(f"folder {who}", weak=True) for who in whos[:1] if self._tells(who)]
         return Place(home, raw, tuple(dict.fromkeys(times)), file.who, file.kinds, _rule(times))
 
@@ -402,11 +438,15 @@ class Layout:
         self._common = _shared_depth(images)
         self._junk = self._constant(images)
         taken = {path: self._take(path) for path in images}
-        if not all(t.parts and t.parts[0].name.rank != SHORT for t in taken.values()):
+        if not all(t.parts and self._telling(t.parts[0]) for t in taken.values()):
             self._common = 0
             self._plain.clear()
             taken = {path: self._take(path) for path in images}
         return taken
+
+    def _telling(self, part: _Part) -> bool:
+        """Whether a candidate is more than a short number."""
+        return part.name.rank != SHORT or plain(part.text) in self._heads.folders
 
     def _constant(self, images: Sequence[PurePosixPath]) -> set[str]:
         """What stands beside the time in all folders of one depth, as in ``visit1_export/P1``."""
@@ -452,7 +492,7 @@ class Layout:
                 )
             )
 
-    def _find_suffixes(self, taken: Iterable[_Taken]) -> dict[str, tuple[str, str]]:
+    def _find_suffixes(self, taken: Collection[_Taken]) -> dict[str, tuple[str, str]]:
         """Names such as ``P1_2`` or ``GBM001_early``: who, and the mark of the visit."""
         names = {
             name.who
@@ -468,6 +508,7 @@ class Layout:
                 # P1 beside "P1 (1)" or P1b
                 stems[found["head"]].add("")
         heads = Counter(found["mark"] for found in split.values())
+        settled = _with_visits(taken)
         many = max(map(len, stems.values()), default=0)
         few = many > 1 and (many <= MOST_VISITS or many <= len(stems))
         result: dict[str, tuple[str, str]] = {}
@@ -477,7 +518,7 @@ class Layout:
             surely = _suffix(found, several=several, repeated=heads[found["mark"]] > 1)
             if surely:
                 result[name] = (found["head"], found["mark"])
-            elif surely is None:
+            elif surely is None and name not in settled:
                 doubtful.add(found["head"])
         doubtful |= _counted_names(names) | _short_dates(names)
         if doubtful:
@@ -586,12 +627,26 @@ class Layout:
         self.doubt = self.doubt or doubt
 
 
+_ORDINAL = re.compile(r"\d{1,2}")
+"""The number before a time, as in ``2_postop``."""
 _SUFFIX = re.compile(
     r"(?P<head>(?:.*?[^0-9])?(?P<last>\d+))(?P<by>-?)"
     r"(?P<mark>(?<=-)(?:\d{1,3}|(?:19[89]|20[0-4])\d)|[a-z\u3400-\u9fff]+|(?<=-)[a-z\u3400-\u9fff][\w-]*)"
 )
 """A name that ends in a number, and what stands behind it."""
 _YEAR = re.compile(r"(?:19[89]|20[0-4])\d")
+
+
+def _with_visits(taken: Iterable[_Taken]) -> set[str]:
+    """Candidates with several visits below, if all have some: no number of theirs is one."""
+    times: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for each in taken:
+        if each.parts:
+            told = tuple(t.label for t in each.times if not t.weak or _dated(t))
+            times[each.parts[-1].name.who].add(told)
+    several = sum(len(found) > 1 for found in times.values())
+    all_timed = all(() not in found for found in times.values())
+    return set(times) if 2 * several >= len(times) and all_timed else set()
 
 
 def _counted_names(names: Collection[str]) -> set[str]:

@@ -58,31 +58,53 @@ class Name:
 # -- when ------------------------------------------------------------------------------------------
 
 _UNITS = {
-    "visit": "visite?s?|besuch|visita|consulta|termin",
+    "visit": "visite?s?|besuch|visita|consulta|termin|bezoek|wizyta",
     "scan": "scans?|aufnahme|acquisition|esame",
-    "exam": "exam|exams|examination|examen|untersuchung|ex",
+    "exam": ("exam|exams|examination|examen|untersuchung|ex|bilan|onderzoek|badanie|estudo|exame"),
     "study": "study|studie|etude|estudio|st",
     "session": "sessions?|sess|ses|sitzung|sesion|seance",
     "timepoint": "time-?points?|tp|time|zeitpunkt|temps",
-    "week": "weeks?|wks?|wochen?|semaines?|semanas?|settiman[ae]|weken",
-    "month": "months?|mo|mths?|mons?|monate?|mois|mes(?:es)?|mes[ei]|maand(?:en)?",
-    "day": "days?|tage?|jours?|dias?|giorn[oi]|dag(?:en)?",
+    "week": r"weeks?|wks?|wochen?|semaines?|semanas?|settiman[ae]|weken|tydzien|tygodni\w*",
+    "month": (r"months?|mo|mths?|mons?|monate?|mois|mes(?:es)?|mes[ei]|maand(?:en)?|miesi[ae]c\w*"),
+    "day": "days?|tage?|jours?|dias?|giorn[oi]|dag(?:en)?|dzien|dni",
     "year": "years?|yrs?|jahre?|annees?|anos?|ann[oi]|jaar",
     "follow-up": (
-        "follow-?ups?|fup?|verlauf|verlaufskontrolle|suivi|seguimiento|nachsorge|recheck|restaging"
+        "follow-?ups?|fup?|verlauf|verlaufskontrolle|suivi|seguimiento|seguimento"
+        "|acompanhamento|opvolging|obserwacja|nachsorge|recheck|restaging"
     ),
-    "control": "control|kontrolle|controle|controllo|voruntersuchung",
-    "baseline": "baseline|bl",
-    "recurrence": "recurrence|recurrent|rezidiv|recidive|recidiva|relapse",
-    "progression": "progression|progress",
+    "control": (
+        "control|(?:verlaufs|nach|zwischen|abschluss)?kontrolle|controle|controllo|kontrola"
+        "|voruntersuchung"
+    ),
+    "baseline": (
+        "baseline|bl|nulmeting|ausgangs(?:befund|untersuchung)"
+        "|erst(?:untersuchung|diagnose|vorstellung)"
+    ),
+    "recurrence": (
+        "recurrence|recurrent|rezidiv|recidive|recidief|recidiva|recaida|relapse|wznowa"
+    ),
+    "progression": "progression|progress|progresion|progressione|progressao|progressie|progresja",
+    "screening": "screening",
+    "unscheduled": "unscheduled|unsched",
+    "cycle": "cycles?|zyklus|zyklen|ciclos?|ciclo|cykl|kuur",
 }
 _WEAK = {"scan", "exam", "study", "control"}
 _SPANS = {"week", "month", "day", "year"}
-_ALONE = (
-    r"follow-?ups?|verlauf|verlaufskontrolle|kontrolle|controle|controllo|voruntersuchung|nachsorge|suivi|seguimiento"
-    r"|baseline|bl|recurrence|rezidiv|recidive|recidiva|relapse|progression|restaging|fu"
+_ALONE = "|".join(
+    (
+        r"(?!recheck|control(?![a-z]))(?:" + _UNITS["follow-up"] + "|" + _UNITS["control"] + ")|fu",
+        _UNITS["baseline"],
+        r"(?!recurrent)(?:" + _UNITS["recurrence"] + ")",
+        r"(?!progress(?![a-z]))(?:" + _UNITS["progression"] + ")",
+        _UNITS["screening"],
+        _UNITS["unscheduled"],
+    )
+)
+_EXAMINATION = re.compile(
+    "|".join((*(_UNITS[unit] for unit in ("visit", "scan", "exam", "study", "control")), "de|del"))
 )
 _ALL = "|".join(f"(?P<{unit.replace('-', '_')}>{words})" for unit, words in _UNITS.items())
+_SPAN = "|".join(_UNITS[unit] for unit in sorted(_SPANS))
 _SHORT_WORDS = r"(?:ex|st|ses|sess|tp|wks?|mo|mths?|mons?|mes|fup?|bl|an|dias?)"
 _LETTERED = r"(?:visite?|scan|exam|examination|study|session|time-?point|follow-?up|besuch)"
 _SPELLED = {
@@ -93,7 +115,8 @@ _SPELLED = {
 _WORDED = re.compile(rf"(?<![a-z])(?=(?:{_LETTERED})-)(?:{_ALL})-(?P<o>{'|'.join(_SPELLED)}){_END}")
 _FORWARD = re.compile(
     rf"(?<![a-z])(?!(?<=[0-9]){_SHORT_WORDS}-?\d)(?:{_ALL})"
-    r"-?(?P<n>\d{1,4})(?P<sub>-\d{1,2}(?!\d)(?=-|$))?(?P<letter>[a-z])?" + _END
+    rf"-?(?P<n>\d{{1,4}})(?!-(?:{_SPAN}){_END})"
+    r"(?P<sub>-\d{1,2}(?!\d)(?=-|$))?(?P<letter>[a-z])?" + _END
 )
 _BACKWARD = re.compile(
     rf"(?<![0-9a-z])(?P<n>\d{{1,4}})(?:st|nd|rd|th|e|er|ere|eme)?-?(?:{_ALL}){_END}"
@@ -107,21 +130,57 @@ _ORDINAL = {
 }
 _ORDER = re.compile(rf"{_START}(?P<o>{'|'.join(_ORDINAL)})-(?:{_ALL}){_END}")
 _LONE = re.compile(rf"{_START}(?:{_ALONE}){_END}")
+_OF = r"(?:(?:de|du|des|la|le|el|the|of|der|den|das|dem|di|da|do|van|het|al|della|dell|l|d)-)*"
+"""Small words between when and what."""
 _SURGERY = (
     r"(?:op|ops|opera?tive?|operation|operativ|operatoire|operatori[oa]|operatie|operazione"
-    r"|operacao|surgery|surgical|surg|resection|chirurgie|chirurgia|cirugia|cirurgia|quirurgic[oa])"
+    r"|operacao|operacion|operac?j[aieo]|surgery|surgical|surg|resection|resektion|reseccion"
+    r"|resezione|resseccao|resectie|resekcj[aieo]|chirurgie|chirurgia|chir|cirugia|cirurgia|cir"
+    r"|quirurgic[oa]|exerese|craniotom\w*|kraniotom\w*|zabieg\w*)"
 )
 _PHASES = {
-    "pre-op": rf"(?:pre|prae|pra|vor|before|avant|antes|voor)-?(?:(?:de|la|der)-)*{_SURGERY}"
+    "pre-op": rf"(?:pre|prae|pra|vor|before|avant|antes|voor|prima|przed)-?{_OF}{_SURGERY}"
     r"|до-?операции|수술-?전",
     "intra-op": rf"(?:intra|during)-?{_SURGERY}|iop",
     "post-op": r"(?:(?:early|late|immediate|fruh|spat)-?)?"
-    r"(?:post?|pos|nach|after|apres|despues|na)-?"
-    rf"(?:(?:de|la|der)-)*{_SURGERY}(?:-(?:early|late|immediate|fruh|spat))?"
+    r"(?:post?|pos|nach|after|apres|despues|depois|dopo|na|po)-?"
+    rf"{_OF}{_SURGERY}(?:-(?:early|late|immediate|fruh|spat))?"
     r"|после-?операции|수술-?후",
 }
-_THERAPY = r"(?:treatment|treat|tx|therapy|therapie|rt|radiotherapy|radiation|rct|crt|chemo\w*|tmz)"
-_TREATED = re.compile(rf"{_START}(?P<when>pre|post|during|mid)-?(?P<what>{_THERAPY}){_END}")
+_THERAPY = (
+    r"(?:treatment|treat|tx|therapy|therapie|therapi|rt|radiation|rct|crt|qrt|rtct|chemo\w*|tmz"
+    r"|radioth?erap\w*|radiochemo\w*|radioquimio\w*|radiochimio\w*|chimio\w*|quimio\w*"
+    r"|bestrahlung|strahlentherapie|behandlung|traitement|rayons|tratamiento|tratamento"
+    r"|trattamento|terapi[ae]|bestraling|behandeling|leczeni[ae]|radiochemioterapi\w*"
+    r"|napromienia\w*|stupp|temozolomide?)"
+)
+_TREATED_WHEN = {
+    "pre": "pre|prae|vor|before|avant|antes|prima|voor|przed",
+    "post": "post|pos|after|nach|apres|despues|dopo|depois|na|po",
+    "during": "during|mid|pendant|wahrend|unter|durante|tijdens|podczas|en-cours",
+    "start": "start|begin|beginn|beginning|debut|inicio|inizio|poczatek",
+    "end": "end|ende|fin|final|fim|fine|einde|koniec|termino",
+}
+_TREATED = re.compile(
+    rf"{_START}(?:"
+    + "|".join(f"(?P<{when}>{words})" for when, words in _TREATED_WHEN.items())
+    + rf")-?{_OF}(?P<what>{_THERAPY}){_END}"
+    # Bestrahlungsende, Therapiebeginn
+    rf"|{_START}(?P<of>therapie|radiotherapie|bestrahlungs?|behandlungs?|chemotherapie)-?"
+    rf"(?P<german>ende?|beginn|start){_END}"
+)
+_TRIAL = (
+    (
+        re.compile(rf"{_START}c(?:ycle)?-?(\d{{1,2}})-?d(?:ay)?-?(\d{{1,3}}){_END}"),
+        "cycle {} day {}",
+    ),
+    (re.compile(rf"{_START}(?:eot|end-of-(?:treatment|therapy)){_END}"), "end-treatment"),
+    (re.compile(rf"{_START}(?:eos|end-of-study){_END}"), "end of study"),
+)
+"""Visits of drug trials."""
+_HOURS = re.compile(
+    rf"{_START}(\d{{1,3}})-?(?:h|hrs?|hours?|heures?|stunden?|std|horas?|ore|uur|godzin\w*){_END}"
+)
 _CONTRAST = re.compile(
     rf"{_START}(?:pre|post)-?(?:contrast|con|gd|gad\w*|km|ce|proc\w*|c){_END}"
     rf"|(?<![a-z])t1\w*-(?:pre|post){_END}"
@@ -136,7 +195,20 @@ _ALONE_ONLY = {
     **dict.fromkeys(
         ("after", "nachher", "apres", "despues", "depois", "dopo", "po", "后"), "after"
     ),
-    **dict.fromkeys(("initial", "initiale", "start", "beginning", "basale", "basal"), "baseline"),
+    **dict.fromkeys(
+        (
+            *("initial", "initiale", "initiales", "inicial", "iniziale", "start", "beginning"),
+            *("basale", "basal", "begin", "beginn", "debut", "inicio", "inizio", "poczatek"),
+            *("poczatkowe", "wstepne", "wyjsciowe", "eerste", "pierwsze"),
+        ),
+        "baseline",
+    ),
+    **dict.fromkeys(
+        ("diagnosis", "diagnose", "diagnostic", "diagnostico", "diagnosi"), "diagnosis"
+    ),
+    **dict.fromkeys(
+        ("fin", "finale", "fine", "fim", "ende", "abschluss", "einde", "koniec"), "end"
+    ),
     **dict.fromkeys(("admission", "入院"), "admission"),
     **dict.fromkeys(("discharge", "出院"), "discharge"),
     **dict.fromkeys(("repeat", "retest"), "visit 2"),
@@ -147,7 +219,7 @@ _ALONE_ONLY = {word: label or word for word, label in _ALONE_ONLY.items()}
 _HAN = "一二三四五六七八九十"
 _N = rf"(?P<n>\d{{1,3}}|[{_HAN}]{{1,2}})"
 _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(rf"(?:手?[术術][后後])-?第?{_N}个?(?P<unit>[月周天日年])"), "post-op"),
+    (re.compile(rf"(?:手?[术術][后後])-?第?{_N}个?(?P<unit>[月周天日年]|小时)"), "post-op"),
     (re.compile(rf"第?{_N}-?[次回차](?:检查|随访|复查|扫描|访视|就诊)?"), "visit"),
     (re.compile(rf"(?:[复複復][查査诊診]|随访|隨訪)-?{_N}"), "follow-up"),
     (re.compile(rf"第?{_N}个?(?P<unit>[月周天年])(?:后|随访|复查)?"), "span"),
@@ -158,11 +230,12 @@ _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"手?[术術]中"), "intra-op"),
     (re.compile(r"(?P<what>放化疗|放疗|化疗|治疗)(?P<when>[前中后])"), "treated"),
     (re.compile(r"[复複復][查査诊診]|随访|隨訪"), "follow-up"),
-    (re.compile(r"基线|首诊|初诊|首次"), "baseline"),
+    (re.compile(r"(?P<what>放化疗|放疗|化疗|治疗)(?P<when>开始|结束|期间)"), "treated"),
+    (re.compile(r"基线|首诊|初诊|首次|筛选"), "baseline"),
     (re.compile(r"复发"), "recurrence"),
     (re.compile(r"末次"), "visit 99"),
 )
-_UNIT_OF = {"月": "month", "周": "week", "天": "day", "日": "day", "年": "year"}
+_UNIT_OF = {"月": "month", "周": "week", "天": "day", "日": "day", "年": "year", "小时": "hour"}
 
 _MONTHS = {
     name: number
@@ -356,6 +429,8 @@ number='', core='p1'), 'week 44')
     if who in _ALONE_ONLY:
         times.append(Time(_ALONE_ONLY[who]))
         who = ""
+    if times and all(map(_EXAMINATION.fullmatch, who.split("-"))):
+        who = ""
     core = who
     if who and kinds and not file and rank(who) == WORD:  # CT_small and MR_small may be two people
         who = "-".join(tokens)
@@ -468,9 +543,7 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
             when = re.search(r"early|late|immediate|fruh|spat", found[0])
             times.append(Time((f"{when[0]} " if when else "") + phase + number, phase=phase))
             rest = _cut_at(rest, found)
-    if found := _TREATED.search(rest):
-        times.append(Time(f"{found['when']}-treatment"))
-        rest = _cut_at(rest, found)
+    rest = _treated(rest, times)
     for pattern in (_FORWARD, _WORDED, _ORDER, _BACKWARD):
         while found := pattern.search(rest):
             if pattern is _BACKWARD and _PERSON.fullmatch(_before(rest, found)):
@@ -478,9 +551,9 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
             times.append(_numbered(found))
             rest = _cut_at(rest, found)
     rest = _chinese(rest, times)
-    if rest in _ALONE_ONLY:
-        times.append(Time(_ALONE_ONLY[rest]))
-        return ""
+    if found := _alone(rest):
+        times.append(Time(_ALONE_ONLY[found[1]]))
+        return found[0]
     if found := _LONE.search(rest):
         unit = next(u for u, words in _UNITS.items() if re.fullmatch(words, found[0]))
         times.append(Time(unit, weak=unit in _WEAK))
@@ -494,6 +567,31 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
         times.append(Time(f"{phase} {found['n']}" if found["n"] else phase, phase=phase))
         rest = _cut_at(rest, found)
     return rest
+
+
+def _treated(rest: str, times: list[Time]) -> str:
+    """Before, in and after therapy; the visits of drug trials; hours."""
+    if found := _TREATED.search(rest):
+        german = {"b": "start", "s": "start", "e": "end"}[(found["german"] or "e")[0]]
+        when = next((when for when in _TREATED_WHEN if found[when]), german)
+        times.append(Time(f"{when}-treatment"))
+        rest = _cut_at(rest, found)
+    for pattern, label in _TRIAL:
+        if found := pattern.search(rest):
+            times.append(Time(label.format(*map(int, found.groups()))))
+            rest = _cut_at(rest, found)
+    if (found := _HOURS.search(rest)) and (times or found[0] == rest):
+        times.append(Time(f"hour {int(found[1])}"))
+        rest = _cut_at(rest, found)
+    return rest
+
+
+def _alone(rest: str) -> tuple[str, str] | None:
+    """A number or nothing, and the one word for a time beside words for an examination."""
+    tokens = rest.split("-")
+    number = tokens.pop(0) if len(tokens) > 1 and re.fullmatch(r"\d{1,2}", tokens[0]) else ""
+    kept = [token for token in tokens if not _EXAMINATION.fullmatch(token)]
+    return (number, kept[0]) if len(kept) == 1 and kept[0] in _ALONE_ONLY else None
 
 
 def _before(rest: str, found: re.Match[str]) -> str:
@@ -525,13 +623,19 @@ def _chinese(rest: str, times: list[Time]) -> str:
         if unit == "span":
             times.append(Time(f"{span.strip()}{number}"))
         elif unit == "treated":
-            when = {"前": "pre", "中": "during", "后": "post"}[groups["when"]]
+            when = _CHINESE_WHEN[groups["when"]]
             times.append(Time(f"{when}-treatment"))
         else:
             phase = next((p for p in _PHASES if unit.startswith(p)), "")
             times.append(Time(f"{unit}{span}{number}", phase=phase))
         rest = _cut_at(rest, found)
     return rest
+
+
+_CHINESE_WHEN = {
+    **{"前": "pre", "中": "during", "后": "post"},
+    **{"开始": "start", "结束": "end", "期间": "during"},
+}
 
 
 def _han(text: str) -> int:

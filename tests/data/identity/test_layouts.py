@@ -623,3 +623,24 @@ def test_a_number_like_a_date_that_is_a_patients_is_that_patient(form: str, numb
         for path in paths
     }
     assert told_of == {text: mine[f"export/{n}{v}/IM1"] for text, (n, v) in texts.items()}
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("glio", "Tumor", "brain", "core", "auto", "edema", "SEG", "whole", "result", "cohort"),
+        *("Head", "MRI", "mask", "image", "ct", "perfusion", "registered", "batch"),
+    ],
+)
+@pytest.mark.parametrize("shape", ["{w}{n:02d}", "{w}-{n:02d}", "{w}_{n:03d}", "{w} {n:d}"])
+def test_a_word_for_a_content_and_a_number_is_a_name_where_siblings_hold_the_same(
+    word: str, shape: str
+) -> None:
+    people = [shape.format(w=word, n=n) for n in range(1, 5)]
+    for template in ("{p}/{s}", "{p}/{p}_{s}", "{p}/1_baseline/{s}", "UKE/{p}/{s}"):
+        truth = {
+            template.format(p=p, s=f"{s}.nii.gz"): p for p in people for s in ("T1", "T2", "FLAIR")
+        }
+        found = scan(list(truth))
+        assert found.doubt == ""
+        assert same(patients(found), truth), template
