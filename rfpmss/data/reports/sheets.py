@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,7 @@ def _uniform(lines: Sequence[str], separator: re.Pattern[str], least: int) -> in
     """Rows of a table whose header is not known, or that has none; 0: it is no table."""
     rows = [_trimmed(separator.split(line)) for line in lines]
     widths = [len(row) for row in rows]
-    width = max(widths, key=widths.count, default=0)
+    width = max(Counter(widths).items(), key=lambda item: item[1], default=(0, 0))[0]
     if width < 2 or widths.count(width) < max(_UNIFORM * len(widths), 2):
         return 0
     first = [row[0] for row in rows if len(row) == width]
