@@ -13,6 +13,7 @@ Kernels come first, then loops, then torch; where two could serve on the CPU, `C
 import contextlib
 import functools
 import importlib.util
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from multisk._problem.margins import Even
 from multisk._problem.system import System
 from multisk._warning import MultiskWarning
 
+RANGE = {torch.float32: 60.0, torch.float64: 500.0}  # of the exponents in a table
 BACKENDS = ("torch", "numpy", "numba", "triton")
 WIDEST = 4096  # columns that a kernel's program can hold
 _FORCED: ContextVar[str | None] = ContextVar("multisk_backend", default=None)
@@ -209,6 +211,37 @@ def loops_for(system: System) -> ModuleType | None:
     if found is None or available.compiled(found):
         return found
     return None if wanted == "numba" or (many and wanted is None) else found
+
+
+def doubles(system: System) -> bool:
+    """Whether a float32 system is solved in float64 from the start, by the host alone.
+
+    Its table would leave float32's range and not float64's, where the loops are 20 to 100 times
+    faster than torch; or margins yield, whose sweeps stop at float32's rounding, just above 1e-6.
+    """
+    if system.scores.dtype != torch.float32 or loops_for(system) is None:
+        return False
+    if system.relax != (None, None):
+        return True
+    return RANGE[torch.float32] <= span(system) < RANGE[torch.float64]
+
+
+def retriable(system: System) -> bool:
+    """Whether the host may solve again in float64 what float32 left, and sees what that is."""
+    x = system.scores
+    host = x.device.type == "cpu" and not torch.compiler.is_compiling() and not kernels_run(x)
+    return host and x.dtype == torch.float32 and system.group is None and x.numel() > 0
+
+
+def span(system: System) -> float:
+    """Range of the exponents of the widest problem; a relaxed margin counts them from 0."""
+    if system.ends is None or isinstance(system.eps, Tensor):
+        return math.inf
+    low, high = system.ends
+    exact = system.relax == (None, None)
+    reach = high - low if exact else 2 * max(abs(low), abs(high))
+    scales = (1.0,) if system.groups is None else system.groups.scales
+    return reach * (max(map(abs, scales)) / system.eps)
 
 
 def loops_for_sweeps(system: System, init: Tensor | None) -> ModuleType | None:

@@ -76,7 +76,9 @@ class Transport:
     r"""Classical entropic transport: every row's mass goes to the columns, no cap on an entry.
 
     The plan maximises :math:`\langle P, X\rangle + \epsilon H(P)` with
-    :math:`H(P) = -\sum P \log P` over :math:`P \ge 0` with the given row and column sums.
+    :math:`H(P) = -\sum P (\log P - 1)` over :math:`P \ge 0` with the given row and column sums;
+    relaxed margins subtract their penalties. This is POT's and OTT's objective; with exact
+    margins :math:`-\sum P \log P` has the same maximiser and a value less by eps times the mass.
 
     Args:
         eps: Temperature in the units of the scores, above 0; a float, or a tensor (*batch).

@@ -1,15 +1,18 @@
-"""What `interior` does not cover: optimal prices followed from a warm temperature to a cold one."""
+"""Optimal prices followed from a warm temperature to a cold one, problem by problem."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from multisk._backends.torch import passes
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
 from multisk._problem.margins import Margins
 from multisk._problem.system import System
+from multisk._semidual import ascent
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 
@@ -17,12 +20,29 @@ WARM = 40.0  # a temperature is easy when the exponents span less than this
 
 
 def anneal(system: System, tolerance: float, budget: Tensor) -> tuple[Point, Tensor]:
-    """Solve every problem of a cold batch on its own; the points and the passes they took."""
+    """Cool every problem of a batch on its own; the points and the passes they took."""
+    return one_by_one(system, lambda one, p: descend(one, tolerance, int(budget[p])))
+
+
+def ascend_each(
+    system: System, b: Tensor, tolerance: float, budget: Tensor
+) -> tuple[Point, Tensor]:
+    """Ascend from prices that are near already."""
+
+    def solve(one: System, p: int) -> tuple[Point, int]:
+        return ascent.ascend(one, b[p : p + 1], tolerance, int(budget[p]), polish=True)
+
+    return one_by_one(system, solve)
+
+
+def one_by_one(
+    system: System, solve: Callable[[System, int], tuple[Point, int]]
+) -> tuple[Point, Tensor]:
+    """Solve every problem of a batch on its own, in float64."""
     points, steps = [], []
     for problem in range(system.scores.shape[0]):
-        index = torch.tensor([problem], device=system.scores.device)
-        one = system.take(index)
-        point, used = descend(widen(one), tolerance, int(budget[problem]))
+        one = system.take(torch.tensor([problem], device=system.scores.device))
+        point, used = solve(widen(one), problem)
         points.append(narrow(point, one))
         steps.append(used)
     whole = points[0]
@@ -43,10 +63,12 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
     """
     # Kinks of intervals make even moderate temperatures hard for a handful of rows.
     warm = WARM if system.margins.upper is None else 5.0
-    heat = max(1.0, (coldest(system) or 1e4) / warm)
+    heat = max(1.0, reach(system) / warm)
     # A part of one row must not hide in the tolerance: the slope that would move it is gone later.
     largest = float(system.margins.columns.max()) if system.margins.columns.numel() else 1.0
     loose = 1e-2 / max(1.0, largest)
+    if heat == 1.0:
+        return at(system, 1.0, None, tolerance, budget)
     point, used = at(system, heat, None, loose, min(12, budget))
     past: tuple[float, Point] | None = None
     ratio = 4.0
@@ -70,12 +92,25 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
     return point, used
 
 
+def reach(system: System) -> float:
+    """Range of the exponents that no potential can take away; of all of them for a cap."""
+    if not ascent.covers(system) or isinstance(system.scale, Tensor):
+        return coldest(system) or 1e4
+    y = passes.exponent(system.scores, system.scale, None, None, system.margins.free)
+    for side in (-1, -2):
+        top = y.amax(side, keepdim=True)
+        y = y - torch.where(top.isfinite(), top, 0.0)
+    return -float(y.masked_fill(y == -torch.inf, 0.0).amin())
+
+
 def at(
     system: System, heat: float, start: tuple[Tensor, Tensor] | None, goal: float, most: int
 ) -> tuple[Point, int]:
     """Solve at `heat` times the temperature from prices (b, a), in at most `most` passes."""
     level = replace(system, eps=system.eps * heat)
     b, a = (torch.zeros_like(system.margins.columns), None) if start is None else start
+    if ascent.covers(level):
+        return ascent.ascend(level, b, goal, most, polish=heat == 1.0)
     limit = torch.full_like(b[:, 0], most, dtype=torch.int64)
     point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, limit)
     return point, int(steps.max())

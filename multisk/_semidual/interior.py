@@ -6,7 +6,7 @@ order 1 (Mehrotra's predictor and corrector), ends within a few units of the ent
 where Newton needs a handful of steps. The number of iterations hardly depends on the temperature.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,13 @@ def covers(system: System) -> bool:
 
 def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Potentials (b, k), (b, n) near the solution, and the iterations they took, `most` (b,)."""
+    mass = torch.ones_like(system.margins.columns[:, :1])
+    if system.groups is None:  # the goal is a number: the masses have to be of order 1
+        rows = system.margins.rows.double()
+        count = total(torch.full_like(rows[:, :1], rows.shape[1]), system.group)
+        mean = total(rows.sum(-1, keepdim=True), system.group) / count.clamp_min(1.0)
+        mass = torch.where(mean > 0, mean, 1.0).log2().round().exp2()
+        system = scaled(system, 1 / mass)
     path = Path(system)
     steps = torch.zeros_like(most)
     while True:
@@ -39,7 +46,17 @@ def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             break
         path.advance(going)
         steps += going
-    return path.b, path.a, steps
+    return path.b, path.a + mass.log().to(path.a), steps
+
+
+def scaled(system: System, factor: Tensor) -> System:
+    """The same transport with other masses: the plan and the rows' factors scale with them."""
+    margins = system.margins
+    parts = {
+        name: getattr(margins, name) * factor.to(getattr(margins, name))
+        for name in ("rows", "row_unit", "columns", "column_unit")
+    }
+    return replace(system, budgets=replace(margins, **parts))
 
 
 @dataclass(eq=False)

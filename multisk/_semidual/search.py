@@ -10,6 +10,8 @@ from multisk._backends.triton import visits
 from multisk._problem.system import System
 from multisk._semidual.semidual import Point, direction, recentred, slope, visit
 
+LONG, FAR = 16, 0.1  # passes after which an error this large says that Newton is lost
+
 
 class Search:
     """Newton directions; after one that went too far the next ones are damped to a radius."""
@@ -28,17 +30,20 @@ class Search:
         everyone = torch.ones_like(b[:, 0], dtype=torch.bool)
         point = visit(self.system, b, a, self.row_tolerance, plan, everyone)
         centred = recentred(self.system, point)
-        best = centred.copy()
-        steps = torch.zeros(b.shape[0], dtype=torch.int64, device=b.device)
-        base, radius = centred.copy(), torch.full_like(b[:, :1], torch.inf)
-        accept, move, idle = everyone, None, torch.zeros_like(steps)
-        slopes = torch.zeros_like(b[:, 0])
+        best, base = centred.copy(), centred.copy()
+        steps, radius = (
+            torch.zeros_like(b[:, 0], dtype=torch.int64),
+            torch.full_like(b[:, :1], torch.inf),
+        )
+        accept, move = everyone, None
+        idle, slopes = torch.zeros_like(steps), torch.zeros_like(b[:, 0])
         # `stale`: problems whose buffer holds a later plan than their best.
         polished, stale = ~everyone, ~everyone
         while True:
             reached = best.error <= self.tolerance
             polished = polished | (best.error <= self.finest)
-            live = torch.where(reached, ~polished, idle < 8) & (steps < most)
+            hopeful = (idle < 8) & ((steps < LONG) | (best.error <= FAR))
+            live = torch.where(reached, ~polished, hopeful) & (steps < most)
             if not bool(live.any()):
                 break
             polished = reached

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
+from multisk._backends.choose import doubles
 from multisk._backends.numba import solve as loops
 from multisk._backends.torch.sweeps import coldest
-from multisk._problem.status import Status
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
 from multisk._solvers.newton import Newton
+from multisk._solvers.precise import judged, precisely
 from multisk._solvers.sinkhorn import Sinkhorn
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
@@ -32,33 +33,48 @@ class Blend:
         tolerance: Largest relative violation of a row or column sum that counts as converged.
         max_steps: Limit of the Newton passes.
         gradient: "implicit" differentiates the limit, "none" detaches.
+        finest: Error that float64 sweeps go on to.
     """
 
     tolerance: float | int = 1e-6
     max_steps: int = 50
     gradient: str | None = "implicit"
+    finest: float = FINEST
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch; `Raw.solver` says what did."""
+        if doubles(system):
+            once = replace(self, finest=0.1 * float(self.tolerance))  # a float32 plan shows no more
+            return judged(precisely(system, init, once.run), self.tolerance, self.max_steps)
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         goal = float(self.tolerance)
         if system.scores.dtype == torch.float64:
-            goal = min(FINEST, goal)
+            goal = min(self.finest, goal)
         # What the fast path does not cover is cold or masked: sweeps are slow with exact margins.
         widest = coldest(system)
         easy = widest is not None and widest <= WARM  # for Newton, who is lost in the cold
         limit = patience(system) if easy else Sinkhorn.max_steps
         slow = Sinkhorn(tolerance=goal) if sweeps_needed(system, goal) <= limit else newton
-        limits = {"tolerance": goal, "most": patience(system)}
-        raw = loops.sweep(system, init, slow.run, steps=None, **limits)
-        if raw is None:
-            return replace(slow.run(system, init), solver=type(slow).__name__)
+        names: list[str] = []
+
+        def otherwise(part: System, start: Tensor | None) -> Raw:
+            if part.scores.shape[0] < system.scores.shape[0]:
+                names.append("Sinkhorn")  # it swept the others
+            names.append(type(slow).__name__)
+            return slow.run(part, start)
+
+        raw = loops.sweep(
+            system, init, otherwise, steps=None, tolerance=goal, most=patience(system)
+        )
+        raw = otherwise(system, init) if raw is None else raw
         left = (raw.error > goal).nonzero().squeeze(-1)
-        if not left.numel():
-            raw.solver = "Sinkhorn"
-            return raw
-        finish(raw, left, newton, system)
-        return replace(raw, solver="Sinkhorn, then Newton", finite=False)
+        names = names or ["Sinkhorn"]
+        if left.numel() and names != ["Newton"]:
+            finish(raw, left, newton, system)
+            raw.finite = False
+            names.append("Newton")
+        raw.solver = ", then ".join(dict.fromkeys(names))
+        return judged(raw, self.tolerance, self.max_steps)
 
 
 def patience(system: System) -> int:
@@ -89,7 +105,5 @@ def finish(raw: Raw, left: Tensor, newton: Newton, system: System) -> None:
     raw.steps[left] += again.steps
     before = raw.error[left]
     better = ~((before <= again.error) | again.error.isnan())
-    for name in ("plan", "row_potential", "column_potential", "error", "converged", "code"):
+    for name in ("plan", "row_potential", "column_potential", "error"):
         getattr(raw, name)[left[better]] = getattr(again, name)[better]
-    enough = left[~better & (before <= newton.tolerance)]  # Newton did no better
-    raw.converged[enough], raw.code[enough] = True, Status.CONVERGED.code

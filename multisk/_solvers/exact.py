@@ -1,5 +1,6 @@
 """Zero temperature: the linear programme itself, by HiGHS."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,13 @@ def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | Non
     margins = system.margins
     x = system.scores[problem].double().cpu().numpy()
     n, k = x.shape
+    # HiGHS's tolerances are absolute numbers: masses of order 1, by a power of two.
+    mass = float(margins.rows[problem].double().mean()) if system.groups is None and n else 1.0
+    unit = 2.0 ** round(math.log2(mass)) if mass > 0 else 1.0
     by_row = kron(eye(n), np.ones((1, k)))
     by_column = kron(np.ones((1, n)), eye(k))
-    rows = margins.rows[problem].double().cpu().numpy()
-    lower = margins.columns[problem].cpu().numpy()
+    rows = margins.rows[problem].double().cpu().numpy() / unit
+    lower = margins.columns[problem].cpu().numpy() / unit
     top = np.full(n * k, 1.0 if system.groups is not None else np.inf)
     if margins.free is not None:
         top = np.where(margins.free[problem].cpu().numpy().ravel(), top, 0.0)
@@ -97,4 +101,8 @@ def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | Non
         columns = duals[n:]
     else:
         columns = found.ineqlin.marginals[:k] - found.ineqlin.marginals[k:]
-    return np.round(found.x.reshape(n, k), 9) + 0.0, duals[:n].copy(), columns.copy()
+    plan = np.maximum(found.x.reshape(n, k), 0.0)
+    if system.groups is not None:  # a vertex of whole numbers, up to HiGHS's rounding
+        whole = np.round(plan)
+        plan = np.where(np.abs(plan - whole) <= 1e-9, whole, plan)
+    return plan * unit, duals[:n].copy(), columns.copy()

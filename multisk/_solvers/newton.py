@@ -7,7 +7,7 @@ from torch import Tensor
 
 from multisk._backends import operators
 from multisk._backends.base import Raw
-from multisk._backends.choose import one_operator
+from multisk._backends.choose import doubles, loops_for_newton, one_operator, retriable
 from multisk._backends.numba import solve as loops
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
@@ -18,12 +18,17 @@ from multisk._problem.sharding import total
 from multisk._problem.start import settled
 from multisk._problem.status import Status
 from multisk._problem.system import System
-from multisk._semidual import interior
-from multisk._semidual.anneal import WARM, anneal, narrow, widen
+from multisk._semidual import ascent, interior
+from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow, widen
 from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 from multisk._solvers.options import check_gradient, check_number, check_steps
+from multisk._solvers.precise import judged, precisely, retried
+
+FEW = 14  # passes of one way for a transport before the next one is tried
+FLOOR = 2e-5  # relative error that the rounding of float32 potentials can leave
+DECADES = 1e3  # largest mass over the least one from which the programme misses the least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +70,30 @@ class Newton:
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch."""
+        return self.follow(system, init, polish=True)
+
+    def follow(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
+        """`run`; without `polish` float64 ends at the tolerance, as float32 does."""
         init = settled(system, init)
         if not system.two_groups:
             return self.run_groups(system, init)
-        limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
+        if doubles(system) and (system.groups is None or loops_for_newton(system) is not None):
+            wide = precisely(system, init, self.once)
+            return judged(wide, self.tolerance, self.max_steps)
+        limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         fast = loops.newton(system, init, self.run_in_torch, **limits)
+        if fast is not None and retriable(system):
+            fast = retried(fast, system, init, self.once, self.max_steps)
+            return judged(fast, self.tolerance, self.max_steps)
         if fast is not None:
             return fast
         if one_operator(system):
             return operators.newton(system, init, float(self.tolerance), self.max_steps)
         return self.run_in_torch(system, init)
+
+    def once(self, system: System, init: Tensor | None) -> Raw:
+        """In float64 for a float32 plan, which shows no more than a tenth of the tolerance."""
+        return replace(self, tolerance=0.1 * self.tolerance).follow(system, init, polish=False)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch, on any device."""
@@ -106,10 +125,10 @@ class Newton:
         if bool(left.any()):
             index = left.nonzero().squeeze(-1)
             budget = self.max_steps - steps[index]
-            better, more = resist(system.take(index), float(self.tolerance), budget)
-            point.put(index, better)
-            point.plan[index] = better.plan.to(point.plan.dtype)
+            near = point.b[index] if bool((point.error[index] <= FLOOR).all()) else None
+            better, more = resist(system.take(index), float(self.tolerance), budget, near)
             steps[index] += more
+            place(point, index, better)
         return self.judge(point.plan, point.a, point.b, point.error, steps)
 
     def judge(self, plan: Tensor, a: Tensor, b: Tensor, error: Tensor, steps: Tensor) -> Raw:
@@ -138,14 +157,63 @@ def patience(system: System, *, warm: bool) -> Tensor:
     return passes
 
 
-def resist(system: System, tolerance: float, budget: Tensor) -> tuple[Point, Tensor]:
-    """Cold problems: by way of the linear programme, or cooled down where that is not offered."""
-    if not interior.covers(system):
+def resist(
+    system: System, tolerance: float, budget: Tensor, near: Tensor | None = None
+) -> tuple[Point, Tensor]:
+    """What the direct search leaves: by way of the linear programme, or cooled down.
+
+    What is `near` is only held up by float32's rounding, and goes on from there in float64.
+    """
+    if near is not None and system.scores.dtype == torch.float32:
+        point, used = Search(widen(system), tolerance).run(near, None, budget.clamp_max(FEW))
+        if bool((point.error <= tolerance).all()):
+            return narrow(point, system), used
+        budget = budget - used
+    if not interior.covers(system) or smooth(system):
         return anneal(system, tolerance, budget)
     wide = widen(system)
-    b, a, used = interior.prices(wide, budget)
-    point, steps = Search(wide, tolerance).run(b, a, budget - used)
-    return narrow(point, system), used + steps
+    most = budget.clamp_max(FEW) if ascent.covers(system) else budget
+    b, a, used = interior.prices(wide, most)
+    most = (budget - used).clamp_max(FEW) if ascent.covers(system) else budget - used
+    point, steps = Search(wide, tolerance).run(b, a, most)
+    point, used = narrow(point, system), used + steps
+    left = (point.error > tolerance) & (used < budget)
+    if bool(left.any()) and system.margins.upper is None:
+        index = left.nonzero().squeeze(-1)
+        part, rest = system.take(index), (budget - used)[index]
+        if ascent.covers(system):
+            better, more = ascend_each(part, point.b[index], tolerance, rest)
+        else:
+            better, more = anneal(part, tolerance, rest)
+        used[index] += more
+        place(point, index, better)
+    return point, used
+
+
+def smooth(system: System) -> bool:
+    """Whether this is a transport that cooling suits better than the linear programme.
+
+    Warm ones, and masses over decades, the least of which the programme's goal does not see.
+    """
+    if not ascent.covers(system):
+        return False
+    widest = coldest(system)
+    if widest is not None and widest <= WARM:
+        return True
+    for mass in (system.margins.rows, system.margins.columns):
+        least = mass.masked_fill(mass <= 0, torch.inf).amin(-1)
+        if bool((mass.amax(-1) > DECADES * least).any()):
+            return True
+    return False
+
+
+def place(point: Point, index: Tensor, found: Point) -> None:
+    """Put the problems of `found` at `index`, where they are better than what stands there."""
+    better = ~(found.error >= point.error[index])
+    index = index[better]
+    for name in ("plan", "a", "b", "error"):
+        old = getattr(point, name)
+        old[index] = getattr(found, name)[better].to(old.dtype)
 
 
 def transpose(system: System) -> System:

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from multisk._backends import operators
 from multisk._backends.base import Raw
-from multisk._backends.choose import kernels_serve, one_operator, operator_unrolls
+from multisk._backends.choose import (
+    doubles,
+    kernels_serve,
+    one_operator,
+    operator_unrolls,
+    retriable,
+)
 from multisk._backends.numba import solve as loops
 from multisk._backends.torch import dense
 from multisk._backends.torch.sweeps import ORDERS, Sweeps, sweeps_of
@@ -19,6 +25,7 @@ from multisk._problem.start import centred, settled, tame
 from multisk._problem.status import Status
 from multisk._problem.system import System
 from multisk._solvers.options import check_gradient, check_number, check_steps
+from multisk._solvers.precise import judged, precisely, retried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +78,23 @@ class Sinkhorn:
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
         if self.order == ORDERS[0] and tame(init):
+            if doubles(system):
+                return self.judge(precisely(system, init, self.run))
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
             fast = loops.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
-                return fast
-        return self.run_in_torch(system, init)
+                return self.settle(fast, system, init)
+        return self.settle(self.run_in_torch(system, init), system, init)
+
+    def settle(self, raw: Raw, system: System, init: Tensor | None) -> Raw:
+        """Sweep in float64 what rounding kept from the tolerance in float32."""
+        if self.steps is not None or not retriable(system):
+            return raw
+        return self.judge(retried(raw, system, init, self.run, self.max_steps))
+
+    def judge(self, raw: Raw) -> Raw:
+        """The verdict that belongs to the error."""
+        return judged(raw, self.tolerance, None if self.steps is not None else self.max_steps)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch or by the operators, on any device."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
+from multisk._backends.choose import RANGE
 from multisk._backends.numba.available import compiled, name_of
 from multisk._problem.margins import Even
 from multisk._problem.status import Status
 from multisk._problem.system import System
 
-WIDEST = {torch.float32: 60.0, torch.float64: 500.0}  # range of the exponents
 CHUNK, CHUNKS = 256, 16  # rows at least, and how many parts at most
 PIECE = 1 << 17  # cells that are exponentiated at once
 SHARED_CELLS = 1 << 18  # a smaller problem is not worth a second thread
@@ -43,7 +43,7 @@ class Batch:
         reach = high - low if free_shift else 2 * np.maximum(abs(low), abs(high))
         scales = (1.0,) if system.groups is None else system.groups.scales
         eps = float(system.eps)
-        self.fits = reach * (max(map(abs, scales)) / eps) < WIDEST[x.dtype]
+        self.fits = reach * (max(map(abs, scales)) / eps) < RANGE[x.dtype]
         self.scale = system.gap / eps
         self.middle = self.scale * self.center.astype(np.float64)
         self.yields = tuple([0.0 if rho is None else eps / rho for rho in system.relax])
@@ -146,17 +146,24 @@ class Batch:
         self,
         init: Tensor | None,
         tolerance: float,
-        missed: Status,
+        most: int | None,
         otherwise: Otherwise,
     ) -> Raw:
-        """One answer for all problems; `otherwise` solves those that failed."""
+        """One answer for all problems; `otherwise` solves those that failed.
+
+        `most` is the limit of the steps, None where exactly so many were asked for.
+        """
         found = self.errors
         usable = np.isfinite(found)
         finite = bool(usable.all())
         if not (finite or usable.any()):
             return otherwise(self.system, init)
         good = found <= tolerance
-        code = np.where(good, np.int8(Status.CONVERGED.code), np.int8(missed.code))
+        missed = Status.STEPS_DONE.code
+        if most is not None:
+            limit = self.steps >= most
+            missed = np.where(limit, Status.MAX_STEPS.code, Status.STALLED.code)
+        code = np.where(good, Status.CONVERGED.code, missed).astype(np.int8)
         a, b, errors, steps, good, code = map(
             torch.from_numpy, (self.potential, self.b, found, self.steps, good, code)
         )

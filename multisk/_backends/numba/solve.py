@@ -18,7 +18,6 @@ from multisk._backends.choose import loops_for_newton, loops_for_sweeps
 from multisk._backends.numba import available
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Batch, Otherwise, Problem
-from multisk._problem.status import Status
 from multisk._problem.system import System
 
 Solves = Callable[..., Any]
@@ -64,13 +63,18 @@ def sweep(
         transport_sweeps(batch, limits)
     else:
         assignment_sweeps(batch, limits)
-    missed = Status.MAX_STEPS if steps is None else Status.STEPS_DONE
-    return batch.gather(init, tolerance, missed, otherwise)
+    return batch.gather(init, tolerance, most if steps is None else None, otherwise)
 
 
 @or_on_arrays
 def newton(
-    system: System, init: Tensor | None, otherwise: Otherwise, *, tolerance: float, most: int
+    system: System,
+    init: Tensor | None,
+    otherwise: Otherwise,
+    *,
+    tolerance: float,
+    most: int,
+    polish: bool,
 ) -> Raw | None:
     """`Newton.run` for capped problems with few columns."""
     loops = loops_for_newton(system)
@@ -79,13 +83,13 @@ def newton(
     batch = Batch(system, init, loops)
     double = system.scores.dtype == torch.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
-    limits = fine, tolerance, 1e-12 if double else 0.0, most, batch.height
+    limits = fine, tolerance, 1e-12 if double and polish else 0.0, most, batch.height
     batch.fill()
     batch.run(
         lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
         lambda one: newton_one(one, limits),
     )
-    return batch.gather(init, tolerance, Status.MAX_STEPS, otherwise)
+    return batch.gather(init, tolerance, most, otherwise)
 
 
 def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> int:

@@ -1,0 +1,185 @@
+"""Transports that Newton alone is lost in: block ascent on the dual between Newton's directions.
+
+The dual sum_i F_r(a_i) + sum_j F_c(b_j) - sum_ij exp(T_ij) is concave. Maximising it over the rows
+alone and over the columns alone are Sinkhorn's two steps, and neither ever goes down; a Newton
+direction is taken only where the slope along it says that it went up. The columns' system is scaled
+to a unit diagonal, so that a column with a millionth of the others' mass counts like any other.
+"""
+
+import torch
+from torch import Tensor
+
+from multisk._backends.torch import passes
+from multisk._backends.torch.tiles import cells, column, column_goal, tiles, violation
+from multisk._problem.system import System
+from multisk._semidual.schur import solve_iteratively
+from multisk._semidual.semidual import Point
+
+SWEEPS = 12  # between two Newton steps; a sweep is two products with the plan
+FARTHEST = 200.0  # change of a potential before the plan is computed anew: exp stays in range
+TRIALS = 6  # of ever shorter Newton steps
+FINEST = 1e-12  # relative error that float64 reaches
+WIDEST = 2048  # columns up to which their system is formed; cold ones hold up conjugate gradients
+DAMPINGS = (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0)  # relative to the scaled diagonal, 1
+
+
+def covers(system: System) -> bool:
+    """Whether this is a transport whose plan one process holds."""
+    return system.groups is None and system.group is None and system.margins.upper is None
+
+
+def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -> tuple[Point, int]:
+    """From `b` to the relative error `goal` in at most `most` passes; one problem in float64.
+
+    A pass is a dozen sweeps and a Newton step. With `polish` one more follows the goal, which
+    squares the error.
+    """
+    best = here = visit(system, b)
+    used, polished = 0, not polish
+    while used < most and not (polished and float(best.error) <= goal):
+        polished = polished or float(best.error) <= goal or float(best.error) <= FINEST
+        used += 1
+        swept = visit(system, sweeps(system, here))
+        best = better(best, swept)
+        if polished and float(best.error) <= goal:
+            break
+        here = step(system, swept)
+        best = better(best, here)
+        if float(here.error) > 4 * float(swept.error):
+            here = swept  # the slope went up, the margins did not: sweeps are the safer way
+    return best, used
+
+
+def better(one: Point, two: Point) -> Point:
+    """The point with the smaller error; a number beats none."""
+    return two if float(two.error) < float(one.error) or not one.error.isfinite().all() else one
+
+
+def visit(system: System, b: Tensor) -> Point:
+    """Answer `b` by the rows' best potentials."""
+    x, margins = system.scores, system.margins
+    plan, a = torch.empty_like(x), torch.empty_like(margins.rows)
+    for part in tiles(system):
+        tile, free = cells(system, part)
+        y = passes.exponent(tile, system.scale, None, b, free)
+        a[:, part] = passes.exp_rows(y, margins.rows[:, part], power(system, 0))
+        plan[:, part] = (y + a[:, part, None]).exp_()
+    row_sums, sums = plan.sum(-1), plan.sum(-2)
+    error = violation(system, row_sums, sums, a, b)
+    error = torch.where(sums.isfinite().all(-1), error, torch.inf)
+    pull = sums - column_goal(system, b)
+    none = sums.new_zeros((sums.shape[0], 0, 0))
+    return Point(plan, b, a, row_sums, sums, pull, sums, none, None, error)
+
+
+def sweeps(system: System, point: Point) -> Tensor:
+    """`SWEEPS` times columns and rows in turn from `point`; the columns' potentials.
+
+    The plan is the table: exp(T) at other potentials is its product with two factors.
+    """
+    margins = system.margins
+    b, a = point.b, point.a
+    live = margins.columns > 0
+    for _ in range(SWEEPS):
+        factor = (a - point.a).exp()[:, None]
+        sums = torch.matmul(factor, point.plan)[:, 0]
+        if bool((live & (sums < 1e-290)).any()):  # below the format: once in the log domain
+            new = columns_in_logs(system, a)
+        else:
+            new = power(system, 1) * passes.log_ratio(margins.columns, sums.log() - point.b)
+        new, _ = shifted(system, new, a)
+        if float((new - point.b).abs().max()) > FARTHEST:
+            return new
+        found = torch.matmul(point.plan, (new - point.b).exp()[..., None])[..., 0]
+        if not bool(((found > 1e-290) | (margins.rows <= 0)).all()):
+            return new
+        a = power(system, 0) * passes.log_ratio(margins.rows, found.log() - point.a)
+        b, a = shifted(system, new, a)
+    return b
+
+
+def columns_in_logs(system: System, a: Tensor) -> Tensor:
+    """The columns' step where plain sums leave the number format."""
+    parts = []
+    for part in tiles(system):
+        tile, free = cells(system, part)
+        parts.append(passes.exponent(tile, system.scale, a[:, part], None, free).logsumexp(-2))
+    logs = torch.stack(parts).logsumexp(0)
+    logs = torch.where(logs == -torch.inf, 0.0, logs)
+    return power(system, 1) * passes.log_ratio(system.margins.columns, logs)
+
+
+def shifted(system: System, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """The best (a + t, b - t) where a margin yields: the plan stays, and t has a closed form.
+
+    With strengths far above the temperature sweeps alone would take strength / eps steps for it
+    (Sejourne, Vialard and Peyre 2022, arXiv:2201.00730).
+    """
+    if system.relax == (None, None):
+        return b, a
+    yields = [0.0 if rho is None else column(system.eps) / rho for rho in system.relax]
+    margins = system.margins
+    logs = []
+    for mass, potential, give in ((margins.rows, a, yields[0]), (margins.columns, b, yields[1])):
+        t = mass.double().log() - potential * give
+        logs.append(t.logsumexp(-1, keepdim=True))
+    t = (logs[0] - logs[1]) / (yields[0] + yields[1])
+    t = torch.where(t.isfinite(), t, 0.0)
+    return b - t, a + t
+
+
+def step(system: System, point: Point) -> Point:
+    """A Newton step, cut until the slope along it has not turned."""
+    move = direction(system, point)
+    slope = float((point.pull * move).sum())
+    length, best = 1.0, point
+    for _ in range(TRIALS):
+        new = visit(system, point.b + length * move)
+        behind = float((new.pull * move).sum())
+        if bool(new.error.isfinite().all()):
+            if behind <= 0.5 * abs(slope):
+                return new
+            best = better(best, new)
+        part = abs(slope) / (abs(slope) + behind) if behind < float("inf") else 0.1
+        length *= min(max(part, 0.05), 0.5)
+    return best
+
+
+def direction(system: System, point: Point) -> Tensor:
+    """Newton's direction for the columns, from the system with a unit diagonal."""
+    yields = power(system, 0)
+    weight = point.sums
+    if system.relax[1] is not None:
+        weight = weight + column_goal(system, point.b) * (column(system.eps) / system.relax[1])
+    h = point.row_sums / yields
+    inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
+    unit = torch.where(weight > 0, weight.clamp_min(1e-300).rsqrt(), 0.0)
+    if weight.shape[-1] > WIDEST:
+
+        def apply(x: Tensor) -> Tensor:
+            answer = torch.matmul(point.plan, x[..., None])[..., 0] * inverse
+            return weight * x - torch.matmul(answer[:, None], point.plan)[:, 0]
+
+        gauge = torch.full_like(weight[:, :1], float(system.relax == (None, None)))
+        loose = min(1e-2, 0.1 * float(point.error))
+        return -solve_iteratively(
+            apply, weight, point.pull, weight <= 0, gauge=gauge, tolerance=max(loose, 1e-12)
+        )
+    scaled = point.plan * inverse.sqrt()[..., None] * unit[:, None]
+    s = torch.diag_embed(torch.ones_like(weight)) - torch.matmul(scaled.mT, scaled)
+    right = -point.pull * unit
+    eye = torch.eye(weight.shape[-1], dtype=s.dtype, device=s.device)
+    for damping in DAMPINGS:
+        factor, info = torch.linalg.cholesky_ex(s + damping * eye)
+        if not bool(info.any()):
+            break
+    move = torch.cholesky_solve(right[..., None], factor)[..., 0] * unit
+    if system.relax == (None, None):  # only sums of a and b matter
+        move = move - move.mean(-1, keepdim=True)
+    return torch.where(move.isfinite() & (weight > 0), move, 0.0)
+
+
+def power(system: System, side: int) -> float | Tensor:
+    """Exponent of a relaxed margin's update, 1 for an exact margin."""
+    rho = system.relax[side]
+    return 1.0 if rho is None else rho / (rho + column(system.eps))

@@ -1,0 +1,57 @@
+"""Float32 problems that float32 cannot solve well: solved in float64, and rounded once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from multisk._backends.base import Raw
+from multisk._backends.torch.tiles import violation
+from multisk._problem.status import Status
+from multisk._problem.system import System
+from multisk._semidual.anneal import widen
+
+Run = Callable[[System, Tensor | None], Raw]
+
+
+def precisely(system: System, init: Tensor | None, run: Run) -> Raw:
+    """What `run` finds in float64, with the error of the plan that is handed out."""
+    raw = run(widen(system), init)
+    plan = raw.plan.to(system.scores.dtype)
+    error = raw.error
+    if system.margins.upper is None and system.relax == (None, None):
+        a, b = raw.row_potential, raw.column_potential
+        if a.ndim == 2 and raw.row_scale is None:
+            sums = plan.sum(-1, dtype=torch.float64), plan.sum(-2, dtype=torch.float64)
+            error = torch.maximum(error, violation(system, *sums, a, b))
+    a = raw.row_potential.to(plan.dtype)
+    return replace(raw, plan=plan, row_potential=a, error=error, finite=False)
+
+
+def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int) -> Raw:
+    """`raw`, and in float64 what missed its tolerance in float32 with steps left."""
+    if system.scores.dtype != torch.float32 or system.group is not None:
+        return raw
+    left = (~raw.converged & (raw.steps < most)).nonzero().squeeze(-1)
+    if not left.numel():
+        return raw
+    found = precisely(system.take(left), None if init is None else init[left], again)
+    better = found.error < raw.error[left]
+    index = left[better | raw.error[left].isnan()]
+    keep = better | raw.error[left].isnan()
+    for name in ("plan", "row_potential", "column_potential", "error", "steps"):
+        old = getattr(raw, name)
+        old[index] = getattr(found, name)[keep].to(old.dtype)
+    return replace(raw, finite=False)
+
+
+def judged(raw: Raw, tolerance: float, most: int | None) -> Raw:
+    """The verdict by the error that is reported; `most` is None after a fixed number of sweeps."""
+    good = raw.error <= tolerance
+    if most is None:
+        missed: Tensor | int = Status.STEPS_DONE.code
+    else:
+        missed = torch.where(raw.steps >= most, Status.MAX_STEPS.code, Status.STALLED.code)
+    code = torch.where(good, Status.CONVERGED.code, missed)
+    return replace(raw, converged=good, code=code.to(torch.int8))

@@ -1,0 +1,286 @@
+"""Transports that other suites solve every day and that Newton alone gets lost in: all solved.
+
+Oracle: plain log-domain sweeps in NumPy, float64, written out below.
+"""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multisk import (
+    Exact,
+    MultiAssignment,
+    Newton,
+    Sinkhorn,
+    Status,
+    Transport,
+    reference,
+    solve,
+)
+from tests.solver.strategies import FEW
+
+D, F = torch.float64, torch.float32
+SOLVERS = {"default": None, "newton": Newton()}
+
+
+def swept(x, eps, rows, columns, *, relax=(None, None), mask=None, most=20_000):
+    """The plan after log-domain sweeps, and the closed-form shift where margins yield."""
+    t = x.double().numpy() / eps
+    t = t if mask is None else np.where(mask.numpy(), t, -np.inf)
+    r, c = (np.log(m.double().numpy()) for m in (rows, columns))
+    yields = [0.0 if rho is None else eps / rho for rho in relax]
+    a, b = np.zeros_like(r), np.zeros_like(c)
+    lse = np.logaddexp.reduce
+    for _ in range(most):
+        before = a
+        a = (r - lse(t + b, 1)) / (1 + yields[0])
+        b = (c - lse(t + a[:, None], 0)) / (1 + yields[1])
+        if sum(yields):
+            shift = (lse(r - a * yields[0]) - lse(c - b * yields[1])) / sum(yields)
+            a, b = a + shift, b - shift
+        if np.abs(a - before).max() < 1e-12 * (1 + np.abs(a).max()):
+            break
+    return torch.from_numpy(np.exp(t + a[:, None] + b))
+
+
+def grid(n):
+    g = torch.linspace(-1, 1, n, dtype=D)
+    return g, -((g[:, None] - g) ** 2)
+
+
+def bell(g, mean, spread=0.2):
+    w = torch.exp(-0.5 * ((g - mean) / spread) ** 2)
+    return w / w.sum()
+
+
+def holds(solution, plan, dtype, *, tolerance=None):
+    """Converged, by a verdict that agrees with its own numbers, and at the optimum."""
+    assert solution.converged.all(), (solution.status, float(solution.marginal_error.max()))
+    assert (solution.marginal_error <= 1e-6).all()
+    miss = (solution.plan.double() - plan).abs().sum() / plan.sum()
+    assert float(miss) < (tolerance or (2e-5 if dtype == F else 1e-6))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("dtype", [F, D])
+@pytest.mark.parametrize("eps", [0.35, 0.1, 0.02])
+def test_gaussian_histograms_on_a_grid_are_solved(name, dtype, eps):
+    g, x = grid(60)
+    a, b = bell(g, -0.1).to(dtype), bell(g, 0.1).to(dtype)
+    x = x.to(dtype)
+    found = solve(x, Transport(eps=eps, rows=a, columns=b), SOLVERS[name])
+    holds(found, swept(x, eps, a, b * (a.double().sum() / b.double().sum())), dtype)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_cold_narrow_histograms_are_solved(name):
+    g, x = grid(60)
+    a, b = bell(g, -0.1, 0.1), bell(g, 0.1, 0.1)
+    found = solve(x, Transport(eps=0.005, rows=a, columns=b), SOLVERS[name])
+    holds(found, swept(x, 0.005, a, b), D)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("dtype", [F, D])
+@pytest.mark.parametrize("eps", [0.35, 0.05])
+def test_one_forbidden_cell_changes_nothing_for_the_solver(name, dtype, eps):
+    g, x = grid(50)
+    mask = torch.ones(50, 50, dtype=torch.bool)
+    mask[0, -1] = False
+    x, a, b = x.to(dtype), bell(g, -0.1).to(dtype), bell(g, 0.1).to(dtype)
+    found = solve(x, Transport(eps=eps, rows=a, columns=b, mask=mask), SOLVERS[name])
+    b = b.double() * (a.double().sum() / b.double().sum())
+    holds(found, swept(x, eps, a, b, mask=mask), dtype)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@FEW
+@given(st.integers(0, 2**31 - 1), st.sampled_from([5.0, 37.0, 100.0]), st.sampled_from([0.1, 0.3]))
+def test_offsets_of_rows_and_columns_are_absorbed(name, seed, size, eps):
+    r = np.random.default_rng(seed)
+    x = r.random((12, 15))
+    a, b = r.random(12) + 0.05, r.random(15) + 0.05
+    a, b = torch.from_numpy(a / a.sum()), torch.from_numpy(b / b.sum())
+    offset = size * r.standard_normal(12)[:, None] + size * r.standard_normal(15)
+    problem = Transport(eps=eps, rows=a, columns=b)
+    found = solve(torch.from_numpy(x + offset), problem, SOLVERS[name])
+    holds(found, torch.from_numpy(reference.transport(x, eps, a.numpy(), b.numpy())), D)
+
+
+@pytest.mark.parametrize("dtype", [F, D])
+@pytest.mark.parametrize("name", [*SOLVERS, "sweeps"])
+@pytest.mark.parametrize("far", [10.0, 150.0, 1000.0])
+def test_one_row_or_one_column_has_one_plan(name, far, dtype):
+    solver = SOLVERS.get(name, Sinkhorn())
+    x = torch.tensor([[0.0, far / 3, 0.0, -far]], dtype=dtype)
+    one, share = torch.ones(1, dtype=dtype), torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=dtype)
+    row = solve(x, Transport(eps=1.0, rows=one, columns=share), solver)
+    column = solve(x.T, Transport(eps=1.0, rows=share, columns=one), solver)
+    holds(row, share.double()[None], dtype)
+    holds(column, share.double()[:, None], dtype)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([1e-3, 1 / 50, 7.0, 1e4]),
+    st.sampled_from([0.02, 0.2]),
+)
+def test_plans_scale_with_the_masses(name, seed, factor, eps):
+    r = np.random.default_rng(seed)
+    x = torch.from_numpy(r.standard_normal((9, 7)))
+    a, b = (torch.from_numpy(r.random(n) + 0.1) for n in (9, 7))
+    b = b * (a.sum() / b.sum())
+    plans = [
+        solve(x, Transport(eps=eps, rows=f * a, columns=f * b), SOLVERS[name]) for f in (1, factor)
+    ]
+    for plan in plans:
+        assert bool(plan.converged)
+    miss = (plans[1].plan / factor - plans[0].plan).abs().sum() / a.sum()
+    assert float(miss) < 1e-5
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("dtype", [F, D])
+@pytest.mark.parametrize("eps", [0.05, 0.02, 0.005])
+def test_masses_over_four_decades_are_met(name, dtype, eps):
+    i, j = torch.arange(12, dtype=D), torch.arange(9, dtype=D)
+    x = torch.cos(3 * i[:, None] + 2 * j + i[:, None] * j).to(dtype)
+    a, b = 10 ** (-4 * i / 11), 10 ** (-4 * ((5 * j) % 9) / 8)
+    a, b = (a / a.sum()).to(dtype), (b / b.sum()).to(dtype)
+    found = solve(x, Transport(eps=eps, rows=a, columns=b), SOLVERS[name])
+    b = b.double() * (a.double().sum() / b.double().sum())
+    holds(found, swept(x, eps, a, b), dtype, tolerance=1e-4 if dtype == F else 1e-5)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("dtype", [F, D])
+@pytest.mark.parametrize("strength", [1.0, 1e2, 1e4, 1e6])
+def test_strengths_up_to_the_exact_limit_are_solved(name, dtype, strength):
+    x = torch.tensor([[0.0, -1.0, -0.4], [-1.0, 0.0, -0.7]], dtype=dtype)
+    a, b = torch.tensor([0.4, 0.9], dtype=dtype), torch.tensor([1.0, 0.7, 0.6], dtype=dtype)
+    relax = (0.05 * strength, 0.05 * strength)
+    found = solve(x, Transport(eps=0.05, rows=a, columns=b, relax=relax), SOLVERS[name])
+    holds(found, swept(x, 0.05, a, b, relax=relax), dtype)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("relax", [(14.0, 14.0), (None, 2.0), (5.0, None)])
+def test_relaxed_histograms_are_solved(name, relax):
+    g, x = grid(30)
+    a, b = bell(g, -0.3, 0.15), 1.5 * bell(g, 0.3, 0.15)
+    x = x + 0.02 * torch.log(a[:, None] * b)
+    found = solve(x, Transport(eps=0.02, rows=a, columns=b, relax=relax), SOLVERS[name])
+    holds(found, swept(x, 0.02, a, b, relax=relax), D)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("dtype", [F, D])
+@pytest.mark.parametrize("eps", [0.3, 0.03])
+def test_every_problem_of_a_large_batch_converges(name, dtype, eps):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(300, 4, 5, generator=generator, dtype=D).to(dtype)
+    a, b = (torch.rand(300, n, generator=generator, dtype=D) + 0.01 for n in (4, 5))
+    a, b = (m / m.sum(1, keepdim=True) for m in (a, b))
+    found = solve(x, Transport(eps=eps, rows=a.to(dtype), columns=b.to(dtype)), SOLVERS[name])
+    assert found.converged.all(), found.status
+    assert (found.plan.double().sum(1) / b - 1).abs().max() < 2e-6
+
+
+def test_easy_float32_assignments_all_converge():
+    x = torch.randn(8192, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert solve(x, MultiAssignment(k=2, eps=0.3)).converged.all()
+
+
+def test_small_budgets_of_a_cold_assignment_are_met():
+    i, j = torch.arange(40, dtype=D), torch.arange(8, dtype=D)
+    x = torch.cos(3 * i[:, None] + 2 * j + i[:, None] * j)
+    k = torch.full((40,), 1e-4, dtype=D)
+    solve(x, MultiAssignment(k=k, eps=0.001, damping=0.0)).raise_if_failed()
+
+
+@pytest.mark.parametrize("eps", [0.03, 0.02])
+def test_relaxed_and_masked_problems_are_judged_by_the_tolerance_that_was_asked(eps):
+    i, j = torch.arange(30, dtype=D), torch.arange(8, dtype=D)
+    x = torch.cos(3 * i[:, None] + 2 * j + i[:, None] * j)
+    mask = torch.ones(30, 8, dtype=torch.bool)
+    mask[0, 0] = False
+    for dtype in (F, D):
+        problem = Transport(eps=eps, mask=mask, relax=(1.0, 1.0))
+        found = solve(x.to(dtype), problem)
+        columns = torch.full((8,), 30 / 8, dtype=D)
+        plan = swept(x, eps, torch.ones(30, dtype=D), columns, relax=(1.0, 1.0), mask=mask)
+        holds(found, plan, dtype)
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([None, Newton(max_steps=3), Sinkhorn(max_steps=7), Newton(tolerance=1e-4)]),
+    st.sampled_from([F, D]),
+    st.sampled_from([0.02, 0.3]),
+)
+def test_verdicts_follow_from_their_own_numbers(seed, solver, dtype, eps):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(6, 5, 4, generator=generator, dtype=D).to(dtype)
+    for problem in (Transport(eps=eps), MultiAssignment(k=2, eps=eps)):
+        found = solve(x, problem, solver)
+        tolerance, most = getattr(solver, "tolerance", 1e-6), getattr(solver, "max_steps", 50)
+        assert torch.equal(found.converged, found.marginal_error <= tolerance)
+        limit = found.status_code == Status.MAX_STEPS.code
+        assert (found.steps[limit] >= most).all()
+        assert torch.equal(found.status_code == Status.CONVERGED.code, found.converged)
+
+
+@FEW
+@given(st.integers(0, 2**31 - 1), st.sampled_from([(None, None), (0.7, 1.1), (None, 2.0)]))
+def test_the_documented_objective_is_the_value_and_no_multiple_beats_it(seed, relax):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(4, 3, generator=generator, dtype=D)
+    found = solve(x, Transport(eps=0.3, relax=relax))
+    margins = torch.ones(4, dtype=D), torch.full((3,), 4 / 3, dtype=D)
+
+    def stated(p):
+        value = (p * x).sum() - 0.3 * (p * (p.log() - 1)).sum()
+        for rho, sums, goal in zip(relax, (p.sum(1), p.sum(0)), margins, strict=True):
+            if rho is not None:
+                value = value - rho * (sums * (sums / goal).log() - sums + goal).sum()
+        return float(value)
+
+    assert float(found.value) == pytest.approx(stated(found.plan), rel=1e-12)
+    if relax == (0.7, 1.1):
+        for factor in (0.9, 0.999, 1.001, 1.1):
+            assert stated(factor * found.plan) < float(found.value)
+
+
+def test_the_solver_that_ran_is_named():
+    i, j = torch.arange(200, dtype=D), torch.arange(64, dtype=D)
+    x = torch.cos(3 * i[:, None] + 2 * j + i[:, None] * j / 7)
+    warm, cold = (solve(x.float(), Transport(eps=eps)) for eps in (0.0325, 0.001))
+    assert (warm.solver, warm.backend != "torch") == ("Sinkhorn", True)
+    assert (cold.solver, cold.backend) == ("Newton", "torch")
+    assert torch.equal(cold.steps, solve(x.float(), Transport(eps=0.001), Newton()).steps)
+
+
+def test_an_answer_is_its_own_start():
+    generator = torch.Generator().manual_seed(1)
+    points = torch.randn(400, 16, generator=generator), torch.randn(40, 16, generator=generator)
+    x = -(torch.cdist(*points) ** 2)
+    for solver in (None, Newton()):
+        first = solve(x, Transport(eps=5.0), solver)
+        again = solve(x, Transport(eps=5.0), solver, init=first)
+        assert bool(again.converged)
+        assert int(again.steps) <= 1 < int(first.steps)
+
+
+def test_exact_keeps_the_smallest_masses():
+    tiny = 1e-10 * torch.tensor([1.0, 2.0, 3.0], dtype=D)
+    x = torch.eye(3, dtype=D)
+    found = solve(x, Transport(eps=1.0, rows=tiny, columns=tiny), Exact()).raise_if_failed()
+    assert torch.allclose(found.plan, torch.diag(tiny), rtol=1e-12, atol=0)
+    third = torch.full((3,), 1 / 3, dtype=D)
+    found = solve(x, Transport(eps=1.0, rows=third, columns=third), Exact())
+    assert torch.allclose(found.plan, torch.eye(3, dtype=D) / 3, rtol=1e-14, atol=0)
