@@ -78,8 +78,10 @@ def default_for(system: System) -> Solver:
     """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
     if not system.two_groups:
         return Sinkhorn() if choose.kernels_serve(system) else Newton()
-    if system.groups is not None or system.group is not None:
+    if system.group is not None:
         return Newton()
+    if system.groups is not None:
+        return Blend() if choose.sweeps_come_first(system) else Newton()
     relaxed = system.relax != (None, None) and not choose.kernels_serve(system)
     return Blend() if relaxed or choose.loops_for(system) is not None else Newton()
 

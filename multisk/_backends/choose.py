@@ -244,9 +244,14 @@ def span(system: System) -> float:
     return reach * (max(map(abs, scales)) / system.eps)
 
 
-def loops_for_sweeps(system: System, init: Tensor | None) -> ModuleType | None:
-    """Those of `loops_for` that make sweeps in the order row, column, depth."""
-    return None if system.groups is not None and init is not None else loops_for(system)
+def sweeps_come_first(system: System) -> bool:
+    """Whether compiled sweeps are tried before an assignment's Newton passes, which torch makes.
+
+    A pass costs about 60 of them, and from b = 0 it takes 6 to 40 passes where columns are uneven.
+    """
+    if system.groups is None or system.scores.shape[2] < Costs.NEWTON_COLUMNS:
+        return False
+    return loops_for(system) is not None
 
 
 def loops_for_newton(system: System) -> ModuleType | None:

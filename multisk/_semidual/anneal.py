@@ -16,6 +16,7 @@ from multisk._semidual import ascent
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 
+STEP = 2.5  # between two temperatures of a transport: the least time at (2048, 1024)
 WARM = 40.0  # a temperature is easy when the exponents span less than this
 
 
@@ -71,7 +72,8 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
         return at(system, 1.0, None, tolerance, budget)
     point, used = at(system, heat, None, loose, min(12, budget))
     past: tuple[float, Point] | None = None
-    ratio = 4.0
+    steady = ascent.covers(system)  # sweeps are cheap, and every pass begins with some
+    ratio = STEP if steady else 4.0
     while heat > 1.0 and used < budget:
         cooler = max(1.0, heat / ratio)
         start = extrapolate(past, heat, point, cooler)
@@ -82,7 +84,7 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
         used += more
         if float(found.error) <= goal:
             past, heat, point = (heat, point), cooler, found
-            ratio = min(ratio * (2.0 if more <= 2 else 1.0), 64.0)
+            ratio = min(ratio * (2.0 if more <= 2 and not steady else 1.0), 64.0)
         elif used >= budget or ratio < 1.1:
             return (found if last else at(system, 1.0, start, tolerance, 0)[0]), used
         else:

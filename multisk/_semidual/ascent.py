@@ -35,13 +35,16 @@ def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -
     squares the error.
     """
     best = here = visit(system, b)
-    used, polished = 0, not polish
-    while used < most and not (polished and float(best.error) <= goal):
-        polished = polished or float(best.error) <= goal or float(best.error) <= FINEST
+    used, last = 0, not polish
+    while used < most:
+        done = float(best.error) <= goal
+        if done and (last or float(best.error) <= FINEST):
+            break
+        last = last or done
         used += 1
         swept = visit(system, sweeps(system, here))
         best = better(best, swept)
-        if polished and float(best.error) <= goal:
+        if float(best.error) <= (FINEST if polish else goal):
             break
         here = step(system, swept)
         best = better(best, here)

@@ -1,7 +1,8 @@
-"""The default for transports: sweeps while they are the cheaper way, Newton from there on."""
+"""Sweeps while they are the cheaper way, Newton from there on."""
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from multisk._backends.base import Raw
 from multisk._backends.choose import doubles
 from multisk._backends.numba import solve as loops
+from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
@@ -18,6 +20,8 @@ from multisk._solvers.sinkhorn import Sinkhorn
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
 PASSES = 5  # Newton passes that a solve usually takes
+TRIAL = 12  # sweeps whose errors before and after tell the rate
+PATIENT = 2  # of them in sweeps before an assignment's Newton, which converges fast from there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,8 @@ class Blend:
             once = replace(self, finest=0.1 * float(self.tolerance))  # a float32 plan shows no more
             return judged(precisely(system, init, once.run), self.tolerance, self.max_steps)
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
+        if system.groups is not None and init is not None:  # Newton takes two or three from there
+            return replace(newton.run(system, init), solver="Newton")
         goal = float(self.tolerance)
         if system.scores.dtype == torch.float64:
             goal = min(self.finest, goal)
@@ -63,9 +69,7 @@ class Blend:
             names.append(type(slow).__name__)
             return slow.run(part, start)
 
-        raw = loops.sweep(
-            system, init, otherwise, steps=None, tolerance=goal, most=patience(system)
-        )
+        raw = sweep(system, init, otherwise, goal)
         raw = otherwise(system, init) if raw is None else raw
         left = (raw.error > goal).nonzero().squeeze(-1)
         names = names or ["Sinkhorn"]
@@ -75,6 +79,35 @@ class Blend:
             names.append("Newton")
         raw.solver = ", then ".join(dict.fromkeys(names))
         return judged(raw, self.tolerance, self.max_steps)
+
+
+def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float) -> Raw | None:
+    """Compiled sweeps for at most the time of a Newton solve.
+
+    Those of one assignment stop as soon as their rate says that Newton will be there first.
+    """
+    limits: dict[str, Any] = {"steps": None, "tolerance": goal}
+    if system.groups is None:
+        return loops.sweep(system, init, otherwise, most=patience(system), **limits)
+    most = PATIENT * patience(system) // PASSES
+    if system.scores.shape[0] > 1:
+        return loops.sweep(system, init, otherwise, most=most, **limits)
+    raw = loops.sweep(system, init, otherwise, most=TRIAL, **limits)
+    done, more = TRIAL, TRIAL
+    while raw is not None and float(raw.error) < math.inf and done < most:
+        before = float(raw.error)
+        if before <= goal:
+            break
+        more = min(max(TRIAL, done // 2), most - done)
+        raw = loops.sweep(system, raw.column_potential, otherwise, most=more, **limits)
+        assert raw is not None
+        raw.steps += done
+        done += more
+        now = float(raw.error)
+        rate = math.log(now / before) / more if 0 < now < before else 0.0
+        if now > goal and not rate * (most - done) <= math.log(goal / now):
+            break
+    return raw
 
 
 def patience(system: System) -> int:

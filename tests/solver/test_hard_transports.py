@@ -18,6 +18,7 @@ from multisk import (
     Transport,
     reference,
     solve,
+    use_backend,
 )
 from tests.solver.strategies import FEW
 
@@ -284,3 +285,34 @@ def test_exact_keeps_the_smallest_masses():
     third = torch.full((3,), 1 / 3, dtype=D)
     found = solve(x, Transport(eps=1.0, rows=third, columns=third), Exact())
     assert torch.allclose(found.plan, torch.eye(3, dtype=D) / 3, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("steps", [{"steps": 3}, {"tolerance": 1e-4}, {"tolerance": 1e-9}])
+def test_warm_sweeps_of_an_assignment_are_the_same_in_every_backend(steps):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(3, 90, 12, generator=generator, dtype=D)
+    start = torch.randn(12, generator=generator, dtype=D)
+    found = {}
+    for name in ("torch", "numpy", "numba"):
+        if name == "numba":
+            pytest.importorskip("numba")
+        with use_backend(name):
+            found[name] = solve(x, MultiAssignment(k=3, eps=0.3), Sinkhorn(**steps), init=start)
+    for name in ("numpy", "numba"):
+        assert found[name].backend == name
+        assert torch.equal(found[name].steps, found["torch"].steps)
+        assert torch.allclose(found[name].plan, found["torch"].plan, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.02])
+@pytest.mark.parametrize("k", [2, 64])
+def test_uneven_assignments_to_many_columns_converge(k, eps):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.sigmoid(
+        torch.randn(600, 128, generator=generator) + torch.randn(128, generator=generator)
+    )
+    found = solve(x, MultiAssignment(k=k, eps=eps)).raise_if_failed()
+    best = solve(x.double(), MultiAssignment(k=k, eps=eps), Newton()).raise_if_failed()
+    assert (found.plan.double() - best.plan).abs().max() < 1e-5
+    again = solve(x, MultiAssignment(k=k, eps=eps), init=found).raise_if_failed()
+    assert int(again.steps) <= 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+START = 1e-6  # relative error of the rows' first answer to given columns, before any sweep
 CELLS = 1 << 16  # cells a block; more calls cost more than a cache saves
 FEW = 1 << 12  # cells below which calls take longer than arithmetic
 
@@ -192,6 +193,12 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
         inverse = np.where(h > 0, 1 / h, 0)
         coupling[chunk] += q.T @ (q * inverse[:, None])
     return worst
+
+
+def answer_rows(table, u, v, rows, goal, height, first, last):
+    """The rows' roots for the columns' factors v, in the chunks first..last."""
+    for _, part in chunks(table, height, first, last):
+        u[part] = row_roots(table[part] * v, rows[part], u[part], goal)
 
 
 def row_roots(cells, target, guess, goal) -> Any:

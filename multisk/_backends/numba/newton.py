@@ -7,6 +7,8 @@ import numpy as np
 
 from multisk._backends.numba.loops import BLOCK, flush, jit
 
+START = 1e-6  # relative error of the rows' first answer to given columns, before any sweep
+
 
 @jit
 def row_root(cells, target, guess, goal):
@@ -55,6 +57,17 @@ def row_root(cells, target, guess, goal):
             break
         u = new
     return u
+
+
+@jit
+def answer_rows(table, u, v, rows, goal, height, first, last):
+    """The rows' roots for the columns' factors v, in the chunks first..last."""
+    k = table.shape[1]
+    cells = np.empty(k, table.dtype)
+    for i in range(first * height, min(last * height, table.shape[0])):
+        for j in range(k):
+            cells[j] = table[i, j] * v[j]
+        u[i] = row_root(cells, rows[i], u[i], goal)
 
 
 @jit

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import loops_for_newton, loops_for_sweeps
+from multisk._backends.choose import loops_for, loops_for_newton
 from multisk._backends.numba import available
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Batch, Otherwise, Problem
@@ -52,7 +52,7 @@ def sweep(
     most: int,
 ) -> Raw | None:
     """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`."""
-    loops = loops_for_sweeps(system, init)
+    loops = loops_for(system)
     if loops is None:
         return None
     batch = Batch(system, init, loops)
@@ -62,7 +62,7 @@ def sweep(
     if system.groups is None:
         transport_sweeps(batch, limits)
     else:
-        assignment_sweeps(batch, limits)
+        assignment_sweeps(batch, (*limits, int(init is None)))
     return batch.gather(init, tolerance, most if steps is None else None, otherwise)
 
 
@@ -121,14 +121,17 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> in
     return most
 
 
-def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None:
-    """Algorithm 1 from its first line."""
+def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int, int]) -> None:
+    """Algorithm 1 from its first line, or from the batch's potentials."""
     groups = batch.system.groups
     assert groups is not None
     low = groups.scales[-1] / float(batch.system.eps)
     shape = batch.table.shape[0], batch.chunks, batch.table.shape[2]
     top, rest = np.zeros(shape), np.zeros(shape)
-    batch.fill_and_sweep(low, top, rest)
+    if limits[-1]:
+        batch.fill_and_sweep(low, top, rest)
+    else:
+        batch.fill()
     cells = batch.cells
     batch.run(
         lambda loops, *ends: loops.sweep_batch(
@@ -139,10 +142,10 @@ def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> Non
 
 
 def sweep_one(
-    one: Problem, top: np.ndarray, rest: np.ndarray, limits: tuple[bool, float, int, int]
+    one: Problem, top: np.ndarray, rest: np.ndarray, limits: tuple[bool, float, int, int, int]
 ) -> int:
-    """The sweeps after the first row line, threads sharing the rows."""
-    exactly, tolerance, most, _ = limits
+    """The sweeps after the first row line or a start, threads sharing the rows."""
+    exactly, tolerance, most, _, begun = limits
     watched = not exactly or compiled(one.kernels)  # loops have the sums at hand anyway
     plain = one.zeros() if watched else None
 
@@ -150,9 +153,17 @@ def sweep_one(
         rows, ends = (one.rows, one.row_unit), (one.height, first, last)
         return one.kernels.sweep(one.table, one.u, one.v, *rows, *ends, top, rest, plain)
 
+    def answer(first: int, last: int) -> None:
+        ends = one.height, first, last
+        one.kernels.answer_rows(one.table, one.u, one.v, one.rows, one.kernels.START, *ends)
+
     columns = one.goal, one.cells, one.b, one.v
-    one.kernels.column_step(top, rest, *columns)
-    for done in range(1, most):
+    if begun:
+        one.kernels.column_step(top, rest, *columns)
+    else:
+        one.kernels.shift(one.b, 0.0, one.b, one.v)
+        one.each(answer)
+    for done in range(begun, most):
         before = one.u if exactly else one.u.copy()
         by_row = max(one.each(work))
         if not exactly:

@@ -22,7 +22,7 @@ from multisk._backends.numba.loops import (
     transport_sweep,
     verdict,
 )
-from multisk._backends.numba.newton import newton_pass, newton_step
+from multisk._backends.numba.newton import START, answer_rows, newton_pass, newton_step
 
 
 @jit
@@ -78,12 +78,13 @@ def newton_batch(arrays, plans, limits):
 
 @jit
 def sweep_batch(arrays, cells, sums, plans, limits):
-    """Algorithm 1 from its first column line on; `limits` holds (steps, tolerance, most, height).
+    """Algorithm 1 from its first column line on, or from given columns' potentials.
 
-    `sums` are the two groups' column sums (b, chunks, k) after the first row line.
+    `limits` holds (exactly, tolerance, most, height, done): one sweep is done already where `sums`
+    are the two groups' column sums (b, chunks, k) after the first row line; none after a start.
     """
     table, u, v, b, _, _, rows, unit, goal, column_unit = arrays
-    exactly, tolerance, most, height = limits
+    exactly, tolerance, most, height, begun = limits
     fits, first, last = plans
     chunks = sums[0].shape[1]
     steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
@@ -92,9 +93,13 @@ def sweep_batch(arrays, cells, sums, plans, limits):
         if not fits[p]:
             continue
         top, rest = sums[0][p], sums[1][p]
-        column_step(top, rest, goal[p], cells[p], b[p], v[p])
+        if begun > 0:
+            column_step(top, rest, goal[p], cells[p], b[p], v[p])
+        else:
+            shift(b[p], 0.0, b[p], v[p])
+            answer_rows(table[p], u[p], v[p], rows[p], START, height, 0, chunks)
         steps[p - first] = most
-        for done in range(1, most):
+        for done in range(begun, most):
             if not exactly:
                 kept[:] = u[p]
             ends, parts = (height, 0, chunks), (top, rest, plain)
