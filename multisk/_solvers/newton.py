@@ -28,6 +28,7 @@ from multisk._solvers.precise import judged, precisely, retried
 
 FEW = 14  # passes of one way for a transport before the next one is tried
 FLOOR = 2e-5  # relative error that the rounding of float32 potentials can leave
+NEAR = 10.0  # relative error from which ascent is worth more than a new start
 DECADES = 1e3  # largest mass over the least one from which the programme misses the least
 
 
@@ -170,7 +171,8 @@ def resist(
         point, used = Search(widen(system), tolerance).run(near, None, budget.clamp_max(FEW))
         if bool((point.error <= tolerance).all()):
             return narrow(point, system), used
-        budget = budget - used
+        point, more = resist(system, tolerance, budget - used)
+        return point, used + more
     if not interior.covers(system) or smooth(system):
         return anneal(system, tolerance, budget)
     wide = widen(system)
@@ -180,27 +182,30 @@ def resist(
     point, steps = Search(wide, tolerance).run(b, a, most)
     point, used = narrow(point, system), used + steps
     left = (point.error > tolerance) & (used < budget)
-    if bool(left.any()) and system.margins.upper is None:
-        index = left.nonzero().squeeze(-1)
-        part, rest = system.take(index), (budget - used)[index]
-        if ascent.covers(system):
-            better, more = ascend_each(part, point.b[index], tolerance, rest)
-        else:
-            better, more = anneal(part, tolerance, rest)
-        used[index] += more
-        place(point, index, better)
+    close = left & (point.error <= NEAR) if ascent.covers(system) else torch.zeros_like(left)
+    for which in (close, left & ~close):
+        if bool(which.any()) and system.margins.upper is None:
+            index = which.nonzero().squeeze(-1)
+            part, rest = system.take(index), (budget - used)[index]
+            if which is close:
+                better, more = ascend_each(part, point.b[index], tolerance, rest)
+            else:
+                better, more = anneal(part, tolerance, rest)
+            used[index] += more
+            place(point, index, better)
     return point, used
 
 
 def smooth(system: System) -> bool:
     """Whether this is a transport that cooling suits better than the linear programme.
 
-    Warm ones, and masses over decades, the least of which the programme's goal does not see.
+    Warm ones, a single column, and masses over decades, the least of which the programme's goal
+    does not see.
     """
     if not ascent.covers(system):
         return False
     widest = coldest(system)
-    if widest is not None and widest <= WARM:
+    if system.scores.shape[2] == 1 or (widest is not None and widest <= WARM):
         return True
     for mass in (system.margins.rows, system.margins.columns):
         least = mass.masked_fill(mass <= 0, torch.inf).amin(-1)
