@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.layout import Layout, Place
 from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, rank
 from rfpmss.data.identity.names import plain as plain_of
@@ -272,12 +273,22 @@ class _Owners:
         return Owned(
             owners=[None if n in lost else owner for n, owner in enumerate(self.result)],
             places=self.places,
-            doubt=self.doubt or self._nameless(),
+            doubt=self.doubt or self._nameless() or self._wrong(),
             shared=frozenset(lost),
             torn=frozenset(self.torn),
             exams=self.told,
             notes=tuple(self.notes),
             kin=self._kin(),
+        )
+
+    def _wrong(self) -> str:
+        """What speaks against the reading of images whose owner no header and nobody tells."""
+        every = zip(self.items, self.result, self.places, strict=True)
+        return contradiction(
+            (item.path, owner, (place.label, place.phase, place.day))
+            for item, owner, place in every
+            if owner is not None
+            and not (self.level or item.study or item.given or item.kind == "text")
         )
 
     def _visits(self) -> None:

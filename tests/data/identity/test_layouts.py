@@ -14,6 +14,7 @@ from rfpmss import prepare
 from rfpmss.data.cohort import duplicates
 from rfpmss.data.cohort.page.overview import write_page
 from rfpmss.data.cohort.splits import split
+from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.leave import left_out
 from rfpmss.data.identity.numbered import visit_numbers
 from rfpmss.data.identity.owners import Item, assign, owners
@@ -106,6 +107,7 @@ def test_masks_and_reports_go_to_the_visit_that_the_number_behind_the_folders_na
 
 NAMES = (
     *("P{}", "Patient-{:03d}", "sub-{:02d}", "RHUH-{:04d}", "GBM{:03d}", "case_{}", "{:07d}"),
+    *("GLIO-{:02d}", "tumor_{:03d}", "brain{:02d}", "{:03d}-MRI", "10{:02d}-004"),
     *("患者{}", "pat {:02d}", "BraTS-GLI-{:05d}", "UCSF-PDGM-{:04d}", "TCGA-02-{:04d}"),
 )
 TIMES = (
@@ -644,3 +646,15 @@ def test_a_word_for_a_content_and_a_number_is_a_name_where_siblings_hold_the_sam
         found = scan(list(truth))
         assert found.doubt == ""
         assert same(patients(found), truth), template
+
+
+def test_a_reading_that_parts_sequences_or_merges_numbered_folders_is_refused() -> None:
+    names = [PurePosixPath(f"x_{n:02d}_{s}.nii") for n in (1, 2) for s in ("t1", "t2", "flair")]
+    assert contradiction((path, path.name[:4], "") for path in names) == ""
+    wrong = contradiction((path, path.name[:4] if "t1" in path.name else "t", "") for path in names)
+    assert "2 names of files were read as different patients" in wrong
+    paths = [PurePosixPath(f"a/x{n}/{s}.nii") for n in (1, 2) for s in ("t1", "t2", "flair")]
+    assert "--patient-level 2" in contradiction((path, "a", "") for path in paths)
+    assert contradiction((path, "a", path.parts[1]) for path in paths) == ""
+    native = [PurePosixPath(f"P1/{f}/{s}.nii") for f in ("native", "mni") for s in ("t1", "t2")]
+    assert contradiction((path, "a", "") for path in native) == ""

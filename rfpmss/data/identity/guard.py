@@ -1,0 +1,81 @@
+"""A second look at a reading of files as patients and visits, which trusts no name.
+
+Files that differ by the sequence alone are one patient's, and folders that differ by a number
+alone and hold the same sequences are not one visit: where a reading says otherwise it is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from pathlib import PurePosixPath
+
+from rfpmss.data.identity.names import parse, plain
+from rfpmss.data.identity.numbered import stem
+from rfpmss.data.readers.sequences import describes, sequence_of
+
+
+def contradiction(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
+    """Why a reading cannot be right, with the way out; ``""`` where nothing speaks against it.
+
+    Args:
+        files: of each image without a header the path, whose it is, and of which visit.
+
+    Example:
+        >>> paths = [PurePosixPath(f"x{n}/{s}.nii") for n in (1, 2) for s in ("t1", "t2")]
+        >>> contradiction((path, "a", "") for path in paths)[:47]
+        '2 folders that differ by a number alone hold th'
+        >>> contradiction((path, path.parts[0], "") for path in paths)
+        ''
+    """
+    files = list(files)
+    return _parted(files) or _merged(files)
+
+
+def _parted(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
+    owners: dict[tuple[PurePosixPath, str], set[str]] = defaultdict(set)
+    for path, owner, _ in files:
+        if head := _head(path):
+            owners[path.parent, head].add(owner)
+    count = sum(len(found) > 1 for found in owners.values())
+    if not count:
+        return ""
+    return (
+        f"the sequences of {count} names of files were read as different patients, which they "
+        "are not; put the files of each patient into a folder of its own and pass "
+        "--patient-level 1, or name each in the mapping file (patients:) for --mapping"
+    )
+
+
+def _head(path: PurePosixPath) -> str:
+    """A file's name before its sequence, if it has a number and nothing but words behind it."""
+    tokens = plain(stem(path)).split("-")
+    place = next((n for n, token in enumerate(tokens) if n and describes(token)), 0)
+    head, rest = tokens[:place], tokens[place:]
+    alone = bool(head) and not parse("-".join(rest), file=True).who
+    return "-".join(head) if alone and re.search(r"\d", "".join(head)) else ""
+
+
+def _merged(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
+    found: dict[tuple[Hashable, ...], dict[PurePosixPath, set[str]]] = defaultdict(dict)
+    for path, owner, visit in files:
+        if sequence := sequence_of(stem(path)):
+            shape = re.sub(r"\d+", "#", path.parent.as_posix())
+            found[owner, visit, shape].setdefault(path.parent, set()).add(sequence)
+    for folders in found.values():
+        same = [
+            f for f, own in folders.items() if sum(len(own & o) > 1 for o in folders.values()) > 1
+        ]
+        if len(same) > 1:
+            depth = 1 + min(
+                n
+                for n, parts in enumerate(zip(*(f.parts for f in same), strict=True))
+                if len(set(parts)) > 1
+            )
+            return (
+                f"{len(same)} folders that differ by a number alone hold the same sequences, and "
+                "whether they are patients or scans of one cannot be told; pass --patient-level "
+                f"{depth} if each of them is a patient, or name their times, such as visit1"
+            )
+    return ""
