@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from multisk._backends import choose
+from multisk._backends import choose, operators
 from multisk._backends.base import Raw
 from multisk._problem.margins import Margins
 from multisk._problem.problem import Problem, check_problem
 from multisk._problem.status import Status
-from multisk._problem.system import System, prepare
+from multisk._problem.system import System, prepare, transformed
 from multisk._solution.gradient import attach, derivative
 from multisk._solution.solution import Solution, wrap
+from multisk._solution.transformed import solve_transformed
 from multisk._solvers.base import OptionalSolver, Solver, check_solver
 from multisk._solvers.default import Blend
 from multisk._solvers.newton import Newton
@@ -59,23 +60,57 @@ def solve(
     with full_precision(scores):
         system = prepare(scores, problem, group)
         chosen = default_for(system) if solver is None else solver
+        if transformed(scores, problem):
+            return inside_transforms(system, chosen, solver, init)
         mode = derivative(system, chosen)
         plain = system.detach()
         if mode == "unroll":
             plain = replace(plain, traced=True)
         with torch.no_grad():
             start = starting_potentials(init, plain)
-            nothing = plain.scores.numel() == 0 and group is None  # empty shards take part
-            raw = empty(plain) if nothing else chosen.run(plain, start)
+            raw = run(plain, start, chosen)
         plan = attach(system, raw, chosen, start, mode)
         if isinstance(system.budgets, Margins) and system.budgets.ones is not None:
             plan = plan.masked_fill(system.budgets.ones, 1.0)
         raw.backend = choose.ran_on(plain, raw.backend)
-        return wrap(raw, system, plan, raw.solver or type(chosen).__name__, mode)
+        return wrap(raw, system, plan, raw.solver or name_of(chosen), mode)
+
+
+def run(system: System, start: Tensor | None, solver: Solver) -> Raw:
+    """The solver's answer, by one operator where a graph must not see inside."""
+    if system.scores.numel() == 0 and system.group is None:  # empty shards take part
+        return empty(system)
+    if choose.hidden(system, solver):
+        return operators.whole(system, start, solver)
+    return solver.run(system, start)
+
+
+def inside_transforms(system: System, chosen: Solver, asked: Solver | None, init: Any) -> Solution:
+    """The solution where torch.func or forward-mode autograd looks on."""
+    mode = chosen.gradient or "implicit"
+    if chosen.gradient is None and getattr(chosen, "steps", None) is not None:
+        mode = "unroll"
+
+    def answer(plain: System, start: Tensor | None) -> Raw:
+        return run(plain, start, default_for(plain) if asked is None else chosen)
+
+    start = starting_potentials(init, system)
+    raw, plan = solve_transformed(system, answer, start, chosen, mode)
+    if system.margins.ones is not None:
+        plan = plan.masked_fill(system.margins.ones, 1.0)
+    mode = "composed" if mode == "implicit" else mode
+    return wrap(raw, system, plan, name_of(asked), mode)
+
+
+def name_of(solver: Solver | None) -> str:
+    """What `Solution.solver` says."""
+    return "default" if solver is None or isinstance(solver, Blend) else type(solver).__name__
 
 
 def default_for(system: System) -> Solver:
     """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
+    if torch.compiler.is_compiling() and system.groups is None and system.scores.is_cpu:
+        return Blend()
     if not system.two_groups:
         return Sinkhorn() if choose.kernels_serve(system) else Newton()
     if system.group is not None:
@@ -126,6 +161,8 @@ def empty(system: System) -> Raw:
 def full_precision(scores: Any) -> Any:
     """Autocast off; entering it takes longer than finding out that it is not on."""
     kind = scores.device.type if isinstance(scores, Tensor) else "cpu"
+    if kind == "meta":
+        return contextlib.nullcontext()
     if torch.compiler.is_compiling() or torch.is_autocast_enabled(kind):
         return torch.autocast(device_type=kind, enabled=False)
     return contextlib.nullcontext()

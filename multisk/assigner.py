@@ -21,7 +21,7 @@ from multisk._problem.problem import (
     python_number,
     readable,
 )
-from multisk._problem.system import System, prepare
+from multisk._problem.system import System, check_plain, prepare
 from multisk._semidual.semidual import first_rows
 from multisk._solution.solution import Solution
 from multisk._solve import solve
@@ -154,6 +154,7 @@ class BalancedAssigner(nn.Module):
         shape = tuple(getattr(scores, "shape", ()))
         if not isinstance(scores, Tensor) or shape[-1:] != (self.num_columns,):
             raise ValueError(f"scores must have {self.num_columns} columns, got the shape {shape}")
+        check_plain("scores", scores)
         if problem is None:
             return self.problem
         check_levels(problem)

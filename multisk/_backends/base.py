@@ -1,7 +1,8 @@
 """What a backend gives: the answer to a whole system, or one visit's part of it on this rank."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
@@ -24,6 +25,8 @@ class Raw:
     backend: str | None = None  # who read the scores, where it is not what the system's is
     finite: bool = False  # whether the host has seen that every error is
     kept: tuple[Tensor, Tensor, Tensor] | None = None  # of `sweeps_kept`, for the derivative
+    miss: tuple[Tensor, Tensor] | None = None  # of the sums, where a transform is to see the plan
+    replay: Callable[[Any], Any] | None = None  # a system's log plan by the sweeps themselves
 
 
 class Local(NamedTuple):

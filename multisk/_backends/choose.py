@@ -25,6 +25,7 @@ from torch import Tensor
 
 from multisk._backends.numba import available
 from multisk._problem.margins import Even
+from multisk._problem.problem import has_values, wrapped
 from multisk._problem.system import System
 from multisk._warning import MultiskWarning
 
@@ -102,6 +103,8 @@ def ran_on(system: System, special: str | None) -> str:
 
 def kernels_run(x: Tensor) -> bool:
     """Whether operators on `x` run the Triton kernels."""
+    if x.device.type == "meta" or wrapped(x):
+        return False
     if not x.is_cuda:
         interpreted = os.environ.get("TRITON_INTERPRET") == "1"
         if not interpreted or x.device.type != "cpu":
@@ -149,9 +152,28 @@ def one_operator(system: System) -> bool:
     """
     x = system.scores
     plain = system.two_groups and system.group is None and system.margins.upper is None
-    if not (plain and x.numel() > 0 and min(x.shape[1:]) <= WIDEST):
+    if not (plain and x.numel() > 0 and narrow(x)):
         return False
     return kernels_run(x) or torch.compiler.is_compiling()
+
+
+def hidden(system: System, solver: object) -> bool:
+    """Whether one operator runs this solver as outside of any graph, which sees only its answer.
+
+    That is so wherever values would have to be read, or stopping depends on them.
+    """
+    name, steps = type(solver).__name__, getattr(solver, "steps", None)
+    known = name in {"Newton", "Sinkhorn", "Exact", "Blend"} and not getattr(solver, "dense", False)
+    if not known or system.group is not None or system.scores.numel() == 0:
+        return False
+    if not torch.compiler.is_compiling():
+        return not has_values(system.scores)
+    return not one_operator(system) if name == "Newton" else steps is None
+
+
+def narrow(x: Tensor) -> bool:
+    """Whether a kernel's program can hold a line of one side; in this order a free N stays free."""
+    return x.shape[2] <= WIDEST or x.shape[1] <= WIDEST
 
 
 def one_derivative(system: System) -> bool:
@@ -159,7 +181,7 @@ def one_derivative(system: System) -> bool:
     x = system.scores
     if not (system.two_groups and system.group is None and x.numel() > 0):
         return False
-    return min(x.shape[1:]) <= WIDEST and (kernels_run(x) or torch.compiler.is_compiling())
+    return narrow(x) and (kernels_run(x) or torch.compiler.is_compiling())
 
 
 def operator_unrolls(system: System, steps: int | None, start: Tensor | None) -> bool:

@@ -4,11 +4,15 @@ The operators are defined above the solvers (`multisk._operators`), because on t
 the solvers themselves; their names are all that is needed to call them.
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
+from multisk._problem.frame import taken_apart
 from multisk._problem.status import Status
 from multisk._problem.system import System
 
@@ -45,6 +49,26 @@ def both_scales(system: System) -> Tensor:
     return torch.stack(
         [per_problem(system, groups.scales[end] / system.eps) for end in (0, -1)], -1
     )
+
+
+def whole(system: System, start: Tensor | None, solver: Any) -> Raw:
+    """A solver's whole run by the operator, which sees the values that a graph does not."""
+    frame, tensors = taken_apart(system, start)
+    groups = frame.groups
+    relax = [math.inf if strength is None else strength for strength in frame.relax]
+    found = torch.ops.multisk.solve(
+        tensors,
+        [] if groups is None else list(groups.scales),
+        [] if groups is None else [*groups.counts, groups.top],
+        [frame.eps or 0.0, *relax, float(solver.tolerance)],
+        type(solver).__name__,
+        getattr(solver, "max_steps", 1),
+        getattr(solver, "order", "row-column-depth"),
+    )
+    plan, a, b, error, steps, good, code, top, rest = found
+    scale = (top, rest) if top.ndim > 1 else None
+    vertex = "scipy" if type(solver).__name__ == "Exact" else None
+    return Raw(plan, a, b, error, steps, good, code, scale, backend=vertex)
 
 
 def newton(system: System, init: Tensor | None, tolerance: float, max_steps: int) -> Raw:

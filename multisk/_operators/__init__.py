@@ -12,6 +12,7 @@ from multisk._operators.root import newton
 from multisk._operators.rows import assign, assign_backward
 from multisk._operators.sweep import sweeps
 from multisk._operators.unroll import sweeps_gradient, sweeps_kept
+from multisk._operators.whole import solve
 
 __all__ = [
     "assign",
@@ -20,6 +21,7 @@ __all__ = [
     "normalize",
     "normalize_backward",
     "plan_gradient",
+    "solve",
     "sweeps",
     "sweeps_gradient",
     "sweeps_kept",

@@ -97,7 +97,7 @@ def in_torch(
     t = passes.exponent(asked.scores, asked.factor, a, b, asked.free)
     plan = torch.sigmoid(t) if asked.yields is None else t.exp()
     margins = [plan.sum(-1), torch.ones_like(a), plan.sum(-2), torch.ones_like(b)]
-    tau = (0.0, 0.0) if asked.yields is None else asked.yields.to(b).view(-1, 2, 1, 1).unbind(1)
+    tau = (0.0, 0.0) if asked.yields is None else asked.yields.to(a).view(-1, 2, 1, 1).unbind(1)
     sides = (Side(tau[0], None), Side(tau[1], held))
     what = Implicit(a, b, sides, asked.system(margins), plan)
     z, alpha, beta = tiled_plan(what, plan, grad)

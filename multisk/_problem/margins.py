@@ -50,8 +50,8 @@ class Even:
         """The tensors for the scores `x`."""
         b, n, k = x.shape
         rows, row_cells = x.new_full((b, n), self.budget), x.new_full((b, n), float(k))
-        columns = x.new_full((b, 1), self.load(n, k), dtype=torch.float64).expand(b, k)
-        column_cells = x.new_full((b, 1), float(n), dtype=torch.float64).expand(b, k)
+        one = x.new_ones((b, 1), dtype=torch.float64)  # a size may be a symbol: it is multiplied
+        columns, column_cells = (one * self.load(n, k)).expand(b, k), (one * n).expand(b, k)
         return Margins(rows, columns, None, rows, columns, row_cells, column_cells)
 
     def load(self, n: int, k: int) -> float:
@@ -86,7 +86,7 @@ def assignment_margins(
     row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
     rows = together(lambda: _rows(problem.k, x, batch, row_cells, findings), x, group)
     if mask is None:
-        count = total(rows.new_full((b, 1), float(n), dtype=torch.float64), group)
+        count = total(rows.new_ones((b, 1), dtype=torch.float64) * n, group)
         column_cells = count.expand(b, k)
     else:
         column_cells = total(mask.sum(-2).double(), group)
@@ -127,7 +127,7 @@ def transport_margins(
         elif not readable(live) or not bool(live.all()):
             free = live
     row_cells = x.new_full((b, n), float(k)) if free is None else free.sum(-1).to(x.dtype)
-    count = x.new_full((b, k), float(n)) if free is None else free.sum(-2)
+    count = x.new_ones((b, k)) * n if free is None else free.sum(-2)
     column_cells = total(count.double(), group)
     if problem.relax is None:
         _check_reachable(rows, row_cells, columns, column_cells, findings)
@@ -331,7 +331,7 @@ def _settle(
     free = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.clone()
     ones = torch.zeros_like(free)
     top = lower if upper is None else upper
-    host = readable(x) and group is None
+    host = group is None and all(map(readable, (x, rows, lower, top, free)))
     for _ in range(sum(x.shape[1:]) + 1 if host else 4):
         row_left, row_cells = rows.detach() - ones.sum(-1), free.sum(-1)
         taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
@@ -341,8 +341,8 @@ def _settle(
         empty = (row_left <= 0)[..., None] | (top.detach() - taken <= 0)[..., None, :]
         if host and not bool((free & (full | empty)).any()):
             break
-        ones |= free & full & ~empty
-        free &= ~(full | empty)
+        ones = ones | (free & full & ~empty)
+        free = free & ~(full | empty)
     taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
     row_left, row_cells = rows - ones.sum(-1), free.sum(-1)
     low_left, top_left = lower - taken, top - taken

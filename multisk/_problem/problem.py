@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
 if TYPE_CHECKING:
     Whole = int
@@ -256,6 +256,15 @@ def readable(value: Tensor) -> bool:
     return value.device.type == "cpu" and has_values(value)
 
 
+def check_values(name: str, value: Tensor) -> None:
+    """Refuse what the host cannot read."""
+    if not has_values(value):
+        raise ValueError(
+            f"{name} must have values that the host can read, got a tensor on the meta device, or "
+            "inside torch.compile or torch.func"
+        )
+
+
 def has_values(value: Tensor) -> bool:
     """Whether the host can read the values at all: not of meta tensors, nor inside a transform."""
     if torch.compiler.is_compiling() or value.device.type == "meta":
@@ -263,7 +272,14 @@ def has_values(value: Tensor) -> bool:
     kind = type(value)
     if kind is not Tensor and kind.__name__ == "FakeTensor":
         return False
-    return not is_functorch_wrapped_tensor(value)
+    return not wrapped(value)
+
+
+def wrapped(value: Tensor) -> bool:
+    """Whether torch.func, or a batch of cotangents, has wrapped the tensor."""
+    if torch.compiler.is_compiling():
+        return False
+    return is_functorch_wrapped_tensor(value) or is_legacy_batchedtensor(value)
 
 
 def first_bad(value: Tensor, good: Tensor) -> str:

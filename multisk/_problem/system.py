@@ -8,17 +8,18 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int8
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, peek_interpreter_stack
+from torch.autograd import forward_ad
+from torch.jit._trace import is_tracing
 
 from multisk._problem.collapse import Groups, collapse
 from multisk._problem.margins import Even, Margins, assignment_margins, transport_margins
-from multisk._problem.problem import MultiAssignment, Transport, readable
+from multisk._problem.problem import MultiAssignment, Transport, has_values, readable
 from multisk._problem.sharding import together
 from multisk._problem.status import Findings, Status
 
 FORBID = " (to forbid a pair pass mask=, False there; its score is then not read)"
 HUGE = 1e30  # nobody's similarity: torch.finfo(...).min, or -1e38
-HOLDERS = (Tensor, tuple, list)  # of what a transform of torch.func may have wrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class System:
     dtype: torch.dtype
     group: Any = None
     levels: Float[Tensor, " c"] | None = None  # the groups' scales where a gradient is wanted
+    budget: int | None = None  # the common k of all rows, where it was given as one
     traced: bool = False  # whether a fixed number of sweeps is going to be differentiated
 
     @property
@@ -128,9 +130,9 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
         ValueError: Names the argument, the rule and the value.
     """
     findings = Findings()
-    for name, value in vars(problem).items():
-        if isinstance(value, HOLDERS):
-            check_plain(name, value)
+    check_plain("damping", getattr(problem, "damping", None))  # its levels are counted
+    if group is not None:
+        check_plain("scores", scores)
     x, mask, ends = together(lambda: _cells(scores, problem, findings, group), scores, group)
     batch, k = scores.shape[:-2], x.shape[-1]
     if isinstance(problem, MultiAssignment):
@@ -144,8 +146,38 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
     levels = None if groups is None else _levels(problem, groups, x)
     eps = _temperature(problem.eps, batch, x)
     _check_range(ends, eps, groups, x.dtype)
+    budget = problem.k if isinstance(problem, MultiAssignment) else 1
     return System(
-        x, eps, margins, groups, relax, ends, findings.code, batch, scores.dtype, group, levels
+        x,
+        eps,
+        margins,
+        groups,
+        relax,
+        ends,
+        findings.code,
+        batch,
+        scores.dtype,
+        group,
+        levels,
+        budget if isinstance(budget, int) else None,
+    )
+
+
+def transformed(scores: Any, problem: MultiAssignment | Transport) -> bool:
+    """Whether torch.func, or forward-mode autograd, is to see through the solve."""
+    if torch.compiler.is_compiling():
+        return False
+    forward = forward_ad._current_level >= 0  # noqa: SLF001
+    if not forward and peek_interpreter_stack() is None:
+        return False
+    values: list[Any] = [scores]
+    for value in vars(problem).values():
+        values.extend(value if isinstance(value, tuple | list) else [value])
+    return any(
+        is_functorch_wrapped_tensor(x)
+        or (forward and forward_ad.unpack_dual(x).tangent is not None)
+        for x in values
+        if isinstance(x, Tensor)
     )
 
 
@@ -153,7 +185,11 @@ def check_scores(scores: Any) -> None:
     """Raise unless `scores` is a real floating-point tensor (*batch, N, K)."""
     if not isinstance(scores, Tensor):
         raise ValueError(f"scores must be a tensor, got {type(scores).__name__}")
-    check_plain("scores", scores)
+    if not torch.compiler.is_compiling() and is_tracing():
+        raise ValueError(
+            "scores must not be recorded by torch.jit.trace, got a call inside it, which would "
+            "freeze this answer into the graph (use torch.export or torch.compile)"
+        )
     if not scores.is_floating_point() or scores.layout != torch.strided:
         raise ValueError(
             f"scores must be a dense floating-point tensor, got {scores.dtype}, {scores.layout}"
@@ -165,17 +201,13 @@ def check_scores(scores: Any) -> None:
 
 
 def check_plain(name: str, value: Any) -> None:
-    """Refuse tensors inside torch.func transforms: solving reads values and writes in place."""
-    if isinstance(value, tuple | list):
-        for part in value:
-            check_plain(name, part)
-        return
+    """Refuse tensors inside torch.func transforms where values are read."""
     if not isinstance(value, Tensor) or torch.compiler.is_compiling():
         return
     if is_functorch_wrapped_tensor(value):
         raise ValueError(
             f"{name} must not be wrapped by torch.func (vmap, grad, jvp), got a transformed "
-            "tensor (solve takes batch dimensions itself; torch.autograd differentiates it)"
+            "tensor (batch dimensions are taken as they are; torch.autograd differentiates)"
         )
 
 
@@ -243,6 +275,10 @@ def _check_finite(
 def _groups(problem: MultiAssignment, columns: int) -> Groups:
     damping = problem.damping
     if isinstance(damping, Tensor):
+        if not has_values(damping):
+            raise ValueError(
+                "damping must be a number inside torch.compile, got a tensor of scales"
+            )
         if damping.shape[0] != columns:
             raise ValueError(
                 f"damping must have one scale a column ({columns}), got {damping.shape[0]}"

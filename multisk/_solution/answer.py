@@ -1,17 +1,15 @@
 """What a solver found, judged: the plan, its potentials, its error and its status."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from multisk._backends.base import Raw
 from multisk._backends.torch import passes
-from multisk._problem.problem import readable
+from multisk._problem.problem import check_values, readable
 from multisk._problem.status import Status
 from multisk._problem.system import System
 
@@ -83,21 +81,6 @@ class Answer:
         """The plan in the solver's precision with one batch dimension."""
         return self.plan.reshape(self.system.scores.shape).to(self.system.scores.dtype)
 
-    @cached_property
-    def log_plan(self) -> Float[Tensor, "*batch n k"]:
-        """Log P, exact where P underflows; minus infinity at forbidden pairs."""
-        system, raw = self.system, self.raw
-        if not system.two_groups or raw.channels is not None:
-            return self.plan.log()
-        with torch.no_grad():
-            t = self.exponent()
-            log = t if system.groups is None else logsigmoid(t)
-            if raw.row_scale is not None:
-                log = log + raw.row_scale[0][..., None]
-            if system.margins.ones is not None:
-                log = log.masked_fill(system.margins.ones, 0.0)
-        return log.view(self.plan.shape).to(self.plan.dtype)
-
     def exponent(self) -> Tensor:
         """Scale * scores + a + b, (b, n, k); minus infinity at forbidden pairs."""
         system, raw = self.system, self.raw
@@ -111,9 +94,12 @@ def budget_of(system: System) -> int:
     """The common integer budget of all rows."""
     if system.groups is None:
         return 1
+    if system.budget is not None:
+        return system.budget
+    check_values("k", system.margins.rows)
     rows = system.margins.row_unit if system.margins.free is not None else system.margins.rows
-    k = sum(system.groups.counts[: system.groups.top])
-    if rows.numel() and not bool((rows == k).all()):
+    k = int(rows.flatten()[0]) if rows.numel() else 0
+    if not bool((rows == k).all()):
         raise ValueError("k must be the same int for every row here, got budgets that differ")
     return k
 

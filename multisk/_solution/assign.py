@@ -6,6 +6,7 @@ from torch import Tensor
 from multisk._backends.choose import kernels_serve
 from multisk._backends.operators import per_problem
 from multisk._backends.torch import passes
+from multisk._problem.problem import readable
 from multisk._semidual.semidual import first_rows
 from multisk._solution.answer import Answer, budget_of, plain
 
@@ -21,7 +22,7 @@ def assign(solution: Answer, new_scores: Tensor) -> Tensor:
         raise ValueError("damping must have at most two levels to assign unseen rows")
     with torch.no_grad():
         x = new_scores.detach().to(system.scores.dtype).reshape(-1, *new_scores.shape[-2:])
-        if not bool(x.isfinite().all()):
+        if readable(x) and not bool(x.isfinite().all()):
             raise ValueError("new_scores must be finite, got a value that is not")
         budget = x.new_full(x.shape[:2], float(budget_of(system)))
         if x.numel() and (kernels_serve(system, traced=True) or torch.compiler.is_compiling()):

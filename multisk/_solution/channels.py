@@ -5,6 +5,7 @@ from torch import Tensor
 
 from multisk._backends.torch import passes
 from multisk._backends.torch.groups import GroupSweeps
+from multisk._problem.problem import check_values
 from multisk._solution.answer import Answer
 
 
@@ -18,7 +19,9 @@ def channels(solution: Answer) -> Tensor:
     if raw.channels is not None:
         return raw.channels.view(*system.batch, -1, n, k).to(system.dtype)
     top = sum(groups.counts[: groups.top])
-    if top and not bool((system.margins.row_unit == top).all()):
+    if system.budget is None:
+        check_values("k", system.margins.row_unit)
+    if system.budget is None and top and not bool((system.margins.row_unit == top).all()):
         raise ValueError("k must be an int for channels, got a budget for every row")
     with torch.no_grad():
         parts = _two(solution) if system.two_groups else _many(solution)

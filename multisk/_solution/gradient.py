@@ -6,17 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from multisk._backends.base import Raw
 from multisk._backends.choose import operator_unrolls
-from multisk._backends.torch.sweeps import ORDERS, sweeps_of
-from multisk._problem.problem import readable
-from multisk._problem.start import centred, settled
+from multisk._problem.problem import has_values, readable
 from multisk._problem.system import System
 from multisk._solution.implicit import Implicit, ImplicitPlan, Side
 from multisk._solution.implicit_groups import attach_groups
-from multisk._solution.unroll import unrolled_plan
+from multisk._solution.unroll import Replay, unrolled_plan
 from multisk._warning import MultiskWarning
 
 
@@ -48,6 +45,11 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     if not system.two_groups:
         if raw.channels is not None:
             raise ValueError("gradient must be 'unroll' or 'none' for dense=True, got 'implicit'")
+        if torch.compiler.is_compiling():
+            raise ValueError(
+                "damping must have at most two levels for a gradient inside torch.compile, got "
+                "more (solve outside of it, or use Sinkhorn(steps=...), which is unrolled)"
+            )
         return attach_groups(system, raw)
     eps = system.eps
     scale = system.scale
@@ -75,41 +77,24 @@ def held_columns(system: System, raw: Raw) -> Tensor | None:
 
 
 def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
-    """The derivative of the sweeps themselves: by kernels, or by replaying them."""
-    rows_first = solver.order == ORDERS[0]
-    if solver.dense or not operator_unrolls(system, solver.steps, start):
-        return replayed(system, raw, solver, start)
-
-    def replay(again: System) -> Tensor:
-        return replayed(again, raw, solver, start)
-
-    return unrolled_plan(
-        system, raw.plan, solver.steps, replay, rows_first=rows_first, kept=raw.kept
-    )
+    """The derivative of the sweeps themselves: by kernels, or sweep by sweep backwards."""
+    most, uneven = counted(raw, solver)
+    replay = Replay(solver.order, most, raw.steps, start, uneven)
+    raw.replay = replay.log_plan
+    if torch.compiler.is_compiling():  # the compiler decides what is kept and what is made again
+        return replay.plan(system)
+    by_operator = not solver.dense and operator_unrolls(system, solver.steps, start)
+    return unrolled_plan(system, raw.plan, replay, by_operator=by_operator, kept=raw.kept)
 
 
-def replayed(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Tensor:
-    """Replay the sweeps under autograd; only potentials are stored, cells are recomputed."""
-    sweeps = sweeps_of(system, solver.order)
-    start = settled(system.detach(), start)
-    a, b = checkpoint(
-        sweeps.first if start is None else lambda: sweeps.warm(start), use_reentrant=False
-    )
-    most, uneven = solver.steps, False  # fixed sweeps are known without reading them
-    if most is None:
-        most = int(raw.steps.max()) if raw.steps.numel() else 0
-        uneven = not bool((raw.steps == most).all())
-    for sweep in range(0 if start is not None else 1, most):
-        if start is not None:
-            a, b = centred(system, a, b)
-        new_a, new_b = checkpoint(step_of(sweeps), a, b, use_reentrant=False)
-        if uneven:
-            going = (raw.steps > sweep).view(-1, *[1] * (a.ndim - 1))
-            new_a, new_b = torch.where(going, new_a, a), torch.where(going, new_b, b)
-        a, b = new_a, new_b
-    return checkpoint(lambda a, b: sweeps.finish(a, b)[0], a, b, use_reentrant=False)
-
-
-def step_of(sweeps: Any) -> Any:
-    """One sweep as a function of the potentials alone."""
-    return lambda a, b: sweeps.next(a, b, measure=False)[:2]
+def counted(raw: Raw, solver: Any) -> tuple[int, bool]:
+    """The most sweeps of any problem, and whether others took fewer; fixed ones are not read."""
+    if solver.steps is not None:
+        return solver.steps, False
+    if not has_values(raw.steps):
+        raise ValueError(
+            "steps must be set for an unrolled gradient inside torch.compile, got None "
+            "(gradient='implicit' needs no number of sweeps)"
+        )
+    most = int(raw.steps.max()) if raw.steps.numel() else 0
+    return most, not bool((raw.steps == most).all())

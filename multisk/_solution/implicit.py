@@ -11,10 +11,12 @@ from multisk._backends.choose import forms_square, kernels_visit, one_derivative
 from multisk._backends.torch.passes import schur_part
 from multisk._backends.torch.tiles import tiles
 from multisk._backends.triton import visits
+from multisk._problem.problem import wrapped
 from multisk._problem.sharding import total
 from multisk._problem.system import System
 from multisk._semidual.schur import solve_dense, solve_iteratively
 from multisk._semidual.semidual import gauge_of
+from multisk._solution.composed import respond
 
 
 @dataclass(eq=False)
@@ -61,7 +63,7 @@ class ImplicitPlan(torch.autograd.Function):
         again = torch.is_grad_enabled() and grad.requires_grad | plan.requires_grad
         if again and (any(t is not None for t in taus) or what.system.relax != (None, None)):
             raise NotImplementedError("a relaxed transport cannot be differentiated twice")
-        if again:
+        if again or wrapped(grad):
             z, alpha, beta = whole_plan(what, plan, grad)
         elif one_derivative(what.system):
             held = what.sides[1].held
@@ -101,8 +103,7 @@ def yielding(tau: float | Tensor, potential: Tensor) -> float | Tensor:
     """D goal / d margin of a relaxed side: exp(-tau * potential)."""
     if isinstance(tau, float) and tau == 0.0:
         return 1.0
-    tau = tau.detach().squeeze(-1) if isinstance(tau, Tensor) else tau
-    return (-potential * tau).exp()
+    return (-potential * detached(tau)).exp()
 
 
 def yield_cotangent(
@@ -123,12 +124,8 @@ def weights(what: Implicit, plan: Tensor) -> Tensor:
 
 def diagonals(what: Implicit, h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column diagonals; a relaxed margin adds its own yielding."""
-
-    def grow(x: Tensor, tau: float | Tensor) -> Tensor:
-        tau = tau.detach().squeeze(-1) if isinstance(tau, Tensor) else tau
-        return x * (1 + tau)
-
-    return grow(h, what.sides[0].tau), grow(w, what.sides[1].tau)
+    row_tau, column_tau = (detached(side.tau) for side in what.sides)
+    return h * (1 + row_tau), w * (1 + column_tau)
 
 
 def fixed_columns(what: Implicit, w: Tensor) -> Tensor:
@@ -212,23 +209,21 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
 
 
 def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in plain differentiable operations, for a second derivative."""
+    """The same in plain operations, for a second derivative and for many cotangents at once."""
     if what.system.group is not None:
-        raise NotImplementedError("a sharded plan cannot be differentiated twice")
+        raise NotImplementedError(
+            "a sharded plan cannot be differentiated twice, nor for a batch of cotangents"
+        )
     tile = weights(what, plan)
     pulled = tile * grad
-    h, w = tile.sum(-1), tile.sum(-2)
-    live = h >= torch.finfo(h.dtype).tiny
-    inverse = torch.where(live, 1 / h.masked_fill(~live, 1.0), 0.0)
-    row_pull = pulled.sum(-1)
-    column_pull = pulled.sum(-2) - torch.einsum("bnk,bn->bk", tile, row_pull * inverse)
-    still = fixed_columns(what, w.detach())
-    s = torch.diag_embed(w) - torch.einsum("bnk,bn,bnl->bkl", tile, inverse, tile)
-    fixed = still[..., None] | still[..., None, :]
-    size = w.detach().mean(-1)[:, None, None]
-    moving = (~still).to(s.dtype) * gauge_of(what.system, what.sides[1].held, w.detach())
-    s = s.masked_fill(fixed, 0.0) + torch.diag_embed(still.to(s.dtype))
-    s = s + size * moving[..., None] * moving[..., None, :] / s.shape[-1]
-    beta = torch.linalg.solve(s, column_pull.masked_fill(still, 0.0))
-    alpha = (row_pull - torch.einsum("bnk,bk->bn", tile, beta)) * inverse
-    return tile * (grad - alpha[..., None] - beta[:, None]), alpha, beta
+    sums = tile.sum(-1), tile.sum(-2)
+    extra = [x * detached(side.tau) for x, side in zip(sums, what.sides, strict=True)]
+    right = pulled.sum(-1), pulled.sum(-2)
+    alpha, beta = respond(tile, right, (extra[0], extra[1]), what.sides[1].held)
+    alpha, beta = alpha.to(plan.dtype), beta.to(plan.dtype)
+    return tile * (grad - alpha[..., None] - beta[..., None, :]), alpha, beta
+
+
+def detached(tau: float | Tensor) -> float | Tensor:
+    """How fast a side yields, (b, 1) where it is a tensor, without its gradient."""
+    return tau.detach().squeeze(-1) if isinstance(tau, Tensor) else tau

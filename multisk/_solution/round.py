@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multisk._backends.numba.matching import Matching
 from multisk._hard import NoAssignment, matching, starting_prices
+from multisk._problem.problem import check_values
 from multisk._problem.system import System
 from multisk._solution.answer import Answer
 
@@ -34,6 +35,7 @@ def priced(solution: Answer) -> Tensor:
 
 def hard_matching(solution: Answer, *, priced: bool) -> Matching:
     """The zero-temperature answer, from the prices of the solution."""
+    check_values("plan", solution.raw.plan)
     system = solution.system.detach()
     if system.groups is None or system.group is not None or not system.two_groups:
         raise ValueError("round must follow a MultiAssignment with two levels on one process")

@@ -1,17 +1,20 @@
 """What comes back: the plan with everything needed to judge it and to use it again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from multisk._backends.base import Raw
+from multisk._problem.problem import check_values
 from multisk._problem.status import Status
-from multisk._problem.system import System, check_scores
+from multisk._problem.system import System, check_plain, check_scores
 from multisk._solution.answer import Answer, budget_of
 from multisk._solution.assign import assign
 from multisk._solution.channels import channels
+from multisk._solution.log_plan import log_plan
 from multisk._solution.round import priced, rounded
 from multisk._solution.show import line, table
 from multisk._solution.value import gap, value
@@ -47,6 +50,7 @@ class Solution(Answer):
     @property
     def status(self) -> Status:
         """The first status of the batch that is not CONVERGED; reads the device."""
+        check_values("status", self.raw.error)
         codes = self.status_code.flatten()
         bad = codes[codes != Status.CONVERGED.code]
         return list(Status)[int(bad[0])] if bad.numel() else Status.CONVERGED
@@ -57,6 +61,7 @@ class Solution(Answer):
         Raises:
             RuntimeError: When any problem of the batch did not converge; says which and why.
         """
+        check_values("status", self.raw.error)
         if not bool(self.converged.all()):
             index = int((~self.converged).flatten().nonzero()[0, 0])
             status = list(Status)[int(self.status_code.flatten()[index])]
@@ -79,15 +84,36 @@ class Solution(Answer):
         """
         return channels(self)
 
-    @cached_property
+    @property
+    def log_plan(self) -> Float[Tensor, "*batch n k"]:
+        """Log P, exact where P underflows; minus infinity at forbidden pairs.
+
+        Differentiable like the plan, also where the plan underflows; its derivative is refused
+        with more than two channel scales and for rows spread over ranks.
+        """
+        return self._once("log_plan", log_plan)
+
+    @property
     def value(self) -> Float[Tensor, "*batch"]:
         """The objective at the plan: see `MultiAssignment` and `Transport`; differentiable."""
-        return value(self)
+        return self._once("value", value)
 
-    @cached_property
+    @property
     def gap(self) -> Float[Tensor, "*batch"]:
-        """Upper bound on how far the objective is below its optimum, in the units of the scores."""
-        return gap(self)
+        """Upper bound on how far the objective is below its optimum, in the units of the scores.
+
+        Detached.
+        """
+        return self._once("gap", gap)
+
+    def _once(self, name: str, make: Callable[[Answer], Tensor]) -> Tensor:
+        """Made when first read; without the lock of `cached_property`, which does not compile."""
+        if torch.compiler.is_compiling():
+            return make(self)
+        kept = self.__dict__.get(f"_{name}")
+        if kept is None:
+            kept = self.__dict__[f"_{name}"] = make(self)
+        return kept
 
     def assign(self, new_scores: Shaped[Tensor, "..."]) -> Float[Tensor, "*batch m k"]:
         """Assign unseen rows with the stored column potentials: one scalar root a row.
@@ -102,6 +128,7 @@ class Solution(Answer):
             ValueError: When the shape does not fit, or the budget differs from row to row.
         """
         check_scores(new_scores)
+        check_plain("new_scores", new_scores)
         return assign(self, new_scores)
 
     def round(self) -> Bool[Tensor, "*batch n k"]:

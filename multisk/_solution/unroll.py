@@ -1,6 +1,6 @@
-"""The plan after a fixed number of sweeps as one differentiable step, by the operator."""
+"""The plan after a number of sweeps as one differentiable step, which keeps no table of cells."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,25 +8,82 @@ import torch
 from torch import Tensor
 
 from multisk._backends.operators import Three
+from multisk._backends.torch import passes
+from multisk._backends.torch.sweeps import ORDERS, Sweeps, TwoGroupSweeps, sweeps_of
+from multisk._problem.problem import wrapped
+from multisk._problem.start import centred, settled
 from multisk._problem.system import System
+from multisk._solution.composed import log_link
+
+Five = tuple[Tensor | None, ...]  # scores, eps, rows, columns, levels, or their cotangents
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The sweeps that were made, to be made again in plain differentiable operations."""
+
+    order: str
+    most: int  # sweeps of the slowest problem
+    steps: Tensor  # (b,) sweeps of each
+    start: Tensor | None
+    uneven: bool  # whether problems took different numbers of sweeps
+
+    def plan(self, system: System) -> Tensor:
+        """The plan as a function of the system's tensors."""
+        sweeps = sweeps_of(system, self.order)
+        return sweeps.finish(*self.last(sweeps))[0]
+
+    def log_plan(self, system: System) -> Tensor:
+        """Its logarithm, exact where the plan underflows."""
+        sweeps = sweeps_of(system, self.order)
+        a, b = self.last(sweeps)
+        t = passes.exponent(system.scores, system.scale, a, b, system.margins.free)
+        log, scale = log_link(system, t), sweeps.finish(a, b)[3]
+        return log if scale is None else log + scale[0][..., None]
+
+    def last(self, sweeps: Sweeps) -> tuple[Tensor, Tensor]:
+        """The potentials after all sweeps."""
+        *_, (a, b) = self.potentials(sweeps)
+        return a, b
+
+    def potentials(self, sweeps: Sweeps) -> Iterator[tuple[Tensor, Tensor]]:
+        """Those after the first sweep, or at the start, and after every further one."""
+        a, b = self.begin(sweeps)
+        yield a, b
+        for sweep in self.further():
+            a, b = self.sweep(sweeps, sweep, a, b)
+            yield a, b
+
+    def begin(self, sweeps: Sweeps) -> tuple[Tensor, Tensor]:
+        """The first sweep, or the potentials that were given."""
+        start = settled(sweeps.system.detach(), self.start)
+        return sweeps.first() if start is None else sweeps.warm(start)
+
+    def further(self) -> range:
+        """The numbers of the sweeps after it."""
+        return range(0 if self.start is not None else 1, self.most)
+
+    def sweep(self, sweeps: Sweeps, number: int, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """One more sweep of the problems that are not done."""
+        if self.start is not None:
+            a, b = centred(sweeps.system, a, b)
+        new_a, new_b, _ = sweeps.next(a, b, measure=False)
+        if not self.uneven:
+            return new_a, new_b
+        going = (self.steps > number).view(-1, *[1] * (a.ndim - 1))
+        return torch.where(going, new_a, a), torch.where(going, new_b, b)
 
 
 def unrolled_plan(
-    system: System,
-    plan: Tensor,
-    steps: int,
-    replay: Callable[[System], Tensor],
-    *,
-    rows_first: bool,
-    kept: Three | None,
+    system: System, plan: Tensor, replay: Replay, *, by_operator: bool, kept: Three | None
 ) -> Tensor:
-    """The solver's plan with the derivative of its sweeps; `replay` differentiates it twice.
+    """The solver's plan with the derivative of its sweeps.
 
     `kept` is what the sweeps left; None makes them once more in the backward pass.
     """
     eps = system.eps if isinstance(system.eps, Tensor) else None
-    what = Unrolled(system.detach(), steps, replay, rows_first)
-    inputs = system.scores, eps, system.margins.rows, system.margins.columns
+    what = Unrolled(system.detach(), replay, by_operator)
+    inputs = system.scores, eps, system.margins.rows, system.margins.columns, system.levels
     return UnrolledPlan.apply(plan, what, *inputs, *(kept or ()))  # pyright: ignore[reportReturnType]
 
 
@@ -35,13 +92,20 @@ class Unrolled:
     """What the backward pass needs besides its tensors."""
 
     system: System
-    steps: int
-    replay: Callable[[System], Tensor]
-    rows_first: bool
+    replay: Replay
+    by_operator: bool
+
+    def at(self, inputs: Five) -> System:
+        """The system as a function of the inputs."""
+        scores, eps, rows, columns, levels = inputs
+        assert scores is not None
+        margins = replace(self.system.margins, rows=rows, columns=columns)
+        heat = self.system.eps if eps is None else eps
+        return replace(self.system, scores=scores, eps=heat, budgets=margins, levels=levels)
 
 
 class UnrolledPlan(torch.autograd.Function):
-    """The plan of a number of sweeps as a function of scores, temperature, rows and columns."""
+    """The plan of a number of sweeps as a function of scores, temperature, margins and scales."""
 
     @staticmethod
     def forward(ctx: Any, plan: Tensor, what: Unrolled, *inputs: Tensor | None) -> Tensor:
@@ -54,18 +118,70 @@ class UnrolledPlan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Cotangents of every input; by the replay where they are differentiated themselves."""
         what: Unrolled = ctx.what
-        again = torch.is_grad_enabled()
-        inputs, kept = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
-        if again:
+        inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        if torch.is_grad_enabled() or wrapped(grad):
             found = again_cotangents(what, inputs, grad)
+        elif what.by_operator:
+            found = operator_cotangents(what, inputs, kept, grad)
         else:
-            found = cotangents(what, inputs, kept, grad)
+            found = stepwise_cotangents(what, inputs, grad)
         return None, None, *found, *(None for _ in kept)
 
 
-def cotangents(what: Unrolled, inputs: Any, kept: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def stepwise_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
+    """Sweep by sweep backwards: the potentials are kept, one sweep's cells at a time."""
+    replay = what.replay
+    model = sweeps_of(what.system, replay.order)
+    kept = list(replay.potentials(model))
+    wanted = [x is not None and x.requires_grad for x in inputs]
+    sums: list[Tensor | None] = [None] * len(inputs)
+
+    def back(step: Any, potentials: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]) -> Any:
+        """Add to `sums`; give the cotangents of the potentials before."""
+        with torch.enable_grad():
+            before = [x.detach().requires_grad_() for x in potentials]
+            leaves = [
+                x.detach().requires_grad_() if x is not None and on else x
+                for x, on in zip(inputs, wanted, strict=True)
+            ]
+            sweeps = sweeps_of(what.at(tuple(leaves)), replay.order)
+            if isinstance(sweeps, TwoGroupSweeps) and isinstance(model, TwoGroupSweeps):
+                sweeps.linear = model.linear  # a start that is far off forbids exponentials
+            after = step(sweeps, *before)
+            asked = [x for x, on in zip(leaves, wanted, strict=True) if on and x is not None]
+            pairs = [(y, g) for y, g in zip(after, cotangents, strict=True) if y.requires_grad]
+            inputs_here = [*before, *asked]
+            found = torch.autograd.grad(
+                [y for y, _ in pairs], inputs_here, [g for _, g in pairs], allow_unused=True
+            )
+        rest = iter(found[len(before) :])
+        for index, on in enumerate(wanted):
+            part = next(rest) if on else None
+            if part is not None:
+                old = sums[index]
+                sums[index] = part if old is None else old + part
+        return [
+            torch.zeros_like(x) if g is None else g
+            for x, g in zip(before, found[: len(before)], strict=True)
+        ]
+
+    pulled = back(lambda sweeps, a, b: sweeps.finish(a, b)[:1], kept[-1], (grad,))
+    for number, potentials in zip(reversed(replay.further()), reversed(kept[:-1]), strict=True):
+        pulled = back(
+            lambda sweeps, a, b, number=number: replay.sweep(sweeps, number, a, b),
+            potentials,
+            tuple(pulled),
+        )
+    back(lambda sweeps: replay.begin(sweeps), (), tuple(pulled))
+    return tuple(sums)
+
+
+def operator_cotangents(what: Unrolled, inputs: Five, kept: Any, grad: Tensor) -> Five:
     """By the operator."""
-    scores, eps, rows, columns = inputs
+    scores, eps, rows, columns, _ = inputs
+    assert scores is not None
+    assert rows is not None
+    assert columns is not None
     groups, margins = what.system.groups, what.system.margins
     assert groups is not None
     # Filled on the device: a copy from the host could not be captured in a graph.
@@ -78,22 +194,21 @@ def cotangents(what: Unrolled, inputs: Any, kept: Any, grad: Tensor) -> tuple[Te
         scales,
         [part.contiguous() for part in parts],
         margins.free,
-        what.steps,
-        what.rows_first,
+        what.replay.most,
+        what.replay.order == ORDERS[0],
         grad,
         list(kept),
     )
     if eps is None:
-        return x, None, row, column
-    return x, -(scale * scales).sum(-1).view_as(eps) / eps, row, column
+        return x, None, row, column, None
+    return x, -(scale * scales).sum(-1).view_as(eps) / eps, row, column, None
 
 
-def again_cotangents(what: Unrolled, inputs: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def again_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
     """In plain differentiable operations, for a second derivative."""
-    scores, eps, rows, columns = inputs
-    margins = replace(what.system.margins, rows=rows, columns=columns)
-    heat = what.system.eps if eps is None else eps
-    plan = what.replay(replace(what.system, scores=scores, eps=heat, budgets=margins))
+    with torch.enable_grad():
+        plan = what.replay.plan(what.at(inputs))
     wanted = [x for x in inputs if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(plan, wanted, grad, create_graph=True, allow_unused=True))
+    again = torch.is_grad_enabled()
+    found = iter(torch.autograd.grad(plan, wanted, grad, create_graph=again, allow_unused=True))
     return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)

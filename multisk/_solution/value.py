@@ -21,7 +21,12 @@ def value(solution: Answer) -> Tensor:
     if solution.mode == "none":
         with torch.no_grad():
             return objective(system.detach(), raw, plan.detach()).view(system.batch)
-    if solution.mode == "unroll" and system.two_groups:
+    if solution.mode == "composed" and not system.two_groups:
+        raise ValueError(
+            "damping must have at most two levels for value inside torch.func and forward mode, "
+            "got more"
+        )
+    if solution.mode in {"unroll", "composed"} and system.two_groups:
         return objective(system, raw, plan).view(system.batch)
     eps = system.eps if isinstance(system.eps, Tensor) else None
     sides = margin_inputs(system)

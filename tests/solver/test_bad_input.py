@@ -182,17 +182,35 @@ REFUSED = {
         lambda: solve(X, MultiAssignment(1, capacity=(X[0] * 0, X[0] + 3)), Sinkhorn()),
         "capacity must be exact for Sinkhorn, .*use Newton",
     ),
-    "vmap": (
-        lambda: torch.func.vmap(lambda x: solve(x, MultiAssignment(1)).plan)(X[None]),
+    "jit.trace": (
+        lambda: torch.jit.trace(lambda x: solve(x, MultiAssignment(1)).plan, (X,)),
+        "scores must not be recorded by torch.jit.trace",
+    ),
+    "vmap over the channels' scales": (
+        lambda: torch.func.vmap(lambda d: solve(X, MultiAssignment(1, damping=d)).plan)(RAMP[None]),
+        "damping must not be wrapped by torch.func",
+    ),
+    "a status inside vmap": (
+        lambda: torch.func.vmap(lambda x: solve(x, MultiAssignment(1)).raise_if_failed().plan)(
+            X[None]
+        ),
+        "status must have values that the host can read",
+    ),
+    "rounding inside vmap": (
+        lambda: torch.func.vmap(lambda x: solve(x, MultiAssignment(1)).round())(X[None]),
+        "plan must have values that the host can read",
+    ),
+    "unseen rows inside vmap": (
+        lambda: torch.func.vmap(lambda x: solve(x, MultiAssignment(1)).assign(x))(X[None]),
+        "new_scores must not be wrapped by torch.func",
+    ),
+    "a layer inside vmap": (
+        lambda: torch.func.vmap(BalancedAssigner(3, MultiAssignment(1)))(X[None]),
         "scores must not be wrapped by torch.func",
     ),
-    "functional gradient": (
-        lambda: torch.func.grad(lambda x: solve(x, MultiAssignment(1)).value)(X),
-        "scores must not be wrapped by torch.func",
-    ),
-    "vmap over a budget": (
-        lambda: torch.func.vmap(lambda k: solve(X, MultiAssignment(k)).plan)(torch.ones(2, 4)),
-        "k must not be wrapped by torch.func",
+    "the status of a meta tensor": (
+        lambda: solve(X.to("meta"), MultiAssignment(1)).status,
+        "status must have values that the host can read",
     ),
     "totals that differ": (
         lambda: solve(X, Transport(eps=1, rows=torch.ones(4), columns=2 * torch.ones(3))),

@@ -8,6 +8,7 @@ operator may take the place of any of them.
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.nn.functional import logsigmoid
 
 Cells = Float[Tensor, "b n k"]
@@ -20,15 +21,20 @@ Scale = float | Float[Tensor, "#b 1 1"]
 def exponent(x: Cells, scale: Scale, a: Rows | None, b: Columns | None, free: Free) -> Cells:
     """T = scale * x + a_i + b_j, minus infinity at forbidden cells; always a new tensor."""
     t = x * scale
+    if watched(t):
+        t = t if b is None else t + b.to(t.dtype)[..., None, :]
+        t = t if a is None else t + a.to(t.dtype)[..., None]
+        return t if free is None else t.masked_fill(~free, -torch.inf)
     if b is not None:
-        t = t + b.to(t.dtype)[..., None, :] if t.requires_grad else t.add_(b.to(t)[..., None, :])
+        t.add_(b.to(t)[..., None, :])
     if a is not None:
-        t = t + a.to(t.dtype)[..., None] if t.requires_grad else t.add_(a.to(t)[..., None])
-    if free is None:
-        return t
-    return (
-        t.masked_fill(~free, -torch.inf) if t.requires_grad else t.masked_fill_(~free, -torch.inf)
-    )
+        t.add_(a.to(t)[..., None])
+    return t if free is None else t.masked_fill_(~free, -torch.inf)
+
+
+def watched(t: Tensor) -> bool:
+    """Whether autograd or a transform follows, so that nothing may be written in place."""
+    return torch.compiler.is_compiling() or t.requires_grad or peek_interpreter_stack() is not None
 
 
 def log_ratio(target: Tensor, log_sum: Tensor) -> Tensor:
@@ -39,7 +45,7 @@ def log_ratio(target: Tensor, log_sum: Tensor) -> Tensor:
 
 def safe_logsumexp(t: Tensor, dim: int) -> Tensor:
     """Logsumexp with slices of only minus infinity giving 0 instead of poisoned gradients."""
-    if not t.requires_grad:
+    if not watched(t):
         found = t.logsumexp(dim)
         return found.masked_fill_(found == -torch.inf, 0.0)
     empty = (t == -torch.inf).all(dim, keepdim=True)

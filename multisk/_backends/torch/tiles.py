@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from multisk._backends.torch.passes import exponent
+from multisk._problem.problem import readable
 from multisk._problem.sharding import largest, total
 from multisk._problem.system import System, column
 
@@ -15,9 +16,10 @@ TILE = 1 << 17  # cells a visit: the handful of temporaries stays in a core's ca
 def tiles(system: System) -> Iterator[slice]:
     """Row ranges of about `TILE` cells each over the whole batch, at least one."""
     b, n, k = system.scores.shape
+    if not readable(system.scores) or torch.is_grad_enabled():
+        yield slice(0, n)
+        return
     height = max(1, TILE // max(1, b * k))
-    if system.scores.device.type != "cpu" or torch.is_grad_enabled():
-        height = max(n, 1)
     for start in range(0, max(n, 1), height):
         yield slice(start, min(start + height, n))
 
@@ -76,6 +78,14 @@ def violation(
     return largest(torch.stack(worst).amax(0), system.group)
 
 
+def cells_of(system: System, part: slice, a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:
+    """A tile of the plan."""
+    tile, free = cells(system, part)
+    t = exponent(tile, system.scale, a, b, free)
+    p = torch.sigmoid(t) if system.groups is not None else t.exp()
+    return p if scale is None else p * scale[..., None].exp()
+
+
 def plan_of(
     system: System, a: Tensor, b: Tensor, scale: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,15 +94,14 @@ def plan_of(
     `scale` (b, n) is the log factor of a sweep that ends on a row step.
     """
     x = system.scores
+    if not readable(x) or torch.is_grad_enabled():
+        plan = cells_of(system, slice(0, x.shape[1]), a, b, scale)
+        return plan, plan.sum(-1), total(plan.sum(-2).double(), system.group)
     plan = torch.empty_like(x, memory_format=torch.contiguous_format)
     row_sums = x.new_empty(x.shape[:2])
     column_sums = x.new_zeros((x.shape[0], x.shape[2]), dtype=torch.float64)
     for part in tiles(system):
-        tile, free = cells(system, part)
-        t = exponent(tile, system.scale, a[:, part], b, free)
-        p = torch.sigmoid(t) if system.groups is not None else t.exp()
-        if scale is not None:
-            p = p * scale[:, part, None].exp()
+        p = cells_of(system, part, a[:, part], b, None if scale is None else scale[:, part])
         plan[:, part] = p
         row_sums[:, part] = p.sum(-1)
         column_sums += p.sum(-2)

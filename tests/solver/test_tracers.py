@@ -1,0 +1,354 @@
+"""Derivatives and tracers: every yes of docs/multisk/tracers.md, and a sentence for every no."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.func import grad, hessian, jvp, vmap
+
+import multisk
+from multisk import Exact, MultiAssignment, Newton, Sinkhorn, Transport, solve
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+SHARP = Newton(tolerance=1e-12)
+SWEPT = Sinkhorn(tolerance=1e-12, max_steps=20000)
+MASK = torch.arange(24).view(6, 4) % 7 != 0
+LEVELS = torch.tensor([1.0, 0.7, 0.7, 0.1], dtype=torch.float64)
+PROBLEMS = {
+    "assignment": MultiAssignment(2, eps=0.4),
+    "budgets": MultiAssignment(torch.tensor([1, 2, 1, 2, 3, 1]), eps=0.4),
+    "interval": MultiAssignment(2, eps=0.4, capacity=(2.0, 4.0)),
+    "factor": MultiAssignment(2, eps=0.2, capacity_factor=1.25),
+    "mask": MultiAssignment(2, eps=0.4, mask=MASK),
+    "transport": Transport(eps=0.4),
+    "masked transport": Transport(eps=0.4, mask=MASK),
+    "relaxed": Transport(eps=0.4, relax=(1.0, 0.5)),
+    "one side relaxed": Transport(eps=0.4, relax=(None, 0.5)),
+}
+SOLVERS = {"Newton": SHARP, "Sinkhorn": SWEPT, "Sinkhorn(steps)": Sinkhorn(steps=3)}
+CASES = [
+    (problem, solver)
+    for problem in PROBLEMS
+    for solver in SOLVERS
+    if solver == "Newton" or problem not in {"interval", "factor"}
+]
+
+
+def scores(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def field_of(name, problem, solver):
+    """A field as a function of the scores; what is minus infinity whatever they are is left out."""
+
+    def call(x):
+        found = getattr(solve(x, problem, solver), name)
+        return torch.where(found == -torch.inf, 0.0, found)
+
+    return call
+
+
+X, V = scores(6, 4), scores(6, 4, seed=1)
+
+
+@pytest.mark.parametrize(("problem", "solver"), CASES)
+def test_log_plan_is_differentiable_once_and_twice(problem, solver):
+    call = field_of("log_plan", PROBLEMS[problem], SOLVERS[solver])
+    x = X.clone().requires_grad_()
+    assert gradcheck(call, (x,), fast_mode=True)
+    assert gradgradcheck(call, (x,), fast_mode=True)
+
+
+def test_log_plan_is_differentiable_in_temperature_and_margins():
+    def call(x, eps, rows, columns, lower, upper):
+        columns = columns * (rows.sum() / columns.sum())
+        transport = Transport(eps=eps, rows=rows, columns=columns)
+        bounded = MultiAssignment(2, eps=eps, capacity=(lower, upper))
+        relaxed = Transport(eps=eps, rows=rows, columns=columns, relax=(1.0, None))
+        return tuple(solve(x, each, SHARP).log_plan for each in (transport, bounded, relaxed))
+
+    inputs = X, torch.tensor(0.5).double(), 0.5 + scores(6).sigmoid(), 1 + scores(4).sigmoid()
+    inputs += torch.tensor([2.0, 3.4, 1, 1]).double(), torch.tensor([2.5, 4, 3.5, 6]).double()
+    assert gradcheck(call, tuple(x.clone().requires_grad_() for x in inputs), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (Transport(eps=0.004), torch.float32),
+        (Transport(eps=0.02, relax=(1.0, 0.5)), torch.float32),
+        (MultiAssignment(2, eps=0.02), torch.float64),  # float32 knows such prices too coarsely
+    ],
+)
+def test_log_plan_and_its_derivative_are_exact_where_the_plan_underflows(problem, kind):
+    x = X.clone().to(kind).requires_grad_()
+    solution = solve(x, problem, SHARP if kind == torch.float64 else None)
+    least = int(solution.log_plan.argmin())
+    assert solution.plan.flatten()[least] < 1e-30
+    (found,) = torch.autograd.grad(solution.log_plan.flatten()[least], x)
+    y, step = X.to(kind).double(), 1e-6 * V
+    ends = [solve(y + sign * step, problem, SHARP).log_plan.flatten()[least] for sign in (1, -1)]
+    want = (ends[0] - ends[1]) / 2e-6
+    assert abs(float((found.double() * V).sum() / want - 1)) <= 1e-3
+
+
+def test_log_plan_refuses_by_name_what_it_cannot_differentiate():
+    x = X.clone().requires_grad_()
+    solution = solve(x, MultiAssignment(2, damping=LEVELS, eps=0.4))
+    assert (solution.log_plan - solution.plan.log()).abs().max() <= 1e-12
+    with pytest.raises(NotImplementedError, match="log_plan has no derivative with more than two"):
+        solution.log_plan.sum().backward()
+
+
+def test_log_plan_of_a_vertex_is_its_logarithm():
+    solution = solve(X, MultiAssignment(2), Exact())
+    assert torch.equal(solution.log_plan, solution.plan.log())
+
+
+@pytest.mark.parametrize(("problem", "solver"), CASES)
+@pytest.mark.parametrize("field", ["plan", "log_plan", "value"])
+def test_transforms_and_batches_of_cotangents_give_what_autograd_gives(problem, solver, field):
+    call = field_of(field, PROBLEMS[problem], SOLVERS[solver])
+    batch = scores(2, 6, 4, seed=2)
+    torch.testing.assert_close(vmap(call)(batch), call(batch), rtol=1e-9, atol=1e-9)
+
+    x = X.clone().requires_grad_()
+    y = call(x)
+    cotangent = scores(*y.shape, seed=3)
+    (want,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
+    many = torch.stack([cotangent, 2 * cotangent])
+    (found,) = torch.autograd.grad(y, x, many, is_grads_batched=True)
+    torch.testing.assert_close(found, torch.stack([want, 2 * want]), rtol=1e-8, atol=1e-8)
+
+    def loss(x):
+        return (call(x) * cotangent).sum()
+
+    torch.testing.assert_close(grad(loss)(X), want, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(vmap(grad(loss))(X[None])[0], want, rtol=1e-8, atol=1e-8)
+    # Forward mode against reverse mode: <u, J v> = <J^T u, v>.
+    slope = jvp(loss, (X,), (V,))[1]
+    torch.testing.assert_close(slope, (want * V).sum(), rtol=1e-8, atol=1e-8)
+
+
+def test_forward_mode_by_dual_numbers_and_second_derivatives_by_transforms():
+    def call(x):
+        return solve(x, PROBLEMS["relaxed"], SHARP).plan
+
+    tangent = jvp(call, (X,), (V,))[1]
+    with forward_ad.dual_level():
+        dual = call(forward_ad.make_dual(X, V))
+        found = forward_ad.unpack_dual(dual).tangent
+    torch.testing.assert_close(found, tangent)
+    ends = [call(X + sign * 1e-5 * V) for sign in (1, -1)]
+    torch.testing.assert_close(tangent, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-7)
+
+    def value(x):
+        return solve(x, PROBLEMS["assignment"], SHARP).value
+
+    want = torch.autograd.functional.hessian(value, X)
+    torch.testing.assert_close(hessian(value)(X), want, rtol=1e-8, atol=1e-8)
+
+
+def test_vmap_over_temperatures_budgets_and_loads():
+    def warm(eps):
+        return solve(X, MultiAssignment(2, eps=eps), SHARP).plan
+
+    temperatures = torch.tensor([0.3, 0.5], dtype=torch.float64)
+    want = torch.stack([warm(0.3), warm(0.5)])
+    torch.testing.assert_close(vmap(warm)(temperatures), want)
+
+    def slope(eps):
+        return jvp(warm, (eps,), (torch.ones_like(eps),))[1]
+
+    ends = [warm(0.3 + step) for step in (1e-6, -1e-6)]
+    want = (ends[0] - ends[1]) / 2e-6
+    torch.testing.assert_close(vmap(slope)(temperatures)[0], want, rtol=1e-5, atol=1e-7)
+
+    budgets = torch.tensor([[1, 2, 1, 2, 1, 2], [1, 1, 4, 1, 1, 0]])
+    plans = vmap(lambda k: solve(X, MultiAssignment(k), SHARP).plan)(budgets)
+    torch.testing.assert_close(plans.sum(-1), budgets.double(), rtol=1e-9, atol=1e-9)
+    masks = torch.stack([MASK, ~MASK | MASK])
+    plans = vmap(lambda mask: solve(X, MultiAssignment(1, mask=mask), SHARP).plan)(masks)
+    assert bool((plans[0][~MASK] == 0).all())
+    torch.testing.assert_close(plans[1], solve(X, MultiAssignment(1), SHARP).plan)
+
+
+def test_more_than_two_channel_scales_map_but_have_no_derivative_in_transforms():
+    problem = MultiAssignment(2, eps=0.4, damping=LEVELS)
+    batch = scores(2, 6, 4)
+
+    def call(x):
+        return solve(x, problem).plan
+
+    torch.testing.assert_close(vmap(call)(batch), call(batch))
+    with pytest.raises(NotImplementedError, match="damping must have at most two levels"):
+        grad(lambda x: call(x).sum())(X)
+    with pytest.raises(NotImplementedError, match="damping must have at most two levels"):
+        jvp(call, (X,), (V,))
+    with pytest.raises(ValueError, match="damping must have at most two levels for value"):
+        vmap(lambda x: solve(x, problem).value)(batch)
+
+
+def test_bad_values_inside_a_transform_come_back_as_a_status():
+    batch = torch.stack([X, X.clone().index_fill(0, torch.tensor(1), torch.nan)])
+    codes = vmap(lambda x: solve(x, MultiAssignment(2, eps=0.4)).status_code)(batch)
+    assert codes.tolist() == [
+        multisk.Status.CONVERGED.code,
+        multisk.Status.NONFINITE_SCORES.code,
+    ]
+
+
+@pytest.mark.parametrize("problem", ["assignment", "factor", "transport", "relaxed"])
+def test_meta_tensors_have_the_shapes_and_dtypes_of_the_answer(problem):
+    names = ("plan", "log_plan", "value", "gap", "converged", "steps", "column_potential")
+    for x in (X.float().expand(2, 6, 4), X):
+        real, meta = (solve(y, PROBLEMS[problem]) for y in (x, x.to("meta")))
+        for name in names:
+            found, want = getattr(meta, name), getattr(real, name)
+            assert found.device.type == "meta"
+            assert (found.shape, found.dtype) == (want.shape, want.dtype), name
+    assert repr(meta).startswith("Solution(plan 6 x 4 float64 on meta")
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_sixteen_bit_scores_give_every_field_in_their_format(kind):
+    x = X.clone().to(kind).requires_grad_()
+    y = x.detach().float().requires_grad_()
+    for problem in (PROBLEMS["assignment"], PROBLEMS["relaxed"]):
+        coarse, fine = solve(x, problem), solve(y, problem)
+        for name in ("plan", "log_plan", "value"):
+            found, want = getattr(coarse, name), getattr(fine, name)
+            assert found.dtype == (torch.float32 if name == "value" else kind)
+            torch.testing.assert_close(found.float(), want, rtol=2e-2, atol=2e-2)
+            (pulled,) = torch.autograd.grad(found.float().sum(), x, retain_graph=True)
+            (exact,) = torch.autograd.grad(want.sum(), y, retain_graph=True)
+            assert pulled.dtype == kind
+            torch.testing.assert_close(pulled.float(), exact, rtol=5e-2, atol=5e-2)
+        assert bool(coarse.converged)
+
+
+FIELDS = ("plan", "log_plan", "value", "gap", "marginal_error", "converged", "column_potential")
+COMPILED = """
+import sys, torch, multisk
+sys.path.insert(0, {root!r})
+from tests.solver.test_tracers import FIELDS, PROBLEMS, SWEPT, Sinkhorn, scores, solve
+x = scores(2, 6, 4).float()
+weight = scores(2, 6, 4, seed=1).float()
+for name in {names!r}:
+    problem, swept = PROBLEMS[name], "capacity" not in name
+    for solver in {solvers}:
+        def fields(x):
+            found = solve(x, problem, solver)
+            parts = [getattr(found, field) for field in FIELDS]
+            return parts if name == "budgets" else [*parts, found.assign(x[:, :2]), found.topk()]
+        def loss(x):
+            found = solve(x, problem, solver)
+            log = torch.where(found.log_plan == -torch.inf, 0.0, found.log_plan)
+            return ((found.plan + log) * weight).sum() + found.value.sum()
+        torch._dynamo.reset()
+        got = torch.compile(fields, fullgraph=True, backend="eager")(x)
+        for field, one, two in zip((*FIELDS, "assign", "topk"), got, fields(x)):
+            torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-5, check_dtype=False, msg=field)
+        y, z = (x.clone().requires_grad_() for _ in range(2))
+        torch.compile(loss, fullgraph=True, backend="aot_eager")(y).backward()
+        loss(z).backward()
+        torch.testing.assert_close(y.grad, z.grad, rtol=1e-3, atol=1e-4)
+"""
+
+
+def compile_all(names, solvers):
+    root = str(Path(__file__).parents[2])
+    code = COMPILED.format(root=root, names=names, solvers=solvers)
+    run_plainly(code)
+
+
+def run_plainly(code):
+    """In a process of its own: run-time type checks cannot be traced."""
+    words = [sys.executable, "-W", "ignore", "-c", code]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+def test_fields_and_gradients_of_a_relaxed_transport_compile_whole():
+    compile_all(["relaxed"], "[None]")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_fields_and_gradients_compile_whole(problem):
+    bounded = problem in {"interval", "factor"}
+    compile_all([problem], "[None]" if bounded else "[None, Sinkhorn(), Sinkhorn(steps=3)]")
+
+
+EXPORTED = """
+import sys, torch
+sys.path.insert(0, {root!r})
+from tests.solver.test_tracers import PROBLEMS, MultiAssignment, Sinkhorn, scores, solve
+wide = MultiAssignment(2, eps=0.4, capacity=(0.0, 25.0))
+class Assign(torch.nn.Module):
+    def __init__(self, problem, solver):
+        super().__init__()
+        self.problem, self.solver = problem, solver
+    def forward(self, x):
+        found = solve(x, self.problem, self.solver)
+        return found.plan, found.log_plan, found.value, found.topk()
+free = {{0: torch.export.Dim("batch", min=2, max=64), 1: torch.export.Dim("rows", min=6, max=4096)}}
+y = scores(5, 31, 6, seed=4).float()
+for problem, solver in (
+    (PROBLEMS["assignment"], None),
+    (wide, None),
+    (PROBLEMS["relaxed"], None),
+    (PROBLEMS["transport"], Sinkhorn(steps=3)),
+    (PROBLEMS["assignment"], Sinkhorn()),
+):
+    module = Assign(problem, solver)
+    x = scores(2, 24, 6).float()
+    program = torch.export.export(module, (x,), dynamic_shapes=(free,)).module()
+    for found, want in zip(program(y), module(y), strict=True):
+        torch.testing.assert_close(found, want, rtol=1e-3, atol=2e-5)
+"""
+
+
+def test_an_exported_solve_takes_any_number_of_rows_and_problems():
+    run_plainly(EXPORTED.format(root=str(Path(__file__).parents[2])))
+
+
+def test_the_first_unrolled_gradient_imports_no_compiler():
+    code = (
+        "import sys, torch, multisk\n"
+        "x = torch.randn(20, 6, requires_grad=True)\n"
+        "for problem in (multisk.MultiAssignment(k=2), multisk.Transport(eps=0.1)):\n"
+        "    solution = multisk.solve(x, problem, multisk.Sinkhorn(steps=3))\n"
+        "    solution.plan.square().sum().backward(retain_graph=True)\n"
+        "    (solution.value + solution.log_plan.sum()).backward()\n"
+        "found = multisk.solve(x, multisk.Transport(eps=0.1))\n"
+        "(found.plan.sum() + found.log_plan.sum()).backward()\n"
+        "assert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_yes_of_the_table_names_a_test_and_every_no_a_sentence():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "multisk" / "tracers.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(test_\w+)`", page))
+    texts = [path.read_text(encoding="utf-8") for path in (root / "tests").rglob("test_*.py")]
+    missing = {name for name in names if not any(f"def {name}(" in text for text in texts)}
+    assert len(names) >= 8
+    assert not missing
+    sources = "".join(
+        re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
+        for path in (root / "multisk").rglob("*.py")
+    )
+    said = re.findall(r"^\| \d+ \| `([^`…]+)", page, re.MULTILINE)
+    assert len(said) >= 6
+    assert not [sentence for sentence in said if sentence.strip() not in sources]
+    public = {name for name in vars(multisk.Solution) if not name.startswith("_")}
+    public |= {name for name in vars(multisk.Solution.__mro__[1]) if not name.startswith("_")}
+    internal = {"mode", "system", "raw", "flat_plan", "exponent"}
+    assert not {name for name in public - internal if f"`{name}`" not in page}
