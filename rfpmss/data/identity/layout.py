@@ -303,6 +303,7 @@ class Layout:
             name = self._name(text, below=bool(parts))
             if not name.times and self._headed(text, depth, parts, times):
                 continue
+            parts += self._timed_head(text, name, depth) if not parts else []
             if name.who and name.who in self._heaps:
                 continue
             if name.who and not name.times and SITE.fullmatch(name.who):
@@ -317,6 +318,15 @@ class Layout:
         if not parts and self._restored:
             parts = self._numbered(folder)
         return _Taken(tuple(parts), tuple(times), tuple(groups), tuple(sets))
+
+    def _timed_head(self, text: str, said: Name, depth: int) -> list[_Part]:
+        """Of ``GLIO-01_FU`` beside ``GLIO-01`` who it is."""
+        name = plain(text)
+        if not said.times or said.who:
+            return []
+        heads = (head for head in self._heads.folders if name.startswith(f"{head}-"))
+        timed = [head for head in heads if self._parse(name[len(head) + 1 :]).times]
+        return [_Part(text, Name(head), depth) for head in timed[:1]]
 
     def _headed(self, text: str, depth: int, parts: list[_Part], times: list[Time]) -> bool:
         """A content and a number: a candidate, or below a patient, as ``P1/brain2``, a visit."""

@@ -78,7 +78,7 @@ _UNITS = {
     ),
     "baseline": (
         "baseline|bl|nulmeting|ausgangs(?:befund|untersuchung)"
-        "|erst(?:untersuchung|diagnose|vorstellung)"
+        "|erst(?:untersuchung|diagnose|vorstellung|befund)"
     ),
     "recurrence": (
         "recurrence|recurrent|rezidiv|recidive|recidief|recidiva|recaida|relapse|wznowa"
