@@ -224,6 +224,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated")
 @pytest.mark.parametrize("name", REFUSED)
 def test_nonsense_is_refused_by_name_rule_and_value(name):
     call, message = REFUSED[name]
