@@ -37,6 +37,8 @@ class Replay:
         """Its logarithm, exact where the plan underflows."""
         sweeps = sweeps_of(system, self.order)
         a, b = self.last(sweeps)
+        if not system.two_groups:
+            return group_logs(system, a, b, sweeps.finish(a, b)[3])
         t = passes.exponent(system.scores, system.scale, a, b, system.margins.free)
         log, scale = log_link(system, t), sweeps.finish(a, b)[3]
         return log if scale is None else log + scale[0][..., None]
@@ -72,6 +74,15 @@ class Replay:
             return new_a, new_b
         going = (self.steps > number).view(-1, *[1] * (a.ndim - 1))
         return torch.where(going, new_a, a), torch.where(going, new_b, b)
+
+
+def group_logs(system: System, a: Tensor, b: Tensor, scale: Any) -> Tensor:
+    """The log plan of more than two channel groups at their potentials."""
+    assert system.groups is not None
+    shares = passes.log_shares(system.scores, list(system.group_scales), a, b, None)
+    shares = shares if scale is None else shares + scale[0][..., None]
+    log, free = shares[:, : system.groups.top].logsumexp(1), system.margins.free
+    return log if free is None else log.masked_fill(~free, -torch.inf)
 
 
 def unrolled_plan(

@@ -101,6 +101,8 @@ def test_log_plan_refuses_by_name_what_it_cannot_differentiate():
     x = X.clone().requires_grad_()
     solution = solve(x, MultiAssignment(2, damping=LEVELS, eps=0.4))
     assert (solution.log_plan - solution.plan.log()).abs().max() <= 1e-12
+    swept = solve(x, MultiAssignment(2, damping=LEVELS, eps=0.4), Sinkhorn(steps=3))
+    torch.testing.assert_close(swept.log_plan, swept.plan.log())
     with pytest.raises(NotImplementedError, match="log_plan has no derivative with more than two"):
         solution.log_plan.sum().backward()
 
