@@ -217,7 +217,7 @@ def test_many_columns_need_no_square_matrix(k, monkeypatch):
 
     monkeypatch.setattr(semidual, "solve_dense", None)  # must not be called
     x = unit_scores(k + 100, k, dtype=torch.float32)
-    solution = solve(x, MultiAssignment(20, eps=0.07)).raise_if_failed()
+    solution = solve(x, MultiAssignment(20, eps=0.07), Newton()).raise_if_failed()
     assert float(solution.marginal_error) <= 1e-6
     assert int(solution.steps) <= 8
 
