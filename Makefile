@@ -6,7 +6,7 @@ RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 SHARE = -n $(WORKERS) --dist worksteal
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test clean
+.PHONY: help demo test check lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,10 @@ demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one 
 	$(RUN) -m rfpmss.train
 
 test: install-test lint test-cpu test-kernels ## the whole suite
+
+SINCE ?= HEAD
+check: ## the inner loop: lint what changed since SINCE, run the tests that import it
+	$(RUN) tools/check.py $(SINCE)
 
 lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/ruff check .
