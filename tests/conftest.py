@@ -1,11 +1,15 @@
 """Shared set-up: one thread, reproducible hypothesis, one phantom cohort for all."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A suite started in the background is deaf to Ctrl-C, and so would be what its tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import HealthCheck, settings
 

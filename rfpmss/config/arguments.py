@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import tyro
 from pydantic import BaseModel, ValidationError
@@ -151,7 +151,22 @@ def _starting_point(argv: list[str]) -> Config:
         raise ValueError(f"--config-file {error}, got {path}") from None
     except OSError as error:
         raise ValueError(f"--config-file must be readable, got {sentence(error)}") from None
-    return Config.model_validate(content.get("config", content))
+    given = content.get("config", content)
+    if _value(argv, "--preset") is None and given.get("preset") in PRESETS:
+        name = given["preset"]
+    return Config.model_validate(_over(PRESETS[name]().model_dump(), given))
+
+
+def _over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a file over those of its preset, section by section."""
+    found = dict(below)
+    for key, value in above.items():
+        here = found.get(key)
+        if isinstance(here, dict) and isinstance(value, Mapping):
+            found[key] = _over(here, value)
+        else:
+            found[key] = value
+    return found
 
 
 def _value(argv: list[str], option: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from rfpmss.config.arguments import TrainArguments
+from rfpmss.config.arguments import TrainArguments, parse
 from rfpmss.data.sources.folder import FolderOptions
 
 VERBS = ["train", "check", "evaluate", "finetune", "ablate", "reproduce", "report", "view"]
@@ -127,3 +127,25 @@ def test_a_wrong_argument_is_status_2_and_leaves_nothing(
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
     assert os.listdir() == ["link"]
+
+
+def test_fields_that_a_file_does_not_name_are_the_presets(tmp_path: Path) -> None:
+    from rfpmss.config import smoke, tiny
+
+    file = tmp_path / "part.yaml"
+    file.write_text("train:\n  batch: 4\n")
+    found = parse(
+        TrainArguments, ["--preset", "smoke", "--config-file", str(file)], "train", None
+    ).config
+    assert found.train.batch == 4
+    assert found.model == smoke().model
+    file.write_text("preset: smoke\ntrain:\n  batch: 3\n")
+    assert (
+        parse(TrainArguments, ["--config-file", str(file)], "train", None).config.data
+        == smoke().data
+    )
+    file.write_text("train:\n  batch: 4\n")
+    assert (
+        parse(TrainArguments, ["--config-file", str(file)], "train", None).config.model
+        == tiny().model
+    )

@@ -29,7 +29,7 @@ from rfpmss.evaluation.labels.probe import (
 from rfpmss.evaluation.labels.transfer import Outcome, random_start, table
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.runs import checkpoint
-from rfpmss.runs.opened import Opened
+from rfpmss.runs.opened import Opened, OpenError
 
 
 def cohort_of(n=120, val=False, per_patient=2, seed=0):
@@ -250,7 +250,7 @@ def test_the_command_writes_its_table_and_the_tuned_encoder(opened, tmp_path, mo
 
 def test_a_baseline_must_be_a_run(opened, tmp_path):
     arguments = finetune.Arguments(run_dir=tmp_path, baseline=(f"x={tmp_path}",))
-    with pytest.raises(ValueError, match="run_dir must hold a checkpoint"):
+    with pytest.raises(OpenError, match="--baseline x must be a run folder"):
         finetune.finetune(arguments, opened)
     with pytest.raises(ValueError, match="--baseline must be NAME=RUN_DIR"):
         finetune.finetune(finetune.Arguments(run_dir=Path("x"), baseline=("x",)), opened)

@@ -378,7 +378,7 @@ def test_without_held_out_studies_there_is_still_a_page(parts, tmp_path, capsys)
     rows = evaluation.run(model, only, tokenizer, config, tmp_path)
     assert rows == []
     evaluation.print_table(rows)
-    assert "no held-out study" in capsys.readouterr().out
+    assert "no retrieval table" in capsys.readouterr().out
     assert (
         "nothing to retrieve"
         in evaluation.page(tmp_path, model, only, tokenizer, config).read_text()

@@ -128,9 +128,18 @@ def test_signals_are_remembered_once_and_given_back() -> None:
         assert stop.signal == 0
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
-        for number in (signal.SIGTERM, signal.SIGINT):
-            assert guarded(lambda number=number: os.kill(os.getpid(), number)) == 143
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_command_with_the_status_of_the_first(second: int) -> None:
+    def body() -> int:
+        with Stop():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), second)
+        return 0
+
+    assert guarded(body) == 143
 
 
 def test_a_heartbeat_is_timed_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ INPUTS = {
     "a NaN score": refused(r"^scores must be finite, got nan at \(2, 1\)$", x=NAN_SCORE),
     # a plan of NaN, or a finite one of total 0.124
     "a row of infinities": refused(
-        r"^scores must be finite, got -inf at \(1, 0\)$", x=INFINITE_ROW
+        r"^scores must be finite, got -inf at \(1, 0\) \(to forbid a pair pass mask=, ",
+        x=INFINITE_ROW,
     ),
     # the same: it knows no masks
     "a masked row without a budget": is_the_plan_of_the_other_rows,
@@ -101,7 +102,7 @@ INPUTS = {
     "eps below 0": refused(r"^eps must be finite and above 0, got -0.1$", x=X, eps=-0.1),
     # a plan of the larger total
     "totals that differ": refused(
-        r"^capacity must sum to the rows' total 4, got 6$",
+        r"^capacity must sum to the rows' total 4, got 6 \(a pair",
         r"^columns must sum to the rows' total 4, got 6$",
         x=X,
         loads=TOO_MUCH,

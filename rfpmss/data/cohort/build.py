@@ -187,13 +187,15 @@ def finish(
         IncompleteError: if there is no study; ``rejections.csv`` is written all the same.
     """
     found = duplicates.doubles(studies, [read_notes(path) for path in pieces])
-    dealt = split(studies, shares, seed, _known(out), duplicates.groups(found, studies))
+    known = _known(out)
+    dealt = split(studies, shares, seed, known, duplicates.groups(found, studies))
     write_rejections(out, refused)
     duplicates.write(out, found)
     if not studies:
         raise IncompleteError(f"no study could be prepared; {REJECTIONS} says why")
     studies = [replace(study, split=dealt[study.patient_id]) for study in studies]
-    rows = ({"patient_id": p, "split": s} for p, s in sorted(dealt.items()))
+    # Also of patients whose files are absent this time: they come back to their own split.
+    rows = ({"patient_id": p, "split": s} for p, s in sorted({**known, **dealt}.items()))
     write_csv(out / SPLIT_FILE, ("patient_id", "split"), rows)
     (out / NAME).unlink(missing_ok=True)  # never an old manifest beside new shards
     _room(out, sum(path.stat().st_size for path in pieces))
@@ -331,13 +333,17 @@ def _kept(found: Found, pieces: Path) -> tuple[list[Study], list[Rejection]]:
 
 def _known(out: Path) -> dict[str, str]:
     path = out / SPLIT_FILE
-    if not path.exists():
+    if not path.is_symlink() and not path.exists():
         return {}
     try:
         with opened_text(path, newline="") as file:
-            return {row["patient_id"]: row["split"] for row in csv.DictReader(file)}
+            rows = [(row["patient_id"], row["split"]) for row in csv.DictReader(file)]
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(f"{SPLIT_FILE} is damaged") from None
+    known = dict(rows)
+    if len(known) < len(set(rows)):
+        raise DataError(f"{SPLIT_FILE} names a patient in two splits")
+    return known
 
 
 def write_rejections(out: Path, refused: Sequence[Refused]) -> None:

@@ -75,6 +75,11 @@ def read_salt(path: Path) -> bytes:
     it to nobody: with it a list of candidate names can be tried.
     """
     if not path.exists():
+        if (path.parent / "splits.csv").exists():
+            raise UnreadableError(
+                "the salt of this cohort is gone, and with another everybody would be somebody "
+                "else; put it back, or prepare into a new folder"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with new(path, private=True) as file:

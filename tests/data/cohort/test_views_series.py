@@ -14,12 +14,13 @@ from rfpmss.model.rfpmss import RFPMSS
 
 @pytest.fixture(scope="module")
 def cohorts(smoke_cohort):
-    """The smoke cohort, and beside it one whose first study has a second MRI: the next one's."""
+    """The smoke cohort, and one whose first study has the last one's MRI as a second."""
     with smoke_cohort.open(newline="") as file:
         rows = list(csv.DictReader(file))
     studies = list(dict.fromkeys(row["study_id"] for row in rows))
     mri = {row["study_id"]: row for row in rows if row["modality"] == "mri"}
-    second = mri[studies[0]] | {name: mri[studies[1]][name] for name in ("path", "digest")}
+    second = mri[studies[0]] | {name: mri[studies[-1]][name] for name in ("path", "digest")}
+    rows.remove(mri[studies[-1]])
     path = smoke_cohort.with_name("two.csv")
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
@@ -42,7 +43,8 @@ def test_further_series_follow_the_first_and_a_study_with_fewer_repeats_its_own(
         assert torch.equal(both.images[0][0, 1], both.images[0][0, 0])
     assert torch.equal(both.present, alone.present)
     centred = two.batch([0], words, None).images[1][0, 1]
-    assert torch.equal(centred, one.batch([1], words, None).images[1][0, 0])
+    last = len(one.studies) - 1
+    assert torch.equal(centred, one.batch([last], words, None).images[1][0, 0])
 
 
 def test_series_that_are_alike_change_no_feature(cohorts):

@@ -403,3 +403,50 @@ def test_without_a_held_out_patient_training_still_ends_with_its_page(tmp_path: 
     assert train.main(command) == 0
     assert (tmp_path / "run" / "report.html").exists()
     assert (tmp_path / "run" / "evaluation" / "retrieval.json").read_text().strip() == "[]"
+
+
+def test_patients_that_come_back_have_the_split_they_had(tmp_path: Path) -> None:
+    src, out, away = tmp_path / "src", tmp_path / "out", tmp_path / "away"
+    for number in range(10):
+        write_nifti(src / f"P{number:02}" / "t1.nii", brain(seed=number))
+    before = {row.patient_id: row.split for row in prepared(src, out)}
+    away.mkdir()
+    for number in (1, 4, 7, 9):  # as on a disk that is not mounted
+        (src / f"P{number:02}").rename(away / f"P{number:02}")
+    assert len(prepared(src, out, "--seed", "5")) == 6
+    for folder in list(away.iterdir()):
+        folder.rename(src / folder.name)
+    after = {row.patient_id: row.split for row in prepared(src, out, "--seed", "5")}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda out: (out / ".salt").unlink(), "the salt of this cohort is gone"),
+        (lambda out: twice(out / "splits.csv"), "splits.csv names a patient in two splits"),
+    ],
+    ids=["salt", "two splits"],
+)
+def test_what_splits_rest_on_is_not_made_anew_in_silence(
+    harm: object, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    for number in range(4):
+        write_nifti(src / f"P{number}" / "t1.nii", brain(seed=number))
+    prepared(src, out)
+    kept = (out / "manifest.csv").read_bytes()
+    harm(out)  # type: ignore[operator]
+    write_nifti(src / "P9" / "t1.nii", brain(seed=9))  # or nothing would be read again
+    command = ["hospital", str(src), "--out", str(out), "--workers", "1"]
+    assert prepare.main(command) != 0
+    assert sentence in capsys.readouterr().err
+    assert (out / "manifest.csv").read_bytes() == kept
+
+
+def twice(path: Path) -> None:
+    """Let the first patient of the file stand in another split too."""
+    lines = path.read_text().splitlines()
+    patient, split = lines[1].split(",")
+    other = "test" if split == "train" else "train"
+    path.write_text("\n".join([*lines, f"{patient},{other}"]) + "\n")
