@@ -263,7 +263,7 @@ class BalancedRouter(nn.Module):
         self.normalize, self.scale, self.keep = normalize, scale, keep
         self.temperature = SIGMOID if temperature is None and score == "sigmoid" else temperature
         self.exact, self.group = exact, group
-        self.held, self.stride, self.skipped = 0, 1, 0  # rows in `seen`; every so many; since
+        self.held, self.stride = 0, 1  # rows in `seen`; of so many tokens one
         self.register_buffer("capacity", capacity, persistent=False)
         self.register_buffer("prices", torch.zeros(num_experts))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -331,8 +331,7 @@ class BalancedRouter(nn.Module):
         if live is not None:
             scores, indices = scores[live], indices[live]
         self.loads += indices.flatten().bincount(minlength=self.num_experts)
-        scores = scores[self.skipped :: self.stride] if self.stride > 1 else scores
-        self.skipped = 0
+        scores = scores[:: self.stride]
         while self.held + len(scores) > len(self.seen):
             kept = self.seen[: self.held : 2].clone()
             self.held, self.stride = len(kept), 2 * self.stride
@@ -368,7 +367,7 @@ class BalancedRouter(nn.Module):
     def forget(self) -> None:
         """Drop the tokens seen since the last update."""
         self.loads.zero_()
-        self.held, self.stride, self.skipped = 0, 1, 0
+        self.held, self.stride = 0, 1
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""

@@ -150,11 +150,7 @@ def one_operator(system: System) -> bool:
 
     Then a graph that is being traced gets one node, whatever it is going to run on.
     """
-    x = system.scores
-    plain = system.two_groups and system.group is None and system.margins.upper is None
-    if not (plain and x.numel() > 0 and narrow(x)):
-        return False
-    return kernels_run(x) or torch.compiler.is_compiling()
+    return one_derivative(system) and system.margins.upper is None
 
 
 def hidden(system: System, solver: object) -> bool:

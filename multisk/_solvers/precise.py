@@ -37,9 +37,8 @@ def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int
     if not left.numel():
         return raw
     found = precisely(system.take(left), None if init is None else init[left], again)
-    better = found.error < raw.error[left]
-    index = left[better | raw.error[left].isnan()]
-    keep = better | raw.error[left].isnan()
+    keep = (found.error < raw.error[left]) | raw.error[left].isnan()
+    index = left[keep]
     for name in ("plan", "row_potential", "column_potential", "error", "steps"):
         old = getattr(raw, name)
         old[index] = getattr(found, name)[keep].to(old.dtype)

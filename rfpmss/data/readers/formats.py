@@ -60,8 +60,6 @@ VOXELS = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw", ".bin", ".dat", ".rec")
 DETACHED = (".mhd", ".nhdr")
 HEADER = 1 << 20
 """Bytes in which the text of a header must end."""
-SKEWED = 1e-3
-"""Largest cosine of two axes that are at right angles."""
 
 
 @dataclass(frozen=True)

@@ -267,11 +267,6 @@ def is_part(text: str) -> bool:
     return "part of the head" in ideas_of(text)
 
 
-def says_head(text: str) -> bool:
-    """Whether a text names the head or the brain."""
-    return "head" in ideas_of(text)
-
-
 _HOW = {
     *(
         "bias",
