@@ -13,7 +13,7 @@ from torch import Tensor
 from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
 from multisk._problem.frame import taken_apart
-from multisk._problem.status import Status
+from multisk._problem.status import verdict
 from multisk._problem.system import System
 
 Three = tuple[Tensor, Tensor, Tensor]
@@ -85,10 +85,7 @@ def newton(system: System, init: Tensor | None, tolerance: float, max_steps: int
         max_steps,
     )
     error = violation(system, row_sums, column_sums, a, b)
-    good = error <= tolerance
-    missed = torch.where(steps >= max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
-    code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
-    return Raw(plan, a, b, error, steps, good, code)
+    return Raw(plan, a, b, error, steps, *verdict(error, steps, tolerance, max_steps))
 
 
 def sweep_exactly(

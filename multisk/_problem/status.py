@@ -37,6 +37,25 @@ def _codes() -> dict[Status, int]:
     return {status: number for number, status in enumerate(Status)}
 
 
+def verdict(
+    error: Tensor, steps: Tensor, tolerance: float, most: int | None
+) -> tuple[Bool[Tensor, " b"], Int8[Tensor, " b"]]:
+    """Which problems converged, and the code of every problem's status.
+
+    Args:
+        error: (b,) worst relative violation.
+        steps: (b,) steps made.
+        tolerance: Largest error that counts as converged.
+        most: Limit of the steps; None after a fixed number of sweeps.
+    """
+    good = error <= tolerance
+    if most is None:
+        missed: Tensor | int = Status.STEPS_DONE.code
+    else:
+        missed = torch.where(steps >= most, Status.MAX_STEPS.code, Status.STALLED.code)
+    return good, torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
+
+
 @dataclass
 class Findings:
     """What the checks of the values found, per problem of the batch.

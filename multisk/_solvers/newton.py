@@ -16,7 +16,7 @@ from multisk._problem.margins import Margins
 from multisk._problem.problem import Number, Whole, to_python_numbers
 from multisk._problem.sharding import total
 from multisk._problem.start import settled
-from multisk._problem.status import Status
+from multisk._problem.status import verdict
 from multisk._problem.system import System
 from multisk._semidual import ascent, interior
 from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow, widen
@@ -134,10 +134,7 @@ class Newton:
 
     def judge(self, plan: Tensor, a: Tensor, b: Tensor, error: Tensor, steps: Tensor) -> Raw:
         """Say how the last point ended."""
-        good = error <= self.tolerance
-        missed = torch.where(steps >= self.max_steps, Status.MAX_STEPS.code, Status.STALLED.code)
-        code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
-        return Raw(plan, a, b, error, steps, good, code)
+        return Raw(plan, a, b, error, steps, *verdict(error, steps, self.tolerance, self.max_steps))
 
 
 def patience(system: System, *, warm: bool) -> Tensor:

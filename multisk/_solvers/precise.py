@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
-from multisk._problem.status import Status
+from multisk._problem.status import verdict
 from multisk._problem.system import System
 from multisk._semidual.anneal import widen
 
@@ -47,10 +47,5 @@ def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int
 
 def judged(raw: Raw, tolerance: float, most: int | None) -> Raw:
     """The verdict by the error that is reported; `most` is None after a fixed number of sweeps."""
-    good = raw.error <= tolerance
-    if most is None:
-        missed: Tensor | int = Status.STEPS_DONE.code
-    else:
-        missed = torch.where(raw.steps >= most, Status.MAX_STEPS.code, Status.STALLED.code)
-    code = torch.where(good, Status.CONVERGED.code, missed)
-    return replace(raw, converged=good, code=code.to(torch.int8))
+    good, code = verdict(raw.error, raw.steps, tolerance, most)
+    return replace(raw, converged=good, code=code)

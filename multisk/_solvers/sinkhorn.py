@@ -1,7 +1,6 @@
 """Algorithm 1 on merged channels: exactly the K-channel sweeps at the cost of a few matrices."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps, sweep_until
 from multisk._problem.problem import Number, Whole, to_python_numbers
 from multisk._problem.start import centred, settled, tame
-from multisk._problem.status import Status
+from multisk._problem.status import verdict
 from multisk._problem.system import System
 from multisk._solvers.options import check_gradient, check_number, check_steps
 from multisk._solvers.precise import judged, precisely, retried
@@ -153,14 +152,9 @@ class Sinkhorn:
         """Compute the plan after the last sweep and measure it."""
         plan, row_sums, column_sums, scale = sweeps.finish(a, b)
         error = violation(system, row_sums, column_sums, a, b)
-        good = error <= self.tolerance
-        if self.steps is not None:
-            missed: Any = Status.STEPS_DONE.code
-        else:
-            limit = steps >= self.max_steps
-            missed = torch.where(limit, Status.MAX_STEPS.code, Status.STALLED.code)
-        code = torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
-        return Raw(plan, a, b, error, steps, good, code, scale)
+        most = None if self.steps is not None else self.max_steps
+        ended = verdict(error, steps, self.tolerance, most)
+        return Raw(plan, a, b, error, steps, *ended, scale)
 
 
 def sweep_exactly(sweeps: Sweeps, steps: int, init: Tensor | None) -> tuple[Tensor, Tensor]:
