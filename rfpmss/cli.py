@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from importlib.metadata import version
 
+from rfpmss.common.output import outlived
 from rfpmss.common.quiet import only_ours
 
 VERBS = {
@@ -28,6 +28,15 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """Hand over to the verb's own command line; return its exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in VERBS:
+        with only_ours():  # libraries warn as soon as they are imported
+            return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
+    with outlived():  # `rfpmss | head`
+        return _answer(words)
+
+
+def _answer(words: list[str]) -> int:
+    """What there is, where no verb is named; return the exit status."""
     if not words or words[0] in ("-h", "--help"):
         print("usage: rfpmss VERB [OPTIONS]\n")
         for verb, meaning in VERBS.items():
@@ -37,17 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"rfpmss {version('multisk')}")
         return 0
-    if words[0] not in VERBS:
-        print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)
-        return 2
-    try:
-        with only_ours():  # libraries warn as soon as they are imported
-            return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
-    except BrokenPipeError:
-        if not {"-h", "--help"} & set(words):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `--help | head`
-        return 0
+    print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

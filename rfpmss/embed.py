@@ -34,7 +34,7 @@ from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import opened, whole
 from rfpmss.common.quiet import quiet
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import asked, program
 from rfpmss.config.bounds import require_filled
 from rfpmss.data.sources.folder import FolderOptions, at_least, check_places
 
@@ -77,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     try:
         require_filled(sys.argv[1:] if argv is None else argv)
-        arguments = tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
+        arguments = asked(
+            lambda: tyro.cli(Arguments, args=argv, prog=program("embed"), description=__doc__)
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ import tyro
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.quiet import quiet
-from rfpmss.config.arguments import program
+from rfpmss.config.arguments import asked, program
 from rfpmss.config.bounds import require_filled
 from rfpmss.data.cohort.export import Export
 from rfpmss.data.cohort.parts import Merge, Part, Shard
@@ -90,17 +90,19 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     try:
         require_filled(given)
-        arguments = tyro.extras.subcommand_cli_from_dict(
-            {
-                "hospital": Hospital,
-                "public": Public,
-                "phantom": command.command(given),
-                "merge": Merge,
-                "export": Export,
-            },
-            prog=program("prepare"),
-            description=__doc__,
-            args=given,
+        arguments = asked(
+            lambda: tyro.extras.subcommand_cli_from_dict(
+                {
+                    "hospital": Hospital,
+                    "public": Public,
+                    "phantom": command.command(given),
+                    "merge": Merge,
+                    "export": Export,
+                },
+                prog=program("prepare"),
+                description=__doc__,
+                args=given,
+            )
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -125,11 +125,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "reproduce", __doc__)
     steps = commands(arguments, BUDGETS[arguments.budget])
-    if arguments.list:
-        for words in steps:
-            print(_shown(words))
-        return 0
-    return guarded(lambda: reproduce(arguments, steps), arguments.out)
+    body = _list if arguments.list else reproduce
+    return guarded(lambda: body(arguments, steps), arguments.out)
+
+
+def _list(_: Arguments, steps: list[list[str]]) -> int:
+    for words in steps:
+        print(_shown(words))
+    return 0
 
 
 def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:

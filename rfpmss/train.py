@@ -50,13 +50,11 @@ def main(argv: list[str] | None = None) -> int:
 
         words = sys.argv[1:] if argv is None else argv
         return guarded(lambda: supervise(arguments, words), arguments.folder)
-    from rfpmss.common.distributed import PeerError
-
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one on each machine
     return guarded(
         lambda: _claimed(arguments),
         arguments.folder,
-        shown=lambda error: speaks or isinstance(error, PeerError),
+        shown=lambda error: speaks or getattr(error, "everywhere", False),
     )
 
 

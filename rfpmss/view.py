@@ -182,7 +182,7 @@ def _refusal(host: str, site: str | None, origin: str | None) -> tuple[int, str]
 
 
 def serve(app: Flask, port: int, study: str, token: str = "") -> int:
-    """Answer until Ctrl-C, each request on a thread of its own; return 0."""
+    """Answer until Ctrl-C, each request on a thread of its own."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Handler(WSGIRequestHandler):
@@ -196,8 +196,6 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
     print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
     try:
         server.serve_forever()
-    except KeyboardInterrupt:
-        print("ended")
     finally:
         server.server_close()
     return 0

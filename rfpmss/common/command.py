@@ -54,9 +54,48 @@ def _ended(
     except OSError as error:
         text, status = sentence(error, place), status_of(error)
         told = error
+    except (MemoryError, ImportError, RuntimeError, SystemError) as error:
+        if not _short(error):
+            raise
+        text, status, told = f"{SHORT}, got {_first(error)}", 1, error
     if shown(told):
         print(f"error: {text}", file=sys.stderr)
     return status
+
+
+SHORT = (
+    "the machine must have memory and threads left for this command (ulimit -v, ulimit -u, other "
+    "programs): free some, or ask for smaller batches and fewer workers"
+)
+
+SHORTAGES = (
+    "failed to map segment",
+    "annot allocate memory",
+    "an't allocate memory",
+    "can't start new thread",
+    "out of memory",
+    "bad_alloc",
+    "thread creation failed",
+    "resource temporarily unavailable",
+    "null without setting an exception",
+)
+"""What the loader of libraries, Python and torch say where memory or threads run out."""
+
+
+def _short(error: BaseException) -> bool:
+    """Whether an error, or what it came of, says that memory or threads ran out."""
+    here: BaseException | None = error
+    while here is not None:
+        said = str(here).lower()
+        if isinstance(here, MemoryError) or any(words in said for words in SHORTAGES):
+            return True
+        here = here.__cause__ or here.__context__
+    return False
+
+
+def _first(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]
 
 
 def _unwritten(outputs: Sequence[Output]) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,8 @@ PATIENCE = timedelta(minutes=30)
 
 class PeerError(RfpmssError, RuntimeError):
     """Another rank stopped, died or hangs."""
+
+    everywhere: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ class RfpmssError(Exception):
     status: ClassVar[int] = 1
     """Exit status of a command that it ends."""
 
+    everywhere: ClassVar[bool] = False
+    """Whether each of several ranks says it, not one for all."""
+
 
 class Interrupted(KeyboardInterrupt):  # noqa: N818 (as the one that it is)
     """A signal ends the work here and now.

@@ -82,4 +82,7 @@ def outlived() -> Iterator[list[Output]]:
     try:
         yield [output for output in outputs if output]
     finally:
+        for output in outputs:
+            if output:
+                output.flush()  # later the interpreter would, and complain
         sys.stdout, sys.stderr = before

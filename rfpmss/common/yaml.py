@@ -13,18 +13,48 @@ LARGEST = 1 << 20
 """Bytes of a configuration; a run's own has about 5,000."""
 
 
+OPERATORS = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+"""Tags of ``<<`` and ``=``, which are no keys."""
+
+
 class YamlError(ValueError):
     """A text is no YAML of the kind that is wanted; the message is a clause without a subject."""
 
 
+class TwiceError(YamlError):
+    """A key stands twice in one mapping.
+
+    Args:
+        key: the key.
+        line: of the second one, from 1.
+    """
+
+    def __init__(self, key: str, line: int) -> None:
+        super().__init__(f"must name each key once, got {key[:60]!r} again in line {line}")
+        self.line = line
+
+
 class Plain(yaml.SafeLoader):
-    """Tags of Python are refused, and so are aliases: a few lines of them stand for gigabytes."""
+    """Refuses tags of Python, keys that stand twice, and aliases: a few of them mean gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next node of the document; raises `YamlError` where it is an alias."""
         if self.check_event(yaml.AliasEvent):
             raise YamlError("must not hold aliases (*name); write the values out")
         return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping; raises `TwiceError` where a key stands twice: the last one would count."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for entry, _ in node.value:
+            if not isinstance(entry, yaml.ScalarNode) or entry.tag in OPERATORS:
+                continue  # the parser refuses or merges it itself
+            key = self.construct_object(entry)
+            if key in seen:
+                raise TwiceError(str(key), entry.start_mark.line + 1)
+            seen.add(key)
+        return node
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +13,7 @@ import tyro
 from pydantic import BaseModel, ValidationError
 
 from rfpmss.common.files import sentence
+from rfpmss.common.output import outlived
 from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import PRESETS, Config, tiny
 from rfpmss.config.bounds import (
@@ -20,6 +21,7 @@ from rfpmss.config.bounds import (
     MOST_WORKERS,
     distinct,
     require_places,
+    require_reachable,
     require_words,
     within,
 )
@@ -105,10 +107,28 @@ def read(kind: type[Arguments], argv: list[str] | None, verb: str, about: str | 
     words = sys.argv[1:] if argv is None else argv
     try:
         require_words(words)
-        found = tyro.cli(kind, args=words, prog=program(verb), description=about)
-        require_places(found)
+        return asked(
+            lambda: tyro.cli(kind, args=words, prog=program(verb), description=about), text=True
+        )
     except ValueError as error:
         _refuse(str(error))
+
+
+def asked(parse: Callable[[], Arguments], *, text: bool = False) -> Arguments:
+    """What a command line asks for; one that asks for help may be read by ``head``.
+
+    Args:
+        parse: reads the command line.
+        text: whether its paths must be UTF-8; the files of patients need not.
+
+    Raises:
+        ValueError: if an argument is wrong; names it.
+    """
+    with outlived():
+        found = parse()
+    require_reachable(found)
+    if text:
+        require_places(found)
     return found
 
 
@@ -126,9 +146,10 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
     except ValueError as error:
         _refuse(str(error))
     try:
-        found = tyro.cli(kind, args=given, default=default, prog=prog, description=about)
-        require_places(found)
-        return found
+        return asked(
+            lambda: tyro.cli(kind, args=given, default=default, prog=prog, description=about),
+            text=True,
+        )
     except ValidationError as error:
         _refuse(_sentence(error))
     except ValueError as error:

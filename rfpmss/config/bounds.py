@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -102,12 +103,41 @@ def require_places(options: object) -> None:
     Raises:
         ValueError: names the option.
     """
+    for shown, path in _places(options):
+        _require_text(os.path.realpath(path), shown)
+
+
+def require_reachable(options: object) -> None:
+    """Refuse a current folder that is gone, and paths whose links lead in a circle.
+
+    Raises:
+        ValueError: names the option.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise ValueError(
+            "the current folder must exist, got one that was removed or cannot be reached; change "
+            "to another one"
+        ) from None
+    for shown, path in _places(options):
+        try:
+            os.stat(path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ValueError(
+                    f"{shown} must lead somewhere, got links in a circle in {path}; choose another"
+                ) from None
+
+
+def _places(options: object) -> Iterator[tuple[str, Path]]:
+    """The paths of a command line, and how they are called there."""
     for entry in fields(options):  # type: ignore[arg-type]
         value = getattr(options, entry.name)
         shown = entry.name.upper() if "Positional" in str(entry.type) else option(entry.name)
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path):
-                _require_text(os.path.realpath(path), shown)
+                yield shown, path
 
 
 def _require_text(text: str, shown: str) -> None:

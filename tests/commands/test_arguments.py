@@ -16,6 +16,17 @@ VERBS = ["train", "check", "evaluate", "finetune", "ablate", "reproduce", "repor
 REQUIRED = {"run_dir": Path("run"), "cohort": Path("c"), "run": Path("run"), "out": Path("o")}
 
 
+WORDS = {
+    "check": ["c"],
+    "embed": ["p", "--model", "m", "--out", "o"],
+    "evaluate": ["--run-dir", "r"],
+    "export": ["r", "--out", "o"],
+    "finetune": ["--run-dir", "r"],
+    "prepare": ["phantom", "--out", "o"],
+    "report": ["--run-dir", "r"],
+}
+
+
 def arguments(verb: str) -> Any:
     return TrainArguments if verb == "train" else import_module(f"rfpmss.{verb}").Arguments
 
@@ -96,6 +107,10 @@ def test_the_table_of_numbers_is_not_empty() -> None:
         ("check", ["d\udcff"], "must be UTF-8"),
         ("view", ["--run-dir", "link"], "--run-dir must be UTF-8"),
         ("check", ["link"], "COHORT must be UTF-8"),
+        ("train", ["--run-dir", "loop"], "--run-dir must lead somewhere, got links in a circle"),
+        ("train", ["--data", "loop/manifest.csv"], "--data must lead somewhere"),
+        ("export", ["loop", "--out", "x"], "RUN must lead somewhere"),
+        ("export", ["run", "--out", "loop"], "--out must lead somewhere"),
         ("evaluate", ["--run-dir", "r", "--split", "nonsense"], "nonsense"),
         ("evaluate", ["--run-dir", "r", "--name", "../../../out"], "--name must be of letters"),
         ("evaluate", ["--run-dir", "r", "--name", "/out"], "--name must be of letters"),
@@ -122,11 +137,61 @@ def test_a_wrong_argument_is_status_2_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     os.symlink("o\udcff", "link")
+    os.symlink("loop", "loop")
     with pytest.raises(SystemExit) as ended:
         import_module(f"rfpmss.{verb}").main(words)
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
-    assert os.listdir() == ["link"]
+    assert sorted(os.listdir()) == ["link", "loop"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "name"),
+    [
+        ("prepare", ["hospital", "loop", "--out", "o"], "SRC"),
+        ("prepare", ["hospital", ".", "--out", "loop/o"], "--out"),
+        ("prepare", ["merge", "loop", "--out", "o"], "PARTS"),
+        ("embed", [".", "--model", "loop", "--out", "o"], "--model"),
+    ],
+)
+def test_places_of_patients_behind_links_in_a_circle_are_refused(
+    verb: str,
+    words: list[str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.symlink("loop", "loop")
+    assert import_module(f"rfpmss.{verb}").main(words) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: {name} must lead somewhere, got links in a circle in loop"
+    )
+    assert os.listdir() == ["loop"]
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "export", "embed", "prepare"])
+def test_help_that_nobody_reads_to_its_end_and_a_current_folder_that_is_gone(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for size in (1, -1):  # written while it is printed, and when the process ends
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w", buffering=size) as closed, monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", closed)
+            with pytest.raises(SystemExit) as ended:
+                import_module(f"rfpmss.{verb}").main(["--help"])
+            assert not ended.value.code
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        status = import_module(f"rfpmss.{verb}").main(WORDS.get(verb, []))
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert capsys.readouterr().err.startswith("error: the current folder must exist, got one that")
 
 
 def test_fields_that_a_file_does_not_name_are_the_presets(tmp_path: Path) -> None:

@@ -186,10 +186,12 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
             asked.append("closed")
 
     monkeypatch.setattr(serving, "make_server", Server)
-    assert view.serve(pytest.importorskip("flask").Flask("any"), 0, "a b") == 0
+    with pytest.raises(KeyboardInterrupt):  # ends as every command: 128 + number
+        view.serve(pytest.importorskip("flask").Flask("any"), 0, "a b")
     assert asked == ["127.0.0.1", "closed"]
     assert "http://127.0.0.1:1234/study/a%20b" in capsys.readouterr().out
-    view.serve(pytest.importorskip("flask").Flask("any"), 0, "a", "key")
+    with pytest.raises(KeyboardInterrupt):
+        view.serve(pytest.importorskip("flask").Flask("any"), 0, "a", "key")
     assert "/study/a?token=key\n" in capsys.readouterr().out
 
 

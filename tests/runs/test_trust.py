@@ -661,7 +661,9 @@ def test_a_row_of_the_history_that_holds_no_numbers_is_damaged(text: str, tmp_pa
     assert [row["step"] for row in read_metrics(path)] == [1, 4]
 
 
-@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:x"])
+@pytest.mark.parametrize(
+    "device", ["tpu", "cuda:99", "cuda:x", "meta", "xla", "mps", "privateuseone", "0"]
+)
 def test_a_device_that_is_not_there_is_one_sentence(
     device: str, run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,11 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (b"a: \xff\xfe", "UTF-8"),
         (b"a: {", "must be YAML"),
         (b"a: 2026-99-99", "must be YAML"),
+        (
+            b"train:\n  lr: 1\n  batch: 2\n  lr: 3\n",
+            "must name each key once, got 'lr' again in line 4",
+        ),
+        (b"{seed: 1, 'seed': 2}", "got 'seed' again in line 1"),
         (b"#" * (1 << 20) + b"##", "at most 1,048,576 bytes"),
     ],
 )
@@ -140,6 +146,43 @@ def test_a_hostile_yaml_file_is_refused_with_a_reason(
     (tmp_path / "c.yaml").write_bytes(content)
     with pytest.raises(YamlError, match=words):
         read_mapping(tmp_path / "c.yaml")
+
+
+SHORTAGES = [
+    MemoryError(),
+    ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    RuntimeError("can't start new thread"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"),
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB\nand more"),
+    SystemError("<function f> returned NULL without setting an exception"),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGES)
+def test_too_little_memory_is_one_sentence(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> int:
+        raise error
+
+    assert guarded(body) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: the machine must have memory and threads left")
+    assert told.count("\n") == 1
+    with pytest.raises(ImportError):  # a fault of ours keeps its traceback
+        guarded(lambda: int(bool(import_module("no_such_module"))))
+
+
+def test_a_limit_of_memory_is_one_sentence(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    code = START.format(root=str(root)) + (
+        "import resource; from rfpmss.evaluate import main;"
+        "resource.setrlimit(resource.RLIMIT_AS, (300_000_000, 300_000_000));"
+        f"sys.exit(main(['--run-dir', {str(tmp_path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the machine must have memory and threads left")
 
 
 def test_an_output_of_few_letters_shows_the_others_escaped(

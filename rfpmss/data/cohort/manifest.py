@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from os.path import realpath
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from posixpath import normpath
 
@@ -76,7 +77,9 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def manifest_of(data: Path) -> Path:
     """The manifest that a path means: the file itself, or the one in a cohort's folder."""
     found = data / NAME if data.is_dir() else data
-    return found.resolve() if found.is_symlink() else found  # sum and shards stand where it leads
+    return (
+        Path(realpath(found)) if found.is_symlink() else found
+    )  # sum and shards stand where it leads
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
@@ -330,8 +333,8 @@ def jail(root: Path, path: str) -> Path:
         PathError: if it is not a plain relative path, or a link leads out of ``root``.
     """
     check_relative(path)
-    inside = (root / path).resolve()
-    if not inside.is_relative_to(root.resolve()):
+    inside = Path(realpath(root / path))  # of a circle of links as well
+    if not inside.is_relative_to(realpath(root)):
         raise PathError("a link leads out of its folder")
     return inside
 

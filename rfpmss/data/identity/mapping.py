@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rfpmss.common.files import read_text
-from rfpmss.common.yaml import Plain
+from rfpmss.common.yaml import Plain, TwiceError
 from rfpmss.data.errors import TextError
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.volume import MIB
@@ -95,7 +95,11 @@ def read_mapping(path: Path | None) -> Words:
     if path.stat().st_size > MIB:
         raise TextError("the mapping file is longer than 1 MiB")
     try:
-        said = yaml.load(read_text(path, "utf-8-sig"), Loader=Plain)  # no aliases
+        said = yaml.load(read_text(path, "utf-8-sig"), Loader=Plain)  # no aliases, no key twice
+    except TwiceError as error:  # the key may be a patient
+        raise TextError(
+            f"the mapping file must name each key once, got one again in line {error.line}"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise TextError("the mapping file is no YAML file in UTF-8") from None
     if said is None:
@@ -106,8 +110,21 @@ def read_mapping(path: Path | None) -> Words:
         sequences=_choices(said, "sequences", SEQUENCES),
         files=_choices(said, "files", VIEWS),
         reports=tuple(_table(item) for item in _list(said.get("reports") or [])),
-        patients=_pairs(said, "patients"),
+        patients=_persons(said),
     )
+
+
+def _persons(said: dict[str, Any]) -> dict[str, str]:
+    """Of names that are one but for case and separators, the last would count."""
+    pairs = _pairs(said, "patients")
+    known: dict[str, str] = {}
+    for name, patient in pairs.items():
+        if known.setdefault(_plain(name), patient) != patient:
+            raise TextError(
+                "patients in the mapping file must give each name one PatientID, got two for names "
+                "that differ in case or separators alone"
+            )
+    return pairs
 
 
 def _pairs(said: dict[str, Any], key: str) -> dict[str, str]:

@@ -359,6 +359,16 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
     assert words in capsys.readouterr().err
 
 
+def test_a_shard_that_is_a_link_to_itself_is_refused_in_a_sentence(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = next((cohort.parent / "shards").iterdir())
+    shard.unlink()
+    shard.symlink_to(shard.name)
+    assert check.main([str(cohort)]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ['[{"study_id": 3}]', "\udcff{", "[" * 9999, '{"a": 1}'])
 def test_damaged_findings_of_a_generated_cohort_are_one_sentence(
     cohort: Path, content: str

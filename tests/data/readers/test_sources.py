@@ -332,6 +332,7 @@ def test_the_example_of_a_mapping_is_one(tmp_path: Path) -> None:
     "text",
     ["[", "sequence: {a: t1}", "sequences: {a: t9}", "files: {a: b}", "reports: 3",
      "reports: [{file: x}]", "patients: [1]",
+     "patients: {a_1: x, a_1: x}", "patients: {a_1: x, A-1: y}", "files: {a: ct}\nfiles: {}",
      "sequences: !!python/object/apply:os.system ['true']"],
 )  # fmt: skip
 def test_a_mapping_that_is_not_understood_ends_in_one_sentence(text: str, tmp_path: Path) -> None:
