@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from rfpmss.common.errors import RfpmssError
 
 
@@ -15,8 +17,6 @@ def require(name: str) -> str:
     Raises:
         DeviceError: if it has none of that name.
     """
-    import torch
-
     try:
         works = float((torch.ones((), device=name) + 1).cpu()) == 2.0  # "meta" gives no number back
     except Exception:  # each backend of torch refuses in its own way

@@ -8,6 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
 Advance = Callable[..., None]
 """``advance(amount=1, **shown)``: move on and show the given figures behind the bar."""
 
@@ -43,16 +53,6 @@ def _nothing(amount: int = 1, **shown: object) -> None:
 def _terminal(
     title: str, total: int, start: int, unit: str
 ) -> tuple[AbstractContextManager[object], Advance]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from rfpmss.common import files
@@ -27,6 +28,8 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import read_text, regular
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
+from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.model.stored.hub import require_shapes
 from rfpmss.runs.content import Content, State, collect, load_weights, restore, undefined
 from rfpmss.runs.stored import (
     LEFT,
@@ -42,11 +45,6 @@ from rfpmss.runs.stored import (
     step_of,
     verify,
 )
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from rfpmss.model.rfpmss import RFPMSS
 
 __all__ = [
     "MANIFEST",
@@ -225,9 +223,6 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
     Raises:
         CheckpointError: if its files do not fit together, or hold undefined weights.
     """
-    from rfpmss.model.rfpmss import RFPMSS
-    from rfpmss.model.stored.hub import require_shapes
-
     config, tokenizer = read_config(folder / "config.yaml"), read_tokenizer(folder)
     with fitting(folder, "model.safetensors"):
         sizes = (config.model, config.data, tokenizer.get_vocab_size())
@@ -279,8 +274,6 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         CheckpointError: if its file is none.
     """
-    from tokenizers import Tokenizer
-
     with fitting(folder, "tokenizer.json"):
         found = Tokenizer.from_str(read_text(folder / "tokenizer.json"))
         if sorted(found.get_vocab().values()) != list(range(found.get_vocab_size())):

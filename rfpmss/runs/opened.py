@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import CheckpointError, Loaded
 
@@ -17,7 +21,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from rfpmss.config import Config
-    from rfpmss.data.batches.batch import Cohort
     from rfpmss.model.rfpmss import RFPMSS
 
 ALLOW = "or pass --allow-config-change to go on with it"
@@ -65,11 +68,6 @@ def open_run(
 
 
 def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) -> Opened:
-    import torch
-
-    from rfpmss.data.batches.batch import Cohort
-    from rfpmss.data.cohort.manifest import manifest_of
-
     require_run(run_dir)
     require(device)
     loaded = checkpoint.load(run_dir, device)

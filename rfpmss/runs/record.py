@@ -11,6 +11,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +90,14 @@ def make(
 @cache
 def code() -> dict[str, str]:
     """Release, a digest of the sources that training runs, and the version of torch."""
-    import torch
-
-    import multisk
-    import rfpmss
+    import torch  # seconds: a supervisor and `rfpmss check` read records without it
 
     found = hashlib.sha256()
-    for package in (multisk, rfpmss):
-        root = Path(str(package.__file__)).parent
+    for package in ("multisk", "rfpmss"):
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        root = Path(spec.origin).parent
         for path in sorted(root.rglob("*.py")):
             name = path.relative_to(root.parent).with_suffix("").as_posix()
             if counts(name.replace("/", ".").removesuffix(".__init__")):
@@ -124,8 +126,6 @@ def counts(module: str) -> bool | None:
 
 
 def _release() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version("multisk")
     except PackageNotFoundError:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Int64
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from rfpmss.config import END, PAD, START, UNK
 from rfpmss.data.errors import TextError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from tokenizers.models import Model
 
 SPECIAL = {"[PAD]": PAD, "[UNK]": UNK, "[START]": START, "[END]": END}
@@ -59,8 +59,6 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
     Raises:
         TextError: if there is no text.
     """
-    from tokenizers import models, trainers
-
     texts = [text for text in reports if text.strip()]
     if not texts:
         raise TextError("there is no report with text to learn words from")
@@ -78,8 +76,6 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
 
 
 def _tokenizer(model: Model) -> Tokenizer:
-    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
-
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]

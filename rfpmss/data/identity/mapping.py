@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 from rfpmss.common.files import read_text
 from rfpmss.common.yaml import Plain, TwiceError
 from rfpmss.data.errors import TextError
@@ -90,8 +92,6 @@ def read_mapping(path: Path | None) -> Words:
     """
     if path is None:
         return Words()
-    import yaml
-
     if path.stat().st_size > MIB:
         raise TextError("the mapping file is longer than 1 MiB")
     try:

@@ -9,8 +9,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
+import tifffile
 from jaxtyping import Int16, UInt8
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from rfpmss.common.files import fill, read_text
 from rfpmss.config import VIEWS, PhantomConfig
@@ -135,8 +139,6 @@ def _write_nifti(
     path: Path, volume: Int16[np.ndarray, "z y x"] | UInt8[np.ndarray, "z y x"]
 ) -> None:
     """Voxels run to Left, Posterior, Superior, as in BraTS and UPENN-GBM."""
-    import nibabel as nib
-
     array = volume.transpose(2, 1, 0)
     step = np.array([anatomy.FIELD, anatomy.FIELD, anatomy.HEIGHT]) / array.shape
     origin = (np.array(array.shape) - 1) / 2 * step
@@ -155,8 +157,6 @@ def _write_ct(
     rng: np.random.Generator,
 ) -> None:
     """One file a slice in shuffled order, shuffled InstanceNumber, and a localizer."""
-    from pydicom.uid import generate_uid
-
     folder.mkdir()
     slices, rows, columns = volume.shape
     step = (anatomy.FIELD / columns, anatomy.FIELD / rows, anatomy.HEIGHT / slices)
@@ -188,9 +188,6 @@ def _write_ct(
 
 
 def _header(entropy: tuple[int, int], study: str, series: str, size: tuple[int, int]) -> Dataset:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -212,8 +209,6 @@ def _header(entropy: tuple[int, int], study: str, series: str, size: tuple[int, 
 
 
 def _save(data: Dataset, folder: Path, series: str, number: int, pixels: np.ndarray) -> None:
-    from pydicom.uid import UID
-
     data.SOPInstanceUID = f"{series[:56]}.{number + 1}"
     data.file_meta.MediaStorageSOPInstanceUID = UID(data.SOPInstanceUID)
     data.InstanceNumber = str(number + 1)
@@ -224,8 +219,6 @@ def _save(data: Dataset, folder: Path, series: str, number: int, pixels: np.ndar
 
 def _write_slide(path: Path, image: UInt8[np.ndarray, "size size 3"]) -> None:
     """Tiled, deflated, with a pyramid in SubIFDs-free pages and the resolution of each level."""
-    import tifffile
-
     levels = [image]
     while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
         level = levels[-1].astype(np.uint16)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from rfpmss.common.files import whole, write_text
@@ -155,8 +156,6 @@ def _nifti(path: Path, limit: int) -> bytes:
 
 def _written(image: Volume) -> bytes:
     """A volume of another format as NIfTI, the first of several."""
-    import nibabel as nib
-
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     kind = image.array.dtype
     array = image.array if kind.itemsize < 8 or kind.kind == "f" else image.array.astype(np.int32)

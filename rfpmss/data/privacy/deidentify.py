@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from pydicom import DataElement, Dataset, Sequence
+from pydicom.datadict import dictionary_has_tag
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from rfpmss.data.errors import UnsupportedError
 from rfpmss.data.privacy.confidentiality import ACTIONS
 from rfpmss.data.privacy.names import pattern
 from rfpmss.data.readers.dicom.structured import DEPTH, names_of
-
-if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset
 
 STANDARD = "1.2.840.10008."
 """UIDs that begin so mean the same everywhere and stay."""
@@ -116,8 +118,6 @@ class _Work:
         self.named = named
 
     def clean(self, data: Dataset, depth: int) -> Dataset:
-        from pydicom import Dataset
-
         made = Dataset()
         for tag in data.keys():  # noqa: SIM118 - iterating a data set decodes the pixels' element
             if _unknown(tag) or depth > DEPTH:
@@ -179,8 +179,6 @@ class _Work:
 
 def _unknown(tag: Any) -> bool:
     """Private, curve, overlay, group length, or not in the dictionary."""
-    from pydicom.datadict import dictionary_has_tag
-
     group = tag >> 16
     return bool(
         group % 2
@@ -191,8 +189,6 @@ def _unknown(tag: Any) -> bool:
 
 
 def _with(element: DataElement, value: Any) -> DataElement:
-    from pydicom import DataElement, Sequence
-
     value = Sequence(value) if element.VR == "SQ" else value
     return DataElement(element.tag, element.VR, value)
 
@@ -210,8 +206,6 @@ def _dummy(element: DataElement) -> Any:
 
 
 def _declare(made: Dataset, options: Options) -> None:
-    from pydicom import Dataset
-
     codes = [("113100", "Basic Application Confidentiality Profile")]
     if options.descriptions == "clean":
         codes.append(("113105", "Clean Descriptors Option"))
@@ -229,9 +223,6 @@ def _declare(made: Dataset, options: Options) -> None:
 
 def _with_meta(made: Dataset, data: Dataset, work: _Work) -> Dataset:
     """File meta information that names neither the sender nor the program."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
     meta, old = FileMetaDataset(), getattr(data, "file_meta", None) or {}
     plain = ImplicitVRLittleEndian if data.original_encoding[0] else ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = made.get("SOPClassUID", "")

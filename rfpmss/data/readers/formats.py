@@ -20,7 +20,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
+from nibabel.freesurfer.mghformat import MGHHeader
 
 from rfpmss.common.files import opened, regular
 from rfpmss.data.errors import (
@@ -207,8 +209,6 @@ def _shape(header: Any) -> tuple[int, ...]:
 
 
 def _analyze(start: bytes) -> Any:
-    import nibabel as nib
-
     try:
         return nib.Spm2AnalyzeHeader(start[:348], check=False)
     except Exception:
@@ -236,8 +236,6 @@ def _read_pair(path: Path, limit: int, frame: int | None) -> Volume:
 
 def _analyze_affine(path: Path) -> np.ndarray:
     """By the header, or by the ``.mat`` file of SPM beside it."""
-    import nibabel as nib
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -283,8 +281,6 @@ def _finished(array: np.ndarray, affine: np.ndarray, notes: tuple[str, ...]) -> 
 
 
 def _mgh(start: bytes) -> Any:
-    from nibabel.freesurfer.mghformat import MGHHeader
-
     try:
         return MGHHeader.from_fileobj(io.BytesIO(start[:284] + bytes(20)), check=False)
     except Exception:
@@ -306,8 +302,6 @@ def _read_mgh(path: Path, limit: int, frame: int | None) -> Volume:
 
 
 def _minc(path: Path, limit: int) -> Any:
-    import nibabel as nib
-
     check_size(path.stat().st_size, path.stat().st_size, limit)
     try:
         with warnings.catch_warnings():

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float32
+from scipy import ndimage
 
 from rfpmss.data.errors import GeometryError
 from rfpmss.data.readers.volume import Volume
@@ -58,8 +59,6 @@ def onto(volume: Volume, reference: Volume) -> Volume:
     """
     if same_grid(volume, reference, 1e-4):
         return volume
-    from scipy import ndimage
-
     image = _smooth(volume, reference)
     matrix = np.linalg.inv(volume.affine) @ reference.affine  # (x, y, z) to (x, y, z)
     turn = np.array([2, 1, 0])
@@ -85,8 +84,6 @@ def onto(volume: Volume, reference: Volume) -> Volume:
 
 def _smooth(volume: Volume, reference: Volume) -> Float32[np.ndarray, "z y x"]:
     """Low-pass along each axis of ``volume`` by how much coarser the reference is there."""
-    from scipy import ndimage
-
     steps = np.linalg.inv(volume.affine[:3, :3]) @ reference.affine[:3, :3]
     ratio = np.abs(steps).max(axis=1)[::-1]  # voxels of z, y, x that one step of the reference is
     sigma = np.where(ratio > 1.01, 0.5 * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
 from jaxtyping import Float64, Shaped
+from scipy import ndimage
 
 from rfpmss.common.files import opened
 from rfpmss.data.errors import (
@@ -140,8 +142,6 @@ def fill_background(array: Shaped[np.ndarray, "*shape"]) -> tuple[np.ndarray, tu
     """
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array, ()
-    from scipy import ndimage
-
     empty = np.isnan(array)
     if empty.all() or np.isinf(array).any():
         raise ValuesError("voxels are not finite")
@@ -269,8 +269,6 @@ def header_of(data: bytes) -> Nifti1Header:
     Extensions lie between the header and ``vox_offset`` and may be as long as they like, so a
     parser that follows them needs more than the first bytes of the file.
     """
-    import nibabel as nib
-
     two = data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
     kind = nib.Nifti2Header if two else nib.Nifti1Header
     try:
@@ -345,8 +343,6 @@ def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
         array: voxels indexed [i, j, k].
         affine: from (i, j, k) to millimetres Right, Anterior, Superior, as NIfTI has it.
     """
-    import nibabel as nib
-
     if affine is None or not np.isfinite(affine).all():
         raise GeometryError("the affine is not finite", CORRECT)
     if not _spans(affine):

@@ -16,6 +16,7 @@ from rfpmss.evaluation.attention.boxes import Box, box_of
 from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
 from rfpmss.evaluation.page.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
 from rfpmss.evaluation.page.tables import read_rows, trusted
+from rfpmss.model.vit import MedicalImageTransformer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -160,6 +161,4 @@ def sides(box: Box | None) -> Sides | None:
 
 
 def _attends(model: RFPMSS) -> bool:
-    from rfpmss.model.vit import MedicalImageTransformer
-
     return isinstance(model.image.trunk(VIEWS[0]), MedicalImageTransformer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -63,8 +64,6 @@ def train_other(
     Raises:
         ValueError: if training fails; the message names its log.
     """
-    import yaml
-
     made = changed(config, OTHERS[name], config.seed)
     if epochs is not None:
         made = made.model_copy(update={"train": made.train.model_copy(update={"epochs": epochs})})

@@ -20,13 +20,13 @@ from rfpmss.evaluation.labels.probe import (
     tune,
 )
 from rfpmss.evaluation.statistics import delong, holm, paired_areas
+from rfpmss.model.rfpmss import RFPMSS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from rfpmss.config import Config
     from rfpmss.data.batches.batch import Cohort
-    from rfpmss.model.rfpmss import RFPMSS
 
 Key = tuple[str, str, float]
 """Start of the encoder, mode, fraction of labels."""
@@ -156,8 +156,6 @@ def adjust(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 
 def random_start(config: Config, vocabulary: int, seed: int = 0) -> RFPMSS:
     """A model of the same shape that was never trained."""
-    from rfpmss.model.rfpmss import RFPMSS
-
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return RFPMSS(config.model, config.data, vocabulary).eval()

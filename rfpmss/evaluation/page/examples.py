@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rfpmss.data.batches.tokens import decode
 from rfpmss.evaluation.page.pictures import Picture, pictures
 from rfpmss.evaluation.retrieval.embed import Embeddings, match
 from rfpmss.evaluation.retrieval.ranks import rank
@@ -140,8 +141,6 @@ def write_reports(
     width: int = 1,
 ) -> list[str]:
     """A generated report for every study, from its images alone; greedy, or by beam search."""
-    from rfpmss.data.batches.tokens import decode
-
     device = next(model.parameters()).device
     texts = []
     for start in range(0, len(indices), size):

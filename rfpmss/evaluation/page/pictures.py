@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from rfpmss.config import VIEWS
 from rfpmss.data.batches.batch import STAIN_DEVIATION, STAIN_MEAN
@@ -81,8 +82,6 @@ def stained(image: Float[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
 
 def data_uri(pixels: UInt8[np.ndarray, "h w *c"]) -> str:
     """PNG for small images, JPEG for larger ones, in base64."""
-    from PIL import Image
-
     buffer = io.BytesIO()
     kind = "png" if max(pixels.shape[:2]) <= SMALL else "jpeg"
     Image.fromarray(pixels).save(buffer, kind, **({"quality": 88} if kind == "jpeg" else {}))
@@ -95,7 +94,5 @@ def heat_uri(heat: Float[np.ndarray, "h w"]) -> str:
     pixels[..., 0] = 230
     pixels[..., 3] = (heat.clip(0, 1) * 190).round().astype(np.uint8)
     buffer = io.BytesIO()
-    from PIL import Image
-
     Image.fromarray(pixels).save(buffer, "png")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -11,6 +11,7 @@ import numpy as np
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.evaluation.attention.grounding import Grounded, by_study, cases, ceiling, ground, table
 from rfpmss.evaluation.attention.slices import METHOD, Sides, scans, sides
+from rfpmss.evaluation.labels.transfer import random_start
 from rfpmss.evaluation.page.examples import (
     compare,
     finding_accuracy,
@@ -194,8 +195,6 @@ def space(run: Opened) -> dict[str, Any]:
 
 def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str, Any]:
     """Attention against reference boxes, controls beside, for every view that has boxes."""
-    from rfpmss.evaluation.labels.transfer import random_start
-
     nothing: dict[str, Any] = {"grounding": [], "overlays": [], "overlay_method": "", "stacks": []}
     if run.config.model.backbone != "vit" or run.config.model.fusion == "none":
         return nothing

@@ -12,6 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import read_bytes, write_text
 from rfpmss.evaluation.retrieval.zeroshot import Row
@@ -202,9 +205,6 @@ def _readable(row: Row) -> dict[str, object]:
 
 
 def _rich(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title="Zero-shot retrieval on held-out patients, %")
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place else "left")

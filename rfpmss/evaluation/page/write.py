@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
+from markupsafe import Markup
+from safetensors.torch import load_file
 
 from rfpmss.common.files import read_text, regular, write_text
 from rfpmss.config import MODALITIES, Config
@@ -29,6 +32,7 @@ from rfpmss.evaluation.page.tables import (
 )
 from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
+from rfpmss.runs.folder import read_metrics
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -164,8 +168,6 @@ def render(content: dict[str, Any]) -> str:
     Raises:
         LookupError: if a table lacks a field.
     """
-    from jinja2 import UndefinedError
-
     try:
         return fill("page.html", {"chart": (WIDTH, HEIGHT), **content})
     except UndefinedError as error:
@@ -174,9 +176,6 @@ def render(content: dict[str, Any]) -> str:
 
 def fill(template: str, content: dict[str, Any]) -> str:
     """Fill a template; everything is escaped, style and script are bound by their hashes."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
     folder = Path(__file__).with_name("templates")
     style, script = (read_text(folder / name) for name in ("page.css", "page.js"))
     environment = Environment(
@@ -205,8 +204,6 @@ def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
     path = run_dir / "finetuned.safetensors"
     if not path.is_file():
         return None
-    from safetensors.torch import load_file
-
     tuned = Classifier(model)
     try:
         tuned.load_state_dict(load_file(regular(path)))
@@ -280,8 +277,6 @@ def _versions() -> list[tuple[str, str]]:
 def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    from rfpmss.runs.folder import read_metrics
-
     return read_metrics(path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import HFValidationError
 from pydantic import ValidationError
@@ -271,8 +271,6 @@ class Published(
         vocabulary: int,
     ) -> Model:
         """Safetensors only: a folder or a repository without them is refused."""
-        from huggingface_hub import hf_hub_download
-
         file = Path(model_id) / SAFETENSORS_SINGLE_FILE
         if not Path(model_id).is_dir():
             found = hf_hub_download(

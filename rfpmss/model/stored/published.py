@@ -15,7 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rfpmss.common.files import opened, regular
@@ -102,9 +105,6 @@ def read(source: str, name: str = "source") -> State:
 
 
 def _cached(source: str, name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
     try:
         return Path(snapshot_download(source, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError):
@@ -122,8 +122,6 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
 
 
 def _read_file(file: Path, name: str) -> State:
-    from safetensors.torch import load_file
-
     try:
         if file.suffix == ".safetensors":
             return load_file(regular(file))

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
 
 from rfpmss.common.files import read_text, write_text
 from rfpmss.config import MODALITIES, VIEWS
@@ -52,9 +55,6 @@ def write_page(folder: Path) -> Path:
     Returns:
         Path of the page.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     rows = read(folder / NAME)
     here = Path(__file__).parent
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -111,8 +111,6 @@ def _pictures(rows: Sequence[Row], folder: Path) -> list[Picture]:
 
 
 def _png(view: str, image: UInt8[np.ndarray, "c h w"]) -> str:
-    from PIL import Image
-
     shown = image[_CHANNEL[view]] if view in _CHANNEL else image[:3].transpose(1, 2, 0)
     if view == "mri" and np.ptp(shown) == 0:  # no FLAIR: the first sequence that there is
         shown = next((channel for channel in image if np.ptp(channel)), shown)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydicom.encaps import generate_frames
+
 from rfpmss.data.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -47,8 +49,6 @@ def check_frames(data: Dataset, rows: int, columns: int, count: int) -> None:
     Raises:
         UnreadableError: if a compressed frame has another size.
     """
-    from pydicom.encaps import generate_frames
-
     syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is None or not syntax.is_encapsulated or "PixelData" not in data:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from scipy import ndimage
 
 
 def straighten(
@@ -25,8 +26,6 @@ def straighten(
         >>> straighten(image, np.array([[0.0, 0.0], [0.0, 1.0]]))[0].tolist()
         [[[1.0, 1.0, 1.0]], [[1.0, 3.0, 3.0]]]
     """
-    from scipy import ndimage
-
     if np.abs(moves).max() < 1e-3:
         return array, (0, 0)
     low = np.floor(moves.min(axis=0) + 1e-6).astype(int)

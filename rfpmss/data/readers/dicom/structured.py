@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydicom.charset import convert_encodings
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.privacy.names import readings
 from rfpmss.data.readers.text.encoding import decode_text, plausible
@@ -61,8 +64,6 @@ Letters = Mapping[bytes, str]
 
 def _letters(data: Dataset) -> Letters:
     """The letters of a document that does not say, or not truly, how it is encoded."""
-    from pydicom.charset import convert_encodings
-
     found = dict.fromkeys(_texts(data.get("ContentSequence") or (), 0))
     values = [value for value in found if not value.isascii() and MARK not in value]
     if not values:
@@ -168,8 +169,6 @@ def _named(data: Dataset, depth: int) -> Iterator[tuple[Any, bytes]]:
 @cache
 def _tags() -> frozenset[int]:
     """Of `IDENTIFIERS`."""
-    from pydicom.datadict import tag_for_keyword
-
     return frozenset(tag for name in IDENTIFIERS if (tag := tag_for_keyword(name)) is not None)
 
 
@@ -177,8 +176,6 @@ def _vr(element: Any) -> str:
     """Of an element that may not be decoded yet; implicit ones do not say it."""
     if element.VR:
         return element.VR
-    from pydicom.datadict import dictionary_VR
-
     try:
         return dictionary_VR(element.tag)
     except KeyError:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from rfpmss.common.files import opened
 from rfpmss.data.errors import (
@@ -70,9 +72,6 @@ def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dat
         UnsupportedError: if it holds no image.
         BombError: if it is larger than ``limit`` or deflated beyond reason.
     """
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
     stored = path.stat().st_size
     check_size(stored, stored, limit)
     with opened(path) as plain:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
 from jaxtyping import UInt8
+from PIL import Image
 
 from rfpmss.common.files import opened, regular
 from rfpmss.data.errors import (
@@ -95,8 +97,6 @@ def _open_vendor(path: Path, mpp: float | None) -> Iterator[Slide]:
 
 @contextmanager
 def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
-    import tifffile
-
     try:
         file = tifffile.TiffFile(regular(path))
     except Exception:
@@ -134,8 +134,6 @@ def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
         UnsupportedError: if the image is grey.
         BombError: if decoding would need too much memory.
     """
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -172,8 +170,6 @@ def _pyramid(pages: list[Any]) -> list[TiffPage]:
 
     The first page may be a thumbnail; labels and macros have other proportions and drop out.
     """
-    import tifffile
-
     whole = [page for page in pages if isinstance(page, tifffile.TiffPage)]
     for page in list(whole):
         whole += [sub for sub in _listed(page.pages or ()) if isinstance(sub, tifffile.TiffPage)]
