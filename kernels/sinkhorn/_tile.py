@@ -1,11 +1,11 @@
-"""Tile shapes, precisions and the lines of arithmetic that every kernel here shares."""
+"""The host's side of every kernel here: tile shapes, precisions, how a launch is made."""
 
 import contextlib
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any
 
 import torch
 import triton
@@ -217,76 +217,3 @@ def _architecture(active: Any, device: torch.device) -> int:
 def _backend(active: Any) -> str:
     """The maker's part of Triton; a driver knows one, and asks torch for it every time."""
     return active.get_current_target().backend
-
-
-@triton.jit
-@no_type_check
-def log_sum(x, axis: tl.constexpr):
-    """Log of a sum of exponentials; an empty sum (all -inf) is -inf, not NaN."""
-    top = tl.max(x, axis=axis)
-    shift = tl.where(top == float("-inf"), 0.0, top)
-    return shift + tl.log(tl.sum(tl.exp(x - tl.expand_dims(shift, axis)), axis=axis))
-
-
-@triton.jit
-@no_type_check
-def merge_max(top, total, x, axis: tl.constexpr):
-    """One step of a running log-sum kept as (largest, sum of exp(value - largest))."""
-    best = tl.maximum(top, tl.max(x, axis=axis))
-    shift = tl.where(best == float("-inf"), 0.0, best)
-    kept = total * tl.exp(top - shift)
-    return best, kept + tl.sum(tl.exp(x - tl.expand_dims(shift, axis)), axis=axis)
-
-
-@triton.jit
-@no_type_check
-def or_alone(total, LOG: tl.constexpr):
-    """A sum without mass is replaced by one: what has no mass stays without."""
-    return tl.where(total == float("-inf"), 0.0, total) if LOG else tl.where(total == 0, 1.0, total)
-
-
-@triton.jit
-@no_type_check
-def rescale(x, total, target, LOG: tl.constexpr):
-    """Bring x, whose sum (log-sum) is `total`, to the sum `target`."""
-    return x - (total - tl.log(target)) if LOG else x * (target / total)
-
-
-@triton.jit
-@no_type_check
-def rescale_backward(grad, y, total, inner, target, LOG: tl.constexpr):
-    """Vector-Jacobian product of `rescale`; inner = sum of grad*y (log: of grad)."""
-    return grad - tl.exp(y) * (inner / target) if LOG else (target * grad - inner) / total
-
-
-@triton.jit
-@no_type_check
-def table_of(tables, problem, stride, WIDE: tl.constexpr):
-    """Where the table of a problem starts; WIDE: at a multiple of 16 values, as its rows do."""
-    step = problem * stride
-    return tables + (tl.multiple_of(step, 16) if WIDE else step)
-
-
-@triton.jit
-@no_type_check
-def cells(base, n, k, cell, stride_row, stride_column, other):
-    """Load one tile of a matrix whose rows and columns may lie anywhere, 2^31 values apart too."""
-    at = n[:, None] * stride_row + k.to(tl.int64)[None, :] * stride_column
-    return tl.load(base + at, mask=cell, other=other)
-
-
-@triton.jit
-@no_type_check
-def shares(t):
-    """For P = sigmoid(t): min(t, 0), min(-t, 0) and 1 + exp(-|t|), so log P = first - log(last)."""
-    return tl.minimum(t, 0.0), tl.minimum(-t, 0.0), 1.0 + tl.exp(-tl.abs(t))
-
-
-@triton.jit
-@no_type_check
-def row_log_sum(x, divisor):
-    """Log of the row sums of exp(x) / divisor; 0 for a row without mass, which it stays."""
-    top = tl.max(x, axis=1)
-    shift = tl.where(top == float("-inf"), 0.0, top)
-    total = shift + tl.log(tl.sum(tl.exp(x - shift[:, None]) / divisor, axis=1))
-    return tl.where(total == float("-inf"), 0.0, total)

@@ -5,7 +5,8 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from ._tile import cells, kernel, or_alone, shares, table_of
+from ._tile import kernel
+from ._walk import cells, or_alone, shares, table_of
 from .sweep import _balance_rows, _two_scales
 
 

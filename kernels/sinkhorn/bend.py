@@ -10,10 +10,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ._root import link
 from ._tile import (
     cdiv,
-    cells,
     dot_precision,
     kernel,
     launch,
@@ -21,11 +19,10 @@ from ._tile import (
     padded,
     spread,
     starts_wide,
-    table_of,
     triton_dtype,
     working_dtype,
 )
-from .partials import add_partials
+from ._walk import add_partials, cells, link, table_of
 from .wide import At
 
 ROWS = {torch.float32: 32, torch.float64: 8}  # of a step; float64 takes no matrix product

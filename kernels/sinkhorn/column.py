@@ -12,20 +12,23 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cdiv,
-    cells,
     kernel,
     launch,
     launch_options,
-    merge_max,
-    rescale,
-    rescale_backward,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
-from .partials import add_log_partials, add_partials
+from ._walk import (
+    add_log_partials,
+    add_partials,
+    cells,
+    merge_max,
+    rescale,
+    rescale_backward,
+    table_of,
+)
 
 WIDEST = 128  # columns of one program
 

@@ -5,19 +5,8 @@ from typing import no_type_check
 import torch
 import triton.language as tl
 
-from ._tile import (
-    cdiv,
-    kernel,
-    launch,
-    launch_options,
-    merge_max,
-    or_alone,
-    power_of_two,
-    rescale,
-    rescale_backward,
-    triton_dtype,
-    working_dtype,
-)
+from ._tile import cdiv, kernel, launch, launch_options, power_of_two, triton_dtype, working_dtype
+from ._walk import merge_max, or_alone, rescale, rescale_backward
 
 BLOCK_C = 4
 ELEMENTS = 4096

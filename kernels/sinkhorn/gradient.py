@@ -17,10 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ._root import link
 from ._tile import (
     Tile,
-    cells,
     dot_precision,
     forms_square,
     kernel,
@@ -29,13 +27,12 @@ from ._tile import (
     spread,
     square_rows,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
+from ._walk import add_partials, cells, link, table_of
 from .newton import PROGRAMS
-from .partials import add_partials
 from .schur import solve_schur
 from .wide import At, Solving, solve_wide
 

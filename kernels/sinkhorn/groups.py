@@ -12,21 +12,17 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
-    cells,
     kernel,
     launch,
     launch_options,
-    merge_max,
-    row_log_sum,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     wavefronts,
     working_dtype,
 )
-from .partials import add_log_partials
+from ._walk import add_log_partials, cells, merge_max, row_log_sum, table_of
 
 ELEMENTS = 2048
 

@@ -15,10 +15,8 @@ from typing import no_type_check
 import torch
 import triton.language as tl
 
-from ._root import link, row_answer
 from ._tile import (
     Tile,
-    cells,
     dot_precision,
     forms_square,
     kernel,
@@ -27,12 +25,11 @@ from ._tile import (
     spread,
     square_rows,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
-from .partials import add_partials
+from ._walk import add_partials, cells, link, row_answer, table_of
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch

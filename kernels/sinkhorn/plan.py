@@ -11,23 +11,18 @@ import torch
 import triton
 import triton.language as tl
 
-from ._root import link, row_answer
 from ._tile import (
     Tile,
-    cells,
     kernel,
     launch,
     launch_options,
-    row_log_sum,
-    shares,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
-from .partials import add_partials
+from ._walk import add_partials, cells, link, row_answer, row_log_sum, shares, table_of
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch

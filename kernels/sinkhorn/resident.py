@@ -17,21 +17,18 @@ import triton.language as tl
 from ._tile import (
     INTERPRETED,
     Tile,
-    cells,
     kernel,
     launch,
     launch_options,
-    merge_max,
     padded,
-    shares,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     wavefronts,
     working_dtype,
 )
+from ._walk import cells, merge_max, shares, table_of
 from .sweep import Budgets, Kept, _add_logs, _balance_rows, _log_step, _two_scales
 
 ELEMENTS = 2048

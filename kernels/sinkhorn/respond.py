@@ -18,21 +18,18 @@ import triton.language as tl
 
 from ._tile import (
     Tile,
-    cells,
     kernel,
     launch,
     launch_options,
-    row_log_sum,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     wavefronts,
     working_dtype,
 )
+from ._walk import add_partials, cells, row_log_sum, table_of
 from .groups import _exponent, _log_total
-from .partials import add_partials
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems and groups

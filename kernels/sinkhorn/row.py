@@ -5,21 +5,8 @@ from typing import no_type_check
 import torch
 import triton.language as tl
 
-from ._tile import (
-    Tile,
-    cdiv,
-    cells,
-    kernel,
-    launch,
-    launch_options,
-    log_sum,
-    or_alone,
-    rescale,
-    rescale_backward,
-    tile_for,
-    triton_dtype,
-    working_dtype,
-)
+from ._tile import Tile, cdiv, kernel, launch, launch_options, tile_for, triton_dtype, working_dtype
+from ._walk import cells, log_sum, or_alone, rescale, rescale_backward
 
 
 def row_forward(

@@ -21,24 +21,18 @@ import triton.language as tl
 from ._tile import (
     Tile,
     cdiv,
-    cells,
     is_aligned,
     kernel,
     launch,
     launch_options,
-    merge_max,
-    or_alone,
     padded,
-    row_log_sum,
-    shares,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
-from .partials import add_log_partials
+from ._walk import add_log_partials, cells, merge_max, or_alone, row_log_sum, shares, table_of
 
 ELEMENTS = 2048
 

@@ -12,22 +12,18 @@ from typing import no_type_check
 import torch
 import triton.language as tl
 
-from ._root import row_shift
 from ._tile import (
     Tile,
-    cells,
     kernel,
     launch,
     launch_options,
-    merge_max,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
-from .partials import add_log_partials
+from ._walk import add_log_partials, cells, merge_max, row_shift, table_of
 
 ELEMENTS = 2048
 PROGRAMS = 512  # partial sums over all problems of a batch

@@ -11,23 +11,20 @@ from typing import no_type_check
 import torch
 import triton.language as tl
 
-from ._root import link
 from ._tile import (
     Tile,
-    cells,
     kernel,
     launch,
     launch_options,
     padded,
     spread,
     starts_wide,
-    table_of,
     tile_for,
     triton_dtype,
     working_dtype,
 )
+from ._walk import add_partials, cells, link, table_of
 from .newton import PROGRAMS
-from .partials import add_partials
 from .schur import _centre, _hair, _live
 
 ELEMENTS = 2048

@@ -268,13 +268,13 @@ def test_a_problem_without_numbers_stands_still_unsolved_and_harms_no_other():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_without_a_budget_are_settled_at_once(dtype, monkeypatch):
-    from multisk.kernels import _root
+    from multisk.kernels import _walk
 
     x, b = draw(1, 16, 9, dtype=dtype), draw(1, 9, dtype=dtype, seed=1)
-    free, seen, plain = mask_of(1, 16, 9), [], _root.sigmoid
+    free, seen, plain = mask_of(1, 16, 9), [], _walk.sigmoid
     rows = torch.zeros(1, 16, dtype=dtype, device=DEVICE)
     if INTERPRET:  # how often the root's loop looks at the tile
-        monkeypatch.setattr(_root, "sigmoid", lambda t: seen.append(1) or plain(t))
+        monkeypatch.setattr(_walk, "sigmoid", lambda t: seen.append(1) or plain(t))
     plan = assign(x, torch.ones_like(rows[:, 0]), b, rows, free=free)[1].plan
     assert plan.abs().max() <= 1e-30
     assert len(seen) <= 2  # a look of the loop, and the plan
