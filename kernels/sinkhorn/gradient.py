@@ -32,8 +32,7 @@ from ._tile import (
     working_dtype,
 )
 from ._walk import add_partials, cells, link, table_of
-from .newton import PROGRAMS
-from .schur import solve_schur
+from .newton import PROGRAMS, solve_schur
 from .wide import At, Solving, solve_wide
 
 ELEMENTS = 2048

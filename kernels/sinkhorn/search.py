@@ -28,8 +28,7 @@ from ._tile import (
     triton_dtype,
     working_dtype,
 )
-from .newton import Pass, newton_pass
-from .schur import _centre, _conjugate
+from .newton import Pass, _centre, _conjugate, newton_pass
 from .sweep import Budgets
 from .wide import At, solve_wide
 

@@ -2,20 +2,17 @@
 
 import torch
 
-from multisk.kernels.bend import couple_columns
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
 from multisk.kernels.gradient import assign_backward, plan_backward
-from multisk.kernels.groups import group_sweep
+from multisk.kernels.groups import Shares, group_plan, group_sweep, respond, scores_gradient
 from multisk.kernels.newton import newton_pass
 from multisk.kernels.plan import assign, write_plan
 from multisk.kernels.resident import resident_sweeps
-from multisk.kernels.respond import Shares, group_plan, respond, scores_gradient
 from multisk.kernels.row import row_backward, row_forward
-from multisk.kernels.sweep import Budgets, sweep
-from multisk.kernels.transport import transport_sweep
+from multisk.kernels.sweep import Budgets, sweep, transport_sweep
 from multisk.kernels.unroll import sweeps_backward
-from multisk.kernels.wide import At, apply_schur
+from multisk.kernels.wide import At, apply_schur, couple_columns
 from tests.kernels.tools import DEVICE
 
 

@@ -15,9 +15,8 @@ needs_kernels()
 
 from multisk.kernels._tile import tile_for  # noqa: E402
 from multisk.kernels.gradient import plan_backward  # noqa: E402
-from multisk.kernels.newton import newton_pass  # noqa: E402
+from multisk.kernels.newton import newton_pass, solve_schur  # noqa: E402
 from multisk.kernels.plan import assign, write_plan  # noqa: E402
-from multisk.kernels.schur import solve_schur  # noqa: E402
 from multisk.kernels.search import search  # noqa: E402
 from multisk.kernels.sweep import Budgets  # noqa: E402
 from multisk.kernels.wide import At, apply_schur, solve_wide  # noqa: E402

@@ -21,31 +21,31 @@ class Visited:
 
     def sums(self) -> Pair:
         """Row and column sums of every group."""
-        from multisk.kernels.respond import masses
+        from multisk.kernels.groups import masses
 
         return both(masses(self.place))
 
     def curvature(self) -> Pair:
         """The diagonal of the answer."""
-        from multisk.kernels.respond import curvature
+        from multisk.kernels.groups import curvature
 
         return both(curvature(self.place))
 
     def answer(self, alpha: Tensor, beta: Tensor) -> Pair:
         """Row and column sums of the masses' response to a change of potentials."""
-        from multisk.kernels.respond import respond
+        from multisk.kernels.groups import respond
 
         return both(respond(self.place, None, (-alpha).contiguous(), (-beta).contiguous()))
 
     def pull(self, grad: Tensor) -> Pair:
         """Row and column sums of what the plan's cotangent asks for."""
-        from multisk.kernels.respond import respond
+        from multisk.kernels.groups import respond
 
         return both(respond(self.place, grad, None, None))
 
     def scores(self, grad: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         """Cotangents of scores / eps, (b, n, k), and of scales / eps, (b, c)."""
-        from multisk.kernels.respond import scores_gradient
+        from multisk.kernels.groups import scores_gradient
 
         z, scales = scores_gradient(self.place, grad, alpha.contiguous(), beta.contiguous())
         eps = self.system.eps

@@ -154,7 +154,7 @@ class KernelTransport(TransportSweeps):
 
     def visit(self, a: Tensor, b: Tensor, *, row_step: bool) -> tuple[Tensor, Tensor]:
         """Row potentials, and the log column sums of this rank without b."""
-        from multisk.kernels.transport import transport_sweep
+        from multisk.kernels.sweep import transport_sweep
 
         system, tau = self.system, yields_of(self.system)
         assert tau is not None
@@ -212,7 +212,7 @@ class KernelGroups(GroupSweeps):
 
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """Sum of the plan's groups, after a last row step when that ends a sweep."""
-        from multisk.kernels.respond import group_plan
+        from multisk.kernels.groups import group_plan
 
         rows = None if self.rows_first else self.row_targets
         table = group_plan(shares_of(self.system, a, b), rows)
@@ -229,8 +229,8 @@ def scales_of(system: System) -> Tensor:
 
 
 def shares_of(system: System, a: Tensor, b: Tensor) -> Any:
-    """Where the groups stand, as a `multisk.kernels.respond.Shares`."""
-    from multisk.kernels.respond import Shares
+    """Where the groups stand, as a `multisk.kernels.groups.Shares`."""
+    from multisk.kernels.groups import Shares
 
     assert system.groups is not None
     return Shares(

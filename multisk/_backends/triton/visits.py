@@ -60,7 +60,7 @@ def square_part(
     if bend is None and not forms_square(system):
         return b.new_zeros((b.shape[0], 0, 0), dtype=torch.float64)
     if bend is None:
-        from multisk.kernels.bend import couple_columns
+        from multisk.kernels.wide import couple_columns
 
         bend = couple_columns(place(system, a, b), height)
     return bend.double()

@@ -16,30 +16,27 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import multisk.kernels
 from multisk.kernels._tile import forms_square
-from multisk.kernels.bend import couple_columns
 from multisk.kernels.birkhoff import birkhoff_backward, birkhoff_forward
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
 from multisk.kernels.gradient import assign_backward, plan_backward
-from multisk.kernels.groups import group_sweep
-from multisk.kernels.newton import newton_pass
-from multisk.kernels.plan import assign, write_plan
-from multisk.kernels.resident import resident_sweeps
-from multisk.kernels.respond import (
+from multisk.kernels.groups import (
     Shares,
     curvature,
     group_plan,
+    group_sweep,
     masses,
     respond,
     scores_gradient,
 )
+from multisk.kernels.newton import newton_pass, solve_schur
+from multisk.kernels.plan import assign, write_plan
+from multisk.kernels.resident import resident_sweeps
 from multisk.kernels.row import row_backward, row_forward
-from multisk.kernels.schur import solve_schur
 from multisk.kernels.search import search
-from multisk.kernels.sweep import Budgets, room_for, sweep, sweep_sums
-from multisk.kernels.transport import transport_sweep
+from multisk.kernels.sweep import Budgets, room_for, sweep, sweep_sums, transport_sweep
 from multisk.kernels.unroll import sweeps_backward
-from multisk.kernels.wide import At, apply_schur, solve_wide
+from multisk.kernels.wide import At, apply_schur, couple_columns, solve_wide
 
 B, N = 2, 5716
 DEVICE = "cuda"

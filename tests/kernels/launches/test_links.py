@@ -8,11 +8,8 @@ from tests.kernels.tools import DEVICE, assert_near, guarded, marks, nan_arenas,
 needs_kernels()
 
 from multisk.kernels._tile import tile_for  # noqa: E402
-from multisk.kernels.bend import couple_columns  # noqa: E402
 from multisk.kernels.gradient import assign_backward, plan_backward  # noqa: E402
-from multisk.kernels.newton import newton_pass  # noqa: E402
-from multisk.kernels.plan import assign, write_plan  # noqa: E402
-from multisk.kernels.respond import (  # noqa: E402
+from multisk.kernels.groups import (  # noqa: E402
     Shares,
     curvature,
     group_plan,
@@ -20,10 +17,20 @@ from multisk.kernels.respond import (  # noqa: E402
     respond,
     scores_gradient,
 )
+from multisk.kernels.newton import newton_pass  # noqa: E402
+from multisk.kernels.plan import assign, write_plan  # noqa: E402
 from multisk.kernels.search import search  # noqa: E402
-from multisk.kernels.sweep import Budgets, sweep  # noqa: E402
-from multisk.kernels.transport import transport_sweep  # noqa: E402
-from multisk.kernels.wide import At, apply_schur, solve_wide  # noqa: E402
+from multisk.kernels.sweep import (  # noqa: E402
+    Budgets,
+    sweep,
+    transport_sweep,  # noqa: E402
+)
+from multisk.kernels.wide import (  # noqa: E402
+    At,
+    apply_schur,
+    couple_columns,  # noqa: E402
+    solve_wide,
+)
 
 pytestmark = marks
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]

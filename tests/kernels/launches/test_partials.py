@@ -24,8 +24,10 @@ from benchmarks.predict import CACHE  # noqa: E402
 from multisk.kernels.gradient import plan_backward  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402
 from multisk.kernels.plan import write_plan  # noqa: E402
-from multisk.kernels.sweep import sweep  # noqa: E402
-from multisk.kernels.transport import transport_sweep  # noqa: E402
+from multisk.kernels.sweep import (
+    sweep,  # noqa: E402
+    transport_sweep,  # noqa: E402
+)
 from tests.kernels.launches.compile_only import TARGETS, compile_only  # noqa: E402
 from tests.kernels.launches.launchers import Inputs, fake  # noqa: E402
 
