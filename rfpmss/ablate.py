@@ -296,7 +296,8 @@ def _score(folder: Path, device: str, *, allow_change: bool = False) -> None:
     from rfpmss.runs.opened import open_run
 
     opened = open_run(folder, None, device, allow_change=allow_change)
-    evaluation.run(opened.model, opened.cohort, opened.tokenizer, opened.config, folder)
+    parts = (opened.model, opened.cohort, opened.tokenizer, opened.config)
+    evaluation.run(*parts, folder, origin=opened.origin)
 
 
 def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path:

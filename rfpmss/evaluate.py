@@ -22,9 +22,13 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import require_writable
 from rfpmss.config.arguments import read
 from rfpmss.config.bounds import distinct, require_name, within
+from rfpmss.runs import origin
 
 if TYPE_CHECKING:
     from rfpmss.runs.opened import Opened
+
+ENDINGS = ("_full", "_queries", "_origin", "_findings", "_words")
+"""What follows the name in the names of files."""
 
 LEAST = 2
 """Studies of a split that can be told from each other."""
@@ -61,6 +65,11 @@ class Arguments:
                 raise ValueError(
                     f"--name must not end like the files of another --split, got {self.name}"
                 )
+            if self.name.endswith(ENDINGS):
+                raise ValueError(
+                    f"--name must not end in {', '.join(ENDINGS)}, as the files of other scores "
+                    f"do, got {self.name}"
+                )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,7 +99,7 @@ def evaluate(arguments: Arguments) -> int:
             f"--split must have at least {LEAST} studies, got {count} in {arguments.split}; the "
             f"cohort has {there}"
         )
-    name = _called(arguments)
+    name = _called(arguments, opened)
     rows = evaluation.run(
         opened.model,
         opened.cohort,
@@ -98,7 +107,8 @@ def evaluate(arguments: Arguments) -> int:
         opened.config,
         arguments.run_dir,
         split=arguments.split,
-        name=name if arguments.split == "test" else f"{name}-{arguments.split}",
+        name=_of_split(name, arguments),
+        origin=opened.origin,
     )
     evaluation.print_table(rows)
     if arguments.beams:
@@ -107,13 +117,44 @@ def evaluate(arguments: Arguments) -> int:
     return 0
 
 
-def _called(arguments: Arguments) -> str:
-    """What the files are called: those of another cohort never as those of the run's own."""
-    if arguments.name or arguments.data is None:
-        return f"retrieval-{arguments.name}" if arguments.name else "retrieval"
-    from rfpmss.data.cohort.manifest import manifest_of
+def _called(arguments: Arguments, opened: Opened) -> str:
+    """What the files are called: those of one cohort never as those of another.
 
-    return f"retrieval-{manifest_of(arguments.data).resolve().parent.name or 'data'}"
+    Raises:
+        RfpmssError: if --name is that of another cohort's files.
+    """
+    if arguments.name is None and arguments.data is None:
+        return "retrieval"
+    folder, digest = arguments.run_dir / "evaluation", opened.cohort.fingerprint.digest
+    place = opened.manifest.resolve().parent.name or "data"
+    name = f"retrieval-{arguments.name or place}"
+    if not _foreign(folder, _of_split(name, arguments), digest):
+        return name
+    if arguments.name:
+        raise RfpmssError(
+            f"--name must not be that of another cohort's scores, got {arguments.name}, which "
+            f"stands in {folder} for another cohort or an unknown one; choose another name, or "
+            f"remove {name}*"
+        )
+    longer = f"{name}-{digest[:12]}"
+    print(
+        f"note: the scores of another cohort, or an unknown one, are called {name}; these are "
+        f"called {longer}",
+        file=sys.stderr,
+    )
+    return longer
+
+
+def _of_split(name: str, arguments: Arguments) -> str:
+    return name if arguments.split == "test" else f"{name}-{arguments.split}"
+
+
+def _foreign(folder: Path, name: str, cohort: str) -> bool:
+    """Whether scores that stand there are those of another cohort, or of one that is not known."""
+    files = [f"{name}.json", f"{name}_full.json"]
+    there = [file for file in files if (folder / file).exists()]
+    known = [origin.of(folder, name, file) for file in there]
+    return any(said is None or said.get("cohort") != cohort for said in known)
 
 
 def _reports(arguments: Arguments, opened: Opened, name: str) -> None:
@@ -126,7 +167,7 @@ def _reports(arguments: Arguments, opened: Opened, name: str) -> None:
     size = opened.config.train.batch
     scored = score(opened.model, opened.cohort, opened.tokenizer, indices, size, arguments.beams)
     folder = arguments.run_dir / "evaluation"
-    write(scored, folder, name if arguments.split == "test" else f"{name}-{arguments.split}")
+    write(scored, folder, _of_split(name, arguments), opened.origin)
     for row in scored.findings:
         print(
             f"{row['search']}  {row['finding']}  {100 * row['right']:.1f} % right "

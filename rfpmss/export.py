@@ -27,8 +27,8 @@ from rfpmss.config.arguments import read
 from rfpmss.config.bounds import require_name
 
 if TYPE_CHECKING:
-    from rfpmss.config import Config
-    from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.runs.checkpoint import Loaded
+    from rfpmss.runs.origin import Origin
 
 
 class ExportError(RfpmssError, ValueError):
@@ -95,7 +95,7 @@ def export(arguments: Arguments) -> None:
     stored(arguments.run, loaded, allow_change=arguments.allow_config_change)
     model = loaded.model
     model._hub_mixin_info.model_card_data.license = arguments.license  # noqa: SLF001
-    details = describe(model, loaded.config, arguments.run)
+    details = describe(loaded, arguments.run)
     try:
         with whole_folder(arguments.out.resolve()) as folder:
             model.save_pretrained(folder, model_card_kwargs={"details": details})
@@ -110,46 +110,84 @@ def export(arguments: Arguments) -> None:
         raise OSError(errno.EIO, str(error), str(arguments.out)) from None
 
 
-def describe(model: RFPMSS, config: Config, run: Path) -> str:
+def describe(loaded: Loaded, run: Path) -> str:
     """What the card says of this run: sizes, training, zero-shot retrieval beside chance."""
-    from rfpmss.evaluation.page.tables import read_rows
     from rfpmss.model.rfpmss import count
 
-    parts = count(model)
+    parts = count(loaded.model)
     lines = ["## Size", "", "| part | parameters |", "|---|---|"]
     lines += [f"| {name} | {number:,} |" for name, number in parts.items()]
-    lines += ["", "## Training", "", *_training(config, run)]
-    path = run / "evaluation" / "retrieval.json"
-    if scores := read_rows(path):
-        lines += ["", "## Zero-shot retrieval, held-out patients", ""]
-        lines += ["| query | gallery | n | R@5, % | chance, % | ceiling, % |", "|" + "---|" * 6]
+    lines += ["", "## Training", "", *_training(loaded), *_scores(loaded, run)]
+    return "\n".join(lines)
+
+
+def _training(loaded: Loaded) -> list[str]:
+    """Preset, weights of the losses and the number of steps; no path and no name of a file."""
+    from rfpmss.runs import record
+    from rfpmss.runs.checkpoint import step_of
+
+    config, step = loaded.config, step_of(loaded.folder)
+    loss, train = config.loss, config.train
+    weights = ", ".join(
+        f"{name} {getattr(loss, name):g}" for name in ("language", "contrast", "nce", "consistency")
+    )
+    cohort = record.checked(loaded.folder / record.FILE).get("cohort") or "not known"
+    return [
+        f"- preset `{config.preset}`, seed {config.seed}, {step} steps of {train.batch} "
+        f"studies, {train.optimiser} at {train.lr:g}, {train.precision}",
+        f"- weights of the losses: {weights}",
+        f"- images of {config.data.size} pixels, {config.data.slices} of each view; reports of at "
+        f"most {config.data.tokens} tokens",
+        f"- digest of the cohort: {cohort}",
+    ]
+
+
+def _scores(loaded: Loaded, run: Path) -> list[str]:
+    """The scores of these weights; others are left out, and that is said."""
+    from rfpmss.evaluation.page.tables import read_rows
+    from rfpmss.runs import origin, record
+    from rfpmss.runs.checkpoint import step_of
+
+    folder, cohort = run / "evaluation", record.checked(loaded.folder / record.FILE).get("cohort")
+    mine = origin.Origin(step_of(loaded.folder), loaded.weights, str(cohort))
+    left = []
+    for name in ("retrieval", "retrieval_averaged"):
+        path = folder / f"{name}.json"
+        if not (rows := read_rows(path)):
+            continue
         try:
-            lines += [_row(entry) for entry in scores]
+            shown = [_row(entry) for entry in rows]
         except (KeyError, TypeError, AttributeError):
             raise ExportError(
                 f"scores must be those of rfpmss evaluate, got others in {path}; remove it, or "
                 f"evaluate the run again"
             ) from None
-    return "\n".join(lines)
-
-
-def _training(config: Config, run: Path) -> list[str]:
-    """Preset, weights of the losses and the number of steps; no path and no name of a file."""
-    from rfpmss.runs.folder import read_metrics
-
-    metrics = run / "metrics.jsonl"
-    rows = read_metrics(metrics) if metrics.is_file() else []
-    loss, train = config.loss, config.train
-    weights = ", ".join(
-        f"{name} {getattr(loss, name):g}" for name in ("language", "contrast", "nce", "consistency")
+        said = origin.of(folder, name, path.name)
+        if other := mine.other(said):
+            left.append(f"{path.name} is {other}")
+            continue
+        return ["", "## Zero-shot retrieval", "", _measured(said or {}, mine), "", *HEAD, *shown]
+    if not left:
+        return []
+    print(
+        f"note: the card has no scores: {'; '.join(left)}; `rfpmss evaluate --run-dir {run}`, then "
+        f"export again",
+        file=sys.stderr,
     )
-    return [
-        f"- preset `{config.preset}`, seed {config.seed}, {len(rows)} steps of {train.batch} "
-        f"studies, {train.optimiser} at {train.lr:g}, {train.precision}",
-        f"- weights of the losses: {weights}",
-        f"- images of {config.data.size} pixels, {config.data.slices} of each view; reports of at "
-        f"most {config.data.tokens} tokens",
-    ]
+    return ["", "## Zero-shot retrieval", "", "Not measured with these weights."]
+
+
+HEAD = ("| query | gallery | n | R@5, % | chance, % | ceiling, % |", "|" + "---|" * 6)
+
+
+def _measured(said: dict[str, Any], mine: Origin) -> str:
+    """Which weights were scored on which studies."""
+    own = said.get("cohort") == mine.cohort
+    whose = "the cohort above" if own else f"another cohort (digest {said.get('cohort')})"
+    return (
+        f"Measured after step {said.get('step')} on the studies that {whose} holds out: split "
+        f"{said.get('split')}. SHA-256 of that checkpoint: {said.get('weights')}."
+    )
 
 
 def _row(entry: dict[str, Any]) -> str:

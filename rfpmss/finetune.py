@@ -150,7 +150,9 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
     if len(plans) > 1:
         shown["positive"] = ["(each value against the others)"]
     seconds = time.monotonic() - began
-    write_json(folder / "finetune.json", {"plan": shown, "seconds": seconds, "rows": rows})
+    said = {"plan": shown, "seconds": seconds, "rows": rows}
+    said |= {"origin": asdict(opened.origin)} if opened.origin else {}
+    write_json(folder / "finetune.json", said)
     write_csv(folder / "finetune.csv", rows)
     write_latex(folder / "finetune.tex", [_readable(row) for row in rows])
     write_json(folder / "finetune_scores.json", scores)

@@ -52,8 +52,8 @@ def report(arguments: Arguments) -> int:
         allow_change=arguments.allow_config_change,
     )
     parts = (opened.model, opened.cohort, opened.tokenizer, opened.config)
-    evaluation.run(*parts, arguments.run_dir)
-    path = evaluation.page(arguments.run_dir, *parts, quick=arguments.quick)
+    evaluation.run(*parts, arguments.run_dir, origin=opened.origin)
+    path = evaluation.page(arguments.run_dir, *parts, quick=arguments.quick, origin=opened.origin)
     print(f"page: {path.resolve()}")
     return 0
 

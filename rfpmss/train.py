@@ -135,17 +135,18 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
 def evaluate(arguments: TrainArguments) -> int:
     """Score what a run has saved on the held-out patients and write its page."""
     from rfpmss import evaluation
-    from rfpmss.runs.checkpoint import load_model
-    from rfpmss.runs.opened import open_run
+    from rfpmss.runs.checkpoint import load
+    from rfpmss.runs.opened import open_run, origin_of
 
     folder, device = arguments.folder, _device(arguments.device)
     opened = open_run(folder, None, device)
     rest = opened.cohort, opened.tokenizer, opened.config
     if opened.config.train.ema:
-        average, _, _ = load_model(folder, device, "averaged")
-        evaluation.run(average, *rest, folder, name="retrieval_averaged")
-    rows = evaluation.run(opened.model, *rest, folder)
-    page = evaluation.page(folder, opened.model, *rest)
+        average = load(folder, device, "averaged")
+        origin = origin_of(average, opened.cohort)
+        evaluation.run(average.model, *rest, folder, name="retrieval_averaged", origin=origin)
+    rows = evaluation.run(opened.model, *rest, folder, origin=opened.origin)
+    page = evaluation.page(folder, opened.model, *rest, origin=opened.origin)
     evaluation.print_table(rows)
     print(f"page: {page.resolve()}")
     return 0

@@ -11,6 +11,7 @@ from rfpmss.evaluation.page.tables import print_table, write_json, write_retriev
 from rfpmss.evaluation.page.write import page
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.retrieval.zeroshot import Row, findings_of, queries, rows
+from rfpmss.runs.origin import Origin, mark, unmark
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,6 +31,7 @@ def run(
     run_dir: Path,
     split: str = "test",
     name: str = "retrieval",
+    origin: Origin | None = None,
 ) -> list[Row]:
     """Zero-shot retrieval for every ordered pair; writes ``run_dir/evaluation/NAME.*``.
 
@@ -41,13 +43,17 @@ def run(
         run_dir: the run folder.
         split: studies to score; none or a single one give an empty table.
         name: of the files.
+        origin: which weights and cohort these are, for ``NAME_origin.json``.
     """
+    folder = run_dir / "evaluation"
     indices = np.asarray(cohort.indices(split))
     scored, single = [], []
     if len(indices) > 1:
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
         scored = rows(embeddings, findings_of(cohort, indices))
         single = queries(embeddings)
-    write_json(run_dir / "evaluation" / f"{name}_queries.json", single)
-    write_retrieval(scored, run_dir / "evaluation", name)
+    unmark(folder, name)
+    write_json(folder / f"{name}_queries.json", single)
+    write_retrieval(scored, folder, name)
+    mark(origin, folder, name, (f"{name}.json", f"{name}_full.json"), split)
     return scored

@@ -44,6 +44,7 @@ from rfpmss.runs.stored import (
     sha256,
     step_of,
     verify,
+    weights_of,
 )
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "save",
     "step_of",
     "verify",
+    "weights_of",
 ]
 
 Weights = Literal["last", "averaged", "best"]
@@ -102,6 +104,8 @@ class Loaded:
     """In evaluation mode."""
     tokenizer: Tokenizer
     config: Config
+    weights: str
+    """SHA-256 of the file that the weights are from."""
 
 
 class UndefinedError(CheckpointError):
@@ -243,7 +247,9 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
             f"values in {', '.join(bad[:3])}; use an earlier one, or train again with a lower "
             f"train.lr"
         )
-    return Loaded(folder, model.to(device).eval(), tokenizer, config)
+    with fitting(folder, MANIFEST):  # which was whole, but may be pruned by now
+        digest = weights_of(folder, averaged=weights == "averaged")
+    return Loaded(folder, model.to(device).eval(), tokenizer, config, digest)
 
 
 def load_encoder(path: Path, encoder: nn.Module) -> dict[str, str]:

@@ -16,6 +16,7 @@ from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import CheckpointError, Loaded
+from rfpmss.runs.origin import Origin
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,6 +41,8 @@ class Opened:
     config: Config
     manifest: Path = Path("manifest.csv")
     """Of the cohort."""
+    origin: Origin | None = None
+    """Which weights and which cohort these are."""
 
 
 def open_run(
@@ -77,7 +80,14 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     cohort = Cohort.open(manifest, loaded.config.data)
     if not allow_change:
         _refuse_cohort(run_dir, known, cohort, given=data is not None)
-    return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest)
+    origin = origin_of(loaded, cohort)
+    return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest, origin)
+
+
+def origin_of(loaded: Loaded, cohort: Cohort) -> Origin:
+    """What scores of a checkpoint on a cohort are of."""
+    step = checkpoint.step_of(loaded.folder)
+    return Origin(step, loaded.weights, cohort.fingerprint.digest)
 
 
 def load_other(

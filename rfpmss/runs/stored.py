@@ -79,6 +79,12 @@ def _damage(path: Path, digest: str, size: int) -> str | None:
     return None
 
 
+def weights_of(folder: Path, *, averaged: bool = False) -> str:
+    """SHA-256 of the weights of a verified checkpoint, as its `MANIFEST` says."""
+    name = "average.safetensors" if averaged else "model.safetensors"
+    return str(json.loads(files.read_bytes(folder / MANIFEST).decode("utf-8"))[name]["sha256"])
+
+
 def prune(run_dir: Path, keep: int, written: Path) -> None:
     """Remove checkpoints that are no longer wanted.
 

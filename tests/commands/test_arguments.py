@@ -118,6 +118,7 @@ def test_the_table_of_numbers_is_not_empty() -> None:
         ("evaluate", ["--run-dir", "r", "--name", "a" * 65], "--name must be of letters"),
         ("evaluate", ["--run-dir", "r", "--name", "a\nb"], "--name must be of letters"),
         ("evaluate", ["--run-dir", "r", "--name", "b-val"], "--name must not end like"),
+        ("evaluate", ["--run-dir", "r", "--name", "b_full"], "--name must not end in"),
         ("evaluate", ["--run-dir", "r", "--beams", "1", "1"], "--beams must name each value once"),
         ("finetune", ["--run-dir", "r", "--seeds", "0", "0"], "--seeds must name each value once"),
         ("finetune", ["--run-dir", "r", "--baseline", "this run=r"], "with a new name"),

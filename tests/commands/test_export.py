@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,8 +19,9 @@ from rfpmss.config import smoke
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.export import main
 from rfpmss.model.rfpmss import RFPMSS
-from rfpmss.runs import checkpoint
+from rfpmss.runs import checkpoint, origin
 from rfpmss.runs.folder import Run
+from rfpmss.runs.origin import Origin
 from rfpmss.training.build import build
 from tests.model.small import WORDS, random_batch, small_config
 
@@ -48,10 +50,15 @@ def run(tmp_path_factory):
     with torch.no_grad():
         for parameter in state.modules["average"].module.parameters():
             parameter += 1
-    checkpoint.save(folder, 3, state, 2)
+    saved = checkpoint.save(folder, 3, state, 2)
     (folder / "evaluation").mkdir()
     (folder / "evaluation" / "retrieval.json").write_text(json.dumps(RETRIEVAL))
-    (folder / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n')
+    weights = checkpoint.weights_of(saved)
+    origin.mark(
+        *(Origin(3, weights, "c" * 32), folder / "evaluation", "retrieval", ["retrieval.json"]),
+        split="test",
+    )
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n{"step": 3}\n')  # a row is lost
     return folder
 
 
@@ -108,6 +115,28 @@ def test_the_card_says_sizes_training_and_scores_beside_chance(exported):
     total = sum(p.numel() for p in RFPMSS.from_pretrained(exported).parameters())
     assert f"| total | {total:,} |" in card
     assert "preset `smoke`, seed 0, 3 steps of 12 studies" in card
+    assert "Measured after step 3 on the studies that another cohort (digest cccc" in card
+
+
+@pytest.mark.parametrize("kind", ["another step", "edited", "older"])
+def test_scores_of_other_weights_are_no_scores_of_the_exported_ones(
+    kind, run, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(run, tmp_path / "run")
+    scores = tmp_path / "run" / "evaluation"
+    if kind == "another step":
+        mark = scores / "retrieval_origin.json"
+        mark.write_text(json.dumps(json.loads(mark.read_text()) | {"step": 2, "weights": "0" * 64}))
+    elif kind == "edited":
+        (scores / "retrieval.json").write_text(json.dumps([RETRIEVAL[0] | {"r5": 1.0}]))
+    else:
+        (scores / "retrieval_origin.json").unlink()
+    assert main([str(tmp_path / "run"), "--no-graphs", "--out", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| mri | report" not in card
+    assert "Not measured with these weights." in card
+    wanted = "other weights (step 2; these are of step 3)" if kind[0] == "a" else "not known"
+    assert wanted in capsys.readouterr().err
 
 
 GRAPHS = """

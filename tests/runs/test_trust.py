@@ -173,6 +173,33 @@ def test_the_runs_that_a_run_started_from_are_asked_too(
     assert f"{run.resolve() / 'cohort.json'} is missing or damaged" in capsys.readouterr().err
 
 
+def test_two_cohorts_in_folders_of_one_name_keep_their_scores_apart(
+    run: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate, data = import_module("rfpmss.evaluate").main, {}
+    for site, lost in (("one", 0), ("two", 1)):
+        data[site] = Path(shutil.copytree(cohort.parent, tmp_path / site / "cohort"))
+        held = sorted({row.study_id for row in read(cohort) if row.split == "test"})
+        rows = [row for row in read(cohort) if row.study_id not in held[:lost]]
+        write(data[site] / cohort.name, rows)
+    words = ["--run-dir", str(run), "--data"]
+    scores = run / "evaluation" / "retrieval-cohort.json"
+    assert evaluate([*words, str(data["one"])]) == 0
+    before = scores.read_bytes()
+    for _ in range(2):  # the same cohort again is no other one
+        assert evaluate([*words, str(data["two"])]) == 0
+        assert "the scores of another cohort, or an unknown one, are" in capsys.readouterr().err
+        assert evaluate([*words, str(data["one"])]) == 0
+        assert not capsys.readouterr().err
+    assert scores.read_bytes() == before
+    digest = Fingerprint.of(read(data["two"] / cohort.name)).digest
+    said = json.loads(scores.with_name(f"retrieval-cohort-{digest[:12]}_origin.json").read_text())
+    assert (said["cohort"], said["step"]) == (digest, 2)
+    assert evaluate([*words, str(data["two"]), "--name", "cohort"]) == 1
+    assert "--name must not be that of another cohort's scores" in capsys.readouterr().err
+    assert scores.read_bytes() == before
+
+
 def test_without_the_list_of_studies_another_cohort_is_refused(
     run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
 ) -> None:

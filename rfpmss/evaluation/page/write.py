@@ -33,6 +33,7 @@ from rfpmss.evaluation.page.tables import (
 from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.runs.folder import read_metrics
+from rfpmss.runs.origin import Origin, of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -75,6 +76,7 @@ def page(
     config: Config,
     *,
     quick: bool = True,
+    origin: Origin | None = None,
 ) -> Path:
     """Write ``run_dir/report.html`` from the run's files and the model's held-out studies.
 
@@ -87,15 +89,18 @@ def page(
         tokenizer: of the run.
         config: of the run.
         quick: measure attention on a few studies only, as after training.
+        origin: which weights and cohort these are; stored scores of others are marked.
     """
     metrics = _lines(run_dir / "metrics.jsonl")
     searches = read_object(run_dir / source("searches").file)
+    transfer = read_object(run_dir / source("labels").file)
     content: dict[str, Any] = {
         "config": config,
+        "stale": _stale(run_dir / "evaluation", origin, labels=transfer, searches=searches),
         "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
         "meaning": MEANING,
         "rows": read_rows(run_dir / source("retrieval").file),
-        "transfer": read_object(run_dir / source("labels").file),
+        "transfer": transfer,
         "grid": read_rows(run_dir / source("ablation").file),
         "searches": {"findings": []} if searches is None else searches,
         "elsewhere": _elsewhere(run_dir / "evaluation"),
@@ -120,6 +125,18 @@ def page(
     with trusted(*stored, *(run_dir / "evaluation").glob(ELSEWHERE)):
         write_text(path, render(content))
     return path
+
+
+def _stale(
+    folder: Path, origin: Origin | None, **stored: dict[str, Any] | None
+) -> list[tuple[str, str]]:
+    """Scores of other commands that are not of these weights: where they stand, and how not."""
+    if origin is None:
+        return []
+    said = {source(part).file: found.get("origin") for part, found in stored.items() if found}
+    for path in sorted(folder.glob(ELSEWHERE)):
+        said[f"{folder.name}/{path.name}"] = of(folder, path.stem.removesuffix("_full"), path.name)
+    return [(file, other) for file, entry in said.items() if (other := origin.other(entry))]
 
 
 def _about(

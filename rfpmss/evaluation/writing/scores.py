@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rfpmss.data.batches.batch import Cohort
     from rfpmss.model.rfpmss import RFPMSS
+    from rfpmss.runs.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,12 @@ def score(
     return Scored(findings, wording)
 
 
-def write(scored: Scored, folder: Path, name: str = "writing") -> None:
+def write(
+    scored: Scored, folder: Path, name: str = "writing", origin: Origin | None = None
+) -> None:
     """Write ``NAME.json``, and the findings and the words each as .csv and .tex."""
-    write_json(folder / f"{name}.json", {"findings": scored.findings, "wording": scored.wording})
+    said = {"findings": scored.findings, "wording": scored.wording}
+    write_json(folder / f"{name}.json", said | ({"origin": asdict(origin)} if origin else {}))
     write_csv(folder / f"{name}_findings.csv", scored.findings)
     write_csv(folder / f"{name}_words.csv", scored.wording)
     write_latex(folder / f"{name}_findings.tex", [_readable(row) for row in scored.findings])
