@@ -6,7 +6,7 @@ RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 SHARE = -n $(WORKERS) --dist worksteal
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test check lint test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test clean
+.PHONY: help demo test check lint docs test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -15,12 +15,12 @@ install-demo:
 	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) rfpmss
 
 install-test:
-	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) rfpmss test
+	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) rfpmss docs test
 
 demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (10 minutes)
 	$(RUN) -m rfpmss.train
 
-test: install-test lint test-cpu test-kernels ## the whole suite
+test: install-test lint docs test-cpu test-kernels ## the whole suite
 
 SINCE ?= HEAD
 check: ## the inner loop: lint what changed since SINCE, run the tests that import it
@@ -31,6 +31,9 @@ lint: ## ruff, pyright, import-linter
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
+
+docs: install-test ## the documentation site in build/site: strict, links checked, nothing fetched
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
 
 test-cpu: ## everything that needs neither a GPU nor a process of its own
 	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder

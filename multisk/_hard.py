@@ -21,7 +21,7 @@ class NoAssignment(ValueError):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Hard:
-    r"""The exact assignment of `hard`, with prices p that prove it.
+    """The exact assignment of `hard`, with prices p that prove it.
 
     Attributes:
         plan: (*batch, N, K) boolean, exactly `k` columns in every row.
@@ -31,9 +31,8 @@ class Hard:
             costs at most 0, one at its upper load at least 0, one between them 0; where all loads
             are exact only differences matter, and the mean is 0. Detached.
         value: (*batch,) float64, the sum of the chosen scores; its derivative is the plan.
-        gap: (*batch,) float64, the dual objective
-            :math:`\sum_i \mathrm{top}_k(x_i - p) + \sum_j p_j \cdot \mathrm{bound}_j` minus
-            `value`: no assignment is better than this one by more. 0 up to rounding.
+        gap: (*batch,) float64, the dual objective `sum_i (k largest x_i - p) + sum_j p_j bound_j`
+            minus `value`: no assignment is better than this one by more. 0 up to rounding.
         scores: (*batch, N, K) as they were given.
     """
 

@@ -20,10 +20,10 @@ else:  # NumPy's scalars are taken as well, and become Python's at once
 
 @dataclass(frozen=True, eq=False)
 class MultiAssignment:
-    r"""Every row takes `k` distinct columns, every column carries its share of the rows.
+    """Every row takes `k` distinct columns, every column carries its share of the rows.
 
-    The plan P maximises :math:`(1-\mu)\langle P, X\rangle + \epsilon H(P)` over
-    :math:`0 \le P \le 1` with row sums `k` and column sums `capacity`; H is the binary entropy.
+    The plan P maximises `(1 - damping) <P, X> + eps H(P)` over `0 <= P <= 1` with row sums `k`
+    and column sums `capacity`; H is the binary entropy.
     It is the sum of the first `k` channels of a K-channel table whose channels have the scales 1
     (the first `k`) and `damping` (the others), balanced over rows, columns and channels.
 
@@ -73,12 +73,12 @@ class MultiAssignment:
 
 @dataclass(frozen=True, eq=False)
 class Transport:
-    r"""Classical entropic transport: every row's mass goes to the columns, no cap on an entry.
+    """Classical entropic transport: every row's mass goes to the columns, no cap on an entry.
 
-    The plan maximises :math:`\langle P, X\rangle + \epsilon H(P)` with
-    :math:`H(P) = -\sum P (\log P - 1)` over :math:`P \ge 0` with the given row and column sums;
-    relaxed margins subtract their penalties. This is POT's and OTT's objective; with exact
-    margins :math:`-\sum P \log P` has the same maximiser and a value less by eps times the mass.
+    The plan P maximises `<P, X> + eps H(P)` with `H(P) = -sum P (log P - 1)` over `P >= 0` with
+    the given row and column sums; relaxed margins subtract their penalties. This is POT's and
+    OTT's objective; with exact margins `-sum P log P` has the same maximiser and a value less by
+    eps times the mass.
 
     Args:
         eps: Temperature in the units of the scores, above 0; a float, or a tensor (*batch).
