@@ -3,8 +3,8 @@
 | backend | what it is | where it can serve |
 |---|---|---|
 | triton | kernels | CUDA tensors (on the CPU under TRITON_INTERPRET=1), up to 4,096 columns |
-| numba | compiled loops | CPU tensors of one process, no mask, no intervals, two channel groups |
-| numpy | the same passes on whole arrays | as numba; where numba is missing or broken |
+| numba | compiled loops | CPU tensors of one process, no intervals, two channel groups |
+| numpy | the same passes on whole arrays | as numba, no mask; where numba is missing or broken |
 | torch | tiles of plain torch | everything |
 
 Kernels come first, then loops, then torch; where two could serve on the CPU, `Costs` decides.
@@ -219,12 +219,13 @@ def loops_for(system: System) -> ModuleType | None:
         return None
     if x.numel() == 0 or system.ends is None or isinstance(system.eps, Tensor):
         return None
-    whole = isinstance(system.budgets, Even) or (
-        system.budgets.free is None and system.budgets.upper is None
-    )
-    if not (whole and system.two_groups) or torch.compiler.is_compiling() or kernels_run(x):
+    given = None if isinstance(system.budgets, Even) else system.budgets
+    exact = given is None or given.upper is None
+    if not (exact and system.two_groups) or torch.compiler.is_compiling() or kernels_run(x):
         return None
     found = available.arrays() if wanted == "numpy" else available.kernels()
+    if given is not None and given.free is not None and not available.compiled(found):
+        return None
     many = x.shape[0] > Costs.MANY and x.shape[1] * x.shape[2] < Costs.SMALL
     if found is None or available.compiled(found):
         return found

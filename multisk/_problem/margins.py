@@ -332,9 +332,9 @@ def _settle(
     ones = torch.zeros_like(free)
     top = lower if upper is None else upper
     host = group is None and all(map(readable, (x, rows, lower, top, free)))
+    given, row_cells, taken, column_cells = _counted(ones, free, group)
     for _ in range(sum(x.shape[1:]) + 1 if host else 4):
-        row_left, row_cells = rows.detach() - ones.sum(-1), free.sum(-1)
-        taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
+        row_left = rows.detach() - given
         full = (row_left >= row_cells)[..., None] | (lower.detach() - taken >= column_cells)[
             ..., None, :
         ]
@@ -343,8 +343,8 @@ def _settle(
             break
         ones = ones | (free & full & ~empty)
         free = free & ~(full | empty)
-    taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
-    row_left, row_cells = rows - ones.sum(-1), free.sum(-1)
+        given, row_cells, taken, column_cells = _counted(ones, free, group)
+    row_left = rows - given
     low_left, top_left = lower - taken, top - taken
     slack = 1e-6
     bad = (row_left < -slack) | (row_left > row_cells + slack)
@@ -367,3 +367,9 @@ def _settle(
         ones if settled and (not host or bool(ones.any())) else None,
         mask,
     )
+
+
+def _counted(ones: Tensor, free: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cells forced to 1 in every row, its free ones, and both for every column on all ranks."""
+    taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
+    return ones.sum(-1), free.sum(-1), taken, column_cells

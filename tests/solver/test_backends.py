@@ -23,6 +23,23 @@ SOLVERS = [None, Newton(), Sinkhorn(steps=7), Sinkhorn()]
 MASK = torch.arange(180).view(30, 6) % 7 != 0
 
 
+HOLES = MASK.clone()  # a row without choice, a column without cells, another row without any
+HOLES[3] = torch.tensor([True, False, False, True, False, False])
+HOLES[:, 5] = False
+HOLES[7] = False
+BUDGETS = torch.where(torch.arange(30) == 7, 0, 2)
+LIVE = torch.tensor([1.0, 1, 1, 1, 1, 0])
+MASKED = {
+    "assignment": MultiAssignment(k=2, eps=0.1, mask=MASK),
+    "settled cells": MultiAssignment(k=BUDGETS, eps=0.1, mask=HOLES),
+    "transport": Transport(eps=0.1, mask=MASK),
+    "masses of 0": Transport(
+        eps=0.1, mask=MASK, rows=BUDGETS.double(), columns=LIVE.double() * 58 / 5
+    ),
+    "relaxed": Transport(eps=0.1, mask=MASK, relax=(1.0, 2.0)),
+}
+
+
 CASES = [
     (name, solver)
     for name in PROBLEMS
@@ -44,11 +61,33 @@ def test_every_backend_of_the_cpu_gives_the_same_plan_and_says_who_it_was(name, 
         torch.testing.assert_close(plan, plans[0], rtol=0, atol=2e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_are_read_by_the_compiled_loops_as_by_torch(name, dtype):
+    pytest.importorskip("numba")
+    x = torch.stack([unit_scores(30, 6, dtype=dtype), unit_scores(30, 6, seed=1, dtype=dtype)])
+    x = x.masked_fill(~HOLES, 1e3) if name == "settled cells" else x  # what nobody reads
+    for solver in (None, Newton(), Sinkhorn(steps=7), Sinkhorn()):
+        found = {}
+        for backend in ("torch", "numba"):
+            if isinstance(solver, Newton) and isinstance(MASKED[name], Transport):
+                continue  # loops for capped cells
+            with multisk.use_backend(backend):
+                found[backend] = multisk.solve(x, MASKED[name], solver)
+            assert found[backend].backend == backend
+        if found:
+            one, two = found["torch"], found["numba"]
+            torch.testing.assert_close(two.plan, one.plan, rtol=0, atol=3e-6)
+            assert torch.equal(two.converged, one.converged)
+            assert (two.plan[:, ~MASKED[name].mask] == 0).all()
+
+
 def test_the_default_is_the_compiled_loops_and_torch_where_they_do_not_reach():
     pytest.importorskip("numba")
     x = unit_scores(30, 6)
     assert multisk.solve(x, MultiAssignment(k=2)).backend == "numba"
-    assert multisk.solve(x, MultiAssignment(k=2, mask=MASK)).backend == "torch"
+    assert multisk.solve(x, MultiAssignment(k=2, mask=MASK)).backend == "numba"
+    assert multisk.solve(x, MultiAssignment(k=2, capacity=(9.0, 11.0))).backend == "torch"
     assert multisk.solve(x, MultiAssignment(k=2), multisk.Exact()).backend == "scipy"
     far = torch.stack([x, 1e4 * x])  # exponents that leave the loops' range
     assert multisk.solve(far, MultiAssignment(k=2)).backend == "numba, then torch"
@@ -56,7 +95,7 @@ def test_the_default_is_the_compiled_loops_and_torch_where_they_do_not_reach():
 
 @pytest.mark.parametrize("backend", ["numba", "triton"])
 def test_a_backend_that_cannot_serve_is_refused_by_name(backend):
-    problem = MultiAssignment(k=2, mask=MASK)
+    problem = MultiAssignment(k=2, capacity=(9.0, 11.0))
     with multisk.use_backend(backend), pytest.raises(ValueError, match=f"got '{backend}'"):
         multisk.solve(unit_scores(30, 6), problem)
 

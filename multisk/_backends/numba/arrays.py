@@ -2,8 +2,8 @@
 """The passes of `loops` and `newton` on whole arrays, where numba is not installed.
 
 The same formulas on blocks of rows that stay in the cache; sums are matrix products. Arguments
-and answers are those of the compiled passes, which explain them. An overflow is seen in the sums:
-callers turn NumPy's warnings off, once for a whole solve.
+and answers are those of the compiled passes, which explain them; forbidden cells are not known
+here. An overflow is seen in the sums: callers turn NumPy's warnings off, once for a whole solve.
 """
 
 import math
@@ -33,7 +33,7 @@ def chunks(table, height, first, last) -> Iterator[tuple[int, slice]]:
 
 
 @np.errstate(all="ignore")
-def first_batch(table, low, rows, u, top, rest, piece):
+def first_batch(table, low, rows, _, u, top, rest, piece):
     """Alg. 1's first row line on the raw kernels, and the column sums after it."""
     first, last, start, end, height = piece
     k = table.shape[2]
@@ -49,7 +49,7 @@ def first_batch(table, low, rows, u, top, rest, piece):
                 rest[p, lo // height] += shrink.astype(both.dtype) @ small
 
 
-def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
+def sweep(table, u, v, rows, unit, _, height, first, last, top, rest, plain):
     """Row step and the column sums after it, and those before it; the worst row error.
 
     Without `plain` nobody asks for an error.
@@ -118,7 +118,7 @@ def worst_of(found, goal, unit) -> float:
     return worst if math.isfinite(worst) else math.inf
 
 
-def transport_sweep(table, u, v, rows, power, height, first, last, sums):
+def transport_sweep(table, u, v, rows, _, power, height, first, last, sums):
     """Row step u = (rows / table v)^power, and the column sums u table after it."""
     kind = table.dtype
     for chunk, part in chunks(table, height, first, last):

@@ -37,13 +37,21 @@ class Batch:
         self.potential = np.empty((count, n), kind)
         # Exponents reach half the range to both sides of the middle. A relaxed margin answers to
         # the potentials themselves, and leaves no shift free.
-        low, high = ends_of(system)
         free_shift = system.relax == (None, None)
-        self.center = ((low + high) / 2 if free_shift else 0 * low).astype(kind)
-        reach = high - low if free_shift else 2 * np.maximum(abs(low), abs(high))
+        free = None if isinstance(system.budgets, Even) else system.budgets.free
+        self.free = None if free is None else free.numpy()
+        self.count = None if free is None else system.margins.row_cells.double().numpy()
         scales = (1.0,) if system.groups is None else system.groups.scales
         eps = float(system.eps)
-        self.fits = reach * (max(map(abs, scales)) / eps) < RANGE[x.dtype]
+
+        def fitted(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            center = (low + high) / 2 if free_shift else 0 * low
+            reach = high - low if free_shift else 2 * np.maximum(abs(low), abs(high))
+            return center.astype(kind), reach * (max(map(abs, scales)) / eps) < RANGE[x.dtype]
+
+        self.center, self.fits = fitted(*ends_of(system))
+        if free is not None and not self.fits.all():  # forbidden scores count as 0 so far
+            self.center, self.fits = fitted(*free_ends(x, free))
         self.scale = system.gap / eps
         self.middle = self.scale * self.center.astype(np.float64)
         self.yields = tuple([0.0 if rho is None else eps / rho for rho in system.relax])
@@ -62,10 +70,10 @@ class Batch:
         self.shared = loops and self.threads > 1 and n * k >= SHARED_CELLS
 
     @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[np.ndarray | None, ...]:
         """What a compiled call for whole problems takes first, and its `close` takes apart."""
         factors = self.table, self.u, self.v, self.b, self.potential, self.middle
-        return (*factors, self.rows, self.row_unit, self.goal, self.unit)
+        return (*factors, self.rows, self.row_unit, self.goal, self.unit, self.count)
 
     def run(
         self,
@@ -123,17 +131,28 @@ class Batch:
     def fill(self) -> None:
         """Write the table exp(scale * (x - middle)) into the plan's memory."""
         for piece in self.pieces():
-            self.shifted(piece).mul_(self.scale).exp_()
+            self.forbid(self.shifted(piece).mul_(self.scale).exp_(), piece)
+
+    def forbid(self, cells: Tensor, piece: tuple[int, int, int, int]) -> None:
+        """Write 0 where no cell is free."""
+        if self.free is not None:
+            first, last, start, end = piece
+            count, n, k = last - first, end - start, self.table.shape[2]
+            self.kernels.forbid(
+                cells.numpy().reshape(count, n, k), self.free[first:last, start:end]
+            )
 
     def fill_and_sweep(self, low: float, top: np.ndarray, rest: np.ndarray) -> None:
         """Write the table, and do Alg. 1's first row line while a piece is at hand."""
 
         def work(piece: tuple[int, int, int, int]) -> None:
             shifted = self.shifted(piece)
-            small = (shifted * low).exp_().numpy()
+            small = (shifted * low).exp_()
             shifted.mul_(self.scale).exp_()
-            ends = (*piece, self.height)
-            self.kernels.first_batch(self.table, small, self.rows, self.u, top, rest, ends)
+            for cells in (small, shifted):
+                self.forbid(cells, piece)
+            rows, ends = (self.rows, self.count), (*piece, self.height)
+            self.kernels.first_batch(self.table, small.numpy(), *rows, self.u, top, rest, ends)
 
         if self.threads == 1 or self.table.size < SHARED_CELLS:
             for piece in self.pieces():
@@ -189,6 +208,7 @@ class Problem:
             part[index] for part in (batch.table, batch.u, batch.v, batch.b)
         )
         self.rows, self.row_unit = batch.rows[index], batch.row_unit[index]
+        self.count = None if batch.count is None else batch.count[index]
         self.goal, self.unit, self.cells = batch.goal[index], batch.unit[index], batch.cells[index]
         self.potential, self.middle = batch.potential[index], batch.middle[index]
         self.fits, self.capped = bool(batch.fits[index]), batch.system.groups is not None
@@ -233,6 +253,15 @@ def ends_of(system: System) -> tuple[np.ndarray, np.ndarray]:
         return np.array(system.ends[:1]), np.array(system.ends[1:])
     flat = system.scores.flatten(1)
     return flat.amin(1).double().numpy(), flat.amax(1).double().numpy()
+
+
+def free_ends(x: Tensor, free: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the free cells alone, 0 where there are none."""
+    x, free = x.flatten(1), free.flatten(1)
+    low = x.masked_fill(~free, math.inf).amin(1).double()
+    high = x.masked_fill(~free, -math.inf).amax(1).double()
+    empty = low > high
+    return low.masked_fill(empty, 0.0).numpy(), high.masked_fill(empty, 0.0).numpy()
 
 
 def goals_of(system: System, kind: np.dtype) -> tuple[np.ndarray, ...]:

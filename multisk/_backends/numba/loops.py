@@ -5,6 +5,9 @@ Every cell is t = table_ij * u_i * v_j, the odds P / (1 - P) of an assignment or
 transport. Columns are summed in the table's precision over `BLOCK` rows and in float64 beyond,
 chunk by chunk of `height` rows, so that a result never depends on how many threads share the
 chunks first..last.
+
+A forbidden cell is 0 in the table. `count` (n,) is then the number of free cells of every row, and
+None where all are free: numba compiles the two cases apart.
 """
 
 import contextlib
@@ -97,7 +100,23 @@ def compiled_anew(what: str) -> None:
 
 
 @jit
-def first_sweep(table, low, rows, lo, hi, u, top, rest):
+def part_of(count, i):
+    """The counts of problem `i`, or the count of row `i`; None where every cell is free."""
+    if count is None:
+        return None
+    return count[i]
+
+
+@jit
+def free_cells(count, k):
+    """How many of a row's `k` cells may hold something."""
+    if count is None:
+        return k
+    return count
+
+
+@jit
+def first_sweep(table, low, rows, count, lo, hi, u, top, rest):
     """Alg. 1's first row and column lines on the raw kernels: table * low, and low.
 
     `low` holds the rows lo..hi only; `top` and `rest` (k,) receive the column sums.
@@ -111,7 +130,9 @@ def first_sweep(table, low, rows, lo, hi, u, top, rest):
         for j in range(k):
             sum_top += e[j] * small[j]
             sum_rest += small[j]
-        grow, shrink = rows[i] / sum_top, (k - rows[i]) / sum_rest
+        grow, shrink = rows[i] / sum_top, (free_cells(part_of(count, i), k) - rows[i]) / sum_rest
+        if count is not None and count[i] == 0:
+            grow, shrink = 1.0, 1.0
         u[i] = grow / shrink
         grow, shrink = table.dtype.type(grow), table.dtype.type(shrink)
         for j in range(k):
@@ -131,7 +152,7 @@ def flush(part, sums):
 
 
 @jit
-def sweep_chunk(table, u, v, rows, unit, lo, hi, top, rest, plain):
+def sweep_chunk(table, u, v, rows, unit, count, lo, hi, top, rest, plain):
     """Row step and the column sums after it; `plain` gets those before it. Gives the row error."""
     k = table.shape[1]
     kind = table.dtype.type
@@ -147,12 +168,17 @@ def sweep_chunk(table, u, v, rows, unit, lo, hi, top, rest, plain):
             t = e[j] * v[j] * scale
             q = one / (one + t)
             p = t * q
+            if count is not None:
+                q *= kind(t > 0)
             keep_p[j] = p
             keep_q[j] = q
             sum_p += p
             sum_q += q
         worst = max(worst, abs(sum_p - rows[i]) / unit[i])
-        grow, shrink = kind(rows[i] / sum_p), kind((k - rows[i]) / sum_q)
+        grow = kind(rows[i] / sum_p)
+        shrink = kind((free_cells(part_of(count, i), k) - rows[i]) / sum_q)
+        if count is not None and count[i] == 0:
+            grow, shrink = one, one
         u[i] *= np.float64(grow) / shrink
         for j in range(k):
             part_top[j] += keep_p[j] * grow
@@ -166,21 +192,26 @@ def sweep_chunk(table, u, v, rows, unit, lo, hi, top, rest, plain):
 
 
 @jit
-def sweep(table, u, v, rows, unit, height, first, last, top, rest, plain):
+def sweep(table, u, v, rows, unit, count, height, first, last, top, rest, plain):
     """`sweep_chunk` for the chunks first..last; the worst row error."""
     worst = 0.0
     for chunk in range(first, last):
         lo = chunk * height
         hi = min(lo + height, table.shape[0])
         parts = top[chunk], rest[chunk], plain[chunk]
-        worst = max(worst, sweep_chunk(table, u, v, rows, unit, lo, hi, *parts))
+        worst = max(worst, sweep_chunk(table, u, v, rows, unit, count, lo, hi, *parts))
     return worst
 
 
 @jit
 def column_step(top, rest, goal, count, b, v):
-    """Both groups' column steps as one change of b; `top`, `rest` (chunks, k) are used up."""
+    """Both groups' column steps as one change of b; `top`, `rest` (chunks, k) are used up.
+
+    `count` (k,) holds the columns' free cells; a column without any stands still.
+    """
     for j in range(goal.shape[0]):
+        if count[j] == 0:
+            continue
         above, below = 0.0, 0.0
         for chunk in range(top.shape[0]):
             above += top[chunk, j]
@@ -207,7 +238,7 @@ def column_error(plain, goal, unit):
 
 
 @jit
-def transport_chunk(table, u, v, rows, power, lo, hi, sums):
+def transport_chunk(table, u, v, rows, count, power, lo, hi, sums):
     """Row step u = (rows / table v)^power and the column sums u table after it, in one read."""
     k = table.shape[1]
     part = np.zeros(k, table.dtype)
@@ -217,6 +248,8 @@ def transport_chunk(table, u, v, rows, power, lo, hi, sums):
         for j in range(k):
             found += e[j] * v[j]
         ratio = rows[i] / found
+        if count is not None and count[i] == 0:
+            ratio = 1.0
         u[i] = ratio if power == 1.0 else ratio**power
         scale = table.dtype.type(u[i])
         for j in range(k):
@@ -226,12 +259,12 @@ def transport_chunk(table, u, v, rows, power, lo, hi, sums):
 
 
 @jit
-def transport_sweep(table, u, v, rows, power, height, first, last, sums):
+def transport_sweep(table, u, v, rows, count, power, height, first, last, sums):
     """`transport_chunk` for the chunks first..last."""
     for chunk in range(first, last):
         lo = chunk * height
         hi = min(lo + height, table.shape[0])
-        transport_chunk(table, u, v, rows, power, lo, hi, sums[chunk])
+        transport_chunk(table, u, v, rows, count, power, lo, hi, sums[chunk])
 
 
 @jit
@@ -243,6 +276,8 @@ def transport_columns(sums, goal, power, yields, b, v):
         for chunk in range(sums.shape[0]):
             found += sums[chunk, j]
             sums[chunk, j] = 0.0
+        if not goal[j] > 0.0:  # every cell of the column is forbidden
+            continue
         want = goal[j] * math.exp(-b[j] * yields)
         worst = max(worst, abs(found * math.exp(b[j]) - want) / want)
         if not math.isfinite(found):
@@ -308,7 +343,7 @@ def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
         want, scale = rows[i] + 0.0, unit[i] + 0.0
         if yields[0] > 0.0:
             want = rows[i] * u[i] ** -yields[0]
-            scale = want
+            scale = max(want, 1e-30)
         miss = abs(row_sums[i] - want) / scale
         worst = max(worst, miss if math.isfinite(miss) else math.inf)
     for j in range(goal.shape[0]):
@@ -318,7 +353,7 @@ def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
         want, scale = goal[j], column_unit[j]
         if yields[1] > 0.0:
             want = goal[j] * math.exp(-b[j] * yields[1])
-            scale = want
+            scale = max(want, 1e-30)
         miss = abs(found - want) / scale
         worst = max(worst, miss if math.isfinite(miss) else math.inf)
     return worst

@@ -11,16 +11,10 @@ START = 1e-6  # relative error of the rows' first answer to given columns, befor
 
 
 @jit
-def row_root(cells, target, guess, goal):
-    """The u with sum_j cells_j u / (1 + cells_j u) = target: Newton in log u, bracketed.
-
-    A `guess` of 0 stands for none.
-    """
+def root_between(cells, low, high, target, guess, goal):
+    """`row_root` with the least and the largest cell."""
     k = cells.shape[0]
     one = cells.dtype.type(1)
-    high, low = cells[0], cells[0]
-    for j in range(k):
-        high, low = max(high, cells[j]), min(low, cells[j])
     odds = target / (k - target)
     below, above = odds / high, odds / low
     if not guess > 0.0:
@@ -57,6 +51,33 @@ def row_root(cells, target, guess, goal):
             break
         u = new
     return u
+
+
+@jit
+def free_root(cells, target, guess, goal):
+    """`row_root` of the cells that are not forbidden."""
+    some, count = np.empty_like(cells), 0
+    for j in range(cells.shape[0]):
+        some[count] = cells[j]
+        count += cells[j] > 0
+    if count == 0:
+        return 1.0
+    some = some[:count]
+    return root_between(some, some.min(), some.max(), target, guess, goal)
+
+
+@jit
+def row_root(cells, target, guess, goal):
+    """The u with sum_j cells_j u / (1 + cells_j u) = target: Newton in log u, bracketed.
+
+    A `guess` of 0 stands for none. Forbidden cells are 0; where all are, u = 1.
+    """
+    high, low = cells[0], cells[0]
+    for j in range(cells.shape[0]):
+        high, low = max(high, cells[j]), min(low, cells[j])
+    if low > 0:
+        return root_between(cells, low, high, target, guess, goal)
+    return free_root(cells, target, guess, goal)
 
 
 @jit

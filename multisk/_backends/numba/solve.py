@@ -1,8 +1,8 @@
 """The fast path on the CPU: whole solves through compiled loops, or array passes without numba.
 
-It takes problems without masks and intervals whose exponents fit the number format, and keeps the
-table exp(scale * scores) in the memory of the plan. What does not settle goes to the caller's own
-passes, problem by problem; a system that is not covered at all gives None.
+It takes problems without intervals whose exponents fit the number format, and keeps the table
+exp(scale * scores), 0 at forbidden cells, in the memory of the plan. What does not settle goes to
+the caller's own passes, problem by problem; a system that is not covered at all gives None.
 """
 
 import functools
@@ -150,7 +150,7 @@ def sweep_one(
     plain = one.zeros() if watched else None
 
     def work(first: int, last: int) -> float:
-        rows, ends = (one.rows, one.row_unit), (one.height, first, last)
+        rows, ends = (one.rows, one.row_unit, one.count), (one.height, first, last)
         return one.kernels.sweep(one.table, one.u, one.v, *rows, *ends, top, rest, plain)
 
     def answer(first: int, last: int) -> None:
@@ -195,7 +195,7 @@ def transport_one(one: Problem, limits: tuple[bool, float, int, int]) -> int:
     sums = one.zeros()
     yields = one.yields
     powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
-    sides = one.rows, powers[0]
+    sides = one.rows, one.count, powers[0]
     one.kernels.shift(one.b, 0.0, one.b, one.v)
 
     def work(first: int, last: int) -> None:

@@ -15,6 +15,7 @@ from multisk._backends.numba.loops import (
     finish,
     first_sweep,
     jit,
+    part_of,
     potentials,
     shift,
     sweep,
@@ -26,14 +27,25 @@ from multisk._backends.numba.newton import START, answer_rows, newton_pass, newt
 
 
 @jit
-def first_batch(table, low, rows, u, top, rest, piece):
+def forbid(cells, free):
+    """Write 0 where a cell is not free, (count, n, k)."""
+    for p in range(cells.shape[0]):
+        for i in range(cells.shape[1]):
+            line, allowed = cells[p, i], free[p, i]
+            for j in range(line.shape[0]):
+                line[j] = line[j] if allowed[j] else 0
+
+
+@jit
+def first_batch(table, low, rows, count, u, top, rest, piece):
     """`first_sweep` of the rows start..end of the problems first..last."""
     first, last, start, end, height = piece
     for p in range(first, last):
         for lo in range(start, end, height):
             sums = top[p, lo // height], rest[p, lo // height]
             small = low[p - first, lo - start :]
-            first_sweep(table[p], small, rows[p], lo, min(lo + height, end), u[p], *sums)
+            ends = lo, min(lo + height, end)
+            first_sweep(table[p], small, rows[p], part_of(count, p), *ends, u[p], *sums)
 
 
 @jit
@@ -43,7 +55,7 @@ def newton_batch(arrays, plans, limits):
     `arrays` are those of `Batch.arrays`, `plans` holds (fits, first, last), and `limits` (fine,
     tolerance, polish, most, height).
     """
-    table, u, v, b, _, _, rows, unit, goal, column_unit = arrays
+    table, u, v, b, _, _, rows, unit, goal, column_unit, _ = arrays
     fine, tolerance, polish_to, most, height = limits
     fits, first, last = plans
     n, k = table.shape[1:]
@@ -83,7 +95,7 @@ def sweep_batch(arrays, cells, sums, plans, limits):
     `limits` holds (exactly, tolerance, most, height, done): one sweep is done already where `sums`
     are the two groups' column sums (b, chunks, k) after the first row line; none after a start.
     """
-    table, u, v, b, _, _, rows, unit, goal, column_unit = arrays
+    table, u, v, b, _, _, rows, unit, goal, column_unit, count = arrays
     exactly, tolerance, most, height, begun = limits
     fits, first, last = plans
     chunks = sums[0].shape[1]
@@ -103,7 +115,7 @@ def sweep_batch(arrays, cells, sums, plans, limits):
             if not exactly:
                 kept[:] = u[p]
             ends, parts = (height, 0, chunks), (top, rest, plain)
-            by_row = sweep(table[p], u[p], v[p], rows[p], unit[p], *ends, *parts)
+            by_row = sweep(table[p], u[p], v[p], rows[p], unit[p], part_of(count, p), *ends, *parts)
             by_column = column_error(plain, goal[p], column_unit[p])
             if not exactly:
                 error = max(by_row, by_column)
@@ -122,7 +134,7 @@ def sweep_batch(arrays, cells, sums, plans, limits):
 @jit
 def transport_batch(arrays, yields, plans, limits):
     """Plain scaling of rows and columns; `yields` is eps / strength of either side, 0 if exact."""
-    table, u, v, b, _, _, rows, _, goal, _ = arrays
+    table, u, v, b, _, _, rows, _, goal, _, count = arrays
     exactly, tolerance, most, height = limits
     fits, first, last = plans
     n, k = table.shape[1:]
@@ -136,7 +148,8 @@ def transport_batch(arrays, yields, plans, limits):
         shift(b[p], 0.0, kept, v[p])
         steps[p - first] = most
         for done in range(most):
-            transport_sweep(table[p], u[p], v[p], rows[p], powers[0], height, 0, chunks, sums)
+            sides = rows[p], part_of(count, p), powers[0]
+            transport_sweep(table[p], u[p], v[p], *sides, height, 0, chunks, sums)
             kept[:] = b[p]
             error = transport_columns(sums, goal[p], powers[1], yields[1], b[p], v[p])
             if not exactly and not error > tolerance:
@@ -154,7 +167,7 @@ def transport_batch(arrays, yields, plans, limits):
 @jit
 def close(arrays, p, yields, height, capped):
     """Turn a problem's table into its plan, factors into potentials; infinite error if unusable."""
-    table, u, v, b, a, middle, rows, unit, goal, column_unit = arrays
+    table, u, v, b, a, middle, rows, unit, goal, column_unit, _ = arrays
     n, k = table.shape[1:]
     chunks = -(-n // height)
     row_sums, sums = np.empty(n), np.zeros((chunks, k))
