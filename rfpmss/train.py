@@ -124,9 +124,15 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
         print(parts(spine.model))
         print(cohort.told("train"))
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
+        if done > steps:
+            print(
+                f"note: {folder} has done {done} steps already, more than the {steps} that are "
+                f"asked for: nothing is trained; its weights are those of step {done}",
+                file=sys.stderr,
+            )
     split = peers.size > 1 and config.train.parallel == "replicate"
     net = parallel.replicate(spine, peers) if split else spine
-    run = Bystander() if peers.rank else _run(arguments, manifest, cohort, peers, claim)
+    run = Bystander() if peers.rank else _run(arguments, manifest, cohort, peers, claim, found)
     job = Job(config, cohort, schedule, peers, folder, run, arguments.workers)
     with run.writing(done, arguments.track):
         return _loop(range(done, steps), job, state, spine, net)
@@ -189,8 +195,11 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
     from rfpmss.runs.folder import refuse_another
 
     folder = arguments.folder
-    asked = (arguments.config, manifest, peers.size, arguments.start, cohort.fingerprint)
     found = checkpoint.latest(folder)
+    asked = (
+        *(arguments.config, manifest, peers.size, arguments.start, cohort.fingerprint),
+        _started_from(arguments, found),
+    )
     known = [record.read(folder), found and record.checked(found / record.FILE)]
     for stored in known if not arguments.allow_config_change else ():
         if stored:
@@ -201,7 +210,7 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
             f"cannot be checked",
             file=sys.stderr,
         )
-    if not found and not arguments.allow_config_change:
+    if not found:
         _refuse_start(arguments, cohort)
     return checkpoint.step_of(found) if found else 0
 
@@ -213,8 +222,12 @@ def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
 
     start = arguments.start
     known = record.read(start) if start else None
-    if start and known and (problem := record.trained_on(start, known, cohort.fingerprint)):
-        raise RunError(f"{problem}, or pass --allow-config-change to go on with it")
+    if not start or not known:
+        return
+    if problem := record.trained_on(start, known, cohort.fingerprint):
+        if not arguments.allow_config_change:
+            raise RunError(f"{problem}, or pass --allow-config-change to go on with it")
+        print(f"warning: {problem}; scores of these studies are not held-out", file=sys.stderr)
 
 
 def _stored(folder: Path, done: int) -> Path | None:
@@ -234,7 +247,12 @@ def _stored(folder: Path, done: int) -> Path | None:
 
 
 def _run(
-    arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers, claim: Claim
+    arguments: TrainArguments,
+    manifest: Path,
+    cohort: Cohort,
+    peers: Peers,
+    claim: Claim,
+    found: Path | None,
 ) -> Run:
     """The run folder, with the record of what has been found to fit."""
     from rfpmss.runs.folder import Run
@@ -248,7 +266,24 @@ def _run(
         allow_change=True,
         cohort=cohort.fingerprint,
         claim=claim,
+        started_from=_recorded(found) if found else _started_from(arguments, None),
     )
+
+
+def _recorded(found: Path) -> record.Start | None:
+    """What a run that goes on once started from, whatever stands there now."""
+    from rfpmss.runs import record
+
+    return record.checked(found / record.FILE).get("started_from")
+
+
+def _started_from(arguments: TrainArguments, found: Path | None) -> record.Start | None:
+    """What stands in --start: the weights that a checkpoint once came from, if they are there."""
+    from rfpmss.runs import record
+
+    if arguments.start is None:
+        return None
+    return record.start_of(arguments.start, _recorded(found) if found else None)
 
 
 def _device(asked: str | None) -> str:

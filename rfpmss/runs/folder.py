@@ -34,7 +34,7 @@ LOCK = ".lock"
 METRICS = "metrics.jsonl"
 
 DAMAGED = "metrics.damaged"
-"""Lines of the metrics that could not be read, as they were."""
+"""Lines of the metrics that could not be read or said a step again, as they were."""
 
 
 class RunError(RfpmssError, ValueError):
@@ -177,13 +177,14 @@ class Run:
         allow_change: continue even though configuration, cohort or code changed.
         cohort: the studies of the manifest.
         claim: the right to write; taken for the moment if absent.
+        started_from: what stood in ``start`` when its weights were taken.
 
     Raises:
         RunError: if the folder belongs to another configuration, cohort or code; lists each
             differing field.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all that a record holds)
         self,
         folder: Path,
         config: Config,
@@ -194,11 +195,12 @@ class Run:
         allow_change: bool = False,
         cohort: Fingerprint | None = None,
         claim: Claim | None = None,
+        started_from: record.Start | None = None,
     ) -> None:
         self.folder, self.config = folder, config
         self._trackers: list[Tracker] = []
         self._claim = claim or Claim(folder)
-        wanted = record.make(config, manifest, ranks, start, cohort)
+        wanted = record.make(config, manifest, ranks, start, cohort, started_from)
         with self._holding():
             known = record.read(folder)
             if known is not None and not allow_change:
@@ -214,7 +216,8 @@ class Run:
         """Be the only process that writes here, going on after ``step``.
 
         Metrics after ``step`` are taken again and dropped, and so is a torn last line. Any other
-        line that cannot be read is set aside, with a warning; those that follow stay.
+        line that cannot be read, or says a step again, is set aside with a warning; those that
+        follow stay. Steps whose rows are missing are named.
 
         Raises:
             RunError: if another process writes here.
@@ -293,8 +296,20 @@ class Line:
 
 def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:
     """The rows of ``metrics.jsonl`` up to ``last_step``; what cannot be read is left out."""
-    rows = [line.row for line in _lines(path) if line.row is not None]
+    rows = [line.row for line in _once(_lines(path))[0] if line.row is not None]
     return [row for row in rows if last_step is None or row["step"] <= last_step]
+
+
+def _once(lines: list[Line]) -> tuple[list[Line], list[Line]]:
+    """The first readable line of each step, and all other lines."""
+    seen: set[int] = set()
+    first, others = [], []
+    for line in lines:
+        new = line.row is not None and line.row["step"] not in seen
+        (first if new else others).append(line)
+        if line.row is not None:
+            seen.add(line.row["step"])
+    return first, others
 
 
 def _lines(path: Path) -> list[Line]:
@@ -320,20 +335,37 @@ def _set_back(folder: Path, step: int) -> None:
     """Leave in the metrics what was logged up to ``step``."""
     path = folder / METRICS
     if not path.exists():
+        _say_lost(path, set(), step)
         return
-    lines = _lines(path)
-    bad = [line for line in lines if line.row is None]
+    good, bad = _once(_lines(path))
     if bad:
         with files.appended(folder / DAMAGED) as file:
             file.writelines(line.text + b"\n" for line in bad)
         numbers = ", ".join(str(line.number) for line in bad[:10])
         sys.stderr.write(
-            f"warning: {len(bad)} lines of {path} cannot be read (line {numbers}"
-            f"{', ...' if len(bad) > 10 else ''}) and are set aside in {DAMAGED}; all others stay\n"
+            f"warning: {len(bad)} lines of {path} cannot be read or say a step again (line "
+            f"{numbers}{', ...' if len(bad) > 10 else ''}) and are set aside in {DAMAGED}; all "
+            f"others stay\n"
         )
-    kept = [line.text for line in lines if line.row is not None and line.row["step"] <= step]
+    kept = [line for line in good if line.row is not None and line.row["step"] <= step]
+    _say_lost(path, {line.row["step"] for line in kept if line.row is not None}, step)
     with files.whole(path) as file:
-        file.writelines(text + b"\n" for text in kept)
+        file.writelines(line.text + b"\n" for line in kept)
+
+
+def _say_lost(path: Path, there: set[int], step: int) -> None:
+    """Name the steps of a history that is gone on with whose rows are missing."""
+    gaps, before = [], 0
+    for number in (*sorted(there), step + 1):
+        if number > before + 1:
+            gaps.append(f"{before + 1} to {number - 1}" if number > before + 2 else f"{before + 1}")
+        before = number
+    if gaps:
+        shown = ", ".join(gaps[:10]) + (", ..." if len(gaps) > 10 else "")
+        sys.stderr.write(
+            f"warning: the rows of the steps {shown} are missing in {path}; curves have gaps "
+            f"there, the training itself goes on from its checkpoint\n"
+        )
 
 
 def _keep(path: Path, text: str, *, private: bool = False) -> None:

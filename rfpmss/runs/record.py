@@ -21,7 +21,7 @@ from rfpmss.common.files import read_bytes
 from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import Config
 from rfpmss.data.cohort.fingerprint import Fingerprint
-from rfpmss.runs.stored import folders, verify
+from rfpmss.runs.stored import folders, step_of, verify, weights_of
 
 FILE = "config.yaml"
 STUDIES = "cohort.json"
@@ -62,7 +62,11 @@ APART = (
 """What `rfpmss.train` imports besides, unless `SOURCES` names it more exactly."""
 
 Record = dict[str, Any]
-"""``manifest``, ``ranks``, ``start``, ``cohort`` (its digest), ``code`` and ``config``."""
+"""``manifest``, ``ranks``, ``start``, ``started_from``, ``cohort`` (its digest), ``code`` and
+``config``."""
+
+Start = dict[str, Any]
+"""Of the run that another one started from: ``step``, ``weights`` (SHA-256) and ``cohort``."""
 
 
 class RecordError(RfpmssError, ValueError):
@@ -75,16 +79,43 @@ def make(
     ranks: int = 1,
     start: Path | None = None,
     cohort: Fingerprint | None = None,
+    started_from: Start | None = None,
 ) -> Record:
     """The record of a run that is started now."""
     return {
         "manifest": str(manifest.resolve()),
         "ranks": ranks,
         "start": str(start.resolve()) if start else None,
+        "started_from": started_from,
         "cohort": cohort.digest if cohort else None,
         "code": code(),
         "config": config.model_dump(mode="json"),
     }
+
+
+def start_of(start: Path, recorded: Start | None = None) -> Start | None:
+    """What stands in the run that another one starts from.
+
+    Args:
+        start: its folder.
+        recorded: what the other one started from, where it has begun: it is looked for first, and
+            is the answer where the folder holds no checkpoint any more.
+    """
+    wanted = (recorded or {}).get("weights")
+    there = [(path, digest) for path in folders(start) if (digest := _digest_of(path))]
+    same = next((path for path, digest in there if digest == wanted), None)
+    found = same or next((path for path, _ in there if verify(path) is None), None)
+    if found is None:
+        return recorded
+    known = read(start) or {}
+    return {"step": step_of(found), "weights": weights_of(found), "cohort": known.get("cohort")}
+
+
+def _digest_of(folder: Path) -> str:
+    try:
+        return weights_of(folder)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 @cache
@@ -204,6 +235,8 @@ def differences(
     left, right = defaults | left, defaults | right
     moved = None not in (old.get("cohort"), new.get("cohort"))
     ignored = {"cohort"} | ({"manifest"} if moved else set())
+    if None not in (left.get("started_from.weights"), right.get("started_from.weights")):
+        ignored.add("start")  # the weights are compared, wherever they lie
     lines = cohort_lines(old, new, before, now)
     for name in sorted(left.keys() | right.keys()):
         known = name.startswith("config.") or name in left
@@ -257,8 +290,10 @@ def _line(run_dir: Path, known: Record) -> Iterator[tuple[Path, Record | None]]:
         seen.add(here)
         if not each or not isinstance(each.get("start"), str):
             return
-        here = Path(each["start"])
+        here, said = Path(each["start"]), each.get("started_from")
         each = read(here)
+        if each and isinstance(said, dict) and each.get("cohort") != said.get("cohort"):
+            each = None  # another run stands there now
 
 
 def _trained_on(run_dir: Path, known: Record | None, now: Fingerprint) -> str:
@@ -268,7 +303,7 @@ def _trained_on(run_dir: Path, known: Record | None, now: Fingerprint) -> str:
     if before is None:
         return (
             f"held-out studies must not have been trained on, which cannot be known: "
-            f"{run_dir / STUDIES} is missing or damaged; put it back"
+            f"{run_dir / STUDIES} is missing, damaged or of another run; put it back"
         )
     seen = [name for split in ("val", "test") for name in before.trained(now, split)]
     if not seen:

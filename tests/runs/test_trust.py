@@ -170,7 +170,70 @@ def test_the_runs_that_a_run_started_from_are_asked_too(
     assert f"16 in --data that are training studies of {run.resolve()}" in capsys.readouterr().err
     shutil.rmtree(run)
     assert start(third, cohort, "--start", str(second)) == 1
-    assert f"{run.resolve() / 'cohort.json'} is missing or damaged" in capsys.readouterr().err
+    assert f"{run.resolve() / 'cohort.json'} is missing, damaged or of" in capsys.readouterr().err
+
+
+def test_weights_that_a_run_started_from_are_known_again(
+    run: Path, cohort: Path, changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second, rows = run.with_name("second"), read(cohort)
+    words = ("--start", str(run))
+    assert start(second, cohort, *words) == 0
+    weights = checkpoint.weights_of(checkpoint.newest(run))
+    assert record.read(second)["started_from"] == {  # type: ignore[index]
+        **{"step": 2, "weights": weights, "cohort": Fingerprint.of(rows).digest}
+    }
+    # The first run goes on: its step 2 is still there. Then another one takes its place.
+    assert start(run, cohort, "--max-steps", "3") == 0
+    capsys.readouterr()
+    assert start(second, cohort, *words, "--max-steps", "3") == 0
+    assert "started_from" not in capsys.readouterr().err
+    shutil.rmtree(run)
+    changed(swap)
+    assert start(run, cohort, "--seed", "7") == 0
+    changed(lambda _: rows)
+    assert start(second, cohort, *words, "--max-steps", "4") == 1
+    error = capsys.readouterr().err
+    assert f"  started_from.weights: {weights} there, " in error
+    assert "  started_from.cohort: " in error
+    assert start(second, cohort, *words, "--max-steps", "4", "--allow-config-change") == 0
+    assert record.read(second)["started_from"]["weights"] == weights  # type: ignore[index]
+    # Whom the first one trained on cannot be asked any more.
+    third = run.with_name("third")
+    assert start(third, cohort, "--start", str(second)) == 1
+    assert "or of another run; put it back" in capsys.readouterr().err
+    # Weights that saw the held-out studies, on purpose: it is said.
+    changed(swap)
+    words = ("--start", str(second), "--allow-config-change")
+    assert start(third, cohort, *words) == 0
+    assert "warning: held-out studies must not have been" in capsys.readouterr().err
+
+
+def test_fewer_steps_than_are_done_train_nothing_and_say_so(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(run, cohort, "--max-steps", "1") == 0
+    assert f"note: {run} has done 2 steps already, more than the 1" in capsys.readouterr().err
+
+
+def test_rows_of_the_history_that_are_lost_or_doubled_are_named(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(run, cohort, "--max-steps", "6") == 0
+    path = run / "metrics.jsonl"
+    one, two, three, _, _, six = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(one + two + three + two + six)
+    capsys.readouterr()
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 6]
+    assert start(run, cohort, "--max-steps", "7") == 0
+    warned = capsys.readouterr().err
+    assert "say a step again (line 4) and are set aside in metrics.damaged" in warned
+    assert "the rows of the steps 4 to 5 are missing" in warned
+    assert path.read_bytes().startswith(one + two + three + six)
+    assert (run / "metrics.damaged").read_bytes() == two
+    path.unlink()
+    assert start(run, cohort, "--max-steps", "8") == 0
+    assert "the rows of the steps 1 to 7 are missing" in capsys.readouterr().err
 
 
 def test_two_cohorts_in_folders_of_one_name_keep_their_scores_apart(
