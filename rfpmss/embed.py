@@ -22,7 +22,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import opened, whole
 from rfpmss.common.quiet import quiet
 from rfpmss.config.arguments import asked, program
-from rfpmss.config.bounds import require_filled
+from rfpmss.config.bounds import option, require_filled
 from rfpmss.data.sources.folder import FolderOptions, at_least, check_places
 
 if TYPE_CHECKING:
@@ -148,23 +148,39 @@ def _check(arguments: Arguments) -> None:
         raise ValueError(f"SRC must be an existing folder or manifest, got {src}")
     if out.exists():
         raise ValueError(f"--out must be a new file, got {out}; remove it or name another")
+    if src is not None and src.is_file():
+        _require_plain(arguments)
     if src is None or src.is_dir():
         check_places(src, out, arguments.salt)
+
+
+def _require_plain(arguments: Arguments) -> None:
+    """Refuse options that say how a folder is read, beside a manifest: they would do nothing."""
+    names = [entry.name for entry in fields(FolderOptions)] + ["salt"]
+    defaults = {entry.name: entry.default for entry in fields(Arguments)}
+    for name in names:
+        if name not in ("src", "workers") and getattr(arguments, name) != defaults[name]:
+            raise ValueError(
+                f"{option(name)} needs a folder SRC, got the manifest {arguments.src}, whose ids "
+                f"and images are made already"
+            )
 
 
 def _prepare(arguments: Arguments, model: RFPMSS, work: Path) -> Path:
     """The folder's studies decoded into ``work``, at the size that the model takes."""
     from rfpmss.data.cohort.build import build
     from rfpmss.data.errors import LayoutError
-    from rfpmss.data.privacy.private import SALT, read_salt
+    from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
     from rfpmss.data.sources.hospital import show
 
     out = arguments.out.resolve()
-    salt = read_salt(arguments.salt or out.parent / SALT)
+    secret = arguments.salt or out.parent / SALT
+    salt = draw_salt(secret)
     found, src = arguments.find(arguments.src, out, salt)
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
+    keep_salt(secret, salt)
     choice = arguments.choice(size=model.data.resize, count=model.data.slices)
     made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
     if made.rejected:
@@ -250,7 +266,10 @@ def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     import pyarrow.parquet as pq
 
     # Into a file of ours: pyarrow's is not synced, and its errors name no file.
-    with whole(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with (
+        whole(path, private=True) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for table in tables:
             writer.write_table(table)
 

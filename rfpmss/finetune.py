@@ -155,7 +155,7 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
     write_json(folder / "finetune.json", said)
     write_csv(folder / "finetune.csv", rows)
     write_latex(folder / "finetune.tex", [_readable(row) for row in rows])
-    write_json(folder / "finetune_scores.json", scores)
+    write_json(folder / "finetune_scores.json", scores, private=True)
     for row in rows:
         print("  ".join(str(cell) for cell in _readable(row).values()))
     print(f"tables: {folder.resolve()}")

@@ -139,7 +139,7 @@ def hospital(arguments: Hospital) -> int:
 
     from rfpmss.data.cohort.build import build
     from rfpmss.data.errors import LayoutError
-    from rfpmss.data.privacy.private import SALT, read_salt
+    from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
     from rfpmss.data.sources.hospital import show
 
     src, out = arguments.src, arguments.out.resolve()
@@ -149,7 +149,8 @@ def hospital(arguments: Hospital) -> int:
     dry = arguments.dry_run
     if dry and src is None:
         return _show_server(arguments)
-    salt = secrets.token_bytes(32) if dry else read_salt(arguments.salt or out / SALT)
+    secret = arguments.salt or out / SALT
+    salt = secrets.token_bytes(32) if dry else draw_salt(secret)
     root, missing = arguments.source(src, out)
     stamp = None if dry or missing else _stamp(arguments, root, out, salt)
     if stamp and stamp.holds(out):
@@ -163,6 +164,7 @@ def hospital(arguments: Hospital) -> int:
         found = _label(found, root, arguments)
     if dry:
         return 0
+    keep_salt(secret, salt)
     if arguments.deidentify:
         _copy(found, arguments.deidentify.resolve(), salt, arguments)
     if arguments.shard is not None:

@@ -53,7 +53,7 @@ def run(
         scored = rows(embeddings, findings_of(cohort, indices))
         single = queries(embeddings)
     unmark(folder, name)
-    write_json(folder / f"{name}_queries.json", single)
+    write_json(folder / f"{name}_queries.json", single, private=True)
     write_retrieval(scored, folder, name)
     mark(origin, folder, name, (f"{name}.json", f"{name}_full.json"), split)
     return scored

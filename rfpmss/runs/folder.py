@@ -94,7 +94,7 @@ class Claim:
             return
         text = files.sentence(error, self.folder) if isinstance(error, OSError) else str(error)
         try:
-            files.write_text(self.folder / ERROR, f"{text}\n")
+            files.write_text(self.folder / ERROR, f"{text}\n", private=True)
         except OSError:
             with suppress(OSError):  # on a full disk an empty file says that it was for good
                 (self.folder / ERROR).touch()

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from rfpmss import prepare
 from rfpmss.config import MODALITIES, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
@@ -71,6 +73,7 @@ def written(patients, model, tmp_path_factory):
 def test_one_row_a_study_with_null_for_what_is_absent(written, model):
     found, config = table(written), smoke().model
     assert found.num_rows == 3
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
     names = ["patient_id", "study_id", "study", "report", *(f"joint_{m}" for m in MODALITIES)]
     assert found.column_names == names
     absent = {name: found[name].null_count for name in names[2:]}
@@ -129,7 +132,7 @@ def test_a_prepared_cohort_is_embedded_as_the_model_encodes_it(smoke_cohort, mod
 
 
 def test_what_cannot_be_embedded_is_refused_in_one_sentence(
-    patients, model, tmp_path, capsys, monkeypatch
+    patients, smoke_cohort, model, tmp_path, capsys, monkeypatch
 ):
     out, empty = str(tmp_path / "o" / "e.parquet"), tmp_path / "empty"
     empty.mkdir()
@@ -137,11 +140,16 @@ def test_what_cannot_be_embedded_is_refused_in_one_sentence(
         ((tmp_path / "nowhere", "--model", model), "SRC must be an existing folder or manifest"),
         ((patients, "--model", empty), "the model must be a folder with config.json"),
         ((empty, "--model", model), "SRC holds no files"),
+        ((smoke_cohort, "--model", model, "--salt", tmp_path / "s"), "--salt needs a folder SRC"),
+        ((smoke_cohort, "--model", model, "--min-slices", 2), "--min-slices needs a folder SRC"),
     ):
         assert main([*map(str, words), "--out", out]) == 1
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith("error: ")
         assert sentence in message
+    assert not (tmp_path / "o").exists()  # nor a secret that made nothing
+    assert prepare.main(["hospital", str(empty), "--out", str(tmp_path / "o")]) == 1
+    assert not (tmp_path / "o" / ".salt").exists()
     foreign = tmp_path / "foreign"
     shutil.copytree(model, foreign)
     (foreign / "tokenizer.json").write_bytes(b"\xff")

@@ -347,6 +347,9 @@ def test_every_section_is_filled(written):
     assert text.count('class="written"') == 6
     assert text.count('class="assignment"') == 5
     assert len(text) < 15e6
+    patients = ["examples", "reports", "anchors", "structure", "retrieval_queries"]
+    private = [folder / "evaluation" / f"{name}.json" for name in patients]
+    assert {p.stat().st_mode & 0o777 for p in (*private, folder / "report.html")} == {0o600}
     assert {p.name for p in (folder / "evaluation").iterdir()} >= {
         *("retrieval.json", "retrieval_full.json", "retrieval.csv", "retrieval.tex"),
         *("findings.json", "reports.json", "anchors.json", "structure.json"),

@@ -18,7 +18,7 @@ from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data.batches import augment as augmenting
 from rfpmss.data.batches.tokens import encode, swap_sides
 from rfpmss.data.cohort.fingerprint import Fingerprint
-from rfpmss.data.cohort.manifest import Row, read, unpack_labels
+from rfpmss.data.cohort.manifest import TRUTH, Row, read, unpack_labels
 from rfpmss.data.cohort.places import Place, gather, locate
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.cohort.verify import digested
@@ -104,7 +104,7 @@ class Cohort:
             groups.setdefault(row.study_id, []).append(row)
         studies = tuple(_study(rows) for rows in groups.values())
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
-        truth = _truth(manifest.parent / "truth.json")
+        truth = _truth(manifest.parent / TRUTH)
         latents = tuple(truth.get(s.study_id) for s in studies)
         return cls(studies, places, config, latents, Fingerprint.of(rows))
 

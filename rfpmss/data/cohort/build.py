@@ -148,6 +148,7 @@ def build(
     """
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
+        _known(out)  # refused before anything is decoded
         made = decode(found, root, out, choice, workers)
         write_reading(out, found.reading)
         summary = finish(made.pieces(), made.studies, made.refused, out, shares, seed)
@@ -335,14 +336,21 @@ def _known(out: Path) -> dict[str, str]:
     path = out / SPLIT_FILE
     if not path.is_symlink() and not path.exists():
         return {}
+    known: dict[str, str] = {}
     try:
         with opened_text(path, newline="") as file:
-            rows = [(row["patient_id"], row["split"]) for row in csv.DictReader(file)]
+            for line, row in enumerate(csv.DictReader(file), start=2):
+                patient, name = (row["patient_id"] or "").strip(), (row["split"] or "").strip()
+                if not patient or name not in SPLITS:
+                    raise DataError(
+                        f"{SPLIT_FILE} must give each patient one of {', '.join(SPLITS)}, got "
+                        f"{name[:20]!r} in line {line}",
+                        "correct that line, or remove the file to deal anew",
+                    )
+                if known.setdefault(patient, name) != name:
+                    raise DataError(f"{SPLIT_FILE} names a patient in two splits (line {line})")
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(f"{SPLIT_FILE} is damaged") from None
-    known = dict(rows)
-    if len(known) < len(set(rows)):
-        raise DataError(f"{SPLIT_FILE} names a patient in two splits")
     return known
 
 

@@ -87,7 +87,10 @@ def export(wanted: Export) -> list[Written]:
 
 def _write(path: Path, studies: Sequence[list[Row]], root: Path, shards: dict[str, Shard]) -> None:
     form = tarfile.USTAR_FORMAT
-    with whole(path) as file, tarfile.open(fileobj=file, mode="w", format=form) as archive:
+    with (
+        whole(path, private=True) as file,
+        tarfile.open(fileobj=file, mode="w", format=form) as archive,
+    ):
         for rows in studies:
             for name, data in _parts(rows, root, shards):
                 about = tarfile.TarInfo(name)  # no times, no owners: the content alone

@@ -31,6 +31,9 @@ LABEL_SEPARATOR = ";"
 SUM = ".sum"
 """Ending of the file beside a manifest that says how many rows it has, and their digest."""
 
+TRUTH = "truth.json"
+"""Beside the manifest of a generated cohort: the findings behind its studies."""
+
 SPLITS = ("train", "val", "test", "")
 
 LONGEST = 1 << 24
@@ -92,7 +95,9 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 def accept(path: Path, rows: Sequence[Row]) -> None:
     """Write the sum of a manifest as it is now."""
-    files.write_text(sum_of(path), json.dumps(summed(rows)) + "\n", private=True)
+    truth = path.with_name(TRUTH)
+    said = summed(rows) | ({"truth": _digest(truth)} if truth.is_file() else {})
+    files.write_text(sum_of(path), json.dumps(said) + "\n", private=True)
 
 
 def sum_of(path: Path) -> Path:
@@ -190,10 +195,16 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
     try:
         said = json.loads(files.read_bytes(sum_of(path)).decode("utf-8"))
         wanted = (int(said["rows"]), str(said["sha256"]))
+        truth = said.get("truth")
     except FileNotFoundError:
         return
     except (OSError, ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
         raise ChangedError(f"the file {sum_of(path).name} beside the manifest is damaged") from None
+    if truth is not None and _digest(path.with_name(TRUTH)) != truth:
+        raise ChangedError(
+            f"{TRUTH} beside the manifest must be as it was written, got another content or none",
+            "generate the cohort again, or take it as it is with rfpmss check --accept",
+        )
     found = summed(rows)
     if wanted == (found["rows"], found["sha256"]):
         return
@@ -202,6 +213,14 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
     if wanted[0] != found["rows"]:
         raise ChangedError(f"the manifest must have {wanted[0]} rows, got {found['rows']}")
     raise ChangedError("the manifest must be as it was written, got other content in its rows")
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(files.read_bytes(path)).hexdigest()
+    except OSError:
+        return ""
 
 
 def check_together(rows: Sequence[Row]) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from rfpmss.common.files import opened_text, read_text, write_text
+from rfpmss.common.files import opened, opened_text, read_text, write_text
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.manifest import jail
 from rfpmss.data.cohort.shards import piece_path, series
-from rfpmss.data.errors import DuplicateError, IncompleteError, TextError
+from rfpmss.data.errors import ChangedError, DuplicateError, IncompleteError, TextError
 from rfpmss.data.privacy.aliases import join
 from rfpmss.data.study import Source, Study
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 RECORD = "part.json"
 """Written last: if it is there, the part is whole."""
+
+SUMS = "sums"
+"""In the record: digests of the rest of it and of the rejections."""
+
+AGAIN = "run that part again, or copy it again from where it was made"
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def identity(found: Found, settings: Sequence[object]) -> str:
         for study in found.studies
     ]
     text = json.dumps([list(settings), about, len(found.rejections)], default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +132,16 @@ def build_part(
             **{"shares": part.shares, "seed": part.seed},
             "pieces": made.folder.relative_to(out).as_posix(),
             "studies": [
-                {"place": order[s.study_id] * part.shard.count + part.shard.number, **_record(s)}
-                for s in made.studies
+                {
+                    "place": order[s.study_id] * part.shard.count + part.shard.number,
+                    "piece": _digest(piece),
+                    **_record(s),
+                }
+                for s, piece in zip(made.studies, made.pieces(), strict=True)
             ],
         }
+        record = json.loads(json.dumps(record))  # as the merge will read it
+        record[SUMS] = _sums(out, record)
         write_text(out / RECORD, json.dumps(record, ensure_ascii=False) + "\n")
     names = [name.partition(".")[0] for study in made.studies for name in series(study)]
     return Summary(
@@ -162,7 +174,9 @@ def merge(wanted: Merge) -> Summary:
         folder = jail(path.resolve(), record["pieces"])
         for item in record["studies"]:
             study = _study(item)
-            studies.append((item["place"], study, piece_path(folder, study.study_id)))
+            piece = piece_path(folder, study.study_id)
+            _require_piece(piece, item.get("piece"), path)
+            studies.append((item["place"], study, piece))
         refused += _refused(path)
     studies.sort(key=lambda item: item[0])
     out.mkdir(parents=True, exist_ok=True)
@@ -183,14 +197,62 @@ def _open(part: Path) -> dict[str, Any]:
     path = part / RECORD
     if not path.is_file():
         raise IncompleteError(
-            f"a part has no {RECORD}: it is not finished or no part; run it again"
+            f"a part must have a {RECORD}, got {part} without: it is not finished or no part; run "
+            f"it again"
         )
     try:
         record = json.loads(read_text(path))
-        found = {name: record[name] for name in ("shard", "of", "identity", "shares", "studies")}
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError):
-        raise TextError(f"{RECORD} of a part is damaged") from None
-    return record | found
+        said = record.pop(SUMS, None)
+        for name in ("shard", "of", "identity", "shares", "studies"):
+            record[name]  # noqa: B018 (is it there?)
+        same = said is None or said == _sums(part, record)
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TextError(f"{RECORD} of the part {part} is damaged", AGAIN) from None
+    if not same:
+        raise ChangedError(
+            f"a part must be as it was written, got another {RECORD} or {_rejections()} in {part}",
+            AGAIN,
+        )
+    if said is None:
+        sys.stderr.write(
+            f"note: {part} was made before parts had sums; whether it was changed is not known\n"
+        )
+    return record
+
+
+def _sums(part: Path, record: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of what a part says: its record, and the files that it left out."""
+    text = json.dumps(record, sort_keys=True)
+    refused = _digest(part / _rejections())
+    return {"record": sha256(text.encode()).hexdigest(), "rejections": refused}
+
+
+def _rejections() -> str:
+    from rfpmss.data.cohort.build import REJECTIONS
+
+    return REJECTIONS
+
+
+def _require_piece(piece: Path, digest: str | None, part: Path) -> None:
+    """Refuse a prepared study that is not what its part wrote.
+
+    Raises:
+        ChangedError: names the part.
+    """
+    if digest is not None and _digest(piece) != digest:
+        raise ChangedError(
+            f"a part must be as it was written, got another content in the prepared study "
+            f"{piece.stem} of {part}",
+            AGAIN,
+        )
+
+
+def _digest(path: Path) -> str:
+    try:
+        with opened(path) as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _complete(records: Sequence[Mapping[str, Any]]) -> None:

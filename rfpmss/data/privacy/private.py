@@ -69,10 +69,20 @@ _EDGES = " ,，;；、:：|"
 
 
 def read_salt(path: Path) -> bytes:
-    """The secret that ids are made with; drawn at random the first time.
+    """The secret that ids are made with, drawn at random and kept the first time.
 
     The file is readable by its owner alone. Keep it: without it the ids cannot be made again; give
     it to nobody: with it a list of candidate names can be tried.
+    """
+    salt = draw_salt(path)
+    keep_salt(path, salt)
+    return salt
+
+
+def draw_salt(path: Path) -> bytes:
+    """The secret in a file, or a new one that no file holds before `keep_salt`.
+
+    So a folder that is refused leaves no secret behind.
     """
     if not path.exists():
         if (path.parent / "splits.csv").exists():
@@ -80,16 +90,28 @@ def read_salt(path: Path) -> bytes:
                 "the salt of this cohort is gone, and with another everybody would be somebody "
                 "else; put it back, or prepare into a new folder"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with new(path, private=True) as file:
-                file.write(secrets.token_hex(32).encode() + b"\n")
-        except FileExistsError:  # another process was first
-            pass
+        return secrets.token_hex(32).encode()
     text = read_text(path, "ascii", "replace").strip()
     if len(text) < 16:
         raise UnreadableError("the salt must have at least 16 characters")
     return text.encode()
+
+
+def keep_salt(path: Path, salt: bytes) -> None:
+    """Write a secret that was drawn, before anything is written that it made.
+
+    Raises:
+        UnreadableError: if another process has written another one meanwhile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with new(path, private=True) as file:
+            file.write(salt + b"\n")
+    except FileExistsError:
+        if draw_salt(path) != salt:
+            raise UnreadableError(
+                "another process has made the salt of this folder at the same time", "start again"
+            ) from None
 
 
 def pseudonym(salt: bytes, kind: str, identity: str) -> str:

@@ -94,6 +94,7 @@ def reports(run: Opened) -> dict[str, Any]:
             }
             for index, text in zip(indices, texts, strict=True)
         ],
+        private=True,
     )
     return {
         "findings": findings,
@@ -110,7 +111,7 @@ def examples(run: Opened) -> dict[str, Any]:
         for part in (row, *row["hits"]):
             part.pop("report")
             part.pop("pictures", None)
-    write_json(run.folder / "examples.json", rows)
+    write_json(run.folder / "examples.json", rows, private=True)
     return {"examples": found}
 
 
@@ -147,6 +148,7 @@ def anchors(run: Opened) -> dict[str, Any]:
     write_json(
         run.folder / "anchors.json",
         {"comparisons": told, "overlap": overlap, "information": carried},
+        private=True,
     )
     write_table(run.folder / "anchors.json", overlap)
     return {"names": names, "comparisons": compared, "overlap": overlap, "carried": carried}
@@ -172,6 +174,7 @@ def space(run: Opened) -> dict[str, Any]:
                 for found in maps
             ],
         },
+        private=True,
     )
     write_table(run.folder / "structure.json", kept)
     return {
@@ -220,7 +223,7 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
             stacks = _stacks(run, view, chosen.test, rolled.threshold)
     write_json(run.folder / "attention.json", rows)
     write_table(run.folder / "attention.json", rows)
-    write_json(run.folder / "attention_studies.json", studies)
+    write_json(run.folder / "attention_studies.json", studies, private=True)
     return {
         **{"grounding": rows, "overlays": overlays, "overlay_method": shown},
         "stacks": stacks,

@@ -84,9 +84,9 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write strict JSON, atomically."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, content: object, *, private: bool = False) -> None:
+    """Write strict JSON, atomically; what says something of single patients is private."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", private=private)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

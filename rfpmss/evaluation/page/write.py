@@ -123,7 +123,7 @@ def page(
     path = run_dir / "report.html"
     stored = [run_dir / source(part).file for part in STORED]
     with trusted(*stored, *(run_dir / "evaluation").glob(ELSEWHERE)):
-        write_text(path, render(content))
+        write_text(path, render(content), private=True)
     return path
 
 

@@ -369,11 +369,28 @@ def test_a_shard_that_is_a_link_to_itself_is_refused_in_a_sentence(
     assert "error: " in capsys.readouterr().err
 
 
+def test_findings_of_a_generated_cohort_that_were_edited_are_refused(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = cohort.parent / "truth.json"
+    records = json.loads(truth.read_text())
+    records[0]["latents"], records[1]["latents"] = records[1]["latents"], records[0]["latents"]
+    truth.write_text(json.dumps(records))
+    with pytest.raises(ChangedError, match="truth.json beside the manifest must be as it was"):
+        Cohort.open(cohort, smoke().data)
+    assert check.main([str(cohort), "--accept"]) == 0
+    assert len(Cohort.open(cohort, smoke().data)) == len(records)
+    truth.unlink()
+    assert check.main([str(cohort)]) == 1
+    assert "got another content or none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ['[{"study_id": 3}]', "\udcff{", "[" * 9999, '{"a": 1}'])
 def test_damaged_findings_of_a_generated_cohort_are_one_sentence(
     cohort: Path, content: str
 ) -> None:
     (cohort.parent / "truth.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    manifest.accept(cohort, manifest.parse(cohort))
     with pytest.raises(TextError, match=r"truth\.json beside the manifest must hold"):
         Cohort.open(cohort, smoke().data, verified=False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,7 +93,51 @@ def test_a_part_tells_no_path_but_in_its_rejections(parts: list[Path]) -> None:
                 assert b"t1.nii" not in data
 
 
-@pytest.mark.parametrize("case", ["missing", "twice", "other", "unfinished", "damaged", "none"])
+CASES = ["missing", "twice", "other", "unfinished", "damaged", "none"]
+EDITED = ["split", "report", "rejections", "piece"]
+
+
+@pytest.mark.parametrize("case", EDITED)
+def test_a_part_that_was_edited_is_refused_by_name(
+    case: str, parts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*parts[:2], Path(shutil.copytree(parts[2], tmp_path / "third"))]
+    record = json.loads((given[2] / "part.json").read_text())
+    if case == "split":
+        record["studies"][0]["patient_id"] = record["studies"][1]["patient_id"]
+    elif case == "report":
+        record["studies"][0]["report"] = "Nothing to be seen."
+    elif case == "rejections":
+        (given[2] / "rejections.csv").write_text("path,reason\nx-1,DataError: lost\n")
+    else:
+        piece = next((given[2] / record["pieces"]).glob("*.npz"))
+        piece.write_bytes(next(parts[0].rglob("*.npz")).read_bytes())
+    (given[2] / "part.json").write_text(json.dumps(record))
+    assert merge(given, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: a part must be as it was written, got another ")
+    assert str(given[2]) in error
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_a_part_of_before_its_sums_is_taken_with_a_note(
+    parts: list[Path],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [*parts[:2], Path(shutil.copytree(parts[2], tmp_path / "third"))]
+    record = json.loads((given[2] / "part.json").read_text())
+    del record["sums"]
+    for study in record["studies"]:
+        del study["piece"]
+    (given[2] / "part.json").write_text(json.dumps(record))
+    assert merge(given, tmp_path / "out") == 0
+    assert f"note: {given[2]} was made before parts had sums" in capsys.readouterr().err
+    assert content(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_parts_that_do_not_make_a_whole_are_refused(
     case: str,
     parts: list[Path],
@@ -120,6 +166,8 @@ def test_parts_that_do_not_make_a_whole_are_refused(
     assert merge(given, tmp_path / "out") == 1
     printed = capsys.readouterr().err
     assert printed.startswith("error: ")
+    if case in ("none", "unfinished", "damaged"):
+        assert str(given[-1]) in printed
     assert said in printed
     assert not (tmp_path / "out" / "manifest.csv").exists()
 

@@ -420,13 +420,23 @@ def test_patients_that_come_back_have_the_split_they_had(tmp_path: Path) -> None
     assert after == before
 
 
+def other_word(path: Path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    lines[2] = lines[2].partition(",")[0] + ",TRAIN\n"
+    path.write_text("".join(lines))
+
+
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
         (lambda out: (out / ".salt").unlink(), "the salt of this cohort is gone"),
-        (lambda out: twice(out / "splits.csv"), "splits.csv names a patient in two splits"),
+        (lambda out: twice(out / "splits.csv"), "splits.csv names a patient in two splits (line"),
+        (
+            lambda out: other_word(out / "splits.csv"),
+            "splits.csv must give each patient one of train, val, test, got 'TRAIN' in line 3",
+        ),
     ],
-    ids=["salt", "two splits"],
+    ids=["salt", "two splits", "other word"],
 )
 def test_what_splits_rest_on_is_not_made_anew_in_silence(
     harm: object, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
