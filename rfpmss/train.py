@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rfpmss.data.batches.batch import Batch, Cohort
     from rfpmss.runs.content import State
     from rfpmss.runs.folder import Bystander, Claim, Run
+    from rfpmss.runs.record import Start
     from rfpmss.training.parallel import Spine
     from rfpmss.training.schedule import Schedule
 
@@ -270,14 +271,14 @@ def _run(
     )
 
 
-def _recorded(found: Path) -> record.Start | None:
+def _recorded(found: Path) -> Start | None:
     """What a run that goes on once started from, whatever stands there now."""
     from rfpmss.runs import record
 
     return record.checked(found / record.FILE).get("started_from")
 
 
-def _started_from(arguments: TrainArguments, found: Path | None) -> record.Start | None:
+def _started_from(arguments: TrainArguments, found: Path | None) -> Start | None:
     """What stands in --start: the weights that a checkpoint once came from, if they are there."""
     from rfpmss.runs import record
 
