@@ -41,7 +41,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """`multisk.kernels` and `multisk.benchmark` without an import of their own."""
-    if name in {"benchmark", "kernels"}:
+    """`multisk.kernels`, `benchmark` and `plot` without an import of their own."""
+    if name in {"benchmark", "kernels", "plot"}:
         return import_module(f"multisk.{name}")
     raise AttributeError(f"module 'multisk' has no attribute {name!r}")

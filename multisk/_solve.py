@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Shaped
@@ -14,6 +14,7 @@ from multisk._problem.margins import Margins
 from multisk._problem.problem import Problem, check_problem
 from multisk._problem.status import Status
 from multisk._problem.system import System, prepare, transformed
+from multisk._problem.types import Group
 from multisk._solution.gradient import attach, derivative
 from multisk._solution.solution import Solution, wrap
 from multisk._solution.transformed import solve_transformed
@@ -22,14 +23,19 @@ from multisk._solvers.default import Blend
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
 
+if TYPE_CHECKING:
+    Start = Solution | Tensor | None
+else:
+    Start = Any  # checked below, with a sentence
+
 
 def solve(
     scores: Shaped[Tensor, "..."],
     problem: Problem,
     solver: OptionalSolver = None,
     *,
-    init: Any = None,
-    group: Any = None,
+    init: Start = None,
+    group: Group | None = None,
 ) -> Solution:
     """Assign rows to columns.
 

@@ -14,14 +14,13 @@ from multisk._backends.torch import passes
 from multisk._backends.torch.tiles import column
 from multisk._problem.problem import (
     MultiAssignment,
-    Number,
     Transport,
-    Whole,
     check_problem,
     python_number,
     readable,
 )
 from multisk._problem.system import System, check_plain, prepare
+from multisk._problem.types import Group, Number, Scores, Whole
 from multisk._semidual.semidual import first_rows
 from multisk._solution.solution import Solution
 from multisk._solve import solve
@@ -74,7 +73,7 @@ class BalancedAssigner(nn.Module):
         momentum: Number = 0.0,
         solver: OptionalSolver = None,
         batch: tuple[int, ...] = (),
-        group: Any = None,
+        group: Group | None = None,
     ) -> None:
         super().__init__()
         num_columns, momentum = python_number(num_columns), python_number(momentum)
@@ -149,7 +148,7 @@ class BalancedAssigner(nn.Module):
         self.column_potential.copy_(mixed)
         self.updates += 1
 
-    def asked(self, scores: Any, problem: Problem | None) -> Problem:
+    def asked(self, scores: Scores, problem: Problem | None) -> Problem:
         """The problem in force, once the scores have the right number of columns."""
         shape = tuple(getattr(scores, "shape", ()))
         if not isinstance(scores, Tensor) or shape[-1:] != (self.num_columns,):

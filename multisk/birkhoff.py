@@ -18,6 +18,7 @@ from torch import Tensor
 from multisk._backends.torch.birkhoff import working_dtype
 from multisk._operators import birkhoff as operators
 from multisk._problem.problem import Transport, check_real_tensor, first_bad, readable
+from multisk._problem.types import Real, Scores, Values
 from multisk._solve import solve
 from multisk._solvers.newton import Newton
 from multisk._solvers.options import check_number
@@ -30,11 +31,11 @@ SAME = 1e-5  # relative difference of two totals that is rounding
 
 
 def birkhoff(
-    logits: Any,
+    logits: Scores,
     *,
-    tolerance: Any = None,
-    rows: Any = None,
-    columns: Any = None,
+    tolerance: Real | None = None,
+    rows: Values | None = None,
+    columns: Values | None = None,
 ) -> Float[Tensor, "*batch n m"]:
     """The matrix exp(logits + a_i + b_j) whose rows and columns have the given sums.
 
@@ -76,7 +77,9 @@ def birkhoff(
     return torch.ops.multisk.birkhoff(logits.to(kind), *margins, limit).to(logits.dtype)
 
 
-def check(plan: Any, *, rows: Any = None, columns: Any = None) -> Float[Tensor, "*batch"]:
+def check(
+    plan: Scores, *, rows: Values | None = None, columns: Values | None = None
+) -> Float[Tensor, "*batch"]:
     """The largest relative error of a row or column sum, of each matrix; NaN for one with NaN.
 
     Args:

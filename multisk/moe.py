@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from multisk._hard import hard
 from multisk._problem.problem import MultiAssignment
 from multisk._problem.sharding import largest, total
+from multisk._problem.types import Capacity, Group
 from multisk._solve import solve
 from multisk._solvers.sinkhorn import Sinkhorn
 
@@ -70,7 +71,7 @@ def prices(
     capacity: Float[Tensor, " e"] | None = None,
     live: Bool[Tensor, "*batch t"] | None = None,
     temperature: float | None = None,
-    group: Any = None,
+    group: Group | None = None,
 ) -> Float[Tensor, "*batch e"]:
     """What to subtract from the scores so that the experts' loads are even.
 
@@ -149,7 +150,7 @@ def balance(
     scores: Float[Tensor, "t e"],
     k: int,
     *,
-    capacity: Any = None,
+    capacity: Capacity | None = None,
     live: Bool[Tensor, " t"] | None = None,
     mask: Bool[Tensor, "t e"] | None = None,
     start: Float[Tensor, " e"] | None = None,
@@ -246,7 +247,7 @@ class BalancedRouter(nn.Module):
         temperature: float | None = None,
         capacity: Tensor | None = None,
         exact: bool = False,
-        group: Any = None,
+        group: Group | None = None,
     ) -> None:
         super().__init__()
         if not 0 < top_k < num_experts:

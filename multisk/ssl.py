@@ -27,6 +27,7 @@ from multisk._problem.problem import (
     readable,
 )
 from multisk._problem.sharding import largest, together, total
+from multisk._problem.types import Count, Group, Real, Scores, Temperature, Values
 from multisk._solve import solve
 from multisk._solvers.newton import Newton
 from multisk._solvers.options import check_number, check_steps
@@ -45,14 +46,14 @@ STAGES = 60  # temperatures tried at most
 
 
 def targets(
-    logits: Any,
-    temperature: Any,
+    logits: Scores,
+    temperature: Temperature,
     *,
-    live: Any = None,
-    sweeps: Any = None,
-    weight: Any = None,
-    start: Any = None,
-    group: Any = None,
+    live: Values | None = None,
+    sweeps: Count | None = None,
+    weight: Values | None = None,
+    start: Values | None = None,
+    group: Group | None = None,
 ) -> Float[Tensor, "*rows k"]:
     """Rows that sum to 1 and load the prototypes evenly.
 
@@ -85,13 +86,13 @@ def targets(
 
 
 def positionwise(
-    logits: Any,
-    temperature: Any,
+    logits: Scores,
+    temperature: Temperature,
     *,
-    live: Any = None,
-    sweeps: Any = None,
-    weight: Any = None,
-    group: Any = None,
+    live: Values | None = None,
+    sweeps: Count | None = None,
+    weight: Values | None = None,
+    group: Group | None = None,
 ) -> Float[Tensor, "*batch n k"]:
     """`targets` with a problem of its own for every index of the leading dimensions (CAPI).
 
@@ -145,7 +146,12 @@ class SinkhornCentering(nn.Module):
     updates: Tensor
 
     def __init__(
-        self, num_prototypes: Any, *, sweeps: Any = None, keep: Any = 0.0, group: Any = None
+        self,
+        num_prototypes: Count,
+        *,
+        sweeps: Count | None = None,
+        keep: Real = 0.0,
+        group: Group | None = None,
     ) -> None:
         super().__init__()
         check_steps("num_prototypes", num_prototypes)
@@ -160,7 +166,10 @@ class SinkhornCentering(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, teacher_output: Any, teacher_temp: Any, n_masked_patches_tensor: Any = None
+        self,
+        teacher_output: Scores,
+        teacher_temp: Temperature,
+        n_masked_patches_tensor: Values | Count | None = None,
     ) -> Float[Tensor, "*rows k"]:
         """Targets of a batch; the centre moves in training alone. No argument is written to.
 
@@ -203,13 +212,13 @@ class SinkhornCentering(nn.Module):
         return asked.rows_at(b).view(teacher_output.shape)
 
     @torch.no_grad()
-    def assign(self, logits: Any, temperature: Any) -> Float[Tensor, "*rows k"]:
+    def assign(self, logits: Scores, temperature: Temperature) -> Float[Tensor, "*rows k"]:
         """Softmax at the stored centre: targets of rows without their batch, (*rows, K)."""
         asked = prepare(self.checked(logits), temperature, None, None, None).flat()
         b = (-self.center / asked.temperature).to(asked.x)[None]
         return asked.rows_at(b).view(logits.shape)
 
-    def checked(self, logits: Any) -> Any:
+    def checked(self, logits: Scores) -> Any:
         """The logits, if they have a column for each prototype."""
         shape = tuple(getattr(logits, "shape", ()))
         if shape[-1:] != (self.num_prototypes,):

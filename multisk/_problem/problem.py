@@ -5,17 +5,11 @@ import numbers
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
-if TYPE_CHECKING:
-    Whole = int
-    Number = int | float
-else:  # NumPy's scalars are taken as well, and become Python's at once
-    Whole = int | np.integer
-    Number = int | float | np.integer | np.floating
+from multisk._problem.types import Budget, Capacity, Number, Relaxed, Temperature
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +48,10 @@ class MultiAssignment:
         tensor(True)
     """
 
-    k: Number | Tensor
-    eps: Number | Tensor = field(default=0.07, kw_only=True)
+    k: Budget
+    eps: Temperature = field(default=0.07, kw_only=True)
     damping: Number | Tensor = field(default=0.25, kw_only=True)
-    capacity: Any = field(default=None, kw_only=True)
+    capacity: Capacity | None = field(default=None, kw_only=True)
     mask: Tensor | None = field(default=None, kw_only=True)
     capacity_factor: Number | None = field(default=None, kw_only=True)
 
@@ -98,11 +92,11 @@ class Transport:
         (1.0, None)
     """
 
-    eps: Number | Tensor = field(kw_only=True)
+    eps: Temperature = field(kw_only=True)
     rows: Tensor | None = field(default=None, kw_only=True)
     columns: Tensor | None = field(default=None, kw_only=True)
     mask: Tensor | None = field(default=None, kw_only=True)
-    relax: Any = field(default=None, kw_only=True)
+    relax: Relaxed | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         to_python_numbers(self, "eps", "relax")

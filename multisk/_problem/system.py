@@ -306,11 +306,12 @@ def _strengths(problem: Transport) -> tuple[float | None, float | None]:
     if problem.relax is None:
         return (None, None)
     rows, columns = problem.relax
-    infinite = float("inf")
-    return (
-        None if rows in {None, infinite} else float(rows),
-        None if columns in {None, infinite} else float(columns),
-    )
+    return _strength(rows), _strength(columns)
+
+
+def _strength(given: float | None) -> float | None:
+    """None for an infinite strength: the margin is exact."""
+    return None if given is None or given == float("inf") else float(given)
 
 
 def _temperature(

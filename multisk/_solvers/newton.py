@@ -13,11 +13,12 @@ from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps
 from multisk._problem.margins import Margins
-from multisk._problem.problem import Number, Whole, to_python_numbers
+from multisk._problem.problem import to_python_numbers
 from multisk._problem.sharding import total
 from multisk._problem.start import settled
 from multisk._problem.status import verdict
 from multisk._problem.system import System
+from multisk._problem.types import Number, Whole
 from multisk._semidual import ascent, interior
 from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow, widen
 from multisk._semidual.multinomial import solve_groups

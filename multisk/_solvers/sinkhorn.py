@@ -19,10 +19,11 @@ from multisk._backends.torch import dense
 from multisk._backends.torch.sweeps import ORDERS, Sweeps, sweeps_of
 from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps, sweep_until
-from multisk._problem.problem import Number, Whole, to_python_numbers
+from multisk._problem.problem import to_python_numbers
 from multisk._problem.start import centred, settled, tame
 from multisk._problem.status import verdict
 from multisk._problem.system import System
+from multisk._problem.types import Number, Whole
 from multisk._solvers.options import check_gradient, check_number, check_steps
 from multisk._solvers.precise import judged, precisely, retried
 
