@@ -46,7 +46,7 @@ class Arguments:
     preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
     """Where every row starts from."""
     rows: tuple[str, ...] = ("4a",)
-    """Names of rows, tables (3, 4a, 4b, 5, solver, views, missing), or all."""
+    """Names of rows, tables (3, 4a, 4b, 5, solver, recipe, views, missing), or all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each row."""
     data: Path | None = None

@@ -63,6 +63,10 @@ class Arguments(FolderOptions):
     """File with the secret of the hashed ids; by default .salt beside --out, made if absent."""
     inputs: bool = False
     """Also the features of the input space."""
+    adapt: bool = False
+    """Standardise by the means and deviations of these studies, in the place of those of training:
+    for another hospital, with at least 32 of its studies. Vectors of two files compare only if both
+    were made by the same figures."""
     batch: int = 16
     """Studies encoded at once."""
     device: str = "cpu"
@@ -117,6 +121,7 @@ def embed(arguments: Arguments) -> int:
         ValueError: if the model cannot be loaded.
     """
     from rfpmss.data.batches.batch import Cohort
+    from rfpmss.evaluation.adapt import adapt
     from rfpmss.model.rfpmss import RFPMSS
     from rfpmss.runs.checkpoint import read_tokenizer
 
@@ -136,7 +141,9 @@ def embed(arguments: Arguments) -> int:
         if manifest is None or not manifest.is_file():
             manifest = _prepare(arguments, model, Path(work))
         cohort = Cohort.open(manifest, model.data)
-        schema = _schema(model, digest, inputs=arguments.inputs)
+        for note in adapt(model, cohort, tokenizer, arguments.batch) if arguments.adapt else ():
+            print(f"note: {note}", file=sys.stderr)
+        schema = _schema(model, digest, inputs=arguments.inputs, adapted=arguments.adapt)
         _write(arguments.out, schema, _tables(model, cohort, tokenizer, arguments.batch, schema))
     return len(cohort)
 
@@ -190,7 +197,7 @@ def _prepare(arguments: Arguments, model: RFPMSS, work: Path) -> Path:
     return work / "manifest.csv"
 
 
-def _schema(model: RFPMSS, digest: str, *, inputs: bool) -> pa.Schema:
+def _schema(model: RFPMSS, digest: str, *, inputs: bool, adapted: bool) -> pa.Schema:
     """Fixed-size lists of float32, each column with its meaning."""
     import pyarrow as pa
 
@@ -205,7 +212,10 @@ def _schema(model: RFPMSS, digest: str, *, inputs: bool) -> pa.Schema:
     for name, size, meaning in columns:
         about = {"meaning": f"{meaning}; null where absent"}
         fields.append(pa.field(name, pa.list_(pa.float32(), size), metadata=about))
-    return pa.schema(fields, metadata={"model_sha256": digest, "writer": "rfpmss embed"})
+    said = {"model_sha256": digest, "writer": "rfpmss embed"} | (
+        {"adapted": "yes"} if adapted else {}
+    )
+    return pa.schema(fields, metadata=said)
 
 
 def _tables(

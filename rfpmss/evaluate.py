@@ -2,11 +2,12 @@
 
     python -m rfpmss.evaluate --run-dir runs/tiny-0
     python -m rfpmss.evaluate --run-dir runs/tiny-0 --data other.csv    another hospital's cohort
+    python -m rfpmss.evaluate --run-dir runs/tiny-0 --data other.csv --adapt     its own figures
     python -m rfpmss.evaluate --run-dir runs/tiny-0 --beams 1 4         and the reports it writes
 
 Writes RUN/evaluation/retrieval.json, retrieval_full.json, .csv and .tex; with --data they are named
-after its folder, or by --name: retrieval-NAME.json and so on. With --beams also writing.json,
-writing_findings.csv, writing_words.csv and their .tex.
+after its folder, or by --name: retrieval-NAME.json and so on; with --adapt they end in -adapted.
+With --beams also writing.json, writing_findings.csv, writing_words.csv and their .tex.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class Arguments:
     """Studies to score."""
     beams: tuple[int, ...] = ()
     """Also score the reports written by searches of these widths; 1 is greedy."""
+    adapt: bool = False
+    """Standardise by the means and deviations of all studies of the cohort, in the place of those
+    of training: for another hospital. No labels and no pairs are used."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
     allow_config_change: bool = False
@@ -81,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(arguments: Arguments) -> int:
     """Score, write and print the tables; return 0."""
     from rfpmss import evaluation
+    from rfpmss.evaluation.adapt import adapt
     from rfpmss.runs.opened import open_run, require_run
 
     require_run(arguments.run_dir)
@@ -100,6 +105,10 @@ def evaluate(arguments: Arguments) -> int:
             f"cohort has {there}"
         )
     name = _called(arguments, opened)
+    if arguments.adapt:
+        size = opened.config.train.batch
+        for note in adapt(opened.model, opened.cohort, opened.tokenizer, size):
+            print(f"note: {note}", file=sys.stderr)
     rows = evaluation.run(
         opened.model,
         opened.cohort,
@@ -123,11 +132,12 @@ def _called(arguments: Arguments, opened: Opened) -> str:
     Raises:
         RfpmssError: if --name is that of another cohort's files.
     """
+    adapted = "-adapted" if arguments.adapt else ""
     if arguments.name is None and arguments.data is None:
-        return "retrieval"
+        return f"retrieval{adapted}"
     folder, digest = arguments.run_dir / "evaluation", opened.cohort.fingerprint.digest
     place = opened.manifest.resolve().parent.name or "data"
-    name = f"retrieval-{arguments.name or place}"
+    name = f"retrieval-{arguments.name or place}{adapted}"
     if not _foreign(folder, _of_split(name, arguments), digest):
         return name
     if arguments.name:

@@ -175,7 +175,9 @@ def _starting_point(argv: list[str]) -> Config:
     given = content.get("config", content)
     if _value(argv, "--preset") is None and given.get("preset") in PRESETS:
         name = given["preset"]
-    return Config.model_validate(_over(PRESETS[name]().model_dump(), given))
+    # The record of a run holds every field of its release: what it lacks did not exist then.
+    below = Config() if "manifest" in content else PRESETS[name]()
+    return Config.model_validate(_over(below.model_dump(), given))
 
 
 def _over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

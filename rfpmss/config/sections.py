@@ -212,6 +212,16 @@ class ModelConfig(Frozen):
     """MLP width of the joint transformer block. [features; paper]"""
     joint_dim: Width = 6144
     """Width of the joint embedding space. [features; paper]"""
+    standardise: bool = False
+    """Centre and scale study, report and joint-space vectors over the batch before cosines; in
+    evaluation by running figures. Without it all vectors of a kind point one way for hundreds of
+    steps. [switch; ours]"""
+    study_words: bool = False
+    """The study vector, through a linear map, is added to every word of the decoder, as Eq. 4
+    decodes from v. [switch; ours]"""
+    token_types: bool = True
+    """BERT's token types learn; otherwise they stay as they are, zero without text_weights: one
+    vector for all tokens of all reports. [switch; BERT]"""
     anchors: Width = 64
     """Anchors K per modality and space. [anchors; paper]"""
     rebuild: bool = False
@@ -335,13 +345,15 @@ class TrainConfig(Frozen):
     """Studies in a batch. [studies; ours]"""
     epochs: Count = 15
     """Passes over the training split. [epochs; paper]"""
-    optimiser: Literal["adam", "adamw", "lookahead"] = "adam"
-    """Adam as in the paper, with decoupled weight decay, or SGD of momentum 0.9 with Lookahead
-    (5, 0.5) as in REFERS. [choice; paper]"""
+    optimiser: Literal["adam", "adamw", "lookahead", "muon"] = "adam"
+    """Adam as in the paper, with decoupled weight decay, SGD of momentum 0.9 with Lookahead
+    (5, 0.5) as in REFERS, or Muon for hidden matrices and AdamW for the rest. [choice; paper]"""
     lr: PositiveFloat = 5e-5
     """Learning rate. [per step; paper]"""
     text_rate: PositiveFloat = 1.0
     """Learning rate of the text encoder, relative to lr; REFERS: 0.1. [factor; ours]"""
+    matrix_rate: PositiveFloat = 10.0
+    """Learning rate of Muon's matrices, relative to lr. [factor; ours]"""
     schedule: Literal["exponential", "onecycle"] = "exponential"
     """x decay each epoch (paper), or linear warm-up and cosine over the whole run. [choice;
     paper]"""

@@ -97,6 +97,13 @@ VARIANTS: dict[str, Variant] = {
             "train.clip": 10.0,
         },
     ),
+    "no-standardise": Variant("vectors not standardised", "recipe", {"model.standardise": False}),
+    "no-study-words": Variant(
+        "the decoder sees patches alone", "recipe", {"model.study_words": False}
+    ),
+    "token-types": Variant("BERT's token types learn", "recipe", {"model.token_types": True}),
+    "adamw": Variant("AdamW for all parameters", "recipe", {"train.optimiser": "adamw"}),
+    "pairs-paper": Variant("Eq. 9 over the paper's pairs", "recipe", {"loss.pairs": "paper"}),
     "slices-4": Variant(
         "4 slices a view", "views", {"data.slices": 4, "phantom.views": 4}, slow=True
     ),
@@ -137,7 +144,7 @@ def changed(config: Config, variant: Variant, seed: int) -> Config:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Rows by name or by table (``3 4a 4b 5 solver views missing``), ours always first.
+    """Rows by name or by table (``3 4a 4b 5 solver recipe views missing``), ours always first.
 
     Raises:
         ValueError: if a name is none of these.

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rfpmss.model.activation import activate
-from rfpmss.model.pool import masked_mean
+from rfpmss.model.moments import masked_mean
 
 EPS = 1e-6
 """Added to the variance in every layer normalisation of the encoders."""

@@ -33,12 +33,15 @@ class ReportDecoder(nn.Module):
         config: widths, depth and where to normalise.
         vocabulary: number of token ids.
         tokens: longest report, tokens.
+        study: width of the study vector.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary: int, tokens: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary: int, tokens: int, study: int) -> None:
         super().__init__()
         width = config.decoder_dim
         self.see = nn.Linear(config.dim, width)
+        # Eq. 4 decodes from v: cross-attention over the patches alone has to find the side again.
+        self.study = nn.Linear(study, width) if config.study_words else None
         self.words = nn.Embedding(vocabulary, width, padding_idx=PAD)
         self.positions = nn.Parameter(torch.empty(tokens, width).normal_(std=spread(width)))
         with torch.no_grad():
@@ -55,9 +58,10 @@ class ReportDecoder(nn.Module):
         words: Int64[Tensor, "b t"],
         memory: Float[Tensor, "b n d"],
         seen: Bool[Tensor, "b n"],
+        vectors: Float[Tensor, "b f"],
     ) -> Float[Tensor, "b t vocabulary"]:
         """Scores of the word after each word (teacher forcing)."""
-        x = self.embed(words, start=0)
+        x = self.embed(words, 0, vectors)
         memory, seen = self.see(memory), rearrange(seen, "b n -> b 1 1 n")
         for layer in self.stack:
             x = layer(x, memory, seen)
@@ -68,10 +72,13 @@ class ReportDecoder(nn.Module):
         """The layers, first to last."""
         return cast("list[DecoderLayer]", list(self.layers))
 
-    def embed(self, words: Int64[Tensor, "b t"], start: int) -> Float[Tensor, "b t w"]:
-        """Word and position embeddings of words ``start`` and following."""
+    def embed(
+        self, words: Int64[Tensor, "b t"], start: int, vectors: Float[Tensor, "b f"]
+    ) -> Float[Tensor, "b t w"]:
+        """Words ``start`` and following, their positions and, where it counts, the study vector."""
         positions = self.positions[start : start + words.shape[1]]
-        return self.dropout(self.norm(self.words(words) + positions))
+        x = self.dropout(self.norm(self.words(words) + positions))
+        return x if self.study is None else x + self.study(vectors)[:, None]
 
     def score(self, x: Float[Tensor, "b t w"]) -> Float[Tensor, "b t vocabulary"]:
         """Tied output embedding."""
@@ -88,9 +95,10 @@ class ReportDecoder(nn.Module):
         position: int,
         caches: list[Cache],
         seen: Bool[Tensor, "b n"],
+        vectors: Float[Tensor, "b f"],
     ) -> tuple[Float[Tensor, "b vocabulary"], list[Cache]]:
         """Scores of the word after ``words``, which stand at ``position``, and the new caches."""
-        x, mask = self.embed(words, position), rearrange(seen, "b n -> b 1 1 n")
+        x, mask = self.embed(words, position, vectors), rearrange(seen, "b n -> b 1 1 n")
         grown = []
         for layer, cache in zip(self.stack, caches, strict=True):
             x, cache = layer.step(x, cache, mask)

@@ -23,7 +23,8 @@ class Text:
     """Report features of a batch."""
 
     vectors: Float[Tensor, "b f"]
-    """Report vectors t in the space of the study vectors; zero where the report is absent."""
+    """Report vectors t in the space of the study vectors, before they are compared; zero where the
+    report is absent."""
     tokens: Float[Tensor, "b t w"]
     """Contextual tokens of the text encoder."""
     mask: Bool[Tensor, "b t"]
@@ -38,10 +39,8 @@ class Study:
     own (Table 5, row 3).
     """
 
-    vectors: Float[Tensor, "b f"]
-    """Study vectors v."""
     readings: Float[Tensor, "b r f"]
-    """The vectors that Eq. 7 pairs with the report."""
+    """The vectors that Eq. 7 pairs with the report, before they are compared."""
     readable: Bool[Tensor, "b r"]
     """Readings that exist."""
     memory: Float[Tensor, "b r n d"]

@@ -7,8 +7,10 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.config import VIEWS, ModelConfig
 from rfpmss.model.features import Study, Views
+from rfpmss.model.moments import Standardise
 
 
 class Fusion(nn.Module):
@@ -24,6 +26,8 @@ class Fusion(nn.Module):
         super().__init__()
         self.kind, width = config.fusion, len(VIEWS) * config.dim
         self.width = config.dim if config.fusion == "none" else width
+        readings = len(VIEWS) if config.fusion == "none" else 1
+        self.standardise = Standardise(readings, self.width) if config.standardise else None
         if config.fusion == "view":
             self.attend = nn.Sequential(
                 nn.Linear(width, config.dim), nn.Tanh(), nn.Linear(config.dim, len(VIEWS))
@@ -46,6 +50,20 @@ class Fusion(nn.Module):
             present,
         )
 
+    def compared(
+        self,
+        readings: Float[Tensor, "b r f"],
+        readable: Bool[Tensor, "b r"],
+        peers: Peers = ALONE,
+    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b r f"]]:
+        """Study vectors and readings as Eq. 7 compares them: standardised, where the model does.
+
+        The study vector is the mean of the readings that exist; with fusion there is one.
+        """
+        if self.standardise is not None:
+            readings = self.standardise(readings, readable, peers)
+        return _mean(readings, readable), readings
+
     def weigh(
         self, vectors: Float[Tensor, "b v d"], present: Bool[Tensor, "b v"]
     ) -> Float[Tensor, "b v"]:
@@ -65,7 +83,6 @@ class Fusion(nn.Module):
 def _together(vectors: Tensor, tokens: Tensor, weights: Tensor, present: Tensor) -> Study:
     study = rearrange(vectors, "b v d -> b (v d)")
     return Study(
-        vectors=study,
         readings=study[:, None],
         readable=present.any(dim=1, keepdim=True),
         memory=rearrange(tokens, "b v p d -> b 1 (v p) d"),
@@ -75,15 +92,23 @@ def _together(vectors: Tensor, tokens: Tensor, weights: Tensor, present: Tensor)
 
 
 def _apart(views: Views, present: Tensor) -> Study:
-    weights = present / present.sum(dim=1, keepdim=True).clamp(min=1)
     return Study(
-        vectors=(views.vectors * weights[..., None].to(views.vectors)).sum(dim=1),
         readings=views.vectors,
         readable=present,
         memory=views.tokens,
         seen=_some(repeat(present, "b v -> b v p", p=views.tokens.shape[2])),
-        weights=weights.to(views.vectors),
+        weights=_shares(present).to(views.vectors),
     )
+
+
+def _mean(readings: Tensor, readable: Tensor) -> Tensor:
+    if readings.shape[1] == 1:
+        return readings[:, 0]
+    return (readings * _shares(readable)[..., None].to(readings)).sum(dim=1)
+
+
+def _shares(present: Tensor) -> Tensor:
+    return present / present.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _some(mask: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.common.precision import precise
 from rfpmss.config import MODALITIES, VIEWS, ModelConfig
 from rfpmss.model.block import EPS, Block
 from rfpmss.model.features import Text, Views
-from rfpmss.model.pool import masked_mean
+from rfpmss.model.moments import Standardise, masked_mean
 
 
 class Gated(nn.Module):
@@ -50,15 +51,14 @@ class Projection(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"] | None = None
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b e"]]:
-        """Input-space feature and joint-space feature of unit norm."""
+        """Input-space feature and joint-space feature, before it is compared."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(self._project, tokens, mask, use_reentrant=False)
         return self._project(tokens, mask)
 
     def _project(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self.norm(self.tokens(tokens))
-        inputs, mixed = masked_mean(x, mask), self.block.mean(x, mask)
-        return inputs, F.normalize(precise(self.joint(mixed)), dim=-1)
+        return masked_mean(x, mask), self.joint(self.block.mean(x, mask))
 
 
 class Projections(nn.Module):
@@ -68,16 +68,32 @@ class Projections(nn.Module):
         super().__init__()
         widths = dict.fromkeys(VIEWS, config.dim) | {"report": config.text_dim}
         self.of = nn.ModuleDict({name: Projection(widths[name], config) for name in MODALITIES})
+        kinds = len(MODALITIES)
+        self.standardise = Standardise(kinds, config.joint_dim) if config.standardise else None
 
     def forward(
         self, views: Views, text: Text, present: Bool[Tensor, "b m"]
     ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m e"]]:
-        """Input-space and joint-space features, zero where a modality is absent."""
+        """Input-space and joint-space features, zero where a modality is absent.
+
+        Joint-space features are compared after `compared`.
+        """
         pairs = [self.of[view](views.tokens[:, i]) for i, view in enumerate(VIEWS)]
         pairs.append(self.of["report"](text.tokens, text.mask))
         inputs, joint = (torch.stack(parts, dim=1) for parts in zip(*pairs, strict=True))
         absent = ~present[..., None]
         return inputs.masked_fill(absent, 0.0), joint.masked_fill(absent, 0.0)
+
+    def compared(
+        self,
+        joint: Float[Tensor, "b m e"],
+        present: Bool[Tensor, "b m"],
+        peers: Peers = ALONE,
+    ) -> Float[Tensor, "b m e"]:
+        """Joint-space features standardised, where the model does that, and of unit norm."""
+        if self.standardise is not None:
+            joint = self.standardise(joint, present, peers)
+        return F.normalize(precise(joint), dim=-1)
 
     def rebuild(self, joint: Float[Tensor, "b m e"]) -> Float[Tensor, "b m d"] | None:
         """Input-space features guessed from joint-space features, where heads for it exist."""

@@ -7,10 +7,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.config import PAD, ModelConfig
 from rfpmss.model.block import spread
 from rfpmss.model.features import Text
-from rfpmss.model.pool import masked_mean
+from rfpmss.model.moments import Standardise, masked_mean
 
 
 class ReportEncoder(nn.Module):
@@ -44,11 +45,22 @@ class ReportEncoder(nn.Module):
             add_pooling_layer=config.text_pooling == "pooler",
         )
         self.project = nn.Linear(config.text_dim, width)
+        self.standardise = Standardise(1, width) if config.standardise else None
         self.recompute, self.frozen = config.recompute, config.text_frozen
+        self.token_types = config.token_types
+        if not self.token_types:
+            nn.init.zeros_(self.bert.embeddings.token_type_embeddings.weight)
         self.freeze()
 
     def freeze(self) -> None:
-        """Keep the embeddings and the first layers as they are, where the configuration says so."""
+        """Keep the embeddings and the first layers as they are, where the configuration says so.
+
+        All tokens are of one type: a learned type is one vector added to every token of every
+        report, which moves all reports alike and takes nine tenths of the gradient that
+        ``train.clip`` allows.
+        """
+        if not self.token_types:
+            self.bert.embeddings.token_type_embeddings.requires_grad_(requires_grad=False)
         if self.frozen:
             self.bert.embeddings.requires_grad_(requires_grad=False)
             for layer in self.bert.encoder.layer[: self.frozen]:
@@ -65,6 +77,17 @@ class ReportEncoder(nn.Module):
             hidden, pooled = self._read(tokens, mask)
         vectors = self.project(self._pool(hidden, mask, pooled))
         return Text(vectors.masked_fill(~present[:, None], 0.0), hidden, mask)
+
+    def compared(
+        self,
+        vectors: Float[Tensor, "b f"],
+        present: Bool[Tensor, " b"],
+        peers: Peers = ALONE,
+    ) -> Float[Tensor, "b f"]:
+        """Report vectors as Eq. 7 compares them: standardised, where the model does that."""
+        if self.standardise is None:
+            return vectors
+        return self.standardise(vectors[:, None], present[:, None], peers)[:, 0]
 
     def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         out = self.bert(input_ids=tokens, attention_mask=mask[:, None, None, :])

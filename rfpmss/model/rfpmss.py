@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
+from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.config import MODALITIES, VIEWS, DataConfig, ModelConfig
 from rfpmss.model.anchors import Anchors
 from rfpmss.model.decoder import ReportDecoder
-from rfpmss.model.features import Features, Study, Text, Views
+from rfpmss.model.features import Features, Study
 from rfpmss.model.fuse import Fusion
 from rfpmss.model.image import ImageEncoder, Images
 from rfpmss.model.project import Projections
@@ -44,7 +47,7 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         self.image = ImageEncoder(model, data.size)
         self.fuse = Fusion(model)
         self.report = ReportEncoder(model, vocabulary, data.tokens, self.fuse.width)
-        self.decoder = ReportDecoder(model, vocabulary, data.tokens)
+        self.decoder = ReportDecoder(model, vocabulary, data.tokens, self.fuse.width)
         self.project = Projections(model)
         self.anchors = Anchors(model)
 
@@ -58,15 +61,66 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             present: which modalities each study has, in the order of ``MODALITIES``.
             tokens: reports, START first, padded with 0.
         """
-        views, text, study = self._see(images, present, tokens)
-        return self._features(views, text, study, present, self._write(study, tokens))
+        return self.compared(self.read(images, present, tokens, write=True))
 
     def encode(
         self, images: Images, present: Bool[Tensor, "b m"], tokens: Int64[Tensor, "b t"]
     ) -> Features:
         """Features without the decoder, as evaluation needs them."""
-        views, text, study = self._see(images, present, tokens)
-        return self._features(views, text, study, present, logits=None)
+        return self.compared(self.read(images, present, tokens, write=False))
+
+    def read(
+        self,
+        images: Images,
+        present: Bool[Tensor, "b m"],
+        tokens: Int64[Tensor, "b t"],
+        *,
+        write: bool,
+    ) -> Features:
+        """Features before they are `compared`: those of a study depend on that study alone.
+
+        So a batch may be read part by part, and by several ranks.
+
+        Args:
+            images: one tensor (b, slices, channels, height, width) per view.
+            present: which modalities each study has.
+            tokens: reports.
+            write: also the decoder's scores.
+        """
+        views = self.image(images, present)
+        text, study = self.report(tokens, present[:, REPORT]), self.fuse(views, present)
+        inputs, joint = self.project(views, text, present)
+        return Features(
+            inputs=inputs,
+            joint=joint,
+            study=study.readings[:, 0],
+            report=text.vectors,
+            readings=study.readings,
+            readable=study.readable,
+            logits=self._write(study, tokens) if write else None,
+            present=present,
+        )
+
+    def compared(self, read: Features, peers: Peers = ALONE) -> Features:
+        """The features of a batch as the losses and the evaluation compare them by cosine.
+
+        Study, report and joint-space vectors are standardised where ``model.standardise`` says so:
+        in training over the studies of all ranks, in evaluation by the running figures.
+
+        Args:
+            read: features of this rank's whole part of the batch.
+            peers: ranks that hold the others.
+        """
+        study, readings = self.fuse.compared(read.readings, read.readable, peers)
+        joint = self.project.compared(read.joint, read.present, peers)
+        return replace(
+            read,
+            study=study,
+            readings=readings,
+            report=self.report.compared(read.report, read.present[:, REPORT], peers),
+            joint=joint,
+            rebuilt=self.project.rebuild(joint),
+        )
 
     @torch.no_grad()
     def generate(
@@ -80,9 +134,10 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         first = study.readable.to(torch.int64).argmax(dim=1)
         row = torch.arange(len(first), device=first.device)
         memory, seen = study.memory[row, first], study.seen[row, first]
+        vectors = study.readings[row, first]
         if width == 1:
-            return greedy(self.decoder, memory, seen, length)
-        return beam(self.decoder, memory, seen, length, width=width)
+            return greedy(self.decoder, memory, seen, vectors, length)
+        return beam(self.decoder, memory, seen, vectors, length, width=width)
 
     @torch.no_grad()
     def attention(self, images: Images, present: Bool[Tensor, "b m"]) -> tuple[Tensor, ...]:
@@ -99,10 +154,6 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             maps.append(rearrange(weights, "n (b s) q k -> n b s q k", b=len(present)))
         return tuple(maps)
 
-    def _see(self, images: Images, present: Tensor, tokens: Tensor) -> tuple[Views, Text, Study]:
-        views = self.image(images, present)
-        return views, self.report(tokens, present[:, REPORT]), self.fuse(views, present)
-
     def _write(self, study: Study, tokens: Tensor) -> Tensor:
         readings = study.memory.shape[1]
         words = repeat(tokens[:, :-1], "b t -> (b r) t", r=readings)
@@ -110,24 +161,9 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             words,
             rearrange(study.memory, "b r n d -> (b r) n d"),
             rearrange(study.seen, "b r n -> (b r) n"),
+            rearrange(study.readings, "b r f -> (b r) f"),
         )
         return rearrange(logits, "(b r) t w -> b r t w", r=readings)
-
-    def _features(
-        self, views: Views, text: Text, study: Study, present: Tensor, logits: Tensor | None
-    ) -> Features:
-        inputs, joint = self.project(views, text, present)
-        return Features(
-            inputs=inputs,
-            joint=joint,
-            study=study.vectors,
-            report=text.vectors,
-            readings=study.readings,
-            readable=study.readable,
-            logits=logits,
-            present=present,
-            rebuilt=self.project.rebuild(joint),
-        )
 
 
 def count(model: RFPMSS) -> dict[str, int]:

@@ -16,6 +16,7 @@ def greedy(
     decoder: ReportDecoder,
     memory: Float[Tensor, "b n d"],
     seen: Bool[Tensor, "b n"],
+    vectors: Float[Tensor, "b f"],
     length: int,
 ) -> Int64[Tensor, "b length"]:
     """The likeliest word at each place: START, words, END, then padding.
@@ -24,6 +25,7 @@ def greedy(
         decoder: the report decoder.
         memory: tokens of each study.
         seen: memory tokens that exist.
+        vectors: study vectors.
         length: words in all, START included; at most the longest report of the decoder.
 
     Raises:
@@ -34,7 +36,7 @@ def greedy(
     report[:, 0] = START
     caches, going = decoder.start(memory), report[:, 0] == START
     for place in range(length - 1):
-        scores, caches = decoder.next(report[:, place, None], place, caches, seen)
+        scores, caches = decoder.next(report[:, place, None], place, caches, seen, vectors)
         report[:, place + 1] = _words(scores).argmax(dim=-1).where(going, PAD)
         going = going & (report[:, place + 1] != END)
         if not going.any():
@@ -47,6 +49,7 @@ def beam(
     decoder: ReportDecoder,
     memory: Float[Tensor, "b n d"],
     seen: Bool[Tensor, "b n"],
+    vectors: Float[Tensor, "b f"],
     length: int,
     *,
     width: int,
@@ -62,6 +65,7 @@ def beam(
         decoder: the report decoder.
         memory: tokens of each study.
         seen: memory tokens that exist.
+        vectors: study vectors.
         length: words in all, START included.
         width: reports kept; 1 is greedy search.
         reward: how much longer reports are favoured, 0 not at all, 1 mean per word.
@@ -80,11 +84,11 @@ def beam(
     caches = [
         _take(c, torch.arange(studies).repeat_interleave(width)) for c in decoder.start(memory)
     ]
-    seen = repeat(seen, "b n -> (b w) n", w=width)
+    seen, vectors = (repeat(x, "b n -> (b w) n", w=width) for x in (seen, vectors))
     first = torch.arange(studies, device=memory.device)[:, None] * width
     for place in range(length - 1):
         last = rearrange(reports[:, :, place], "b w -> (b w) 1")
-        scores, caches = decoder.next(last, place, caches, seen)
+        scores, caches = decoder.next(last, place, caches, seen, vectors)
         step = rearrange(_words(scores).log_softmax(dim=-1), "(b w) v -> b w v", w=width)
         ended = (reports[:, :, place] == END) | (reports[:, :, place] == PAD)
         step = step.masked_fill(ended[..., None], -torch.inf)

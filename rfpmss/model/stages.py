@@ -46,5 +46,7 @@ def train_mode(model: RFPMSS) -> None:
     """Training mode for the parts that learn; frozen ones stay as they are evaluated."""
     model.train()
     for part in model.children():
-        if not any(parameter.requires_grad for parameter in part.parameters()):
+        # Fusion may have no parameters: it goes with the encoders.
+        parameters = list(part.parameters()) or list(model.image.parameters())
+        if not any(parameter.requires_grad for parameter in parameters):
             part.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,10 +17,11 @@ from rfpmss.model.stages import train_only, weights_of
 from rfpmss.model.stored.published import load
 from rfpmss.runs.content import State, load_weights
 from rfpmss.runs.folder import RunError
-from rfpmss.training import parallel
+from rfpmss.training import muon, parallel
 from rfpmss.training.bank import Bank
 from rfpmss.training.ema import averaged
 from rfpmss.training.lookahead import Lookahead
+from rfpmss.training.muon import Muon
 from rfpmss.training.parallel import Spine
 
 if TYPE_CHECKING:
@@ -111,13 +113,23 @@ def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
         "adam": partial(torch.optim.Adam, fused=True),  # one pass over all parameters
         "adamw": partial(torch.optim.AdamW, fused=True),
         "lookahead": Lookahead,
+        "muon": Muon,
     }
-    learning: list[dict[str, Any]] = [
-        {"params": [p for p in model.parameters() if p.requires_grad]}
-    ]
+    if config.optimiser == "muon":
+        learning = list(muon.groups(model, config.matrix_rate))
+    else:
+        learning = [{"params": [p for p in model.parameters() if p.requires_grad]}]
     if config.text_rate != 1:
-        text = [p for p in model.report.parameters() if p.requires_grad]
-        others = [p for p in learning[0]["params"] if all(p is not q for q in text)]
-        learning = [{"params": others}, {"params": text, "rate": config.text_rate}]
+        learning = list(_apart(learning, model.report, config.text_rate))
     kept = [group for group in learning if group["params"]]
     return kinds[config.optimiser](kept, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _apart(groups: list[dict[str, Any]], part: nn.Module, rate: float) -> Iterator[dict[str, Any]]:
+    """The groups, what they hold of a part of the model taken out of each, at ``rate`` times."""
+    names = {id(parameter) for parameter in part.parameters()}
+    for group in groups:
+        inside = [p for p in group["params"] if id(p) in names]
+        outside = [p for p in group["params"] if id(p) not in names]
+        yield group | {"params": outside}
+        yield group | {"params": inside, "rate": rate * group.get("rate", 1.0)}

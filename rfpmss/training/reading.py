@@ -29,7 +29,7 @@ Reading = tuple[Features, Tensor, Tensor]
 
 
 def read(model: RFPMSS, batch: Batch, config: Config) -> Reading:
-    """Features and language sums of a batch cut into ``config.train.accumulate`` parts.
+    """Features before they are compared, and language sums, in ``config.train.accumulate`` parts.
 
     Dropout draws other masks when the batch is cut, and batch normalisation (ResNet) sees parts;
     otherwise the result does not depend on the cut.
@@ -53,9 +53,9 @@ def _read(
     present: Tensor,
     tokens: Tensor,
 ) -> Reading:
-    forward = model if config.loss.language else model.encode  # writing costs a decoder
+    write = config.loss.language > 0  # it costs a decoder
     with cast_to(config.train.precision, ct):
-        features = forward((ct, mri, pathology), present, tokens)
+        features = model.read((ct, mri, pathology), present, tokens, write=write)
     if features.logits is None:
         return features, features.study.new_zeros(()), tokens.new_zeros(())
     pairs = features.readable & present[:, REPORT, None]

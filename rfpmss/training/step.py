@@ -28,7 +28,8 @@ def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers =
     With peers the batch is this rank's part of the global batch, and the losses this rank's share:
     their mean over ranks is the loss.
     """
-    features, total, words = read(model, batch, config)
+    parts, total, words = read(model, batch, config)
+    features = model.compared(parts, peers)
     pairs = features.readable & features.present[:, REPORT, None]
     losses = Losses(
         language=per_word(total, words, peers),

@@ -1,5 +1,6 @@
 """What every command line must keep to: numbers in bounds, no empty words, UTF-8, names."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
@@ -215,3 +216,20 @@ def test_fields_that_a_file_does_not_name_are_the_presets(tmp_path: Path) -> Non
         parse(TrainArguments, ["--config-file", str(file)], "train", None).config.model
         == tiny().model
     )
+
+
+def test_the_record_of_an_older_run_keeps_its_old_behaviour(tmp_path: Path) -> None:
+    """Its fields are complete: what it lacks did not exist then, whatever the preset says now."""
+    from rfpmss.config import tiny
+
+    old = tiny().model_dump(mode="json")
+    new = {"model": ("standardise", "study_words", "token_types"), "train": ("matrix_rate",)}
+    for section, names in new.items():
+        for name in names:
+            del old[section][name]
+    file = tmp_path / "config.yaml"
+    file.write_text(json.dumps({"manifest": "manifest.csv", "ranks": 1, "config": old}))
+    found = parse(TrainArguments, ["--config-file", str(file)], "train", None).config
+    assert (found.model.standardise, found.model.study_words) == (False, False)
+    assert found.model.token_types
+    assert found.train == tiny().train

@@ -6,18 +6,18 @@ from torch import nn
 from rfpmss.model.decoder import EMBEDDING_EPS, ReportDecoder
 from tests.model.small import WORDS, small_config
 
-LENGTH = 9
+LENGTH, STUDY = 9, 11
 
 
 def build(seed=0, words=WORDS, **options):
     torch.manual_seed(seed)
     config = small_config(decoder_depth=2, **options)
-    decoder = ReportDecoder(config.model, words, LENGTH).double().eval()
+    decoder = ReportDecoder(config.model, words, LENGTH, STUDY).double().eval()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.4)
     memory, seen = torch.randn(5, 7, 8).double(), torch.rand(5, 7) > 0.3
     seen[:, 0] = True
-    return config.model, decoder, memory, seen
+    return config.model, decoder, memory, seen, torch.randn(5, STUDY).double()
 
 
 def torch_layer(layer, config):
@@ -47,34 +47,37 @@ def torch_layer(layer, config):
 
 
 @pytest.mark.parametrize("prenorm", [False, True])
-def test_the_decoder_is_the_transformer_decoder_of_torch_with_tied_words(prenorm):
-    config, decoder, memory, seen = build(decoder_prenorm=prenorm)
+@pytest.mark.parametrize("told", [False, True])
+def test_the_decoder_is_the_transformer_decoder_of_torch_with_tied_words(prenorm, told):
+    config, decoder, memory, seen, study = build(decoder_prenorm=prenorm, study_words=told)
     words = torch.randint(0, WORDS, (5, 6))
     x = decoder.words.weight[words] + decoder.positions[:6]
     x = F.layer_norm(x, x.shape[-1:], decoder.norm.weight, decoder.norm.bias, EMBEDDING_EPS)
+    if told:  # Eq. 4: every word is decoded from the study vector
+        x = x + (study @ decoder.study.weight.T + decoder.study.bias)[:, None]
     later = torch.ones(6, 6).triu(1).bool()
     for layer in decoder.layers:
         x = torch_layer(layer, config)(
             x, decoder.see(memory), tgt_mask=later, memory_key_padding_mask=~seen
         )
     expected = decoder.last(x) @ decoder.words.weight.T + decoder.bias
-    torch.testing.assert_close(decoder(words, memory, seen), expected, rtol=0, atol=1e-11)
+    torch.testing.assert_close(decoder(words, memory, seen, study), expected, rtol=0, atol=1e-11)
 
 
 def test_a_later_word_never_changes_an_earlier_score():
-    _, decoder, memory, seen = build()
+    _, decoder, memory, seen, study = build()
     words = torch.randint(0, WORDS, (5, 6))
     changed = words.clone()
     changed[:, 4:] = (changed[:, 4:] + 1) % WORDS
-    a, b = decoder(words, memory, seen), decoder(changed, memory, seen)
+    a, b = decoder(words, memory, seen, study), decoder(changed, memory, seen, study)
     torch.testing.assert_close(a[:, :4], b[:, :4], rtol=0, atol=1e-13)
     assert not torch.allclose(a[:, 4:], b[:, 4:])
 
 
 def test_unseen_memory_never_matters():
-    _, decoder, memory, seen = build()
+    _, decoder, memory, seen, study = build()
     words = torch.randint(0, WORDS, (5, 6))
     other = torch.where(seen[..., None], memory, 100.0)
     torch.testing.assert_close(
-        decoder(words, memory, seen), decoder(words, other, seen), rtol=0, atol=1e-12
+        decoder(words, memory, seen, study), decoder(words, other, seen, study), rtol=0, atol=1e-12
     )

@@ -27,6 +27,7 @@ PAPER = {
         **{"decoder_prenorm": False, "dropout": 0.1, "token_dim": 4096, "joint_heads": 64},
         **{"joint_mlp": 4096, "joint_dim": 6144, "anchors": 64, "rebuild": False},
         **{"image_weights": None, "text_weights": None, "slice_pooling": "mean"},
+        **{"standardise": False, "study_words": False, "token_types": True},
         "resnet_width": 64,
     },
     AssignmentConfig: {

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from rfpmss.model.pool import masked_mean
-from rfpmss.model.project import Gated, Projection
+from rfpmss.model.moments import masked_mean
+from rfpmss.model.project import Gated, Projection, Projections
 from tests.model.small import small_config
 
 
@@ -63,10 +63,12 @@ def test_the_mean_of_a_block_is_the_mean_of_its_tokens(masked):
     torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)
 
 
-def test_joint_features_have_unit_norm():
-    _, projection = build()
-    _, joint = projection(torch.randn(3, 5, 8, dtype=torch.float64))
-    torch.testing.assert_close(joint.norm(dim=-1), torch.ones(3).double())
+@pytest.mark.parametrize("standardise", [False, True])
+def test_joint_features_have_unit_norm(standardise):
+    projections = Projections(small_config(standardise=standardise).model).double()
+    present = torch.ones(5, 4, dtype=torch.bool)
+    joint = projections.compared(torch.randn(5, 4, 14, dtype=torch.float64), present)
+    torch.testing.assert_close(joint.norm(dim=-1), torch.ones(5, 4).double())
 
 
 def test_a_masked_mean_is_the_mean_of_what_is_kept():

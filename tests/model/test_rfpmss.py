@@ -89,8 +89,10 @@ def test_padding_behind_a_report_changes_nothing():
     close(a, model.encode(batch.images, batch.present, batch.tokens[:, :longest]))
 
 
-def test_the_model_writes_the_words_its_decoder_scores_highest():
-    config, model = build()
+@pytest.mark.parametrize("fusion", ["token", "none"])
+@pytest.mark.parametrize("told", [False, True])
+def test_the_model_writes_the_words_its_decoder_scores_highest(fusion, told):
+    config, model = build(fusion=fusion, study_words=told, standardise=told)
     model.eval()
     batch = random_batch(config, size=4, dtype=torch.float64)
     written = model.generate(batch.images, batch.present, 6)

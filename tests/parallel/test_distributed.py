@@ -13,14 +13,16 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from rfpmss.common.distributed import ALONE, PeerError, Peers, job, whole
+from rfpmss.common.distributed import ALONE, PeerError, Peers, job, like, whole
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.training.bank import Bank
+from rfpmss.training.muon import Muon, groups
 from rfpmss.training.parallel import Spine, replicate, shard
 from tests.model.small import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[2]
 STEPS, GLOBAL = 4, 8
+RECIPE = {"standardise": True, "study_words": True, "token_types": False}
 
 
 def whole_batch(config, seed, dtype):
@@ -39,10 +41,19 @@ def part(batch, peers):
     return batch
 
 
-def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1, precision="float32"):
-    """A few steps of training; losses, weights and the bank."""
+def train(  # noqa: PLR0913 (what runs may differ in)
+    peers,
+    dtype=torch.float64,
+    rate=1e-3,
+    way=None,
+    accumulate=1,
+    precision="float32",
+    recipe=True,
+    muon=False,
+):
+    """A few steps of training; losses, weights, running figures and the bank."""
     torch.manual_seed(0)
-    config = small_config()
+    config = small_config(**(RECIPE if recipe else {}))
     loss = config.loss.model_copy(update={"symmetric": True, "temperature": 0.5})
     settings = {"accumulate": accumulate, "precision": precision}
     settings = config.train.model_copy(update=settings)
@@ -65,8 +76,20 @@ def train(peers, dtype=torch.float64, rate=1e-3, way=None, accumulate=1, precisi
         total.backward()
         optimiser.step()
         history.append(peers.mean(torch.stack(list(vars(losses).values()))))
+    if muon:
+        move(model)
     weights = torch.cat([whole(p.detach()).flatten() for p in model.parameters()])
-    return {"losses": torch.stack(history), "weights": weights, **bank.state_dict()}
+    running = dict(model.named_buffers()) if recipe else {}
+    return {"losses": torch.stack(history), "weights": weights, **running, **bank.state_dict()}
+
+
+def move(model):
+    """A step of Muon along given gradients, of which each rank holds its part."""
+    draw = torch.Generator().manual_seed(5)
+    for parameter in model.parameters():
+        gradient = torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
+        parameter.grad = like(gradient, parameter)
+    Muon(list(groups(model, 1.0)), 1e-2, weight_decay=0.01).step()
 
 
 def exchange(peers):
@@ -106,18 +129,20 @@ def ranks(tmp_path, name, size=2):
     return [torch.load(tmp_path / f"{name}-{r}.pt", weights_only=True) for r in range(size)]
 
 
-@pytest.mark.parametrize("way", ["replicate", "shard"])
-def test_two_ranks_train_as_one_process_does(tmp_path, way):
-    found, alone = ranks(tmp_path, way), train(ALONE)
+@pytest.mark.parametrize(
+    ("way", "alike"), [("replicate", {"recipe": False}), ("shard", {"muon": True})]
+)
+def test_two_ranks_train_as_one_process_does(tmp_path, way, alike):
+    found, alone = ranks(tmp_path, way), train(ALONE, **alike)
     assert (alone["losses"] > 0).all()
     for rank in found:
         for name, expected in alone.items():
             torch.testing.assert_close(rank[name], expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("parts", [2, 3, 8])
-def test_a_batch_cut_into_parts_trains_as_the_whole_batch_does(parts):
-    cut, alone = train(ALONE, accumulate=parts), train(ALONE)
+@pytest.mark.parametrize(("parts", "recipe"), [(2, True), (3, False), (8, True)])
+def test_a_batch_cut_into_parts_trains_as_the_whole_batch_does(parts, recipe):
+    cut, alone = train(ALONE, accumulate=parts, recipe=recipe), train(ALONE, recipe=recipe)
     for name, expected in alone.items():
         torch.testing.assert_close(cut[name], expected, rtol=1e-12, atol=1e-12)
 
@@ -130,8 +155,8 @@ def test_losses_of_two_ranks_are_those_of_one_process_in_single_precision(tmp_pa
 
 def test_sharded_ranks_train_in_half_precision(tmp_path):
     found = ranks(tmp_path, "shard16")
-    alone = train(ALONE, torch.float32, precision="bfloat16")
-    exact = train(ALONE, torch.float32)
+    alone = train(ALONE, torch.float32, precision="bfloat16", recipe=False)
+    exact = train(ALONE, torch.float32, recipe=False)
     for rank in found:
         assert rank["weights"].dtype == torch.float32
         torch.testing.assert_close(rank["losses"], alone["losses"], rtol=0.02, atol=0.02)
@@ -167,10 +192,12 @@ def main(name, folder, size, rank):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=int(rank), world_size=int(size))
     jobs = {
-        "replicate": partial(train, way="replicate", accumulate=2),
-        "shard": partial(train, way="shard", accumulate=2),
+        "replicate": partial(train, way="replicate", accumulate=2, recipe=False),
+        "shard": partial(train, way="shard", accumulate=2, muon=True),
         "train32": partial(train, dtype=torch.float32, rate=0.0, way="replicate"),
-        "shard16": partial(train, dtype=torch.float32, way="shard", precision="bfloat16"),
+        "shard16": partial(
+            train, dtype=torch.float32, way="shard", precision="bfloat16", recipe=False
+        ),
         "exchange": exchange,
     }
     found = jobs[name](Peers(dist.group.WORLD, dist.new_group()))

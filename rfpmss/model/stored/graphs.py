@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from rfpmss.config import CHANNELS, END, MODALITIES, PAD, START, UNK, VIEWS
-from rfpmss.model.project import Projection
 from rfpmss.model.rfpmss import RFPMSS
 
 BATCH = 2
@@ -34,13 +33,12 @@ class ImageSide(nn.Module):
     ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b v e"]]:
         """Study vector, and joint-space features; zero where a view is absent."""
         views = self.image((ct, mri, pathology), present)
-        joint = [
-            cast("Projection", self.project.of[view])(views.tokens[:, i])[1]
-            for i, view in enumerate(VIEWS)
-        ]
-        absent = ~present[:, : len(VIEWS), None]
-        vectors = self.fuse(views, present).vectors
-        return vectors, torch.stack(joint, dim=1).masked_fill(absent, 0.0)
+        joint = [self.project.of[view](views.tokens[:, i])[1] for i, view in enumerate(VIEWS)]
+        joint = torch.stack([*joint, torch.zeros_like(joint[0])], dim=1)  # no report here
+        joint = self.project.compared(joint.masked_fill(~present[..., None], 0.0), present)
+        study = self.fuse(views, present)
+        vectors, _ = self.fuse.compared(study.readings, study.readable)
+        return vectors, joint[:, : len(VIEWS)]
 
 
 class TextSide(nn.Module):
@@ -48,7 +46,7 @@ class TextSide(nn.Module):
 
     def __init__(self, model: RFPMSS) -> None:
         super().__init__()
-        self.report, self.project = model.report, model.project.of["report"]
+        self.report, self.project = model.report, model.project
 
     def forward(
         self, tokens: Int64[Tensor, "b t"]
@@ -56,8 +54,11 @@ class TextSide(nn.Module):
         """Report vector and joint-space feature; zero where the text is all padding."""
         present = (tokens != PAD).any(dim=1)
         text = self.report(tokens, present)
-        joint = self.project(text.tokens, text.mask)[1]
-        return text.vectors, joint.masked_fill(~present[:, None], 0.0)
+        joint = self.project.of["report"](text.tokens, text.mask)[1]
+        joint = joint.masked_fill(~present[:, None], 0.0)[:, None]
+        shape = (0, 0, len(VIEWS), 0)  # no images here
+        joint = self.project.compared(F.pad(joint, shape), F.pad(present[:, None], shape[2:]))
+        return self.report.compared(text.vectors, present), joint[:, -1]
 
 
 def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:

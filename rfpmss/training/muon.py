@@ -1,0 +1,108 @@
+"""Muon: a matrix moves along its gradient's orthogonal factor; everything else by AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rfpmss.common.distributed import like, whole
+
+STEPS = 5
+"""Newton-Schulz steps, and their coefficients: Jordan et al. 2024, as in `torch.optim.Muon`."""
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+MOMENTUM = 0.95
+"""Share of the last direction that is kept; with Nesterov's look ahead."""
+TINY = 1e-7
+"""Least norm that a direction is divided by."""
+
+NOT_HIDDEN = ("embedding", "words", "positions", "anchors", "stems", "pooler", "score")
+"""Words in the names of parameters that look like matrices and are tables of vectors, or the first
+or last map of the network; AdamW moves them, as Muon's authors advise."""
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW whose groups with ``matrices`` true take steps of equal size in all directions.
+
+    `torch.optim.Muon` takes matrices only, rounds its iteration to bfloat16, and takes the stacked
+    query, key and value of attention for one matrix. Here the three are orthogonalised apart, in
+    the precision of the parameters, so that results do not depend on the number of ranks; sharded
+    matrices are gathered for it.
+
+    Args:
+        groups: of parameters, each with ``matrices`` and, for `rfpmss.train`, ``rate``.
+        lr: learning rate; a matrix of r rows and c columns takes sqrt(max(1, r / c)) of it.
+        weight_decay: decoupled, per step.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, weight_decay: float) -> None:
+        super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step; ``closure`` as in every optimiser of torch."""
+        groups = self.param_groups
+        try:
+            self.param_groups = [group for group in groups if not group["matrices"]]
+            loss = super().step(closure)
+        finally:
+            self.param_groups = groups
+
+        for group in groups:
+            if group["matrices"]:
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        self._move(matrix, matrix.grad, group["lr"], group["weight_decay"])
+        return loss
+
+    def _move(self, matrix: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
+        state = self.state[matrix]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(matrix)
+        momentum = state["momentum"]
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+
+        direction = whole(torch.lerp(gradient, momentum, MOMENTUM))
+        parts = [orthogonal(part) * _scale(part) for part in _maps(direction)]
+        matrix.mul_(1 - lr * weight_decay)
+        matrix.add_(like(torch.cat(parts), matrix), alpha=-lr)
+
+
+def orthogonal(matrix: Float[Tensor, "r c"]) -> Float[Tensor, "r c"]:
+    """About U V^T of the singular value decomposition U S V^T, singular values of 0.7 to 1.2.
+
+    Five steps of Newton-Schulz (Jordan et al. 2024): products only, no decomposition.
+    """
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / x.norm().clamp(min=TINY)
+    a, b, c = COEFFICIENTS
+    for _ in range(STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if wide else x.T
+
+
+def groups(model: nn.Module, rate: float) -> Iterator[dict[str, Any]]:
+    """The parameters that learn: hidden matrices, whose rate is ``rate`` times lr, and the rest."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        hidden = parameter.ndim == 2 and not any(word in name for word in NOT_HIDDEN)
+        (matrices if hidden else others).append(parameter)
+    yield {"params": others, "matrices": False, "rate": 1.0}
+    yield {"params": matrices, "matrices": True, "rate": rate}
+
+
+def _maps(matrix: Tensor) -> tuple[Tensor, ...]:
+    """Query, key and value of `rfpmss.model.block.Attention` apart; other matrices whole."""
+    rows, columns = matrix.shape
+    return matrix.chunk(3) if rows == 3 * columns else (matrix,)
+
+
+def _scale(matrix: Tensor) -> float:
+    return max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
