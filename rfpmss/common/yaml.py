@@ -30,7 +30,7 @@ class TwiceError(YamlError):
     """
 
     def __init__(self, key: str, line: int) -> None:
-        super().__init__(f"must name each key once, got {key[:60]!r} again in line {line}")
+        super().__init__(f"must name each key once, but {key[:60]!r} stands again in line {line}")
         self.line = line
 
 

@@ -356,7 +356,7 @@ def _set_back(folder: Path, step: int) -> None:
 def _say_lost(path: Path, there: set[int], step: int) -> None:
     """Name the steps of a history that is gone on with whose rows are missing."""
     gaps, before = [], 0
-    for number in (*sorted(there), step + 1):
+    for number in (*sorted(n for n in there if n > 0), step + 1):
         if number > before + 1:
             gaps.append(f"{before + 1} to {number - 1}" if number > before + 2 else f"{before + 1}")
         before = number

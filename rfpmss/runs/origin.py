@@ -71,7 +71,8 @@ def of(folder: Path, name: str, file: str) -> dict[str, Any] | None:
     """
     try:
         said = json.loads(read_bytes(folder / f"{name}{ENDING}", LARGEST).decode("utf-8"))
-        known = said["files"][file] == sha256(folder / file)
+        known = said["files"][file] == sha256(folder / file) and isinstance(said["step"], int)
+        known = known and all(isinstance(said[n], str) for n in ("weights", "cohort", "split"))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return said if known and isinstance(said, dict) else None
+    return said if known else None

@@ -205,6 +205,8 @@ def checked(path: Path) -> Record:
         raise RecordError(f"{path} {error}") from None
     if not isinstance(found.get("config"), dict) or not isinstance(found.get("manifest"), str):
         raise RecordError(f"{path} must hold manifest and config of a run")
+    if not isinstance(found.get("started_from"), dict | None):
+        raise RecordError(f"{path} must say of the run it started from step, weights and cohort")
     return found
 
 

@@ -209,6 +209,17 @@ def test_weights_that_a_run_started_from_are_known_again(
     assert "warning: held-out studies must not have been" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("said", ["base", [1], 7])
+def test_a_record_that_says_no_start_is_damaged(
+    said: object, run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = yaml.safe_load((run / "config.yaml").read_text()) | {"started_from": said}
+    for folder in checkpoint.folders(run):
+        edit(folder, "config.yaml", yaml.safe_dump(found).encode())
+    assert start(run, cohort, "--max-steps", "3", "--start", str(run)) == 1
+    assert "must say of the run it started from step, weights and" in capsys.readouterr().err
+
+
 def test_fewer_steps_than_are_done_train_nothing_and_say_so(
     run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,9 +134,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (b"a: 2026-99-99", "must be YAML"),
         (
             b"train:\n  lr: 1\n  batch: 2\n  lr: 3\n",
-            "must name each key once, got 'lr' again in line 4",
+            "must name each key once, but 'lr' stands again in line 4",
         ),
-        (b"{seed: 1, 'seed': 2}", "got 'seed' again in line 1"),
+        (b"{seed: 1, 'seed': 2}", "'seed' stands again in line 1"),
         (b"#" * (1 << 20) + b"##", "at most 1,048,576 bytes"),
     ],
 )

@@ -203,8 +203,7 @@ def _open(part: Path) -> dict[str, Any]:
     try:
         record = json.loads(read_text(path))
         said = record.pop(SUMS, None)
-        for name in ("shard", "of", "identity", "shares", "studies"):
-            record[name]  # noqa: B018 (is it there?)
+        _require_fields(record)
         same = said is None or said == _sums(part, record)
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TextError(f"{RECORD} of the part {part} is damaged", AGAIN) from None
@@ -218,6 +217,25 @@ def _open(part: Path) -> dict[str, Any]:
             f"note: {part} was made before parts had sums; whether it was changed is not known\n"
         )
     return record
+
+
+def _require_fields(record: Mapping[str, Any]) -> None:
+    """Read everything that a merge takes from a record once.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: if it is of another kind.
+    """
+    numbers = [record[name] for name in ("shard", "of", "seed")]
+    numbers += [item["place"] for item in record["studies"]]
+    shares = [float(share) for share in record["shares"]]
+    texts = [record["identity"], record["pieces"]]
+    texts += [text for s in map(_study, record["studies"]) for text in (s.study_id, s.patient_id)]
+    if (
+        len(shares) != 3
+        or not all(isinstance(number, int) for number in numbers)
+        or not all(isinstance(text, str) for text in texts)
+    ):
+        raise ValueError
 
 
 def _sums(part: Path, record: Mapping[str, Any]) -> dict[str, str]:

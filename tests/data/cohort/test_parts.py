@@ -137,6 +137,26 @@ def test_a_part_of_before_its_sums_is_taken_with_a_note(
     assert content(tmp_path / "out") == whole
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"shares": 3}, {"shares": [1]}, {"studies": [{}]}, {"seed": "x"}, {"pieces": 1}, {"of": None}],
+)
+def test_a_record_of_another_kind_is_damaged(
+    change: dict[str, object],
+    parts: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "third").mkdir()
+    record = json.loads((parts[2] / "part.json").read_text()) | change
+    del record["sums"]
+    (tmp_path / "third" / "part.json").write_text(json.dumps(record))
+    assert merge([*parts[:2], tmp_path / "third"], tmp_path / "out") == 1
+    assert (
+        f"error: part.json of the part {tmp_path / 'third'} is damaged" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_parts_that_do_not_make_a_whole_are_refused(
     case: str,
