@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rfpmss.data.privacy.persons import TITLE
+
 # Patterns, `_` stands for a blank; the first letter may be small but for German nouns and letters.
 _GERMAN = """
 (?:(?:Leitend|Stellvertretend|Diensthabend|Zuständig|Behandelnd)e[rn]?_)?(?:Funktions|Stations
@@ -44,3 +46,60 @@ _SMALL = [
 ]
 FUNCTION = rf"(?:[Ll]['’])?(?:{'|'.join((*_patterns(_GERMAN), *_SMALL))})(?![\w-])"
 """Functions: German, French, Spanish, Portuguese, Italian, Dutch and English."""
+
+_GAP, _GAP1 = r"[ \t\u3000\u00a0]{0,3}", r"[ \t\u3000\u00a0]{1,3}"
+# A participle with a colon: `Vidiert: Keller`; and relatives, whose label may begin a finding.
+DONE = re.compile(
+    r"(?<![\w-])(?:(?:elektronisch )?(?:vidiert|visiert|validiert|diktiert|geschrieben|kontrolliert"
+    r"|erstellt|geprüft|supervidiert|signiert|unterzeichnet|unterschrieben|freigegeben|befundet"
+    r"|gelesen|gegengelesen|gesehen|untersucht)(?: (?:und \w{1,40}|von|durch|am \S{1,12})){0,2}"
+    r"|(?:electronically )?(?:verified|approved|reviewed|transcribed|dictated|typed|checked"
+    r"|reported|read|interpreted|finali[sz]ed|authenticated|attested|edited|prepared|co-?signed|proofread)"
+    r"(?: (?:and \w{1,40}|by|on \S{1,12})){0,2}"
+    r"|(?:relu|validé|dicté|saisi|tapé|vérifié|interprété|contrôlé)e?s?"
+    r"(?: (?:et \w{1,40}|par)){0,2}"
+    r"|(?:validado|revisado|dictado|transcrito|interpretado|supervisado|leído|verificado|assinado"
+    r"|laudado|digitado|liberado|conferido)(?: (?:y|e|por) ?\w{0,40}){0,2}"
+    r"|(?:validato|firmato|refertato|redatto|dettato|trascritto|controllato|verificato)(?: da)?"
+    r"|(?:geautoriseerd|ondertekend|gedicteerd|verslagen|gevalideerd|beoordeeld|getypt)(?: door)?"
+    r"|(?:opisał|opisała|zweryfikował|zweryfikowała|zatwierdził|zatwierdziła|podpisał|podpisała"
+    r"|opis wykonał|badanie wykonał|lekarz(?: \w{1,20}){0,2}|imię i nazwisko|nazwisko(?: i imię)?"
+    r"|imię|pacjent(?:ka)?|chory|chora))"
+    rf"{_GAP}:{_GAP}",
+    re.IGNORECASE,
+)
+_KIN = (
+    r"(?:next of kin|emergency contact|guardian|caregiver|carer|informant|wife|husband|mother"
+    r"|father|son|daughter|spouse|partner|sister|brother|parents?|relatives?|accompanied by"
+    r"|angehörige[rn]?|ehefrau|ehemann|gattin|gatte|mutter|vater|sohn|tochter|schwester|bruder"
+    r"|lebensgefährt(?:e|in)|betreuer(?:in)?|kontaktperson|notfallkontakt|begleitperson"
+    r"|bezugsperson"
+    r"|personne (?:à (?:prévenir|contacter)|de confiance)|épouse|époux|mère|père|fils|fille"
+    r"|conjoint"
+    r"|familiar|acompañante|esposa|esposo|madre|padre|hij[oa]|herman[oa]|contacto"
+    r"|familiare|moglie|marito|figli[oa]|accompagnatore|acompanhante|mãe|pai|filh[oa]|marido"
+    r"|contactpersoon|echtgeno(?:ot|te)|moeder|vader|zoon|dochter|mantelzorger"
+    r"|żona|mąż|matka|ojciec|córka|syn|opiekun|osoba kontaktowa)"
+)
+KIN_FIELD = re.compile(rf"(?<![\w-]){_KIN}(?: ?\([^()\n]{{1,30}}\))?{_GAP}:{_GAP}", re.IGNORECASE)
+KIN_NAMED = re.compile(
+    rf"(?<![\w-]){_KIN},?{_GAP1}(?=[A-ZÀ-Þ][\w'’-]{{1,60}} [A-ZÀ-Þ][\w'’-])", re.IGNORECASE
+)
+# Whom a finding was told: a name of one word goes where a time or a way follows.
+_HEARD = (
+    r"(?<![\w-])(?:(?:discussed|communicated|reviewed|shared|spoken|spoke|conferred) (?:with|to)"
+    r"|(?:reported|relayed|conveyed|telephoned|phoned|paged|called|given|sent|faxed|forwarded) to"
+    r"|notified|informed|paged|telephoned"
+    r"|(?:besprochen|diskutiert|rücksprache|absprache|telefonat|befundbesprechung) mit"
+    r"|(?:mitgeteilt|übermittelt|weitergeleitet|mitteilung|meldung|dank|kopie|übermittlung"
+    r"|demonstration|gemeldet|telefonisch)(?: an| bei)"
+    r"|(?:discuté|vu|communiqué|transmis) (?:avec|à)|(?:comentado|discutido|comunicado|hablado)"
+    r" (?:con|com|a)|(?:discusso|comunicato) (?:con|a)|(?:overlegd|besproken) met|doorgebeld aan)"
+    rf"{_GAP1}(?!(?-i:{TITLE})\b)"  # which stays: `discussed with Dr. ___`
+)
+TOLD = re.compile(_HEARD, re.IGNORECASE)
+TOLD_ONE = re.compile(
+    rf"{_HEARD}(?=(?-i:[A-ZÀ-Þ])[\w'’-]{{1,60}}"
+    r" (?:at|by|via|over|on|per|am|um|par|por|le|el|il|alle|om|op|\d))",
+    re.IGNORECASE,
+)

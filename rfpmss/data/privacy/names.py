@@ -13,7 +13,9 @@ _CODES = (
     *("utf-8", "gb18030", "big5hkscs", "cp932", "euc_jp", "cp949", "cp1252", "cp1251", "cp1250"),
     *("iso2022_jp_2", "iso2022_kr"),
 )
-_HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+QUOTES = "'\u2019\u2018`\u00b4"
+"""Apostrophes, and what stands for one."""
+HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TITLES = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|M|Mme|Monsieur|Madame|Sra?|Señora?)\.?\s{1,3}"
 
 
@@ -83,7 +85,7 @@ def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | N
             for form in _joined(spelling):
                 forms[form] = None
     for part in parts_of(names):
-        word = _letters(part) if part.isascii() else _spaced(part)
+        word = particled(part) or (letters(part) if part.isascii() else _spaced(part))
         if cased and part[0].isupper() and not re.search(r"[\s,^]", part):
             forms[rf"{_TITLES}{word}"] = None
             word = rf"(?-i:(?![a-zß-öø-ÿ]))(?:{word})"
@@ -94,38 +96,64 @@ def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | N
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(order)})(?![A-Za-z0-9])", re.IGNORECASE)
 
 
+_PARTICLES = re.compile(
+    r"(van|von|vom|vander|vanden|vande|de|del|dela|della|delos|dos|di|da|du|le|la|el|al|ten|ter|st"
+    r"|mac|mc|o|d)(?=[^\W\d_]{4})",
+    re.IGNORECASE,
+)
+
+
+def particled(word: str) -> str:
+    """A name that begins with a particle, spaced or not: VANDENBERGH, Van den Bergh."""
+    found = _PARTICLES.match(word) if word.isalpha() else None
+    if not found or ordinary(word[found.end() :]) or ordinary(word):
+        return ""
+    long = re.fullmatch("(?i)(van|de)(der|den|de|la|los|lla)", found[1])
+    pieces = [*(long.groups() if long else found.groups()), word[found.end() :]]
+    return rf"[\s{QUOTES}-]{{0,2}}".join(map(letters, pieces))
+
+
 def _spaced(word: str) -> str:
     """Characters of East Asia may be spread over a line."""
-    spread = len(word) <= 4 and all(_HAN.match(letter) for letter in word)
-    return r"\s?".join(map(re.escape, word)) if spread else _letters(word)
+    spread = len(word) <= 4 and all(HAN.match(letter) for letter in word)
+    return r"\s?".join(map(re.escape, word)) if spread else letters(word)
 
 
-_ACCENTS = {
-    **{"a": "àáâãäåāăą", "c": "çćč", "d": "ďđ", "e": "èéêëēęě", "g": "ğ", "i": "ìíîïī", "l": "ł"},
-    **{"n": "ñńň", "o": "òóôõöøőō", "r": "ř", "s": "śšşș", "t": "ťțţ", "u": "ùúûüűůū"},
-    **{"y": "ýÿ", "z": "źżž"},
-}
-_PLAIN = {letter: base for base, letters in _ACCENTS.items() for letter in letters}
-_WRITTEN = {"ä": "ae", "ö": "oe", "ø": "oe", "ü": "ue", "å": "aa", "ß": "ss"}
-_PAIRS = {"ae": "ä", "oe": "öø", "ue": "ü", "aa": "å", "ss": "ß"}
+def _accented() -> dict[str, str]:
+    """Letters of the Latin alphabet -> all that differ from them by marks alone."""
+    found = {"d": "đ", "h": "ħ", "i": "ı", "l": "ł", "n": "ŋ", "o": "ø", "t": "ŧ"}
+    for number in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00)):
+        letter = chr(number)
+        base = unicodedata.normalize("NFD", letter)[0]
+        if letter == letter.lower() and base.isascii() and base.isalpha() and base == base.lower():
+            found[base] = found.get(base, "") + letter
+    return found
 
 
-def _letters(word: str) -> str:
+ACCENTS = _accented()
+PLAIN = {letter: base for base, letters in ACCENTS.items() for letter in letters}
+_WRITTEN = {"ä": "ae", "æ": "ae", "ö": "oe", "ø": "oe", "œ": "oe", "ü": "ue", "å": "aa", "ß": "ss"}
+_PAIRS = {"ae": "äæ", "oe": "öøœ", "ue": "ü", "aa": "å", "ss": "ß"}
+
+
+def letters(word: str) -> str:
     """A word with or without its accents: headers in capitals have none, reports do.
 
     Example:
         >>> texts = ("Müller", "Mueller", "MULLER", "Miller")
-        >>> [bool(re.fullmatch(_letters("MUELLER"), text, re.I)) for text in texts]
+        >>> [bool(re.fullmatch(letters("MUELLER"), text, re.I)) for text in texts]
         [True, True, False, False]
-        >>> [bool(re.fullmatch(_letters("Müller"), text, re.I)) for text in texts]
+        >>> [bool(re.fullmatch(letters("Müller"), text, re.I)) for text in texts]
         [True, True, True, False]
     """
     made = []
     for found in re.finditer("ae|oe|ue|aa|ss|.", word, re.IGNORECASE | re.DOTALL):
         text = found[0].lower()
-        base = [_PLAIN.get(letter, letter) for letter in text]
-        form = "".join(f"[{b}{_ACCENTS[b]}]" if b in _ACCENTS else re.escape(b) for b in base)
-        if text in _PAIRS:
+        base = [PLAIN.get(letter, letter) for letter in text]
+        form = "".join(f"[{b}{ACCENTS[b]}]" if b in ACCENTS else re.escape(b) for b in base)
+        if text in QUOTES:
+            form = f"[{QUOTES}]?\\s?"
+        elif text in _PAIRS:
             form = f"(?:{form}|[{_PAIRS[text]}])"
         elif text in _WRITTEN:
             form = f"(?:{form}|{_WRITTEN[text]})"
@@ -140,15 +168,18 @@ def _joined(name: str) -> Iterable[str]:
         if len(parts) == 1 and re.fullmatch(r"[\u3400-\u9fff]{2,4}", parts[0]):
             yield _spaced(parts[0])
         return
-    apart = r"[\s,.^·-]{0,9}" if all(map(_HAN.match, parts)) else r"[\s,.^-]{1,9}"
+    apart = r"[\s,.^·-]{0,9}" if all(map(HAN.match, parts)) else r"[\s,.^-]{1,9}"
     for order in (parts, parts[::-1], [*parts[1:], parts[0]]):
-        yield apart.join(map(_letters, order))
-        if not all(map(_HAN.match, parts)) and sum(map(len, parts)) > 4:
-            yield _letters("".join(order))
+        yield apart.join(map(letters, order))
+        if not all(map(HAN.match, parts)) and sum(map(len, parts)) > 4:
+            yield letters("".join(order))
     family, given = parts[0], parts[-1]
-    if not _HAN.match(family):
+    words = re.split(r"[\s_]+", re.split(r"[\^,]", name.strip())[0])
+    if re.search(r"[\^,]", name) and len(words) > 1:
+        yield rf"[\s{QUOTES}-]{{0,2}}".join(map(letters, words))  # van der Bergh, VanDerBergh
+    if not HAN.match(family):
         # `J. Doe`, and a surname that is a word as well, behind a title.
-        yield rf"{_letters(given[0])}\.\s{{0,3}}{_letters(family)}"
-        yield rf"{_TITLES}{_letters(family)}"
+        yield rf"{letters(given[0])}\.\s{{0,3}}{letters(family)}"
+        yield rf"{_TITLES}{letters(family)}"
     elif len(family) < 3:
         yield rf"{re.escape(family)}(?=先生|女士|小姐|某)"

@@ -8,11 +8,17 @@ from collections.abc import Iterator
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
 
 TITLE = (
-    r"(?:Dr|Dra|Drs|PD|Priv|Doz|Prof|Professor|Doctor|Docteur|Pr|Dipl|med|univ|habil|Herrn?"
-    r"|Frau|Mr|Mrs"
-    r"|Ms|Mme|Mlle|Monsieur|Madame|Sr|Sra|Srta|Señora?|Don|Doña|Dña|Nurse|Schwester|Pfleger"
-    r"|D\.?[ªᵃ]|D\.ña|Dn|Sr\.?[ªᵃ]|Dr\.?[ªᵃ]|Sig(?:\.(?:ra|na))?|Mw|Exm[oa]|Enf\.?[ªᵃ]?"
-    r"|Infirmière|Enfermer[ao]|Dott\.ssa|Prof\.ssa|Dott|Dottoressa|Signora?|Dhr|Mevr|Mevrouw|Meneer|OA|OÄ|CA)"
+    r"(?:[Dd]r|[Dd]ra|[Dd]rs|PD|Priv|Doz|[Pp]rof|[Pp]rofessor|[Dd]octor|Pr|Dipl|med|univ|habil"
+    r"|[Hh]errn?|[Ff]rau|Frl|(?<!\d )Hrn?|Fr(?=\.)|Koll(?:eg(?:en?|in)|(?=\.))|OA|OÄ|CA|AÄ|FÄ"
+    r"|Mr|Mrs|Ms|Miss|Mx|Sir|Rev|[Nn]urse|[Ss]ister|[Cc]olleague|Schwester|Pfleger|Fru"
+    r"|Mmes?|Mlle|[Mm]onsieur|[Mm]adame|[Mm]ademoiselle|Maître|[Dd]octeur|[Pp]rofesseur|[Cc]onfrère"
+    r"|[Cc]onsœur|Infirmi(?:er|ère)"
+    r"|Sr|Sra|Srta|[Ss]eñor(?:a|ita)?|[Dd]on|[Dd]oña|Dña|Dn|D\.?[ªᵃ]|D\.ña|Sr\.?[ªᵃ]|Dr\.?[ªᵃ]"
+    r"|[Ss]enhor(?:a|ita)?|[Dd]ona|Exm[oa]|Enf\.?[ªᵃ]?|Enfermer[ao]"
+    r"|[Ss]ig(?:\.(?:ra|na))?|[Ss]ig\.?r?a|[Ss]ignor[ae]?|[Dd]ott(?:\.ssa)?|[Pp]rof\.ssa"
+    r"|[Dd][.r]?\.?ssa|[Dd]ottor(?:e|essa)?"
+    r"|[Dd]hr|Mw|mw(?=\.)|[Mm]evr|[Mm]evrouw|[Mm]eneer|(?:[Dd]e )?[Hh]eer"
+    r"|[Pp]an(?:i|ią|a|em|u|owie)?|Państwo|MUDr|lek)"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(

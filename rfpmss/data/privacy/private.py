@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
-from rfpmss.data.privacy.names import pattern
+from rfpmss.data.privacy.inflections import blanked
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.sentences import BLANK, without_fields
 from rfpmss.data.readers.text.dates import MONTH
@@ -65,6 +65,8 @@ _TRACES = re.compile(
 )
 _DIGITS = re.compile(r"\d{41,}")
 """Longer than any number; taken whole, so that the patterns above need not look for its end."""
+_GLUED = re.compile(r"___(?:-___){1,3}")
+"""Both halves of a double name."""
 _EDGES = " ,，;；、:：|"
 
 
@@ -176,13 +178,14 @@ def redact(text: str, names: Iterable[str]) -> str:
         >>> redact("Name: John Doe\nMr. Doe has a mass,  left, since 4 May 2021.", ["Doe^John"])
         'Mr. ___ has a mass, left, since ___.'
     """
+    text = unicodedata.normalize("NFC", text)
     text, said = without_fields(_DIGITS.sub(BLANK, _tidy(apart(text))))
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"
         raise TextError(what, "put the report of each patient into a file of its own")
-    for found in filter(None, (pattern(names), pattern(said, cased=True))):
-        text = found.sub(BLANK, text)
+    text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
+    text = _GLUED.sub(BLANK, text)
     text = " ".join(_TRACES.sub(BLANK, _tidy(text)).split())
     return text.lstrip(_EDGES + ".。").rstrip(_EDGES)
 

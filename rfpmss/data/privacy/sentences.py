@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from rfpmss.data.privacy.functions import FUNCTION
+from rfpmss.data.privacy import east_asian
+from rfpmss.data.privacy.functions import DONE, FUNCTION, KIN_FIELD, KIN_NAMED, TOLD, TOLD_ONE
 from rfpmss.data.privacy.persons import TITLE, degreed, people, person, titles
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, common
 from rfpmss.data.readers.text.dates import MONTH
@@ -67,6 +68,12 @@ _STAFF_DASHED_ZH = re.compile(
     rf"(?:{_DUTY}{{1,4}}(?:者|人员?)"
     rf"|{_DUTY}{{0,4}}(?:医师|医生|大夫|醫師|醫生|技师|技术员|护士|签名|签字))"
     rf"{_GAP}{_DASH}{_GAP}(?={DOUBLE}|[{SURNAMES}]){_NAME}{_MORE}{_END}"
+)
+_KIN_ZH = re.compile(
+    r"(?:患者|病人)?(?:家属|家屬|联系人|聯絡人|监护人|監護人|陪同人?员?|陪护|陪檢|陪检|护工|委托人|代理人|父亲|母亲|父親|母親|配偶|丈夫|妻子|儿子|兒子|女儿|女兒|爱人|子女"
+    r"|哥哥|弟弟|姐姐|妹妹|直系亲属)(?:姓名|签名|签字|代表)?"
+    rf"{_GAP}[:：]{_GAP}(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})(?![{_HAN}])"
+    rf"(?:[（(][^（）()\n]{{0,12}}[）)])?{_END}"
 )
 _NUMBERS_ZH = re.compile(
     r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
@@ -316,7 +323,8 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         '性别：男 检查所见：左侧额叶见占位。'
     """
     names: list[str] = []
-    for pattern in (_NAMES_ZH, _STAFF_ZH, _STAFF_DASHED_ZH):
+    text = east_asian.without_fields(text, names, BLANK)
+    for pattern in (_NAMES_ZH, _STAFF_ZH, _STAFF_DASHED_ZH, _KIN_ZH):
         names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
         text = pattern.sub("", text)
     text = _NUMBERS_ZH.sub("", text)
@@ -329,9 +337,12 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _persons(text, _PERSON, names, _loose)
     text = _persons(text, _PATIENT, names, None)
     text = _persons(text, _BY, names, None)
+    text = _persons(text, DONE, names, None)
+    text = _persons(text, KIN_FIELD, names, None, least=2)
     text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
-    for label in (_DONE_BY, _FUNCTION):
-        text = _persons(text, label, names, None, least=2 if label is _FUNCTION else 1, keep=True)
+    for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
+        text = _persons(text, label, names, None, least=least, keep=True)
+    text = _persons(text, TOLD_ONE, names, _one_word, keep=True)
     return _titled(text, names), names
 
 
@@ -346,7 +357,7 @@ def _persons(
     text: str,
     label: re.Pattern[str],
     names: list[str],
-    otherwise: Callable[[str, int], int] | None,
+    otherwise: Callable[[str, int], int | None] | None,
     *,
     least: int = 1,
     keep: bool = False,

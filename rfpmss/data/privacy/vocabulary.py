@@ -101,6 +101,13 @@ voraufnahme voraufnahmen
 huge tiny giant massive irregular lobulated bulky vasogenic confluent prominent significant complex
 expansile exophytic infiltrative infiltrating ill poorly partially two three four five again well
 predominantly mainly mostly
+neurosurgery neurosurgical neuro-oncology neurooncology emergency er ed icu ward clinic stroke
+trauma ent hno nch zna ina kch mkg radiotherapy rehabilitation palliative primary care family
+clinician provider surgery surgical cardiology nephrology urologie urgences neurocirugía urgencias
+oncología pronto soccorso spoed neurochirurgia oncologia neurocirurgia neurochirurgie
+strahlentherapie tumorboard tumorkonferenz tumorkonferenzen intensivstation notaufnahme ambulanz
+zuweiser hausarzt klinik klinikum abteilung kollegen kollegin kollege team teams consultation pacs
+ris patient's
 """
 COMMON = FINDINGS | frozenset((_COMMON + _BEGINNINGS).split())
 """Words that begin sentences, in lower case: no name."""
@@ -162,7 +169,7 @@ _ENDINGS = re.compile(
     r"|zytoms?|phoms?"
     r"|drome?|itis|nekrosen?|sklerosen?|stenosen?|thrombosen?|osis|ödems?|edemas?|logie|ämien?"
     r"|graphie"
-    r"|ektomie|tomie|pathie|lappens?|hirns?|herd(?:e|es)?|raum(?:es)?|tumors?|läsion(?:en)?|zysten?"
+    r"|ektomie|tomie|pathie|chirurgie|medizin|ambulanz|station|lappens?|hirns?|herd(?:e|es)?|raum(?:es)?|tumors?|läsion(?:en)?|zysten?"
     r"|signal|bereich|seite|ventrikel|gefäß|rinde|zeichen|effekt|infarkte?|gebiet|metastasen?"
     r"|tionen"
     r"|ología|ción|ciones|siones|sión)",

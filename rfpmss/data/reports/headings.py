@@ -110,6 +110,17 @@ _STAFF = (
     r"|author)s?(?:name)?",
     r".*(?:医师|医生|医师|技师|醫師|签名|报告人|审核人|检查者)|signed(?:by)?|reportedby|readby|dictatedby",
     r".*(?:arzt|befunder|radiologe|befundetvon)|medecin\w*|radiologue|medico\w*|radiologo|.*医|판독의",
+    r"(?:zuweise|einsende|uberweise|ueberweise|anforderer|auftraggeber|haus|vidiert|visiert|diktiert"
+    r"|freigegeben|validiert|schreibkraft|mtra?|kollege|angehorige|kontakt|notfallkontakt)\w*"
+    r"|refer(?:rer|ring|redby)\w*|attending|resident|fellow|consultant|clinician|provider|surgeon"
+    r"|staff|signatory|scribe|transcri\w*|(?:approved|verified|reviewed|entered|ordered|requested"
+    r"|performed)by|nextofkin|relative|guardian|emergencycontact"
+    r"|prescripteur|demandeur|signataire|redacteur|manipulateur|validepar|signepar|redigepar"
+    r"|solicitante|firmante|firmado\w*|informante|facultativo|validadopor|informadopor|assinatura"
+    r"|richiedente|refertante|firmatario|curante|aanvrager|verwijzer|radioloog|(?:huis)?arts"
+    r"|laborant|lekarz\w*|opisujacy|zlecajacy|.*(?:读影|読影|報告|記載|依頼|検査|撮影|承認|確認|担当)者"
+    r"|.*技師|家属(?:姓名)?|联系人|家族(?:氏?名)?|保護者|(?:판독|보고|작성|기록|확인|의뢰|검사)자"
+    r"|(?:담당|주치|의뢰|집도)의사?|방사선사|보호자\w*|교수",
 )
 _WEAK = (r"id|ids|identifier|kennung|identifiant|key|code|编号|編號|uid|primarykey|pk",)
 _COUNTER = (

@@ -11,6 +11,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 import pytest
 
 from rfpmss.data.errors import TextError
+from rfpmss.data.privacy.inflections import inflected
 from rfpmss.data.privacy.names import pattern
 from rfpmss.data.privacy.private import NAMED, redact
 from rfpmss.data.readers.text.encoding import decode_text
@@ -29,15 +30,17 @@ def unbounded(items: object, depth: int = 0) -> Iterator[tuple[int, object]]:
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
-    for name in (f"privacy.{part}" for part in ("private", "names", "persons", "sentences")):
+    for name in (
+        f"privacy.{part}" for part in ("private", "names", "inflections", "persons", "sentences")
+    ):
         module = importlib.import_module(f"rfpmss.data.{name}")
         for key, value in vars(module).items():
             if isinstance(value, re.Pattern):
                 yield f"{name}.{key}", value
     for names in (["Doe^John^A", "张^三", "欧阳^修=x"], ["O'Neil-Smith, Ann"]):
-        found = pattern(names)
-        assert found is not None
-        yield "names", found
+        for found in (pattern(names), inflected(names)):
+            if found is not None:
+                yield "names", found
 
 
 def test_no_pattern_over_reports_repeats_without_a_bound() -> None:
