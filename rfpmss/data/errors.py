@@ -56,13 +56,14 @@ CONTOURS = (
     "3D Slicer or plastimatch where it is wanted"
 )
 SAY = "if it shows the tumour, end its name in _tumor_mask, otherwise nothing to do"
+ONLY_TUMOUR = "nothing to do if that is so, else write the mask with the labels of the tumour alone"
 AS_MASK = (
     "where it shows the tumour, convert it to DICOM SEG, or to NIfTI with a name that ends in "
     "_tumor_mask"
 )
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY, AS_MASK),
+    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR),
 )
 
 

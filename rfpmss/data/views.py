@@ -9,9 +9,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from rfpmss.config import CHANNELS
-from rfpmss.data.errors import AS_MASK, UnsupportedError, UnusedError, ValuesError, describe
-from rfpmss.data.readers.assembly import Gaps, load
-from rfpmss.data.readers.masks import HEAD, is_whole, tumour, two_valued
+from rfpmss.data.errors import (
+    AS_MASK,
+    ONLY_TUMOUR,
+    Notice,
+    UnsupportedError,
+    UnusedError,
+    ValuesError,
+    describe,
+)
+from rfpmss.data.readers.assembly import Gaps, Left, Loaded, load
+from rfpmss.data.readers.masks import HEAD, doubt_of, is_whole, tumour, two_valued
 from rfpmss.data.readers.resize import resize
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.slides import slide
@@ -77,15 +85,19 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     if view == "pathology":
         return _pathology(source, choice)
     loaded = load(source, choice.gaps, choice.limit, choice.fewest)
-    first = loaded.volumes[0]
+    first, shown = loaded.volumes[0], loaded.names
+    left = list(loaded.unused)
     if view == "ct":
         channels = _windows(first.array.astype(np.float32, copy=False))
     else:
-        channels = _sequences(list(loaded.volumes), loaded.names)
+        scaled = _scaled(loaded, left)
+        channels, shown = _sequences(scaled), tuple(scaled)
     mask = loaded.mask
     if mask is not None and source.mask is not None:
-        mask = replace(mask, array=tumour(mask.array, source.mask.name))
-    left = list(loaded.unused)
+        name = "/".join(source.mask.parts[-3:])
+        if doubt := doubt_of(mask.array, name):
+            left.append((source.mask, Notice(doubt, ONLY_TUMOUR)))
+        mask = replace(mask, array=tumour(mask.array, name))
     if mask is not None and source.mask is not None and is_whole(mask, first):
         left.append((source.mask, UnusedError(HEAD)))
         mask = None
@@ -95,7 +107,7 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
         unused=unused,
         spacing=first.spacing,
         grid=first.array.shape[::-1],
-        channels=loaded.names,
+        channels=shown,
     )
 
 
@@ -127,12 +139,33 @@ def in_skull(hounsfield: Float32[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y 
     return inside
 
 
-def _sequences(volumes: list[Volume], names: tuple[str, ...]) -> list[Float32[np.ndarray, "z y x"]]:
+def _scaled(loaded: Loaded, left: Left) -> dict[str, Float32[np.ndarray, "z y x"]]:
+    """The sequences by name; one without contrast is left out, unless none has any.
+
+    Raises:
+        ValuesError: if all voxels of each sequence have the same value, or the two of a mask.
+    """
+    scaled: dict[str, Float32[np.ndarray, "z y x"]] = {}
+    errors: list[ValuesError] = []
+    for volume, name, paths in zip(loaded.volumes, loaded.names, loaded.paths, strict=True):
+        try:
+            scaled[name] = _brain(volume.array)
+        except ValuesError as error:
+            errors.append(error)
+            left += [(path, error) for path in paths]
+    if not scaled:
+        errors[0].files = tuple(left)
+        raise errors[0]
+    return scaled
+
+
+def _sequences(
+    scaled: dict[str, Float32[np.ndarray, "z y x"]],
+) -> list[Float32[np.ndarray, "z y x"]]:
     """Four channels; absent sequences are zero, an unnamed one stands for all four."""
-    scaled = {name: _brain(v.array) for name, v in zip(names, volumes, strict=True)}
     if set(scaled) == {""}:
         return [scaled[""]] * len(SEQUENCES)
-    blank = np.zeros(volumes[0].array.shape, np.float32)
+    blank = np.zeros(next(iter(scaled.values())).shape, np.float32)
     return [scaled.get(name, blank) for name in SEQUENCES]
 
 
@@ -140,14 +173,11 @@ def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
     """Standardised by the voxels brighter than the background."""
     image = array.astype(np.float32)
     sample = image.reshape(-1)[:: max(image.size // 50_000, 1)]
+    if len(np.unique(sample[:1000])) <= 2 and two_valued(array):
+        raise ValuesError("the voxels hold two values, as a mask's do", AS_MASK)
     low, high = np.percentile(sample, (1, 99))
     inside = sample[sample > low + 0.1 * (high - low)]
-    try:
-        return _standard(image, inside if inside.size > 16 else sample, 0.0)
-    except ValuesError:
-        if two_valued(array):
-            raise ValuesError("the voxels hold two values, as a mask's do", AS_MASK) from None
-        raise
+    return _standard(image, inside if inside.size > 16 else sample, 0.0)
 
 
 def _standard(

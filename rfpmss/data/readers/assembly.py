@@ -45,6 +45,8 @@ class Loaded:
     """All on the grid of the first."""
     names: tuple[str, ...]
     """What each volume shows, ``""`` where it is not known."""
+    paths: tuple[tuple[Path, ...], ...]
+    """The files of each volume."""
     mask: Volume | None = None
     """Segmentation, on a grid of its own."""
     unused: tuple[tuple[Path, DataError], ...] = ()
@@ -66,18 +68,21 @@ def load(source: Source, gaps: Gaps = "refuse", limit: int = MAX_BYTES, fewest: 
     """
     left: Left = []
     if source.kind == "nifti":
-        volumes, names = _files(source, gaps, limit, left)
+        volumes = _files(source, gaps, limit, left)
     elif source.kind == "dicom":
-        volumes, names = _dicom(source, gaps, limit, fewest, left)
+        volumes = _dicom(source, gaps, limit, fewest, left)
     else:
         raise UnsupportedError(f"a {source.kind} file is no volume")
     mask = _mask(source, limit, left)
-    return Loaded(tuple(volumes), tuple(names), mask, tuple(left))
+    arrays, names, paths = zip(*volumes, strict=True)
+    return Loaded(arrays, names, paths, mask, tuple(left))
 
 
-def _files(
-    source: Source, gaps: Gaps, limit: int, left: Left
-) -> tuple[list[Volume], tuple[str, ...]]:
+_Named = tuple[Volume, str, tuple[Path, ...]]
+"""A volume, what it shows, and its files."""
+
+
+def _files(source: Source, gaps: Gaps, limit: int, left: Left) -> list[_Named]:
     """One volume a file; those that cannot be read or lie on another grid are left out."""
     read: dict[int, Volume] = {}
     frames = source.frames or (source.volume,) * len(source.paths)
@@ -103,7 +108,7 @@ def _files(
         error = GeometryError(f"{what} lies on another grid than the others", LAY)
         left.append((source.paths[number], error))
         del read[number]
-    return list(read.values()), tuple(names[number] for number in read)
+    return [(volume, names[n], (source.paths[n],)) for n, volume in read.items()]
 
 
 def _file(path: Path, limit: int, frame: int | None, left: Left) -> Volume:
@@ -130,12 +135,9 @@ def _mask(source: Source, limit: int, left: Left) -> Volume | None:
         return None
 
 
-def _dicom(
-    source: Source, gaps: Gaps, limit: int, fewest: int, left: Left
-) -> tuple[list[Volume], tuple[str, ...]]:
+def _dicom(source: Source, gaps: Gaps, limit: int, fewest: int, left: Left) -> list[_Named]:
     """One volume a series; a further series that cannot be laid upon the first is left out."""
-    volumes: list[Volume] = []
-    names: list[str] = []
+    volumes: list[_Named] = []
     failures: list[DataError] = []
     start = 0
     channels = source.channels or ("",)
@@ -144,18 +146,18 @@ def _dicom(
         start += count
         try:
             volume, mine = read_series(paths, gaps, limit, fewest, source.volume)
-            volumes.append(onto(volume, volumes[0]) if volumes else volume)
+            volume = onto(volume, volumes[0][0]) if volumes else volume
         except DataError as error:
             failures.append(error)
             left += error.each(paths)
             continue
-        names.append(name)
+        volumes.append((volume, name, paths))
         left += mine
     if not volumes:
         error = failures[0]
         error.files = tuple(left)
         raise error
-    return volumes, tuple(names)
+    return volumes
 
 
 def read_series(

@@ -38,7 +38,7 @@ _MASK = _words(
 # ... of the tumour; these words alone do not make a mask: "tumor_007_t1.nii.gz" is an image ...
 _LESION = _words(
     "tumor tumors tumour tumours tumeur tumeurs tumore tumoral tumoren lesion lesions lasion "
-    "lasionen lesione lesiones laesion gtv ctv ptv glioma gliom gliome glioblastoma "
+    "lasionen lesione lesiones laesion gtv glioma gliom gliome glioblastoma "
     "glioblastom edema oedema odem oedem necrosis nekrose necrose enhancing metastasis "
     "metastases metastase metastasen gbm neoplasm neoplasms raumforderung netc snfh "
     "gtvp gtvn gtvt necrotic meningioma meningeom astrocytoma lymphoma dipg"
@@ -50,6 +50,31 @@ _CAVITY = _words(
     "cavity cavities cavite cavites cavidad cavidades cavidade cavita cavitario hohle hohlen holte "
     "tumorbett tumorbed lecho"
 )
+# A finding that is none of the tumour, whatever stands beside it: "WMH_lesion", "stroke lesion".
+_OTHER = _words(
+    "wmh wmhs hyperintensities leukoaraiosis leukoencephalopathy infarct infarcts infarction "
+    "infarctions infarkt infarkte infarto infarti ischemia ischaemia ischemic ischaemic ischamie "
+    "ischemie isquemia isquemica isquemico ischemica ischemico ischemique ischamisch "
+    "ischamische stroke strokes schlaganfall ictus avc accident penumbra "
+    "hemorrhage haemorrhage hemorrhages bleed bleeding bleedings blutung blutungen hemorragie "
+    "hemorragia emorragia saignement sangrado bloeding hematoma haematoma hematome hamatom "
+    "ematoma microbleed microbleeds cmb mikroblutung siderosis contusion kontusion tbi trauma "
+    "aneurysm aneurysma aneurysms anevrysme aneurisma avm cavernoma kavernom sclerosis sclerose "
+    "sklerose esclerosis sclerosi mslesion mslesions plaque plaques demyelination demyelinating "
+    "demyelinisierung lacune lacunes lacunar lakune abscess abszess abces absceso encephalitis "
+    "enzephalitis gliosis gliose heterotopia nawm nagm contralateral kontralateral "
+    "calcification calcifications verkalkung shunt catheter electrode electrodes clip stent"
+)
+# What is irradiated holds the tumour and a margin.
+_TARGET = _words(
+    "ptv ptvs ctv ctvs itv prv isodose isodosis isodosen dose dosis zielvolumen ptvp ptvn ctvp "
+    "ctvn ptvs sib"
+)
+_GENERIC = _words(
+    "lesion lesions lasion lasionen lesione lesiones lesioni laesion laesies laesie enhancing"
+)
+"""These are of a tumour, unless a word says where another kind lies: `white matter lesion`."""
+_WHITE = (_words("white matter"), _words("marklager"), _words("wm"), _words("ms"))
 # ... or of the brain, its parts, the face, an organ at risk of radiotherapy, or anything else
 # that is no tumour.
 _HEAD = _words(
@@ -57,7 +82,9 @@ _HEAD = _words(
     "brain brains bet hdbet synthstrip ss skull schadel parenchyma gehirn hirn cerveau "
     "cerebro cervello encefalo crane craneo head kopf tete cabeza face gesicht defacing "
     "deface defaced aseg aparc synthseg tissue gewebe gm wm csf liquor lcr bmask vista nvseg "
-    "vessel vessels gefasse midline mittellinie extraction skullstrip skullstripping stripped "
+    "vessel vessels gefasse gefass artery arteries arterie arterien vein veins venen vene "
+    "carotid carotis vascular vaisseaux vasos vasi sinus sinuses midline "
+    "mittellinie extraction skullstrip skullstripping stripped "
     "skullstripped bone knochen os hueso body external externe skin haut peau piel scalp "
     "airway "
     # parts of the brain
@@ -70,7 +97,8 @@ _HEAD = _words(
     "corpus callosum balken fornix brainstem stem hirnstamm stammhirn tronc tronco midbrain "
     "mesencephalon pons medulla oblongata pineal epiphyse hemisphere hemispheres hemisphare "
     "hemisphere lobe lobes choroid falx tentorium dura meninges dentate capsule peduncle "
-    "atlas parcellation hyperintensity hyperintensities wmh "
+    "atlas parcellation hyperintensity tract tracts fasciculus arcuate uncinate bundle "
+    "eloquent motor speech language activation "
     # organs at risk
     "oar oars risikoorgan risikoorgane organ organs organes organos anatomy structures chiasm "
     "chiasma opticchiasm quiasma optic opticus opticnerve sehnerv sehnerven optique nerve "
@@ -82,10 +110,9 @@ _HEAD = _words(
     "unterkiefer larynx esophagus oesophagus oral tongue temporomandibular tmj temporallobe "
     "augapfel ohrspeicheldruse innenohr mittelohr ohr sehbahn parotida oreille glandula bulbo "
     "bulbe hirnrinde rinde druse tranendruse nasal nase nez nariz "
-    # findings that are none, and marks of other things
-    "hemorrhage haemorrhage bleeding blutung hematoma haematoma hamatom infarct infarction "
-    "infarkt stroke ischemia aneurysm calcification calcifications shunt catheter electrode "
-    "electrodes background artifact artefact valid fov foreground landmarks"
+    # what was cut out, and marks of other things
+    "resection resektion resezione reseccion background artifact artefact valid fov foreground "
+    "landmarks couch bolus vertebra vertebrae fiducial fiducials"
 )
 _CJK: dict[str, set[str]] = dict.fromkeys(
     ("肿瘤", "瘤", "病灶", "腫瘍", "水肿", "强化灶", "坏死"), _LESION
@@ -94,28 +121,56 @@ _CJK |= dict.fromkeys(("术腔", "残腔", "切除腔", "术后腔", "空腔"), 
 _CJK |= dict.fromkeys(("掩膜", "分割", "勾画", "标注", "标签", "掩码", "轮廓", "靶区"), _MASK)
 _CJK |= dict.fromkeys(
     ("脑", "視", "视", "晶", "眼", "耳", "腮", "垂体", "海马", "丘脑", "白质", "灰质", "颅骨")
-    + ("头", "脊髓", "下颌", "危及器官", "海馬", "水晶体", "蜗", "出血", "梗死"),
+    + ("头", "脊髓", "下颌", "危及器官", "海馬", "水晶体", "蜗"),
     _HEAD,
 )
+_CJK |= dict.fromkeys(
+    (
+        "出血",
+        "梗死",
+        "梗塞",
+        "卒中",
+        "脱髓鞘",
+        "硬化",
+        "白质高信号",
+        "白质病变",
+        "血肿",
+        "动脉瘤",
+        "微出血",
+        "白質病変",
+    )
+    + ("高信号灶", "缺血", "钙化", "軟化灶", "软化灶"),
+    _OTHER,
+)
+_CJK |= dict.fromkeys(("종양", "병변", "교종", "전이", "病変"), _LESION)
+_CJK |= dict.fromkeys(
+    ("마스크", "라벨", "분할", "マスク", "ラベル", "セグメンテーション", "輪郭"), _MASK
+)
+_CJK |= dict.fromkeys(("뇌실", "뇌간", "시신경", "해마", "두개", "脳", "頭"), _HEAD)
+_CJK |= dict.fromkeys(("출혈", "경색", "뇌졸중", "백질", "出血", "梗塞"), _OTHER)
+_CJK |= dict.fromkeys(("절제강", "摘出腔"), _CAVITY)
+_CJK |= dict.fromkeys(("计划靶区", "临床靶区", "計画標的"), _TARGET)
 _WHOSE = re.compile(
     r"(?<![^\W_])(?:gbm|glioma|gliom|glioblastoma|tumou?r|lesion|metastas[ie]s|meningioma|roi"
     r"|dipg|brain|head|kopf|hirn)s?(?:[-_ ]?(?=[^\W_]*\d{2})|[-_ ](?=[a-z]\d))",
     re.IGNORECASE,
 )
 """A word that begins a number of a patient: GBM-011, Tumor_007, glioma P12."""
-_KNOWN = _MASK | _LESION | _WEAK | _HEAD | _CAVITY
-_PARTS = _KNOWN - _WEAK - _words("ss os gt stem cord inner oral ear")
+_KNOWN = _MASK | _LESION | _WEAK | _HEAD | _CAVITY | _OTHER | _TARGET
+_PARTS = _KNOWN - _WEAK - _words("ss os gt stem cord inner oral ear avc avm prv sib tbi cmb clip")
 
 
 def words_of(name: str) -> set[str]:
     """The words of a name, with glued ones such as ``tumorMask`` and ``brainmask`` taken apart."""
     plain = unicodedata.normalize("NFD", name)
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    plain = "".join(letter for letter in plain if not "\u0300" <= letter <= "\u036f")
+    plain = unicodedata.normalize("NFC", plain)  # puts the syllables of Korean together again
     plain = re.sub(r"([a-z])([A-Z])", r"\1 \2", plain).lower().replace("hd-bet", "hdbet")
     plain = plain.replace("ß", "ss").replace("œ", "oe")
     plain = re.sub(r"\bground[^0-9a-z]?truth", "groundtruth", plain.replace("_", " "))
+    plain = re.sub(r"\bpre[- ]?re[sz]e[ck]\w*", " ", plain)  # before surgery, no cavity
     words: set[str] = set()
-    for word in re.split(r"[^0-9a-z\u4e00-\u9fff]+", plain):
+    for word in re.split(r"[^0-9a-z\u30a0-\u30ff\u4e00-\u9fff\uac00-\ud7a3]+", plain):
         word = re.sub(r"(?<=\D)\d+$", "", word)  # noqa: PLW2901
         words.update(_cut(word))
         words.update(piece for piece in _CJK if piece in word)
@@ -156,11 +211,30 @@ def kind_of(name: str, folder: str = "") -> str:
 
 def _of_what(words: set[str], above: set[str]) -> str:
     """Of what a mask is, whose words or whose folder's words say that it is one."""
-    if _has(words, _CAVITY):
+    if why_not(words):
         return BRAIN
     if _has(words, _LESION):
         return TUMOUR
     return BRAIN if _has(words, _HEAD) or above & _ORGANS else TUMOUR
+
+
+def why_not(words: set[str]) -> str:
+    """What the words of a mask say it shows, if that is no tumour even beside the tumour's word.
+
+    Example:
+        >>> [why_not(words_of(n))[:16] for n in ("WMH_lesion", "GTV", "PTV_60", "tumor_cavity")]
+        ['another finding ', '', 'a target volume ', 'a resection cavi']
+    """
+    if _has(words, _TARGET):
+        return "a target volume of radiotherapy, which holds a margin around the tumour"
+    if _has(words, _OTHER):
+        return "another finding than the tumour"
+    if _has(words, _CAVITY):
+        return "a resection cavity"
+    only = words & _LESION <= _GENERIC and not any(_CJK.get(word) is _LESION for word in words)
+    if only and words & _GENERIC and any(white <= words for white in _WHITE):
+        return "another finding than the tumour"
+    return ""
 
 
 _ORGANS = _words("oar oars risikoorgan risikoorgane organ organs organes anatomy 危及器官")
@@ -178,7 +252,7 @@ def _own(name: str, folder: str = "") -> str:
 def may_be(name: str, folder: str = "") -> str:
     """Of what a file whose name does not say mask is one, if its values are a mask's."""
     words = words_of(_own(name, folder))
-    if _has(words, _CAVITY):
+    if why_not(words):
         return BRAIN
     if _has(words, _LESION):
         return TUMOUR
@@ -195,12 +269,14 @@ def certain(name: str) -> bool:
 
 def shows_head(name: str) -> bool:
     """Whether a name speaks of the brain or a part of it: an image, or a mask of it."""
-    return _has(words_of(name), _HEAD)
+    words = words_of(name)
+    return bool(why_not(words)) or _has(words, _HEAD)
 
 
 def shows_tumour(name: str) -> bool:
-    """Whether a name speaks of the tumour or a part of it."""
-    return _has(words_of(name), _LESION)
+    """Whether a name speaks of the tumour or a part of it, and of no other finding."""
+    words = words_of(name)
+    return _has(words, _LESION) and not why_not(words)
 
 
 def _has(words: set[str], table: set[str]) -> bool:
@@ -235,7 +311,8 @@ def two_valued(array: Shaped[np.ndarray, "*shape"]) -> bool:
     No scanner makes such an image.
     """
     high = array.max()
-    return bool(high > 0 and high == np.rint(high) and ((array == 0) | (array == high)).all())
+    low = array == 0
+    return bool(high > 0 and high == np.rint(high) and low.any() and (low | (array == high)).all())
 
 
 def holds_shares(array: Shaped[np.ndarray, "*shape"]) -> bool:
@@ -267,8 +344,14 @@ SCHEMES = {
     "brats2017": Scheme(),  # 2017 to 2021, UPENN-GBM, UCSF-PDGM
     "brats2023": Scheme(enhancing=3, cavity=4),  # from 2023; the cavity from 2024
 }
-_NEW = re.compile(r"brats[-_](?:gli|met|men|ssa|goat|syn)[-_]\d", re.IGNORECASE)
+_NEW = re.compile(
+    r"brats[-_]?(?:gli|met|men|ssa|goat|syn)[-_]?(?:rt[-_])?\d|mu[-_]glioma[-_]post|ucsd[-_]ptgbm"
+    r"|ucsf[-_]alptdg|patientid_\d{4}_timepoint_\d{1,2}_tumormask",
+    re.IGNORECASE,
+)
 _PEDIATRIC = re.compile(r"brats[-_]ped[-_]", re.IGNORECASE)
+_OLDEST = re.compile(r"brats[-_]?(?:20)?1[2-6](?!\d)|vsd\.brain", re.IGNORECASE)
+"""Until 2016 label 3 was the non-enhancing and 4 the enhancing tumour."""
 _OLD = re.compile(r"brats(?:17|18|19|20|2017|2018|2019|2020|2021)[-_]|upenn-gbm|ucsf-pdgm", re.I)
 
 
@@ -338,9 +421,47 @@ def labels_of(mask: Volume) -> set[int]:
 
 
 def tumour(labels: Shaped[np.ndarray, "z y x"], name: str) -> Bool[np.ndarray, "z y x"]:
-    """The voxels of the finding: every label but a resection cavity that the name tells of."""
-    found = labels > 0
-    return found & (labels != 4) if _NEW.search(name) else found
+    """The voxels of the finding: every label but a resection cavity; see `cavity_of`."""
+    return (labels > 0) & (labels != (cavity_of(labels, name) or 0))
+
+
+CAVITY = 4
+"""The label of a resection cavity in BraTS from 2024 on."""
+
+
+def cavity_of(labels: Shaped[np.ndarray, "z y x"], name: str) -> int | None:
+    """The label of the resection cavity; None: there is none, by the name and the labels.
+
+    Until 2021 label 4 was the enhancing tumour and there was no 3; where both stand in one mask 3
+    is the enhancing tumour. Masks of until 2016 and paediatric ones have both and no cavity.
+
+    Args:
+        labels: of the mask.
+        name: of the file, or the end of its path.
+
+    Example:
+        >>> [cavity_of(np.array([[[0, 1, *more]]]), "P1_seg") for more in ([2, 4], [3, 4], [4, 5])]
+        [None, 4, None]
+    """
+    if _NEW.search(name):
+        return CAVITY
+    if any(words.search(name) for words in (_OLD, _OLDEST, _PEDIATRIC)):
+        return None
+    found = set(np.unique(labels).tolist()) - {0}
+    return CAVITY if {3, CAVITY} <= found <= {1, 2, 3, CAVITY} else None
+
+
+def doubt_of(labels: Shaped[np.ndarray, "z y x"], name: str) -> str:
+    """What was assumed of label 4 where no name says it; ``""`` where nothing had to be."""
+    known = (_NEW, _OLD, _OLDEST, _PEDIATRIC)
+    if any(words.search(name) for words in known) or not (labels == CAVITY).any():
+        return ""
+    found = set(np.unique(labels).tolist()) - {0}
+    if cavity_of(labels, name):
+        return "label 4 is taken for a resection cavity, since label 3 is there as well"
+    if found <= {1, 2, CAVITY} and found != {CAVITY}:
+        return "label 4 is taken for the enhancing tumour, since label 3 is not there"
+    return ""
 
 
 MOST_OF_HEAD, LARGEST_TUMOUR = 0.5, 600.0

@@ -221,7 +221,8 @@ def _whole(path: Path, source: Source) -> bool:
         image = read_volume(source.paths[0]) if source.kind == "nifti" else None
     except DataError:
         return False  # told when the image is decoded
-    return masks.is_whole(replace(mask, array=masks.tumour(mask.array, path.name)), image)
+    name = "/".join(path.parts[-3:])
+    return masks.is_whole(replace(mask, array=masks.tumour(mask.array, name)), image)
 
 
 def _fits(mask: File, source: Source, grids: Sequence[Volume], frames: set[str]) -> bool:
@@ -276,7 +277,9 @@ def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[
             continue
         error: DataError = IncompleteError("no image of the patient lies on the grid of the mask")
         if file.view == BRAIN:
-            error = UnusedError("a mask of the brain or another part is none of the tumour")
+            why = masks.why_not(masks.words_of(nifti.stem_of(file.relative)))
+            shown = "a mask of the brain or another part is none of the tumour"
+            error = UnusedError(f"the mask shows {why}" if why else shown)
         elif file.view == UNNAMED:
             error = UnusedError("a mask, and its name does not say of what", SAY)
         elif not any(source.kind in ("nifti", "dicom") for source in sources):

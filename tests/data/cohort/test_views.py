@@ -117,3 +117,27 @@ def test_a_series_of_two_values_is_told_to_be_a_mask_and_not_to_be_constant(tmp_
     files = sorted(write_series(tmp_path / "mask", values, intercept=0.0).iterdir())
     with pytest.raises(ValuesError, match="two values, as a mask's do; .* DICOM SEG"):
         read(Source(kind="dicom", paths=tuple(files)))
+
+
+@pytest.mark.parametrize(
+    ("fill", "reason"),
+    [(0.0, "all voxels have the same value"), (7.0, "all voxels have the same value"),
+     (-1e-7, "all voxels have the same value"), ("mask", "two values, as a mask's do")],
+)  # fmt: skip
+def test_a_sequence_without_contrast_costs_itself_alone(fill, reason, tmp_path) -> None:
+    names, rng = ("t1", "t1ce", "t2", "flair"), np.random.default_rng(0)
+    arrays = {name: rng.integers(1, 900, (6, 8, 4)).astype(np.float32) for name in names}
+    arrays["t2"][:] = 0.0 if fill == "mask" else fill
+    arrays["t2"][2:4, 2:4] = 1.0 if fill == "mask" else fill
+    for name, array in arrays.items():
+        nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1, 1, 1])), tmp_path / f"{name}.nii")
+    paths = tuple(tmp_path / f"{name}.nii" for name in names)
+    made = read(Source(kind="nifti", paths=paths, channels=names))
+    assert made.channels == ("t1", "t1ce", "flair")
+    ((path, why),) = made.unused
+    assert path == paths[2]
+    assert reason in why
+    varied = [len(np.unique(made.images[:, n])) > 1 for n in range(4)]
+    assert varied == [True, True, False, True]
+    with pytest.raises(ValuesError, match=reason):
+        read(Source(kind="nifti", paths=paths[2:3], channels=("t2",)))

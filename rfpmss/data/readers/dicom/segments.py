@@ -29,11 +29,6 @@ ANATOMY = {"123037004", "T-D000A"}
 """Codes of the category "anatomical structure" (PS3.16 CID 7150)."""
 TISSUE = {"85756007", "T-D0050"}
 """Code of "tissue", which programs write where nobody chose one."""
-NO_TUMOUR = {
-    *("cavity", "hemorrhage", "haemorrhage", "bleeding", "hematoma", "haematoma", "infarct"),
-    *("infarction", "stroke", "ischemia", "aneurysm", "calcification", "shunt", "catheter"),
-}
-"""Words of findings that are none."""
 OFF = 0.05
 """Voxels that a mask's voxels may lie beside those of the image."""
 
@@ -68,7 +63,7 @@ def _rank(item: Dataset) -> int | None:
     label = f"{item.get('SegmentLabel', '') or ''} {item.get('SegmentDescription', '') or ''}"
     said = [code for code in codes[:1] if str(code.get("CodeValue", "")) not in TISSUE]
     for text in (label, *(str(code.get("CodeMeaning", "") or "") for code in said)):
-        if masks.words_of(text) & NO_TUMOUR:
+        if masks.why_not(masks.words_of(text)):
             return None
         if masks.shows_tumour(text):
             return 0
