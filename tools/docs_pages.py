@@ -170,7 +170,8 @@ def notebook(path: Path) -> str:
 def shown(output: dict[str, Any]) -> str:
     """One output of a cell: a picture, a table, or text."""
     if output["output_type"] == "stream":
-        return f"```text\n{''.join(output['text'])}```" if output["name"] == "stdout" else ""
+        text = "".join(output["text"]).rstrip("\n")
+        return f"```text\n{text}\n```" if output["name"] == "stdout" else ""
     data = output.get("data", {})
     if "image/png" in data:
         picture = data["image/png"].strip()

@@ -79,6 +79,8 @@ def test_a_notebook_shows_what_its_cells_printed_and_drew(pages):
         pages.shown({"output_type": "execute_result", "data": {"text/html": ["<b>x</b>"]}}),
     ]
     assert shown[0] == "```text\na\nb\n```"
+    open_end = pages.shown({"output_type": "stream", "name": "stdout", "text": ["a"]})
+    assert open_end == "```text\na\n```"
     assert shown[1] == ""
     assert 'src="data:image/png;base64,QUJD"' in shown[2]
     assert "<b>x</b>" in shown[3]
