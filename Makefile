@@ -6,7 +6,7 @@ RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 SHARE = -n $(WORKERS) --dist worksteal
 EXPORT = MAKE_TARGET="$(or $(MAKECMDGOALS),demo)"
 
-.PHONY: help demo test check lint docs test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test clean
+.PHONY: help demo test check lint docs notebooks test-cpu test-kernels test-interpret test-compile test-slow static matrix gpu rehearse kills browser fuzz install-demo install-test test-multisk release-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,9 @@ lint: ## ruff, pyright, import-linter
 
 docs: install-test ## the documentation site in build/site: strict, links checked, nothing fetched
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
+
+notebooks: install-test ## run the tutorials and store what they print and draw
+	$(RUN) tools/notebooks.py
 
 test-cpu: ## everything that needs neither a GPU nor a process of its own
 	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -72,6 +75,14 @@ fuzz: install-test ## coverage-guided fuzzing of the six readers, FUZZ seconds e
 
 test-slow: install-test ## the minutes-long tests
 	$(RUN) -m pytest -q -m slow -k "not every_configuration"
+
+test-multisk: ## multisk alone, with the fewest packages: also what runs on macOS
+	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) cpu test
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile tests/solver tests/assign tests/layers tests/moe
+
+release-check: install-test ## dry run of a release: build, check, install the wheel afresh, run the README's lines
+	$(VENV)/bin/pip install --quiet -c constraints.txt twine
+	$(RUN) tools/release.py
 
 clean: ## remove what was built (not the cohort, not the runs)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

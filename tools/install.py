@@ -1,6 +1,7 @@
 """Make a virtual environment with the pinned versions, without gigabytes nobody asked for.
 
 Usage: python tools/install.py VENV [EXTRA ...]     (extras of pyproject.toml, and `test`)
+       python tools/install.py VENV --torch         (torch alone)
 
 torch comes first. Where no NVIDIA GPU is visible, the resolver is asked beforehand what it would
 fetch, and an answer with CUDA packages stops the installation with a way out. Environment:
@@ -48,6 +49,8 @@ def main(folder: str, *extras: str) -> int:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     if not _has_torch(python) and (status := _install_torch(pip)):
         return status
+    if extras == ("--torch",):
+        return 0
     selected = [extra for extra in extras if extra != "test"]
     project = f".[{','.join(selected)}]" if selected else "."
     packages = ["-e", project]

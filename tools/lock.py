@@ -30,8 +30,8 @@ HEAD = """\
 # constraints.txt without torch, with the SHA-256 of every file of each version on the index.
 # By tools/lock.py. After torch:  pip install --require-hashes --no-deps -r requirements.lock
 """
-LINUX = {"atheris", "triton"}
-"""Packages with wheels for Linux alone."""
+LINUX = {"atheris", "jeepney", "secretstorage", "triton"}
+"""Packages for Linux alone."""
 
 
 def main() -> int:
