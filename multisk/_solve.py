@@ -122,7 +122,7 @@ def default_for(system: System) -> Solver:
     if system.group is not None:
         return Newton()
     if system.groups is not None:
-        return Blend() if choose.sweeps_come_first(system) else Newton()
+        return Blend() if choose.loops_for(system) is not None else Newton()
     relaxed = system.relax != (None, None) and not choose.kernels_serve(system)
     return Blend() if relaxed or choose.loops_for(system) is not None else Newton()
 

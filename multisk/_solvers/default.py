@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import doubles
+from multisk._backends.choose import doubles, sweeps_come_first
 from multisk._backends.numba import solve as loops
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
@@ -47,12 +47,39 @@ class Blend:
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch; `Raw.solver` says what did."""
-        if doubles(system):
-            once = replace(self, finest=0.1 * float(self.tolerance))  # a float32 plan shows no more
-            return judged(precisely(system, init, once.run), self.tolerance, self.max_steps)
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         if system.groups is not None and init is not None:  # Newton takes two or three from there
             return replace(newton.run(system, init), solver="Newton")
+        if system.groups is not None and not sweeps_come_first(system):
+            return self.newton_first(system, newton)
+        if doubles(system):
+            return judged(precisely(system, init, self.once), self.tolerance, self.max_steps)
+        return self.sweeps_first(system, init, newton)
+
+    def once(self, system: System, init: Tensor | None) -> Raw:
+        """In float64 for a float32 plan, which shows no more."""
+        newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
+        return replace(self, finest=0.1 * float(self.tolerance)).sweeps_first(system, init, newton)
+
+    def newton_first(self, system: System, newton: Newton) -> Raw:
+        """Few columns: Newton alone, unless its first pass shows that sweeps had better begin."""
+        names: list[str] = []
+        single = system.scores.dtype == torch.float32
+
+        def swept(part: System, start: Tensor | None) -> Raw:
+            if part.scores.shape[0] < system.scores.shape[0]:
+                names.append("Newton")  # it solved the others
+            wide = single and part.scores.dtype == torch.float64
+            raw = self.once(part, start) if wide else self.sweeps_first(part, start, newton)
+            names.append(raw.solver or "")
+            return raw
+
+        raw = newton.follow(system, None, polish=True, instead=swept)
+        raw.solver = ", then ".join(dict.fromkeys(names or ["Newton"]))
+        return raw
+
+    def sweeps_first(self, system: System, init: Tensor | None, newton: Newton) -> Raw:
+        """Sweeps while they are worth it, and Newton for what they leave."""
         goal = float(self.tolerance)
         if system.scores.dtype == torch.float64:
             goal = min(self.finest, goal)
@@ -84,30 +111,13 @@ class Blend:
 def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float) -> Raw | None:
     """Compiled sweeps for at most the time of a Newton solve.
 
-    Those of one assignment stop as soon as their rate says that Newton will be there first.
+    Those of an assignment stop as soon as their rate says that Newton will be there first.
     """
-    limits: dict[str, Any] = {"steps": None, "tolerance": goal}
-    if system.groups is None:
-        return loops.sweep(system, init, otherwise, most=patience(system), **limits)
-    most = PATIENT * patience(system) // PASSES
-    if system.scores.shape[0] > 1:
-        return loops.sweep(system, init, otherwise, most=most, **limits)
-    raw = loops.sweep(system, init, otherwise, most=TRIAL, **limits)
-    done, more = TRIAL, TRIAL
-    while raw is not None and float(raw.error) < math.inf and done < most:
-        before = float(raw.error)
-        if before <= goal:
-            break
-        more = min(max(TRIAL, done // 2), most - done)
-        raw = loops.sweep(system, raw.column_potential, otherwise, most=more, **limits)
-        assert raw is not None
-        raw.steps += done
-        done += more
-        now = float(raw.error)
-        rate = math.log(now / before) / more if 0 < now < before else 0.0
-        if now > goal and not rate * (most - done) <= math.log(goal / now):
-            break
-    return raw
+    most, trial = patience(system), 0
+    if system.groups is not None:
+        most, trial = PATIENT * most // PASSES, TRIAL
+    limits: dict[str, Any] = {"steps": None, "tolerance": goal, "most": most, "trial": trial}
+    return loops.sweep(system, init, otherwise, **limits)
 
 
 def patience(system: System) -> int:

@@ -1,6 +1,8 @@
 """Newton on the columns' dual: rows are eliminated exactly, one pass over the scores a step."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,11 +27,13 @@ from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 from multisk._solvers.options import check_gradient, check_number, check_steps
-from multisk._solvers.precise import judged, precisely, retried
+from multisk._solvers.precise import Run, judged, precisely, retried
 
 FEW = 14  # passes of one way for a transport before the next one is tried
 FLOOR = 2e-5  # relative error that the rounding of float32 potentials can leave
+CLOSE = 0.3  # relative error from which an assignment's passes go on, whatever they have cost
 NEAR = 10.0  # relative error from which ascent is worth more than a new start
+ASTRAY = 0.6  # error at b = 0 from which full Newton steps overshoot: uneven columns, none even
 DECADES = 1e3  # largest mass over the least one from which the programme misses the least
 
 
@@ -74,18 +78,26 @@ class Newton:
         """Solve every problem of the batch."""
         return self.follow(system, init, polish=True)
 
-    def follow(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
-        """`run`; without `polish` float64 ends at the tolerance, as float32 does."""
+    def follow(
+        self, system: System, init: Tensor | None, *, polish: bool, instead: Run | None = None
+    ) -> Raw:
+        """`run`; without `polish` float64 ends at the tolerance, as float32 does.
+
+        `instead` takes what the compiled passes leave in place of torch, and what is so far from
+        the solution that they had better not begin.
+        """
         init = settled(system, init)
         if not system.two_groups:
             return self.run_groups(system, init)
+        again = partial(self.once, instead=instead)
         if doubles(system) and (system.groups is None or loops_for_newton(system) is not None):
-            wide = precisely(system, init, self.once)
+            wide = precisely(system, init, again)
             return judged(wide, self.tolerance, self.max_steps)
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
-        fast = loops.newton(system, init, self.run_in_torch, **limits)
+        far = math.inf if instead is None else ASTRAY
+        fast = loops.newton(system, init, instead or self.run_in_torch, **limits, far=far)
         if fast is not None and retriable(system):
-            fast = retried(fast, system, init, self.once, self.max_steps)
+            fast = retried(fast, system, init, again, self.max_steps)
             return judged(fast, self.tolerance, self.max_steps)
         if fast is not None:
             return fast
@@ -93,9 +105,10 @@ class Newton:
             return operators.newton(system, init, float(self.tolerance), self.max_steps)
         return self.run_in_torch(system, init)
 
-    def once(self, system: System, init: Tensor | None) -> Raw:
+    def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:
         """In float64 for a float32 plan, which shows no more than a tenth of the tolerance."""
-        return replace(self, tolerance=0.1 * self.tolerance).follow(system, init, polish=False)
+        finer = replace(self, tolerance=0.1 * self.tolerance)
+        return finer.follow(system, init, polish=False, instead=instead)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch, on any device."""
@@ -127,7 +140,8 @@ class Newton:
         if bool(left.any()):
             index = left.nonzero().squeeze(-1)
             budget = self.max_steps - steps[index]
-            near = point.b[index] if bool((point.error[index] <= FLOOR).all()) else None
+            held = FLOOR if system.groups is None else CLOSE
+            near = point.b[index] if bool((point.error[index] <= held).all()) else None
             better, more = resist(system.take(index), float(self.tolerance), budget, near)
             steps[index] += more
             place(point, index, better)
@@ -163,9 +177,9 @@ def resist(
 ) -> tuple[Point, Tensor]:
     """What the direct search leaves: by way of the linear programme, or cooled down.
 
-    What is `near` is only held up by float32's rounding, and goes on from there in float64.
+    What is `near` goes on from there in float64: float32's rounding may be all that held it up.
     """
-    if near is not None and system.scores.dtype == torch.float32:
+    if near is not None:
         point, used = Search(widen(system), tolerance).run(near, None, budget.clamp_max(FEW))
         if bool((point.error <= tolerance).all()):
             return narrow(point, system), used

@@ -316,3 +316,23 @@ def test_uneven_assignments_to_many_columns_converge(k, eps):
     assert (found.plan.double() - best.plan).abs().max() < 1e-5
     again = solve(x, MultiAssignment(k=k, eps=eps), init=found).raise_if_failed()
     assert int(again.steps) <= 1
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([(40, 4, 1), (200, 16, 2), (300, 64, 8), (64, 64, 32)]),
+    st.sampled_from([0.1, 0.02, 0.005]),
+    st.sampled_from([F, D]),
+)
+def test_uneven_assignments_to_few_columns_stay_in_the_compiled_loops(seed, shape, eps, dtype):
+    pytest.importorskip("numba")
+    n, columns, k = shape
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, columns, generator=generator) + torch.randn(columns, generator=generator)
+    x, problem = torch.sigmoid(x).to(dtype), MultiAssignment(k=k, eps=eps)
+    found = solve(x, problem).raise_if_failed()
+    assert found.backend == "numba"
+    with use_backend("torch"):
+        best = solve(x.double(), problem, Newton()).raise_if_failed()
+    assert (found.plan.double() - best.plan).abs().max() < 1e-5

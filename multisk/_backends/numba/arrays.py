@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+CUTS = 8  # as in `newton`
 START = 1e-6  # relative error of the rows' first answer to given columns, before any sweep
 CELLS = 1 << 16  # cells a block; more calls cost more than a cache saves
 FEW = 1 << 12  # cells below which calls take longer than arithmetic
@@ -116,6 +117,14 @@ def worst_of(found, goal, unit) -> float:
     """The largest violation; infinite where a sum is not finite."""
     worst = float(np.maximum.reduce(np.abs(found - goal) / unit))
     return worst if math.isfinite(worst) else math.inf
+
+
+def hopeless(before, now, made, left, tolerance) -> bool:
+    """Whether errors that fell from `before` to `now` in `made` sweeps are too large for `left`."""
+    if not math.isfinite(before):
+        return False
+    rate = math.log(now / before) / made if now < before else 0.0
+    return rate * left > math.log(tolerance / now)
 
 
 def transport_sweep(table, u, v, rows, _, power, height, first, last, sums):
@@ -262,6 +271,11 @@ def plain_roots(cells, target, u, near, below, above) -> Any:
         if np.logical_and.reduce(np.abs(miss) <= near):
             return u
     return None
+
+
+def shortened(before, behind) -> float:
+    """The part of a step that the dual's slopes at both of its ends leave: a secant, bounded."""
+    return min(max(before / (before + behind), 0.05), 0.5)
 
 
 def newton_step(sums, weight, coupling, goal, unit, move):

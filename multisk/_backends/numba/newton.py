@@ -7,6 +7,7 @@ import numpy as np
 
 from multisk._backends.numba.loops import BLOCK, flush, jit
 
+CUTS = 8  # steps that may be shortened before a problem goes to passes that damp the system itself
 START = 1e-6  # relative error of the rows' first answer to given columns, before any sweep
 
 
@@ -149,6 +150,12 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
         parts = sums[chunk], weight[chunk], coupling[chunk]
         worst = max(worst, newton_chunk(table, u, v, rows, unit, goal, lo, hi, *parts))
     return worst
+
+
+@jit
+def shortened(before, behind):
+    """The part of a step that the dual's slopes at both of its ends leave: a secant, bounded."""
+    return min(max(before / (before + behind), 0.05), 0.5)
 
 
 @jit

@@ -6,6 +6,7 @@ the caller's own passes, problem by problem; a system that is not covered at all
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from multisk._backends.numba.batch import Batch, Otherwise, Problem
 from multisk._problem.system import System
 
 Solves = Callable[..., Any]
+Sweeping = tuple[bool, float, int, int, int, int]  # the limits of `whole.sweep_batch`
 
 
 def or_on_arrays(solve: Solves) -> Solves:
@@ -50,8 +52,13 @@ def sweep(
     steps: int | None,
     tolerance: float,
     most: int,
+    trial: int = 0,
 ) -> Raw | None:
-    """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`."""
+    """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`.
+
+    From `trial` sweeps on, if that is not 0, an assignment whose rate says that `most` sweeps are
+    not enough is left where it is.
+    """
     loops = loops_for(system)
     if loops is None:
         return None
@@ -62,7 +69,7 @@ def sweep(
     if system.groups is None:
         transport_sweeps(batch, limits)
     else:
-        assignment_sweeps(batch, (*limits, int(init is None)))
+        assignment_sweeps(batch, (*limits, int(init is None), trial))
     return batch.gather(init, tolerance, most if steps is None else None, otherwise)
 
 
@@ -75,15 +82,16 @@ def newton(
     tolerance: float,
     most: int,
     polish: bool,
+    far: float = math.inf,
 ) -> Raw | None:
-    """`Newton.run` for capped problems with few columns."""
+    """`Newton.run` for capped problems with few columns; a start above the error `far` fails."""
     loops = loops_for_newton(system)
     if loops is None:
         return None
     batch = Batch(system, init, loops)
     double = system.scores.dtype == torch.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
-    limits = fine, tolerance, 1e-12 if double and polish else 0.0, most, batch.height
+    limits = fine, tolerance, 1e-12 if double and polish else 0.0, most, batch.height, far
     batch.fill()
     batch.run(
         lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
@@ -92,12 +100,13 @@ def newton(
     return batch.gather(init, tolerance, most, otherwise)
 
 
-def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> int:
-    """Count full Newton steps; -1 as soon as the dual's slope says that one went too far."""
-    fine, tolerance, polish_to, most, _ = limits
+def newton_one(one: Problem, limits: tuple[float, float, float, int, int, float]) -> int:
+    """Count Newton steps, shortened where the dual's slope says that one went too far; -1: lost."""
+    fine, tolerance, polish_to, most, _, far = limits
     k = one.v.shape[0]
     sums, weight, coupling = one.zeros(), one.zeros(), one.zeros(k, k)
     move, polish, last = np.zeros(k), polish_to > 0.0, np.inf
+    length, cuts = 1.0, 0
 
     def work(first: int, end: int) -> float:
         rows, parts = (one.rows, one.row_unit), (sums, weight, coupling)
@@ -107,28 +116,37 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int]) -> in
     one.kernels.shift(one.b, 0.0, move, one.v)
     for done in range(most + 1):
         by_row = max(one.each(work))
-        goals = one.goal, one.unit
+        goals, kept = (one.goal, one.unit), move.copy()
         by_column, slope, ahead = one.kernels.newton_step(sums, weight, coupling, *goals, move)
         if not ahead <= 0.5 * last:
-            return -1
+            cuts += 1
+            if cuts > one.kernels.CUTS or not math.isfinite(ahead):
+                return -1
+            move[:] = kept
+            shorter = length * one.kernels.shortened(last, ahead)
+            one.kernels.shift(one.b, shorter - length, move, one.v)
+            length = shorter
+            continue
         error = max(by_row, by_column)
+        if done == 0 and error > far:
+            return -1
         reached = error <= tolerance
         if done == most or (reached and (not polish or error <= polish_to)):
             return done
         polish = polish and not reached
-        last = abs(slope)
+        last, length = abs(slope), 1.0
         one.kernels.shift(one.b, 1.0, move, one.v)
-    return most
+    return -1
 
 
-def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int, int]) -> None:
+def assignment_sweeps(batch: Batch, limits: Sweeping) -> None:
     """Algorithm 1 from its first line, or from the batch's potentials."""
     groups = batch.system.groups
     assert groups is not None
     low = groups.scales[-1] / float(batch.system.eps)
     shape = batch.table.shape[0], batch.chunks, batch.table.shape[2]
     top, rest = np.zeros(shape), np.zeros(shape)
-    if limits[-1]:
+    if limits[4]:
         batch.fill_and_sweep(low, top, rest)
     else:
         batch.fill()
@@ -141,11 +159,9 @@ def assignment_sweeps(batch: Batch, limits: tuple[bool, float, int, int, int]) -
     )
 
 
-def sweep_one(
-    one: Problem, top: np.ndarray, rest: np.ndarray, limits: tuple[bool, float, int, int, int]
-) -> int:
+def sweep_one(one: Problem, top: np.ndarray, rest: np.ndarray, limits: Sweeping) -> int:
     """The sweeps after the first row line or a start, threads sharing the rows."""
-    exactly, tolerance, most, _, begun = limits
+    exactly, tolerance, most, _, begun, trial = limits
     watched = not exactly or compiled(one.kernels)  # loops have the sums at hand anyway
     plain = one.zeros() if watched else None
 
@@ -163,12 +179,18 @@ def sweep_one(
     else:
         one.kernels.shift(one.b, 0.0, one.b, one.v)
         one.each(answer)
+    check, since, last = trial, 0, math.inf
     for done in range(begun, most):
         before = one.u if exactly else one.u.copy()
         by_row = max(one.each(work))
         if not exactly:
             error = max(by_row, one.kernels.column_error(plain, one.goal, one.unit))
-            if not error > tolerance:
+            lost = False
+            if trial > 0 and done == check:
+                lost = one.kernels.hopeless(last, error, done - since, most - done, tolerance)
+                check += max(trial, done // 2)
+                since, last = done, error
+            if lost or not error > tolerance:
                 one.u[:] = before
                 return done
             if not np.isfinite(error):

@@ -23,7 +23,14 @@ from multisk._backends.numba.loops import (
     transport_sweep,
     verdict,
 )
-from multisk._backends.numba.newton import START, answer_rows, newton_pass, newton_step
+from multisk._backends.numba.newton import (
+    CUTS,
+    START,
+    answer_rows,
+    newton_pass,
+    newton_step,
+    shortened,
+)
 
 
 @jit
@@ -53,35 +60,45 @@ def newton_batch(arrays, plans, limits):
     """Solve the problems first..last of `plans`; steps of each, -1 where one failed, and errors.
 
     `arrays` are those of `Batch.arrays`, `plans` holds (fits, first, last), and `limits` (fine,
-    tolerance, polish, most, height).
+    tolerance, polish, most, height, far): a start whose error is above `far` counts as failed.
     """
     table, u, v, b, _, _, rows, unit, goal, column_unit, _ = arrays
-    fine, tolerance, polish_to, most, height = limits
+    fine, tolerance, polish_to, most, height, far = limits
     fits, first, last = plans
     n, k = table.shape[1:]
     chunks = -(-n // height)
     steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
     sums, weight = np.zeros((chunks, k)), np.zeros((chunks, k))
-    coupling, move = np.zeros((chunks, k, k)), np.zeros(k)
+    coupling, move, kept = np.zeros((chunks, k, k)), np.zeros(k), np.zeros(k)
     for p in range(first, last):
         if not fits[p]:
             continue
-        polish, before = polish_to > 0.0, math.inf
+        polish, before, length, cuts = polish_to > 0.0, math.inf, 1.0, 0
         shift(b[p], 0.0, move, v[p])
         move[:] = 0.0
         for done in range(most + 1):
             ends, parts = (height, 0, chunks), (sums, weight, coupling)
+            kept[:] = move
             by_row = newton_pass(table[p], u[p], v[p], rows[p], unit[p], fine, *ends, *parts)
             by_column, slope, ahead = newton_step(*parts, goal[p], column_unit[p], move)
-            if not ahead <= 0.5 * before:
-                break
+            if not ahead <= 0.5 * before:  # too far: back to where the slope is about 0
+                cuts += 1
+                if cuts > CUTS or not math.isfinite(ahead):
+                    break
+                move[:] = kept
+                shorter = length * shortened(before, ahead)
+                shift(b[p], shorter - length, move, v[p])
+                length = shorter
+                continue
             error = max(by_row, by_column)
+            if done == 0 and error > far:
+                break
             reached = error <= tolerance
             if done == most or (reached and (not polish or error <= polish_to)):
                 steps[p - first] = done
                 break
             polish = polish and not reached
-            before = abs(slope)
+            before, length = abs(slope), 1.0
             shift(b[p], 1.0, move, v[p])
         if steps[p - first] >= 0:
             errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
@@ -92,11 +109,12 @@ def newton_batch(arrays, plans, limits):
 def sweep_batch(arrays, cells, sums, plans, limits):
     """Algorithm 1 from its first column line on, or from given columns' potentials.
 
-    `limits` holds (exactly, tolerance, most, height, done): one sweep is done already where `sums`
-    are the two groups' column sums (b, chunks, k) after the first row line; none after a start.
+    `limits` holds (exactly, tolerance, most, height, done, trial): one sweep is done already where
+    `sums` are the two groups' column sums (b, chunks, k) after the first row line; none after a
+    start. From `trial` sweeps on, if that is not 0, a hopeless problem is left where it is.
     """
     table, u, v, b, _, _, rows, unit, goal, column_unit, count = arrays
-    exactly, tolerance, most, height, begun = limits
+    exactly, tolerance, most, height, begun, trial = limits
     fits, first, last = plans
     chunks = sums[0].shape[1]
     steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
@@ -111,6 +129,7 @@ def sweep_batch(arrays, cells, sums, plans, limits):
             shift(b[p], 0.0, b[p], v[p])
             answer_rows(table[p], u[p], v[p], rows[p], START, height, 0, chunks)
         steps[p - first] = most
+        check, since, before = trial, 0, math.inf
         for done in range(begun, most):
             if not exactly:
                 kept[:] = u[p]
@@ -119,7 +138,12 @@ def sweep_batch(arrays, cells, sums, plans, limits):
             by_column = column_error(plain, goal[p], column_unit[p])
             if not exactly:
                 error = max(by_row, by_column)
-                if not error > tolerance:
+                lost = False
+                if trial > 0 and done == check:
+                    lost = hopeless(before, error, done - since, most - done, tolerance)
+                    check += max(trial, done // 2)
+                    since, before = done, error
+                if lost or not error > tolerance:
                     u[p] = kept
                     steps[p - first] = done
                     break
@@ -129,6 +153,15 @@ def sweep_batch(arrays, cells, sums, plans, limits):
             column_step(top, rest, goal[p], cells[p], b[p], v[p])
         errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
     return steps, errors
+
+
+@jit
+def hopeless(before, now, made, left, tolerance):
+    """Whether errors that fell from `before` to `now` in `made` sweeps are too large for `left`."""
+    if not math.isfinite(before):
+        return False
+    rate = math.log(now / before) / made if now < before else 0.0
+    return rate * left > math.log(tolerance / now)
 
 
 @jit
