@@ -65,9 +65,10 @@ class Arguments:
         distinct(self, "beams")
         if self.name is not None:
             require_name(self.name, "--name")
-            if self.name.rpartition("-")[2] in ("train", "val"):
+            if self.name.rpartition("-")[2] in ("train", "val", "adapted"):
                 raise ValueError(
-                    f"--name must not end like the files of another --split, got {self.name}"
+                    f"--name must not end like the files of another --split or of --adapt, "
+                    f"got {self.name}"
                 )
             if self.name.endswith(ENDINGS):
                 raise ValueError(

@@ -142,7 +142,9 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
 def evaluate(arguments: TrainArguments) -> int:
     """Score what a run has saved on the held-out patients and write its page."""
     from rfpmss import evaluation
+    from rfpmss.evaluation.structure.learned import learned
     from rfpmss.runs.checkpoint import load
+    from rfpmss.runs.folder import read_metrics
     from rfpmss.runs.opened import open_run, origin_of
 
     folder, device = arguments.folder, _device(arguments.device)
@@ -155,6 +157,8 @@ def evaluate(arguments: TrainArguments) -> int:
     rows = evaluation.run(opened.model, *rest, folder, origin=opened.origin)
     page = evaluation.page(folder, opened.model, *rest, origin=opened.origin)
     evaluation.print_table(rows)
+    if opened.config.loss.consistency and (end := learned(read_metrics(folder / "metrics.jsonl"))):
+        print(end.sentence)
     print(f"page: {page.resolve()}")
     return 0
 

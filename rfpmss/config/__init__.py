@@ -110,7 +110,8 @@ def paper_standardised() -> Config:
     config = paper()
     changes = {"standardise": True, "study_words": True, "token_types": False}
     model = config.model.model_copy(update=changes)
-    return config.model_copy(update={"preset": "paper-standardised", "model": model})
+    loss = config.loss.model_copy(update={"readout": "guarded"})
+    return config.model_copy(update={"preset": "paper-standardised", "model": model, "loss": loss})
 
 
 def _scaled(  # noqa: PLR0913 (one argument a size)
@@ -165,6 +166,7 @@ def small() -> Config:
         data=DataConfig(resize=144, size=128, tokens=80, vocabulary=2000),
         model=_scaled(192, 6, 6, 4, 384, 512, patch=16, anchors=32, resnet_width=32),
         assignment=AssignmentConfig(k=16, bank=2048),
+        loss=LossConfig(readout="guarded"),
         train=TrainConfig(
             batch=128,
             epochs=30,
@@ -188,7 +190,7 @@ def tiny() -> Config:
         model=_scaled(64, 3, 4, 2, 96, 128, patch=8, anchors=16, resnet_width=16),
         assignment=AssignmentConfig(k=8, bank=512),
         # Eq. 6 sums 32 terms of about 4 each: at weight 1 it drowns the others in a short run.
-        loss=LossConfig(contrast=2.0, consistency=0.1, pairs="all"),
+        loss=LossConfig(contrast=2.0, consistency=0.1, pairs="all", readout="guarded"),
         train=TrainConfig(
             batch=32,
             epochs=15,
@@ -211,6 +213,7 @@ def smoke() -> Config:
         data=DataConfig(resize=36, size=32, tokens=64, vocabulary=400),
         model=_scaled(32, 2, 2, 1, 32, 48, patch=8, anchors=8, resnet_width=8),
         assignment=AssignmentConfig(k=4, bank=48),
+        loss=LossConfig(readout="guarded"),
         train=TrainConfig(
             batch=12,
             epochs=5,

@@ -298,8 +298,8 @@ class LossConfig(Frozen):
     kappa: PositiveFloat = 0.05
     """Temperature of Eq. 8. [cosine; Multi-SK]"""
     similarity: Literal["product", "sum", "logit"] = "product"
-    """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself.
-    [choice; Multi-SK]"""
+    """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself, the one
+    that can say that an anchor is not assigned. [choice; Multi-SK]"""
     max_logit: float | None = Field(default=None, gt=0.0)
     """Clamp of sim(a, b) before the binary cross-entropy; none by default. [logit; ours]"""
     report_weight: float = Field(default=1.0, ge=0.0)
@@ -308,9 +308,9 @@ class LossConfig(Frozen):
     """Weight of the remaining terms. [weight; paper]"""
     pairs: Literal["paper", "all"] = "paper"
     """Modality pairs of Eq. 9: the paper's four, or all six. [choice; paper]"""
-    readout: Literal["minmax", "raw", "clamp"] = "minmax"
-    """How a plan becomes a target: each row scaled to [0, 1], as it is, or clamped. [choice;
-    Multi-SK]"""
+    readout: Literal["minmax", "guarded", "raw", "clamp"] = "minmax"
+    """How a plan becomes a target: each row scaled to [0, 1]; scaled in the measure in which its
+    entries differ, so that noise is not; as it is; or clamped. [choice; Multi-SK]"""
     symmetric: bool = False
     """Eq. 7 in both directions, 0.75 and 0.25. [switch; REFERS]"""
     structure: Literal["sspc", "no-cross-modal", "no-sspc", "reconstruction"] = "sspc"

@@ -22,6 +22,10 @@ from rfpmss.loss.masked import masked_mean
 ROUNDING = 64
 """Differences within a plan below this many units of rounding are none."""
 
+ALIKE = 0.1
+"""Entries of a row that differ by less are not stretched to [0, 1] by ``guarded``: near one half
+they come from scores that differ by less than 0.4 ``assignment.eps``."""
+
 FULLEST = 0.9
 """Share of all rows that an anchor of a long tail takes at most."""
 
@@ -53,20 +57,59 @@ def consistency(
         peers: ranks that hold the other studies of the batch.
     """
     own_logit, cross_logit = (similarity(x, config) for x in (own, cross))
-    pair = present[:, :, None] & present[:, None, :]
-    weights = pair_weights(config).to(own_logit)
-    itself = torch.eye(len(MODALITIES), dtype=torch.bool, device=own.device)
-    if config.structure == "no-sspc":
-        alpha = _surprise(own_logit, own_target)[:, None] * itself
-        diagonal = cross_target.diagonal(dim1=1, dim2=2)
-        beta = _surprise(cross_logit, rearrange(diagonal, "b k m -> b 1 m k"))
-    else:
-        # Eq. 5: term alpha, the input space predicts the joint space's assignment; beta, back.
-        alpha = _surprise(own_logit[:, None], cross_target)
-        beta = _surprise(cross_logit, own_target[:, None])
-    if config.structure == "no-cross-modal":
-        weights = weights * itself
-    return (masked_mean(alpha + beta, pair, peers) * weights).sum()
+    # Eq. 5: term alpha, the input space predicts the joint space's assignment; beta, back.
+    of_own, of_cross = _predicted(own_target, cross_target, config)
+    alpha = _cross_entropy(own_logit[:, None], of_own)
+    beta = _cross_entropy(cross_logit, of_cross)
+    share, weights = _weights(config, alpha)
+    return (masked_mean(alpha * share + beta, _pairs(present), peers) * weights).sum()
+
+
+@torch.no_grad()
+def bounds(
+    own_target: Float[Tensor, "b m k"],
+    cross_target: Float[Tensor, "b m m k"],
+    present: Bool[Tensor, "b m"],
+    config: LossConfig,
+    peers: Peers = ALONE,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """What Eq. 6 gives to who knows nothing of anybody, and to who knows every target.
+
+    Both are the best that ``config.similarity`` can say with a cosine in [-1, 1]: the same value
+    for all studies and anchors of a pair of modalities (``trivial``), or the best one for each
+    entry (``floor``). exp(cos / tau) is never below zero, so of targets with a mean below one half
+    the best constant is 0: ln 2 an entry, whatever is learned.
+
+    Args:
+        own_target: assignment of the input space.
+        cross_target: assignment of the joint space.
+        present: a pair counts for the studies that have both modalities.
+        config: similarity, clamp, weights and structure.
+        peers: ranks that hold the other studies of the batch.
+    """
+    pair = _pairs(present)
+    exist = peers.total(pair.sum(dim=0)) > 0
+    trivial = floor = torch.zeros((), dtype=own_target.dtype, device=own_target.device)
+    of_own, of_cross = _predicted(own_target, cross_target, config)
+    share, weights = _weights(config, own_target)
+    for target, weight in ((of_own, share * weights), (of_cross, weights)):
+        whole = target.expand(-1, *weights.shape, -1)
+        known = masked_mean(_least(whole, config).mean(dim=-1), pair, peers)
+        mean = peers.mean(masked_mean(whole.mean(dim=-1), pair, peers))
+        floor = floor + (known * weight).sum()
+        trivial = trivial + (_least(mean, config) * weight * exist).sum()
+    return trivial, floor
+
+
+@torch.no_grad()
+def spread(
+    inputs: Float[Tensor, "b m d"], present: Bool[Tensor, "b m"], peers: Peers = ALONE
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The same for `reconstruction`: the variance of what is rebuilt, and zero."""
+    inputs = precise(inputs)
+    mean = peers.mean(masked_mean(inputs, present[..., None], peers))
+    error = masked_mean((inputs - mean).square().mean(dim=-1), present, peers).sum()
+    return error, torch.zeros_like(error)
 
 
 def reconstruction(
@@ -211,16 +254,51 @@ def long_tail(anchors: int, k: int, exponent: float) -> tuple[float, ...]:
 def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:
     """Turn a plan into targets.
 
-    ``minmax`` scales each row to exactly [0, 1] (a row constant but for rounding to about 0),
-    ``clamp`` cuts to that interval, ``raw`` leaves the plan alone.
+    ``minmax`` scales each row to exactly [0, 1] (a row constant but for rounding to about 0);
+    ``guarded`` does that in the measure in which the row's entries differ: while scores are alike,
+    a plan's few per cent are noise, and stretched to [0, 1] they are noise at full scale. ``clamp``
+    cuts to that interval, ``raw`` leaves the plan alone.
     """
-    if how == "minmax":
+    if how in ("minmax", "guarded"):
         low, high = plan.aminmax(dim=-1, keepdim=True)
-        return (plan - low) / (high - low).clamp(min=ROUNDING * torch.finfo(plan.dtype).eps)
+        width = (high - low).clamp(min=ROUNDING * torch.finfo(plan.dtype).eps)
+        stretched = (plan - low) / width
+        return stretched if how == "minmax" else plan.lerp(stretched, (width / ALIKE).clamp(max=1))
     return plan.clamp(0, 1) if how == "clamp" else plan
 
 
-def _surprise(logit: Tensor, target: Tensor) -> Tensor:
+def _pairs(present: Bool[Tensor, "b m"]) -> Bool[Tensor, "b m m"]:
+    return present[:, :, None] & present[:, None, :]
+
+
+def _predicted(
+    own_target: Float[Tensor, "b m k"], cross_target: Float[Tensor, "b m m k"], config: LossConfig
+) -> tuple[Float[Tensor, "b _ m k"], Float[Tensor, "b _ m k"]]:
+    """What the input space predicts (alpha) and what the joint space does (beta), [b, a, m, k]."""
+    if config.structure == "no-sspc":
+        diagonal = rearrange(cross_target.diagonal(dim1=1, dim2=2), "b k m -> b 1 m k")
+        return own_target[:, None], diagonal
+    return cross_target, own_target[:, None]
+
+
+def _weights(config: LossConfig, like: Tensor) -> tuple[Float[Tensor, "m m"], Float[Tensor, "m m"]]:
+    """Which pairs have a term alpha, and the weights of both terms."""
+    weights = pair_weights(config).to(like)
+    itself = torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
+    if config.structure == "no-cross-modal":
+        weights = weights * itself
+    return itself if config.structure == "no-sspc" else torch.ones_like(weights), weights
+
+
+def _least(target: Float[Tensor, "*s"], config: LossConfig) -> Float[Tensor, "*s"]:
+    """The least cross-entropy of a target that sim(a, b) of a cosine in [-1, 1] can reach."""
+    ends = torch.tensor([-1.0, 1.0], dtype=torch.float64, device="cpu")  # numbers, on any device
+    low, high = similarity(ends, config).tolist()
+    logit = torch.logit(target.clamp(0, 1)).clamp(low, high)
+    return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+
+
+def _cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy with logits, broadcast, averaged over the anchors."""
     logit, target = torch.broadcast_tensors(logit, target)
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none").mean(dim=-1)

@@ -39,7 +39,7 @@ def figures(
         stop: the signal that this rank received, 0 for none.
         peers: the ranks.
     """
-    values = {"loss": total.detach(), "gradient": whole(norm), **vars(losses)}
+    values = {"loss": total.detach(), "gradient": whole(norm), **losses.shown()}
     asked = torch.tensor(float(stop), device=total.device)
     sent = torch.stack([value.double() for value in (*values.values(), asked)])
     *shared, asked_any = peers.mean(sent).tolist()

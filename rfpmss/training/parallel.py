@@ -35,7 +35,7 @@ class Spine(nn.Module):
         """The weighted sum of the losses, and the losses without a gradient."""
         losses = step(self.model, self.bank, batch, self.config, self.peers)
         total = losses.total(self.config.loss)
-        return total, Losses(**{name: term.detach() for name, term in vars(losses).items()})
+        return total, losses.detached()
 
 
 def replicate(spine: Spine, peers: Peers) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.config import Config
-from rfpmss.loss.consistency import consistency, reconstruction, targets
+from rfpmss.loss.consistency import bounds, consistency, reconstruction, spread, targets
 from rfpmss.loss.contrast import contrast, nce
 from rfpmss.loss.language import per_word
 from rfpmss.loss.total import Losses
@@ -35,7 +35,7 @@ def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers =
         language=per_word(total, words, peers),
         contrast=contrast(features.readings, features.report, pairs, config.loss, peers),
         nce=nce(features.joint, features.present, config.loss, peers),
-        consistency=_structure(model, bank, features, config, peers),
+        **_structure(model, bank, features, config, peers),
     )
     bank.push(features, peers)
     return losses
@@ -43,11 +43,16 @@ def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers =
 
 def _structure(
     model: RFPMSS, bank: Bank, features: Features, config: Config, peers: Peers
-) -> Float[Tensor, ""]:
-    """Eq. 6: predict from the batch's scores what is assigned to batch and bank together."""
+) -> dict[str, Float[Tensor, ""]]:
+    """Eq. 6: predict from the batch's scores what is assigned to batch and bank together.
+
+    With it what knowing nothing and what knowing every target would give.
+    """
     inputs, present, size = features.inputs, features.present, len(features.present)
     if config.loss.structure == "reconstruction":
-        return reconstruction(inputs, features.rebuilt, present, peers)
+        trivial, floor = spread(inputs, present, peers)
+        error = reconstruction(inputs, features.rebuilt, present, peers)
+        return {"consistency": error, "trivial": trivial, "floor": floor}
     pool = bank.join(features, config.assignment.start, peers)
     known = model.anchors(pool.inputs, pool.joint)
     own, cross = targets(
@@ -56,7 +61,13 @@ def _structure(
     if config.loss.stop_gradient:
         inputs = inputs.detach()
     scores = model.anchors(inputs, features.joint)
-    loss = consistency(
-        scores.own, scores.cross, own[-size:], cross[-size:], present, config.loss, peers
-    )
-    return loss * pool.ready if config.assignment.start == "wait" else loss
+    told = own[-size:], cross[-size:], present, config.loss, peers
+    trivial, floor = bounds(*told)
+    found = {
+        "consistency": consistency(scores.own, scores.cross, *told),
+        "trivial": trivial,
+        "floor": floor,
+    }
+    if config.assignment.start != "wait":
+        return found
+    return {name: value * pool.ready for name, value in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +33,8 @@ class Curve:
     """Path data of their running mean."""
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
-    reference: float | None
-    """Height of the dashed line, if it lies in the picture."""
-    reference_label: str
+    references: tuple[Tick, ...]
+    """Dashed lines that lie in the picture."""
     first: str
     last: str
 
@@ -44,8 +43,7 @@ def curve(
     name: str,
     steps: Sequence[int],
     values: Sequence[float],
-    reference: float | None = None,
-    reference_label: str = "",
+    references: Mapping[str, float] | None = None,
 ) -> Curve:
     """Lay out a line chart of finite values.
 
@@ -53,31 +51,30 @@ def curve(
         name: of the quantity.
         steps: x values, rising.
         values: y values.
-        reference: a value to compare with, drawn if it is in the range shown.
-        reference_label: what that value is.
+        references: values to compare with by what they are, drawn if they are in the range shown.
     """
     x, y = np.asarray(steps, float), np.asarray(values, float)
     if not len(x) or len(x) != len(y):
         raise ValueError(f"steps and values must be as long, not empty, got {len(x)}, {len(y)}")
     smooth = running_mean(y, max(1, len(y) // 40))
     low, high = float(y.min()), float(y.max())
-    if reference is not None and reference < 2 * high - low:
-        high = max(high, reference)
+    for reference in (references or {}).values():
+        if 2 * low - high < reference < 2 * high - low:
+            low, high = min(low, reference), max(high, reference)
     ticks = nice(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
     at_x = _scale(x[0], x[-1], LEFT, WIDTH - RIGHT)
     at_y = _scale(low, high, HEIGHT - BOTTOM, TOP)
     chosen = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
     marks = sorted({int(x[0]), int(x[len(x) // 2]), int(x[-1])})
-    inside = reference is not None and low <= reference <= high
+    inside = {name: at for name, at in (references or {}).items() if low <= at <= high}
     return Curve(
         name=name,
         raw=_path(at_x(x[chosen]), at_y(y[chosen])),
         smooth=_path(at_x(x[chosen]), at_y(smooth[chosen])),
         x=tuple(Tick(float(at_x(np.array(m))), f"{m:,}") for m in marks),
         y=tuple(Tick(float(at_y(np.array(t))), f"{t:g}") for t in ticks),
-        reference=float(at_y(np.array(reference))) if inside else None,
-        reference_label=reference_label,
+        references=tuple(Tick(float(at_y(np.array(at))), name) for name, at in inside.items()),
         first=f"{y[0]:.3g}",
         last=f"{smooth[-1]:.3g}",
     )

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 REPORT = "report --run-dir {run}"
 
 
+ADAPTED = "-adapted"
+"""How the name of scores ends whose vectors were standardised by the cohort's own figures."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the numbers of one part stand."""
@@ -55,5 +59,8 @@ def source(part: str, run: str = "RUN", name: str = "NAME") -> Source:
         ('evaluation/finetune.json', "python -m rfpmss.finetune --run-dir 'runs/a b'")
     """
     file, words = PARTS[part]
-    command = words.format(run=shlex.quote(run), name=shlex.quote(name))
+    if name.endswith(ADAPTED):
+        words = words.replace("--name {name}", "--adapt --name {name}")
+    stem = name.removesuffix(ADAPTED)
+    command = words.format(run=shlex.quote(run), name=shlex.quote(stem))
     return Source(f"evaluation/{file.format(name=name)}", f"python -m rfpmss.{command}")

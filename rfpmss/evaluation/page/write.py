@@ -7,6 +7,7 @@ import hashlib
 import math
 import platform
 from collections import Counter
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from rfpmss.evaluation.page.tables import (
 )
 from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
+from rfpmss.evaluation.structure.learned import learned
 from rfpmss.runs.folder import read_metrics
 from rfpmss.runs.origin import Origin, of
 
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
 TERMS = ("loss", "language", "contrast", "nce", "consistency")
 """Curves of the page, in order."""
+
+BOUNDS = ("consistency_trivial", "consistency_floor")
+"""What knowing nothing, and knowing every target, gives in Eq. 6; logged since runs know it."""
 
 STORED = ("retrieval", "labels", "ablation", "searches")
 """Parts of the page that other commands wrote."""
@@ -150,11 +155,20 @@ def _about(
         "counts": _counts(cohort),
         "settings": _settings(config),
         "versions": _versions(),
+        "structure": _structure(metrics),
     }
     path = run_dir / source("about").file
     write_json(path, found)
     write_table(path.with_name("cohort.json"), [_flat(row) for row in found["counts"]])
     return found
+
+
+def _structure(metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The structure loss at the end beside what knowing nothing and knowing all give."""
+    found = learned(metrics)
+    if found is None:
+        return None
+    return {**asdict(found), "share": found.share, "sentence": found.sentence}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +178,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _columns(metrics: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Steps and terms of the curves as they were logged; None where a term was not finite."""
-    names = [name for name in ("step", *TERMS) if all(name in row for row in metrics)]
+    logged = ("step", *TERMS, *BOUNDS)
+    names = [name for name in logged if all(name in row for row in metrics)]
     return {
         name: [row[name] if math.isfinite(row[name]) else None for row in metrics] for name in names
     }
@@ -231,15 +246,17 @@ def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
 
 def _curves(metrics: list[dict], config: Config, vocabulary: int) -> list[Curve]:
     guesses = {
-        "language": (math.log(vocabulary), "guessing a word"),
-        "contrast": (math.log(config.train.batch), "guessing a report of the batch"),
+        "language": {"guessing a word": math.log(vocabulary)},
+        "contrast": {"guessing a report of the batch": math.log(config.train.batch)},
     }
+    if end := learned(metrics):
+        guesses["consistency"] = {"nothing known of anybody": end.trivial, "all known": end.floor}
     return [
         curve(
             name,
             [row["step"] for row in metrics],
             [row[name] for row in metrics],
-            *guesses.get(name, (None, "")),
+            guesses.get(name),
         )
         for name in TERMS
         if metrics and all(name in row for row in metrics)
