@@ -15,6 +15,8 @@ from triton.runtime.driver import driver
 ELEMENTS = 4096  # values of one tile: 32 a thread with four warps, which leaves room for sums
 BLACKWELL = 100  # compute capability 10.0
 PROGRAMS = 1024  # most partial sums of one column; more rows make a program walk further
+WALKED = 2048  # the same where sums, potentials and a root live beside the tile
+PARTIALS = 512  # partial sums of a column over all problems of a batch
 SIZES = {
     *("batch", "blocks", "cells", "channels", "groups", "programs", "rows", "steps", "sweeps"),
     *("top", "values"),
@@ -100,7 +102,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     where one sweep's vectors begin among those of all.
     """
     names = set(inspect.signature(function).parameters)
-    steps = {name for name in names if name.endswith(("_problem", "_group"))}
+    steps = {name for name in names if name.endswith(("_b", "_problem", "_group"))}
     return triton.jit(
         function,
         do_not_specialize=sorted(names & SIZES | steps),
@@ -137,6 +139,96 @@ def working_dtype(x: torch.Tensor) -> torch.dtype:
 def spread(values: torch.Tensor, *shape: int) -> torch.Tensor:
     """A view of `values` in `shape`; what is the same everywhere has stride zero."""
     return values.expand(shape)
+
+
+def view(x: torch.Tensor, *shape: int) -> tuple[Any, ...]:
+    """`x` broadcast to `shape` and its strides, as a launch takes them."""
+    x = x.expand(shape)
+    return x, *x.stride()
+
+
+def factors(scale: torch.Tensor, yields: torch.Tensor | None, batch: int) -> tuple[Any, ...]:
+    """Scale and tau with their steps; with a cap there is no tau, and the scale stands in."""
+    return *view(scale, batch), *view(scale if yields is None else yields, batch)
+
+
+def walk(
+    kernel: Any,
+    tile: Tile,
+    scores: torch.Tensor,
+    free: torch.Tensor | None,
+    *given: Any,
+    more: tuple[torch.Tensor, ...] = (),
+    warps: int = 0,
+    blocks: tuple[int, ...] = (),
+    **flags: Any,
+) -> None:
+    """Launch a walk over the rows of (B, N, K) scores, `tile.programs` programs a problem.
+
+    The kernel takes scores and free cells with their strides (without a mask the scores stand in
+    for it), what is given, and N, programs and steps.
+
+    Args:
+        kernel: what is launched.
+        tile: how the scores are cut.
+        scores: X, (B, N, K), any strides.
+        free: (B, N, K), nonzero where a cell takes part.
+        *given: the arguments between the tables and the sizes.
+        more: tables among the given that are walked over too.
+        warps: other than the tile's.
+        blocks: further axes of the grid.
+        **flags: the kernel's own constants.
+    """
+    held = scores if free is None else free
+    batch, count, width = scores.shape
+    tables = (scores, *scores.stride(), held, *held.stride())
+    flags |= {
+        "K": width,
+        "WIDE": starts_wide(scores, held, *more),
+        "MASKED": free is not None,
+        "ACC": triton_dtype(scores),
+        "BLOCK_N": tile.rows,
+        "BLOCK_K": tile.columns,
+    }
+    flags |= launch_options(warps or tile.warps)
+    grid = (batch * tile.programs, *blocks)
+    launch(kernel, grid, *tables, *given, count, tile.programs, tile.steps, **flags)
+
+
+def walk_tile(scores: torch.Tensor, *, sharing: int = 0, block_rows: int = 0) -> Tile:
+    """The cut for a walk; so many problems are `sharing` out the programs (0: each has its own)."""
+    _, count, width = scores.shape
+    programs = max(1, PARTIALS // sharing) if sharing else PROGRAMS
+    return tile_for(
+        count,
+        width,
+        working_dtype(scores),
+        elements=WALKED,
+        block_rows=block_rows,
+        programs=programs,
+    )
+
+
+def partials(scores: torch.Tensor, tile: Tile, *lines: int) -> torch.Tensor:
+    """Room for what programs leave: (B, P, lines, K) in the working dtype."""
+    shape = (scores.shape[0], tile.programs, *lines, scores.shape[2])
+    return torch.empty(shape, dtype=working_dtype(scores), device=scores.device)
+
+
+def launch_each(kernel: Any, like: torch.Tensor, *given: Any, warps: int = 0, **flags: Any) -> None:
+    """Launch one program a problem, which holds all the columns of vectors like (B, K)."""
+    batch, width = like.shape
+    block = padded(width)
+    launch(
+        kernel,
+        (batch,),
+        *given,
+        K=width,
+        ACC=triton_dtype(like),
+        BLOCK_K=block,
+        **flags,
+        **launch_options(warps or (4 if block <= 1024 else 8)),
+    )
 
 
 def triton_dtype(x: torch.Tensor) -> tl.dtype:

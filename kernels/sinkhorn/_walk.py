@@ -9,7 +9,7 @@ sums are the same bit for bit on every run. Sums that may under- or overflow are
 (largest, sum of exp(value - largest)).
 """
 
-from typing import no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import torch
 import triton
@@ -21,20 +21,107 @@ ROUNDS = tl.constexpr(80)  # of a root
 BLOCK = 128  # sums that a program adds up, 32 partial sums of each at once
 
 
-@triton.jit
-@no_type_check
-def table_of(tables, problem, stride, WIDE: tl.constexpr):
-    """Where the table of a problem starts; WIDE: at a multiple of 16 values, as its rows do."""
-    step = problem * stride
-    return tables + (tl.multiple_of(step, 16) if WIDE else step)
+class View(NamedTuple):
+    """A problem's table inside a kernel: where it starts, the steps to the next row and column."""
+
+    at: Any
+    row: Any
+    column: Any
 
 
 @triton.jit
 @no_type_check
-def cells(base, n, k, cell, stride_row, stride_column, other):
-    """Load one tile of a matrix whose rows and columns may lie anywhere, 2^31 values apart too."""
-    at = n[:, None] * stride_row + k.to(tl.int64)[None, :] * stride_column
-    return tl.load(base + at, mask=cell, other=other)
+def begin(programs, steps, K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+    """The problem of this program and the first of its rows; columns, and which there are."""
+    problem = (tl.program_id(0) // programs).to(tl.int64)
+    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
+    k = tl.arange(0, BLOCK_K)
+    return problem, start, k, k < K
+
+
+@triton.jit
+@no_type_check
+def whole(K: tl.constexpr, BLOCK_K: tl.constexpr):
+    """The problem of a program that has one to itself; columns, and which there are."""
+    k = tl.arange(0, BLOCK_K)
+    return tl.program_id(0).to(tl.int64), k, k < K
+
+
+@triton.jit
+@no_type_check
+def block(start, step, rows, wide, BLOCK_N: tl.constexpr):
+    """The rows of a step, which of them there are, and which cells of the tile."""
+    n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = n < rows
+    return n, inside, inside[:, None] & wide[None, :]
+
+
+@triton.jit
+@no_type_check
+def table(tables, problem, step, row, column, WIDE: tl.constexpr):
+    """The table of a problem; WIDE: it starts at a multiple of 16 values, as its rows do."""
+    ahead = problem * step
+    return View(tables + (tl.multiple_of(ahead, 16) if WIDE else ahead), row, column)
+
+
+@triton.jit
+@no_type_check
+def views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE: tl.constexpr):
+    """Scores and free cells of a problem, from the strides of (B, N, K)."""
+    return table(scores, problem, x_b, x_n, x_k, WIDE), table(free, problem, f_b, f_n, f_k, WIDE)
+
+
+@triton.jit
+@no_type_check
+def cells(table, n, k, cell, other):
+    """Load one tile of a table whose rows and columns may lie anywhere, 2^31 values apart too."""
+    at = n[:, None] * table.row + k.to(tl.int64)[None, :] * table.column
+    return tl.load(table.at + at, mask=cell, other=other)
+
+
+@triton.jit
+@no_type_check
+def tile_of(scores, free, n, k, cell, MASKED: tl.constexpr, ACC: tl.constexpr):
+    """The scores of a tile, and which of its cells take part."""
+    x = cells(scores, n, k, cell, 0.0).to(ACC)
+    if MASKED:
+        cell = cell & (cells(free, n, k, cell, 0) != 0)
+    return x, cell
+
+
+@triton.jit
+@no_type_check
+def line(lines, problem, step, n, stride, inside):
+    """Numbers of a problem's rows or columns; one for all has stride zero."""
+    return tl.load(lines + problem * step + n * stride, mask=inside, other=0.0)
+
+
+@triton.jit
+@no_type_check
+def one(numbers, problem, step, ACC: tl.constexpr):
+    """A problem's number."""
+    return tl.load(numbers + problem * step).to(ACC)
+
+
+class Here(NamedTuple):
+    """Where a plan is taken: what multiplies the scores, tau of the rows, column potentials."""
+
+    factor: Any
+    tau: Any
+    b: Any
+
+
+@triton.jit
+@no_type_check
+def here(
+    scale, scale_problem, tau, tau_problem, column_potential, problem, k,
+    K: tl.constexpr, EXP: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Where the plan of a problem is taken; with a cap no row yields."""
+    factor = one(scale, problem, scale_problem, ACC)
+    tau = one(tau, problem, tau_problem, ACC) if EXP else 0.0
+    b = tl.load(column_potential + problem * K + k, mask=k < K, other=0.0).to(ACC)
+    return Here(factor, tau, b)
 
 
 @triton.jit
@@ -64,6 +151,14 @@ def merge_max(top, total, x, axis: tl.constexpr):
     shift = tl.where(best == float("-inf"), 0.0, best)
     kept = total * tl.exp(top - shift)
     return best, kept + tl.sum(tl.exp(x - tl.expand_dims(shift, axis)), axis=axis)
+
+
+@triton.jit
+@no_type_check
+def leave_logs(to, top, sums, k, K: tl.constexpr):
+    """Write a pair of lines of K columns."""
+    tl.store(to + k, top, mask=k < K)
+    tl.store(to + K + k, sums, mask=k < K)
 
 
 @triton.jit
@@ -183,26 +278,17 @@ def row_root(y, live, guess, budget, ACC: tl.constexpr):
 
 
 def add_partials(
-    part: torch.Tensor, idle: torch.Tensor | None = None, *, alone: bool = False
+    part: torch.Tensor, idle: torch.Tensor | None = None, *, log: bool = False, alone: bool = False
 ) -> torch.Tensor:
     """Sum (B, P, L, K) over P, to (B, L, K); idle problems are left out.
 
-    With `alone`, a sum of 0 becomes the one that changes nothing, 1.
+    With `log`, part holds pairs (B, P, 2, K) and their log-sums (B, 1, K) are -inf without mass.
+    With `alone`, a sum without mass becomes the one that changes nothing, 1, or its logarithm 0.
     """
-    if part.shape[1] == 1 and not alone:
+    batch, programs, lines, width = part.shape
+    if programs == 1 and not (log or alone):
         return part.select(1, 0)
-    return _add(part, idle, part.shape[2], log=False, alone=alone)
-
-
-def add_log_partials(part: torch.Tensor, *, alone: bool = False) -> torch.Tensor:
-    """Log-sums (B, K) of pairs (B, P, 2, K); with `alone`, that of nothing is 0, else -inf."""
-    return _add(part, None, 1, log=True, alone=alone).select(1, 0)
-
-
-def _add(
-    part: torch.Tensor, idle: torch.Tensor | None, lines: int, *, log: bool, alone: bool
-) -> torch.Tensor:
-    batch, programs, _, width = part.shape
+    lines = 1 if log else lines
     total = torch.empty((batch, lines, width), dtype=part.dtype, device=part.device)
     blocks = cdiv(lines * width, BLOCK)
     launch(
@@ -228,38 +314,45 @@ def _add(
 @kernel
 @no_type_check
 def _reduce(
-    part,
-    idle,
-    total,
-    programs,
-    values,
-    blocks,
-    IDLE: tl.constexpr,
-    LOG: tl.constexpr,
-    ALONE: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    part, idle, total, programs, values, blocks,
+    IDLE: tl.constexpr, LOG: tl.constexpr, ALONE: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     problem = (tl.program_id(0) // blocks).to(tl.int64)
     if IDLE and tl.load(idle + problem) != 0:
         return
     v = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
+    part += problem * programs * (2 * values if LOG else values)
+    sums = add_up(part, programs, v, values, LOG, False, ACC, BLOCK_P, BLOCK)  # noqa: FBT003
+    if ALONE:
+        sums = or_alone(sums, LOG)
+    tl.store(total + problem * values + v, sums, mask=v < values)
+
+
+@triton.jit
+@no_type_check
+def add_up(
+    part, programs, v, values,
+    LOG: tl.constexpr, COLD: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """What P programs left of the values v, added up in order; LOG: the log-sum of their pairs.
+
+    COLD: read past the first cache, as other programs of the same launch have just written them.
+    """
+    CACHE: tl.constexpr = ".cg" if COLD else ""
     step = 2 * values if LOG else values  # from one program to the next
-    part += problem * programs * step
     top, sums = tl.full([BLOCK], float("-inf"), ACC), tl.zeros([BLOCK], ACC)
     for start in range(0, programs, BLOCK_P):
         p = (start + tl.arange(0, BLOCK_P)).to(tl.int64)
         cell = (p < programs)[:, None] & (v < values)[None, :]
         at = part + p[:, None] * step + v[None, :]
         if LOG:
-            value = tl.load(at, mask=cell, other=float("-inf"))
-            value += tl.log(tl.load(at + values, mask=cell, other=0.0))
+            value = tl.load(at, mask=cell, other=float("-inf"), cache_modifier=CACHE)
+            value += tl.log(tl.load(at + values, mask=cell, other=0.0, cache_modifier=CACHE))
             top, sums = merge_max(top, sums, value, 0)
         else:
-            sums += tl.sum(tl.load(at, mask=cell, other=0.0), axis=0)
+            sums += tl.sum(tl.load(at, mask=cell, other=0.0, cache_modifier=CACHE), axis=0)
     if LOG:
         sums = tl.where(top == float("-inf"), 0.0, top) + tl.log(sums)
-    if ALONE:
-        sums = or_alone(sums, LOG)
-    tl.store(total + problem * values + v, sums, mask=v < values)
+    return sums

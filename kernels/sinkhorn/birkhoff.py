@@ -136,21 +136,10 @@ def _advance(b, d, stage, v, c, tolerance):
 @kernel
 @no_type_check
 def _forward(
-    x,
-    rows,
-    columns,
-    goal,
-    out,
-    batch,
-    rows_problem,
-    columns_problem,
-    N: tl.constexpr,
-    M: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
+    x, rows, columns, goal, out, batch, rows_problem, columns_problem,
+    N: tl.constexpr, M: tl.constexpr, ACC: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
     t = tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
     i, j = tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_C)
     there = t < batch
@@ -201,18 +190,10 @@ def _forward(
 @kernel
 @no_type_check
 def _backward(
-    plan,
-    grad,
-    out,
-    batch,
-    WEIGH: tl.constexpr,
-    N: tl.constexpr,
-    M: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
+    plan, grad, out, batch,
+    WEIGH: tl.constexpr, N: tl.constexpr, M: tl.constexpr, ACC: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
     # Coupling below which the sums' rounding, not the cotangent, would move a group of columns.
     FAINT: tl.constexpr = 1e-13 if tl.float64 == ACC else 3e-6
     t = tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)

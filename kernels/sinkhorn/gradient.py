@@ -11,7 +11,7 @@ has (1 + tau) h_i, and (1 + tau) weight_j on the diagonal of S.
 """
 
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton
@@ -22,20 +22,15 @@ from ._tile import (
     dot_precision,
     forms_square,
     kernel,
-    launch,
-    launch_options,
-    spread,
+    partials,
     square_rows,
-    starts_wide,
-    tile_for,
-    triton_dtype,
+    walk,
+    walk_tile,
     working_dtype,
 )
-from ._walk import add_partials, cells, link, table_of
-from .newton import PROGRAMS, solve_schur
-from .wide import At, Solving, solve_wide
-
-ELEMENTS = 2048
+from ._walk import add_partials, begin, block, cells, here, link, table, tile_of, views
+from .newton import solve_schur
+from .wide import At, Solving, solve_wide, state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,27 +99,13 @@ def answer(
 
 def gather(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> Gathered:
     """The first pass: t and the sums of the columns' system."""
-    scores = at.scores
-    batch, count, width = scores.shape
-    kind = working_dtype(scores)
-    dense = forms_square(width, kind)
-    tile = tile or _cut(at)
-    lines = 2 + (width if dense else 0)
-    part = torch.empty((batch, tile.programs, lines, width), dtype=kind, device=scores.device)
-    tilt = torch.empty((batch, count), dtype=kind, device=scores.device)
-    height = torch.empty((batch, count), dtype=kind, device=scores.device)
-    launch(
-        _gather,
-        (batch * tile.programs,),
-        *_state(at, grad),
-        tilt,
-        height,
-        part,
-        *_shape(at, grad, tile),
-        DENSE=dense,
-        PRECISION=dot_precision(scores),
-        **_options(at, grad, tile),
-    )
+    batch, count, width = at.scores.shape
+    dense, tile = _forms(at), tile or _cut(at)
+    part = partials(at.scores, tile, 2 + (width if dense else 0))
+    tilt = torch.empty((batch, count), dtype=part.dtype, device=part.device)
+    height = torch.empty((batch, count), dtype=part.dtype, device=part.device)
+    flags = {"DENSE": dense, "PRECISION": dot_precision(at.scores)}
+    _launch(_gather, at, grad, (tilt, height, part), tile, flags)
     total = add_partials(part)
     bend = total.narrow(1, 2, width) if dense else None
     return Gathered(
@@ -145,169 +126,91 @@ def spread_back(
     tile: Tile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The second pass: the gradient of Z, and alpha, which takes the place of `tilt`."""
-    scores = at.scores
-    tile = tile or _cut(at)
-    out = torch.empty(scores.shape, dtype=working_dtype(scores), device=scores.device)
-    launch(
-        _spread,
-        (scores.shape[0] * tile.programs,),
-        *_state(at, grad),
-        tilt,
-        beta,
-        out,
-        *_shape(at, grad, tile),
-        ALONE=False,
-        **_options(at, grad, tile),
-    )
+    out = torch.empty(at.scores.shape, dtype=working_dtype(at.scores), device=at.scores.device)
+    _launch(_spread, at, grad, (tilt, beta, out), tile or _cut(at), {"ALONE": False})
     return out, tilt
 
 
 def assign_backward(at: At, grad: torch.Tensor, *, tile: Tile | None = None) -> torch.Tensor:
     """The gradient of Z when column potentials stay as they are: W (G - t_i), in one pass."""
     scores = at.scores
-    tile = tile or _cut(at)
     out = torch.empty(scores.shape, dtype=working_dtype(scores), device=scores.device)
     tilt = torch.empty(scores.shape[:2], dtype=out.dtype, device=scores.device)
-    launch(
-        _spread,
-        (scores.shape[0] * tile.programs,),
-        *_state(at, grad),
-        tilt,
-        tilt,
-        out,
-        *_shape(at, grad, tile),
-        ALONE=True,
-        **_options(at, grad, tile),
-    )
+    _launch(_spread, at, grad, (tilt, tilt, out), tile or _cut(at), {"ALONE": True})
     return out
 
 
 def _cut(at: At) -> Tile:
-    batch, count, width = at.scores.shape
-    kind = working_dtype(at.scores)
-    return tile_for(
-        count,
-        width,
-        kind,
-        elements=ELEMENTS,
-        block_rows=square_rows(width) if forms_square(width, kind) else 0,
-        programs=max(1, PROGRAMS // max(batch, 1)),
+    batch, _, width = at.scores.shape
+    block = square_rows(width) if _forms(at) else 0
+    return walk_tile(at.scores, block_rows=block, sharing=batch)
+
+
+def _forms(at: At) -> bool:
+    return forms_square(at.scores.shape[2], working_dtype(at.scores))
+
+
+def _launch(
+    kernel: Any,
+    at: At,
+    grad: torch.Tensor,
+    rest: tuple[torch.Tensor, ...],
+    tile: Tile,
+    flags: dict[str, Any],
+) -> None:
+    walk(
+        kernel,
+        tile,
+        at.scores,
+        at.free,
+        *state(at),
+        grad,
+        *grad.stride(),
+        *rest,
+        EXP=at.yields is not None,
+        num_stages=1,
+        more=(grad,),
+        warps=8 if _forms(at) and at.scores.shape[2] > 64 else 0,
+        **flags,
     )
-
-
-def _state(at: At, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    allowed = at.scores if at.free is None else at.free
-    batch = at.scores.shape[0]
-    scale = spread(at.scale, batch)
-    tau = scale if at.yields is None else spread(at.yields, batch)
-    return at.scores, allowed, scale, tau, at.row_potential, at.column_potential, grad
-
-
-def _shape(at: At, grad: torch.Tensor, tile: Tile) -> tuple[int, ...]:
-    scores, allowed, scale, tau, *_ = _state(at, grad)
-    steps = (*scores.stride(), *allowed.stride(), *grad.stride(), scale.stride(0), tau.stride(0))
-    return scores.shape[1], tile.programs, tile.steps, *steps
-
-
-def _options(at: At, grad: torch.Tensor, tile: Tile) -> dict:
-    width, dense = at.scores.shape[2], forms_square(at.scores.shape[2], working_dtype(at.scores))
-    return {
-        "K": width,
-        "WIDE": starts_wide(at.scores, at.scores if at.free is None else at.free, grad),
-        "EXP": at.yields is not None,
-        "MASKED": at.free is not None,
-        "ACC": triton_dtype(at.scores),
-        "BLOCK_N": tile.rows,
-        "BLOCK_K": tile.columns,
-        "num_stages": 1,
-        **launch_options(8 if dense and width > 64 else tile.warps),
-    }
 
 
 @triton.jit
 @no_type_check
-def _tile(
-    scores,
-    free,
-    grad,
-    at,
-    n,
-    k,
-    live,
-    steps,
-    EXP: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-):
-    """W and G of a tile, both zero outside it and W at forbidden cells; at = (factor, a, b)."""
-    x = cells(scores, n, k, live, steps[0], steps[1], 0.0).to(ACC)
-    g = cells(grad, n, k, live, steps[4], steps[5], 0.0).to(ACC)
-    if MASKED:
-        live = live & (cells(free, n, k, live, steps[2], steps[3], 0) != 0)
-    t = at[0] * x + at[1].to(ACC)[:, None] + at[2][None, :]
+def _slopes(
+    scores, free, grad, at, a, n, k, cell,
+    EXP: tl.constexpr, MASKED: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """W and G of a tile, zero outside it, W at forbidden cells too; (1 + tau) h, 1 for 0."""
+    x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+    g = cells(grad, n, k, cell, 0.0).to(ACC)
+    t = at.factor * x + a.to(ACC)[:, None] + at.b[None, :]
     _, slope = link(tl.where(live, t, float("-inf")), EXP)
-    return slope, g
+    steep = tl.sum(slope, axis=1) * (1.0 + at.tau)
+    return slope, g, tl.where(steep > 0, steep, 1.0)
 
 
 @kernel
 @no_type_check
 def _gather(
-    scores,
-    free,
-    scale,
-    yields,
-    row_potential,
-    column_potential,
-    grad,
-    tilt,
-    height,
-    part,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    grad_problem,
-    grad_row,
-    grad_column,
-    scale_problem,
-    yields_problem,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    DENSE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    EXP: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
-    scores = table_of(scores, problem, stride_problem, WIDE)
-    free = table_of(free, problem, free_problem, WIDE)
-    grad = table_of(grad, problem, grad_problem, WIDE)
-    jumps = (stride_row, stride_column, free_row, free_column, grad_row, grad_column)
-    factor = tl.load(scale + problem * scale_problem).to(ACC)
-    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
-    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scale, scale_problem, tau, tau_problem,
+    row_potential, column_potential, grad, grad_problem, grad_row, grad_column, tilt, height, part,
+    rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, DENSE: tl.constexpr, PRECISION: tl.constexpr,
+    EXP: tl.constexpr, MASKED: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    grad = table(grad, problem, grad_problem, grad_row, grad_column, WIDE)
+    at = here(scale, scale_problem, tau, tau_problem, column_potential, problem, k, K, EXP, ACC)
     weight, right = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
     if DENSE:
         bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
         a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0)
-        slope, g = _tile(scores, free, grad, (factor, a, b), n, k, cell, jumps, EXP, MASKED, ACC)
-        steep = tl.sum(slope, axis=1) * (1.0 + tau)
-        steep = tl.where(steep > 0, steep, 1.0)
+        slope, g, steep = _slopes(scores, free, grad, at, a, n, k, cell, EXP, MASKED, ACC)
         t = tl.sum(slope * g, axis=1) / steep
         tl.store(tilt + problem * rows + n, t, mask=inside)
         tl.store(height + problem * rows + n, steep, mask=inside)
@@ -320,68 +223,31 @@ def _gather(
     tl.store(to + k, weight, mask=wide)
     tl.store(to + K + k, right, mask=wide)
     if DENSE:
-        at = to + (2 + k[:, None]) * K + k[None, :]
-        tl.store(at, bend, mask=wide[:, None] & wide[None, :])
+        square = to + (2 + k[:, None]) * K + k[None, :]
+        tl.store(square, bend, mask=wide[:, None] & wide[None, :])
 
 
 @kernel
 @no_type_check
 def _spread(
-    scores,
-    free,
-    scale,
-    yields,
-    row_potential,
-    column_potential,
-    grad,
-    tilt,
-    beta,
-    out,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    grad_problem,
-    grad_row,
-    grad_column,
-    scale_problem,
-    yields_problem,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    ALONE: tl.constexpr,
-    EXP: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
-    scores = table_of(scores, problem, stride_problem, WIDE)
-    free = table_of(free, problem, free_problem, WIDE)
-    grad = table_of(grad, problem, grad_problem, WIDE)
-    jumps = (stride_row, stride_column, free_row, free_column, grad_row, grad_column)
-    factor = tl.load(scale + problem * scale_problem).to(ACC)
-    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
-    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scale, scale_problem, tau, tau_problem,
+    row_potential, column_potential, grad, grad_problem, grad_row, grad_column, tilt, beta, out,
+    rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, ALONE: tl.constexpr,
+    EXP: tl.constexpr, MASKED: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    grad = table(grad, problem, grad_problem, grad_row, grad_column, WIDE)
+    at = here(scale, scale_problem, tau, tau_problem, column_potential, problem, k, K, EXP, ACC)
     v = tl.zeros([BLOCK_K], ACC)
     if not ALONE:
         v = tl.load(beta + problem * K + k, mask=wide, other=0.0).to(ACC)
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
         a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0)
-        slope, g = _tile(scores, free, grad, (factor, a, b), n, k, cell, jumps, EXP, MASKED, ACC)
-        steep = tl.sum(slope, axis=1) * (1.0 + tau)
-        steep = tl.where(steep > 0, steep, 1.0)
+        slope, g, steep = _slopes(scores, free, grad, at, a, n, k, cell, EXP, MASKED, ACC)
         if ALONE:
             t = tl.sum(slope * g, axis=1) / steep
         else:

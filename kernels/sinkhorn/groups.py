@@ -12,27 +12,48 @@ the gradient of the scores is then sum_c s_c R_c.
 """
 
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import torch
 import triton
 import triton.language as tl
 
-from ._tile import (
-    Tile,
-    kernel,
-    launch,
-    launch_options,
-    spread,
-    starts_wide,
-    tile_for,
-    triton_dtype,
-    wavefronts,
-    working_dtype,
+from ._tile import Tile, kernel, view, walk, walk_tile, wavefronts, working_dtype
+from ._walk import (
+    add_partials,
+    begin,
+    block,
+    cells,
+    leave_logs,
+    line,
+    merge_max,
+    row_log_sum,
+    table,
+    tile_of,
+    views,
 )
-from ._walk import add_log_partials, add_partials, cells, merge_max, row_log_sum, table_of
 
-ELEMENTS = 2048
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """Where the groups stand: what makes q."""
+
+    scores: torch.Tensor  # X, (B, N, K), any strides
+    scales: torch.Tensor  # s, broadcast to (B, C)
+    row_potential: torch.Tensor  # u, (B, C, N) contiguous
+    column_potential: torch.Tensor  # v, (B, C, K) contiguous
+    top: int  # groups that make the plan
+    free: torch.Tensor | None = None  # (B, N, K), nonzero where a cell takes part
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTable:
+    """The plan of the groups and what it sums to; `moves` of u in the last row step, or None."""
+
+    plan: torch.Tensor  # (B, N, K)
+    row_sums: torch.Tensor  # (B, N)
+    column_sums: torch.Tensor  # (B, K) float64
+    moves: torch.Tensor | None  # (B, C, N)
 
 
 def group_sweep(
@@ -61,189 +82,28 @@ def group_sweep(
         tile: another cut than the chosen one.
     """
     batch, count, width = scores.shape
-    groups = scales.shape[-1]
-    kind = working_dtype(scores)
-    tile = tile or tile_for(count, width, kind, elements=ELEMENTS)
-    rows, scales = spread(rows, batch, groups, count), spread(scales, batch, groups)
+    groups, kind = scales.shape[-1], working_dtype(scores)
+    tile = tile or walk_tile(scores)
     after = torch.empty((batch, groups, count), dtype=row_potential.dtype, device=scores.device)
     part = torch.empty((batch, groups, tile.programs, 2, width), dtype=kind, device=scores.device)
-    allowed = scores if free is None else free
-    launch(
+    walk(
         _sweep,
-        (batch * tile.programs,),
+        tile,
         scores,
-        allowed,
-        scales,
+        free,
+        *view(scales, batch, groups)[:2],
         row_potential,
         column_potential,
-        rows,
+        *view(rows, batch, groups, count),
         after,
         part,
-        count,
         groups,
-        tile.programs,
-        tile.steps,
-        *scores.stride(),
-        *allowed.stride(),
-        scales.stride(0),
-        *rows.stride(),
-        K=width,
-        WIDE=starts_wide(scores, allowed),
         FIRST=first,
         ROW=row_step,
-        MASKED=free is not None,
-        ACC=triton_dtype(scores),
-        BLOCK_N=tile.rows,
-        BLOCK_K=tile.columns,
-        **launch_options(wavefronts(8)),
+        warps=wavefronts(8),
     )
-    sums = add_log_partials(part.view(batch * groups, tile.programs, 2, width))
+    sums = add_partials(part.view(batch * groups, tile.programs, 2, width), log=True)
     return after, sums.view(batch, groups, width)
-
-
-@kernel
-@no_type_check
-def _sweep(
-    scores,
-    free,
-    scales,
-    row_potential,
-    column_potential,
-    budget,
-    after,
-    part,
-    rows,
-    groups,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    budget_problem,
-    budget_group,
-    budget_row,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    FIRST: tl.constexpr,
-    ROW: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    program = tl.program_id(0) % programs
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
-    for step in range(0, steps):
-        n = (program.to(tl.int64) * steps + step) * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        live = inside[:, None] & wide[None, :]
-        source = table_of(scores, problem, stride_problem, WIDE)
-        x = cells(source, n, k, live, stride_row, stride_column, 0.0).to(ACC)
-        if MASKED:
-            source = table_of(free, problem, free_problem, WIDE)
-            live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
-        shared = tl.zeros([BLOCK_N, BLOCK_K], ACC)
-        if not FIRST:
-            shared = _log_total(
-                x,
-                scales + problem * scale_problem,
-                row_potential + problem * groups * rows + n,
-                column_potential + problem * groups * K + k,
-                inside,
-                wide,
-                rows.to(tl.int64),
-                groups,
-                K,
-                ACC,
-            )
-        for c in range(0, groups):
-            at = problem * groups + c
-            t = tl.load(scales + problem * scale_problem + c).to(ACC) * x - shared
-            old = tl.zeros([BLOCK_N], after.dtype.element_ty)
-            if not FIRST:
-                old = tl.load(row_potential + at * rows + n, mask=inside, other=0.0)
-                v = tl.load(column_potential + at * K + k, mask=wide, other=0.0).to(ACC)
-                t += old.to(ACC)[:, None] + v[None, :]
-            t = tl.where(live, t, float("-inf"))
-            r = budget + problem * budget_problem + c * budget_group + n * budget_row
-            r = tl.load(r, mask=inside, other=0.0).to(ACC)
-            moved = tl.log(tl.where(r > 0, r, 1.0))
-            if ROW:
-                moved -= row_log_sum(t, 1.0)
-            moved = tl.where(r > 0, moved, 0.0)
-            to = after + at * rows + n
-            tl.store(to, old + moved.to(after.dtype.element_ty), mask=inside)
-            _add_column_logs(part, at * programs + program, step, t + moved[:, None], k, K)
-
-
-@triton.jit
-@no_type_check
-def _log_total(x, scales, u, v, inside, wide, rows, groups, K: tl.constexpr, ACC: tl.constexpr):
-    """The depth step: log sum over groups of exp(s_c x + u_ci + v_cj), one group at a time."""
-    top = tl.full(x.shape, float("-inf"), ACC)
-    total = tl.zeros(x.shape, ACC)
-    for c in range(0, groups):
-        t = _exponent(x, c, scales, u, v, inside, wide, rows, K, ACC)
-        best = tl.maximum(top, t)
-        total = total * tl.exp(top - best) + tl.exp(t - best)
-        top = best
-    return top + tl.log(total)
-
-
-@triton.jit
-@no_type_check
-def _exponent(x, c, scales, u, v, inside, wide, rows, K: tl.constexpr, ACC: tl.constexpr):
-    """The tile s_c x + u_ci + v_cj of group c."""
-    s = tl.load(scales + c).to(ACC)
-    row = tl.load(u + c * rows, mask=inside, other=0.0).to(ACC)
-    column = tl.load(v + c * K, mask=wide, other=0.0).to(ACC)
-    return s * x + row[:, None] + column[None, :]
-
-
-@triton.jit
-@no_type_check
-def _add_column_logs(part, line, step, t, k, K: tl.constexpr):
-    """Merge a tile's column log-sums into the pair (largest, sum) that this program keeps."""
-    to = part + line * 2 * K + k
-    wide = k < K
-    going = wide & (step > 0)
-    top = tl.load(to, mask=going, other=float("-inf"))
-    sums = tl.load(to + K, mask=going, other=0.0)
-    top, sums = merge_max(top, sums, t, 0)
-    tl.store(to, top, mask=wide)
-    tl.store(to + K, sums, mask=wide)
-    tl.debug_barrier()  # other warps hold copies of these columns and load them in the next step
-
-
-PROGRAMS = 512  # partial sums over all problems and groups
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """Where the groups stand: what makes q."""
-
-    scores: torch.Tensor  # X, (B, N, K), any strides
-    scales: torch.Tensor  # s, broadcast to (B, C)
-    row_potential: torch.Tensor  # u, (B, C, N) contiguous
-    column_potential: torch.Tensor  # v, (B, C, K) contiguous
-    top: int  # groups that make the plan
-    free: torch.Tensor | None = None  # (B, N, K), nonzero where a cell takes part
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupTable:
-    """The plan of the groups and what it sums to; `moves` of u in the last row step, or None."""
-
-    plan: torch.Tensor  # (B, N, K)
-    row_sums: torch.Tensor  # (B, N)
-    column_sums: torch.Tensor  # (B, K) float64
-    moves: torch.Tensor | None  # (B, C, N)
 
 
 def group_plan(
@@ -254,25 +114,23 @@ def group_plan(
     kind, device = working_dtype(at.scores), at.scores.device
     tile = tile or _cut(at)
     step = rows is not None
-    budget = spread(at.row_potential if rows is None else rows, batch, groups, count)
     plan = torch.empty((batch, count, width), dtype=kind, device=device)
     row_sums = torch.empty((batch, count), dtype=kind, device=device)
     moves = torch.empty((batch, groups, count), dtype=kind, device=device) if step else row_sums
     part = torch.empty((batch, tile.programs, 1, width), dtype=torch.float64, device=device)
-    launch(
+    walk(
         _plan,
-        (batch * tile.programs,),
+        tile,
+        at.scores,
+        at.free,
         *_state(at),
-        budget,
+        *view(at.row_potential if rows is None else rows, batch, groups, count),
         plan,
         row_sums,
         moves,
         part,
-        at.top,
-        *_shape(at, tile),
-        *budget.stride(),
         ROW=step,
-        **_options(at, at.scores, tile),
+        warps=wavefronts(8),
     )
     sums = add_partials(part).select(1, 0)
     return GroupTable(plan=plan, row_sums=row_sums, column_sums=sums, moves=moves if step else None)
@@ -340,23 +198,24 @@ def _answer(
     ours, lines = what == "scores", 1 if what == "scores" else width
     part = torch.empty((batch * groups, tile.programs, 1, lines), dtype=kind, device=device)
     out = torch.empty(at.scores.shape, dtype=kind, device=device) if ours else rows
-    launch(
+    walk(
         _respond,
-        (batch * tile.programs,),
+        tile,
+        at.scores,
+        at.free,
         *_state(at),
         pulled,
+        *pulled.stride(),
         at.row_potential if alpha is None else alpha,
         at.column_potential if beta is None else beta,
         rows,
         part,
         out,
-        at.top,
-        *_shape(at, tile),
-        *pulled.stride(),
         WHAT=what,
         PULLED=grad is not None,
         MOVED=alpha is not None,
-        **_options(at, pulled, tile),
+        more=(pulled,),
+        warps=wavefronts(8),
     )
     columns = add_partials(part).view(batch, groups, lines)
     return rows, columns.select(2, 0) if ours else columns, out
@@ -368,106 +227,151 @@ def _sizes(at: Shares) -> tuple[int, int, int, int]:
 
 
 def _cut(at: Shares) -> Tile:
-    batch, groups, count, width = _sizes(at)
-    most = max(1, PROGRAMS // max(batch * groups, 1))
-    kind = working_dtype(at.scores)
-    return tile_for(count, width, kind, elements=ELEMENTS, programs=most)
-
-
-def _state(at: Shares) -> tuple[torch.Tensor, ...]:
     batch, groups, _, _ = _sizes(at)
-    allowed = at.scores if at.free is None else at.free
-    scales = spread(at.scales, batch, groups)
-    return at.scores, allowed, scales, at.row_potential, at.column_potential
+    return walk_tile(at.scores, sharing=batch * groups)
 
 
-def _shape(at: Shares, tile: Tile) -> tuple[int, ...]:
-    scores, allowed, scales, _, _ = _state(at)
-    _, groups, count, _ = _sizes(at)
-    sizes = (count, groups, tile.programs, tile.steps)
-    return *sizes, *scores.stride(), *allowed.stride(), scales.stride(0)
+def _state(at: Shares) -> tuple[Any, ...]:
+    batch, groups, _, _ = _sizes(at)
+    scales = view(at.scales, batch, groups)[:2]
+    return *scales, at.row_potential, at.column_potential, at.top, groups
 
 
-def _options(at: Shares, grad: torch.Tensor, tile: Tile) -> dict:
-    return {
-        "K": at.scores.shape[2],
-        "WIDE": starts_wide(at.scores, at.scores if at.free is None else at.free, grad),
-        "MASKED": at.free is not None,
-        "ACC": triton_dtype(at.scores),
-        "BLOCK_N": tile.rows,
-        "BLOCK_K": tile.columns,
-        **launch_options(wavefronts(8)),
-    }
+class Stand(NamedTuple):
+    """Where the groups stand at a tile: scales, both potentials there, and what of it there is."""
+
+    scales: Any
+    u: Any
+    v: Any
+    inside: Any
+    wide: Any
+    rows: Any  # N in 64 bits, from one group's u to the next
+
+
+@triton.jit
+@no_type_check
+def _rows(step, steps, programs, rows, wide, BLOCK_N: tl.constexpr):
+    """The block of a step, found anew: its start, kept across the groups, costs ten registers."""
+    before = (tl.program_id(0) % programs).to(tl.int64) * steps + step
+    return block(before * BLOCK_N, 0, rows, wide, BLOCK_N)
+
+
+@kernel
+@no_type_check
+def _sweep(
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scales, scale_problem, row_potential,
+    column_potential, budget, budget_problem, budget_group, budget_row, after, part, groups, rows,
+    programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, FIRST: tl.constexpr, ROW: tl.constexpr,
+    MASKED: tl.constexpr, ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, _start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    scales += problem * scale_problem
+    for step in range(0, steps):
+        n, inside, cell = _rows(step, steps, programs, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+        shared = tl.zeros([BLOCK_N, BLOCK_K], ACC)
+        if not FIRST:
+            u = row_potential + problem * groups * rows + n
+            v = column_potential + problem * groups * K + k
+            at = Stand(scales, u, v, inside, wide, rows.to(tl.int64))
+            shared = _log_total(x, at, groups, K, ACC)
+
+        for c in range(0, groups):
+            group = problem * groups + c
+            t = tl.load(scales + c).to(ACC) * x - shared
+            old = tl.zeros([BLOCK_N], after.dtype.element_ty)
+            if not FIRST:
+                old = tl.load(row_potential + group * rows + n, mask=inside, other=0.0)
+                shift = tl.load(column_potential + group * K + k, mask=wide, other=0.0).to(ACC)
+                t += old.to(ACC)[:, None] + shift[None, :]
+            t = tl.where(live, t, float("-inf"))
+            r = line(budget + c * budget_group, problem, budget_problem, n, budget_row, inside)
+            moved = _row_move(t, r.to(ACC), ROW)
+            to = after + group * rows + n
+            tl.store(to, old + moved.to(after.dtype.element_ty), mask=inside)
+            to = part + (group * programs + tl.program_id(0) % programs) * 2 * K
+            _add_column_logs(to, step, t + moved[:, None], k, K)
+
+
+@triton.jit
+@no_type_check
+def _row_move(t, budget, ROW: tl.constexpr):
+    """What a row step adds to u: log r less the rows' log-sums; 0 without a budget."""
+    moved = tl.log(tl.where(budget > 0, budget, 1.0))
+    if ROW:
+        moved -= row_log_sum(t, 1.0)
+    return tl.where(budget > 0, moved, 0.0)
+
+
+@triton.jit
+@no_type_check
+def _log_total(x, at, groups, K: tl.constexpr, ACC: tl.constexpr):
+    """The depth step: log sum over groups of exp(s_c x + u_ci + v_cj), one group at a time."""
+    top = tl.full(x.shape, float("-inf"), ACC)
+    total = tl.zeros(x.shape, ACC)
+    for c in range(0, groups):
+        t = _exponent(x, c, at, K, ACC)
+        best = tl.maximum(top, t)
+        total = total * tl.exp(top - best) + tl.exp(t - best)
+        top = best
+    return top + tl.log(total)
+
+
+@triton.jit
+@no_type_check
+def _exponent(x, c, at, K: tl.constexpr, ACC: tl.constexpr):
+    """The tile s_c x + u_ci + v_cj of group c."""
+    s = tl.load(at.scales + c).to(ACC)
+    row = tl.load(at.u + c * at.rows, mask=at.inside, other=0.0).to(ACC)
+    column = tl.load(at.v + c * K, mask=at.wide, other=0.0).to(ACC)
+    return s * x + row[:, None] + column[None, :]
+
+
+@triton.jit
+@no_type_check
+def _add_column_logs(to, step, t, k, K: tl.constexpr):
+    """Merge a tile's column log-sums into the pair (largest, sum) that this program keeps."""
+    going = (k < K) & (step > 0)
+    top = tl.load(to + k, mask=going, other=float("-inf"))
+    sums = tl.load(to + K + k, mask=going, other=0.0)
+    top, sums = merge_max(top, sums, t, 0)
+    leave_logs(to, top, sums, k, K)
+    tl.debug_barrier()  # other warps hold copies of these columns and load them in the next step
 
 
 @kernel
 @no_type_check
 def _plan(
-    scores,
-    free,
-    scales,
-    row_potential,
-    column_potential,
-    budget,
-    plan,
-    row_sums,
-    moves,
-    part,
-    top,
-    rows,
-    groups,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    budget_problem,
-    budget_group,
-    budget_row,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROW: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scales, scale_problem, row_potential,
+    column_potential, top, groups, budget, budget_problem, budget_group, budget_row, plan, row_sums,
+    moves, part, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, ROW: tl.constexpr, MASKED: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, _start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
     scales += problem * scale_problem
-    long = rows.to(tl.int64)
+    v = column_potential + problem * groups * K + k
     sums = tl.zeros([BLOCK_K], tl.float64)  # a tolerance is held against them
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
-        source = table_of(scores, problem, stride_problem, WIDE)
-        x = cells(source, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
-        live = cell
-        if MASKED:
-            source = table_of(free, problem, free_problem, WIDE)
-            live = cell & (cells(source, n, k, cell, free_row, free_column, 0) != 0)
+        n, inside, cell = _rows(step, steps, programs, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
         u = row_potential + problem * groups * rows + n
-        v = column_potential + problem * groups * K + k
-        shared = _log_total(x, scales, u, v, inside, wide, long, groups, K, ACC)
+        at = Stand(scales, u, v, inside, wide, rows.to(tl.int64))
+        shared = _log_total(x, at, groups, K, ACC)
         share = tl.zeros([BLOCK_N, BLOCK_K], ACC)
         for c in range(0, groups):
-            t = _exponent(x, c, scales, u, v, inside, wide, long, K, ACC) - shared
+            t = _exponent(x, c, at, K, ACC) - shared
             t = tl.where(live, t, float("-inf"))
             if ROW:
-                r = budget + problem * budget_problem + c * budget_group + n * budget_row
-                r = tl.load(r, mask=inside, other=0.0).to(ACC)
-                moved = tl.log(tl.where(r > 0, r, 1.0)) - row_log_sum(t, 1.0)
-                moved = tl.where(r > 0, moved, 0.0)
+                r = line(budget + c * budget_group, problem, budget_problem, n, budget_row, inside)
+                moved = _row_move(t, r.to(ACC), True)  # noqa: FBT003
                 tl.store(moves + (problem * groups + c) * rows + n, moved, mask=inside)
                 t += moved[:, None]
             share += tl.where(c < top, tl.exp(t), 0.0)
+
         tl.store(plan + (problem * rows + n[:, None]) * K + k[None, :], share, mask=cell)
         tl.store(row_sums + problem * rows + n, tl.sum(share, axis=1), mask=inside)
         sums += tl.sum(tl.where(cell, share, 0.0), axis=0).to(tl.float64)
@@ -477,87 +381,53 @@ def _plan(
 @kernel
 @no_type_check
 def _respond(
-    scores,
-    free,
-    scales,
-    row_potential,
-    column_potential,
-    grad,
-    alpha,
-    beta,
-    row_sums,
-    part,
-    out,
-    top,
-    rows,
-    groups,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    grad_problem,
-    grad_row,
-    grad_column,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    WHAT: tl.constexpr,
-    PULLED: tl.constexpr,
-    MOVED: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scales, scale_problem, row_potential,
+    column_potential, top, groups, grad, grad_problem, grad_row, grad_column, alpha, beta, row_sums,
+    part, out, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, WHAT: tl.constexpr, PULLED: tl.constexpr,
+    MOVED: tl.constexpr, MASKED: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, _start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
     program = tl.program_id(0) % programs
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    grad = table(grad, problem, grad_problem, grad_row, grad_column, WIDE)
     scales += problem * scale_problem
-    long = rows.to(tl.int64)
+    column = problem * groups * K + k
     for step in range(0, steps):
-        n = (program.to(tl.int64) * steps + step) * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
-        source = table_of(scores, problem, stride_problem, WIDE)
-        x = cells(source, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
-        live = cell
-        if MASKED:
-            source = table_of(free, problem, free_problem, WIDE)
-            live = cell & (cells(source, n, k, cell, free_row, free_column, 0) != 0)
+        n, inside, cell = _rows(step, steps, programs, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
         g = tl.zeros([BLOCK_N, BLOCK_K], ACC)
         if PULLED:
-            source = table_of(grad, problem, grad_problem, WIDE)
-            g = cells(source, n, k, cell, grad_row, grad_column, 0.0).to(ACC)
-        row, column = problem * groups * rows + n, problem * groups * K + k
-        u, v, a, b = row_potential + row, column_potential + column, alpha + row, beta + column
-        shared = _log_total(x, scales, u, v, inside, wide, long, groups, K, ACC)
+            g = cells(grad, n, k, cell, 0.0).to(ACC)
+        row, long = problem * groups * rows + n, rows.to(tl.int64)
+        u, v = row_potential + row, column_potential + column
+        at = Stand(scales, u, v, inside, wide, long)
+        way = Stand(scales, alpha + row, beta + column, inside, wide, long)
+        shared = _log_total(x, at, groups, K, ACC)
         mean = tl.zeros([BLOCK_N, BLOCK_K], ACC)
         if WHAT == "sums" or WHAT == "scores":  # noqa: PLR1714
             for c in range(0, groups):
-                q = tl.exp(_exponent(x, c, scales, u, v, inside, wide, long, K, ACC) - shared)
-                mean += q * _direction(g, c, a, b, inside, wide, long, top, K, MOVED, ACC)
+                q = tl.exp(_exponent(x, c, at, K, ACC) - shared)
+                mean += q * _direction(g, c, way, top, K, MOVED, ACC)
+
         total = tl.zeros([BLOCK_N, BLOCK_K], ACC)
         for c in range(0, groups):
-            q = tl.exp(_exponent(x, c, scales, u, v, inside, wide, long, K, ACC) - shared)
+            q = tl.exp(_exponent(x, c, at, K, ACC) - shared)
             answer = q * (1.0 - q) if WHAT == "diagonal" else q
             if WHAT == "sums" or WHAT == "scores":  # noqa: PLR1714 - no tuples of strings there
-                d = _direction(g, c, a, b, inside, wide, long, top, K, MOVED, ACC)
-                answer = q * (d - mean)
+                answer = q * (_direction(g, c, way, top, K, MOVED, ACC) - mean)
             answer = tl.where(live, answer, 0.0)
-            at = problem * groups + c
+            group = problem * groups + c
             if WHAT == "scores":
                 total += tl.load(scales + c).to(ACC) * answer
                 found = tl.sum(tl.sum(answer * x, axis=1), axis=0)
-                _add_to(part + at * programs + program, found, step >= 0, step)
+                _add_to(part + group * programs + program, found, step >= 0, step)
             else:
-                tl.store(row_sums + at * rows + n, tl.sum(answer, axis=1), mask=inside)
-                to = part + (at * programs + program) * K + k
+                tl.store(row_sums + group * rows + n, tl.sum(answer, axis=1), mask=inside)
+                to = part + (group * programs + program) * K + k
                 _add_to(to, tl.sum(answer, axis=0), wide, step)
+
         if WHAT == "scores":
             to = out + (problem * rows + n[:, None]) * K + k[None, :]
             tl.store(to, total, mask=cell)
@@ -565,14 +435,12 @@ def _respond(
 
 @triton.jit
 @no_type_check
-def _direction(
-    g, c, a, b, inside, wide, rows, top, K: tl.constexpr, MOVED: tl.constexpr, ACC: tl.constexpr
-):
-    """D_c of a tile."""
+def _direction(g, c, way, top, K: tl.constexpr, MOVED: tl.constexpr, ACC: tl.constexpr):
+    """D_c of a tile; `way` stands at alpha and beta."""
     d = tl.where(c < top, g, 0.0)
     if MOVED:
-        d -= tl.load(a + c * rows, mask=inside, other=0.0).to(ACC)[:, None]
-        d -= tl.load(b + c * K, mask=wide, other=0.0).to(ACC)[None, :]
+        d -= tl.load(way.u + c * way.rows, mask=way.inside, other=0.0).to(ACC)[:, None]
+        d -= tl.load(way.v + c * K, mask=way.wide, other=0.0).to(ACC)[None, :]
     return d
 
 

@@ -23,23 +23,32 @@ import triton.language as tl
 from ._tile import (
     Tile,
     dot_precision,
+    factors,
     forms_square,
     kernel,
-    launch,
-    launch_options,
-    padded,
+    launch_each,
+    partials,
     spread,
     square_rows,
     square_warps,
-    starts_wide,
-    tile_for,
-    triton_dtype,
+    view,
+    walk,
+    walk_tile,
     working_dtype,
 )
-from ._walk import add_partials, cells, link, row_answer, table_of
-
-ELEMENTS = 2048
-PROGRAMS = 512  # partial sums over all problems of a batch
+from ._walk import (
+    add_partials,
+    begin,
+    block,
+    here,
+    line,
+    link,
+    one,
+    row_answer,
+    tile_of,
+    views,
+    whole,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,58 +98,31 @@ def newton_pass(
     """
     batch, count, width = scores.shape
     dense = forms_square(width, working_dtype(scores)) if dense is None else dense
-    tile = tile or tile_for(
-        count,
-        width,
-        working_dtype(scores),
-        elements=ELEMENTS,
-        block_rows=square_rows(width) if dense else 0,
-        programs=max(1, PROGRAMS // max(batch, 1)),
-    )
-    lines = 2 + (width if dense else 0)
-    part = torch.empty(
-        (batch, tile.programs, lines, width), dtype=working_dtype(scores), device=scores.device
-    )
-    scale, rows = spread(scale, batch), spread(rows, batch, count)
-    tau = scale if yields is None else spread(yields, batch)
-    allowed = scores if mask is None else mask
-    line = torch.empty_like(guess) if row_sums else guess
+    block = square_rows(width) if dense else 0
+    tile = tile or walk_tile(scores, block_rows=block, sharing=batch)
+    part = partials(scores, tile, 2 + (width if dense else 0))
+    sums = torch.empty_like(guess) if row_sums else guess
     height = torch.empty_like(guess) if row_sums else guess
-    launch(
+    walk(
         _pass,
-        (batch * tile.programs,),
+        tile,
         scores,
-        allowed,
-        scale,
-        tau,
-        column_potential,
+        mask,
+        *factors(scale, yields, batch),
         guess,
-        rows,
+        column_potential,
+        *view(rows, batch, count),
         part if idle is None else idle,
         part,
-        line,
+        sums,
         height,
-        count,
-        tile.programs,
-        tile.steps,
-        *scores.stride(),
-        *allowed.stride(),
-        scale.stride(0),
-        tau.stride(0),
-        *rows.stride(),
-        K=width,
-        WIDE=starts_wide(scores, allowed),
         EXP=yields is not None,
         SUMS=row_sums,
-        MASKED=mask is not None,
         IDLE=idle is not None,
         DENSE=dense,
         PRECISION=dot_precision(scores),
-        ACC=triton_dtype(scores),
-        BLOCK_N=tile.rows,
-        BLOCK_K=tile.columns,
         num_stages=1,
-        **launch_options(8 if dense and width > 64 else tile.warps),
+        warps=8 if dense and width > 64 else 0,
     )
     total = add_partials(part, idle)
     return Pass(
@@ -148,94 +130,9 @@ def newton_pass(
         load=total.select(1, 0),
         weight=total.select(1, 1),
         bend=total.narrow(1, 2, width) if dense else None,
-        row_sums=line if row_sums else None,
+        row_sums=sums if row_sums else None,
         height=height if row_sums else None,
     )
-
-
-@kernel
-@no_type_check
-def _pass(
-    scores,
-    allowed,
-    scale,
-    yields,
-    column_potential,
-    root,
-    budget,
-    idle,
-    part,
-    row_sums,
-    height,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    allowed_problem,
-    allowed_row,
-    allowed_column,
-    scale_problem,
-    yields_problem,
-    budget_problem,
-    budget_row,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    EXP: tl.constexpr,
-    SUMS: tl.constexpr,
-    MASKED: tl.constexpr,
-    IDLE: tl.constexpr,
-    DENSE: tl.constexpr,
-    PRECISION: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    if IDLE and tl.load(idle + problem) != 0:
-        return
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
-    scores = table_of(scores, problem, stride_problem, WIDE)
-    allowed = table_of(allowed, problem, allowed_problem, WIDE)
-    factor = tl.load(scale + problem * scale_problem).to(ACC)
-    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
-    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
-    load, weight = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
-    if DENSE:
-        bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
-    for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
-        y = cells(scores, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
-        y = factor * y + b[None, :]
-        live = cell
-        if MASKED:
-            live = cell & (cells(allowed, n, k, cell, allowed_row, allowed_column, 0) != 0)
-        at = budget + problem * budget_problem + n * budget_row
-        r = tl.load(at, mask=inside, other=0.0).to(ACC)
-        guess = tl.load(root + problem * rows + n, mask=inside, other=0.0)
-        a = row_answer(y, live, guess, r, tau, EXP, ACC)
-        tl.store(root + problem * rows + n, a, mask=inside)
-        share, slope = link(tl.where(live, y + a[:, None], float("-inf")), EXP)
-        steep = tl.sum(slope, axis=1) * (1.0 + tau)
-        if SUMS:
-            tl.store(row_sums + problem * rows + n, tl.sum(share, axis=1), mask=inside)
-            tl.store(height + problem * rows + n, steep, mask=inside)
-        load += tl.sum(share, axis=0)
-        weight += tl.sum(slope, axis=0)
-        if DENSE:
-            lean = slope / tl.where(steep > 0, steep, 1.0)[:, None]
-            bend += tl.dot(tl.trans(slope), lean, input_precision=PRECISION, out_dtype=ACC)
-    to = part + tl.program_id(0).to(tl.int64) * (2 + (K if DENSE else 0)) * K
-    tl.store(to + k, load, mask=wide)
-    tl.store(to + K + k, weight, mask=wide)
-    if DENSE:
-        at = to + (2 + k[:, None]) * K + k[None, :]
-        tl.store(at, bend, mask=wide[:, None] & wide[None, :])
 
 
 def solve_schur(
@@ -257,31 +154,66 @@ def solve_schur(
     """
     batch, width = right.shape
     out = torch.empty((batch, width), dtype=right.dtype, device=right.device)
-    block = padded(width)
     loose = diagonal if gauge is None else spread(gauge, batch)
     held = diagonal if still is None else still
-    launch(
+    taken = (diagonal, bend, right, held, loose)
+    launch_each(
         _solve,
-        (batch,),
-        diagonal,
-        bend,
         right,
-        held,
-        loose,
+        *taken,
         out,
-        diagonal.stride(0),
-        bend.stride(0),
-        right.stride(0),
-        held.stride(0),
-        loose.stride(0),
-        K=width,
+        *(x.stride(0) for x in taken),
         STILL=still is not None,
         GAUGE=gauge is not None,
-        ACC=triton_dtype(bend),
-        BLOCK_K=block,
-        **launch_options(square_warps(width)),
+        warps=square_warps(width),
     )
     return out
+
+
+@kernel
+@no_type_check
+def _pass(
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scale, scale_problem, tau, tau_problem, root,
+    column_potential, budget, budget_problem, budget_row, idle, part, row_sums, height, rows,
+    programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, EXP: tl.constexpr, SUMS: tl.constexpr,
+    MASKED: tl.constexpr, IDLE: tl.constexpr, DENSE: tl.constexpr, PRECISION: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    if IDLE and tl.load(idle + problem) != 0:
+        return
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    at = here(scale, scale_problem, tau, tau_problem, column_potential, problem, k, K, EXP, ACC)
+    load, weight = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
+    if DENSE:
+        bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
+    for step in range(0, steps):
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+        y = at.factor * x + at.b[None, :]
+        r = line(budget, problem, budget_problem, n, budget_row, inside).to(ACC)
+        guess = tl.load(root + problem * rows + n, mask=inside, other=0.0)
+        a = row_answer(y, live, guess, r, at.tau, EXP, ACC)
+        tl.store(root + problem * rows + n, a, mask=inside)
+
+        share, slope = link(tl.where(live, y + a[:, None], float("-inf")), EXP)
+        steep = tl.sum(slope, axis=1) * (1.0 + at.tau)
+        if SUMS:
+            tl.store(row_sums + problem * rows + n, tl.sum(share, axis=1), mask=inside)
+            tl.store(height + problem * rows + n, steep, mask=inside)
+        load += tl.sum(share, axis=0)
+        weight += tl.sum(slope, axis=0)
+        if DENSE:
+            lean = slope / tl.where(steep > 0, steep, 1.0)[:, None]
+            bend += tl.dot(tl.trans(slope), lean, input_precision=PRECISION, out_dtype=ACC)
+
+    to = part + tl.program_id(0).to(tl.int64) * (2 + (K if DENSE else 0)) * K
+    tl.store(to + k, load, mask=wide)
+    tl.store(to + K + k, weight, mask=wide)
+    if DENSE:
+        square = to + (2 + k[:, None]) * K + k[None, :]
+        tl.store(square, bend, mask=wide[:, None] & wide[None, :])
 
 
 @triton.jit
@@ -356,32 +288,18 @@ def _live(still, problem, stride, k, K: tl.constexpr, STILL: tl.constexpr):
 @kernel
 @no_type_check
 def _solve(
-    diagonal,
-    bend,
-    right,
-    still,
-    gauge,
-    out,
-    stride_diagonal,
-    stride_bend,
-    stride_right,
-    stride_still,
-    stride_gauge,
-    K: tl.constexpr,
-    STILL: tl.constexpr,
-    GAUGE: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = tl.program_id(0).to(tl.int64)
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
+    diagonal, bend, right, still, gauge, out,
+    stride_diagonal, stride_bend, stride_right, stride_still, stride_gauge,
+    K: tl.constexpr, STILL: tl.constexpr, GAUGE: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, k, wide = whole(K, BLOCK_K)
     square = wide[:, None] & wide[None, :]
     at = bend + problem * stride_bend + k[:, None] * K + k[None, :]
     matrix = tl.load(at, mask=square, other=0.0)
-    line = tl.load(diagonal + problem * stride_diagonal + k, mask=wide, other=0.0)
-    g = tl.load(right + problem * stride_right + k, mask=wide, other=0.0)
+    weight = line(diagonal, problem, stride_diagonal, k, 1, wide)
+    g = line(right, problem, stride_right, k, 1, wide)
     live = _live(still, problem, stride_still, k, K, STILL)
-    loose = tl.load(gauge + problem * stride_gauge).to(ACC) if GAUGE else 1.0
-    x = _conjugate(matrix, line, g, live, loose, K, ACC)
+    loose = one(gauge, problem, stride_gauge, ACC) if GAUGE else 1.0
+    x = _conjugate(matrix, weight, g, live, loose, K, ACC)
     tl.store(out + problem * K + k, x, mask=wide)

@@ -11,21 +11,20 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import (
-    Tile,
-    kernel,
-    launch,
-    launch_options,
-    spread,
-    starts_wide,
-    tile_for,
-    triton_dtype,
-    working_dtype,
+from ._tile import Tile, factors, kernel, view, walk, walk_tile, working_dtype
+from ._walk import (
+    add_partials,
+    begin,
+    block,
+    here,
+    line,
+    link,
+    row_answer,
+    row_log_sum,
+    shares,
+    tile_of,
+    views,
 )
-from ._walk import add_partials, cells, link, row_answer, row_log_sum, shares, table_of
-
-ELEMENTS = 2048
-PROGRAMS = 512  # partial sums over all problems of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,8 @@ def assign(
     kind = working_dtype(scores)
     if guess is None:
         guess = torch.full(scores.shape[:2], float("nan"), dtype=kind, device=scores.device)
-    table = _write(scores, scale, guess, column_potential, rows, free, yields, "root", tile)
-    return guess, table
+    found = _write(scores, scale, guess, column_potential, rows, free, yields, "root", tile)
+    return guess, found
 
 
 def write_plan(
@@ -114,51 +113,29 @@ def _write(
 ) -> Table:
     batch, count, width = scores.shape
     kind, device = working_dtype(scores), scores.device
-    most = max(1, PROGRAMS // max(batch, 1))
-    tile = tile or tile_for(count, width, kind, elements=ELEMENTS, programs=most)
-    scale, rows = spread(scale, batch), spread(rows, batch, count)
-    tau = scale if yields is None else spread(yields, batch)
-    size = rows if size is None else spread(size, batch, count)
-    allowed = scores if free is None else free
+    tile = tile or walk_tile(scores, sharing=batch)
     plan = torch.empty((batch, count, width), dtype=scores.dtype, device=device)
     row_sums = torch.empty((batch, count), dtype=kind, device=device)
     moves = row_sums
     if mode == "row":
         moves = torch.empty((batch, 2, count), dtype=kind, device=device)
     part = torch.empty((batch, tile.programs, 1, width), dtype=torch.float64, device=device)
-    launch(
+    walk(
         _plan,
-        (batch * tile.programs,),
+        tile,
         scores,
-        allowed,
-        scale,
-        tau,
+        free,
+        *factors(scale, yields, batch),
         a,
         b,
-        rows,
-        size,
         plan,
         row_sums,
         moves,
         part,
-        count,
-        tile.programs,
-        tile.steps,
-        *scores.stride(),
-        *allowed.stride(),
-        scale.stride(0),
-        tau.stride(0),
-        *rows.stride(),
-        *size.stride(),
-        K=width,
-        WIDE=starts_wide(scores, allowed),
+        *view(rows, batch, count),
+        *view(rows if size is None else size, batch, count),
         MODE=mode,
         EXP=yields is not None,
-        MASKED=free is not None,
-        ACC=triton_dtype(scores),
-        BLOCK_N=tile.rows,
-        BLOCK_K=tile.columns,
-        **launch_options(tile.warps),
     )
     return Table(
         plan=plan,
@@ -171,77 +148,37 @@ def _write(
 @kernel
 @no_type_check
 def _plan(
-    scores,
-    free,
-    scale,
-    yields,
-    row_potential,
-    column_potential,
-    budget,
-    size,
-    plan,
-    row_sums,
-    moves,
-    part,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    yields_problem,
-    budget_problem,
-    budget_row,
-    size_problem,
-    size_row,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    MODE: tl.constexpr,
-    EXP: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
-    scores = table_of(scores, problem, stride_problem, WIDE)
-    free = table_of(free, problem, free_problem, WIDE)
-    factor = tl.load(scale + problem * scale_problem).to(ACC)
-    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
-    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scale, scale_problem, tau, tau_problem,
+    row_potential, column_potential, plan, row_sums, moves, part, budget, budget_problem,
+    budget_row, size, size_problem, size_row, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, MODE: tl.constexpr, EXP: tl.constexpr,
+    MASKED: tl.constexpr, ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    at = here(scale, scale_problem, tau, tau_problem, column_potential, problem, k, K, EXP, ACC)
     sums = tl.zeros([BLOCK_K], tl.float64)  # a tolerance is held against them
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
-        t = cells(scores, n, k, cell, stride_row, stride_column, 0.0).to(ACC)
-        t = factor * t + b[None, :]
-        live = cell
-        if MASKED:
-            live = cell & (cells(free, n, k, cell, free_row, free_column, 0) != 0)
-        at = row_potential + problem * rows + n
-        r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
-        a = tl.load(at, mask=inside, other=0.0).to(ACC)
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+        t = at.factor * x + at.b[None, :]
+        r = line(budget, problem, budget_problem, n, budget_row, inside)
+        a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0).to(ACC)
         if MODE == "root":
-            a = row_answer(t, live, a, r.to(ACC), tau, EXP, ACC)
-            tl.store(at, a, mask=inside)
+            a = row_answer(t, live, a, r.to(ACC), at.tau, EXP, ACC)
+            tl.store(row_potential + problem * rows + n, a, mask=inside)
+
         t = tl.where(live, t + a[:, None], float("-inf"))
         share, _ = link(t, EXP)
         if MODE == "row":
-            low, high, one = shares(t)
-            m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0)
-            grow = _log_factor(low, one, r.to(ACC))
-            shrink = _log_factor(tl.where(live, high, float("-inf")), one, (m - r).to(ACC))
+            low, high, mass = shares(t)
+            m = line(size, problem, size_problem, n, size_row, inside)
+            grow = _log_factor(low, mass, r.to(ACC))
+            shrink = _log_factor(tl.where(live, high, float("-inf")), mass, (m - r).to(ACC))
             share *= tl.exp(grow)[:, None]
             tl.store(moves + problem * 2 * rows + n, grow, mask=inside)
             tl.store(moves + (problem * 2 + 1) * rows + n, shrink, mask=inside)
+
         share = tl.where(live, share, 0.0)
         to = plan + (problem * rows + n[:, None]) * K + k[None, :]
         tl.store(to, share.to(plan.dtype.element_ty), mask=cell)

@@ -18,18 +18,15 @@ from ._tile import (
     INTERPRETED,
     Tile,
     kernel,
-    launch,
-    launch_options,
     padded,
-    spread,
-    starts_wide,
     tile_for,
-    triton_dtype,
+    view,
+    walk,
     wavefronts,
     working_dtype,
 )
-from ._walk import cells, merge_max, shares, table_of
-from .sweep import Budgets, Kept, _add_logs, _balance_rows, _log_step, _two_scales
+from ._walk import leave_logs, line, merge_max, shares, tile_of, views
+from .sweep import Budgets, Kept, _balance_rows, _log_step, _log_sums, _two_scales
 
 ELEMENTS = 2048
 LARGEST = 4096  # values that one program keeps in registers
@@ -86,57 +83,35 @@ def resident_sweeps(
     batch, count, width = scores.shape
     kind = working_dtype(scores)
     tile = tile or resident_tile(count, width, kind)
-    rows, size = spread(budgets.rows, batch, count), spread(budgets.row_cells, batch, count)
-    columns = spread(budgets.columns, batch, width)
-    column_size = spread(budgets.column_cells, batch, width)
-    scales = spread(scales, batch, 2)
     device = scores.device
-    a = torch.empty((batch, count), dtype=rows.dtype, device=device)
-    b = torch.empty((batch, width), dtype=columns.dtype, device=device)
+    a = torch.empty((batch, count), dtype=budgets.rows.dtype, device=device)
+    b = torch.empty((batch, width), dtype=budgets.columns.dtype, device=device)
     # Two halves take turns, so that nobody writes where somebody may still read.
     part = torch.empty((2, 2, batch, tile.programs, 2, width), dtype=kind, device=device)
     arrived = torch.zeros((batch,), dtype=torch.int32, device=device)
-    free = scores if budgets.free is None else budgets.free
     # Programs that wait for each other have to be on the GPU at once, or the launch be refused.
     together = {"launch_cooperative_grid": True} if tile.programs > 1 and not INTERPRETED else {}
     try:
-        launch(
+        walk(
             _resident,
-            (batch * tile.programs,),
+            tile,
             scores,
-            free,
-            scales,
-            rows,
-            size,
-            columns,
-            column_size,
+            budgets.free,
+            *view(scales, batch, 2)[:2],
+            *budgets.row_sides(batch, count),
+            *budgets.column_sides(batch, width),
             a,
             b,
             part,
             arrived,
             *(Kept(a, b, part) if kept is None else kept),
-            count,
             batch,
-            tile.programs,
             steps,
-            *scores.stride(),
-            *free.stride(),
-            scales.stride(0),
-            *rows.stride(),
-            *size.stride(),
-            *columns.stride(),
-            *column_size.stride(),
-            K=width,
-            WIDE=starts_wide(scores, free),
             ROWS_FIRST=rows_first,
-            MASKED=budgets.free is not None,
             KEEP=kept is not None,
             ALONE=tile.programs == 1,
-            ACC=triton_dtype(scores),
-            BLOCK_N=tile.rows,
-            BLOCK_K=tile.columns,
             BLOCK_P=max(1, min(16, 1024 // tile.columns)),  # a block of partial sums in registers
-            **launch_options(wavefronts(tile.warps)),
+            warps=wavefronts(tile.warps),
             **together,
         )
     except (RuntimeError, AssertionError) as error:  # so say the drivers of NVIDIA and of AMD
@@ -163,75 +138,36 @@ def _leave(to, x, k, K: tl.constexpr, ACC: tl.constexpr, BLOCK_K: tl.constexpr):
     """Write the tile's column log-sums as pairs (largest, sum)."""
     top, sums = tl.full([BLOCK_K], float("-inf"), ACC), tl.zeros([BLOCK_K], ACC)
     top, sums = merge_max(top, sums, x, 0)
-    tl.store(to + k, top, mask=k < K)
-    tl.store(to + K + k, sums, mask=k < K)
+    leave_logs(to, top, sums, k, K)
 
 
 @kernel
 @no_type_check
 def _resident(
-    scores,
-    free,
-    scales,
-    budget,
-    size,
-    goal,
-    depth,
-    row_potential,
-    column_potential,
-    part,
-    arrived,
-    kept_rows,
-    kept_columns,
-    kept_sums,
-    rows,
-    batch,
-    programs,
-    sweeps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    budget_problem,
-    budget_row,
-    size_problem,
-    size_row,
-    goal_problem,
-    goal_column,
-    depth_problem,
-    depth_column,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS_FIRST: tl.constexpr,
-    MASKED: tl.constexpr,
-    KEEP: tl.constexpr,
-    ALONE: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-):
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scales, scale_problem, budget, budget_problem,
+    budget_row, size, size_problem, size_row, goal, goal_problem, goal_column, depth, depth_problem,
+    depth_column, row_potential, column_potential, part, arrived, kept_rows, kept_columns,
+    kept_sums, batch, sweeps, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, ROWS_FIRST: tl.constexpr, MASKED: tl.constexpr,
+    KEEP: tl.constexpr, ALONE: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
     problem = (tl.program_id(0) // programs).to(tl.int64)
     program = tl.program_id(0) % programs
     n, k = program * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_K)
     inside, wide = n < rows, k < K
     once = wide & (program + 0 * k == 0)  # every program knows the columns, the first one tells
     live = inside[:, None] & wide[None, :]
-    source = table_of(scores, problem, stride_problem, WIDE)
-    x = cells(source, n.to(tl.int64), k, live, stride_row, stride_column, 0.0).to(ACC)
-    if MASKED:
-        source = table_of(free, problem, free_problem, WIDE)
-        live = live & (cells(source, n.to(tl.int64), k, live, free_row, free_column, 0) != 0)
-    r = _read(budget + problem * budget_problem, n * budget_row, inside, ACC)
-    m = _read(size + problem * size_problem, n * size_row, inside, ACC)
-    c = _read(goal + problem * goal_problem, k * goal_column, wide, ACC)
-    h = _read(depth + problem * depth_problem, k * depth_column, wide, ACC)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    x, live = tile_of(scores, free, n.to(tl.int64), k, live, MASKED, ACC)
+    r = line(budget, problem, budget_problem, n, budget_row, inside).to(ACC)
+    m = line(size, problem, size_problem, n, size_row, inside).to(ACC)
+    c = line(goal, problem, goal_problem, k, goal_column, wide).to(ACC)
+    h = line(depth, problem, depth_problem, k, depth_column, wide).to(ACC)
     high, low = _two_scales(scales + problem * scale_problem, ACC)
     lines = batch.to(tl.int64) * programs * 2 * K
     first = part + problem * programs * 2 * K
+
     # The first sweep acts on the raw groups.
     one = tl.full([BLOCK_N, BLOCK_K], 1.0, ACC)
     la, a = _balance_rows(tl.where(live, high * x, float("-inf")), one, r, ROWS_FIRST)
@@ -253,21 +189,15 @@ def _resident(
             tl.debug_barrier()
         else:
             _wait(arrived + problem, (sweep + 1) * programs)
-        ours = _add_logs(half, programs, k, K, ACC, BLOCK_P, BLOCK_K)
-        theirs = _add_logs(half + lines, programs, k, K, ACC, BLOCK_P, BLOCK_K)
+
+        ours = _log_sums(half, programs, k, K, ACC, BLOCK_P, BLOCK_K)
+        theirs = _log_sums(half + lines, programs, k, K, ACC, BLOCK_P, BLOCK_K)
         b = b + _log_step(c, ours) - _log_step(h - c, theirs)
         if KEEP:
             kept, found = (kept_rows, kept_columns, kept_sums), (b, ours, theirs)
             _keep(kept, sweep, batch, problem, rows, n, a, inside, k, found, once, K)
     _write(row_potential, problem, rows, n, a, inside)
     _write(column_potential, problem, K, k, b, once)
-
-
-@triton.jit
-@no_type_check
-def _read(line, at, mask, ACC: tl.constexpr):
-    """Budgets of rows or columns."""
-    return tl.load(line + at, mask=mask, other=0.0).to(ACC)
 
 
 @triton.jit

@@ -17,17 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import (
-    forms_square,
-    kernel,
-    launch,
-    launch_options,
-    padded,
-    spread,
-    square_warps,
-    triton_dtype,
-    working_dtype,
-)
+from ._tile import forms_square, kernel, launch_each, spread, square_warps, working_dtype
+from ._walk import whole
 from .newton import Pass, _centre, _conjugate, newton_pass
 from .sweep import Budgets
 from .wide import At, solve_wide
@@ -111,31 +102,22 @@ def search(
         fresh = found.load
         if not dense:
             fresh = _wide_direction(scores, state, found, columns, (budgets.free, tau), rounds)
-        launch(
+        launch_each(
             _step,
-            (batch,),
+            state.trial,
             found.load,
             found.weight,
             found.bend if dense else fresh,
             columns,
             limit,
-            state.base,
-            state.move,
-            state.trial,
-            state.scale,
-            state.yields,
-            state.numbers,
-            state.solved,
+            *_kept(state),
             found.load.stride(0),
             columns.stride(0),
             columns.stride(1),
-            K=width,
             EXP=yields is not None,
             DENSE=dense,
             COOL=COOL,
-            ACC=triton_dtype(scores),
-            BLOCK_K=padded(width),
-            **launch_options(square_warps(width)),
+            warps=square_warps(width),
         )
     return Found(
         row_potential=state.guess,
@@ -210,62 +192,39 @@ def _begin(
     )
     high = scores.amax((1, 2))
     tau = state.yields if yields is None else spread(yields, batch, 2)
-    launch(
+    launch_each(
         _first,
-        (batch,),
+        state.trial,
         high,
         scores.amin((1, 2)),
         scale,
         tau,
         high if start is None else start,
-        state.base,
-        state.move,
-        state.trial,
-        state.scale,
-        state.yields,
-        state.numbers,
-        state.solved,
+        *_kept(state),
         scale.stride(0),
         *tau.stride(),
-        K=width,
         START=start is not None,
         EASE=EASE if yields is None else BARE,
         COOL=COOL,
-        ACC=triton_dtype(scores),
-        BLOCK_K=padded(width),
-        **launch_options(4),
+        warps=4,
     )
     return state
+
+
+def _kept(state: State) -> tuple[torch.Tensor, ...]:
+    vectors = (state.base, state.move, state.trial)
+    return *vectors, state.scale, state.yields, state.numbers, state.solved
 
 
 @kernel
 @no_type_check
 def _first(
-    high,
-    low,
-    wanted,
-    tau,
-    start,
-    base,
-    move,
-    trial,
-    scale,
-    yields,
-    numbers,
-    solved,
-    scale_problem,
-    tau_problem,
-    tau_side,
-    K: tl.constexpr,
-    START: tl.constexpr,
-    EASE: tl.constexpr,
-    COOL: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = tl.program_id(0).to(tl.int64)
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
+    high, low, wanted, tau, start, base, move, trial, scale, yields, numbers, solved,
+    scale_problem, tau_problem, tau_side,
+    K: tl.constexpr, START: tl.constexpr, EASE: tl.constexpr, COOL: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, k, wide = whole(K, BLOCK_K)
     factor = tl.load(wanted + problem * scale_problem).to(ACC)
     span = tl.load(high + problem).to(ACC) - tl.load(low + problem).to(ACC)
     warmth = tl.full([], 1.0, ACC)
@@ -290,33 +249,14 @@ def _first(
 @kernel
 @no_type_check
 def _step(
-    load,
-    weight,
-    bend,
-    goal,
-    limit,
-    base,
-    move,
-    trial,
-    scale,
-    yields,
-    numbers,
-    solved,
-    stride_sums,
-    goal_problem,
-    goal_column,
-    K: tl.constexpr,
-    EXP: tl.constexpr,
-    DENSE: tl.constexpr,
-    COOL: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = tl.program_id(0).to(tl.int64)
+    load, weight, bend, goal, limit, base, move, trial, scale, yields, numbers, solved,
+    stride_sums, goal_problem, goal_column,
+    K: tl.constexpr, EXP: tl.constexpr, DENSE: tl.constexpr, COOL: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, k, wide = whole(K, BLOCK_K)
     if tl.load(solved + problem) != 0:
         return
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
     at = problem * K + k
     numbers += problem * 8
     c = tl.load(goal + problem * goal_problem + k * goal_column, mask=wide, other=0.0).to(ACC)

@@ -7,7 +7,7 @@ h_i = -u_i + sum_j f, u the cotangent of a; the depth step P = sigmoid(t) ends i
 t' = (1 - P) e - P f. Potentials and column sums of every sweep are kept, cells are computed anew.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton
@@ -19,15 +19,15 @@ from ._tile import (
     kernel,
     launch,
     launch_options,
-    on_nvidia,
     padded,
-    spread,
-    starts_wide,
     tile_for,
     triton_dtype,
+    view,
+    walk,
+    wavefronts,
     working_dtype,
 )
-from ._walk import cells, or_alone, shares, table_of
+from ._walk import add_up, begin, block, cells, line, or_alone, shares, table, tile_of, views
 from .sweep import Budgets, Kept, _balance_rows, _two_scales, room_for, sweep
 
 ELEMENTS = 1024  # four cotangents a cell live beside the cell itself
@@ -109,12 +109,9 @@ class _State:
         batch, count, width = scores.shape
         kind, device = working_dtype(scores), scores.device
         self.scores, self.budgets, self.tile = scores, budgets, tile
-        self.scales = spread(scales, batch, 2)
-        self.free = scores if budgets.free is None else budgets.free
-        self.rows = spread(budgets.rows, batch, count)
-        self.row_cells = spread(budgets.row_cells, batch, count)
-        self.columns = spread(budgets.columns, batch, width)
-        self.column_cells = spread(budgets.column_cells, batch, width)
+        self.scales = view(scales, batch, 2)[:2]
+        self.sides = budgets.row_sides(batch, count)
+        self.column_sides = budgets.column_sides(batch, width)
         self.x_bar = torch.empty(scores.shape, dtype=kind, device=device)
         self.a_bar = torch.empty((batch, count), dtype=kind, device=device)
         self.b_bar = torch.empty((batch, width), dtype=kind, device=device)
@@ -127,109 +124,67 @@ class _State:
         self, a: torch.Tensor, b: torch.Tensor, grad: torch.Tensor, *, row_step: bool
     ) -> None:
         """Begin with the plan's own cotangent."""
-        launch(
+        self.launch(
             _back_plan,
-            (self.a_bar.shape[0] * self.tile.programs,),
-            self.scores,
-            self.free,
+            (grad, *grad.stride(), a, b, *self.sides[:3]),
+            (self.a_bar, self.x_bar, self.row_bar, self.dots, self.part),
+            {"ROW": row_step},
             grad,
-            self.scales,
-            a,
-            b,
-            self.rows,
-            self.a_bar,
-            self.x_bar,
-            self.row_bar,
-            self.dots,
-            self.part,
-            self.scores.shape[1],
-            self.tile.programs,
-            self.tile.steps,
-            *self.scores.stride(),
-            *self.free.stride(),
-            *grad.stride(),
-            self.scales.stride(0),
-            *self.rows.stride(),
-            ROW=row_step,
-            **self.options(grad),
         )
         self.add_columns(last=True)
 
     def back_through_sweep(self, visit: Visit, *, first: bool, row_step: bool) -> None:
         """Go back through one sweep."""
-        batch, count, _ = self.scores.shape
-        a, b, sums = visit
-        launch(
+        self.launch(
             _back_sweep,
-            (batch * self.tile.programs,),
-            self.scores,
-            self.free,
-            self.scales,
-            a,
-            b,
-            sums,
-            self.rows,
-            self.row_cells,
-            self.columns,
-            self.column_cells,
-            self.a_bar,
-            self.b_bar,
-            self.x_bar,
-            self.row_bar,
-            self.dots,
-            self.part,
-            count,
-            batch,
-            self.tile.programs,
-            self.tile.steps,
-            *self.scores.stride(),
-            *self.free.stride(),
-            self.scales.stride(0),
-            *self.rows.stride(),
-            *self.row_cells.stride(),
-            *self.columns.stride(),
-            *self.column_cells.stride(),
-            FIRST=first,
-            ROW=row_step,
-            **self.options(),
+            (*visit, *self.sides, *self.column_sides),
+            (self.a_bar, self.b_bar, self.x_bar, self.row_bar, self.dots, self.part),
+            {"FIRST": first, "ROW": row_step},
         )
         self.add_columns(last=False)
+
+    def launch(
+        self,
+        kernel: Any,
+        given: tuple[Any, ...],
+        kept: tuple[torch.Tensor, ...],
+        flags: dict[str, bool],
+        *more: torch.Tensor,
+    ) -> None:
+        """Visit the scores once; `more` are tables that are read beside them."""
+        walk(
+            kernel,
+            self.tile,
+            self.scores,
+            self.budgets.free,
+            *self.scales,
+            *given,
+            *kept,
+            self.scores.shape[0],
+            more=more,
+            warps=wavefronts(self.tile.warps),  # AMD's are twice as wide
+            **flags,
+        )
 
     def add_columns(self, *, last: bool) -> None:
         """Give the columns what their rows passed on."""
         batch, _, width = self.scores.shape
-        block = min(32, padded(width))
+        columns = min(32, padded(width))
         launch(
             _back_columns,
-            (batch, cdiv(width, block)),
+            (batch, cdiv(width, columns)),
             self.part,
-            self.columns,
-            self.column_cells,
+            *self.column_sides,
             self.b_bar,
             self.column_bar,
             self.tile.programs,
-            *self.columns.stride(),
-            *self.column_cells.stride(),
             K=width,
             LAST=last,
             ACC=triton_dtype(self.scores),
             BLOCK_P=64,
-            BLOCK_K=block,
+            BLOCK_K=columns,
             **launch_options(4),
         )
-
-    def options(self, *tables: torch.Tensor) -> dict:
-        """What both large kernels are told at compile time; AMD's warps are twice as wide."""
-        warps = self.tile.warps if on_nvidia() else max(1, self.tile.warps // 2)
-        return {
-            "K": self.scores.shape[2],
-            "WIDE": starts_wide(self.scores, self.free, *tables),
-            "MASKED": self.budgets.free is not None,
-            "ACC": triton_dtype(self.scores),
-            "BLOCK_N": self.tile.rows,
-            "BLOCK_K": self.tile.columns,
-            **launch_options(warps),
-        }
 
 
 @triton.jit
@@ -261,96 +216,46 @@ def _shared(x, a, b, live, high, low):
     return la, tl.where(live, lb - tl.log(one), float("-inf")), p, q
 
 
-@triton.jit
-@no_type_check
-def _open(scores, free, at, live, steps, MASKED: tl.constexpr, ACC: tl.constexpr):
-    """The tile's scores, and which of its cells take part; at = (n, k)."""
-    x = cells(scores, at[0], at[1], live, steps[0], steps[1], 0.0).to(ACC)
-    if MASKED:
-        live = live & (cells(free, at[0], at[1], live, steps[2], steps[3], 0) != 0)
-    return x, live
-
-
 @kernel
 @no_type_check
 def _back_plan(
-    scores,
-    free,
-    grad,
-    scales,
-    row_potential,
-    column_potential,
-    budget,
-    a_bar,
-    x_bar,
-    row_bar,
-    dots,
-    part,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    grad_problem,
-    grad_row,
-    grad_column,
-    scale_problem,
-    budget_problem,
-    budget_row,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROW: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scales, scale_problem, grad, grad_problem, grad_row,
+    grad_column, row_potential, column_potential, budget, budget_problem, budget_row, a_bar, x_bar,
+    row_bar, dots, part, batch, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, ROW: tl.constexpr, MASKED: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    grad = table(grad, problem, grad_problem, grad_row, grad_column, WIDE)
     high, low = _two_scales(scales + problem * scale_problem, ACC)
-    b = tl.load(column_potential + problem * K + k, mask=k < K, other=0.0).to(ACC)
+    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
     total = tl.zeros([BLOCK_K], ACC)
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & (k < K)[None, :]
-        x, live = _open(
-            table_of(scores, problem, stride_problem, WIDE),
-            table_of(free, problem, free_problem, WIDE),
-            (n, k),
-            cell,
-            (stride_row, stride_column, free_row, free_column),
-            MASKED,
-            ACC,
-        )
-        line = problem * rows + n
-        a = tl.load(row_potential + line, mask=inside, other=0.0).to(ACC)
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+        row = problem * rows + n
+        a = tl.load(row_potential + row, mask=inside, other=0.0).to(ACC)
         la, lb, p, q = _shared(x, a, b, live, high, low)
-        r = budget + problem * budget_problem + n * budget_row
-        r = tl.load(r, mask=inside, other=0.0).to(ACC)
+        r = line(budget, problem, budget_problem, n, budget_row, inside).to(ACC)
         if ROW:
             la, _ = _balance_rows(la, 1.0, r, True)  # noqa: FBT003
-        source = table_of(grad, problem, grad_problem, WIDE)
-        g = cells(source, n, k, cell, grad_row, grad_column, 0.0).to(ACC)
+
+        g = cells(grad, n, k, cell, 0.0).to(ACC)
         e = g * tl.exp(la)
         pulled = tl.zeros([BLOCK_N], ACC)
         if ROW:
             e, pulled = _through_rows(e, la, tl.sum(e, axis=1), r, True)  # noqa: FBT003
         bent = q * e
         total += tl.sum(bent, axis=0)
-        tl.store(a_bar + line, tl.sum(bent, axis=1), mask=inside)
-        tl.store(row_bar + line, pulled, mask=inside)
+        tl.store(a_bar + row, tl.sum(bent, axis=1), mask=inside)
+        tl.store(row_bar + row, pulled, mask=inside)
         dot = tl.sum(x * bent, axis=1)
         to = dots + problem * 2 * rows + n
         tl.store(to, dot, mask=inside)
         tl.store(to + rows, -dot, mask=inside)
-        tl.store(x_bar + line[:, None] * K + k[None, :], (high - low) * bent, mask=cell)
-    tl.store(part + tl.program_id(0).to(tl.int64) * K + k, total, mask=k < K)
+        tl.store(x_bar + row[:, None] * K + k[None, :], (high - low) * bent, mask=cell)
+    tl.store(part + tl.program_id(0).to(tl.int64) * K + k, total, mask=wide)
 
 
 @triton.jit
@@ -371,137 +276,75 @@ def _add_to(at, value, mask):
 @kernel
 @no_type_check
 def _back_sweep(
-    scores,
-    free,
-    scales,
-    row_potential,
-    column_potential,
-    sums,
-    budget,
-    size,
-    goal,
-    depth,
-    a_bar,
-    b_bar,
-    x_bar,
-    row_bar,
-    dots,
-    part,
-    rows,
-    batch,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    budget_problem,
-    budget_row,
-    size_problem,
-    size_row,
-    goal_problem,
-    goal_column,
-    depth_problem,
-    depth_column,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    FIRST: tl.constexpr,
-    ROW: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scales, scale_problem, row_potential,
+    column_potential, sums, budget, budget_problem, budget_row, size, size_problem, size_row, goal,
+    goal_problem, goal_column, depth, depth_problem, depth_column, a_bar, b_bar, x_bar, row_bar,
+    dots, part, batch, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, FIRST: tl.constexpr, ROW: tl.constexpr,
+    MASKED: tl.constexpr, ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
     high, low = _two_scales(scales + problem * scale_problem, ACC)
-    c = tl.load(goal + problem * goal_problem + k * goal_column, mask=wide, other=0.0)
-    h = tl.load(depth + problem * depth_problem + k * depth_column, mask=wide, other=0.0)
+    c = line(goal, problem, goal_problem, k, goal_column, wide)
+    h = line(depth, problem, depth_problem, k, depth_column, wide)
     v = tl.load(b_bar + problem * K + k, mask=wide, other=0.0)
     up, log_a = _column_pull(v, c, sums + problem * K + k, wide)
     down, log_b = _column_pull(v, h - c, sums + (batch.to(tl.int64) + problem) * K + k, wide)
     total = tl.zeros([BLOCK_K], ACC)
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        cell = inside[:, None] & wide[None, :]
-        x, live = _open(
-            table_of(scores, problem, stride_problem, WIDE),
-            table_of(free, problem, free_problem, WIDE),
-            (n, k),
-            cell,
-            (stride_row, stride_column, free_row, free_column),
-            MASKED,
-            ACC,
-        )
-        line = problem * rows + n
-        r = tl.load(budget + problem * budget_problem + n * budget_row, mask=inside, other=0.0)
-        m = tl.load(size + problem * size_problem + n * size_row, mask=inside, other=0.0)
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+        row = problem * rows + n
+        r = line(budget, problem, budget_problem, n, budget_row, inside)
+        m = line(size, problem, size_problem, n, size_row, inside)
         r, rest = r.to(ACC), (m - r).to(ACC)
         if FIRST:
             la = tl.where(live, high * x, float("-inf"))
             lb = tl.where(live, low * x, float("-inf"))
         else:
-            a = tl.load(row_potential + line, mask=inside, other=0.0).to(ACC)
+            a = tl.load(row_potential + row, mask=inside, other=0.0).to(ACC)
             b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
             la, lb, p, q = _shared(x, a, b, live, high, low)
         la, _ = _balance_rows(la, 1.0, r, ROW)
         lb, _ = _balance_rows(lb, 1.0, rest, ROW)
-        u = tl.load(a_bar + line, mask=inside, other=0.0)
+
+        u = tl.load(a_bar + row, mask=inside, other=0.0)
         e, f = -up * tl.exp(la - log_a), down * tl.exp(lb - log_b)
         e, pulled = _through_rows(e, la, u + tl.sum(e, axis=1), r, ROW)
         f, other = _through_rows(f, lb, tl.sum(f, axis=1) - u, rest, ROW)
-        _add_to(row_bar + line, pulled - other, inside)
+        _add_to(row_bar + row, pulled - other, inside)
         if not FIRST:
             e = q * e - p * f
             f = -e
-            tl.store(a_bar + line, u + tl.sum(e, axis=1), mask=inside)
+            tl.store(a_bar + row, u + tl.sum(e, axis=1), mask=inside)
             total += tl.sum(e, axis=0)
         to = dots + problem * 2 * rows + n
         _add_to(to, tl.sum(x * e, axis=1), inside)
         _add_to(to + rows, tl.sum(x * f, axis=1), inside)
-        _add_to(x_bar + line[:, None] * K + k[None, :], high * e + low * f, cell)
+        _add_to(x_bar + row[:, None] * K + k[None, :], high * e + low * f, cell)
     tl.store(part + tl.program_id(0).to(tl.int64) * K + k, total, mask=wide)
 
 
 @kernel
 @no_type_check
 def _back_columns(
-    part,
-    budget,
-    size,
-    b_bar,
-    column_bar,
-    programs,
-    budget_problem,
-    budget_column,
-    size_problem,
-    size_column,
-    K: tl.constexpr,
-    LAST: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
+    part, budget, budget_problem, budget_column, size, size_problem, size_column,
+    b_bar, column_bar, programs,
+    K: tl.constexpr, LAST: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
     """Add what the rows pass on to the columns, and collect the cotangent of their budgets."""
     problem = tl.program_id(0).to(tl.int64)
     k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
     wide = k < K
     to = problem * K + k
-    total, own = tl.zeros([BLOCK_K], ACC), tl.zeros([BLOCK_K], ACC)
-    for begin in range(0, programs, BLOCK_P):
-        p = (begin + tl.arange(0, BLOCK_P)).to(tl.int64)
-        cell = (p < programs)[:, None] & wide[None, :]
-        at = part + (problem * programs + p[:, None]) * K + k[None, :]
-        total += tl.sum(tl.load(at, mask=cell, other=0.0), axis=0)
+    source = part + problem * programs * K
+    total = add_up(source, programs, k, K, False, False, ACC, BLOCK_P, BLOCK_K)  # noqa: FBT003
+    own = tl.zeros([BLOCK_K], ACC)
     if not LAST:
-        c = tl.load(budget + problem * budget_problem + k * budget_column, mask=wide, other=0.0)
-        n = tl.load(size + problem * size_problem + k * size_column, mask=wide, other=0.0)
+        c = line(budget, problem, budget_problem, k, budget_column, wide)
+        n = line(size, problem, size_problem, k, size_column, wide)
         v = tl.load(b_bar + to, mask=wide, other=0.0)
         own = _per_mass(v, c.to(ACC)) + _per_mass(v, (n - c).to(ACC))
         own += tl.load(column_bar + to, mask=wide, other=0.0)

@@ -10,32 +10,33 @@ W again from the scores.
 """
 
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton
 import triton.language as tl
 
 from ._tile import (
+    PARTIALS,
     Tile,
     cdiv,
     dot_precision,
+    factors,
     kernel,
-    launch,
-    launch_options,
+    launch_each,
     padded,
+    partials,
     spread,
-    starts_wide,
-    tile_for,
-    triton_dtype,
+    walk,
+    walk_tile,
     working_dtype,
 )
-from ._walk import add_partials, cells, link, table_of
-from .newton import PROGRAMS, _centre, _hair, _live
+from ._walk import add_partials, begin, block, here, line, link, one, tile_of, views, whole
+from .newton import _centre, _hair, _live
 
-ELEMENTS = 2048
 ROUNDS = 48
 CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5}  # residual over the first one
+ROWS = {torch.float32: 32, torch.float64: 8}  # of a step; float64 takes no matrix product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,33 +91,12 @@ def solve_wide(
     """
     if resume is None:
         resume = _begin(weight, diagonal, right, (still, gauge, idle, close))
-    batch, width = right.shape
-    block = padded(width)
+    width = right.shape[1]
     held = weight if still is None else still
     for _ in range(min(width + 4, ROUNDS) if rounds is None else rounds):
-        image = apply_schur(at, resume.way, idle=resume.done)
-        launch(
-            _round,
-            (batch,),
-            image,
-            weight,
-            diagonal,
-            held,
-            resume.x,
-            resume.rest,
-            resume.way,
-            resume.power,
-            resume.done,
-            image.stride(0),
-            weight.stride(0),
-            diagonal.stride(0),
-            held.stride(0),
-            K=width,
-            STILL=still is not None,
-            ACC=triton_dtype(weight),
-            BLOCK_K=block,
-            **launch_options(4 if block <= 1024 else 8),
-        )
+        taken = (apply_schur(at, resume.way, idle=resume.done), weight, diagonal, held)
+        strides = (x.stride(0) for x in taken)
+        launch_each(_round, weight, *taken, *strides, *_kept(resume), STILL=still is not None)
     return resume
 
 
@@ -139,39 +119,24 @@ def _begin(
         power=torch.empty((batch, 2), dtype=kind, device=device),
         done=torch.empty((batch,), dtype=torch.int32, device=device),
     )
-    block = padded(width)
     held = weight if still is None else still
-    solved = state.done if idle is None else idle
-    launch(
+    taken = (weight, diagonal, right, held, loose, fine)
+    launch_each(
         _first,
-        (batch,),
         weight,
-        diagonal,
-        right,
-        held,
-        loose,
-        fine,
-        solved,
-        state.x,
-        state.rest,
-        state.way,
-        state.power,
-        state.done,
-        weight.stride(0),
-        diagonal.stride(0),
-        right.stride(0),
-        held.stride(0),
-        loose.stride(0),
-        fine.stride(0),
-        K=width,
+        *taken,
+        *(x.stride(0) for x in taken),
+        state.done if idle is None else idle,
+        *_kept(state),
         STILL=still is not None,
         GAUGE=gauge is not None,
         IDLE=idle is not None,
-        ACC=triton_dtype(weight),
-        BLOCK_K=block,
-        **launch_options(4 if block <= 1024 else 8),
     )
     return state
+
+
+def _kept(state: Solving) -> tuple[torch.Tensor, ...]:
+    return state.x, state.rest, state.way, state.power, state.done
 
 
 def apply_schur(
@@ -191,90 +156,88 @@ def apply_schur(
         answer: the rows' answer alone, without the diagonal.
         tile: another cut than the chosen one.
     """
-    scores = at.scores
-    batch, count, width = scores.shape
-    kind = working_dtype(scores)
-    most = max(1, PROGRAMS // max(batch, 1))
-    tile = tile or tile_for(count, width, kind, elements=ELEMENTS, programs=most)
-    part = torch.empty((batch, tile.programs, 1, width), dtype=kind, device=scores.device)
-    scale = spread(at.scale, batch)
-    tau = scale if at.yields is None else spread(at.yields, batch)
-    allowed = scores if at.free is None else at.free
-    launch(
+    tile = tile or walk_tile(at.scores, sharing=at.scores.shape[0])
+    part = partials(at.scores, tile, 1)
+    walk(
         _apply,
-        (batch * tile.programs,),
-        scores,
-        allowed,
-        scale,
-        tau,
-        at.row_potential,
-        at.column_potential,
+        tile,
+        at.scores,
+        at.free,
+        *state(at),
         x,
         part if idle is None else idle,
         part,
-        count,
-        tile.programs,
-        tile.steps,
-        *scores.stride(),
-        *allowed.stride(),
-        scale.stride(0),
-        tau.stride(0),
-        K=width,
-        WIDE=starts_wide(scores, allowed),
         EXP=at.yields is not None,
         ANSWER=answer,
         IDLE=idle is not None,
-        MASKED=at.free is not None,
-        ACC=triton_dtype(scores),
-        BLOCK_N=tile.rows,
-        BLOCK_K=tile.columns,
-        **launch_options(tile.warps),
     )
     return add_partials(part, idle).select(1, 0)
+
+
+def state(at: At) -> tuple[Any, ...]:
+    """Scale, tau and potentials, as a launch takes them."""
+    scale = factors(at.scale, at.yields, at.scores.shape[0])
+    return *scale, at.row_potential, at.column_potential
+
+
+def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None) -> torch.Tensor:
+    """The bend, (B, K, K).
+
+    Args:
+        at: where the system is taken.
+        height: h, (B, N) contiguous: the rows' sums of slopes, (1 + tau) times where they yield.
+        programs: shares of the rows, instead of the chosen number.
+    """
+    batch, count, width = at.scores.shape
+    kind = working_dtype(at.scores)
+    columns = 16 if kind == torch.float64 else min(64, padded(width))
+    blocks = cdiv(width, columns)
+    rows = ROWS[kind] if width % 16 == 0 else min(16, ROWS[kind])  # as in `tile_for`
+    steps = cdiv(count, rows)
+    programs = programs or max(1, PARTIALS // max(1, batch * blocks * blocks))
+    steps = cdiv(steps, min(programs, steps))
+    programs = cdiv(count, rows * steps)
+    warps = 1 if kind == torch.float64 else 4
+    tile = Tile(rows=rows, columns=columns, warps=warps, programs=programs, steps=steps)
+    part = partials(at.scores, tile, width)
+    walk(
+        _bend,
+        tile,
+        at.scores,
+        at.free,
+        *state(at),
+        height,
+        part,
+        blocks=(blocks, blocks),
+        EXP=at.yields is not None,
+        PRECISION=dot_precision(at.scores),
+        num_stages=1,
+    )
+    return add_partials(part)
 
 
 @kernel
 @no_type_check
 def _first(
-    weight,
-    diagonal,
-    right,
-    still,
-    gauge,
-    close,
-    idle,
-    x,
-    rest,
-    way,
-    power,
-    done,
-    stride_weight,
-    stride_diagonal,
-    stride_right,
-    stride_still,
-    stride_gauge,
-    stride_close,
-    K: tl.constexpr,
-    STILL: tl.constexpr,
-    GAUGE: tl.constexpr,
-    IDLE: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = tl.program_id(0).to(tl.int64)
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
+    weight, diagonal, right, still, gauge, close,
+    stride_weight, stride_diagonal, stride_right, stride_still, stride_gauge, stride_close,
+    idle, x, rest, way, power, done,
+    K: tl.constexpr, STILL: tl.constexpr, GAUGE: tl.constexpr, IDLE: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, k, wide = whole(K, BLOCK_K)
     at = problem * K + k
-    g = tl.load(right + problem * stride_right + k, mask=wide, other=0.0).to(ACC)
-    line = tl.load(diagonal + problem * stride_diagonal + k, mask=wide, other=0.0).to(ACC)
+    g = line(right, problem, stride_right, k, 1, wide).to(ACC)
+    pivot = line(diagonal, problem, stride_diagonal, k, 1, wide).to(ACC)
     live = _live(still, problem, stride_still, k, K, STILL)
-    loose = tl.load(gauge + problem * stride_gauge).to(ACC) if GAUGE else 1.0
+    loose = one(gauge, problem, stride_gauge, ACC) if GAUGE else 1.0
     g = _centre(g, live, loose, ACC)
-    line = tl.where(live, line, 0.0)
-    line += _hair(line, live, ACC)
-    ahead = g / tl.where(live & (line > 0), line, 1.0)
+    pivot = tl.where(live, pivot, 0.0)
+    pivot += _hair(pivot, live, ACC)
+    ahead = g / tl.where(live & (pivot > 0), pivot, 1.0)
     size = tl.sum(g * ahead, axis=0)
-    fine = tl.load(close + problem * stride_close).to(ACC)
+    fine = one(close, problem, stride_close, ACC)
+
     tl.store(x + at, tl.zeros_like(g), mask=wide)
     tl.store(rest + at, g, mask=wide)
     tl.store(way + at, ahead, mask=wide)
@@ -289,38 +252,23 @@ def _first(
 @kernel
 @no_type_check
 def _round(
-    image,
-    weight,
-    diagonal,
-    still,
-    x,
-    rest,
-    way,
-    power,
-    done,
-    stride_image,
-    stride_weight,
-    stride_diagonal,
-    stride_still,
-    K: tl.constexpr,
-    STILL: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = tl.program_id(0).to(tl.int64)
+    image, weight, diagonal, still, stride_image, stride_weight, stride_diagonal, stride_still,
+    x, rest, way, power, done,
+    K: tl.constexpr, STILL: tl.constexpr, ACC: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, k, wide = whole(K, BLOCK_K)
     if tl.load(done + problem) != 0:
         return
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
     at = problem * K + k
     live = _live(still, problem, stride_still, k, K, STILL)
-    line = tl.load(diagonal + problem * stride_diagonal + k, mask=live, other=0.0).to(ACC)
-    hair = _hair(line, live, ACC)
-    extra = line - tl.load(weight + problem * stride_weight + k, mask=live, other=0.0).to(ACC)
-    pivot = tl.where(live & (line + hair > 0), line + hair, 1.0)
+    own = line(diagonal, problem, stride_diagonal, k, 1, live).to(ACC)
+    hair = _hair(own, live, ACC)
+    extra = own - line(weight, problem, stride_weight, k, 1, live).to(ACC)
+    pivot = tl.where(live & (own + hair > 0), own + hair, 1.0)
     step = tl.load(way + at, mask=wide, other=0.0)
-    answer = tl.load(image + problem * stride_image + k, mask=live, other=0.0).to(ACC)
+    answer = line(image, problem, stride_image, k, 1, live).to(ACC)
     answer += (extra + hair) * step
+
     before, goal = tl.load(power + problem * 2), tl.load(power + problem * 2 + 1)
     bow = tl.sum(tl.where(live, step * answer, 0.0), axis=0)
     length = tl.where(bow > 0, before / tl.where(bow > 0, bow, 1.0), 0.0)
@@ -328,8 +276,8 @@ def _round(
     left = tl.where(live, left - length * answer, 0.0)
     ahead = left / pivot
     after = tl.sum(left * ahead, axis=0)
-    here = tl.load(x + at, mask=wide, other=0.0)
-    tl.store(x + at, here + length * step, mask=wide)
+    found = tl.load(x + at, mask=wide, other=0.0)
+    tl.store(x + at, found + length * step, mask=wide)
     tl.store(rest + at, left, mask=wide)
     tl.store(way + at, ahead + after / before * step, mask=wide)
     tl.store(power + problem * 2, after)
@@ -339,60 +287,26 @@ def _round(
 @kernel
 @no_type_check
 def _apply(
-    scores,
-    free,
-    scale,
-    yields,
-    row_potential,
-    column_potential,
-    vector,
-    idle,
-    part,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    yields_problem,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    EXP: tl.constexpr,
-    ANSWER: tl.constexpr,
-    IDLE: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scale, scale_problem, tau, tau_problem,
+    row_potential, column_potential, vector, idle, part, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, EXP: tl.constexpr, ANSWER: tl.constexpr,
+    IDLE: tl.constexpr, MASKED: tl.constexpr,
+    ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, k, wide = begin(programs, steps, K, BLOCK_N, BLOCK_K)
     if IDLE and tl.load(idle + problem) != 0:
         return
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    k = tl.arange(0, BLOCK_K)
-    wide = k < K
-    factor = tl.load(scale + problem * scale_problem).to(ACC)
-    tau = tl.load(yields + problem * yields_problem).to(ACC) if EXP else 0.0
-    b = tl.load(column_potential + problem * K + k, mask=wide, other=0.0).to(ACC)
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    at = here(scale, scale_problem, tau, tau_problem, column_potential, problem, k, K, EXP, ACC)
     v = tl.load(vector + problem * K + k, mask=wide, other=0.0).to(ACC)
     sums = tl.zeros([BLOCK_K], ACC)
     for step in range(0, steps):
-        n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
-        inside = n < rows
-        live = inside[:, None] & wide[None, :]
-        source = table_of(scores, problem, stride_problem, WIDE)
-        x = cells(source, n, k, live, stride_row, stride_column, 0.0).to(ACC)
-        if MASKED:
-            source = table_of(free, problem, free_problem, WIDE)
-            live = live & (cells(source, n, k, live, free_row, free_column, 0) != 0)
+        n, inside, cell = block(start, step, rows, wide, BLOCK_N)
+        x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
         a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0).to(ACC)
-        t = tl.where(live, factor * x + a[:, None] + b[None, :], float("-inf"))
+        t = tl.where(live, at.factor * x + a[:, None] + at.b[None, :], float("-inf"))
         _, slope = link(t, EXP)
-        steep = tl.sum(slope, axis=1) * (1.0 + tau)
+        steep = tl.sum(slope, axis=1) * (1.0 + at.tau)
         mean = tl.sum(slope * v[None, :], axis=1) / tl.where(steep > 0, steep, 1.0)
         if ANSWER:
             sums += tl.sum(slope * mean[:, None], axis=0)
@@ -401,107 +315,29 @@ def _apply(
     tl.store(part + tl.program_id(0).to(tl.int64) * K + k, sums, mask=wide)
 
 
-ROWS = {torch.float32: 32, torch.float64: 8}  # of a step; float64 takes no matrix product
-
-
-def couple_columns(at: At, height: torch.Tensor, *, programs: int | None = None) -> torch.Tensor:
-    """The bend, (B, K, K).
-
-    Args:
-        at: where the system is taken.
-        height: h, (B, N) contiguous: the rows' sums of slopes, (1 + tau) times where they yield.
-        programs: shares of the rows, instead of the chosen number.
-    """
-    scores = at.scores
-    batch, count, width = scores.shape
-    kind = working_dtype(scores)
-    block = 16 if kind == torch.float64 else min(64, padded(width))
-    blocks = cdiv(width, block)
-    rows = ROWS[kind] if width % 16 == 0 else min(16, ROWS[kind])  # as in `tile_for`
-    steps = cdiv(count, rows)
-    programs = programs or max(1, PROGRAMS // max(1, batch * blocks * blocks))
-    steps = cdiv(steps, min(programs, steps))
-    programs = cdiv(count, rows * steps)
-    part = torch.empty((batch, programs, width, width), dtype=kind, device=scores.device)
-    scale = spread(at.scale, batch)
-    allowed = scores if at.free is None else at.free
-    launch(
-        _bend,
-        (batch * programs, blocks, blocks),
-        scores,
-        allowed,
-        scale,
-        at.row_potential,
-        at.column_potential,
-        height,
-        part,
-        count,
-        programs,
-        steps,
-        *scores.stride(),
-        *allowed.stride(),
-        scale.stride(0),
-        K=width,
-        WIDE=starts_wide(scores, allowed),
-        EXP=at.yields is not None,
-        PRECISION=dot_precision(scores),
-        MASKED=at.free is not None,
-        ACC=triton_dtype(scores),
-        BLOCK_N=rows,
-        BLOCK_K=block,
-        num_stages=1,
-        **launch_options(1 if kind == torch.float64 else 4),
-    )
-    return add_partials(part)
-
-
 @kernel
 @no_type_check
 def _bend(
-    scores,
-    free,
-    scale,
-    row_potential,
-    column_potential,
-    height,
-    part,
-    rows,
-    programs,
-    steps,
-    stride_problem,
-    stride_row,
-    stride_column,
-    free_problem,
-    free_row,
-    free_column,
-    scale_problem,
-    K: tl.constexpr,
-    WIDE: tl.constexpr,
-    EXP: tl.constexpr,
-    PRECISION: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-):
-    problem = (tl.program_id(0) // programs).to(tl.int64)
-    start = (tl.program_id(0) % programs).to(tl.int64) * steps * BLOCK_N
-    j = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
-    k = tl.program_id(2) * BLOCK_K + tl.arange(0, BLOCK_K)
-    scores = table_of(scores, problem, stride_problem, WIDE)
-    free = table_of(free, problem, free_problem, WIDE)
-    column_potential += problem * K
-    factor = tl.load(scale + problem * scale_problem).to(ACC)
+    scores, x_b, x_n, x_k, free, f_b, f_n, f_k, scale, scale_problem, tau, tau_problem,
+    row_potential, column_potential, height, part, rows, programs, steps,
+    K: tl.constexpr, WIDE: tl.constexpr, EXP: tl.constexpr, PRECISION: tl.constexpr,
+    MASKED: tl.constexpr, ACC: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    problem, start, lane, _ = begin(programs, steps, K, BLOCK_N, BLOCK_K)
+    j = tl.program_id(1) * BLOCK_K + lane
+    k = tl.program_id(2) * BLOCK_K + lane
+    scores, free = views(scores, x_b, x_n, x_k, free, f_b, f_n, f_k, problem, WIDE)
+    factor = one(scale, problem, scale_problem, ACC)
+    b = column_potential + problem * K
     bend = tl.zeros([BLOCK_K, BLOCK_K], ACC)
-    jumps = (stride_row, stride_column, free_row, free_column)
     for step in range(0, steps):
         n = start + step * BLOCK_N + tl.arange(0, BLOCK_N)
         inside = n < rows
         a = tl.load(row_potential + problem * rows + n, mask=inside, other=0.0).to(ACC)
         h = tl.load(height + problem * rows + n, mask=inside, other=0.0).to(ACC)
         at = (factor, a, inside)
-        left = _slopes(scores, free, column_potential, at, n, j, jumps, K, EXP, MASKED, ACC)
-        right = _slopes(scores, free, column_potential, at, n, k, jumps, K, EXP, MASKED, ACC)
+        left = _slopes(scores, free, b, at, n, j, K, EXP, MASKED, ACC)
+        right = _slopes(scores, free, b, at, n, k, K, EXP, MASKED, ACC)
         right *= tl.where(h > 0, 1.0 / tl.where(h > 0, h, 1.0), 0.0)[:, None]
         if tl.float64 == ACC:
             bend += tl.sum(left[:, :, None] * right[:, None, :], axis=0)
@@ -514,24 +350,13 @@ def _bend(
 @triton.jit
 @no_type_check
 def _slopes(
-    scores,
-    free,
-    column_potential,
-    at,
-    n,
-    k,
-    jumps,
-    K: tl.constexpr,
-    EXP: tl.constexpr,
-    MASKED: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    scores, free, b, at, n, k,
+    K: tl.constexpr, EXP: tl.constexpr, MASKED: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """W of a tile, zero outside it and at forbidden cells; at = (factor, a, inside)."""
-    live = at[2][:, None] & (k < K)[None, :]
-    x = cells(scores, n, k, live, jumps[0], jumps[1], 0.0).to(ACC)
-    b = tl.load(column_potential + k, mask=k < K, other=0.0).to(ACC)
-    if MASKED:
-        live = live & (cells(free, n, k, live, jumps[2], jumps[3], 0) != 0)
+    cell = at[2][:, None] & (k < K)[None, :]
+    x, live = tile_of(scores, free, n, k, cell, MASKED, ACC)
+    b = tl.load(b + k, mask=k < K, other=0.0).to(ACC)
     t = at[0] * x + at[1][:, None] + b[None, :]
     _, slope = link(tl.where(live, t, float("-inf")), EXP)
     return slope

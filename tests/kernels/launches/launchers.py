@@ -213,17 +213,16 @@ def flags_of(kernel, options):
 
 
 def kernels_in_source():
-    """(module, kernel) -> {flag: values its source distinguishes} of all that is launched."""
+    """(module, kernel) -> {flag: values its source distinguishes} of all that carries `@kernel`."""
     found = {}
     for info in pkgutil.iter_modules(multisk.kernels.__path__, "multisk.kernels."):
         module = importlib.import_module(info.name)
-        for call in ast.walk(ast.parse(inspect.getsource(module))):
-            if not (isinstance(call, ast.Call) and getattr(call.func, "id", None) == "launch"):
-                continue
-            kernel = vars(module).get(getattr(call.args[0], "id", None))
-            if isinstance(kernel, triton.JITFunction):
-                source = ast.parse(inspect.getsource(kernel.fn))
-                found[kernel.fn.__module__, kernel.fn.__name__] = branches(source.body[0])
+        for node in ast.parse(inspect.getsource(module)).body:
+            if any(
+                getattr(mark, "id", None) == "kernel"
+                for mark in getattr(node, "decorator_list", ())
+            ):
+                found[info.name, node.name] = branches(node)
     return found
 
 
