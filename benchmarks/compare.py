@@ -1,16 +1,16 @@
 """Every CPU row of the table: `taskset -c 1 python -m benchmarks.compare [case ...]`.
 
-One thread; README.md explains the method, `cases.py` and `providers.py` hold what is measured.
+One thread; README.md explains the method, `common` holds what is measured and who measures.
 """
 
 import sys
 
 import torch
 
-from benchmarks.cases import CASES, REACHED
-from benchmarks.measure import Session
-from benchmarks.providers import providers_of
-from benchmarks.record import keep, machine, newest, read, timed, write
+from benchmarks.common.cases import CASES, REACHED
+from benchmarks.common.measure import Session
+from benchmarks.common.providers import providers_of
+from benchmarks.common.record import keep, machine, newest, read, timed, write
 
 PUBLISHED = "dense channels, as published"
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.common.measure import Session
+from benchmarks.common.record import keep, machine, newest, read
 from benchmarks.compare import speedups
-from benchmarks.measure import Session
-from benchmarks.record import keep, machine, newest, read
 
 SECONDS, ROUNDS = 0.5, 200  # of measuring, per row
 BEFORE = pytest.StashKey[dict[tuple[str, str], dict[str, str]]]()

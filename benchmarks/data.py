@@ -34,8 +34,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common.record import QUIET, machine
 from benchmarks.peers import readers
-from benchmarks.record import QUIET, machine
 from rfpmss.config import PhantomConfig
 from rfpmss.config.sections import DataConfig
 from rfpmss.data.batches.batch import Cohort

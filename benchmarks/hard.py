@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 import multisk
-from benchmarks.record import QUIET, commit, machine, timed
+from benchmarks.common.record import QUIET, commit, machine, timed
 
 FILE = Path(__file__).parent / "results" / "hard.csv"
 KEY = ("case", "provider", "device")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks.cases import CASES
-from benchmarks.record import newest, read
+from benchmarks.common.cases import CASES
+from benchmarks.common.record import newest, read
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -11,8 +11,8 @@ is the largest of the four times: a kernel cannot be faster, and need not come n
 
 from dataclasses import dataclass
 
-from benchmarks.cases import CASES, Case
-from benchmarks.table import RESULTS, upsert
+from benchmarks.common.cases import CASES, Case
+from benchmarks.common.table import RESULTS, upsert
 
 CACHE = 32 << 20  # bytes of scores that stay in a second cache of 50 MB
 NAMES = ("paper", "step", "tall", "large", "wide", "many", "transport", "square transport")

@@ -5,8 +5,8 @@ What does not depend on the machine's mood is asserted here: steps, errors, cert
 
 import pytest
 
-from benchmarks.cases import CASES, REACHED
-from benchmarks.providers import providers_of
+from benchmarks.common.cases import CASES, REACHED
+from benchmarks.common.providers import providers_of
 
 ALL = [
     pytest.param(name, provider, id=f"{name}-{provider.name}")

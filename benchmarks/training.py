@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record, steps
+from benchmarks.common import record, steps
 
 FILE = Path(__file__).parent / "results" / "training.csv"
 FIELDS = [

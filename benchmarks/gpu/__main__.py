@@ -25,14 +25,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.cases import CASES
+from benchmarks.common.cases import CASES
+from benchmarks.common.meter import CudaMeter, DryMeter
+from benchmarks.common.table import read
 from benchmarks.gpu import checks, times
 from benchmarks.gpu.machine import ROOT, machine
 from benchmarks.gpu.sanitizer import TOOLS, sanitize
 from benchmarks.gpu.suite import Suite, summary
 from benchmarks.gpu.supervise import Outcome, Step, supervise, work
-from benchmarks.meter import CudaMeter, DryMeter
-from benchmarks.table import read
 
 LIMIT = 340.0  # seconds of one half
 KERNEL_TESTS = ["tests/kernels"]

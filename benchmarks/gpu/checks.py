@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 import multisk
+from benchmarks.common.table import upsert
 from benchmarks.gpu.supervise import BrokenDeviceError, Step, is_broken
-from benchmarks.table import upsert
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport
 
 F32 = 2e-5  # absolute, for cells of at most 1

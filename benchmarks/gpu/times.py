@@ -17,12 +17,12 @@ import torch
 
 import multisk
 from benchmarks import predict
-from benchmarks.cases import CASES, REACHED, Case, cosines, points
+from benchmarks.common.cases import CASES, REACHED, Case, cosines, points
+from benchmarks.common.meter import CudaMeter
+from benchmarks.common.table import upsert
 from benchmarks.gpu.supervise import BrokenDeviceError, Step, is_broken
-from benchmarks.meter import CudaMeter
 from benchmarks.peers import eager, flash
 from benchmarks.peers import transport as peers
-from benchmarks.table import upsert
 from multisk import benchmark
 from multisk._operators import sweep
 

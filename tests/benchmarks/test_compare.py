@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import multisk
-from benchmarks import record
-from benchmarks.cases import CASES, Case, cosines
-from benchmarks.certificate import bound, judge
-from benchmarks.iterations import MOST, needed
-from benchmarks.measure import Session, missing
+from benchmarks.common import record
+from benchmarks.common.cases import CASES, Case, cosines
+from benchmarks.common.certificate import bound, judge
+from benchmarks.common.iterations import MOST, needed
+from benchmarks.common.measure import Session, missing
+from benchmarks.common.providers import Provider, by, providers_of
+from benchmarks.common.record import FIELDS, timed
 from benchmarks.peers import dense, eager, transport
-from benchmarks.providers import Provider, by, providers_of
-from benchmarks.record import FIELDS, timed
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 0.97])

@@ -18,13 +18,13 @@ pytest.importorskip("triton")
 
 import multisk
 from benchmarks import host, predict
-from benchmarks.cases import CASES, Case, cosines, points
+from benchmarks.common.cases import CASES, Case, cosines, points
+from benchmarks.common.meter import DryMeter
+from benchmarks.common.table import RESULTS, read, upsert
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import checks, poisoned, sanitizer, suite, times
 from benchmarks.gpu.supervise import BROKEN, Outcome, Step, supervise
-from benchmarks.meter import DryMeter
 from benchmarks.peers import flash
-from benchmarks.table import RESULTS, read, upsert
 from multisk import benchmark
 
 ROOT = Path(__file__).parents[2]

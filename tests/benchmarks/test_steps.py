@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from benchmarks.steps import Clock, published
+from benchmarks.common.steps import Clock, published
 from benchmarks.training import apply_at_once
 from rfpmss.config import AssignmentConfig
 from rfpmss.loss.consistency import assign

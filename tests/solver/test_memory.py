@@ -35,7 +35,7 @@ def test_newton_needs_at_most_a_quarter_more_than_inputs_and_output(rows):
 PAPER = """
 import sys, torch, multisk
 from benchmarks.peers.dense import in_place
-from benchmarks.record import extra_memory
+from benchmarks.common.record import extra_memory
 torch.set_num_threads(1)
 scores = torch.empty(5716, 64).normal_().mul_(0.125)
 problem = multisk.MultiAssignment(32)

@@ -19,7 +19,7 @@ import torch  # noqa: E402
 import triton  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.common.cases import CASES  # noqa: E402
 from benchmarks.predict import CACHE  # noqa: E402
 from multisk.kernels.gradient import plan_backward  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks.common import record
 
 STUDIES = {"tiny": 64, "small": 160}
 """Patients generated for a case; a bank of the preset's size is filled beforehand."""

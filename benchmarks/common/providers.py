@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import multisk
-from benchmarks.cases import REACHED, Case
+from benchmarks.common.cases import REACHED, Case
 from benchmarks.peers import dense, eager
 from benchmarks.peers import transport as peers
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import multisk
-from benchmarks.cases import Case
+from benchmarks.common.cases import Case
 
 CELLS = 1 << 20  # cells that are looked at in float64 at once
 LARGE = 1 << 22  # cells above which the potentials of the bound come from float32

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def upsert(path: Path, rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> None:

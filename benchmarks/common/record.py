@@ -22,7 +22,7 @@ FIELDS = [
     *("load", "disturbed"),
     *("date", "device", "threads", "versions", "commit"),
 ]
-FILE = Path(__file__).parent / "results" / "cpu.csv"
+FILE = Path(__file__).parents[1] / "results" / "cpu.csv"
 QUIET = 1.3  # one-minute load average above which another job shares the machine
 
 
@@ -118,7 +118,7 @@ def write(rows: list[dict[str, Any]]) -> None:
 @functools.cache
 def commit() -> str:
     """The commit that is checked out; a plus sign where the solver was changed since."""
-    folder = Path(__file__).parents[1]
+    folder = Path(__file__).parents[2]
     command = ["git", "-C", str(folder)]
     found = subprocess.run(
         [*command, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import multisk
-from benchmarks.cases import CASES, REACHED, Case
-from benchmarks.certificate import Bound, bound, judge
-from benchmarks.iterations import needed
-from benchmarks.providers import Provider
-from benchmarks.record import extra_memory
+from benchmarks.common.cases import CASES, REACHED, Case
+from benchmarks.common.certificate import Bound, bound, judge
+from benchmarks.common.iterations import needed
+from benchmarks.common.providers import Provider
+from benchmarks.common.record import extra_memory
 
 PATIENCE = 30.0  # seconds that one call may take (a case is left out when it would take more)
 SLOW = 3.0  # seconds of a call that is not repeated: time and memory come from one run

@@ -1,0 +1,1 @@
+"""What the benchmarks share: cases, who runs them, clocks, memory, tables."""
