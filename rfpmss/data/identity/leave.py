@@ -32,6 +32,35 @@ _FILE = re.compile(
 _SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
 
 
+_SYSTEM = re.compile(
+    r"\._.*|\.ds_store|\.apdisk|\.localized|icon\r|thumbs(?:_\d+)?\.db|ehthumbs\w*\.db|desktop\.ini"
+    r"|\.directory|\.nfs[0-9a-f]{8,}|~\$.*|\.~lock\..*#",
+    re.IGNORECASE,
+)
+_SYSTEM_FOLDER = re.compile(
+    r"__macosx|@eadir|@__thumb|@recycle|#recycle|#snapshot|\.appledouble|\.spotlight-v100|\.trashes"
+    r"|\.fseventsd|\.temporaryitems|\.documentrevisions-v100|\$recycle\.bin"
+    r"|system volume information|lost\+found|\.trash(?:-\d+)?|\.snapshots?",
+    re.IGNORECASE,
+)
+
+
+def of_system(name: str, *, folder: bool = False) -> bool:
+    """Whether macOS, Windows, a file server or an office program keeps a file for itself.
+
+    Args:
+        name: of a file or a folder, without its path.
+        folder: it is one.
+
+    Example:
+        >>> [of_system(name) for name in ("._t1.nii.gz", "Thumbs.db", "t1.nii.gz")]
+        [True, True, False]
+        >>> of_system("__MACOSX", folder=True)
+        True
+    """
+    return (_SYSTEM_FOLDER if folder else _SYSTEM).fullmatch(name) is not None
+
+
 def left_out(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
     """The files of a source that belong to no patient, each with the reason.
 

@@ -188,6 +188,8 @@ def _detached(folder: Path, _changed: int) -> dict[str, Path]:
     """The files of voxels that headers of a folder name, each with its header."""
     found: dict[str, Path] = {}
     for header in sorted(folder.iterdir()):
+        if header.name.startswith("._"):
+            continue
         if header.suffix.lower() in DETACHED and not header.is_symlink() and header.is_file():
             try:
                 if name := _data_file(header):

@@ -21,7 +21,7 @@ from rfpmss.data.readers import masks
 from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.grid import same_grid
 from rfpmss.data.readers.masks import BRAIN, TUMOUR, UNNAMED
-from rfpmss.data.readers.sequences import kind_of, sequence_of
+from rfpmss.data.readers.sequences import is_part, kind_of, sequence_of
 from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
 from rfpmss.data.views import SEQUENCES
 
@@ -76,7 +76,7 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
 @lru_cache(maxsize=64)
 def _time_words(folder: Path, _changed: int) -> frozenset[str]:
     """Of the names in a folder, see `time_words`."""
-    paths = (PurePosixPath(name) for name in os.listdir(folder))
+    paths = (PurePosixPath(name) for name in os.listdir(folder) if not name.startswith("._"))
     return time_words(stem_of(path) for path in paths)
 
 
@@ -192,7 +192,7 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
         if view == TUMOUR:
             found[place].append(number)
         elif sequence:
-            groups["sequences", *place].append(number)
+            groups["sequences", *place, str(shows_part(path))].append(number)
         elif view not in (BRAIN, UNNAMED):
             groups["single", str(path)].append(number)
     result = []
@@ -238,8 +238,14 @@ def _joins(
     mine, theirs = grids[id(one)], grids[id(other)]
     if mine is None or theirs is None or set(one.channels) & set(other.channels):
         return False
-    folders = {paths[number].parent for number in (one.members[0], other.members[0])}
-    return len(folders) == 1 and same_grid(mine, theirs)
+    both = [PurePosixPath(paths[bundle.members[0]]) for bundle in (one, other)]
+    alike = both[0].parent == both[1].parent and shows_part(both[0]) == shows_part(both[1])
+    return alike and same_grid(mine, theirs)
+
+
+def shows_part(path: PurePosixPath) -> bool:
+    """Whether the name of a file or of its folder is that of a part of the head, as of orbits."""
+    return is_part(stem_of(path)) or is_part(path.parent.name)
 
 
 def _union(one: Bundle, other: Bundle) -> Bundle:

@@ -138,7 +138,9 @@ TABLE = {
     ),
     "projection": "mip minip mnip mpip thinmip projection",
     "other": (
-        "ciss fiesta fiestac trufi truefisp bffe ssfp psif dess fmri rest resting task func "
+        "ciss fiesta fiestac trufi trufisp truefisp truessfp bffe btfe bssfp ssfp balanced "
+        "blnc basg "
+        "cosmic psif dess fmri rest resting task func "
         "cine flow cest apt aptw elastography mre dir psir fgatir mosaic report screenshot "
         "screen snapshot inv1 inv2 pet fat opp opposed"
     ),
@@ -151,11 +153,20 @@ TABLE = {
     # Another part of the body; "head" or "brain" in the same text outweighs it.
     ELSEWHERE: (
         "spine spinal cspine tspine lspine ctlspine wholespine cervical thoracic lumbar "
-        "lumbosacral "
-        "sacral sacrum coccyx vertebra vertebral hws bws lws wirbelsaule rachis columna colonna "
-        "myelo myelogram neck hals cuello knee shoulder abdomen abdominal liver pelvis pelvic "
-        "prostate breast mamma chest thorax lung lungs cardiac kidney wrist ankle "
-        "elbow femur whole_body wholebody extremity "
+        "lumbosacral sacral sacrum coccyx vertebra vertebral hws bws lws wirbelsaule "
+        "halswirbelsaule brustwirbelsaule lendenwirbelsaule ruckenmark kreuzbein rachis rachide "
+        "columna coluna colonna colonne vertebrale lombaire lombare lumbalis myelo myelogram "
+        "moelle medula midollo wervelkolom ruggenmerg neck hals cuello cou collo nuque pescoco "
+        "larynx kehlkopf laringe pharynx oropharynx thyroid schilddruse knee knie genou rodilla "
+        "ginocchio joelho shoulder schulter epaule hombro spalla ombro hip hufte hanche cadera "
+        "anca wrist handgelenk poignet muneca polso ankle sprunggelenk cheville tobillo "
+        "caviglia elbow ellenbogen coude codo gomito femur oberschenkel foot fuss pied "
+        "extremity abdomen abdominal oberbauch unterbauch liver leber foie higado fegato figado "
+        "pancreas pankreas kidney niere nieren reins rinon rene spleen mrcp pelvis pelvic "
+        "becken bassin bacino bacia prostate prostata rectum rektum uterus breast brust mamma "
+        "mammae mammo mama mammella chest thorax thoracique torax torace lung lungs lunge "
+        "poumon pulmon cardiac herz coeur corazon cuore coracao heart plexus whole_body "
+        "wholebody ganzkorper "
         "颈椎 胸椎 腰椎 脊柱 脊髓 颈部 胸部 腹部 盆腔 膝"
     ),
     "head": (
@@ -164,8 +175,25 @@ TABLE = {
     ),
     # A part of the head: the sequence is named all the same, but others stand before it.
     "part of the head": (
-        "orbit orbits orbita iac iacs cpa pituitary hypophyse hypophysis sella hippocampus hippo "
-        "hippocampi tmj nerve sinus sinuses parotid 垂体 海马 内听道 眼眶"
+        "orbit orbits orbita orbitas orbite orbites orbiten orbital orbitale augenhohle "
+        "augenhohlen auge augen oeil ojo ojos occhio eye eyes iac iacs iam iams cai khbw cpa "
+        "felsenbein felsenbeine rocher rochers penasco penascos rocca rocche petrous petreux "
+        "temporalbone innenohr ohr ohren oido oidos oreille oreilles orecchio ear ears mastoid "
+        "mastoide cochlea meato meatus meati acustico auditivo auditif auditifs uditivo "
+        "akustikus acusticus pituitary hypophyse hypophysis hypophysaire hipofisis hipofisario "
+        "hipofise ipofisi ipofisario sella sellar selar turcica cavernosum cavernoso kavernosus "
+        "tmj atm kiefergelenk kiefergelenke kiefer oberkiefer unterkiefer mandible mandibula "
+        "maxilla machoire mascella temporomandibular nnh nasennebenhohlen paranasal paranasales "
+        "sinus sinuses seno senos seni parotid parotis parotide parotida speicheldruse "
+        "speicheldrusen salivary trigeminus trigeminal trigemino trijumeau facialis nerve "
+        "nerves nervus nerf nerfs nervio nervios nervo nervi opticus optikus optique optiques "
+        "optico ottico sehnerv sehnerven chiasm chiasma facial faciale gesicht gesichtsschadel "
+        "mittelgesicht viscerocranium dental zahne dents dientes denti tongue zunge langue "
+        "lengua mundboden nasopharynx rhinopharynx cavum skullbase schadelbasis hippocampus "
+        "hippo hippocampi hippokampus hippocampe hipocampo ippocampo "
+        "垂体 海马 内听道 眼眶 颞骨 颞下颌 鼻窦 鼻咽 腮腺 视神经 三叉神经 "
+        "眼窩 内耳 側頭骨 下垂体 顎関節 "
+        "副鼻腔 안와 측두골 뇌하수체 내이 부비동"
     ),
     # Neutral: where, how fine, how fast, with what help. Here so that glued words can be cut.
     "neutral": (
@@ -459,6 +487,27 @@ _SIGNS = (
     (r"double[-_ ](?:inversion|ir)", " dir "),
     (r"time[-_ ]?resolved", " dynamic "),
     (r"mp-rage", " mprage "),
+    # Balanced steady state by the names of all vendors.
+    (
+        r"(?<![a-z])s?b[-_ ]?(?:tfe|ffe|ssfp)(?![a-z])"
+        r"|(?<![a-z])bal\w*[-_. ]+(?:tfe|ffe|ssfp|fe|gre)",
+        " bssfp ",
+    ),
+    (
+        r"(?<![a-z])true?[-_ ]?(?:fisp|ssfp|fi)(?![a-z])"
+        r"|(?<![a-z])tfi[23]d\w*"
+        r"|steady[-_ ]?state",
+        " bssfp ",
+    ),
+    (
+        r"temporal[-_ ]?bones?|os[-_ ]temporal\w*|hueso[-_ ]temporal|osso[-_ ]temporal",
+        " temporalbone ",
+    ),
+    (
+        r"skull[-_ ]?base"
+        r"|base[-_ ](?:du|del|de|do|of)[-_ ](?:la[-_ ])?(?:cran\w*|skull)",
+        " skullbase ",
+    ),
     (r"mp2rage(.*)t1[-_ ]images", r" t1map \1"),  # the map of MP2RAGE, beside UNI_Images
     (r"(?:dixon|vibe)[-_ \w]*[-_ ](?:f|fat|opp|in|ip|op|ff)(?![a-z0-9])", " opposed "),
     (r"fat[-_ ]?(?:sat|sup|supp|suppressed|suppression)\w*", " fatsat "),

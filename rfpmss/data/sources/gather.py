@@ -29,7 +29,7 @@ from rfpmss.data.readers.dicom.series import distance, grid_of, largest
 from rfpmss.data.readers.file import File
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import BRAIN, HEAD, TUMOUR, UNNAMED
-from rfpmss.data.readers.sequences import is_part, kind_of
+from rfpmss.data.readers.sequences import kind_of
 from rfpmss.data.readers.text.documents import SCAN
 from rfpmss.data.readers.volume import Volume
 from rfpmss.data.study import Source, Study
@@ -37,14 +37,14 @@ from rfpmss.data.study import Source, Study
 REFERENCE = ("t1ce", "t1", "flair", "t2")
 """Of MRI series that are otherwise equal the first of these gives the grid."""
 
-SURVEY = 3
-"""Of `rfpmss.data.readers.dicom.series.distance`."""
+SURVEY = 6
+"""First number of an `Order`."""
 Order = tuple[int, ...]
 """Sorts the series of a view, the best first:
 
-0. named brain sequences (every CT that is not perfusion or the like), then unnamed ones, then those
-   that are recognised as something else: diffusion, perfusion, maps, projections, angiography;
-   surveys stand for a view only where nothing else does;
+0. named brain sequences (every CT that is not perfusion or the like), then those of a part of the
+   head, then unnamed ones, then those that are recognised as something else: diffusion, perfusion,
+   maps, projections, angiography; surveys stand for a view only where nothing else does;
 1. more channels; 2. with a tumour mask;
 3. the whole head before a part of it; 4. original before derived; 5. soft before bone kernel;
 6. more slices of the largest stack; 7. 3-D before 2-D.
@@ -298,14 +298,14 @@ def _series(members: Sequence[File], salt: bytes, volume: int | None) -> Iterato
             # A phase image, or a second echo, is of the same series and of another kind.
             apart = file.sequence or "none" if file.told in ("image type", "timing") else ""
             groups[file.view, file.series, apart].append(file)
-    frames: dict[str, dict[str, list[File]]] = defaultdict(dict)
+    frames: dict[tuple[str, int], dict[str, list[File]]] = defaultdict(dict)
     rest = []
     for (view, *_), files in groups.items():
         first = files[0]
         if not (view == "mri" and first.sequence and first.frame):
             rest.append((view, files))
             continue
-        known = frames[first.frame]
+        known = frames[first.frame, _preference(files)[0]]  # orbits are no channel of a brain
         both = sorted((files, known.get(first.sequence, [])), key=_preference)
         known[first.sequence] = both[0]
         rest += [(view, both[1])] if both[1] else []
@@ -347,7 +347,8 @@ def _source(
         series=" ".join(filter(None, ("DICOM", labels, pseudonym(salt, "x", series[0][0].series)))),
     )
     known = (series[0][0].demerits or (int(view == "mri" and not names[0]),))[0]
-    return (known, -len(series), 1, *_preference(series[0])), view, source
+    part = _preference(series[0])[0]
+    return (2 * known + part, -len(series), 1, *_preference(series[0])), view, source
 
 
 def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterator[Candidate]:
@@ -366,13 +367,11 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
             frames=frames if len(frames) == len(mine) else (),
             mask=files[group.mask].path if group.mask is not None else None,
         )
-        known = (
-            0
-            if mine[0].view == "ct" or group.channels
-            else distance(kind_of(nifti.stem_of(mine[0].relative)))
-        )
-        part = int(is_part(nifti.stem_of(mine[0].relative)))
-        order = (known, -len(mine), int(source.mask is None), part, 0, 0, -1000, 0)
+        part = int(nifti.shows_part(mine[0].relative))
+        known = 0
+        if mine[0].view != "ct" and not group.channels:
+            known = distance(kind_of(nifti.stem_of(mine[0].relative)))
+        order = (2 * known + part, -len(mine), int(source.mask is None), part, 0, 0, -1000, 0)
         yield order, mine[0].view, source
 
 

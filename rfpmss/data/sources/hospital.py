@@ -27,7 +27,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.layout import Place
-from rfpmss.data.identity.leave import left_out
+from rfpmss.data.identity.leave import left_out, of_system
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.names import WORD, rank
 from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_of
@@ -97,7 +97,7 @@ def scan(
     """
     words = words or Words()
     rejections: list[Rejection] = []
-    files, unread = _look_at_all(root, leave, limit, words, rejections)
+    files, unread, ignored = _look_at_all(root, leave, limit, words, rejections)
     files, notices = regroup(_once(files, rejections))
     files, gaps = sparse(one_day(files), unread)
     rejections += [(path, describe(error)) for path, error in notices]
@@ -133,7 +133,7 @@ def scan(
             reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
             whose[study.study_id] = owner
     made.sort(key=lambda study: study.study_id)
-    notes = (*owned.notes, *_doubled(made))
+    notes = (*owned.notes, *_doubled(made), *_ignored(ignored))
     unread = [reason for path, reason in rejections if path.suffix.lower() in REPORT_NAMES]
     rejections += _rejected(lost)
     return Found(
@@ -169,6 +169,14 @@ def _doubled(studies: Sequence[Study]) -> Iterator[str]:
             f"{count} {'visit has' if count == 1 else 'visits have'} several sequences twice in "
             "one folder, and no name says when; one set of them is used: if they are two "
             "examinations, put each into a folder of its own, named after its time"
+        )
+
+
+def _ignored(count: int) -> Iterator[str]:
+    if count:
+        yield (
+            f"{count} {'file' if count == 1 else 'files'} of operating systems and file servers "
+            "(such as ._*, .DS_Store, Thumbs.db) were not read"
         )
 
 
@@ -278,11 +286,12 @@ _UNREAD = (UnreadableError, UnforeseenError, GeometryError, BombError)
 
 def _look_at_all(
     root: Path, leave: Path | None, limit: int, words: Words, rejections: list[Rejection]
-) -> tuple[list[File], list[PurePosixPath]]:
-    """The files that can be used, and those that may be images but whose headers are unreadable."""
+) -> tuple[list[File], list[PurePosixPath], int]:
+    """What can be used, what may be an image but has no readable header, and how many to ignore."""
     files: list[File] = []
     unread: list[PurePosixPath] = []
-    paths = list(walk(root, leave))
+    found = list(walk(root, leave))
+    paths = [path for path in found if not _of_system(path, root)]
     if not paths:
         raise EmptyError("SRC holds no files")
     left = left_out([PurePosixPath(path.relative_to(root)) for path in paths])
@@ -303,7 +312,12 @@ def _look_at_all(
                 rejections.append((path, describe(UnreadableError("the file cannot be opened"))))
                 unread.append(relative)
             advance()
-    return files, unread
+    return files, unread, len(found) - len(paths)
+
+
+def _of_system(path: Path, root: Path) -> bool:
+    *folders, name = path.relative_to(root).parts
+    return of_system(name) or any(of_system(folder, folder=True) for folder in folders)
 
 
 def _rows(

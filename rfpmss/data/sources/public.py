@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import DataError, DuplicateError, IncompleteError, PathError, TextError
+from rfpmss.data.identity.leave import of_system
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.text.tables import missing, read_table
 from rfpmss.data.study import Source, Study
@@ -139,17 +140,19 @@ def _with_labels(study: Study, other: Study) -> Study:
 def walk(root: Path) -> Iterator[tuple[Path, DataError | None]]:
     """Every file under ``root`` in a fixed order; links are refused, not followed.
 
+    Files that operating systems keep for themselves are none.
+
     Raises:
         NotADirectoryError: if ``root`` is no folder.
     """
     if not root.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(root))
     for folder, names, files in os.walk(root):
-        names.sort()
+        names[:] = sorted(name for name in names if not of_system(name, folder=True))
         for name in list(names):
             if (Path(folder) / name).is_symlink():
                 yield Path(folder) / name, PathError("the folder is a link")
-        for name in sorted(files):
+        for name in sorted(name for name in files if not of_system(name)):
             path = Path(folder) / name
             yield path, PathError("the file is a link") if path.is_symlink() else None
 

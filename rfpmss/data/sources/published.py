@@ -30,6 +30,7 @@ from rfpmss.data.errors import (
     TextError,
     UnsupportedError,
 )
+from rfpmss.data.identity.leave import of_system
 from rfpmss.data.privacy.private import clean, read_report, redact
 from rfpmss.data.readers.text.tables import read_table
 from rfpmss.data.readers.volume import MIB
@@ -71,6 +72,7 @@ def read_published(path: Path, refused: Refused) -> list[Report]:
         IncompleteError: if there is no report at all.
     """
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [file for file in files if not of_system(file.name)]
     names = {file.name.lower() for file in files}
     found: list[Report] = []
     for file in files:

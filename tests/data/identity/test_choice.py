@@ -53,6 +53,44 @@ def whole(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return mask
 
 
+def test_files_of_operating_systems_are_counted_and_not_read(tmp_path: Path) -> None:
+    sequences(tmp_path / "P1", "_t1", "_t1ce", "_t2", "_flair")
+    for name in (
+        "._P1_t1.nii.gz",
+        "Thumbs.db",
+        ".DS_Store",
+        "@eaDir/P1_t1.nii.gz/x",
+        "__MACOSX/._a",
+    ):
+        (tmp_path / "P1" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "P1" / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(100))
+    found = look(tmp_path)
+    source = mri(tmp_path)
+    assert source.channels == ("t1", "t1ce", "t2", "flair")
+    assert not found.rejections
+    assert any(note.startswith("5 files of operating systems") for note in found.reading.sentences)
+
+
+@pytest.mark.parametrize("kind", ["nifti", "dicom"])
+def test_a_part_of_the_head_is_no_channel_of_the_brain(kind: str, tmp_path: Path) -> None:
+    """Neither where the brain has no such sequence, nor by more sequences of the part."""
+    described = {"flair": "t2 flair tra", "t1": "T1 axial orbita", "t2": "T2 orbita cor"}
+    for number, name in enumerate(described.values()):
+        if kind == "nifti":
+            write_nifti(tmp_path / "P1" / f"{name}.nii.gz", brain(SHAPE, number))
+            continue
+        changes = {"Modality": "MR", "SeriesDescription": name, "FrameOfReferenceUID": "1.2.3"}
+        changes |= {"PatientID": "P1", "StudyInstanceUID": "1.2.4"}
+        values = brain(SHAPE, number).T[: 8 if number == 0 else 10]
+        folder = tmp_path / "P1" / ("tra", "orbit", "cor")[number]
+        write_series(folder, values, intercept=0.0, changes=changes)
+    (study,) = look(tmp_path).studies
+    source = study.views[MRI]
+    assert source is not None
+    assert source.channels == ("flair",)
+    assert [other.channels for _, other in study.others] == [("t1", "t2")]
+
+
 def test_brats_2023_is_one_bundle_of_four(tmp_path: Path) -> None:
     case = "BraTS-GLI-00001-000"
     sequences(tmp_path / case, "-t1n", "-t1c", "-t2w", "-t2f", case=case)

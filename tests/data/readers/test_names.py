@@ -15,7 +15,7 @@ from rfpmss.data.errors import ValuesError
 from rfpmss.data.identity.owners import Item, assign
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.dicom.series import Nature, nature
-from rfpmss.data.readers.sequences import describes, kind_of, sequence_of
+from rfpmss.data.readers.sequences import describes, is_part, kind_of, sequence_of
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import brain, write_nifti
 from tests.data.identity.paths import scan as scan_paths
@@ -46,6 +46,20 @@ def test_case_and_separators_do_not_matter() -> None:
         if text.isascii() and not camel and not set(text) & set("+*/()-."):
             for other in (text.upper(), text.lower(), text.replace("_", " ")):
                 assert sequence_of(other) == row["sequence"], other
+
+
+def test_every_description_of_a_part_of_the_body_is_known_as_one() -> None:
+    """Parts of the head by the way they are examined, other parts of the body, and the head."""
+    with TABLE.with_name("body_parts.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    wrong = {}
+    for row in rows:
+        text = row["description"]
+        apart = kind_of(text) == "elsewhere"
+        found = "elsewhere" if apart else "part" if is_part(text) else "head"
+        if found != row["where"]:
+            wrong[text] = found
+    assert not wrong
 
 
 @pytest.mark.parametrize(
