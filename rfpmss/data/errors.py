@@ -56,6 +56,7 @@ CONTOURS = (
     "3D Slicer or plastimatch where it is wanted"
 )
 SAY = "if it shows the tumour, end its name in _tumor_mask, otherwise nothing to do"
+STRAY = "correct its PatientID if it is one of them, else put it into the folder of its own series"
 ONLY_TUMOUR = "nothing to do if that is so, else write the mask with the labels of the tumour alone"
 AS_MASK = (
     "where it shows the tumour, convert it to DICOM SEG, or to NIfTI with a name that ends in "
@@ -63,7 +64,7 @@ AS_MASK = (
 )
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR),
+    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +18,9 @@ from rfpmss.data.identity.patients import called, placeholder, same_person, shar
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
 from rfpmss.data.readers.sequences import describes, spelled_out, without_prefix
 from rfpmss.data.readers.text.dates import day
+
+STRAY = 0.1
+"""Share of a folder's files that another PatientID may have without a doubt about the folder."""
 
 _T = TypeVar("_T")
 
@@ -226,6 +229,10 @@ class _Owners:
             if not self.level and self.ids[n] and named and not self.items[n].given:
                 homes[self.ids[n]].add(self.homes[n])
                 depths[self.homes[n]] = self._depth(n)
+        here = Counter((self.homes[n], self.ids[n]) for n in real)
+        whole = Counter(self.homes[n] for n in real)
+        for patient, found in homes.items():  # a few stray files are no reason to doubt a folder
+            found -= {home for home in found if here[home, patient] <= STRAY * whole[home]}
         several = [
             found
             for found in homes.values()

@@ -69,7 +69,7 @@ def inflected(names: Iterable[str]) -> re.Pattern[str] | None:
     plain: dict[str, None] = {}
     free: dict[str, None] = {}
     for part in parts_of(names):
-        if not part.isalpha() or HAN.search(part) or len(part) < 3:
+        if not re.sub(f"[{QUOTES}]", "", part).isalpha() or HAN.search(part) or len(part) < 3:
             continue
         word = particled(part) or letters(part)
         plain[rf"{word}(?:{_POSSESSIVE}|s|es|ens?)"] = None

@@ -380,7 +380,7 @@ def _persons(
         if end is not None and not _long(text[found.end() : end], least):
             end = None
         dashed = bool(found.groupdict().get("dash"))
-        if dashed and end is not None and _DIGIT.search(text, found.end(), end):
+        if end is not None and _DIGIT.search(text, found.end(), end):
             end = None  # `Reading - T1 FLAIR`
         if end is None and otherwise is not None and not dashed:
             end = otherwise(text, found.end())

@@ -219,6 +219,9 @@ def _read_series(
     lost: list[tuple[dicom.Frame, DataError]] = []
     try:
         made = dicom.assemble(chosen.planes, gaps, lost)
+    except DataError:
+        left += _unlike(found, chosen, owner)
+        raise
     finally:
         left += {owner[id(plane)]: error for plane, error in lost}.items()
     kept = len(chosen) - len(lost)
@@ -253,6 +256,17 @@ def _placed(planes: list[dicom.Frame], owner: dict[int, Path], left: Left) -> li
     lost = {owner[id(plane)] for plane in planes} - {owner[id(plane)] for plane in placed}
     left += [(path, error) for path in sorted(lost)]
     return placed
+
+
+def _unlike(found: Sequence[Stack], chosen: Stack, owner: dict[int, Path]) -> Left:
+    """Files of other sizes, spacings or directions than those of a stack that has a fault."""
+    taken = {owner[id(plane)] for plane in chosen.planes}
+    error = GeometryError(
+        f"its size, spacing or direction is not that of the {len(chosen)} others of its series",
+        CORRECT,
+    )
+    others = {owner[id(p)] for s in found if not s.by or s.by != chosen.by for p in s.planes}
+    return [(path, error) for path in sorted(others - taken)]
 
 
 def _leave(found: Sequence[Stack], chosen: Stack, owner: dict[int, Path], left: Left) -> None:

@@ -34,7 +34,7 @@ from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_
 from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import pseudonym
-from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse
+from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse, strays
 from rfpmss.data.readers.file import File
 from rfpmss.data.readers.look import look
 from rfpmss.data.readers.sniff import REPORT_NAMES, SCANNER_NAMES, UNKNOWN
@@ -99,9 +99,10 @@ def scan(
     rejections: list[Rejection] = []
     files, unread, ignored = _look_at_all(root, leave, limit, words, rejections)
     files, notices = regroup(_once(files, rejections))
+    files, others = strays(files)
     files, gaps = sparse(one_day(files), unread)
     rejections += [(path, describe(error)) for path, error in notices]
-    rejections += [(file.path, describe(error)) for file, error in gaps]
+    rejections += [(file.path, describe(error)) for file, error in (*others, *gaps)]
     files.sort(key=_order)
     tables = [file for file in files if file.kind == "table"]
     files = [file for file in files if file.kind != "table"]

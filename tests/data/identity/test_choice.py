@@ -7,9 +7,12 @@ import json
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pydicom
 import pytest
 
 from rfpmss.config import VIEWS
+from rfpmss.data.errors import GeometryError
+from rfpmss.data.readers.assembly import read_series
 from rfpmss.data.readers.nifti import view_of
 from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Source, Study
@@ -445,3 +448,48 @@ def test_two_sets_of_sequences_that_no_name_parts_are_told(
     assert len(found.studies) == 1
     assert told == ([told[0]] if said else [])
     assert not said or told[0].startswith("1 visit has")
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["in its series", "with a series of its own"])
+def test_one_slice_of_another_patient_costs_itself_and_merges_nobody(
+    alone: bool, tmp_path: Path
+) -> None:
+    for number, person in enumerate(("E007", "E008", "E009")):
+        about = {
+            "PatientID": person,
+            "PatientName": f"N{number}",
+            "StudyInstanceUID": f"1.2.{number}",
+        }
+        values = np.random.default_rng(number).integers(0, 99, (12, 8, 8 + number))
+        stray = number == 0
+        about["PatientID"] = lambda k, p=person, s=stray: "E008" if s and k == 11 else p
+        if stray and alone:
+            about["SeriesInstanceUID"] = lambda k: "1.5.2" if k == 11 else "1.5.1"
+        write_series(tmp_path / f"patient {number + 1}", values, changes=about)
+    found = look(tmp_path)
+    assert not found.doubt
+    sources = [study.views[CT] for study in found.studies]
+    assert len({study.patient_id for study in found.studies}) == 3
+    shapes = sorted({path.parent.name for path in s.paths} for s in sources if s)
+    assert sorted(map(len, (s.paths for s in sources if s))) == [11, 12, 12]
+    assert all(len(names) == 1 for names in shapes)
+    if not alone:
+        ((_, reason),) = found.rejections
+        assert "PatientID is not that of the 11 other files" in reason
+
+
+def test_a_slice_of_another_size_is_not_told_of_the_gap_that_it_leaves(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (7, 8, 8))
+    folder = write_series(tmp_path / "s", values)
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        if abs(float(data.ImagePositionPatient[2]) - 37.5) < 1e-3:
+            data.Columns, data.PixelData = 4, data.PixelData[: 8 * 4 * 2]
+            data.save_as(path)
+            odd = path
+    paths = sorted(folder.iterdir())
+    with pytest.raises(GeometryError, match="one gap") as caught:
+        read_series(paths)
+    told = dict(caught.value.each(paths))
+    assert "its size" in told[odd].reason
+    assert all("one gap" in error.reason for path, error in told.items() if path != odd)

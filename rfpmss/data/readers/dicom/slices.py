@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from rfpmss.data.errors import MOVE, DataError, GeometryError, Notice
+from rfpmss.data.errors import MOVE, STRAY, DataError, GeometryError, Notice, OwnerError
 from rfpmss.data.readers.dicom.frame import Frame, Slice
 from rfpmss.data.readers.dicom.stacks import KEYS
 from rfpmss.data.readers.dicom.volumes import ROUNDING, TOLERANCE
@@ -94,6 +94,38 @@ def regroup(files: Sequence[File]) -> tuple[list[File], list[tuple[Path, DataErr
         )
         notices.append((files[first].path, Notice(f"{what}, and read as one")))
     return result, notices
+
+
+FEW = 0.1
+"""Share of a series in a folder that may carry another PatientID by mistake."""
+
+
+def strays(files: Sequence[File]) -> tuple[list[File], list[tuple[File, DataError]]]:
+    """Leave out single files whose PatientID is not that of their series in their folder.
+
+    Two patients whose series share a number, as some anonymisers make them, have folders or
+    halves of their own; one slice among many is a slip, and nobody knows whose it is.
+
+    Args:
+        files: of a source.
+
+    Returns:
+        The other files in the same order, and those left out with the reason.
+    """
+    series: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for file in files:
+        if file.kind == "dicom" and file.series:
+            series[file.relative.parent, file.study, file.series][file.patient] += 1
+    kept, left = [], []
+    for file in files:
+        counts = series.get((file.relative.parent, file.study, file.series), Counter())
+        most = max(counts.values(), default=0)
+        if len(counts) > 1 and most > 3 and counts[file.patient] <= max(1, FEW * most):
+            what = f"its PatientID is not that of the {most} other files of its series"
+            left.append((file, OwnerError(what, STRAY)))
+        else:
+            kept.append(file)
+    return kept, left
 
 
 def one_day(files: Sequence[File]) -> list[File]:
