@@ -73,7 +73,8 @@ _FIELD_KO = re.compile(
     rf"(?P<name>{_NAME_KO}|[A-Za-z][A-Za-z'.,\- ]{{1,40}}{_END}){_AFTER}"
 )
 _BARE_KO = re.compile(
-    rf"(?<![{_KO}])(?:판독의|담당의|주치의|집도의|의뢰의|판독자|보고자|환자명|환자\s?성명){_SPACE}{{1,3}}"
+    rf"(?<![{_KO}])(?:판독의|담당의|주치의|집도의|의뢰의|전문의|전공의|교수"
+    rf"|방사선사|간호사|판독자|보고자|환자명|환자\s?성명){_SPACE}{{1,3}}"
     rf"(?P<name>(?!{_STOP_KO})(?:(?:{_TWO_KO})[{_KO}]{{1,2}}|[{_SURNAMES_KO}][{_KO}]{{2}}){_HONORED_KO}{_END}){_AFTER}"
 )
 _HONORIFIC_KO = re.compile(

@@ -54,7 +54,8 @@ DONE = re.compile(
     r"|erstellt|geprüft|supervidiert|signiert|unterzeichnet|unterschrieben|freigegeben|befundet"
     r"|gelesen|gegengelesen|gesehen|untersucht)(?: (?:und \w{1,40}|von|durch|am \S{1,12})){0,2}"
     r"|(?:electronically )?(?:verified|approved|reviewed|transcribed|dictated|typed|checked"
-    r"|reported|read|interpreted|finali[sz]ed|authenticated|attested|edited|prepared|co-?signed|proofread)"
+    r"|reported|read|interpreted|finali[sz]ed|authenticated|attested|edited|prepared"
+    r"|co-?signed|proofread)"
     r"(?: (?:and \w{1,40}|by|on \S{1,12})){0,2}"
     r"|(?:relu|validé|dicté|saisi|tapé|vérifié|interprété|contrôlé)e?s?"
     r"(?: (?:et \w{1,40}|par)){0,2}"
@@ -64,13 +65,18 @@ DONE = re.compile(
     r"|(?:geautoriseerd|ondertekend|gedicteerd|verslagen|gevalideerd|beoordeeld|getypt)(?: door)?"
     r"|(?:opisał|opisała|zweryfikował|zweryfikowała|zatwierdził|zatwierdziła|podpisał|podpisała"
     r"|opis wykonał|badanie wykonał|lekarz(?: \w{1,20}){0,2}|imię i nazwisko|nazwisko(?: i imię)?"
-    r"|imię|pacjent(?:ka)?|chory|chora))"
+    r"|imię|pacjent(?:ka)?|chory|chora"
+    r"|(?:reporting|reading|attending|referring|ordering|primary|consulting|on[- ]call)"
+    r" (?:md|dr|np|pa|specialist)|responsable|responsabile|responsável|verantwortliche?r?"
+    r"|zuständige?r?"
+    r"|ansprechpartner(?:in)?|sachbearbeiter(?:in)?))"
     rf"{_GAP}:{_GAP}",
     re.IGNORECASE,
 )
 _KIN = (
     r"(?:next of kin|emergency contact|guardian|caregiver|carer|informant|wife|husband|mother"
-    r"|father|son|daughter|spouse|partner|sister|brother|parents?|relatives?|accompanied by"
+    r"|tech|(?:mri?|ct|rad) tech|contact|father|son|daughter|spouse|partner|sister|brother"
+    r"|parents?|relatives?|accompanied by"
     r"|angehörige[rn]?|ehefrau|ehemann|gattin|gatte|mutter|vater|sohn|tochter|schwester|bruder"
     r"|lebensgefährt(?:e|in)|betreuer(?:in)?|kontaktperson|notfallkontakt|begleitperson"
     r"|bezugsperson"
@@ -80,6 +86,17 @@ _KIN = (
     r"|familiare|moglie|marito|figli[oa]|accompagnatore|acompanhante|mãe|pai|filh[oa]|marido"
     r"|contactpersoon|echtgeno(?:ot|te)|moeder|vader|zoon|dochter|mantelzorger"
     r"|żona|mąż|matka|ojciec|córka|syn|opiekun|osoba kontaktowa)"
+)
+CLOSING = re.compile(
+    r"(?<![\w-])(?:(?:mit )?(?:freundlichen|kollegialen|besten|herzlichen|lieben) grü(?:ß|ss)en?"
+    r"|hochachtungsvoll|mfg|mkg|(?:(?:yours|very) )?(?:sincerely|truly|faithfully)(?: yours)?"
+    r"|(?:kind|best|warm)(?:est)? regards|with (?:kind|best) (?:regards|wishes)|regards"
+    r"|(?:bien )?(?:cordialement|confraternellement)|salutations(?: distinguées| confraternelles)?"
+    r"|(?:saludos(?: cordiales)?|atentamente|cordiali saluti|distinti saluti|atenciosamente)"
+    r"|met (?:vriendelijke|collegiale) groet(?:en)?|z poważaniem|z wyrazami szacunku)"
+    r"[ \t]{0,3}[,.!]?\s{1,4}(?:(?:ihre?|your|votre|su|il suo|uw|i\. ?[av]\.)[ \t\n]{1,3})?"
+    r"(?=[A-ZÀ-Þ])",
+    re.IGNORECASE,
 )
 KIN_FIELD = re.compile(rf"(?<![\w-]){_KIN}(?: ?\([^()\n]{{1,30}}\))?{_GAP}:{_GAP}", re.IGNORECASE)
 KIN_NAMED = re.compile(

@@ -9,7 +9,8 @@ from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
 
 TITLE = (
     r"(?:[Dd]r|[Dd]ra|[Dd]rs|PD|Priv|Doz|[Pp]rof|[Pp]rofessor|[Dd]octor|Pr|Dipl|med|univ|habil"
-    r"|[Hh]errn?|[Ff]rau|Frl|(?<!\d )Hrn?|Fr(?=\.)|Koll(?:eg(?:en?|in)|(?=\.))|OA|OÄ|CA|AÄ|FÄ"
+    r"|[Hh]errn?|[Ff]rau|Frl|(?<!\d )Hrn?|Fr(?=\.)|Doktor(?:a|ze|owi|em)?"
+    r"|Koll(?:eg(?:en?|in)|(?=\.))|OA|OÄ|CA|AÄ|FÄ"
     r"|Mr|Mrs|Ms|Miss|Mx|Sir|Rev|[Nn]urse|[Ss]ister|[Cc]olleague|Schwester|Pfleger|Fru"
     r"|Mmes?|Mlle|[Mm]onsieur|[Mm]adame|[Mm]ademoiselle|Maître|[Dd]octeur|[Pp]rofesseur|[Cc]onfrère"
     r"|[Cc]onsœur|Infirmi(?:er|ère)"
@@ -18,7 +19,7 @@ TITLE = (
     r"|[Ss]ig(?:\.(?:ra|na))?|[Ss]ig\.?r?a|[Ss]ignor[ae]?|[Dd]ott(?:\.ssa)?|[Pp]rof\.ssa"
     r"|[Dd][.r]?\.?ssa|[Dd]ottor(?:e|essa)?"
     r"|[Dd]hr|Mw|mw(?=\.)|[Mm]evr|[Mm]evrouw|[Mm]eneer|(?:[Dd]e )?[Hh]eer"
-    r"|[Pp]an(?:i|ią|a|em|u|owie)?|Państwo|MUDr|lek)"
+    r"|[Cc]oll?ega|[Pp]an(?:i|ią|a|em|u|ie|owie)?|Państwo|MUDr|lek)"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(

@@ -9,7 +9,15 @@ import re
 from collections.abc import Callable
 
 from rfpmss.data.privacy import east_asian
-from rfpmss.data.privacy.functions import DONE, FUNCTION, KIN_FIELD, KIN_NAMED, TOLD, TOLD_ONE
+from rfpmss.data.privacy.functions import (
+    CLOSING,
+    DONE,
+    FUNCTION,
+    KIN_FIELD,
+    KIN_NAMED,
+    TOLD,
+    TOLD_ONE,
+)
 from rfpmss.data.privacy.persons import TITLE, degreed, people, person, titles
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, common
 from rfpmss.data.readers.text.dates import MONTH
@@ -338,7 +346,8 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _persons(text, _PATIENT, names, None)
     text = _persons(text, _BY, names, None)
     text = _persons(text, DONE, names, None)
-    text = _persons(text, KIN_FIELD, names, None, least=2)
+    for label in (KIN_FIELD, CLOSING):
+        text = _persons(text, label, names, None, least=2)
     text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
     for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
         text = _persons(text, label, names, None, least=least, keep=True)
@@ -380,7 +389,9 @@ def _persons(
         if end is not None and not _long(text[found.end() : end], least):
             end = None
         dashed = bool(found.groupdict().get("dash"))
-        if end is not None and _DIGIT.search(text, found.end(), end):
+        if end is not None and _NUMBERED_WORD.match(text, found.end()):
+            end = None  # `Reviewed: T1`
+        if dashed and end is not None and _DIGIT.search(text, found.end(), end):
             end = None  # `Reading - T1 FLAIR`
         if end is None and otherwise is not None and not dashed:
             end = otherwise(text, found.end())
@@ -403,6 +414,7 @@ def _long(name: str, least: int) -> bool:
 
 
 _DIGIT = re.compile(r"\d")
+_NUMBERED_WORD = re.compile(r"[^\W\d_]{1,8}\d")
 _SMALL = re.compile(r"[a-zß-ÿ'’-]{2,60}(?:,? [a-zß-ÿ'’-]{2,60}){0,2}(?=[.,;|\n]|$)")
 
 
