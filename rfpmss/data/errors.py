@@ -62,9 +62,19 @@ AS_MASK = (
     "where it shows the tumour, convert it to DICOM SEG, or to NIfTI with a name that ends in "
     "_tumor_mask"
 )
+ROW = (
+    "write into the row what the images call the patient (PatientID, folder or file), or say which "
+    "patient the name stands for in the mapping file (patients:) for --mapping"
+)
+WHEN = (
+    "give the row the date of the examination, its accession number, or the time point that the "
+    "folders name, in a column of its own"
+)
+ADD = "nothing to do where the patient has none, or name the folder of the images after the time"
+WRITTEN = "write the date as 2021-03-04"
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY),
+    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY, ROW, WHEN, WRITTEN, ADD),
 )
 
 

@@ -62,8 +62,9 @@ def counted_names(
     files: dict[tuple[PurePosixPath, str], dict[str, _Inside]] = defaultdict(dict)
     for path in images:
         for depth, text in enumerate(path.parts[:-1], 1):
-            if shape := _shape(text, parse):
-                inside = folders[depth, shape].setdefault(plain(text), _Inside())
+            name = _untimed(text, parse)
+            if shape := _shape(name, parse):
+                inside = folders[depth, shape].setdefault(plain(name), _Inside())
                 inside.add(path, depth, header=path in headers, parse=parse)
         if path not in headers and (shape := _shape(_head(path), parse)):
             inside = files[path.parent, shape].setdefault(_head(path), _Inside())
@@ -141,6 +142,14 @@ def _shape(text: str, parse: Parse) -> str:
     return "-".join(_NUMBER.sub("#", t) if t in counted else t for t in tokens)
 
 
+def _untimed(text: str, parse: Parse) -> str:
+    """A name such as ``brain-01_baseline`` without the time behind its number."""
+    name = plain(text)
+    head = _head(PurePosixPath(text)) if parse(text).times else ""
+    after = parse(name[len(head) + 1 :]) if head else Name("")
+    return head if after.times and not after.who else text
+
+
 def _several(name: str) -> bool:
     """A name of several patients, such as ``cohort-1``; where it has one only it is a name too."""
     return bool(SITE.fullmatch(name) or GROUP.fullmatch(name))
@@ -154,8 +163,10 @@ def _counts(token: str) -> bool:
 
 
 def _head(path: PurePosixPath) -> str:
-    """A file's name up to its first number."""
+    """A file's name up to its first number, without a sequence before it."""
     tokens = plain(stem(path)).split("-")
+    while len(tokens) > 1 and sequence_of(tokens[0]):
+        del tokens[0]
     place = next((n for n, token in enumerate(tokens) if _counts(token)), None)
     if place is None or _PARTS & set(tokens[: place + 1]):
         return ""

@@ -25,7 +25,7 @@ def contradiction(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
     Example:
         >>> paths = [PurePosixPath(f"x{n}/{s}.nii") for n in (1, 2) for s in ("t1", "t2")]
         >>> contradiction((path, "a", "") for path in paths)[:47]
-        '2 folders that differ by a number alone hold th'
+        '2 folders that differ by a number alone stand w'
         >>> contradiction((path, path.parts[0], "") for path in paths)
         ''
     """
@@ -61,11 +61,12 @@ def _merged(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
     found: dict[tuple[Hashable, ...], dict[PurePosixPath, set[str]]] = defaultdict(dict)
     for path, owner, visit in files:
         if sequence := sequence_of(stem(path)):
-            shape = re.sub(r"\d+", "#", path.parent.as_posix())
-            found[owner, visit, shape].setdefault(path.parent, set()).add(sequence)
-    for folders in found.values():
+            for place in filter(None, (path.parent, _scan(path))):
+                shape = re.sub(r"\d+", "#", place.as_posix())
+                found[owner, visit, shape].setdefault(place, set()).add(sequence)
+    for places in found.values():
         same = [
-            f for f, own in folders.items() if sum(len(own & o) > 1 for o in folders.values()) > 1
+            f for f, own in places.items() if sum(len(own & o) > 1 for o in places.values()) > 1
         ]
         if len(same) > 1:
             depth = 1 + min(
@@ -73,9 +74,26 @@ def _merged(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
                 for n, parts in enumerate(zip(*(f.parts for f in same), strict=True))
                 if len(set(parts)) > 1
             )
-            return (
-                f"{len(same)} folders that differ by a number alone hold the same sequences, and "
-                "whether they are patients or scans of one cannot be told; pass --patient-level "
-                f"{depth} if each of them is a patient, or name their times, such as visit1"
-            )
+            return _number_alone(len(same), depth, files=same[0].name.endswith(_FILES))
     return ""
+
+
+_FILES = ".*"
+"""Ends a place that is the beginning of files' names."""
+
+
+def _scan(path: PurePosixPath) -> PurePosixPath | None:
+    """A file's folder with its name before its sequence, if that ends in a number."""
+    head = _head(path)
+    return path.parent / f"{head}{_FILES}" if re.search(r"\d$", head) else None
+
+
+def _number_alone(count: int, depth: int, *, files: bool) -> str:
+    """What is said of folders or beginnings of names that differ by a number alone."""
+    what = "beginnings of file names" if files else "folders"
+    own = "put the files of each into a folder of its own and " if files else ""
+    return (
+        f"{count} {what} that differ by a number alone stand with the same sequences, and whether "
+        f"they are patients or scans of one cannot be told; {own}pass --patient-level {depth} if "
+        "each of them is a patient, or name their times, such as visit1"
+    )

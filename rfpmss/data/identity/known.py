@@ -163,15 +163,16 @@ class Known:
         return self._named(said, "id", zeros=False)[1]
 
     def _named(self, said: str, kind: Kind, *, zeros: bool) -> tuple[str | None, tuple[Time, ...]]:
-        if (owner := self._owner(said, kind, zeros=zeros)) is not None or kind != "id":
-            return owner, ()
+        named = self._owner(said, kind, zeros=zeros)
+        if kind != "id":
+            return named, ()
         whole = next(_of_path(said), said.strip())
         for name in (parse_id(whole), parse(whole, file=True)):
             if name.who and (name.times or name.kinds):
                 owner = self._owner(name.who, kind, zeros=zeros)
-                if owner is not None:
+                if owner is not None and owner == (named or owner):
                     return owner, name.times
-        return None, ()
+        return named, ()
 
     def _owner(self, said: str, kind: Kind, *, zeros: bool) -> str | None:
         for part in _of_path(said) if kind == "id" else ():

@@ -29,6 +29,7 @@ from rfpmss.data.identity.names import (
     rank,
 )
 from rfpmss.data.identity.numbered import after, stem, visit_numbers
+from rfpmss.data.identity.running import without_series_numbers
 
 MOST_VISITS = 12
 """A folder with more numbered folders than this, and than there are such folders, is no patient."""
@@ -133,11 +134,12 @@ class Layout:
         self.level = level
         self.headers = headers
         self.known = {text.strip().lower() for text in known}
+        self._stems = without_series_numbers(images, headers)
         self._ids = _like_dates(images, self.known)
         by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
         for path in images:
             if path not in headers:
-                by_folder[path.parent].append(stem(path))
+                by_folder[path.parent].append(self._stem(path))
         marks = {folder: time_words(stems) for folder, stems in by_folder.items()}
         self._marks = {folder: words for folder, words in marks.items() if words}
         self.tee = _tee(images) or any(words - {"pre", "post"} for words in marks.values())
@@ -156,7 +158,7 @@ class Layout:
         self._junk: set[str] = set()
         self._heaps = _heaps(images, tee=self.tee)
         self._years = _years(images)
-        self._agents = _agents(images)
+        self._agents = _agents((path.parent, self._stem(path)) for path in images)
         self._ordered = self._numbered_times(images)
         self._heads = counted_names(images, headers, self._parse)
         self._twins = {self._parse(text).who for text in twins}
@@ -201,6 +203,10 @@ class Layout:
     def _parse(self, text: str, *, file: bool = False) -> Name:
         """A name by itself, with what T1 and numbers like dates are in this source."""
         return parse(text, file=file, tee=self.tee, ids=self._ids)
+
+    def _stem(self, path: PurePosixPath) -> str:
+        """A file's name without its endings and the number of its series."""
+        return self._stems.get(path) or stem(path)
 
     # -- one path ----------------------------------------------------------------------------------
 
@@ -260,12 +266,9 @@ class Layout:
         if own := self._numbered_visit(path):
             return own
         words = self._marks.get(path.parent, frozenset())
-        name = self._reduced(self._parse(with_surgery(stem(path), words), file=True))
-        if (
-            "pre" not in words
-            and path.parent in self._agents
-            and _BARE_END.search(plain(stem(path)))
-        ):
+        text = self._stem(path)
+        name = self._reduced(self._parse(with_surgery(text, words), file=True))
+        if "pre" not in words and path.parent in self._agents and _BARE_END.search(plain(text)):
             times = tuple(t for t in name.times if not t.phase)
             name = replace(name, times=times, kinds=(*name.kinds, "contrast"))
         if self._restored and not name.who and len(name.number) > 2:
@@ -300,7 +303,7 @@ class Layout:
             if text.strip().lower() in self.known:
                 parts = [_Part(text, Name(text.strip().lower()), depth)]
                 continue
-            name = self._name(text, below=bool(parts))
+            name = self._name(self._beneath(text, parts), below=bool(parts))
             if not name.times and self._headed(text, depth, parts, times):
                 continue
             parts += self._timed_head(text, name, depth) if not parts else []
@@ -318,6 +321,12 @@ class Layout:
         if not parts and self._restored:
             parts = self._numbered(folder)
         return _Taken(tuple(parts), tuple(times), tuple(groups), tuple(sets))
+
+    def _beneath(self, text: str, parts: Sequence[_Part]) -> str:
+        """Of ``MR001_v1`` below the patient ``MR001`` what follows the patient's name."""
+        head = self._heads.folders.get(plain(parts[-1].text), "") if parts else ""
+        name = plain(text)
+        return name[len(head) + 1 :] if head and name.startswith(f"{head}-") else text
 
     def _timed_head(self, text: str, said: Name, depth: int) -> list[_Part]:
         """Of ``GLIO-01_FU`` beside ``GLIO-01`` who it is."""
@@ -413,7 +422,7 @@ class Layout:
         below = _dates_joined(folders[self.level :])
         names = [self._parse(text) for _, text in below]
         words = self._marks.get(path.parent, frozenset())
-        text = with_surgery(stem(path), words)
+        text = with_surgery(self._stem(path), words)
         file = self._numbered_visit(path) or self._parse(text, file=True)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
@@ -504,40 +513,37 @@ class Layout:
 
     def _find_suffixes(self, taken: Collection[_Taken]) -> dict[str, tuple[str, str]]:
         """Names such as ``P1_2`` or ``GBM001_early``: who, and the mark of the visit."""
-        names = {
-            name.who
-            for t in taken
-            for name in ([part.name for part in t.parts] or [t.file])
-            if name.who and not name.times
-        }
-        split = {name: found for name in names if (found := _SUFFIX.fullmatch(name))}
-        stems: dict[str, set[str]] = defaultdict(set)
-        for found in split.values():
-            stems[found["head"]].add(found["mark"])
-            if found["head"] in names and (found["by"] or len(found["mark"]) == 1):
-                # P1 beside "P1 (1)" or P1b
-                stems[found["head"]].add("")
-        heads = Counter(found["mark"] for found in split.values())
-        settled = _with_visits(taken)
-        many = max(map(len, stems.values()), default=0)
-        few = many > 1 and (many <= MOST_VISITS or many <= len(stems))
-        result: dict[str, tuple[str, str]] = {}
-        doubtful: set[str] = set()
-        for name, found in split.items() if few else ():
-            several = len(stems[found["head"]]) > 1
-            surely = _suffix(found, several=several, repeated=heads[found["mark"]] > 1)
-            if surely:
-                result[name] = (found["head"], found["mark"])
-            elif surely is None and name not in settled:
-                doubtful.add(found["head"])
-        doubtful |= _counted_names(names) | _short_dates(names)
+        depths: dict[str, int] = {}
+        for t in taken:
+            for name, depth in [(p.name, p.depth) for p in t.parts] or [(t.file, 0)]:
+                if name.who and not name.times:
+                    depths[name.who] = max(depths.get(name.who, 0), depth)
+        names = depths.keys()
+        result, doubtful = _marked(names, settled=_with_visits(taken))
+        doubtful |= _counted_names(names) | _short_dates(names) | _glued(names)
         if doubtful:
-            self._say(
-                "names that end in a number or letter may be as many patients, or visits of "
-                f"{len(doubtful)}; move the files of each patient into a folder of its own and "
-                "pass --patient-level, or name each patient in the mapping file (patients:)"
-            )
+            self._endings(doubtful, [d for n, d in depths.items() if _begins(n, doubtful)])
         return result
+
+    def _endings(self, stems: Collection[str], depths: Sequence[int]) -> None:
+        """Say that what ends names may tell the patient or the visit.
+
+        Args:
+            stems: the names without it.
+            depths: of each folder that has such a name; 0: it is a file's.
+        """
+        depth = max(depths)
+        cure = (
+            f"pass --patient-level {depth} if each of these folders is a patient; if not, put the "
+            f"folders of each patient into one and then pass --patient-level {depth}"
+            if depth
+            else "put the files of each patient into a folder of its own and pass --patient-level 1"
+        )
+        self._say(
+            f"{len(depths)} names end in a number or letter, and whether they are as many patients "
+            f"or visits of {_people(len(stems))} cannot be told; {cure}, or name each patient in "
+            "the mapping file (patients:) for --mapping"
+        )
 
     def _decide(self, taken: Sequence[_Taken]) -> None:
         """The place of the patient among the candidates of every path."""
@@ -550,6 +556,24 @@ class Layout:
         for whos, index in self._choose(list(sets), sets).items():
             self._persons[whos[: index + 1]] = index
             self._persons[whos] = index
+        self._alone(taken)
+
+    def _alone(self, taken: Sequence[_Taken]) -> None:
+        """One name above all, and scans that are only counted: a hospital, or one patient?"""
+        folders = {t.parts[0] for t in taken}
+        scans = {time for t in taken for time in t.times}
+        labels = {tuple(time.label for time in t.times) for t in taken}
+        counted = all(time.weak and not _dated(time) for time in scans)
+        if len({part.name.who for part in folders}) > 1 or not counted or len(labels - {()}) < 2:
+            return
+        part = min(folders, key=lambda part: part.depth)
+        if part.name.rank == WORD and not part.sure and all(len(t.parts) == 1 for t in taken):
+            self._say(
+                f"one folder holds {len(labels)} scans that are numbered alone, and whether they "
+                f"are those of one patient cannot be told; pass --patient-level {part.depth} if "
+                "they are; if not, put the files of each patient into a folder of its own and "
+                f"pass --patient-level {part.depth + 1}"
+            )
 
     def _apart(self, taken: Sequence[_Taken]) -> None:
         """One name in two sets, such as ``train`` and ``test``: one person or two?"""
@@ -628,7 +652,7 @@ class Layout:
         one = len({home[: shift + 1] for home in homes})
         two = len({home[: shift + 2] for home in homes})
         self._say(
-            f"the folders can be read as {one} {'patient' if one == 1 else 'patients'} with "
+            f"the folders can be read as {_people(one)} with "
             f"several visits each (--patient-level {outer}) or as {two} patients "
             f"(--patient-level {inner}); pass the one that is right"
         )
@@ -659,6 +683,41 @@ def _with_visits(taken: Iterable[_Taken]) -> set[str]:
     return set(times) if 2 * several >= len(times) and all_timed else set()
 
 
+def _marked(
+    names: Collection[str], settled: Collection[str]
+) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """Names that end in the mark of a visit, taken apart; and stems of which that is not certain.
+
+    Args:
+        names: of folders and files that may be patients.
+        settled: those that are patients for another reason.
+    """
+    split = {name: found for name in names if (found := _SUFFIX.fullmatch(name))}
+    stems: dict[str, set[str]] = defaultdict(set)
+    for found in split.values():
+        stems[found["head"]].add(found["mark"])
+        if found["head"] in names and (found["by"] or len(found["mark"]) == 1):
+            # P1 beside "P1 (1)" or P1b
+            stems[found["head"]].add("")
+    many = max(map(len, stems.values()), default=0)
+    if many < 2 or many > max(MOST_VISITS, len(stems)):
+        return {}, set()
+    heads = Counter(found["mark"] for found in split.values())
+    counted = len(stems) > 1 and all(map(_from_one, stems.values()))
+    result: dict[str, tuple[str, str]] = {}
+    doubtful: set[str] = set()
+    for name, found in split.items():
+        several = len(stems[found["head"]]) > 1
+        surely = _suffix(found, several=several, repeated=heads[found["mark"]] > 1)
+        if surely is False and several and counted and re.match(r"[a-z]", found["head"]):
+            surely = None  # XY1_001, XY1_002, XY2_001
+        if surely:
+            result[name] = (found["head"], found["mark"])
+        elif surely is None and name not in settled:
+            doubtful.add(found["head"])
+    return result, doubtful
+
+
 def _counted_names(names: Collection[str]) -> set[str]:
     """Of names such as ``Mueller_1``, ``Mueller_2``, ``Meier_1`` those with several numbers."""
     stems: dict[str, set[str]] = defaultdict(set)
@@ -687,6 +746,39 @@ def _short_dates(names: Iterable[str]) -> set[str]:
             return set()
         stems[found[1]].add(found[2])
     return {stem for stem, dates in stems.items() if len(stems) > 1 and len(dates) > 1}
+
+
+def _glued(names: Collection[str]) -> set[str]:
+    """Of names such as ``XY0101``, ``XY0102``, ``XY0201`` those without the last two digits.
+
+    Visits are counted from 1 for each patient; numbers of patients seldom are, in this way.
+    """
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for name in names:
+        if match := re.fullmatch(r"(?P<word>.*[^\d-]-?)(?P<head>\d{2,})(?P<last>\d\d)", name):
+            found[match["word"]][match["head"]].add(match["last"])
+    result: set[str] = set()
+    for word, heads in found.items():
+        most = max(map(len, heads.values()))
+        if len(heads) > 1 and all(map(_from_one, heads.values())) and 1 < most <= MOST_VISITS:
+            result |= {word + head for head, last in heads.items() if len(last) > 1}
+    return result
+
+
+def _from_one(marks: Collection[str]) -> bool:
+    """Whether marks are the numbers 1, 2, 3, ... without a gap."""
+    numbers = sorted(int(mark) if mark.isdecimal() else 0 for mark in marks)
+    return numbers == list(range(1, len(numbers) + 1))
+
+
+def _begins(name: str, stems: Collection[str]) -> bool:
+    """Whether a name is a stem, or one with a mark behind it."""
+    ends = re.finditer(r"(?<=\d)(?=[^\d-]|\d\d$)|-|$", name)
+    return any(name[: found.start()] in stems for found in ends)
+
+
+def _people(count: int) -> str:
+    return "1 patient" if count == 1 else f"{count} patients"
 
 
 _DAY, _MONTH, _YY = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])", r"(?:0[5-9]|[1-3]\d)"
@@ -859,14 +951,14 @@ _EIGHT = re.compile(r"\d{8}")
 _BARE_END = re.compile(r"(?:^|-)(?:pre|post)$")
 
 
-def _agents(paths: Sequence[PurePosixPath]) -> set[PurePosixPath]:
+def _agents(names: Iterable[tuple[PurePosixPath, str]]) -> set[PurePosixPath]:
     """Folders with files such as ``X_PRE`` and ``X_FLAIR``: before and after the contrast agent."""
     bare, others = set(), set()
-    for path in paths:
-        if _BARE_END.search(plain(stem(path))):
-            bare.add(path.parent)
-        elif parse(stem(path), file=True).kinds:
-            others.add(path.parent)
+    for folder, name in names:
+        if _BARE_END.search(plain(name)):
+            bare.add(folder)
+        elif parse(name, file=True).kinds:
+            others.add(folder)
     return bare & others
 
 

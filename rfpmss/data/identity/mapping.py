@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from rfpmss.common.files import read_text
 from rfpmss.common.yaml import Plain, TwiceError
 from rfpmss.data.errors import TextError
+from rfpmss.data.identity.names import parse
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.volume import MIB
 
@@ -72,15 +74,53 @@ class Words:
         """The columns of a table, if the file names them."""
         return next((t for t in self.reports if fnmatchcase(str(path), t.file)), None)
 
-    def patient(self, *names: str) -> str:
-        """The PatientID that one of the names stands for, or nothing."""
-        known = {_plain(name): patient for name, patient in self.patients.items()}
-        return next((known[_plain(name)] for name in names if _plain(name) in known), "")
+    def patient(self, name: str) -> str:
+        """The PatientID that a name of `called` stands for."""
+        return self._patients.get(name, "")
+
+    def called(self, whole: Sequence[str], paths: Sequence[str]) -> str:
+        """The name of ``patients`` that a file has, or that its name or a folder's begins with.
+
+        What follows may tell when, what and which series, but no more of whose it is.
+
+        Args:
+            whole: what the file is called, the likeliest first.
+            paths: its name without ending, and its folders from the innermost.
+
+        Example:
+            >>> words = Words(patients={"C3L-00016": "P1"})
+            >>> words.called([], ["C3L-00016_20210304_AX_T1_PRE_3"])
+            'c3l-00016'
+            >>> words.called([], ["C3L-00016_Doe"]), words.called(["C3L-00016-2"], [])
+            ('', '')
+        """
+        if not self.patients:
+            return ""
+        spelled = map(_plain, (*whole, *paths))
+        found = next((name for name in spelled if name in self._patients), "")
+        return found or next(filter(None, map(self._beginning, map(_plain, paths))), "")
+
+    def _beginning(self, name: str) -> str:
+        tokens = name.split("-")
+        for end in range(len(tokens) - 1, 0, -1):
+            head, rest = "-".join(tokens[:end]), "-".join(tokens[end:])
+            if head in self._patients:
+                who = parse(rest, file=True).who
+                return head if re.fullmatch(r"[\d-]*[a-z]?", who) else ""
+        return ""
+
+    @cached_property
+    def _patients(self) -> dict[str, str]:
+        return {_plain(name): patient for name, patient in self.patients.items()}
+
+
+_ENDING = re.compile(r"(?i)\.(?:nii(?:\.gz)?|dcm|nrrd|mh[ad]|mgz|hdr|img|txt|pdf|docx?|svs|ndpi)$")
+"""Of a file, which a name may be written with."""
 
 
 def _plain(name: str) -> str:
-    """Without case and separators."""
-    return re.sub(r"[\W_]+", "-", name.lower())
+    """Without case, separators and the ending of a file."""
+    return re.sub(r"[\W_]+", "-", _ENDING.sub("", name.strip()).lower()).strip("-")
 
 
 def read_mapping(path: Path | None) -> Words:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from rfpmss.data.readers.sequences import describes, without_prefix
 from rfpmss.data.readers.text.dates import day as full_date
-from rfpmss.data.readers.text.dates import readings
+from rfpmss.data.readers.text.dates import readings, western
 
 PERSON, ID, SHORT, WORD = 4, 3, 2, 1
 """How surely a name is a person's: by a word such as ``patient``, by its number, hardly, not."""
@@ -218,6 +218,11 @@ _ALONE_ONLY = {
 _ALONE_ONLY = {word: label or word for word, label in _ALONE_ONLY.items()}
 _HAN = "一二三四五六七八九十"
 _N = rf"(?P<n>\d{{1,3}}|[{_HAN}]{{1,2}})"
+_LATER = (
+    r"再[診诊]|経過観?察?|フォローアップ|フォロー|追[蹤踪]|[随隨回][诊診]"
+    r"|추적-?(?:관찰|검사|촬영)?|재진|재검사?"
+)
+"""Follow-ups in Japanese, Chinese and Korean, beside those that stand in the table itself."""
 _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?:手?[术術][后後])-?第?{_N}个?(?P<unit>[月周天日年]|小时)"), "post-op"),
     (re.compile(rf"第?{_N}-?[次回차](?:检查|随访|复查|扫描|访视|就诊)?"), "visit"),
@@ -231,11 +236,28 @@ _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?P<what>放化疗|放疗|化疗|治疗)(?P<when>[前中后])"), "treated"),
     (re.compile(r"[复複復][查査诊診]|随访|隨訪"), "follow-up"),
     (re.compile(r"(?P<what>放化疗|放疗|化疗|治疗)(?P<when>开始|结束|期间)"), "treated"),
-    (re.compile(r"基线|首诊|初诊|首次|筛选"), "baseline"),
-    (re.compile(r"复发"), "recurrence"),
+    (re.compile(r"基[线線]|首[诊診]|初[诊診回]|首次|筛选"), "baseline"),
+    (re.compile(r"[复復再][发発發]"), "recurrence"),
     (re.compile(r"末次"), "visit 99"),
+    (re.compile(rf"수술-?후-?{_N}-?(?P<unit>개월|주|일|년)"), "post-op"),
+    (re.compile(rf"{_N}-?(?P<unit>개월|주|년)-?(?:후|뒤|추적)?"), "span"),
+    (re.compile(rf"{_N}-?(?:[かヶカケヵ]月|(?P<unit>週間?))[後目]?"), "span"),
+    (
+        re.compile(
+            rf"(?:再[診诊]|経過観?察?|フォローアップ|フォロー|追[蹤踪]|[随隨回][诊診])-?{_N}"
+        ),
+        "follow-up",
+    ),
+    (re.compile(r"초진|초기|기저|첫-?(?:방문|검사)|ベースライン"), "baseline"),
+    (re.compile(r"추적-?(?:관찰|검사|촬영)?|재진|재검사?"), "follow-up"),
+    (
+        re.compile(r"再[診诊]|経過観?察?|フォローアップ|フォロー|追[蹤踪]|[随隨回][诊診]"),
+        "follow-up",
+    ),
+    (re.compile(r"재발"), "recurrence"),
 )
 _UNIT_OF = {"月": "month", "周": "week", "天": "day", "日": "day", "年": "year", "小时": "hour"}
+_UNIT_OF |= {"개월": "month", "주": "week", "일": "day", "년": "year", "週": "week", "週間": "week"}
 
 _MONTHS = {
     name: number
@@ -260,6 +282,7 @@ _DATES = tuple(
         r"(?![-_./]\d\d[-_./]\d\d(?!\d))",  # but no second date
         rf"(?<!\d){_YEAR}([-_./ ]?)\d{{1,2}}\1\d{{1,2}}(?!\d)",
         rf"(?<!\d){_YEAR}年\d{{1,2}}月(?:\d{{1,2}}[日号]?)?",
+        rf"(?<!\d){_YEAR}년 ?\d{{1,2}}월(?: ?\d{{1,2}}일)?",
         rf"(?<!\d)\d{{1,2}}([-_./])\d{{1,2}}\1{_YEAR}(?!\d)",
         r"(?<!\d)[0-3]?\d\.[01]?\d\.\d\d(?!\d)",
         rf"(?<![0-9a-z])[0-3]?\d[-_. ]*(?:{_NAMED})[-_. ]*{_YEAR}(?!\d)",
@@ -408,6 +431,7 @@ number='', core='p1'), 'week 44')
     """
     if file:
         text = without_prefix(text)
+    text = western(text)
     low = _unaccented(text).lower()
     times: list[Time] = []
     if (found := _date_in(low, ids)) is not None:
@@ -497,15 +521,23 @@ def _possible(text: str) -> bool:
     return not whole or bool(readings("-".join(whole[n] for n in (1, 3, 4))))
 
 
+def says_what(token: str) -> bool:
+    """Whether a word says what is in a file, and not whose it is."""
+    return bool(_CONTENT.fullmatch(token)) or describes(token)
+
+
 def _what(rest: str) -> bool:
     """Only words for what is in it."""
-    return all(_CONTENT.fullmatch(token) or describes(token) for token in rest.split("-"))
+    return all(map(says_what, rest.split("-")))
+
+
+_CALENDAR = str.maketrans({"号": "日", "년": "年", "월": "月", "일": "日"})
 
 
 def _date(text: str) -> Time:
     if re.fullmatch(r"[0-3]?\d\.[01]?\d\.\d\d", text):  # which number is the year is not certain
         return Time(f"date {text}", weak=True)
-    number = full_date(re.sub(r"^(\d{8}).+", r"\1", text).replace("号", "日").replace(" ", "-"))
+    number = full_date(re.sub(r"^(\d{8}).+", r"\1", text).translate(_CALENDAR).replace(" ", "-"))
     if number is not None:
         return Time(f"date {number}", day=number, weak=True)
     if found := re.search(rf"({_NAMED})", text):
@@ -546,7 +578,7 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
     rest = _treated(rest, times)
     for pattern in (_FORWARD, _WORDED, _ORDER, _BACKWARD):
         while found := pattern.search(rest):
-            if pattern is _BACKWARD and _PERSON.fullmatch(_before(rest, found)):
+            if pattern is _BACKWARD and _somebodys(_before(rest, found), found):
                 break
             times.append(_numbered(found))
             rest = _cut_at(rest, found)
@@ -594,6 +626,22 @@ def _alone(rest: str) -> tuple[str, str] | None:
     return (number, kept[0]) if len(kept) == 1 and kept[0] in _ALONE_ONLY else None
 
 
+def _somebodys(before: str, found: re.Match[str]) -> bool:
+    """Whether a number belongs to the word before it: ``brain-01-baseline``, not ``mri-2-control``.
+
+    Args:
+        before: the word and the number.
+        found: of the number and a word for a time behind it.
+    """
+    word = before.rpartition("-")[0]
+    spans = any(found[unit] for unit in _SPANS)
+    content = word and says_what(word) and not _EXAMINATION.fullmatch(word) and not _MODALITY(word)
+    return bool(_PERSON.fullmatch(before)) or bool(content and not spans)
+
+
+_MODALITY = re.compile(r"mri?|mrt|irm|rmn?|ct|pet|imaging|images?").fullmatch
+
+
 def _before(rest: str, found: re.Match[str]) -> str:
     """The words up to a number, with it, that would lose it."""
     head = rest[: found.start()].rstrip("-").rpartition("-")[2]
@@ -621,7 +669,7 @@ def _chinese(rest: str, times: list[Time]) -> str:
         number = f" {_han(groups['n'])}" if groups.get("n") else ""
         span = f" {_UNIT_OF[groups['unit']]}" if groups.get("unit") else ""
         if unit == "span":
-            times.append(Time(f"{span.strip()}{number}"))
+            times.append(Time(f"{span.strip() or 'month'}{number}"))
         elif unit == "treated":
             when = _CHINESE_WHEN[groups["when"]]
             times.append(Time(f"{when}-treatment"))
@@ -667,8 +715,7 @@ def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, s
         named = place > 0 and _PERSON.fullmatch(f"{tokens[place - 1]}-{token}")
         if named and tokens[place - 1] not in rest:
             rest.append(tokens[place - 1])
-        says_what = not letter and bool(_CONTENT.fullmatch(token) or describes(token))
-        if says_what and not _PERSON.fullmatch(token):
+        if not letter and says_what(token) and not _PERSON.fullmatch(token):
             kinds.append(token)
         elif token.isdecimal() and not rest and kinds and not named:
             numbers.append(token)

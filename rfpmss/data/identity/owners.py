@@ -10,13 +10,15 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from rfpmss.data.identity.examinations import without_series_folders
 from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.layout import Layout, Place
 from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, rank
 from rfpmss.data.identity.names import plain as plain_of
+from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
-from rfpmss.data.readers.sequences import describes, spelled_out, without_prefix
+from rfpmss.data.readers.sequences import describes, sequence_of, spelled_out, without_prefix
 from rfpmss.data.readers.text.dates import day
 
 STRAY = 0.1
@@ -61,8 +63,8 @@ class Item:
     """The person's names by the header, in every reading."""
     accession: str = ""
     """AccessionNumber of a DICOM file."""
-    given: bool = False
-    """The mapping file says who it is."""
+    given: str = ""
+    """The name by which the mapping file says who it is."""
 
 
 def plain(path: PurePosixPath) -> str:
@@ -121,6 +123,8 @@ class Owned:
     """Why the source can be read in two ways, with the way out; ``""``: it cannot."""
     shared: frozenset[int] = frozenset()
     """Files whose PatientID several people have and no folder tells apart."""
+    above: frozenset[int] = frozenset()
+    """Images that lie in no folder at the depth that was given."""
     torn: frozenset[int] = frozenset()
     """Texts whose names, or name and folder, fit two patients."""
     exams: Mapping[int, str] = field(default_factory=dict)
@@ -178,6 +182,7 @@ class _Owners:
         self.untold: set[str] = set()
         self._read()
         self.result: list[str | None] = [None] * len(items)
+        self.above: set[int] = set()
         self.torn: set[int] = set()
         self.told: dict[int, str] = {}
         self.near: dict[PurePosixPath, set[str]] = defaultdict(set)
@@ -211,14 +216,35 @@ class _Owners:
 
     def _lay_out(self, images: Sequence[int]) -> None:
         """Read the folders of the images that no PatientID tells the patient of."""
+        paths = [item.path for item in self.items]
+        if not self.level:
+            paths = without_series_folders([(i.path, i.study, i.person) for i in self.items])
         self.layout = Layout(
-            [self.items[n].path for n in images if self.level or not self.ids[n]],
+            [paths[n] for n in images if self.level or not self.ids[n]],
             self.level,
             filter(None, self.ids),
-            frozenset(item.path for item in self.items if item.study),
+            frozenset(p for p, item in zip(paths, self.items, strict=True) if item.study),
         )
-        self.places = [self.layout.place(item.path) for item in self.items]
+        self.places = [self.layout.place(path) for path in paths]
+        self._given()
         self.homes = [place.home for place in self.places]
+
+    def _given(self) -> None:
+        """What the mapping file gives one patient is several visits if it holds the same."""
+        found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        timed: set[str] = set()
+        for item, place in zip(self.items, self.places, strict=True):
+            if item.given and not item.study and item.kind != "text":
+                found[item.patient][_scan(item)].add(sequence_of(stem(item.path)) or item.kind)
+                if place.label or place.phase or place.day is not None:
+                    timed.add(item.patient)
+        for n, item in enumerate(self.items):
+            by = found.get(item.patient, {}) if item.given else {}
+            own = by.get(_scan(item), set()) if by else set()
+            again = sum(bool(own & other) for other in by.values()) > 1
+            if again and item.patient not in timed:
+                time = Time(f"{_FOLDER}{_scan(item)}")
+                self.places[n] = replace(self.places[n], times=(time,))
 
     def _contradiction(self, real: Sequence[int]) -> str:
         """One PatientID in several folders that are named as patients: who is right?"""
@@ -261,6 +287,7 @@ class _Owners:
 
     def all(self) -> Owned:
         self._dicom()
+        self._above()
         self.beneath: dict[tuple[str, ...], set[str]] = defaultdict(set)
         self.names: dict[str, set[str]] = defaultdict(set)
         for place, item in enumerate(self.items):
@@ -282,6 +309,7 @@ class _Owners:
             places=self.places,
             doubt=self.doubt or self._nameless() or self._wrong(),
             shared=frozenset(lost),
+            above=frozenset(self.above),
             torn=frozenset(self.torn),
             exams=self.told,
             notes=tuple(self.notes),
@@ -376,7 +404,7 @@ class _Owners:
             self.places[place] = replace(self.places[place], times=())
         if meant:
             return meant.pop()
-        return (None if inside else self._disc(place)) or self._owner(place)
+        return (None if len(inside) == 1 else self._disc(place)) or self._owner(place)
 
     def _disc(self, place: int) -> str | None:
         """The only patient with DICOM in the innermost folder that holds any, by no other name."""
@@ -442,7 +470,9 @@ class _Owners:
     def _images(self) -> None:
         """First those in folders of patients, whose names others may have; then all others."""
         images = [
-            n for n, item in enumerate(self.items) if self.result[n] is None and item.kind != "text"
+            n
+            for n, item in enumerate(self.items)
+            if self.result[n] is None and item.kind != "text" and n not in self.above
         ]
         settled = [n for n in images if self._in_a_folder(n)]
         for n in settled:
@@ -469,13 +499,33 @@ class _Owners:
 
     def _dicom(self) -> None:
         for place, item in enumerate(self.items):
-            folder = "/".join(self.homes[place])
+            home = self.homes[place]
+            folder = "/".join(home) if len(home) >= self.level else ""
             if self.level and folder and (item.patient or item.study) and not item.given:
                 self.result[place] = f"folder:{folder}"
             elif self.ids[place]:
                 self.result[place] = f"id:{_undated(self.ids[place])}"
             elif item.study:
                 self.result[place] = f"folder:{folder}" if folder else f"study:{item.study}"
+
+    def _above(self) -> None:
+        """Images that no header tells the patient of, in no folder at the depth that was given."""
+        if not self.level:
+            return
+        images = [n for n, item in enumerate(self.items) if item.kind != "text"]
+        self.above = {
+            n
+            for n in images
+            if len(self.homes[n]) < self.level
+            and (self.result[n] is None or (self.result[n] or "").startswith("study:"))
+        }
+        for n in self.above:
+            self.result[n] = None
+        if self.above and len(self.above) == len(images):
+            self.doubt = self.doubt or (
+                f"no image lies in a folder at the depth of --patient-level {self.level}; put the "
+                "files of each patient into a folder of its own at that depth"
+            )
 
     def _nameless(self) -> str:
         """DICOM studies that nothing says whose they are."""
@@ -650,6 +700,16 @@ def _found(runs: Iterable[tuple[range, str]], known: Mapping[str, set[_T]]) -> s
 
 _FOLDER = "folder "
 """Begins the label of a visit that a folder's own name tells."""
+
+
+def _scan(item: Item) -> str:
+    """The folder, or the beginning of a file's name, that the mapping file knows an item by."""
+    names = map(plain_of, (folder.name for folder in item.path.parents))
+    if folder := next((name for name in names if name.startswith(item.given)), ""):
+        return folder
+    tokens = plain_of(stem(item.path)).split("-")
+    end = next((n for n, token in enumerate(tokens) if n and describes(token)), len(tokens))
+    return "-".join(tokens[:end])
 
 
 def _letter(who: str, name: str) -> str:

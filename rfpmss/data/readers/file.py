@@ -60,5 +60,9 @@ class File:
     """AccessionNumber."""
     place: PurePosixPath | None = None
     """Of a row of a table: an image of the visit that it names."""
+    timed: bool = False
+    """Of a row of a table: the column of the text names the time."""
+    unread: bool = False
+    """Of a row of a table: the cell of its date could not be read."""
     text: str | None = field(default=None, repr=False)
     """Of reports that are no text file of their own."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rfpmss.data.errors import ColumnError, OwnerError
+from rfpmss.data.errors import ROW, ColumnError, OwnerError
 from rfpmss.data.identity.known import Exam, Kind, Known, plain
 from rfpmss.data.reports.headings import Rank, date_order, fixed, rank
 
@@ -214,7 +214,7 @@ def owner_of_row(best: Column, others: Sequence[Column], row: int) -> str | None
     said = {column.owners[row] for column in others} | {mine}
     said.discard(None)
     if len(said) > 1:
-        raise OwnerError("two columns of the row name different patients")
+        raise OwnerError("two columns of the row name different patients", ROW)
     if mine is None and best.cells[row]:
         return None
     return next(iter(said), None)

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Sequence
 from enum import IntEnum
 
+from rfpmss.data.identity.names import Time, parse
+
 # Whole names, folded by `fold`: lower case, no accents, separators or brackets.
 # No text is made of these words in two ways: with `mrt?|mri?` a run of `mr` would be in 2^n.
 _AREA = (
@@ -228,6 +230,34 @@ def text_order(name: str) -> int | None:
     if _PROCEDURE.fullmatch(folded):
         return None
     return next((n for n, known in enumerate(TEXTS) if known.fullmatch(folded)), None)
+
+
+_PRIOR = re.compile(
+    r"(?i)previous|prior|last|earlier|vor(?:befund|bericht)|ant[eé]rieur|上次|既往|前回"
+)
+"""Words for the report before this one, which is none of the row's examination."""
+
+
+def timed_text(name: str) -> tuple[int, Time] | None:
+    """Of a column of texts of one time the order, as of `text_order`, and the time.
+
+    Example:
+        >>> [timed_text(n)[1].label for n in ("Report pre-op", "Findings week 12", "术后报告")]
+        ['pre-op', 'week 12', 'post-op']
+        >>> timed_text("Report"), timed_text("Previous report"), timed_text("Report date")
+        (None, None, None)
+    """
+    read = parse(name, tee=True)
+    if not read.times or _PRIOR.search(name):
+        return None
+    order = text_order(" ".join((*read.kinds, read.who)))
+    return None if order is None else (order, read.times[0])
+
+
+def counted_text(name: str) -> str:
+    """Of a column such as ``Report 2`` the name without its number, else nothing."""
+    found = re.fullmatch(r"(.*[^\W\d])\d{1,2}", fold(name))
+    return found[1] if found and text_order(name) is not None else ""
 
 
 def date_order(name: str) -> int | None:

@@ -114,5 +114,8 @@ def reports_of(
             date=report.date,
             place=report.place,
             label=report.label,
+            phase=report.phase,
+            timed=report.timed,
+            unread=report.unread,
         )
         yield report.owner, row, report.error

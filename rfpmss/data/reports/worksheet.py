@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from rfpmss.data.errors import (
+    ROW,
     ColumnError,
     DataError,
     OwnerError,
@@ -27,6 +29,7 @@ from rfpmss.data.reports.columns import (
     witnesses,
 )
 from rfpmss.data.reports.headings import (
+    counted_text,
     date_order,
     fixed,
     name_parts,
@@ -34,6 +37,7 @@ from rfpmss.data.reports.headings import (
     no_report,
     text_order,
     time_unit,
+    timed_text,
 )
 from rfpmss.data.reports.sheets import Sheet, says_who_or_when, sheets_of
 
@@ -57,6 +61,12 @@ class Told:
     """What the row calls the patient and the staff."""
     label: str = ""
     """The time point that a column of the table names, such as ``timepoint 2``."""
+    phase: str = ""
+    """Of ``label``."""
+    timed: bool = False
+    """The column of the text itself names the time: other columns hold texts of other times."""
+    unread: bool = False
+    """The cell of the date is no date, or may mean two days."""
     error: DataError | None = None
     """Why the row cannot be used."""
 
@@ -101,7 +111,8 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     if absent := wanted - set(names):
         raise TextError(f"the table lacks {len(absent)} of the columns that --mapping names")
     rows = [(line, cells) for line, cells in sheet.rows[1:] if any(map(str.strip, cells))]
-    texts = _texts(names, [cells for _, cells in rows], table)
+    groups = _texts(names, [cells for _, cells in rows], table)
+    texts = [place for places, _ in groups for place in places]
     dates = _dates(names, table)
     whole, broken = _whole(rows, len(names), texts, ragged=sheet.ragged)
     used = {n for n, name in enumerate(names) if name in wanted or says_who_or_when(name)}
@@ -121,38 +132,81 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
         text=tuple(names[place] for place in texts),
         date=names[dates[0]] if dates else "",
     )
-    found = list(_told(whole, patient, names, texts, dates[:1], known, days))
+    found = []
+    for places, time in groups:
+        one = len(groups) == 1 or (time and time.day is not None)
+        told = _told(
+            whole, patient, names, places, [] if time and not one else dates[:1], known, days
+        )
+        found += [_at(row, time, alone=len(groups) == 1) if time else row for row in told]
     return taken, [*broken, *found]
 
 
-def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table | None) -> list[int]:
-    """The columns of text, in reading order; one of another name where it alone holds sentences."""
+def _at(row: Told, time: Time, *, alone: bool) -> Told:
+    """A row whose text is of the time that its column names."""
+    if time.day is not None:
+        return replace(row, date=time.day, unread=False)
+    return replace(row, label=time.label, phase=time.phase, timed=not alone)
+
+
+Texts = list[tuple[list[int], Time | None]]
+"""Columns of text in reading order, and the time that their names tell: each makes reports."""
+
+
+def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table | None) -> Texts:
+    """The columns of text; one of another name where it alone holds sentences."""
     if table:
-        return [names.index(name) for name in table.text]
+        return [([names.index(name) for name in table.text], None)]
     orders = [(order, n) for n, name in enumerate(names) if (order := text_order(name)) is not None]
-    if orders:
-        return [place for _, place in sorted(orders)]
-    found = [n for n, name in enumerate(names) if _sentences(n, rows) and not no_report(name)]
-    if not found:
+    groups: Texts = [([place for _, place in sorted(orders)], None)] if orders else []
+    timed: dict[Time, list[tuple[int, int]]] = defaultdict(list)
+    for place, name in enumerate(names):
+        if text_order(name) is None and (found := timed_text(name)):
+            timed[found[1]].append((found[0], place))
+    groups += [([place for _, place in sorted(places)], time) for time, places in timed.items()]
+    if groups:
+        _counted([names[place] for places, _ in groups for place in places])
+        return groups
+    likely = [n for n, name in enumerate(names) if not no_report(name)]
+    if not any(_sentences(n, rows, WORDS, SIGNS) for n in likely):
         raise ColumnError("no column of the table holds reports by its name or its texts")
-    if len(found) > 1:
-        shown = " and ".join(repr(names[n]) for n in found)
+    places = [n for n in likely if _sentences(n, rows, WORDS // 2 + 1, SIGNS // 2 + 1)]
+    if len(places) > 1:
+        shown = " and ".join(repr(names[n]) for n in places)
         raise ColumnError(f"the columns {shown} hold sentences, and no name says which the reports")
-    return found
+    return [(places, None)]
+
+
+def _counted(names: Sequence[str]) -> None:
+    """Refuse ``Report 1`` and ``Report 2``: parts of one report, or reports of two visits."""
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if found := counted_text(name):
+            by_stem[found].append(name)
+    if several := next((found for found in by_stem.values() if len(found) > 1), None):
+        shown = " and ".join(map(repr, several))
+        raise ColumnError(f"the columns {shown} may hold parts of one report, or several reports")
 
 
 WORDS, SIGNS = 5, 10
 """Words, or Chinese signs, of a cell that holds a sentence, at least."""
 
 
-def _sentences(place: int, rows: Sequence[tuple[str, ...]]) -> bool:
-    """Whether half of a column's cells hold sentences, no labels, paths or addresses."""
+def _sentences(place: int, rows: Sequence[tuple[str, ...]], words: int, signs: int) -> bool:
+    """Whether half of a column's cells hold sentences, no labels, paths or addresses.
+
+    Args:
+        place: of the column.
+        rows: all cells.
+        words: of a sentence, at least.
+        signs: of one in Chinese, Japanese or Korean.
+    """
     cells = [row[place].strip() for row in rows if place < len(row) and row[place].strip()]
     long = [
         cell
         for cell in cells
-        if len(re.findall(r"[^\W\d_]{2,}", cell)) >= WORDS
-        or len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", cell)) >= SIGNS
+        if len(re.findall(r"[^\W\d_]{2,}", cell)) >= words
+        or len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", cell)) >= signs
     ]
     return bool(cells) and 2 * len(long) >= len(cells) and len(set(long)) > len(long) / 2
 
@@ -284,7 +338,7 @@ def _told(
             continue
         error = errors[n]
         if error is None and owners[n] is None:
-            error = OwnerError("nothing says whose report it is")
+            error = OwnerError("nothing says whose report it is", ROW)
         called = tuple(row[place].strip() for place in personal if row[place].strip())
         exam = named_exam(patient, others, n, known)
         date = settled[n]
@@ -302,6 +356,7 @@ def _told(
             place=place,
             names=called,
             label=_label(names, row, times[n], (*texts, patient.place), known),
+            unread=bool(said[n].strip()) and date is None,
             error=error,
         )
 

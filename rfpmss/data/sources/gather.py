@@ -10,7 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import (
+    ADD,
     SAY,
+    WHEN,
+    WRITTEN,
     DataError,
     DateError,
     IncompleteError,
@@ -81,7 +84,7 @@ def studies(
     groups: dict[str, list[File]] = defaultdict(list)
     for file, visit in zip(members, _visits(members, days), strict=True):
         if visit is None:
-            error = OwnerError("nothing says which visit of the patient it belongs to")
+            error = _whenless(file)
             lost.append((file, describe(error)))
         else:
             groups[visit].append(file)
@@ -99,10 +102,22 @@ def studies(
             yield replace(made, patient_id=patient, report=report), texts
 
 
+def _whenless(file: File) -> DataError:
+    """Why a file belongs to no visit for certain."""
+    if file.unread:
+        return DateError("the date of the row is none, or may be two days", WRITTEN)
+    what = "nothing says which visit of the patient it belongs to"
+    return OwnerError(what, WHEN) if file.name else OwnerError(what)
+
+
 def _imageless(report: File, *, examined: bool, untold: bool = False) -> DataError:
     """Why a report has no image: the patient has none, none near its date, or is not known."""
     if examined and report.date is not None:
         return DateError(f"every image of the patient is more than {DAYS} days from the report")
+    if examined and report.unread:
+        return DateError("the date of the row is none, or may be two days", WRITTEN)
+    if examined and report.timed:
+        return OwnerError("no image of the patient is of the time that the column names", ADD)
     if untold:
         return OwnerError("the report is named after no patient with images")
     return IncompleteError("the report belongs to no image")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +14,7 @@ from rfpmss.common.progress import progress
 from rfpmss.data.cohort.counts import reasons
 from rfpmss.data.cohort.shards import Rejection, series
 from rfpmss.data.errors import (
+    ROW,
     BombError,
     DataError,
     DuplicateError,
@@ -30,6 +31,7 @@ from rfpmss.data.identity.layout import Place
 from rfpmss.data.identity.leave import left_out, of_system
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.names import WORD, rank
+from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_of
 from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.identity.visits import DAYS
@@ -190,7 +192,7 @@ def _groups(
     labels: dict[str, set[str]] = defaultdict(set)
     for file, owner, _ in members:
         if owner is not None and file.kind != "text":
-            labels[owner].add(file.label)
+            labels[owner] |= {file.label, file.phase}
     paths = {file.relative: file for file, _, _ in members if not file.name}
     for number, (file, owner, place) in enumerate(members):
         if id(file) in unusable:
@@ -198,11 +200,14 @@ def _groups(
         if number in owned.shared:
             error = OwnerError("its PatientID stands for people of different birth dates or sexes")
             lost.append((file, describe(error)))
+        elif number in owned.above:
+            error = OwnerError("it lies in no folder at the depth of the patients' folders")
+            lost.append((file, describe(error)))
         elif number in owned.torn:
             error = OwnerError("its name, or its name and its folder, fit two patients")
             lost.append((file, describe(error)))
         elif owner is None:
-            error = OwnerError("nothing says whose report it is")
+            error = OwnerError("nothing says whose report it is", ROW if file.name else None)
             lost.append((file, describe(error)))
         else:
             groups[owner].append((_row(file, paths, labels[owner]), place))
@@ -235,19 +240,21 @@ _KNOWN_BY = {
 }
 
 
-def _row(row: File, files: Mapping[PurePosixPath, File], labels: Collection[str]) -> File:
+def _row(row: File, files: Mapping[PurePosixPath, File], labels: set[str]) -> File:
     """A row of a table with the time of the image whose name it gives; its own path says none.
 
     A time point that its columns name counts where an image of the patient has it, or one of the
     same count: ``timepoint 2`` is no report of ``timepoint 1``, nor ``visit 2`` of a ``baseline``.
     """
+    if row.timed or (row.name and row.phase and labels - {""}):
+        return row
     image = files.get(row.place) if row.place else None
     if image is None:
         count, _, number = row.label.partition(" ")
         others = {label.partition(" ")[0] for label in labels if label}
         apart = count in others or (others and number not in ("", "0", "1"))
         known = not row.name or row.label in labels or apart
-        return row if known else replace(row, label="")
+        return row if known else replace(row, label="", phase="")
     date = row.date if row.date is not None else image.date
     return replace(row, date=date, label=image.label, phase=image.phase, weak=image.weak)
 
@@ -359,8 +366,9 @@ def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:
 def _item(file: File, words: Words, level: int) -> Item:
     """The file as far as ownership goes, with the patient that the mapping file gives it."""
     folders = reversed(file.relative.parts[: level or -1][: len(file.relative.parts) - 1])
-    named = (file.patient, key(file.relative), *folders)
-    given = words.patient(*filter(None, named)) if words.patients else ""
+    whole = [name for name in (file.patient, key(file.relative)) if name]
+    named = words.called(whole, [stem(file.relative), *folders])
+    given = words.patient(named)
     return Item(
         path=file.relative,
         kind="text" if file.kind == "text" else file.view,
@@ -369,7 +377,7 @@ def _item(file: File, words: Words, level: int) -> Item:
         person=file.person if not given else ("", "", ""),
         accession=file.accession,
         called=file.persons,
-        given=bool(given),
+        given=named,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from unittest import mock
 
+from rfpmss.data.identity.mapping import Words
 from rfpmss.data.readers.file import File
 from rfpmss.data.sources import hospital
 from rfpmss.data.sources.hospital import Found
@@ -30,16 +31,20 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """``layouts.csv``: a template with P(erson), T(ime), S(equence), G(roup)."""
+    """``layouts.csv``: a template with P(erson), T(ime), S(equence), N(umber), G(roup)."""
     table = Path(__file__).parents[2] / "tables" / "layouts.csv"
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             paths: Truth = {}
             for number, person in enumerate(row["people"].split("|")):
                 for time in row["times"].split("|"):
-                    for sequence in SEQUENCES:
+                    for series, sequence in enumerate(SEQUENCES, 3):
                         path = row["template"].format(
-                            P=person, T=time, S=sequence, G=("HGG", "LGG")[number % 2]
+                            P=person,
+                            T=time,
+                            S=sequence,
+                            G=("HGG", "LGG")[number % 2],
+                            N=series,
                         )
                         paths[path] = (person, time)
             yield Case(row["name"], paths, row["expect"] == "refused")
@@ -66,6 +71,7 @@ def scan(
     level: int = 0,
     about: Mapping[str, Mapping[str, object]] | None = None,
     days: int | None = 30,
+    words: Words | None = None,
 ) -> Found:
     """Scan files of which only the paths exist.
 
@@ -74,6 +80,7 @@ def scan(
         level: of ``--patient-level``.
         about: fields of `File` of some of the paths.
         days: of ``--visits``.
+        words: of ``--mapping``.
     """
     files = [ROOT / path for path in paths]
 
@@ -84,7 +91,7 @@ def scan(
         mock.patch.object(hospital, "walk", return_value=iter(files)),
         mock.patch.object(hospital, "look", look),
     ):
-        return hospital.scan(ROOT, SALT, level=level, days=days)
+        return hospital.scan(ROOT, SALT, level=level, days=days, words=words)
 
 
 def told(found: Found) -> dict[str, tuple[str, str]]:

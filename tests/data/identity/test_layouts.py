@@ -50,21 +50,26 @@ def test_the_layouts_of_the_table_are_read_right_or_refused(case: Case) -> None:
     assert same(studies(found), case.paths)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [case for case in CASES if case.refused and case.name != "numbered scans"],
-    ids=lambda case: case.name,
-)
+@pytest.mark.parametrize("case", [c for c in CASES if c.refused], ids=lambda case: case.name)
 def test_each_level_that_a_refusal_names_is_a_cure(case: Case) -> None:
     """With the level folders of that depth are the patients, and what is below is their visits."""
-    for level in map(int, re.findall(r"--patient-level (\d)", scan(case.paths).doubt)):
-        found = scan(case.paths, level=level)
+    doubt = scan(case.paths).doubt
+    levels = sorted(map(int, re.findall(r"--patient-level (\d)", doubt)))
+    assert levels
+    for level in levels:
+        paths = case.paths
+        if not all(path.count("/") >= level for path in paths):  # the level alone is no cure
+            assert "put the files of each" in doubt
+            assert "depth of --patient-level" in scan(paths, level=level).doubt
+            moved = {PurePosixPath(path): who for path, who in paths.items()}
+            paths = {f"{p.parent / who[0] / p.name}": who for p, who in moved.items()}
+        found = scan(paths, level=level)
         assert found.doubt == ""
-        wanted = {path: "/".join(path.split("/")[:level]).lower() for path in case.paths}
+        wanted = {path: "/".join(path.split("/")[:level]).lower() for path in paths}
         assert same(patients(found), wanted)
-        below = {path.split("/")[level] for path in case.paths}
-        if level == 1 and len(below) < len(wanted):  # they recur
-            assert same(studies(found), {path: path.rpartition("/")[0] for path in case.paths})
+        below = {path.split("/")[level] for path in paths}
+        if paths is case.paths and level == 1 and len(below) < len(wanted):  # they recur
+            assert same(studies(found), {path: path.rpartition("/")[0] for path in paths})
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,7 @@ def test_placeholders_merge_no_folders_and_that_is_said(word: str) -> None:
 
 
 def test_a_patient_that_the_mapping_file_names_is_never_a_placeholder() -> None:
-    items = [Item(PurePosixPath(f"scans/{n}.nii"), "mri", patient="X", given=True) for n in "ab"]
+    items = [Item(PurePosixPath(f"scans/{n}.nii"), "mri", patient="X", given="x") for n in "ab"]
     assert owners(items) == ["id:X", "id:X"]
 
 
@@ -340,7 +345,7 @@ def test_the_level_that_a_contradiction_names_is_a_cure() -> None:
     assert re.findall(r"--patient-level (\d)", doubt) == ["2"]
     assert same(patients(scan(list(about), about=about, level=2)), {path: path for path in about})
     mapped = [
-        Item(PurePosixPath(path), "mri", "P12" if "P12" in path else "P11", path, given=True)
+        Item(PurePosixPath(path), "mri", "P12" if "P12" in path else "P11", path, given="x")
         for path in about
     ]
     assert not assign(mapped).doubt
@@ -646,6 +651,47 @@ def test_a_word_for_a_content_and_a_number_is_a_name_where_siblings_hold_the_sam
         found = scan(list(truth))
         assert found.doubt == ""
         assert same(patients(found), truth), template
+
+
+@pytest.mark.parametrize("where", ["{e}/报告.txt", "{e}/1/报告.txt"])
+def test_a_report_beside_its_own_examination_is_that_examinations(where: str) -> None:
+    exams = ["张三_术前", "张三_术后1月", "张三丰_术前", "李四_术前"]
+    about = {
+        f"{exam}/{k}/{n}.dcm": dicom(f"MR{e}", f"1.{e}", date=738_000 + 30 * e)
+        for e, exam in enumerate(exams)
+        for k in (1, 2)
+        for n in (1, 2)
+    }
+    texts = [where.format(e=exam) for exam in exams]
+    found = scan([*about, *texts], about=about)
+    assert found.doubt == ""
+    mine = studies(found)
+    told_of = {p.relative_to(ROOT).as_posix(): s for s, ps in found.reports.items() for p in ps}
+    assert told_of == {
+        text: mine[f"{exam}/1/1.dcm"] for text, exam in zip(texts, exams, strict=True)
+    }
+
+
+@pytest.mark.parametrize("series", ["S{}", "Series{}", "00{}", "{}_t1_mprage", "t1/{}"])
+@pytest.mark.parametrize("exam", ["präoperativ postoperativ", "20210304 20210904", "MR1 MR2"])
+def test_folders_of_series_of_one_examination_are_neither_patients_nor_visits(
+    series: str, exam: str
+) -> None:
+    truth = {
+        f"{who}/{when}/{series.format(k)}/{n}.dcm": (who, when)
+        for who in ("Fall_A", "Fall_B", "Fall_C")
+        for when in exam.split()[: 2 if who == "Fall_A" else 1]
+        for k in ((1,) if who == "Fall_C" else (1, 2))
+        for n in (1, 2)
+    }
+    exams = list(dict.fromkeys(truth.values()))
+    about = {
+        path: dicom("ANONYM", f"1.{exams.index(exam)}", date=738_000 + 90 * exams.index(exam))
+        for path, exam in truth.items()
+    }
+    found = scan(list(truth), about=about)
+    assert found.doubt == ""
+    assert same(patients(found), people(truth))
 
 
 def test_a_reading_that_parts_sequences_or_merges_numbered_folders_is_refused() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rfpmss.data.errors import ColumnError, DataError, TextError
 from rfpmss.data.identity.known import Exam, Known, plain
-from rfpmss.data.identity.mapping import Table
+from rfpmss.data.identity.mapping import Table, Words
 from rfpmss.data.readers.text.dates import readings, settle
 from rfpmss.data.reports.columns import patient_column
 from rfpmss.data.reports.worksheet import read_reports
@@ -215,6 +215,7 @@ def test_the_columns_of_the_mapping_are_taken_wherever_they_stand(tmp_path: Path
 
 FOURTH_OF_MARCH = """2021-03-04|20210304|04-Mar-2021|4. März 2021|4 mars 2021|4 de marzo de 2021
 March 4, 2021|2021年3月4日|04.03.21|20210304101112|2021-03-04T10:11:12|2021/3/4 10:11|4.3.2021
+令和3年3月4日|R3.3.4|110/03/04|1100304|民國110年3月4日|04/03/2564|2021년 3월 4일|110.3.4 10:15
 2021-Mar-04|04-MAR-21|1er mars 2021|2021-03-04 00:00:00|44259|44259.42|Thu, 04 Mar 2021 10:00"""
 
 
@@ -443,6 +444,65 @@ def test_a_column_whose_cells_are_time_points_of_images_names_the_visit(
     (tmp_path / "r.csv").write_text("\n".join([f"patient,{column},report", *rows[::-1]]))
     got = {s.views[1].paths[0].parent.name: s.report for s in scan(tmp_path, SALT).studies}
     assert got == {folder: text for folder, (_, text) in wanted.items()}
+
+
+# Columns of texts, cells of two patients (";" parts the columns), the texts of images "preop".
+WIDE = [
+    ("Report pre-op;Report post-op", "Left mass.;A cavity without residual mass.", "Left mass."),
+    ("Report post-op;Report pre-op", ";Left mass.", "Left mass."),
+    ("Report pre-op;Report post-op", ";A cavity without any residual mass.", None),
+    ("Befund präoperativ;Befund postoperativ", "Raumforderung.;Höhle.", "Raumforderung."),
+    ("术前报告;术后报告", "左侧额叶肿瘤。;术后改变，未见肿瘤残留。", "左侧额叶肿瘤。"),
+    ("Findings pre-op;Impression pre-op;Findings post-op", "A.;B.;C.", "A. B."),
+    ("Report post-op", "A cavity without any residual mass.", None),
+    ("Report pre-op", "A mass of the left frontal lobe.", "A mass of the left frontal lobe."),
+    ("Report 1;Report 2", "Left mass.;A cavity.", None),
+    ("First words;Later words", "Left mass of 11 mm.;A cavity without any residual mass.", None),
+]
+
+
+@pytest.mark.parametrize(("columns", "cells", "wanted"), WIDE)
+def test_a_text_of_another_time_is_none_of_these_images(
+    columns: str, cells: str, wanted: str | None, tmp_path: Path
+) -> None:
+    for n in (1, 2):
+        write_nifti(tmp_path / f"P{n}" / "preop" / "t1.nii", brain((8, 8, 4), n))
+    rows = [f"MRN;{columns}", *(f"P{n};{cells}" for n in (1, 2))]
+    (tmp_path / "r.csv").write_text("\n".join(rows), "utf-8")
+    found = scan(tmp_path, SALT)
+    assert {study.report for study in found.studies} == {wanted}
+    kept = found.report_count - sum(count for _, count in found.reports_left_out)
+    assert kept == (2 if wanted else 0)
+    texts = len(list(filter(None, cells.split(";"))))
+    assert texts == 1 or wanted == "A. B." or found.reports_left_out
+
+
+def test_a_visit_of_the_patients_name_is_found_beside_masks_in_another_folder(
+    tmp_path: Path,
+) -> None:
+    names = ("UPENN-GBM-00001_11", "UPENN-GBM-00001_21", "UPENN-GBM-00011_11")
+    for n, name in enumerate(names):
+        image = tmp_path / "images_structural" / name / f"{name}_T1.nii"
+        write_nifti(image, brain((8, 8, 4), n))
+        mask = np.zeros((8, 8, 4), np.uint8)
+        mask[2:4, 2:4, 1:3] = 1
+        write_nifti(tmp_path / "images_segm" / f"{name}_segm.nii", mask)
+    rows = [f"{name},A mass of {n} mm." for n, name in enumerate(names)]
+    (tmp_path / "r.csv").write_text("\n".join(["ID,Report", *rows[::-1]]))
+    for words in (None, Words(reports=(Table(file="*.csv", patient="ID", text=("Report",)),))):
+        found = scan(tmp_path, SALT, words=words)
+        got = {s.views[1].paths[0].parent.name: s.report for s in found.studies if s.views[1]}
+        assert got == {name: f"A mass of {n} mm." for n, name in enumerate(names)}
+
+
+def test_a_date_that_is_none_is_said_of_the_row(cohort: Path) -> None:
+    table = "Pat-ID,Exam date,Befund\n1,soon,first\n2,05.04.2021,x of 2\n"
+    named, found = reports(cohort, table)
+    assert named == {"002": "x of 2"}
+    [(reason, count)] = found.reports_left_out
+    assert count == 1
+    assert "date of the row" in reason
+    assert "folder" not in reason
 
 
 def test_a_column_of_names_finds_folders_of_that_name_but_for_two_rows(tmp_path: Path) -> None:

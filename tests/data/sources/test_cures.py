@@ -19,6 +19,7 @@ from PIL import Image
 from rfpmss import prepare
 from rfpmss.data.cohort.manifest import read
 from rfpmss.data.errors import CodecError, DataError, UnsupportedError, ValuesError
+from rfpmss.data.identity.mapping import Words
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import scheme_of
 from rfpmss.data.readers.text.documents import document_text
@@ -101,6 +102,11 @@ def columns(src: Path) -> None:
     (src / "table.csv").write_text("who,what\nP1,A mass on the left.\n")
 
 
+def strangers(src: Path) -> None:
+    write_series(src / "P1", brain((4, 8, 8)), changes={"PatientID": "774411"})
+    (src / "t.csv").write_text("PatientID,Report\nP9,A mass on the left.\n")
+
+
 def late(src: Path) -> None:
     write_series(src / "P1", brain((4, 8, 8)), changes={"StudyDate": "20200101"})
     (src / "t.csv").write_text("PatientID,Date,Report\nMRN-774411,2010-01-01,A mass.\n")
@@ -135,6 +141,12 @@ REAL = [
     Real("raise the limit with --max-mib", large, ("--max-mib", "16"), base=("--max-mib", "1")),
     Real("nothing to do, or pass --min-slices", single, ("--min-slices", "1")),
     Real("pass --mpp with the microns", picture, ("--mpp", "1")),
+    Real(
+        "write into the row what the images call the patient",
+        strangers,
+        ("--mapping",),
+        mapping="patients: {P9: '774411'}",
+    ),
     Real(OWNER, nobody, ("--patient-level", "1", "--visits", "together")),
     Real(OWNER, nobody, ("--mapping",), mapping="patients: {letter: '774411', P1: '774411'}"),
     Real(
@@ -194,7 +206,8 @@ LAYOUTS = [
         ["A/scan_001.nii", "B/scan_002.nii"],
     ),
     (
-        "move the files of each patient into a folder of its own and pass --patient-level,",
+        "if each of these folders is a patient; if not, put the folders of each patient into one "
+        "and then pass --patient-level {n}",
         ["P1a/t1.nii", "P1b/t1.nii", "P2a/t1.nii", "P2b/t1.nii"],
         ["P1/a/t1.nii", "P1/b/t1.nii", "P2/a/t1.nii", "P2/b/t1.nii"],
     ),
@@ -238,6 +251,28 @@ def test_the_advised_level_helps(words: str, paths: list[str], moved: list[str] 
     assert cured.doubt == ""
     wanted = {"/".join(path.split("/")[:level]) for path in moved or paths}
     assert len({study.patient_id for study in cured.studies}) == len(wanted)
+
+
+NAMED = "the mapping file (patients:) for --mapping"
+FLAT = [f"XY0{p}_0{v}_{s}.nii" for p in (1, 2) for v in (1, 2) for s in ("t1", "flair")]
+MAPPED = [
+    # Of which paths it is said, and which names stand for a patient in the mapping file.
+    (FLAT, {"XY01": "A", "XY02": "B"}),
+    (FLAT, {"xy01-01": "A", "XY01_02": "A", "XY02": "B"}),
+    (FLAT, {name.removesuffix(".nii"): name[:4] for name in FLAT}),
+    (FLAT, {f"{name}.gz": name[:4] for name in FLAT}),
+    (["P1a/t1.nii", "P1b/t1.nii"], {"P1a": "A", "P1b": "A"}),
+]
+
+
+@pytest.mark.parametrize(("paths", "names"), MAPPED, ids=lambda value: str(value)[:20])
+def test_the_advised_names_help(paths: list[str], names: dict[str, str]) -> None:
+    assert NAMED in scan(paths).doubt
+    found = scan(paths, words=Words(patients=names))
+    assert found.doubt == ""
+    assert len({study.patient_id for study in found.studies}) == len(set(names.values()))
+    wanted = len({path[:7] if path in FLAT else path for path in paths})
+    assert len(found.studies) == wanted  # names of one patient that hold the same are visits
 
 
 # By functions.
@@ -328,7 +363,8 @@ ELSEWHERE = {
     ),
 }
 TYPED = {
-    *("correct --bids-masks", "correct the table of --labels", "--labels must name a file"),
+    *("no image lies in a folder at the depth of --patient-level", "correct --bids-masks"),
+    *("correct the table of --labels", "--labels must name a file"),
     *("--label-columns must name columns", "of the columns that --mapping names"),
     *("what --dicomweb-patients, -dates and -modalities ask for", "final address as --dicomweb"),
     *("fewer --workers or a lower --max-mib", "--out holds an export already", "a new --salt"),
@@ -339,7 +375,7 @@ TYPED = {
 
 def test_no_option_is_advised_that_no_test_tries() -> None:
     tried = [case.words for case in REAL] + [words for words, _, _ in LAYOUTS]
-    tried = [words.partition("{n}")[0].strip() for words in tried]
+    tried = [NAMED, *(words.partition("{n}")[0].strip() for words in tried)]
     tried += ["say which with --mask-labels", "pip install 'multisk[rfpmss,"]
     every = [*tried, *ELSEWHERE, *TYPED]
     found = list(advice())

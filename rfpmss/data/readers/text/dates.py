@@ -32,7 +32,7 @@ MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + ")"
 """A pattern of a month's name, in lower case."""
 # Year first, with or without separators; a four-digit year last; a month in letters.
 _YEAR_FIRST = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)([-_./年]?)\s?(\d{1,2})(?:\2|月)\s?(\d{1,2})日?"
+    r"(?<!\d)((?:19|20)\d\d)([-_./年년]?)\s?(\d{1,2})(?:\2|[月월])\s?(\d{1,2})[日일]?"
     r"(?:(?!\d)|(?=(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d(?:\.\d+)?)?(?!\d)))"
 )
 _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})([-./])\s?(\d{1,2})\2\s?((?:19|20)\d\d)(?!\d)")
@@ -48,6 +48,17 @@ _MONTH_DAY_YEAR = re.compile(
 _YEAR_MONTH_DAY = re.compile(
     rf"(?<!\d)((?:19|20)\d\d)[-_/. ]({MONTH})\.?[-_/. ](\d{{1,2}})(?!\d)", re.IGNORECASE
 )
+# Years of other calendars: Japan's eras and the Republic of China's; in a whole cell their letters,
+# the bare year of the Republic (110 is 2021), and the Buddhist era of Thailand.
+_ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "大正": 1911, "r": 2018, "h": 1988, "s": 1925}
+_REPUBLIC, _BUDDHIST = 1911, -543
+_ERA = re.compile(
+    r"(令和|平成|昭和|大正|(?:中[華华])?民[國国])\s?(元|\d{1,3})\s?[年./-]\s?(\d{1,2})\s?[月./-]\s?(\d{1,2})日?"
+)
+_ERA_CELL = re.compile(r"([rhs])\s?(\d{1,2})([./-])(\d{1,2})\3(\d{1,2})(?!\d)", re.IGNORECASE)
+_REPUBLIC_CELL = re.compile(r"(0?[89]\d|1[0-3]\d)([./-])(\d{1,2})\2(\d{1,2})(?!\d)")
+_REPUBLIC_DIGITS = re.compile(r"(1[0-3]\d)([01]\d)([0-3]\d)")
+_BUDDHIST_YEAR = re.compile(r"(?<!\d)(25[3-8]\d)(?!\d)")
 # The whole of a cell: a year of two digits, or a day that a spreadsheet counts; a time may follow.
 _TIME = r"(?:[T,]?\s*\d{1,2}[:.h]\d{2}(?:[:.]\d{2}(?:[.,]\d+)?)?\s*(?:[ap]\.?m\.?)?\s*(?:uhr|z)?)?"
 _SHORT_YEAR = re.compile(rf"(\d{{1,2}})([-./])(\d{{1,2}})\2(\d\d){_TIME}", re.IGNORECASE)
@@ -73,7 +84,7 @@ def day(text: str) -> int | None:
         >>> day("03/04/2021"), day("patient 7"), day("20211304")
         (None, None, None)
     """
-    found = _written(text)
+    found = _written(western(text))
     return found[0] if len(found) == 1 else None
 
 
@@ -93,6 +104,39 @@ def _written(text: str) -> tuple[int, ...]:
         first, separator, second, year = found.groups()
         return _either(first, second, year, separator)
     return ()
+
+
+def western(text: str) -> str:
+    """A text with dates of Japan's eras and of the Republic of China as the rest of the world has.
+
+    Example:
+        >>> western("令和3年4月5日 MRI"), western("民國110年3月4日"), western("平成元年2月3日")
+        ('2021-4-5 MRI', '2021-3-4', '1989-2-3')
+    """
+
+    def written(found: re.Match[str]) -> str:
+        count = 1 if found[2] == "元" else int(found[2])
+        return f"{_ERAS.get(found[1], _REPUBLIC) + count}-{found[3]}-{found[4]}"
+
+    return _ERA.sub(written, text)
+
+
+def _western_cell(cell: str) -> str:
+    """`western` of a whole cell, where a letter or a bare number may tell the calendar.
+
+    Example:
+        >>> [_western_cell(cell) for cell in ("R3.4.5", "110/03/04", "1100304", "04/03/2564")]
+        ['2021-4-5', '2021-03-04', '2021-03-04', '04/03/2021']
+    """
+    if found := _ERA_CELL.match(cell):
+        return (
+            f"{_ERAS[found[1].lower()] + int(found[2])}-{found[4]}-{found[5]}{cell[found.end() :]}"
+        )
+    if found := _REPUBLIC_CELL.match(cell):
+        return f"{_REPUBLIC + int(found[1])}-{found[3]}-{found[4]}{cell[found.end() :]}"
+    if found := _REPUBLIC_DIGITS.fullmatch(cell):
+        return f"{_REPUBLIC + int(found[1])}-{found[2]}-{found[3]}"
+    return _BUDDHIST_YEAR.sub(lambda year: str(int(year[0]) + _BUDDHIST), western(cell))
 
 
 def _month(word: str) -> int:
@@ -128,10 +172,12 @@ def readings(cell: str) -> tuple[int, ...]:
         ['2021-04-03', '2021-03-04']
         >>> [date.fromordinal(d).isoformat() for d in readings("04.03.21")]
         ['2021-03-04']
+        >>> [date.fromordinal(d).isoformat() for d in readings("110/03/04") + readings("R3.4.5")]
+        ['2021-03-04', '2021-04-05']
         >>> [date.fromordinal(d).isoformat() for d in readings("44259")]
         ['2021-03-04', '2025-03-05']
     """
-    text = cell.strip()
+    text = _western_cell(cell.strip())
     if found := _written(text):
         return found
     if found := _SHORT_YEAR.fullmatch(text):
