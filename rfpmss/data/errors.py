@@ -71,10 +71,11 @@ WHEN = (
     "folders name, in a column of its own"
 )
 ADD = "nothing to do where the patient has none, or name the folder of the images after the time"
+OR_NOTHING = "name the columns with --mapping, or nothing to do where it holds no reports"
 WRITTEN = "write the date as 2021-03-04"
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY, ROW, WHEN, WRITTEN, ADD),
+    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY, ROW, WHEN, WRITTEN, ADD, OR_NOTHING),
 )
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import parse, plain
+from rfpmss.data.identity.names import parse, plain, says_what
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.readers.sequences import describes, sequence_of
 
@@ -35,17 +35,28 @@ def contradiction(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
 
 def _parted(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
     owners: dict[tuple[PurePosixPath, str], set[str]] = defaultdict(set)
+    paths: dict[tuple[PurePosixPath, str], PurePosixPath] = {}
     for path, owner, _ in files:
         if head := _head(path):
             owners[path.parent, head].add(owner)
-    count = sum(len(found) > 1 for found in owners.values())
-    if not count:
+            paths[path.parent, head] = path
+    torn = [key for key, found in owners.items() if len(found) > 1]
+    if not torn:
         return ""
+    names = "1 name" if len(torn) == 1 else f"{len(torn)} names"
     return (
-        f"the sequences of {count} names of files were read as different patients, which they "
-        "are not; put the files of each patient into a folder of its own and pass "
-        "--patient-level 1, or name each in the mapping file (patients:) for --mapping"
+        f"files of {names} but for their sequences (such as {_masked(paths[torn[0]])}) were read "
+        "as different patients, which they are not; put the files of each patient into a folder "
+        "of its own and pass --patient-level 1, or name each in the mapping file (patients:) for "
+        "--mapping"
     )
+
+
+def _masked(path: PurePosixPath) -> str:
+    """A file's name of which only the words for what is in it are shown: `*_*_AX_T1_*.nii`."""
+    name = stem(path)
+    shown = re.sub(r"[^\W_]+", lambda word: word[0] if says_what(word[0].lower()) else "*", name)
+    return re.sub(r"\*(?:[^\w*]+\*)+", "*", shown) + path.name[len(name) :]
 
 
 def _head(path: PurePosixPath) -> str:

@@ -133,6 +133,7 @@ class Layout:
     ) -> None:
         self.level = level
         self.headers = headers
+        self._images = images
         self.known = {text.strip().lower() for text in known}
         self._stems = without_series_numbers(images, headers)
         self._ids = _like_dates(images, self.known)
@@ -649,8 +650,10 @@ class Layout:
         long = next(home for home in homes if len(home) > shift + 1)
         outer = sets[long].parts[shift].depth
         inner = sets[long].parts[shift + 1].depth
-        one = len({home[: shift + 1] for home in homes})
-        two = len({home[: shift + 2] for home in homes})
+        one, two = (
+            len({path.parts[:n] for path in self._images if len(path.parts) > n})
+            for n in (outer, inner)
+        )
         self._say(
             f"the folders can be read as {_people(one)} with "
             f"several visits each (--patient-level {outer}) or as {two} patients "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from rfpmss.data.errors import DataError, UnsupportedError, UnusedError
+from rfpmss.data.identity.numbered import stem
 
 _PROGRAM = {
     *(".exe", ".dll", ".jar", ".inf", ".msi", ".bat", ".cmd", ".ocx", ".chm", ".ico", ".class"),
@@ -67,7 +68,23 @@ def left_out(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
     Args:
         paths: all files, relative to the source folder.
     """
-    return {**_programs(paths), **_derivatives(paths)}
+    return {**_programs(paths), **_derivatives(paths), **_sidecars(paths)}
+
+
+def _sidecars(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
+    """What dcm2niix writes beside an image of the same name, and BIDS about the data set."""
+    images = {path.with_name(stem(path)) for path in paths if ".nii" in path.name.lower()}
+    error = UnusedError("the description of an image or of the data set, no report")
+    endings = (".json", ".bval", ".bvec")
+    return {
+        path: error
+        for path in paths
+        if path.suffix.lower() in endings
+        and (path.with_suffix("") in images or path.name in _ABOUT)
+    }
+
+
+_ABOUT = {"dataset_description.json", "participants.json"}
 
 
 def _programs(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:

@@ -434,10 +434,13 @@ number='', core='p1'), 'week 44')
     text = western(text)
     low = _unaccented(text).lower()
     times: list[Time] = []
-    if (found := _date_in(low, ids)) is not None:
+    while (found := _date_in(low, ids)) is not None:
         start, end, time = found
-        times.append(time)
+        if times and (not file or time.day is None):
+            break
+        times.append(time)  # of a file's name also a second one: a birth, then the examination
         text = _cut(text if len(text) == len(low) else low, start, end)
+        low = _cut(low, start, end)
     rest = plain(text)
     if file:
         rest = _CHANNEL.sub("", rest)

@@ -269,7 +269,7 @@ class _Owners:
         count = sum(map(len, several))
         depth = max(depths[home] for found in several for home in found)
         return (
-            f"{len(several)} PatientIDs stand in {count} folders that are named as patients, and "
+            f"{_stand(len(several))} in {count} folders that are named as patients, and "
             f"which of the two is right cannot be told; pass --patient-level {depth} if the "
             "folders are the patients, or name them in the mapping file (patients:) for --mapping"
         )
@@ -700,6 +700,10 @@ def _found(runs: Iterable[tuple[range, str]], known: Mapping[str, set[_T]]) -> s
 
 _FOLDER = "folder "
 """Begins the label of a visit that a folder's own name tells."""
+
+
+def _stand(count: int) -> str:
+    return "1 PatientID stands" if count == 1 else f"{count} PatientIDs stand"
 
 
 def _scan(item: Item) -> str:

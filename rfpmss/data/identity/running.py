@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import plain, says_what
+from rfpmss.data.identity.names import WORD, plain, rank, says_what
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.readers.sequences import describes
 
 _MORE = r"(?:[-_](?:e\d|ph|eq(?:_\d)?|tilt(?:_\d)?|real|imaginary|moco|roi\d))*"
 """What dcm2niix writes behind the number: an echo, phases, a tilt that was mended."""
-_LAST = re.compile(rf"(?i)(?P<rest>.*[^\W_].*?)[-_ ](?P<n>[1-9]\d{{0,3}})[a-z]?{_MORE}")
-_FIRST = re.compile(r"(?P<n>[1-9]\d{0,3})[a-z]?[-_ ](?P<rest>.*[^\W_].*)")
+_LAST = re.compile(rf"(?i)(?P<rest>.*[^\W_].*?)[-_ ](?P<n>\d{{1,4}})[a-z]?{_MORE}")
+_FIRST = re.compile(r"(?P<n>\d{1,4})[a-z]?[-_ ](?P<rest>.*[^\W_].*)")
 
 
 def without_series_numbers(
@@ -52,24 +52,32 @@ def without_series_numbers(
 def _numbered(paths: Iterable[PurePosixPath], pattern: re.Pattern[str]) -> dict[PurePosixPath, str]:
     """Of one folder, with the number at one end of the names."""
     rests: dict[PurePosixPath, str] = {}
-    whats: dict[tuple[str, str], set[str]] = defaultdict(set)
-    by_who: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for path in paths:
         match = pattern.fullmatch(stem(path))
         who, what = _parts(match["rest"], first=pattern is _FIRST) if match else ("", "")
         if match and who and what:
             rests[path] = match["rest"]
-            whats[who, match["n"]].add(what)
-            by_who[who].add(what)
-    several = any(len(found) > 1 for found in by_who.values())
-    alone = all(len(found) == 1 for found in whats.values())
-    return rests if several and alone else {}
+            found[who][match["n"]].add(what)
+    several = any(len(set().union(*by.values())) > 1 for by in found.values())
+    return rests if several and all(map(_counts, found.items())) else {}
+
+
+def _counts(one: tuple[str, Mapping[str, set[str]]]) -> bool:
+    """Whether the numbers beside a name count its series: each stands with one sequence.
+
+    ``LMU_T1_17`` and ``LMU_T1_18`` are two patients of a hospital, ``P1_T1_3`` and ``P1_T1_7`` two
+    series of a patient.
+    """
+    who, by = one
+    once = len(set().union(*by.values())) == len(by)
+    return all(len(whats) == 1 for whats in by.values()) and (once or rank(who) > WORD)
 
 
 def _parts(text: str, *, first: bool) -> tuple[str, str]:
     """Who and when, then what is in it; ``first``: what is in it begins the name."""
     tokens = plain(text).split("-")
-    if first:
+    if first and says_what(tokens[0]):
         tokens.reverse()
     place = next((n for n, token in enumerate(tokens) if describes(token)), len(tokens))
     head, what = tokens[:place], tokens[place:]

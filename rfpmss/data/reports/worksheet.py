@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from rfpmss.data.errors import (
+    OR_NOTHING,
     ROW,
     ColumnError,
     DataError,
@@ -169,7 +170,8 @@ def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table |
         return groups
     likely = [n for n, name in enumerate(names) if not no_report(name)]
     if not any(_sentences(n, rows, WORDS, SIGNS) for n in likely):
-        raise ColumnError("no column of the table holds reports by its name or its texts")
+        what = "no column of the table holds reports by its name or its texts"
+        raise ColumnError(what, OR_NOTHING)
     places = [n for n in likely if _sentences(n, rows, WORDS // 2 + 1, SIGNS // 2 + 1)]
     if len(places) > 1:
         shown = " and ".join(repr(names[n]) for n in places)

@@ -455,6 +455,13 @@ def test_a_report_that_may_be_of_the_visit_below_is_not_given_to_the_first(
     assert len(found.rejections) == (2 if len(names) == 2 else 0)
 
 
+def test_descriptions_beside_images_are_no_faults() -> None:
+    names = ("P1/P1_T1.nii.gz", "P1/P1_T1.json", "dataset_description.json", "P1/report.json")
+    left = left_out([PurePosixPath(name) for name in names])
+    assert {str(path) for path in left} == {"P1/P1_T1.json", "dataset_description.json"}
+    assert {error.cure for error in left.values()} == {"nothing to do"}
+
+
 def test_viewers_and_derivatives_are_nobodys() -> None:
     wanted = {
         *("VIEWER/help.txt", "VIEWER/img/logo.png", "CD/readme.txt", "tools/manual.txt"),
@@ -698,7 +705,7 @@ def test_a_reading_that_parts_sequences_or_merges_numbered_folders_is_refused() 
     names = [PurePosixPath(f"x_{n:02d}_{s}.nii") for n in (1, 2) for s in ("t1", "t2", "flair")]
     assert contradiction((path, path.name[:4], "") for path in names) == ""
     wrong = contradiction((path, path.name[:4] if "t1" in path.name else "t", "") for path in names)
-    assert "2 names of files were read as different patients" in wrong
+    assert "files of 2 names but for their sequences (such as x_*_" in wrong
     paths = [PurePosixPath(f"a/x{n}/{s}.nii") for n in (1, 2) for s in ("t1", "t2", "flair")]
     assert "--patient-level 2" in contradiction((path, "a", "") for path in paths)
     assert contradiction((path, "a", path.parts[1]) for path in paths) == ""
