@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from rfpmss.data.privacy.names import (
@@ -47,9 +48,27 @@ def blanked(text: str, names: Iterable[str], by: str, *, cased: bool = False) ->
     names = list(names)
     if found := pattern(names, cased=cased):
         text = found.sub(by, text)
-    if found := inflected(names):
+    said = _folded(text)
+    near = [n for n in names if any(stem in said for stem in _stems(n))]
+    if found := inflected(near):  # to compile it costs more than all else
         text = found.sub(lambda match: by if _is_form(match, cased=cased) else match[0], text)
     return text
+
+
+def _folded(text: str) -> str:
+    """Small letters without marks and signs, two for one letter read as one: Müller, Mueller."""
+    plain = unicodedata.normalize("NFD", text.lower().translate(_ONE))
+    plain = re.sub(r"(?<=[aou])e|(?<=a)a|(?<=s)s", "", re.sub(r"[\W_]+", "", plain))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+
+
+_ONE = str.maketrans(PLAIN | {"æ": "a", "œ": "o", "ß": "s"})
+
+
+def _stems(name: str) -> Iterator[str]:
+    """How the words of a name begin in every form of theirs."""
+    folded = (_folded(part) for part in re.split(r"[\s^,=_/\\.;-]+", name))
+    yield from (part[:3] for part in folded if len(part) > 2)
 
 
 def _is_form(match: re.Match[str], *, cased: bool) -> bool:
