@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import Interrupted, RfpmssError
 from rfpmss.common.files import appended, sentence, write_text
 from rfpmss.common.yaml import read_mapping
-from rfpmss.config import Config
+from rfpmss.config import Config, Preset
 from rfpmss.config.arguments import read
 from rfpmss.config.bounds import MOST_PASSES, MOST_WORKERS, distinct, within
 from rfpmss.config.sections import SEED
@@ -43,7 +43,7 @@ class Arguments:
 
     out: Path = Path("runs/ablation")
     """Folder of the grid; an existing one is gone on with."""
-    preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
+    preset: Preset = "tiny"
     """Where every row starts from."""
     rows: tuple[str, ...] = ("4a",)
     """Names of rows, tables (3, 4a, 4b, 5, solver, recipe, views, missing), or all."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfpmss.common.command import guarded
 from rfpmss.common.errors import Interrupted, RfpmssError
+from rfpmss.config import PRESETS, Preset
 from rfpmss.config.arguments import read
 from rfpmss.config.bounds import MOST_WORKERS, within
 
@@ -36,13 +37,12 @@ class Arguments:
     """What ``python -m rfpmss.reproduce`` takes."""
 
     budget: Literal["10min", "1h", "full"] = "10min"
-    """10min: one short run, 10 % of the labels, Table 4a at preset smoke. 1h: one full run, all
-    baselines but the ResNet, Table 4a in short runs. full: three seeds, all baselines, every row in
-    short runs, where differences still show that full length would level.
-    The first two are meant for two cores and preset tiny."""
+    """10min: one run, 10 % of the labels, Table 4a at preset smoke. 1h: one run, all baselines but
+    the ResNet, Table 4a. full: three seeds, all baselines, every row. The first two are meant for
+    two cores and preset tiny."""
     out: Path = Path("runs/reproduce")
     """Folder of everything; an existing one is gone on with."""
-    preset: Literal["smoke", "tiny", "small", "paper"] = "tiny"
+    preset: Preset = "tiny"
     """Sizes of model and cohort."""
     jobs: int = 2
     """Runs of the ablation grid at the same time."""
@@ -59,8 +59,6 @@ class Arguments:
 class Budget:
     """How much is done."""
 
-    epochs: int | None
-    """Passes of the pretraining; None: those of the preset."""
     seeds: tuple[int, ...]
     """Of the pretraining."""
     fractions: tuple[float, ...]
@@ -71,7 +69,6 @@ class Budget:
     """Those that take longer than all else: they come last, after a first page."""
     rows: tuple[str, ...]
     """Of the ablation grid."""
-    row_epochs: int | None
     row_seeds: tuple[int, ...]
     small_rows: bool
     """The grid runs at preset smoke."""
@@ -81,38 +78,32 @@ class Budget:
 
 BUDGETS = {
     "10min": Budget(
-        epochs=30,
         seeds=(0,),
         fractions=(0.1,),
         modes=("linear", "full"),
         trained=("labels",),
         rows=("4a",),
-        row_epochs=None,
         row_seeds=(0, 1),
         small_rows=True,
         quick=True,
     ),
     "1h": Budget(
-        epochs=None,
         seeds=(0,),
         fractions=(0.01, 0.1, 1.0),
         modes=("linear", "full"),
         trained=("labels", "contrast", "reconstruction"),
         rows=("4a",),
-        row_epochs=20,
         row_seeds=(0, 1, 2),
         small_rows=False,
         quick=True,
     ),
     "full": Budget(
-        epochs=None,
         seeds=(0, 1, 2),
         fractions=(0.01, 0.1, 1.0),
         modes=("linear", "full"),
         trained=("labels", "contrast", "reconstruction"),
         late=("resnet",),
         rows=("all",),
-        row_epochs=10,
         row_seeds=(0, 1, 2),
         small_rows=False,
         quick=False,
@@ -137,8 +128,6 @@ def _list(_: Arguments, steps: list[list[str]]) -> int:
 
 def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:
     """Every step as the words after ``python -m``."""
-    from rfpmss.config import PRESETS
-
     out, preset = arguments.out, ["--preset", arguments.preset]
     phantom = PRESETS[arguments.preset]().phantom
     away, manifest = _elsewhere(out, arguments.preset, phantom.test)
@@ -146,11 +135,9 @@ def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:
     rows = ["--preset", "smoke" if budget.small_rows else arguments.preset]
     rows += ["--rows", *budget.rows, "--seeds", *map(str, budget.row_seeds)]
     rows += ["--jobs", str(arguments.jobs), "--out", str(out / "ablation")]
-    rows += [] if budget.row_epochs is None else ["--epochs", str(budget.row_epochs)]
     for seed in budget.seeds:
         run = ["--run-dir", str(out / f"seed-{seed}")]
-        length = [] if budget.epochs is None else ["--train.epochs", str(budget.epochs)]
-        steps.append(["rfpmss.train", *preset, "--seed", str(seed), *length, "--no-evaluate", *run])
+        steps.append(["rfpmss.train", *preset, "--seed", str(seed), "--no-evaluate", *run])
         steps.append(["rfpmss.evaluate", *run, "--beams", "1", "4"])
         steps.append(["rfpmss.evaluate", *run, "--data", str(manifest), "--name", "elsewhere"])
         steps.append(["rfpmss.finetune", *run, *_tuning(budget, budget.trained)])
@@ -171,7 +158,6 @@ def _tuning(budget: Budget, trained: Sequence[str]) -> list[str]:
 
 def _elsewhere(out: Path, preset: str, patients: int) -> tuple[list[str], Path]:
     """The command that generates other patients in another hospital, and its manifest."""
-    from rfpmss.config import PRESETS
     from rfpmss.data.phantom.cohort import folder_name
 
     changes: dict[str, Any] = {"hospital": "other", "seed": 1, "train": 1, "test": patients}

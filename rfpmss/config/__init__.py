@@ -42,6 +42,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PhantomConfig",
+    "Preset",
     "TrainConfig",
     "paper",
     "paper_standardised",
@@ -51,6 +52,10 @@ __all__ = [
 ]
 
 
+Preset = Literal["smoke", "tiny", "small", "paper", "paper-standardised"]
+"""Names of presets."""
+
+
 class Config(Frozen):
     """One run; after each field its [unit, bounds; source].
 
@@ -58,7 +63,7 @@ class Config(Frozen):
     published sizes; ours.
     """
 
-    preset: Literal["smoke", "tiny", "small", "paper", "paper-standardised"] = "paper"
+    preset: Preset = "paper"
     """Where all values below start from. [choice; ours]"""
     seed: int = Field(default=0, ge=0, le=SEED)
     """Seed of weights, order and augmentation. [number; ours]"""

@@ -131,6 +131,21 @@ def test_a_prepared_cohort_is_embedded_as_the_model_encodes_it(smoke_cohort, mod
         np.testing.assert_allclose(mine, values.detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_another_hospital_is_embedded_by_its_own_figures_and_the_file_says_so(
+    smoke_cohort, model, tmp_path
+):
+    plain, adapted = tmp_path / "plain.parquet", tmp_path / "adapted.parquet"
+    words = [str(smoke_cohort), "--model", str(model), "--out"]
+    assert main([*words, str(plain)]) == main([*words, str(adapted), "--adapt"]) == 0
+    assert table(adapted).schema.metadata[b"adapted"] == b"yes"
+    assert b"adapted" not in table(plain).schema.metadata
+    for name in ("study", "report"):
+        before, after = (np.array(table(p)[name].to_pylist()) for p in (plain, adapted))
+        assert abs(before.mean(0)).max() > 0.05
+        np.testing.assert_allclose(after.mean(0), 0, atol=1e-3)
+        assert (after.std(0) < 1.001).all()
+
+
 def test_what_cannot_be_embedded_is_refused_in_one_sentence(
     patients, smoke_cohort, model, tmp_path, capsys, monkeypatch
 ):

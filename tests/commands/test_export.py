@@ -189,6 +189,35 @@ def test_a_model_can_be_saved_and_loaded_without_a_run(tmp_path):
         assert a.requires_grad == b.requires_grad
 
 
+def test_an_export_of_before_the_recipe_loads_as_it_was(tmp_path):
+    config = small_config()
+    model = RFPMSS(config.model, config.data, WORDS).eval()
+    model.save_pretrained(tmp_path / "m")
+    stored = json.loads((tmp_path / "m" / "config.json").read_text())
+    for name in ("standardise", "study_words", "token_types"):
+        del stored["model"][name]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(stored))
+    other = RFPMSS.from_pretrained(str(tmp_path / "m"))
+    assert not [name for name in other.state_dict() if "standardise" in name]
+    batch = random_batch(config, size=2)
+    a, b = (m(batch.images, batch.present, batch.tokens) for m in (model, other))
+    for name in ("study", "report", "joint", "logits"):
+        assert torch.equal(getattr(a, name), getattr(b, name))
+
+
+def test_running_figures_are_exported_with_the_weights(tmp_path):
+    config = small_config(standardise=True, study_words=True)
+    model = RFPMSS(config.model, config.data, WORDS)
+    batch = random_batch(config, size=6)
+    model.train()(batch.images, batch.present, batch.tokens)
+    model.eval().save_pretrained(tmp_path / "m")
+    other = RFPMSS.from_pretrained(str(tmp_path / "m"))
+    assert other.fuse.standardise.batches.tolist() == [1]
+    a, b = (m.encode(batch.images, batch.present, batch.tokens) for m in (model, other))
+    for name in ("study", "report", "joint"):
+        assert torch.equal(getattr(a, name), getattr(b, name))
+
+
 def test_what_is_no_model_is_refused_in_one_sentence(exported, tmp_path):
     def copy(name, **changes):
         folder = tmp_path / name

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from rfpmss.config import PRESETS, PhantomConfig, tiny
+from rfpmss.config import PRESETS, PhantomConfig, Preset, tiny
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def command(argv: Sequence[str]) -> Callable[..., Phantom]:
 
     def phantom(
         out: Path,
-        preset: Literal["smoke", "tiny", "small", "paper"] = "tiny",  # noqa: ARG001 - read above
+        preset: Preset = "tiny",  # noqa: ARG001 - read above
         patient: int | None = None,
         workers: int = 2,
         phantom: PhantomConfig = starting,
