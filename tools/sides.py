@@ -67,7 +67,7 @@ def _see(run: Opened, split: str, augment: tuple[int, int] | None) -> Seen:
             batch = run.cohort.batch(part, run.tokenizer, augment=augment)
             views = run.model.eval().image(batch.images, batch.present)
             study = run.model.fuse(views, batch.present)
-            found.append((study.memory[:, 0], study.seen[:, 0], batch.tokens, study.vectors))
+            found.append((study.memory[:, 0], study.seen[:, 0], batch.tokens, study.readings[:, 0]))
     return Seen(*(torch.cat(column) for column in zip(*found, strict=True)))
 
 
@@ -87,7 +87,9 @@ def _tell(
 ) -> None:
     for split, seen in parts.items():
         with torch.no_grad():
-            chances = decoder(seen.tokens[:, :-1], seen.memory, seen.seen).softmax(dim=-1)
+            chances = decoder(seen.tokens[:, :-1], seen.memory, seen.seen, seen.study).softmax(
+                dim=-1
+            )
         place, side = _sides(seen.tokens, words)
         rows = torch.arange(len(place))
         both = chances[rows, place - 1][:, list(words)]
@@ -98,19 +100,23 @@ def _tell(
 
 def _retrained(run: Opened, steps: int) -> ReportDecoder:
     copies = [_see(run, "train", (run.config.seed, 100 + draw)) for draw in range(DRAWS)]
-    memory, seen, tokens = (
-        torch.cat([getattr(copy, name) for copy in copies]) for name in ("memory", "seen", "tokens")
+    memory, seen, tokens, study = (
+        torch.cat([getattr(copy, name) for copy in copies])
+        for name in ("memory", "seen", "tokens", "study")
     )
     torch.manual_seed(1)
     decoder = ReportDecoder(
-        run.config.model, run.tokenizer.get_vocab_size(), run.config.data.tokens
+        run.config.model,
+        run.tokenizer.get_vocab_size(),
+        run.config.data.tokens,
+        run.model.fuse.width,
     )
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=1e-3, weight_decay=0.0)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps, pct_start=0.1)
     draw = np.random.default_rng(0)
     for _ in range(steps):
         rows = torch.from_numpy(draw.integers(0, len(tokens), 32))
-        logits = decoder(tokens[rows, :-1], memory[rows], seen[rows])
+        logits = decoder(tokens[rows, :-1], memory[rows], seen[rows], study[rows])
         loss = language(logits[:, None], tokens[rows], torch.ones(32, 1, dtype=torch.bool))
         optimiser.zero_grad()
         loss.backward()
