@@ -32,6 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # Files that start many processes: first, so that no worker is left alone with one at the end.
 LONG = (
     "parallel/test_ranks",
+    "docs/test_notebooks",
     "runs/test_resume",
     "parallel/test_distributed",
     "parallel/test_scale",

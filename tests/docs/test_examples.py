@@ -38,7 +38,9 @@ def test_a_recipe_states_and_asserts_what_it_shows(path):
 
 
 @pytest.mark.parametrize(
-    "page", sorted((ROOT / "docs" / "multisk").glob("*.md")), ids=lambda page: page.stem
+    "page",
+    [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "multisk").glob("*.md"))],
+    ids=lambda page: page.stem,
 )
 def test_the_code_of_a_page_runs(page, capsys):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
