@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import doubles, sweeps_come_first
+from multisk._backends.choose import doubles, loops_for_newton, sweeps_come_first
 from multisk._backends.numba import solve as loops
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
@@ -20,6 +20,7 @@ from multisk._solvers.sinkhorn import Sinkhorn
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
 PASSES = 5  # Newton passes that a solve usually takes
+CALLS = 1 << 22  # cells that are swept in the time that the calls of one pass in torch take
 TRIAL = 12  # sweeps whose errors before and after tell the rate
 PATIENT = 2  # of them in sweeps before an assignment's Newton, which converges fast from there
 
@@ -122,7 +123,10 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
 
 def patience(system: System) -> int:
     """Sweeps that take about the time of a Newton solve (measured on one core)."""
-    return PASSES * (20 + system.scores.shape[2] // 4)
+    sweeps = 20 + system.scores.shape[2] // 4
+    if loops_for_newton(system) is None:  # a pass in torch has a price of its own
+        sweeps += CALLS // max(1, system.scores.numel())
+    return PASSES * sweeps
 
 
 def sweeps_needed(system: System, tolerance: float) -> float:

@@ -336,3 +336,10 @@ def test_uneven_assignments_to_few_columns_stay_in_the_compiled_loops(seed, shap
     with use_backend("torch"):
         best = solve(x.double(), problem, Newton()).raise_if_failed()
     assert (found.plan.double() - best.plan).abs().max() < 1e-5
+
+
+def test_small_problems_sweep_while_that_costs_less_than_the_calls_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 128, generator=generator) + torch.randn(128, generator=generator)
+    found = solve(torch.sigmoid(x), MultiAssignment(k=8, eps=0.02)).raise_if_failed()
+    assert found.solver == "Sinkhorn"
