@@ -54,40 +54,53 @@ def table(name: str) -> list[dict[str, str]]:
 
 
 def map_of_costs() -> Figure:
-    """Seconds of the default over shapes, and its ratio to the best alternative."""
+    """Milliseconds of the default over shapes, and its ratio to the best alternative; all forms."""
     rows = table("map")
-    shapes = sorted({(int(row["rows"]), int(row["columns"])) for row in rows})
-    cases = sorted(
-        {(row["scores"], row["eps"]) for row in rows}, key=lambda c: (c[0], -float(c[1]))
+    plain = [row for row in rows if row["form"] == "assignment"]
+    others = [row for row in rows if row["form"] != "assignment"]
+    by_case = [(f"{row['scores']}, eps {row['eps']}", row) for row in plain]
+    by_form = [(row["form"], row) for row in others]
+    best = "times the best alternative (1: the default is the fastest)"
+    panels = [
+        ("assignments by the default: milliseconds", by_case, "milliseconds"),
+        (f"assignments: {best}", by_case, "ratio"),
+        (f"other forms, eps 0.02, the worse of two kinds of scores: {best}", by_form, "ratio"),
+    ]
+    panels = [panel for panel in panels if panel[1]]
+    heights = [len({line for line, _ in panel[1]}) for panel in panels]
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(8, 0.3 * sum(heights) + 2.6),
+        gridspec_kw={"height_ratios": heights},
+        layout="constrained",
+        squeeze=False,
     )
-    seconds, ratio = (np.full((len(cases), len(shapes)), np.nan) for _ in range(2))
-    for row in rows:
-        at = (
-            cases.index((row["scores"], row["eps"])),
-            shapes.index((int(row["rows"]), int(row["columns"]))),
-        )
-        seconds[at], ratio[at] = float(row["seconds"]), float(row["ratio"])
-    figure, axes = plt.subplots(2, 1, figsize=(8, 0.62 * len(cases) + 1.6), sharex=True)
-    for axis, values, title, form in (
-        (axes[0], seconds * 1e3, "the default: milliseconds", "{:.3g}"),
-        (
-            axes[1],
-            ratio,
-            "times the best alternative (below 1: the default is the fastest)",
-            "{:.2g}",
-        ),
-    ):
-        axis.imshow(np.log10(values), aspect="auto", cmap="Blues" if axis is axes[0] else "Oranges")
-        dark = np.log10(values) > np.nanmean(np.log10(values)) + np.nanstd(np.log10(values))
-        for i, j in np.argwhere(np.isfinite(values)):
-            colour = "white" if dark[i, j] else "black"
-            axis.text(
-                j, i, form.format(values[i, j]), ha="center", va="center", color=colour, size=8
-            )
-        axis.set_title(title, size=9)
-        axis.set_yticks(range(len(cases)), [f"{kind}, eps {eps}" for kind, eps in cases])
-        axis.set_xticks(range(len(shapes)), [f"{n} x {k}" for n, k in shapes], rotation=30)
+    for axis, (title, lines, what) in zip(axes[:, 0], panels, strict=True):
+        shade(axis, title, lines, what)
     return figure
+
+
+def shade(axis: plt.Axes, title: str, lines: list[tuple[str, dict[str, str]]], what: str) -> None:
+    """A table of numbers over lines and shapes, coloured by their logarithms."""
+    names = list(dict.fromkeys(name for name, _ in lines))
+    shapes = sorted({(int(row["rows"]), int(row["columns"])) for _, row in lines})
+    values = np.full((len(names), len(shapes)), np.nan)
+    for name, row in lines:
+        at = names.index(name), shapes.index((int(row["rows"]), int(row["columns"])))
+        found = 1e3 * float(row["seconds"]) if what == "milliseconds" else float(row["ratio"])
+        values[at] = np.fmax(values[at], found)
+    logs = np.log10(values)
+    colours = "Blues" if what == "milliseconds" else "Oranges"
+    axis.imshow(logs, aspect="auto", cmap=colours, vmin=np.nanmin(logs), vmax=np.nanmax(logs) + 0.1)
+    dark = logs > np.nanmean(logs) + np.nanstd(logs)
+    for i, j in np.argwhere(np.isfinite(values)):
+        colour = "white" if dark[i, j] else "black"
+        text = f"{values[i, j]:.3g}"
+        axis.text(j, i, text, ha="center", va="center", color=colour, size=7)
+    axis.set_title(title, size=9)
+    axis.set_yticks(range(len(names)), names, size=8)
+    axis.set_xticks(range(len(shapes)), [f"{n} x {k}" for n, k in shapes], size=8)
 
 
 def hard() -> Figure:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import doubles, loops_for_newton, sweeps_come_first
+from multisk._backends.choose import doubles, loops_for, loops_for_newton, sweeps_come_first
 from multisk._backends.numba import solve as loops
+from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
 from multisk._problem.system import System
@@ -21,6 +22,7 @@ from multisk._solvers.sinkhorn import Sinkhorn
 FINEST = 1e-12  # float64 solves end there, as Newton's do
 PASSES = 5  # Newton passes that a solve usually takes
 CALLS = 1 << 22  # cells that are swept in the time that the calls of one pass in torch take
+MOST_CALLS = 1000  # sweeps in that time at most, however small the table
 TRIAL = 12  # sweeps whose errors before and after tell the rate
 PATIENT = 2  # of them in sweeps before an assignment's Newton, which converges fast from there
 
@@ -124,8 +126,8 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
 def patience(system: System) -> int:
     """Sweeps that take about the time of a Newton solve (measured on one core)."""
     sweeps = 20 + system.scores.shape[2] // 4
-    if loops_for_newton(system) is None:  # a pass in torch has a price of its own
-        sweeps += CALLS // max(1, system.scores.numel())
+    if loops_for_newton(system) is None and compiled(loops_for(system)):
+        sweeps += min(MOST_CALLS, CALLS // max(1, system.scores.numel()))
     return PASSES * sweeps
 
 
