@@ -195,7 +195,8 @@ class Batch:
             for name in ("plan", "row_potential", "column_potential", "error", "steps"):
                 getattr(raw, name)[index] = getattr(again, name)
             raw.converged[index], raw.code[index] = again.converged, again.code
-            raw.backend += f", then {again.backend or 'torch'}"
+            other = again.backend or "torch"
+            raw.backend += "" if other == raw.backend else f", then {other}"
         return raw
 
 
