@@ -14,8 +14,10 @@ def test_every_case_has_a_key_of_its_own():
     assert {case.form for case in costs.cases(quick=False)} == set(costs.FORMS)
 
 
-@pytest.mark.parametrize("form", [f for f in costs.FORMS if "1024" not in f])
-def test_every_form_is_measured_beside_its_alternatives(form):
+@pytest.mark.parametrize(
+    "form", ["mask", "interval", "k a row", "warm, 2 % drift", "gradient, transport", "round"]
+)
+def test_a_form_is_measured_beside_its_alternatives(form):
     row = costs.measure(costs.Case(24, 8, 2, 0.2, "sigmoid", form))
     assert set(row) == set(costs.FIELDS[costs.KEY :])
     assert row["status"] == "CONVERGED"
@@ -36,7 +38,7 @@ def test_a_run_takes_up_where_it_was_cut_off(tmp_path, monkeypatch, capsys):
     assert [case for case in calls[before:] if case in few] == few[2:]
     with path.open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
-    assert "3 cases, median ratio 3.00" in capsys.readouterr().out
+    assert "3 cases, median ratio 3.0," in capsys.readouterr().out
 
 
 def answer(number):
