@@ -33,11 +33,11 @@ def mask():
 
 
 class Watch(TorchDispatchMode):
-    """Writes down the torch operations on tables of scores' size, and the files launched from."""
+    """Writes down torch operations on tables of scores' size, the files launched from, kernels."""
 
     def __init__(self):
         super().__init__()
-        self.operations, self.launched, self.inside = set(), set(), False
+        self.operations, self.launched, self.kernels, self.inside = set(), set(), set(), False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         found = function(*args, **(kwargs or {}))
@@ -60,7 +60,9 @@ def watching(monkeypatch):
     watch, plain = Watch(), InterpretedFunction.run
 
     def run(self, *args, **options):
-        watch.launched.add(self.fn.__module__.rpartition(".")[2])
+        file = self.fn.__module__.rpartition(".")[2]
+        watch.launched.add(file)
+        watch.kernels.add(f"{file}.{self.fn.__name__}")
         watch.inside, before = True, watch.inside
         try:
             return plain(self, *args, **options)

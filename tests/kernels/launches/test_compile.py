@@ -7,6 +7,7 @@ of an older kernel stays.
 """
 
 import importlib
+import importlib.util
 import os
 
 import pytest
@@ -21,6 +22,7 @@ from pathlib import Path  # noqa: E402
 import triton  # noqa: E402
 import triton.language as tl  # noqa: E402
 
+from multisk.kernels import row as row_module  # noqa: E402
 from multisk.kernels.resident import resident_sweeps  # noqa: E402
 from multisk.kernels.row import row_forward  # noqa: E402
 from tests.kernels.launches.compile_only import (  # noqa: E402
@@ -123,8 +125,10 @@ def place(launcher, case):
 
 def is_current(row):
     """Whether a row tells of a kernel as it is now."""
-    module = importlib.import_module(f"multisk.kernels.{row['module']}")
-    kernel = vars(module).get(row["kernel"])
+    name = f"multisk.kernels.{row['module']}"
+    if importlib.util.find_spec(name) is None:
+        return False
+    kernel = vars(importlib.import_module(name)).get(row["kernel"])
     return kernel is not None and row["source"] == digest(kernel)
 
 
@@ -354,6 +358,14 @@ def test_a_row_leaves_the_table_when_the_source_of_a_callee_changes(tmp_path, mo
     replace_rows(table, rows, ("case",), ("case",))
     replace_rows(table, [{"case": "2", "source": "new"}], ("case",), ("case",), is_new)
     assert [row["case"] for row in read_rows(table)] == ["1", "2"]
+
+
+@pytest.mark.compile
+def test_a_row_leaves_the_table_when_its_kernel_or_module_is_gone():
+    row = {"module": "row", "kernel": "_forward", "source": digest(row_module._forward)}
+    assert is_current(row)
+    assert not is_current(row | {"kernel": "_elsewhere"})
+    assert not is_current(row | {"module": "elsewhere"})
 
 
 def is_new(row):
