@@ -33,8 +33,8 @@ def main() -> int:
         python = environment(Path(folder) / "venv", wheel)
         lines = Path(folder) / "lines.py"
         lines.write_text(first_lines(), encoding="utf-8")
-        # From another folder: the installed package, not the sources.
-        subprocess.run([str(python), str(lines)], check=True, cwd=folder)
+        # Isolated (-I), from another folder: the installed package, not the sources.
+        subprocess.run([str(python), "-I", str(lines)], check=True, cwd=folder)
     print(
         f"multisk {multisk.__version__}: {', '.join(path.name for path in sorted(DIST.iterdir()))}"
     )
