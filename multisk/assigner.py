@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from multisk._backends.choose import kernels_visit
 from multisk._backends.operators import per_problem, yields_of
 from multisk._backends.torch import passes
-from multisk._backends.torch.tiles import column
 from multisk._problem.problem import (
     MultiAssignment,
     Transport,
@@ -21,7 +20,7 @@ from multisk._problem.problem import (
 )
 from multisk._problem.system import System, check_plain, prepare
 from multisk._problem.types import Group, Number, Scores, Whole
-from multisk._semidual.semidual import first_rows
+from multisk._semidual.semidual import strength
 from multisk._solution.solution import Solution
 from multisk._solve import solve
 from multisk._solvers.base import OptionalSolver, check_solver
@@ -216,16 +215,14 @@ def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
         return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)
     y = passes.exponent(system.scores, system.scale, None, b, margins.free)
     if system.groups is None:
-        rho = system.relax[0]
-        damp = 1.0 if rho is None else rho / (rho + column(system.eps))
-        return (y + passes.exp_rows(y, margins.rows, damp)[..., None]).exp()
+        a = passes.row_answer(y, margins.rows, margins.row_cells, strength=strength(system, 0))
+        return passes.row_plan(y, a, capped=False)
     with torch.no_grad():
-        guess = first_rows(y, margins.rows, margins.row_cells)
-        a = passes.sigmoid_rows(y, margins.rows, margins.row_cells, guess, 1e-12)
+        a = passes.row_answer(y, margins.rows, margins.row_cells, tolerance=1e-12)
     if y.requires_grad:  # one more Newton step carries the exact derivative of the root
         p = torch.sigmoid(y + a[..., None])
         slope = (p - p * p).sum(-1).detach()
         step = torch.where(slope > 0, (p.sum(-1) - margins.rows) / slope.clamp_min(1e-30), 0.0)
         a = a - step
-    plan = torch.sigmoid(y + a[..., None])
+    plan = passes.row_plan(y, a, capped=True)
     return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)

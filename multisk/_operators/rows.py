@@ -9,7 +9,6 @@ from torch.library import custom_op
 from multisk._backends.choose import kernels_run
 from multisk._backends.torch import passes
 from multisk._operators.asked import Asked
-from multisk._semidual.semidual import first_rows
 
 
 @custom_op("multisk::assign", mutates_args=())
@@ -40,12 +39,10 @@ def assign(
         return a, table.plan
     factor = Asked(scores, scale, []).factor
     y = passes.exponent(scores, factor, None, b, free)
-    if yields is not None:
-        a = passes.exp_rows(y, rows, 1 / (1 + yields.to(y)[:, None]))
-        return a, (y + a[..., None]).exp()
     count = torch.full_like(rows, scores.shape[-1]) if free is None else free.sum(-1).to(rows)
-    a = passes.sigmoid_rows(y, rows, count, first_rows(y, rows, count), 1e-7)
-    return a, torch.sigmoid(y + a[..., None])
+    strength = None if yields is None else 1 / (1 + yields.to(y)[:, None])
+    a = passes.row_answer(y, rows, count, strength=strength)
+    return a, passes.row_plan(y, a, capped=yields is None)
 
 
 @assign.register_fake

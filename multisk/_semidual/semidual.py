@@ -102,21 +102,21 @@ def in_tiles(
     for part in tiles(system):
         tile, free = cells(system, part)
         y = passes.exponent(tile, system.scale, None, b, free)
-        goal = margins.rows[:, part]
+        potential = passes.row_answer(
+            y,
+            margins.rows[:, part],
+            margins.row_cells[:, part],
+            strength=strength(system, 0) if system.groups is None else None,
+            tolerance=tolerance,
+            guess=None if a is None else a[:, part],
+            plain=free is None,
+        )
+        p = passes.row_plan(y, potential, capped=system.groups is not None)
+        sums_here = p.sum(-1)
         if system.groups is None:
-            potential = passes.exp_rows(y, goal, strength(system, 0))
-            p = (y + potential[..., None]).exp()
-            w, sums_here = p, p.sum(-1)
-            h = sums_here / strength(system, 0)
+            w, h = p, sums_here / strength(system, 0)
         else:
-            guess = (
-                first_rows(y, goal, margins.row_cells[:, part], plain=free is None)
-                if a is None
-                else a[:, part]
-            )
-            potential = passes.sigmoid_rows(y, goal, margins.row_cells[:, part], guess, tolerance)
-            p = torch.sigmoid(y + potential[..., None])
-            w, sums_here = p - p * p, p.sum(-1)
+            w = p - p * p
             h = w.sum(-1)
         plan[:, part] = p if everyone else torch.where(live[:, None, None], p, plan[:, part])
         rows[:, part], row_sums[:, part] = potential, sums_here
@@ -131,16 +131,6 @@ def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b:
     """With intervals a column has to be where its potential says: at that bound, or anywhere."""
     exact = replace(system, budgets=replace(system.margins, upper=None))
     return violation(exact, row_sums, system.margins.columns + pull, a, b)
-
-
-def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -> Tensor:
-    """A first guess of the rows' potentials: exact when the row's scores are all equal."""
-    if plain:  # nothing is forbidden, and every budget is inside its bounds
-        return torch.logit(rows / count) - y.mean(-1)
-    live = (rows > 0) & (rows < count)
-    share = torch.logit(torch.where(live, rows / count.clamp_min(1.0), 0.5))
-    mean = y.masked_fill(y == -torch.inf, 0.0).sum(-1) / count.clamp_min(1.0)
-    return torch.where(live, share - mean, 0.0)
 
 
 def direction(system: System, point: Point, radius: Tensor) -> Tensor:

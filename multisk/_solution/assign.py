@@ -7,7 +7,6 @@ from multisk._backends.choose import kernels_serve
 from multisk._backends.operators import per_problem
 from multisk._backends.torch import passes
 from multisk._problem.problem import readable
-from multisk._semidual.semidual import first_rows
 from multisk._solution.answer import Answer, budget_of, plain
 
 
@@ -31,11 +30,8 @@ def assign(solution: Answer, new_scores: Tensor) -> Tensor:
             plan = torch.ops.multisk.assign(x, scale, raw.column_potential, budget, None, tau)[1]
             return plan.view(new_scores.shape).to(new_scores.dtype)
         y = passes.exponent(x, plain(system.scale), None, raw.column_potential, None)
-        if system.groups is None:
-            plan = (y + passes.exp_rows(y, budget, 1.0)[..., None]).exp()
-        else:
-            cells = x.new_full(x.shape[:2], float(k))
-            guess = first_rows(y, budget, cells)
-            a = passes.sigmoid_rows(y, budget, cells, guess, 1e-7)
-            plan = torch.sigmoid(y + a[..., None])
+        capped = system.groups is not None
+        cells = x.new_full(x.shape[:2], float(k))
+        a = passes.row_answer(y, budget, cells, strength=None if capped else 1.0)
+        plan = passes.row_plan(y, a, capped=capped)
     return plan.view(new_scores.shape).to(new_scores.dtype)

@@ -132,6 +132,52 @@ def log_shares(x: Cells, scales: list[Scale], u: Tensor, v: Tensor, free: Free) 
     return shares if free is None else shares.masked_fill(~free[:, None], -torch.inf)
 
 
+def row_answer(
+    y: Cells,
+    rows: Rows,
+    count: Rows,
+    *,
+    strength: float | Tensor | None = None,
+    tolerance: float = 1e-7,
+    guess: Rows | None = None,
+    plain: bool = False,
+) -> Rows:
+    """The rows' potentials a for given column potentials, the one place that finds them.
+
+    With a cap, the root of sum_j sigmoid(y_ij + a_i) = r_i; without one, the closed form
+    a_i = strength (log r_i - log sum_j exp y_ij).
+
+    Args:
+        y: scale X + b_j, minus infinity at forbidden cells.
+        rows: budgets r.
+        count: free cells of the rows.
+        strength: None where cells are capped at 1; else the exponent of the rows' update, 1 for an
+            exact margin.
+        tolerance: relative violation of a row that is settled.
+        guess: first guesses of the roots; None makes them from the rows' means.
+        plain: whether no cell is forbidden and every budget is inside its bounds.
+    """
+    if strength is not None:
+        return exp_rows(y, rows, strength)
+    guess = first_rows(y, rows, count, plain=plain) if guess is None else guess
+    return sigmoid_rows(y, rows, count, guess, tolerance)
+
+
+def row_plan(y: Cells, a: Rows, *, capped: bool) -> Cells:
+    """The plan of row potentials a: sigmoid(y_ij + a_i), or exp of it without a cap."""
+    return torch.sigmoid(y + a[..., None]) if capped else (y + a[..., None]).exp()
+
+
+def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -> Tensor:
+    """A first guess of the rows' potentials: exact when the row's scores are all equal."""
+    if plain:  # nothing is forbidden, and every budget is inside its bounds
+        return torch.logit(rows / count) - y.mean(-1)
+    live = (rows > 0) & (rows < count)
+    share = torch.logit(torch.where(live, rows / count.clamp_min(1.0), 0.5))
+    mean = y.masked_fill(y == -torch.inf, 0.0).sum(-1) / count.clamp_min(1.0)
+    return torch.where(live, share - mean, 0.0)
+
+
 def sigmoid_rows(y: Cells, rows: Rows, cells: Rows, a: Rows, tolerance: float) -> Rows:
     """Solve sum_j sigmoid(y_ij + a_i) = rows_i for every row: Newton, bracketed where it fails.
 
