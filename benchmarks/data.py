@@ -41,11 +41,11 @@ from rfpmss.config.sections import DataConfig
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.data.cohort.manifest import NAME, Row, write
-from rfpmss.data.cohort.shards import write_piece
+from rfpmss.data.cohort.pieces import write_piece
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
 from rfpmss.data.readers.volume import read_nifti
-from rfpmss.data.study import Study
-from rfpmss.data.views import CODE_STEP, CODE_ZERO, Choice, read_views
+from rfpmss.data.study import CODE_STEP, CODE_ZERO, Study
+from rfpmss.data.views import Choice, read_views
 
 FILE = Path(__file__).parent / "results" / "data.csv"
 FIELDS = (

@@ -13,178 +13,22 @@ With --beams also writing.json, writing_findings.csv, writing_words.csv and thei
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from rfpmss.common.command import guarded
-from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import require_writable
 from rfpmss.config.arguments import read
-from rfpmss.config.bounds import distinct, require_name, within
-from rfpmss.runs import origin
-
-if TYPE_CHECKING:
-    from rfpmss.runs.opened import Opened
-
-ENDINGS = ("_full", "_queries", "_origin", "_findings", "_words")
-"""What follows the name in the names of files."""
-
-LEAST = 2
-"""Studies of a split that can be told from each other."""
-
-WIDEST = 1_024
-"""Of a search; each width keeps as many reports of a whole batch."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What ``python -m rfpmss.evaluate`` takes."""
-
-    run_dir: Path
-    """Run folder of rfpmss.train."""
-    data: Path | None = None
-    """Manifest of a prepared cohort; by default the one the run was trained on."""
-    name: str | None = None
-    """What --data is called in the names of the files."""
-    split: Literal["train", "val", "test"] = "test"
-    """Studies to score."""
-    beams: tuple[int, ...] = ()
-    """Also score the reports written by searches of these widths; 1 is greedy."""
-    adapt: bool = False
-    """Standardise by the means and deviations of all studies of the cohort, in the place of those
-    of training: for another hospital. No labels and no pairs are used."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
-    allow_config_change: bool = False
-    """Go on although the cohort, the configuration or the release are not those of the run."""
-
-    def __post_init__(self) -> None:
-        within(self, 1, WIDEST, "beams")
-        distinct(self, "beams")
-        if self.name is not None:
-            require_name(self.name, "--name")
-            if self.name.rpartition("-")[2] in ("train", "val", "adapted"):
-                raise ValueError(
-                    f"--name must not end like the files of another --split or of --adapt, "
-                    f"got {self.name}"
-                )
-            if self.name.endswith(ENDINGS):
-                raise ValueError(
-                    f"--name must not end in {', '.join(ENDINGS)}, as the files of other scores "
-                    f"do, got {self.name}"
-                )
+from rfpmss.options.evaluate import Arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "evaluate", __doc__)
-    return guarded(lambda: evaluate(arguments), arguments.run_dir)
+    return guarded(lambda: _run(arguments), arguments.run_dir)
 
 
-def evaluate(arguments: Arguments) -> int:
-    """Score, write and print the tables; return 0."""
-    from rfpmss import evaluation
-    from rfpmss.evaluation.adapt import adapt
-    from rfpmss.runs.opened import open_run, require_run
+def _run(arguments: Arguments) -> int:
+    from rfpmss.commands.evaluate import evaluate  # seconds of imports that --help does not need
 
-    require_run(arguments.run_dir)
-    require_writable(arguments.run_dir / "evaluation")
-    opened = open_run(
-        arguments.run_dir,
-        arguments.data,
-        arguments.device,
-        allow_change=arguments.allow_config_change,
-    )
-    count = len(opened.cohort.indices(arguments.split))
-    if count < LEAST:
-        splits = Counter(study.split for study in opened.cohort.studies)
-        there = ", ".join(f"{number} in {split}" for split, number in sorted(splits.items()))
-        raise RfpmssError(
-            f"--split must have at least {LEAST} studies, got {count} in {arguments.split}; the "
-            f"cohort has {there}"
-        )
-    name = _called(arguments, opened)
-    if arguments.adapt:
-        size = opened.config.train.batch
-        for note in adapt(opened.model, opened.cohort, opened.tokenizer, size):
-            print(f"note: {note}", file=sys.stderr)
-    rows = evaluation.run(
-        opened.model,
-        opened.cohort,
-        opened.tokenizer,
-        opened.config,
-        arguments.run_dir,
-        split=arguments.split,
-        name=_of_split(name, arguments),
-        origin=opened.origin,
-    )
-    evaluation.print_table(rows)
-    if arguments.beams:
-        _reports(arguments, opened, name.replace("retrieval", "writing"))
-    print(f"tables: {(arguments.run_dir / 'evaluation').resolve()}")
-    return 0
-
-
-def _called(arguments: Arguments, opened: Opened) -> str:
-    """What the files are called: those of one cohort never as those of another.
-
-    Raises:
-        RfpmssError: if --name is that of another cohort's files.
-    """
-    adapted = "-adapted" if arguments.adapt else ""
-    if arguments.name is None and arguments.data is None:
-        return f"retrieval{adapted}"
-    folder, digest = arguments.run_dir / "evaluation", opened.cohort.fingerprint.digest
-    place = opened.manifest.resolve().parent.name or "data"
-    name = f"retrieval-{arguments.name or place}{adapted}"
-    if not _foreign(folder, _of_split(name, arguments), digest):
-        return name
-    if arguments.name:
-        raise RfpmssError(
-            f"--name must not be that of another cohort's scores, got {arguments.name}, which "
-            f"stands in {folder} for another cohort or an unknown one; choose another name, or "
-            f"remove {name}*"
-        )
-    longer = f"{name}-{digest[:12]}"
-    print(
-        f"note: the scores of another cohort, or an unknown one, are called {name}; these are "
-        f"called {longer}",
-        file=sys.stderr,
-    )
-    return longer
-
-
-def _of_split(name: str, arguments: Arguments) -> str:
-    return name if arguments.split == "test" else f"{name}-{arguments.split}"
-
-
-def _foreign(folder: Path, name: str, cohort: str) -> bool:
-    """Whether scores that stand there are those of another cohort, or of one that is not known."""
-    files = [f"{name}.json", f"{name}_full.json"]
-    there = [file for file in files if (folder / file).exists()]
-    known = [origin.of(folder, name, file) for file in there]
-    return any(said is None or said.get("cohort") != cohort for said in known)
-
-
-def _reports(arguments: Arguments, opened: Opened, name: str) -> None:
-    import numpy as np
-
-    from rfpmss.evaluation.writing.scores import score, write
-
-    indices = np.asarray(opened.cohort.indices(arguments.split))
-    opened.model.eval()
-    size = opened.config.train.batch
-    scored = score(opened.model, opened.cohort, opened.tokenizer, indices, size, arguments.beams)
-    folder = arguments.run_dir / "evaluation"
-    write(scored, folder, _of_split(name, arguments), opened.origin)
-    for row in scored.findings:
-        print(
-            f"{row['search']}  {row['finding']}  {100 * row['right']:.1f} % right "
-            f"({100 * row['low']:.1f}-{100 * row['high']:.1f}), "
-            f"commonest value {100 * row['majority']:.1f} %"
-        )
+    return evaluate(arguments)
 
 
 if __name__ == "__main__":

@@ -12,188 +12,23 @@ machine. `rfpmss embed FOLDER --model DIR` applies it to new patients.
 
 from __future__ import annotations
 
-import errno
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import tyro
 
 from rfpmss.common.command import guarded
-from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import fill, whole_folder
 from rfpmss.config.arguments import read
-from rfpmss.config.bounds import require_name
-
-if TYPE_CHECKING:
-    from rfpmss.runs.checkpoint import Loaded
-    from rfpmss.runs.origin import Origin
-
-
-class ExportError(RfpmssError, ValueError):
-    """The folder to write into is not one."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What ``python -m rfpmss.export`` takes."""
-
-    run: tyro.conf.Positional[Path]
-    """Run folder of rfpmss.train."""
-    out: Path
-    """New or empty folder."""
-    weights: Literal["last", "averaged", "best"] = "last"
-    """Of the newest checkpoint; averaged over the steps (train.ema); or best on the split val."""
-    graphs: bool = True
-    """Also write the two encoders as graphs of torch.export."""
-    license: str | None = None
-    """Licence of the weights for the model card, e.g. cc-by-4.0."""
-    allow_config_change: bool = False
-    """Go on although the newest checkpoint is of another configuration or cohort than the run
-    folder, or of another release."""
-
-    def __post_init__(self) -> None:
-        if self.license is not None:
-            require_name(self.license, "--license")
+from rfpmss.options.export import Arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "export", __doc__)
-    return guarded(lambda: _export(arguments), arguments.out)
+    return guarded(lambda: _run(arguments), arguments.out)
 
 
-def _export(arguments: Arguments) -> int:
-    from rfpmss.runs.opened import require_run
+def _run(arguments: Arguments) -> int:
+    from rfpmss.commands.export import run  # seconds of imports that --help does not need
 
-    require_run(arguments.run, "RUN")
-    if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
-        raise ExportError(f"--out must be a new or empty folder, got {arguments.out}")
-    export(arguments)
-    for path in sorted(arguments.out.iterdir()):
-        print(f"{path.stat().st_size:>14,}  {path.name}")
-    print(f'load it: RFPMSS.from_pretrained("{arguments.out}")')
-    return 0
-
-
-def export(arguments: Arguments) -> None:
-    """Write the folder, whole or not at all.
-
-    Raises:
-        CheckpointError: if the run has no usable checkpoint, or one of another run.
-        OSError: if the folder cannot be written.
-    """
-    from safetensors import SafetensorError
-
-    from rfpmss.model.stored.graphs import write
-    from rfpmss.model.stored.hub import TOKENIZER, write_sums
-    from rfpmss.runs.checkpoint import load
-    from rfpmss.runs.opened import stored
-
-    loaded = load(arguments.run, weights=arguments.weights)
-    stored(arguments.run, loaded, allow_change=arguments.allow_config_change)
-    model = loaded.model
-    model._hub_mixin_info.model_card_data.license = arguments.license  # noqa: SLF001
-    details = describe(loaded, arguments.run)
-    try:
-        with whole_folder(arguments.out.resolve()) as folder:
-            model.save_pretrained(folder, model_card_kwargs={"details": details})
-            fill(folder / TOKENIZER, loaded.tokenizer.to_str())
-            if arguments.graphs:
-                write(model, folder)
-            write_sums(folder)
-            mode = (folder / TOKENIZER).stat().st_mode  # what the umask leaves; weights had 0600
-            for path in folder.iterdir():
-                path.chmod(mode)
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(arguments.out)) from None
-
-
-def describe(loaded: Loaded, run: Path) -> str:
-    """What the card says of this run: sizes, training, zero-shot retrieval beside chance."""
-    from rfpmss.model.rfpmss import count
-
-    parts = count(loaded.model)
-    lines = ["## Size", "", "| part | parameters |", "|---|---|"]
-    lines += [f"| {name} | {number:,} |" for name, number in parts.items()]
-    lines += ["", "## Training", "", *_training(loaded), *_scores(loaded, run)]
-    return "\n".join(lines)
-
-
-def _training(loaded: Loaded) -> list[str]:
-    """Preset, weights of the losses and the number of steps; no path and no name of a file."""
-    from rfpmss.runs import record
-    from rfpmss.runs.checkpoint import step_of
-
-    config, step = loaded.config, step_of(loaded.folder)
-    loss, train = config.loss, config.train
-    weights = ", ".join(
-        f"{name} {getattr(loss, name):g}" for name in ("language", "contrast", "nce", "consistency")
-    )
-    cohort = record.checked(loaded.folder / record.FILE).get("cohort") or "not known"
-    return [
-        f"- preset `{config.preset}`, seed {config.seed}, {step} steps of {train.batch} "
-        f"studies, {train.optimiser} at {train.lr:g}, {train.precision}",
-        f"- weights of the losses: {weights}",
-        f"- images of {config.data.size} pixels, {config.data.slices} of each view; reports of at "
-        f"most {config.data.tokens} tokens",
-        f"- digest of the cohort: {cohort}",
-    ]
-
-
-def _scores(loaded: Loaded, run: Path) -> list[str]:
-    """The scores of these weights; others are left out, and that is said."""
-    from rfpmss.evaluation.page.tables import read_rows
-    from rfpmss.runs import origin, record
-    from rfpmss.runs.checkpoint import step_of
-
-    folder, cohort = run / "evaluation", record.checked(loaded.folder / record.FILE).get("cohort")
-    mine = origin.Origin(step_of(loaded.folder), loaded.weights, str(cohort))
-    left = []
-    for name in ("retrieval", "retrieval_averaged"):
-        path = folder / f"{name}.json"
-        if not (rows := read_rows(path)):
-            continue
-        try:
-            shown = [_row(entry) for entry in rows]
-        except (KeyError, TypeError, AttributeError):
-            raise ExportError(
-                f"scores must be those of rfpmss evaluate, got others in {path}; remove it, or "
-                f"evaluate the run again"
-            ) from None
-        said = origin.of(folder, name, path.name)
-        if other := mine.other(said):
-            left.append(f"{path.name} is {other}")
-            continue
-        return ["", "## Zero-shot retrieval", "", _measured(said or {}, mine), "", *HEAD, *shown]
-    if not left:
-        return []
-    print(
-        f"note: the card has no scores: {'; '.join(left)}; `rfpmss evaluate --run-dir {run}`, then "
-        f"export again",
-        file=sys.stderr,
-    )
-    return ["", "## Zero-shot retrieval", "", "Not measured with these weights."]
-
-
-HEAD = ("| query | gallery | n | R@5, % | chance, % | ceiling, % |", "|" + "---|" * 6)
-
-
-def _measured(said: dict[str, Any], mine: Origin) -> str:
-    """Which weights were scored on which studies."""
-    own = said.get("cohort") == mine.cohort
-    whose = "the cohort above" if own else f"another cohort (digest {said.get('cohort')})"
-    return (
-        f"Measured after step {said.get('step')} on the studies that {whose} holds out: split "
-        f"{said.get('split')}. SHA-256 of that checkpoint: {said.get('weights')}."
-    )
-
-
-def _row(entry: dict[str, Any]) -> str:
-    figures = (entry["r5"], entry["chance_r5"], entry.get("ceiling_r5"))
-    shown = " | ".join("-" if figure is None else f"{100 * figure:.1f}" for figure in figures)
-    return f"| {entry['query']} | {entry['gallery']} | {entry['n']} | {shown} |"
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -10,71 +10,12 @@ which holds a key; they ask nothing of the network. Ctrl-C ends it.
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import dataclass
-from hmac import compare_digest
 from importlib.util import find_spec
-from pathlib import Path
-from secrets import token_urlsafe
-from socket import create_server, socket
-from threading import Lock
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
-
-import tyro
 
 from rfpmss.common.command import guarded
-from rfpmss.common.errors import RfpmssError
 from rfpmss.config.arguments import read
-from rfpmss.config.bounds import within
-
-if TYPE_CHECKING:
-    from flask import Flask  # pyright: ignore[reportMissingImports]
-
-    from rfpmss.evaluation.page.patient import Looker
-
-HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
-"""What a browser may call this machine; another name is another site's."""
-
-TIMEOUT = 20.0
-"""Seconds that a connection may be silent."""
-
-COOKIE = "rfpmss-view-{port}"
-"""A browser sends the cookies of one name of a machine to all its ports."""
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the page itself says the rest
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""Of every answer, errors included."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What ``python -m rfpmss.view`` takes."""
-
-    study: Annotated[str, tyro.conf.Positional] = ""
-    """Study of the cohort; by default the first that was held out."""
-    run_dir: Path = Path("runs/tiny-0")
-    """Run folder of rfpmss.train."""
-    data: Path | None = None
-    """Manifest of a prepared cohort; by default the one the run was trained on."""
-    port: int = 7870
-    """Of the page on this machine; 0 takes a free one."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
-    allow_config_change: bool = False
-    """Go on although the cohort, the configuration or the release are not those of the run."""
-
-    def __post_init__(self) -> None:
-        within(self, 0, 65_535, "port")
+from rfpmss.options.view import Arguments
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,134 +27,13 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return guarded(lambda: view(arguments), arguments.run_dir)
+    return guarded(lambda: _run(arguments), arguments.run_dir)
 
 
-def view(arguments: Arguments) -> int:
-    """Serve the pages of a run; return the exit status."""
-    from rfpmss.evaluation.page.patient import Looker
-    from rfpmss.runs.opened import open_run
+def _run(arguments: Arguments) -> int:
+    from rfpmss.commands.view import view  # seconds of imports that --help does not need
 
-    opened = open_run(
-        arguments.run_dir,
-        arguments.data,
-        arguments.device,
-        allow_change=arguments.allow_config_change,
-    )
-    looker = Looker(opened, arguments.run_dir / "evaluation")
-    study = arguments.study or next(iter(looker.studies()), "")
-    try:
-        looker.index(study)
-        token = token_urlsafe(24)
-        return serve(application(looker, token), arguments.port, study, token)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def application(looker: Looker, token: str = "") -> Flask:
-    """The list of studies under ``/`` and the pages ``/study/NAME`` of one run.
-
-    Args:
-        looker: shows one patient after the other; asked by one request at a time.
-        token: what a browser has to bring, once in the link and then in a cookie; none if empty.
-    """
-    from flask import (  # pyright: ignore[reportMissingImports]
-        Flask,
-        Response,
-        request,
-    )
-
-    from rfpmss.evaluation.page.write import fill
-
-    app = Flask("rfpmss", static_folder=None, template_folder=None)
-    one = Lock()
-
-    @app.before_request
-    def _admit() -> Response | None:
-        refusal = _refusal(
-            request.host, request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-        )
-        if refusal:
-            return Response(f"{refusal[1]}\n", refusal[0], mimetype="text/plain")
-        cookie = COOKIE.format(port=request.environ["SERVER_PORT"])
-        brought = request.cookies.getlist(cookie)  # others may have set one of that name, too
-        if not token or any(compare_digest(one.encode(), token.encode()) for one in brought):
-            return None
-        if compare_digest(request.args.get("token", "").encode(), token.encode()):
-            answer = Response(status=303, headers={"Location": quote(request.path)})
-            answer.set_cookie(cookie, token, httponly=True, samesite="Strict")
-            return answer
-        text = "open the link that rfpmss view printed: it holds the key to these pages\n"
-        return Response(text, 403, mimetype="text/plain")
-
-    @app.after_request
-    def _seal(answer: Response) -> Response:
-        answer.headers.update(HEADERS)
-        return answer
-
-    @app.get("/")
-    def _list() -> Response:
-        studies = looker.opened.cohort.studies
-        splits = {study.study_id: study.split for study in studies}
-        shown = [(name, splits[name]) for name in looker.studies()]
-        return Response(fill("studies.html", {"studies": shown}), mimetype="text/html")
-
-    @app.get("/study/<path:name>")
-    def _study(name: str) -> Response:
-        try:
-            with one:  # the model and its cache are one, threads are many
-                patient = looker.look(name)
-        except ValueError as error:
-            return Response(f"{error}\n", 404, mimetype="text/plain")
-        content = {"patient": patient, "studies": looker.studies()}
-        return Response(fill("patient.html", content), mimetype="text/html")
-
-    return app
-
-
-def _refusal(host: str, site: str | None, origin: str | None) -> tuple[int, str] | None:
-    """Status and reason where a request comes under another name or from another site."""
-    if host.rsplit(":", 1)[0].lower() not in NAMES:
-        return 400, f"this page is served as {HOST} only"
-    if site not in (None, "same-origin", "none") or origin not in (None, f"http://{host}"):
-        return 403, "these pages answer no other site"
-    return None
-
-
-def serve(app: Flask, port: int, study: str, token: str = "") -> int:
-    """Answer until Ctrl-C, each request on a thread of its own."""
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Handler(WSGIRequestHandler):
-        timeout = TIMEOUT
-
-    with _bound(port) as own:  # werkzeug would print its own lines about a port in use
-        server = make_server(
-            *(HOST, port, app), threaded=True, request_handler=Handler, fd=own.fileno()
-        )
-    key = f"?token={token}" if token else ""
-    print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
-    try:
-        server.serve_forever()
-    finally:
-        server.server_close()
-    return 0
-
-
-def _bound(port: int) -> socket:
-    """A socket of this machine that listens on a port.
-
-    Raises:
-        RfpmssError: if another program has it, or this user may not.
-    """
-    try:
-        return create_server((HOST, port), backlog=128)
-    except OSError as error:
-        raise RfpmssError(
-            f"--port must be free, got {port}: {os.strerror(error.errno or 0)}; choose another, or "
-            f"0 for a free one"
-        ) from None
+    return view(arguments)
 
 
 if __name__ == "__main__":

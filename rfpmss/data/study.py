@@ -8,6 +8,12 @@ from typing import Literal
 
 from rfpmss.config import VIEWS
 
+CODE_ZERO, CODE_STEP = 128.0, 32.0
+"""CT and MRI are stored as 8 bits: value = (code - 128) / 32 standard deviations."""
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1, as fractions of the image's side."""
+
 Kind = Literal["nifti", "dicom", "slide", "image", "shard"]
 
 

@@ -24,18 +24,14 @@ from rfpmss.data.readers.resize import resize
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.slides import slide
 from rfpmss.data.readers.volume import MAX_BYTES, Volume
-from rfpmss.data.study import Source
+from rfpmss.data.study import CODE_STEP, CODE_ZERO, Box, Source
 
 SEQUENCES = FOUR
 """Order of the MRI channels."""
 WINDOWS = ((40.0, 80.0), (75.0, 200.0), (400.0, 1800.0))
 """Centre and width of the CT channels, Hounsfield units: brain, subdural, bone."""
-CODE_ZERO, CODE_STEP = 128.0, 32.0
-"""CT and MRI are stored as 8 bits: value = (code - 128) / 32 standard deviations."""
 FLOOR = 0.05
 """Least standard deviation of a CT window, in units of its width."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ LARGEST = 1 << 28
 
 SOURCES = (
     "multisk",
+    "rfpmss.commands.train",
     "rfpmss.common.device",
     "rfpmss.common.distributed",
     "rfpmss.common.precision",
@@ -44,7 +45,6 @@ SOURCES = (
     "rfpmss.runs.checkpoint",
     "rfpmss.runs.content",
     "rfpmss.runs.stored",
-    "rfpmss.train",
     "rfpmss.training",
 )
 """Modules and packages whose sources decide what a step of training makes."""
@@ -52,6 +52,7 @@ SOURCES = (
 APART = (
     # what a command says, how it ends and how files are written
     "rfpmss.common",
+    "rfpmss.train",
     "rfpmss.config.bounds",
     # what makes a cohort and knows it again: its digest is compared, not its makers
     "rfpmss.data",

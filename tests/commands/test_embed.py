@@ -180,7 +180,7 @@ def test_a_full_disk_has_the_status_of_its_class(patients, model, tmp_path, caps
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("rfpmss.embed.embed", full)
+    monkeypatch.setattr("rfpmss.commands.embed.embed", full)
     out = tmp_path / "e.parquet"
     assert main([str(patients), "--model", str(model), "--out", str(out)]) == 74
     assert f"error: No space left on device ({out})" in capsys.readouterr().err

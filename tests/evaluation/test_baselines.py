@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from rfpmss import finetune
+from rfpmss.commands import finetune
 from rfpmss.config import smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import swap_sides, train_tokenizer
@@ -136,7 +136,7 @@ def test_labels_are_learned_once_and_stand_beside_the_run(opened, tmp_path, monk
     arguments = finetune.Arguments(run_dir=tmp_path, train_baseline=("labels",), baseline_epochs=1)
     first = finetune._starts(arguments, opened)["labels"]
     assert (tmp_path / "baselines" / "labels-1" / "image.safetensors").is_file()
-    monkeypatch.setattr(baselines, "train_labels", None)
+    monkeypatch.setattr(finetune, "train_labels", None)
     again = finetune._starts(arguments, opened)
     assert list(again) == ["this run", "random weights", "labels"]
     for name, value in first.image.state_dict().items():

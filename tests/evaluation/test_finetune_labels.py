@@ -10,10 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss import finetune
+from rfpmss.commands import finetune
 from rfpmss.config import smoke
 from rfpmss.data.study import Source, Study
-from rfpmss.evaluation.labels import probe
 from rfpmss.evaluation.labels.probe import Tuning, task
 from rfpmss.evaluation.labels.transfer import random_start
 from rfpmss.evaluation.labels.values import choose_label, choose_positive, is_positive
@@ -145,7 +144,7 @@ def own(smoke_cohort):
 
 
 def test_several_classes_are_learned_each_against_the_others(own, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(probe, "Tuning", partial(Tuning, steps=1, batch=12))
+    monkeypatch.setattr(finetune, "Tuning", partial(Tuning, steps=1, batch=12))
     arguments = finetune.Arguments(
         run_dir=tmp_path, fractions=(1.0,), seeds=(0,), modes=("linear",), epochs=1
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rfpmss import ablate
+from rfpmss.commands import ablate as grid
 from rfpmss.config import PRESETS, VIEWS, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import read, write
@@ -86,7 +87,7 @@ def test_scores_of_somebody_else_are_one_sentence(content, tmp_path):
         summary({OURS: {0: folder}})
     (tmp_path / "complete.json").write_text(content)
     with pytest.raises(TableError, match=r"complete\.json, which is damaged"):
-        ablate._seconds(tmp_path / "complete.json")
+        grid._seconds(tmp_path / "complete.json")
     (tmp_path / "run" / "evaluation").mkdir(parents=True)
     (tmp_path / "run" / "evaluation" / "finetune.json").write_text(content)
     with pytest.raises(TableError, match=r"finetune\.json, which is damaged"):
@@ -122,7 +123,7 @@ def test_a_run_that_cannot_be_scored_is_named_and_the_grid_goes_on(
             raise RuntimeError("no room")
         finished(folder, [1.0, 0.0])
 
-    monkeypatch.setattr(ablate, "_score", score)
+    monkeypatch.setattr(grid, "_score", score)
     words = [
         "--out",
         str(tmp_path),
@@ -161,7 +162,7 @@ def test_slow_rows_come_last(tmp_path, monkeypatch, scored, smoke_cohort):
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_views_are_missing_in_training_only_and_never_all_of_a_study(smoke_cohort, share):
     name = f"missing-{100 * share:.0f}"
-    path = ablate._data(smoke_cohort, smoke().phantom, VARIANTS[name])
+    path = grid._data(smoke_cohort, smoke().phantom, VARIANTS[name])
     rows = read(path)
     whole = read(smoke_cohort)
     held = [row for row in whole if row.split != "train"]
@@ -174,7 +175,7 @@ def test_views_are_missing_in_training_only_and_never_all_of_a_study(smoke_cohor
     kept = sum(count.values()) / (len(VIEWS) * len(studies))
     expected = 1 - share + share**3 / 3  # one comes back where all would go
     assert abs(kept - expected) < 4 * np.sqrt(share * (1 - share) / (3 * len(studies)))
-    assert read(ablate._data(smoke_cohort, smoke().phantom, VARIANTS[name])) == rows
+    assert read(grid._data(smoke_cohort, smoke().phantom, VARIANTS[name])) == rows
 
 
 def test_rows_with_other_queries_are_not_paired(tmp_path):
@@ -195,7 +196,7 @@ def scored(monkeypatch):
         draw = np.random.default_rng(len(folder.parent.name) + int(folder.name[-1]))
         finished(folder, (draw.random(9) < 0.5).astype(float).tolist())
 
-    monkeypatch.setattr(ablate, "_score", score)
+    monkeypatch.setattr(grid, "_score", score)
     return folders
 
 
@@ -293,14 +294,14 @@ def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch, scored
 
 
 def test_a_row_of_some_modalities_sees_no_other(smoke_cohort):
-    path = ablate._data(smoke_cohort, smoke().phantom, VARIANTS["separate-mri"])
+    path = grid._data(smoke_cohort, smoke().phantom, VARIANTS["separate-mri"])
     kept = Cohort.open(path, smoke().data)
     whole = Cohort.open(smoke_cohort, smoke().data)
     assert [study.study_id for study in kept.studies] == [s.study_id for s in whole.studies]
     for study in kept.studies:
         assert [view is not None for view in study.views] == [False, True, False]
         assert study.report
-    assert ablate._data(smoke_cohort, smoke().phantom, VARIANTS[OURS]) == smoke_cohort
+    assert grid._data(smoke_cohort, smoke().phantom, VARIANTS[OURS]) == smoke_cohort
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "finetune", "ablate", "reproduce"])

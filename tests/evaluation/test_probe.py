@@ -10,12 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss import finetune
+from rfpmss.commands import finetune
 from rfpmss.config import smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.data.study import Study
-from rfpmss.evaluation.labels import probe
 from rfpmss.evaluation.labels.probe import (
     Task,
     Tuning,
@@ -231,7 +230,7 @@ def test_random_starts_are_the_same_for_the_same_seed_and_touch_no_generator(ope
 
 def test_the_command_writes_its_table_and_the_tuned_encoder(opened, tmp_path, monkeypatch, capsys):
     # One step a pass: what is tuned is told above, here is what is done with it.
-    monkeypatch.setattr(probe, "Tuning", partial(Tuning, steps=1, batch=12))
+    monkeypatch.setattr(finetune, "Tuning", partial(Tuning, steps=1, batch=12))
     arguments = finetune.Arguments(
         run_dir=tmp_path,
         label="necrosis",

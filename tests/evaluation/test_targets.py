@@ -5,11 +5,14 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tyro
 
 from rfpmss import reproduce
+from rfpmss.commands import reproduce as body
+from rfpmss.commands import steps as planned
 from rfpmss.config import PhantomConfig
 from rfpmss.config.arguments import TrainArguments, parse
 from rfpmss.data.phantom import command as generating
@@ -131,11 +134,11 @@ def test_a_run_s_targets_are_written_with_the_file_and_the_command_of_each(tmp_p
     assert (run / "evaluation" / "targets.tex").read_text().count("not known") == 6
 
 
-@pytest.mark.parametrize("budget", reproduce.BUDGETS)
+@pytest.mark.parametrize("budget", planned.BUDGETS)
 @pytest.mark.parametrize("preset", ["smoke", "tiny"])
 def test_every_step_is_a_command_line_that_its_command_takes(budget, preset, tmp_path):
     arguments = reproduce.Arguments(budget=budget, preset=preset, out=tmp_path)
-    steps = reproduce.commands(arguments, reproduce.BUDGETS[budget])
+    steps = planned.commands(arguments, planned.BUDGETS[budget])
     manifests = set()
     for name, *words in steps:
         if name == "rfpmss.train":
@@ -192,7 +195,7 @@ def test_the_grid_s_table_is_handed_to_the_page(tmp_path):
     grid.mkdir()
     run.mkdir()
     (grid / "ablation.json").write_text("[]")
-    reproduce._share(tmp_path, run)
+    body._share(tmp_path, run)
     assert (run / "evaluation" / "ablation.json").read_text() == "[]"
 
 
@@ -207,6 +210,6 @@ def test_listing_the_steps_loads_no_torch():
 
 
 def test_the_phantom_of_another_hospital_differs_in_patients_too():
-    words, manifest = reproduce._elsewhere(reproduce.Path("x"), "tiny", 128)
+    words, manifest = planned._elsewhere(Path("x"), "tiny", 128)
     assert "other" in words
     assert manifest.parent.name != folder_name(PhantomConfig())

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from rfpmss import view
+from rfpmss import view as command
+from rfpmss.commands import view
 from rfpmss.common.command import guarded
 from rfpmss.config import VIEWS, smoke
 from rfpmss.data.batches.batch import Cohort
@@ -159,15 +160,14 @@ def test_the_app_answers_on_this_machine_only(looker, patient):
 
 
 def test_without_the_extra_the_command_says_how_to_install_it(monkeypatch, capsys):
-    monkeypatch.setattr(view, "find_spec", lambda name: None)
-    assert view.main(["any", "--run-dir", "nowhere"]) == 1
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert command.main(["any", "--run-dir", "nowhere"]) == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "pip install 'multisk[rfpmss,app]'" in told
 
 
 def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
-    serving = pytest.importorskip("werkzeug.serving")
     asked = []
 
     class Server:
@@ -185,7 +185,7 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
         def server_close(self):
             asked.append("closed")
 
-    monkeypatch.setattr(serving, "make_server", Server)
+    monkeypatch.setattr(view, "make_server", Server)
     with pytest.raises(KeyboardInterrupt):  # ends as every command: 128 + number
         view.serve(pytest.importorskip("flask").Flask("any"), 0, "a b")
     assert asked == ["127.0.0.1", "closed"]
@@ -300,7 +300,7 @@ def test_a_silent_connection_keeps_nobody_waiting(monkeypatch):
         made.append(usual(*words, **named))
         return made[0]
 
-    monkeypatch.setattr(serving, "make_server", make)
+    monkeypatch.setattr(view, "make_server", make)
     monkeypatch.setattr(view, "TIMEOUT", 0.5)
     app = flask.Flask("any", static_folder=None)
     app.add_url_rule("/", view_func=lambda: "served")

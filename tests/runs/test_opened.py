@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from rfpmss.ablate import _score
+from rfpmss.commands.ablate import _score
 from rfpmss.runs.checkpoint import CheckpointError
 from rfpmss.runs.opened import OpenError, open_run
 

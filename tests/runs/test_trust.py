@@ -694,7 +694,7 @@ def test_a_disk_that_is_full_while_training_is_status_74(
 
 
 def test_a_cell_of_the_grid_is_the_same_after_a_field_was_added(tmp_path: Path) -> None:
-    from rfpmss.ablate import _same
+    from rfpmss.commands.ablate import _same
 
     config = smoke().model_dump(mode="json")
     assert config["loss"].pop("stop_gradient") is False
@@ -971,7 +971,7 @@ def test_every_module_that_training_reaches_is_said_to_count_or_not() -> None:
     """Another path to a module, or a move, is noticed here; `rfpmss.runs.opened` was forgotten."""
     grimp = pytest.importorskip("grimp")
     graph = grimp.build_graph("rfpmss", include_external_packages=False)
-    after = {"rfpmss.evaluation", "rfpmss.runs.opened"}  # in `rfpmss.train.evaluate` alone
+    after = {"rfpmss.evaluation", "rfpmss.runs.opened"}  # in `rfpmss.commands.train.evaluate` alone
     reached, waiting = set(), ["rfpmss.train"]
     while waiting:
         module = waiting.pop()

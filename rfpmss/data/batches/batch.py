@@ -24,8 +24,7 @@ from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.cohort.verify import digested
 from rfpmss.data.errors import TextError
 from rfpmss.data.phantom.latents import Latents
-from rfpmss.data.study import Source, Study
-from rfpmss.data.views import CODE_STEP, CODE_ZERO, Box
+from rfpmss.data.study import CODE_STEP, CODE_ZERO, Box, Source, Study
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

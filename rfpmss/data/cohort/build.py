@@ -31,19 +31,18 @@ from rfpmss.config import VIEWS
 from rfpmss.data.cohort import duplicates
 from rfpmss.data.cohort.counts import reasons
 from rfpmss.data.cohort.manifest import NAME, write, write_csv
+from rfpmss.data.cohort.pieces import write_piece
 from rfpmss.data.cohort.shards import (
     Rejection,
     assemble,
     clear,
-    describe,
     piece_path,
     read_notes,
     series,
     unused,
-    write_piece,
 )
 from rfpmss.data.cohort.splits import SPLITS, split
-from rfpmss.data.errors import DataError, IncompleteError
+from rfpmss.data.errors import DataError, IncompleteError, describe
 from rfpmss.data.identity.reading import write as write_reading
 from rfpmss.data.privacy.aliases import hide
 from rfpmss.data.sources.hospital import Found

@@ -8,13 +8,12 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import tyro
 
 from rfpmss.common.files import whole, write_text
 from rfpmss.data.cohort.manifest import Row, manifest_of, read, unpack_labels
+from rfpmss.data.cohort.options import Export
 from rfpmss.data.cohort.places import entry
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.cohort.verify import digested
@@ -22,24 +21,6 @@ from rfpmss.data.errors import DataError, DuplicateError
 
 INDEX = "dataset.json"
 """Written last: names and sizes of all tar files."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """A prepared cohort in a format of others."""
-
-    manifest: tyro.conf.Positional[Path]
-    """manifest.csv of a prepared cohort."""
-    out: Path
-    """Folder for the files; it must not hold an export already."""
-    format: Literal["webdataset"] = "webdataset"
-    """webdataset: tar files of .npy, .txt and .json, one sample a study."""
-    per_file: int = 256
-    """Studies in one tar file."""
-
-    def __post_init__(self) -> None:
-        if self.per_file < 1:
-            raise ValueError(f"--per-file must be at least 1, got {self.per_file}")
 
 
 @dataclass(frozen=True)

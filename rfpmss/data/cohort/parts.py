@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
 from rfpmss.common.files import opened, opened_text, read_text, write_text
+from rfpmss.common.lock import lock
 from rfpmss.config import VIEWS
+from rfpmss.data.cohort.build import REJECTIONS, Summary, count, decode, finish, write_rejections
 from rfpmss.data.cohort.manifest import jail
+from rfpmss.data.cohort.options import Merge, Shard
 from rfpmss.data.cohort.shards import piece_path, series
 from rfpmss.data.errors import ChangedError, DuplicateError, IncompleteError, TextError
+from rfpmss.data.identity import reading
+from rfpmss.data.identity.reading import write as write_reading
 from rfpmss.data.privacy.aliases import join
 from rfpmss.data.study import Source, Study
 
 if TYPE_CHECKING:
-    from rfpmss.data.cohort.build import Summary
     from rfpmss.data.sources.hospital import Found
     from rfpmss.data.views import Choice
 
@@ -34,45 +35,6 @@ SUMS = "sums"
 """In the record: digests of the rest of it and of the rejections."""
 
 AGAIN = "run that part again, or copy it again from where it was made"
-
-
-@dataclass(frozen=True)
-class Merge:
-    """The parts that ``--shard`` made, as one cohort, bit for bit what one machine makes."""
-
-    parts: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of all parts, in any order; they are only read."""
-    out: Path
-    """Folder for manifest.csv, rejections.csv and shards/."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of several parts of the work."""
-
-    number: int
-    count: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read ``2/3``.
-
-        Example:
-            >>> Shard.parse("2/3")
-            Shard(number=2, count=3)
-        """
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"--shard must be I/N with I from 1 to N, got {text}")
-        return cls(int(found[1]), int(found[2]))
-
-    def take(self, found: Found) -> Found:
-        """Every N-th study; what the search refused goes with the first part."""
-        return replace(
-            found,
-            studies=found.studies[self.number - 1 :: self.count],
-            rejections=found.rejections if self.number == 1 else (),
-        )
 
 
 def identity(found: Found, settings: Sequence[object]) -> str:
@@ -116,10 +78,6 @@ def build_part(
         part: which part this is, of what.
         workers: processes that decode.
     """
-    from rfpmss.common.lock import lock
-    from rfpmss.data.cohort.build import Summary, count, decode, write_rejections
-    from rfpmss.data.identity.reading import write as write_reading
-
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
         (out / RECORD).unlink(missing_ok=True)
@@ -161,10 +119,6 @@ def merge(wanted: Merge) -> Summary:
         DuplicateError: if a part is given twice.
         TextError: if a folder is no part, or the parts are not of one cohort.
     """
-    from rfpmss.common.lock import lock
-    from rfpmss.data.cohort.build import finish
-    from rfpmss.data.identity import reading
-
     out = wanted.out.resolve()
     records = [_open(path.resolve()) for path in wanted.parts]
     _complete(records)
@@ -209,7 +163,7 @@ def _open(part: Path) -> dict[str, Any]:
         raise TextError(f"{RECORD} of the part {part} is damaged", AGAIN) from None
     if not same:
         raise ChangedError(
-            f"a part must be as it was written, got another {RECORD} or {_rejections()} in {part}",
+            f"a part must be as it was written, got another {RECORD} or {REJECTIONS} in {part}",
             AGAIN,
         )
     if said is None:
@@ -241,14 +195,8 @@ def _require_fields(record: Mapping[str, Any]) -> None:
 def _sums(part: Path, record: Mapping[str, Any]) -> dict[str, str]:
     """Digests of what a part says: its record, and the files that it left out."""
     text = json.dumps(record, sort_keys=True)
-    refused = _digest(part / _rejections())
+    refused = _digest(part / REJECTIONS)
     return {"record": sha256(text.encode()).hexdigest(), "rejections": refused}
-
-
-def _rejections() -> str:
-    from rfpmss.data.cohort.build import REJECTIONS
-
-    return REJECTIONS
 
 
 def _require_piece(piece: Path, digest: str | None, part: Path) -> None:
@@ -319,7 +267,5 @@ def _study(item: Mapping[str, Any]) -> Study:
 
 
 def _refused(part: Path) -> list[tuple[str, str]]:
-    from rfpmss.data.cohort.build import REJECTIONS
-
     with opened_text(part / REJECTIONS, newline="") as file:
         return [(row["path"], row["reason"]) for row in csv.DictReader(file)]

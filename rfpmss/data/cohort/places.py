@@ -14,7 +14,7 @@ from rfpmss.config import CHANNELS, VIEWS
 from rfpmss.data.cohort.manifest import Row, jail, reference
 from rfpmss.data.cohort.shards import Shard, open_shard
 from rfpmss.data.errors import TextError, UnreadableError
-from rfpmss.data.views import Box
+from rfpmss.data.study import Box
 
 
 @dataclass(frozen=True)

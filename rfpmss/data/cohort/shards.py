@@ -35,21 +35,15 @@ from rfpmss.common.files import (
     remove,
     sweep,
     sync,
-    whole,
 )
 from rfpmss.config import VIEWS
-from rfpmss.data.cohort.duplicates import coarse, digest
 from rfpmss.data.cohort.manifest import Row, pack_labels, reference
 from rfpmss.data.errors import (
-    BombError,
     DataError,
     PieceError,
-    UnforeseenError,
     UnreadableError,
-    describe,
 )
 from rfpmss.data.study import Source, Study
-from rfpmss.data.views import Choice, read_views
 
 SIZE = 1024
 """Studies in one shard."""
@@ -83,53 +77,8 @@ def series(study: Study) -> dict[str, Source]:
     return result
 
 
-def write_piece(folder: Path, study: Study, choice: Choice) -> None:
-    """Decode one study once; the piece appears only when complete.
-
-    A view that cannot be read is left out and its reason is stored beside the others.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    notes: dict[str, object] = {}
-    for name, source in series(study).items():
-        try:
-            made = read_views(name.partition(".")[0], source, choice)
-        except DataError as error:
-            own = [(path, describe(reason)) for path, reason in error.files]
-            notes[name] = {"reason": describe(error), "unused": _numbered(source, own)}
-            continue
-        except MemoryError:
-            notes[name] = {"reason": describe(BombError("the memory does not suffice"))}
-            continue
-        except OSError:
-            notes[name] = {"reason": describe(UnreadableError("a file cannot be opened"))}
-            continue
-        except Exception:
-            notes[name] = {"reason": describe(UnforeseenError("a reader failed"))}
-            continue
-        arrays[name] = made.images
-        notes[name] = {
-            "shape": made.images.shape,
-            "boxes": [list(box) if box else None for box in made.boxes],
-            "spacing": made.spacing,
-            "grid": made.grid,
-            "absent": sorted(set(source.channels) - set(made.channels)),
-            "digest": digest(made.images),
-            "coarse": coarse(made.images),
-            "unused": _numbered(source, made.unused),
-        }
-    text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
-    # A look for what dead writers left, once a study, would list all pieces each time.
-    with whole(piece_path(folder, study.study_id), private=True, swept=False) as file:
-        np.savez(file, notes=text, **arrays)  # type: ignore[arg-type]
-
-
-def _numbered(source: Source, reasons: Iterable[Rejection]) -> list[tuple[int, str]]:
-    """Files by their number in the source, the mask after the images."""
-    files = _files(source)
-    return [(files.index(path), reason) for path, reason in reasons]
-
-
-def _files(source: Source) -> list[Path]:
+def files_of(source: Source) -> list[Path]:
+    """Of a series, the mask after the images; pieces count them."""
     return [*source.paths, *filter(None, (source.mask,))]
 
 
@@ -186,7 +135,7 @@ def assemble(root: Path, pieces: Sequence[Path], studies: Sequence[Study]) -> li
 
     Args:
         root: folder of the manifest; gets ``shards/``.
-        pieces: of `write_piece`, one a study.
+        pieces: of `rfpmss.data.cohort.pieces.write_piece`, one a study.
         studies: in the order of the manifest.
     """
     shards = root / "shards"
@@ -284,7 +233,7 @@ def _decoded(series: str, absent: Sequence[str]) -> str:
 def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
     """The files of a study that are in none of its views."""
     for name, source in series(study).items():
-        note, files = notes[name], _files(source)
+        note, files = notes[name], files_of(source)
         own = {files[number]: str(reason) for number, reason in note.get("unused", ())}
         if "reason" in note:
             own = dict.fromkeys(files, str(note["reason"])) | own

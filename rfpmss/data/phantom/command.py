@@ -53,20 +53,3 @@ def command(argv: Sequence[str]) -> Callable[..., Phantom]:
         return Phantom(out, phantom, patient, workers)
 
     return phantom
-
-
-def run(arguments: Phantom) -> int:
-    """Generate what is asked for; return the exit status."""
-    from rfpmss.data.cohort.page.overview import write_page
-    from rfpmss.data.phantom import ensure_cohort
-    from rfpmss.data.phantom.files import study_id, write_patient
-
-    if arguments.patient is None:
-        manifest = ensure_cohort(arguments.config, arguments.out, arguments.workers)
-        print(f"manifest: {manifest}\npage: {write_page(manifest.parent)}")  # noqa: T201
-        return 0
-    folder = arguments.out / study_id(arguments.patient)
-    if not folder.exists():
-        write_patient(folder, arguments.patient, arguments.config)
-    print(f"patient: {folder}")  # noqa: T201
-    return 0

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rfpmss.config import PhantomConfig
-from rfpmss.data.cohort.shards import piece_path, write_piece
+from rfpmss.data.cohort.pieces import write_piece
+from rfpmss.data.cohort.shards import piece_path
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
 from rfpmss.data.views import Choice
 

@@ -195,8 +195,6 @@ def _with(element: DataElement, value: Any) -> DataElement:
 
 def _dummy(element: DataElement) -> Any:
     if element.VR == "SQ":
-        from pydicom import Dataset
-
         return [Dataset()]
     if element.VR in _DUMMIES:
         return _DUMMIES[element.VR]

@@ -3,89 +3,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import tyro
-
-from rfpmss.data.cohort.parts import Part, Shard, build_part, identity
+from rfpmss.common.progress import progress
+from rfpmss.config import VIEWS
+from rfpmss.data.cohort.build import build
+from rfpmss.data.cohort.options import Shard
+from rfpmss.data.cohort.parts import Part, build_part, identity
+from rfpmss.data.errors import DataError, DuplicateError, describe
+from rfpmss.data.readers.masks import labels_of, named
+from rfpmss.data.readers.volume import MIB, read_nifti
+from rfpmss.data.sources import bids, brats, mrrate, upenn
+from rfpmss.data.sources.derive import derive
+from rfpmss.data.sources.hospital import Found as Whole
+from rfpmss.data.sources.options import Public
+from rfpmss.data.sources.public import Found, merge, read_crosswalk
+from rfpmss.data.sources.published import Refused, join, read_published
+from rfpmss.data.views import Choice
 
 if TYPE_CHECKING:
     from rfpmss.data.cohort.build import Summary
     from rfpmss.data.sources import hospital
-    from rfpmss.data.sources.public import Found
-
-
-@dataclass(frozen=True)
-class Public:
-    """BraTS, UPENN-GBM and BIDS data sets, together without a patient standing twice."""
-
-    out: Path
-    """Folder for manifest.csv, rejections.csv and shards/."""
-    brats2021: Path | None = None
-    """Folder of BraTS2021: the archive of Kaggle or Synapse, or the package of TCIA."""
-    brats: Path | None = None
-    """Folder of any BraTS from 2017 on: glioma, meningioma, metastases, Africa, paediatric."""
-    upenn_gbm: Path | None = None
-    """Folder of UPENN-GBM."""
-    bids: Path | None = None
-    """A BIDS data set; derivatives/ is left out."""
-    mr_rate: Path | None = None
-    """Folder of MR-RATE, studies unpacked, with splits.csv or metadata/."""
-    bids_masks: tuple[str, ...] = ()
-    """Patterns of tumour masks in the BIDS data set, as "derivatives/**/*_dseg.nii.gz"."""
-    reports: Path | None = None
-    """Reports of TextBraTS, RadGenome-Brain MRI, BTReport or MR-RATE: file or folder."""
-    mapping: Path | None = None
-    """BraTS2021_MappingToTCIA.xlsx, needed with both: it says who is the same patient."""
-    unmapped: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Use both without a mapping, although patients may then stand in two splits."""
-    unstripped: tyro.conf.FlagCreatePairsOff[bool] = False
-    """UPENN-GBM with the skull."""
-    derive_reports: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Write reports from the masks; they are marked as derived wherever they go."""
-    mask_labels: Literal["auto", "brats2017", "brats2023"] = "auto"
-    """What labels mean: 4 enhancing (2017-2021), or 3 enhancing and 4 cavity (2023 on)."""
-    gaps: Literal["refuse", "resample"] = "refuse"
-    """Sequences on unequal grids are left out, or laid upon the commonest grid."""
-    clinical: tuple[Literal["mgmt", "idh1", "survival_days"], ...] = ()
-    """Labels to put into derived reports; do not predict these from the text afterwards."""
-    views: int = 1
-    """Slices to keep of each study."""
-    size: int = 256
-    """Largest side of a kept image, pixels."""
-    splits: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Shares of the patients for train, val and test."""
-    seed: int = 0
-    """Seed of the splits; patients that were dealt before stay where they are."""
-    max_mib: int = 1024
-    """Largest decoded image, MiB."""
-    workers: int = 2
-    """Processes that decode."""
-    shard: str | None = None
-    """I/N: decode only part I of N, for `prepare merge`."""
-
-    def __post_init__(self) -> None:
-        for name in ("views", "size", "max_mib", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-        if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
-            raise ValueError("--splits must be three shares that sum to 1, the first above 0")
-        if self.shard is not None:
-            Shard.parse(self.shard)
-        if not self.folders:
-            raise ValueError(
-                "one of --brats, --brats2021, --upenn-gbm, --bids and --mr-rate is needed"
-            )
-        if self.bids_masks and not self.bids:
-            raise ValueError("--bids-masks needs --bids DIR")
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders of images, resolved."""
-        given = (self.brats2021, self.brats, self.upenn_gbm, self.bids, self.mr_rate)
-        return [path.resolve() for path in given if path]
 
 
 def prepare(wanted: Public) -> Summary:
@@ -95,12 +35,6 @@ def prepare(wanted: Public) -> Summary:
         DataError: if the mapping is missing or damaged, or no study is left.
         OSError: if a folder cannot be read.
     """
-    from rfpmss.data.cohort.build import build
-    from rfpmss.data.cohort.shards import describe
-    from rfpmss.data.readers.volume import MIB
-    from rfpmss.data.sources.hospital import Found as Whole
-    from rfpmss.data.views import Choice
-
     found = find(wanted)
     reports = [wanted.reports.resolve()] if wanted.reports else []
     root = Path(os.path.commonpath([*wanted.folders, *reports]))
@@ -142,9 +76,6 @@ def find(wanted: Public) -> Found:
         IncompleteError: if a folder has another layout, or two cohorts share patients whom nothing
             brings together.
     """
-    from rfpmss.data.sources import bids, brats, mrrate, upenn
-    from rfpmss.data.sources.public import Found, merge, read_crosswalk
-
     crosswalk = read_crosswalk(wanted.mapping) if wanted.mapping else None
     cases, scans, others = (Found((), ()) for _ in range(3))
     for folder in (wanted.brats2021, wanted.brats):
@@ -170,8 +101,6 @@ def find(wanted: Public) -> Found:
 
 def _both(one: Found, other: Found) -> Found:
     """Two cohorts; a case that stands in both is taken from the first."""
-    from rfpmss.data.errors import DuplicateError
-
     known = {study.study_id for study in one.studies}
     twice = [study for study in other.studies if study.study_id in known]
     fresh = [study for study in other.studies if study.study_id not in known]
@@ -189,8 +118,6 @@ def _both(one: Found, other: Found) -> Found:
 
 def _reported(found: Found, path: Path) -> Found:
     """The studies with the reports that were published apart from them."""
-    from rfpmss.data.sources.published import Refused, join, read_published
-
     refused: Refused = []
     studies = join(found.studies, read_published(path, refused), refused)
     told = tuple((str(file), error) for file, error in refused)
@@ -205,14 +132,6 @@ def _absolute(found: Found, root: Path) -> Found:
 
 def _derived(found: hospital.Found, wanted: Public) -> hospital.Found:
     """Reports for all studies with a mask; the others keep none, with the reason noted."""
-    from rfpmss.common.progress import progress
-    from rfpmss.config import VIEWS
-    from rfpmss.data.cohort.shards import describe
-    from rfpmss.data.errors import DataError
-    from rfpmss.data.readers.masks import named
-    from rfpmss.data.readers.volume import MIB
-    from rfpmss.data.sources.derive import derive
-
     studies, rejections = [], list(found.rejections)
     others = _labels(found, wanted.max_mib * MIB) if wanted.mask_labels == "auto" else set()
     with progress("deriving reports", total=len(found.studies), unit="studies") as advance:
@@ -236,11 +155,6 @@ def _derived(found: hospital.Found, wanted: Public) -> hospital.Found:
 
 def _labels(found: hospital.Found, limit: int) -> set[int]:
     """All labels of the masks whose names do not tell the year: one of them may tell it."""
-    from rfpmss.config import VIEWS
-    from rfpmss.data.errors import DataError
-    from rfpmss.data.readers.masks import labels_of, named
-    from rfpmss.data.readers.volume import read_nifti
-
     labels: set[int] = set()
     for study in found.studies:
         source = study.views[VIEWS.index("mri")]

@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import rfpmss
 from rfpmss import cli, embed, prepare
+from rfpmss.commands import embed as embedding
 from rfpmss.config import VIEWS
 from rfpmss.config.sections import DataConfig
 from rfpmss.data.cohort import build
@@ -49,12 +49,12 @@ def test_embed_reads_the_studies_that_prepare_reads(clinic, options, tmp_path, m
     assert run(clinic, "--out", tmp_path / "out", *options) == 0
     salt = tmp_path / "out" / ".salt"
     taken: list[embed.Arguments] = []
-    monkeypatch.setattr(embed, "embed", lambda given: taken.append(given) or 0)
+    monkeypatch.setattr(embedding, "embed", lambda given: taken.append(given) or 0)
     words = [str(clinic), "--model", "m", "--out", str(tmp_path / "e"), "--salt", str(salt)]
     assert embed.main([*words, "--workers", "1", *options]) == 0
-    model = SimpleNamespace(data=DataConfig(resize=256, slices=1))
+    data = DataConfig(resize=256, slices=1)
     (tmp_path / "work").mkdir()
-    embedded = read(embed._prepare(taken[0], model, tmp_path / "work"))  # type: ignore[arg-type]
+    embedded = read(embedding._prepare(taken[0], data, tmp_path / "work"))
     shown = [
         {(row.patient_id, row.study_id, row.modality, row.series, row.digest) for row in rows}
         for rows in (read(tmp_path / "out" / "manifest.csv"), embedded)

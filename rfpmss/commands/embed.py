@@ -1,0 +1,208 @@
+"""What ``rfpmss embed`` does."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from rfpmss.common.device import require
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import opened, whole
+from rfpmss.common.progress import progress
+from rfpmss.common.quiet import quiet
+from rfpmss.config import MODALITIES, VIEWS, DataConfig
+from rfpmss.config.bounds import option
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.cohort.build import build
+from rfpmss.data.errors import LayoutError
+from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
+from rfpmss.data.sources.folder import FolderOptions, check_places
+from rfpmss.data.sources.hospital import show
+from rfpmss.evaluation.adapt import adapt
+from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.options.embed import Arguments
+from rfpmss.runs.checkpoint import read_tokenizer
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+    from rfpmss.model.features import Features
+
+
+def run(arguments: Arguments) -> int:
+    """Embed, each refusal in one sentence; return the exit status."""
+    try:
+        with quiet():
+            studies = embed(arguments)
+    except RfpmssError:
+        raise
+    except ValueError as error:
+        raise RfpmssError(str(error)) from None
+    except FileNotFoundError as error:
+        if error.filename is not None:
+            raise
+        raise RfpmssError(str(error)) from None
+    print(f"{studies} studies: {arguments.out.resolve()}")
+    return 0
+
+
+def embed(arguments: Arguments) -> int:
+    """Prepare, encode, write; return the number of studies.
+
+    Raises:
+        DataError: if no study can be read.
+        FileNotFoundError: if there is no such manifest.
+        ValueError: if the model cannot be loaded.
+    """
+    _check(arguments)
+    require(arguments.device)
+    model = RFPMSS.from_pretrained(arguments.model, map_location=arguments.device)
+    tokenizer = read_tokenizer(arguments.model)
+    known = model.report.bert.config.vocab_size
+    if tokenizer.get_vocab_size() != known:
+        raise ValueError(
+            f"the tokenizer must have the {known} words of the model, got "
+            f"{tokenizer.get_vocab_size()} in {arguments.model}"
+        )
+    digest = _sha256(arguments.model / "model.safetensors")
+    with tempfile.TemporaryDirectory(prefix="rfpmss-embed-") as work:
+        manifest = arguments.src
+        if manifest is None or not manifest.is_file():
+            manifest = _prepare(arguments, model.data, Path(work))
+        cohort = Cohort.open(manifest, model.data)
+        for note in adapt(model, cohort, tokenizer, arguments.batch) if arguments.adapt else ():
+            print(f"note: {note}", file=sys.stderr)
+        schema = _schema(model, digest, inputs=arguments.inputs, adapted=arguments.adapt)
+        _write(arguments.out, schema, _tables(model, cohort, tokenizer, arguments.batch, schema))
+    return len(cohort)
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuse places that cannot be read or written, before anything takes time."""
+    src, out = arguments.src, arguments.out
+    if src is not None and not src.is_file() and not src.is_dir():
+        raise ValueError(f"SRC must be an existing folder or manifest, got {src}")
+    if out.exists():
+        raise ValueError(f"--out must be a new file, got {out}; remove it or name another")
+    if src is not None and src.is_file():
+        _require_plain(arguments)
+    if src is None or src.is_dir():
+        check_places(src, out, arguments.salt)
+
+
+def _require_plain(arguments: Arguments) -> None:
+    """Refuse options that say how a folder is read, beside a manifest: they would do nothing."""
+    names = [entry.name for entry in fields(FolderOptions)] + ["salt"]
+    defaults = {entry.name: entry.default for entry in fields(Arguments)}
+    for name in names:
+        if name not in ("src", "workers") and getattr(arguments, name) != defaults[name]:
+            raise ValueError(
+                f"{option(name)} needs a folder SRC, got the manifest {arguments.src}, whose ids "
+                f"and images are made already"
+            )
+
+
+def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> Path:
+    """The folder's studies decoded into ``work``, at the size that the model takes."""
+    out = arguments.out.resolve()
+    secret = arguments.salt or out.parent / SALT
+    salt = draw_salt(secret)
+    found, src = arguments.find(arguments.src, out, salt)
+    print(show(found))
+    if found.doubt:
+        raise LayoutError(found.doubt)
+    keep_salt(secret, salt)
+    choice = arguments.choice(size=data.resize, count=data.slices)
+    made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
+    if made.rejected:
+        print(f"{sum(made.rejected.values())} files were left out:")
+        print("\n".join(f"{count:>6}  {reason}" for reason, count in made.rejected.items()))
+        print("`rfpmss prepare hospital` with the same options says which")
+    return work / "manifest.csv"
+
+
+def _schema(model: RFPMSS, digest: str, *, inputs: bool, adapted: bool) -> pa.Schema:
+    """Fixed-size lists of float32, each column with its meaning."""
+    fields = [pa.field(name, pa.string(), nullable=False) for name in ("patient_id", "study_id")]
+    width, config = model.fuse.width, model.config
+    columns = [("study", width, "all images fused"), ("report", width, "in the space of study")]
+    columns += [(f"joint_{m}", config.joint_dim, "unit vector, joint space") for m in MODALITIES]
+    if inputs:
+        columns += [(f"inputs_{m}", config.token_dim, "input-space feature") for m in MODALITIES]
+    for name, size, meaning in columns:
+        about = {"meaning": f"{meaning}; null where absent"}
+        fields.append(pa.field(name, pa.list_(pa.float32(), size), metadata=about))
+    said = {"model_sha256": digest, "writer": "rfpmss embed"} | (
+        {"adapted": "yes"} if adapted else {}
+    )
+    return pa.schema(fields, metadata=said)
+
+
+def _tables(
+    model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, size: int, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """The studies in the order of the manifest, ``size`` at a time."""
+    device = next(model.parameters()).device
+    with progress("embedding", len(cohort), unit="studies") as advance:
+        for start in range(0, len(cohort), size):
+            chosen = range(start, min(start + size, len(cohort)))
+            batch = cohort.batch(chosen, tokenizer, augment=None).to(device)
+            with torch.no_grad():
+                features = model.encode(batch.images, batch.present, batch.tokens)
+            yield _table(features, [cohort.studies[i] for i in chosen], schema)
+            for _ in chosen:
+                advance()
+
+
+def _table(features: Features, studies: list, schema: pa.Schema) -> pa.Table:
+    present = features.present
+    vectors = {
+        "study": (features.study, present[:, : len(VIEWS)].any(dim=1)),
+        "report": (features.report, present[:, -1]),
+    }
+    for i, name in enumerate(MODALITIES):
+        vectors[f"joint_{name}"] = (features.joint[:, i], present[:, i])
+        vectors[f"inputs_{name}"] = (features.inputs[:, i], present[:, i])
+    columns = [
+        pa.array([getattr(study, field.name) for study in studies])
+        if field.name in ("patient_id", "study_id")
+        else _lists(*vectors[field.name], field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _lists(vectors: Float[Tensor, "n d"], exist: Bool[Tensor, " n"], kind: pa.DataType) -> pa.Array:
+    rows = vectors.float().cpu().numpy()
+    there = exist.tolist()
+    return pa.array(
+        [np.asarray(row) if ok else None for row, ok in zip(rows, there, strict=True)], kind
+    )
+
+
+def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+    """A Parquet file, whole or not at all."""
+    # Into a file of ours: pyarrow's is not synced, and its errors name no file.
+    with (
+        whole(path, private=True) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        for table in tables:
+            writer.write_table(table)
+
+
+def _sha256(path: Path) -> str:
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,246 @@
+"""What ``rfpmss train`` does: build, loop, save, evaluate. Read this first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+from rfpmss import evaluation
+from rfpmss.common.device import require as device_of
+from rfpmss.common.distributed import PeerError, job
+from rfpmss.common.errors import RfpmssError
+from rfpmss.common.files import sentence
+from rfpmss.config.arguments import TrainArguments
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.data.cohort.manifest import manifest_of
+from rfpmss.data.phantom import ensure_cohort
+from rfpmss.evaluation.structure.learned import learned
+from rfpmss.runs import checkpoint, record
+from rfpmss.runs.checkpoint import load
+from rfpmss.runs.folder import (
+    ArgumentError,
+    Bystander,
+    Claim,
+    Run,
+    RunError,
+    read_metrics,
+    refuse_another,
+)
+from rfpmss.runs.opened import open_run, origin_of
+from rfpmss.training import parallel
+from rfpmss.training.build import build, parts
+from rfpmss.training.loop import Job, loop
+from rfpmss.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rfpmss.common.distributed import Peers
+    from rfpmss.config import Config
+    from rfpmss.runs.record import Start
+
+LOOK_FIRST = 10.0
+"""Seconds that ranks wait longer than their supervisor, who sees which one hangs."""
+
+
+def run(arguments: TrainArguments) -> int:
+    """Train and evaluate as the only process that writes into the run folder."""
+    data = None if arguments.data is None else manifest_of(arguments.data)
+    if data is not None and not data.is_file():
+        raise ArgumentError(
+            f"--data must be the manifest of a prepared cohort, or its folder, got {data}; write "
+            f"one with `python -m rfpmss.prepare hospital SRC --out DIR`"
+        )
+    with Claim(arguments.folder) as claim:
+        try:
+            with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
+                status = train(arguments, peers, claim)
+            wanted = arguments.evaluate and claim.held and not status
+            return evaluate(arguments) if wanted else status
+        except PeerError:
+            raise
+        except (RfpmssError, OSError) as error:
+            if claim.held:  # a folder that was moved away breaks whatever reads or writes it
+                claim.require()
+            claim.note(error)
+            raise
+
+
+def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
+    """Pretrain as asked; return 0, or 128 + the number of the signal that stopped it."""
+    config, folder = arguments.config, arguments.folder
+    torch.set_num_threads(config.train.threads)
+    peers.first(claim.take)
+    manifest = manifest_of(arguments.data) if arguments.data else _phantom(config)
+    one = os.environ.get("LOCAL_RANK", "0") == "0"  # of a machine, whose ranks share its disk
+    cohort = Cohort.open(manifest, config.data, verified=one)
+    schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)
+    _agree(arguments, manifest, cohort, peers)
+    done = peers.first(lambda: _done(arguments, manifest, cohort, peers))
+
+    found = _stored(folder, done)
+    start = checkpoint.newest(arguments.start) if arguments.start and not found else None
+    if source := found or start:
+        tokenizer = checkpoint.read_tokenizer(source)
+    else:
+        tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
+    torch.manual_seed(config.seed)
+    device = _device(arguments.device)
+    studies = len(schedule.studies)
+    state, spine = build(config, tokenizer, studies, device, peers, start, fresh=not found)
+    steps = arguments.max_steps or schedule.steps
+    if found:
+        checkpoint.resume(found, state)
+    if not peers.rank:
+        print(parts(spine.model))
+        print(cohort.told("train"))
+        print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
+        if done > steps:
+            print(
+                f"note: {folder} has done {done} steps already, more than the {steps} that are "
+                f"asked for: nothing is trained; its weights are those of step {done}",
+                file=sys.stderr,
+            )
+    split = peers.size > 1 and config.train.parallel == "replicate"
+    net = parallel.replicate(spine, peers) if split else spine
+    run = Bystander() if peers.rank else _run(arguments, manifest, cohort, peers, claim, found)
+    job = Job(config, cohort, schedule, peers, folder, run, arguments.workers)
+    with run.writing(done, arguments.track):
+        return loop(range(done, steps), job, state, spine, net)
+
+
+def evaluate(arguments: TrainArguments) -> int:
+    """Score what a run has saved on the held-out patients and write its page."""
+    folder, device = arguments.folder, _device(arguments.device)
+    opened = open_run(folder, None, device)
+    rest = opened.cohort, opened.tokenizer, opened.config
+    if opened.config.train.ema:
+        average = load(folder, device, "averaged")
+        origin = origin_of(average, opened.cohort)
+        evaluation.run(average.model, *rest, folder, name="retrieval_averaged", origin=origin)
+    rows = evaluation.run(opened.model, *rest, folder, origin=opened.origin)
+    page = evaluation.page(folder, opened.model, *rest, origin=opened.origin)
+    evaluation.print_table(rows)
+    if opened.config.loss.consistency and (end := learned(read_metrics(folder / "metrics.jsonl"))):
+        print(end.sentence)
+    print(f"page: {page.resolve()}")
+    return 0
+
+
+def _phantom(config: Config) -> Path:
+    """The generated cohort of the preset."""
+    try:
+        return ensure_cohort(config.phantom)
+    except OSError as error:
+        raise RunError(
+            f"the phantom cohort could not be written: {sentence(error)}; or set XDG_CACHE_HOME to "
+            f"another folder, or pass --data"
+        ) from None
+
+
+def _agree(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> None:
+    """Refuse to train when a rank was started with another configuration, cohort or code."""
+    own = record.make(arguments.config, manifest, peers.size, None, cohort.fingerprint)
+    del own["manifest"]  # machines may keep the cohort in different places
+    own["max_steps"] = arguments.max_steps
+    own["start"] = arguments.start is not None
+    said = [record.loads(text) for text in peers.texts(record.dumps(own))]
+    if lines := record.disagreements(said):
+        raise RunError(
+            "all ranks must be started with the same configuration, cohort and code, got\n"
+            + "\n".join(lines)
+        )
+
+
+def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> int:
+    """The step to go on after; nothing is written before the request is known to fit."""
+    folder = arguments.folder
+    found = checkpoint.latest(folder)
+    asked = (
+        *(arguments.config, manifest, peers.size, arguments.start, cohort.fingerprint),
+        _started_from(arguments, found),
+    )
+    known = [record.read(folder), found and record.checked(found / record.FILE)]
+    for stored in known if not arguments.allow_config_change else ():
+        if stored:
+            refuse_another(folder, stored, record.make(*asked), cohort.fingerprint)
+    if found and known[0] and known[0].get("cohort") is None:
+        print(
+            f"note: {folder} was started before runs knew their cohort; whether it is the same "
+            f"cannot be checked",
+            file=sys.stderr,
+        )
+    if not found:
+        _refuse_start(arguments, cohort)
+    return checkpoint.step_of(found) if found else 0
+
+
+def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
+    """Refuse weights that were trained on studies which this cohort holds out."""
+    start = arguments.start
+    known = record.read(start) if start else None
+    if not start or not known:
+        return
+    if problem := record.trained_on(start, known, cohort.fingerprint):
+        if not arguments.allow_config_change:
+            raise RunError(f"{problem}, or pass --allow-config-change to go on with it")
+        print(f"warning: {problem}; scores of these studies are not held-out", file=sys.stderr)
+
+
+def _stored(folder: Path, done: int) -> Path | None:
+    """The checkpoint to go on from, which rank 0 has verified, on every rank."""
+    there = [path for path in checkpoint.folders(folder) if checkpoint.step_of(path) == done]
+    if len(there) > 1:
+        there = [path for path in there if checkpoint.verify(path) is None]
+    if done and not there:
+        raise RunError(
+            f"run_dir must hold the checkpoint of step {done} on every machine, got {folder} "
+            f"without it"
+        )
+    return there[0] if done else None
+
+
+def _run(
+    arguments: TrainArguments,
+    manifest: Path,
+    cohort: Cohort,
+    peers: Peers,
+    claim: Claim,
+    found: Path | None,
+) -> Run:
+    """The run folder, with the record of what has been found to fit."""
+    return Run(
+        arguments.folder,
+        arguments.config,
+        manifest,
+        ranks=peers.size,
+        start=arguments.start,
+        allow_change=True,
+        cohort=cohort.fingerprint,
+        claim=claim,
+        started_from=_recorded(found) if found else _started_from(arguments, None),
+    )
+
+
+def _recorded(found: Path) -> Start | None:
+    """What a run that goes on once started from, whatever stands there now."""
+    return record.checked(found / record.FILE).get("started_from")
+
+
+def _started_from(arguments: TrainArguments, found: Path | None) -> Start | None:
+    """What stands in --start: the weights that a checkpoint once came from, if they are there."""
+    if arguments.start is None:
+        return None
+    return record.start_of(arguments.start, _recorded(found) if found else None)
+
+
+def _device(asked: str | None) -> str:
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    device = device_of(asked or (f"cuda:{place}" if torch.cuda.is_available() else "cpu"))
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    return device

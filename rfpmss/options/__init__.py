@@ -1,0 +1,1 @@
+"""What each command takes: typed, checked, and light enough for ``--help``."""
