@@ -10,6 +10,7 @@ from multisk._backends.triton import visits
 from multisk._problem.system import System
 from multisk._semidual.semidual import Point, direction, recentred, slope, visit
 
+HELD = 2e-5  # relative error that the rounding of float32 potentials can leave
 LONG, FAR = 16, 0.1  # passes after which an error this large says that Newton is lost
 
 
@@ -23,6 +24,15 @@ class Search:
         double = system.scores.dtype == torch.float64
         self.finest = 1e-12 if double and polish else tolerance
         self.row_tolerance = 1e-13 if double else 0.1 * tolerance
+
+    def idle(self, best: Point) -> Tensor:
+        """Passes without a better point after which a problem is left.
+
+        Float32 circles at its rounding, and the host goes on from there in float64.
+        """
+        single = self.system.scores.dtype == torch.float32 and not kernels_visit(self.system)
+        rounding = (best.error <= HELD) & single
+        return torch.where(rounding, 2, 8)
 
     def run(self, b: Tensor, a: Tensor | None, most: Tensor) -> tuple[Point, Tensor]:
         """From `b`, at most `most` (b,) passes after the first; the best point and passes used."""
@@ -42,7 +52,7 @@ class Search:
         while True:
             reached = best.error <= self.tolerance
             polished = polished | (best.error <= self.finest)
-            hopeful = (idle < 8) & ((steps < LONG) | (best.error <= FAR))
+            hopeful = (idle < self.idle(best)) & ((steps < LONG) | (best.error <= FAR))
             live = torch.where(reached, ~polished, hopeful) & (steps < most)
             if not bool(live.any()):
                 break

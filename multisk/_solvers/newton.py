@@ -24,13 +24,12 @@ from multisk._problem.types import Number, Whole
 from multisk._semidual import ascent, interior
 from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow, widen
 from multisk._semidual.multinomial import solve_groups
-from multisk._semidual.search import Search
+from multisk._semidual.search import HELD, Search
 from multisk._semidual.semidual import Point
 from multisk._solvers.options import check_gradient, check_number, check_steps
 from multisk._solvers.precise import Run, judged, precisely, retried
 
 FEW = 14  # passes of one way for a transport before the next one is tried
-FLOOR = 2e-5  # relative error that the rounding of float32 potentials can leave
 CLOSE = 0.3  # relative error from which an assignment's passes go on, whatever they have cost
 NEAR = 10.0  # relative error from which ascent is worth more than a new start
 ASTRAY = 0.6  # error at b = 0 from which full Newton steps overshoot: uneven columns, none even
@@ -140,7 +139,7 @@ class Newton:
         if bool(left.any()):
             index = left.nonzero().squeeze(-1)
             budget = self.max_steps - steps[index]
-            held = FLOOR if system.groups is None else CLOSE
+            held = HELD if system.groups is None else CLOSE
             near = point.b[index] if bool((point.error[index] <= held).all()) else None
             better, more = resist(system.take(index), float(self.tolerance), budget, near)
             steps[index] += more
