@@ -57,8 +57,9 @@ def two(smoke_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_have_the_losses_of_one(
     two: Path, smoke_cohort: Path, tmp_path: Path
 ) -> None:
-    one = run(smoke_cohort, tmp_path, "--max-steps", "6")
-    assert farthest({step: row for step, row in rows(two).items() if step <= 6}, one) < 1e-6
+    # At equal weights; rounding, divided by small deviations, then grows tenfold in three steps.
+    one = run(smoke_cohort, tmp_path, "--max-steps", "3")
+    assert farthest({step: row for step, row in rows(two).items() if step <= 3}, one) < 1e-6
 
 
 def test_in_double_precision_they_agree_to_twelve_digits(
