@@ -2,13 +2,20 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import doubles, loops_for, loops_for_newton, sweeps_come_first
+from multisk._backends.choose import (
+    doubles,
+    loops_for,
+    loops_for_newton,
+    retriable,
+    sweeps_come_first,
+)
 from multisk._backends.numba import solve as loops
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Otherwise
@@ -52,12 +59,20 @@ class Blend:
         """Solve every problem of the batch; `Raw.solver` says what did."""
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         if system.groups is not None and init is not None:  # Newton takes two or three from there
-            return replace(newton.run(system, init), solver="Newton")
+            return replace(self.from_start(system, init, newton), solver="Newton")
         if system.groups is not None and not sweeps_come_first(system):
             return self.newton_first(system, newton)
         if doubles(system):
             return judged(precisely(system, init, self.once), self.tolerance, self.max_steps)
         return self.sweeps_first(system, init, newton)
+
+    def from_start(self, system: System, init: Tensor, newton: Newton) -> Raw:
+        """Newton alone; in float64 where its passes are torch's, which circle just above 1e-6."""
+        if retriable(system) and loops_for_newton(system) is None:
+            near = replace(newton, tolerance=0.8 * float(self.tolerance))  # the rest is rounding's
+            wide = precisely(system, init, partial(near.follow, polish=False))
+            return judged(wide, self.tolerance, self.max_steps)
+        return newton.run(system, init)
 
     def once(self, system: System, init: Tensor | None) -> Raw:
         """In float64 for a float32 plan, which shows no more."""

@@ -343,3 +343,16 @@ def test_small_problems_sweep_while_that_costs_less_than_the_calls_of_torch():
     x = torch.randn(64, 128, generator=generator) + torch.randn(128, generator=generator)
     found = solve(torch.sigmoid(x), MultiAssignment(k=8, eps=0.02)).raise_if_failed()
     assert found.solver == "Sinkhorn"
+
+
+@pytest.mark.parametrize("kind", ["even", "uneven"])
+@pytest.mark.parametrize("eps", [0.1, 0.02, 0.005])
+def test_warm_starts_take_few_passes_to_many_columns(kind, eps):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 200, generator=generator)
+    x = torch.sigmoid(x + (kind == "uneven") * torch.randn(200, generator=generator))
+    near = x + 0.02 * x.std() * torch.randn(500, 200, generator=generator)
+    first = solve(x, MultiAssignment(k=8, eps=eps)).raise_if_failed()
+    for scores, most in ((x, 1), (near, 3 + (eps < 0.02))):
+        found = solve(scores, MultiAssignment(k=8, eps=eps), init=first).raise_if_failed()
+        assert int(found.steps) <= most
