@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rfpmss import embed, evaluate
 from rfpmss.config import (
     PRESETS,
     AssignmentConfig,
@@ -211,7 +212,9 @@ def test_the_guide_to_training_names_options_and_fields_that_exist() -> None:
     assert len(named) > 10
     assert set(named) <= known
     options = set(re.findall(r"(--[a-z][a-z.-]+)", text)) - {"--nproc-per-node", "--help"}
-    own = {f"--{name.replace('_', '-')}" for name in TrainArguments.__dataclass_fields__}
+    kinds = (TrainArguments, evaluate.Arguments, embed.Arguments)  # adapting is theirs
+    names = [name for kind in kinds for name in kind.__dataclass_fields__]
+    own = {f"--{name.replace('_', '-')}" for name in names}
     fields = {f"--{name.replace('_', '-')}" for name in known}
     assert len(options) > 8
     assert {option.replace("--no-", "--") for option in options} <= own | fields
