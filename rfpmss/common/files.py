@@ -6,6 +6,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def whole(path: Path, *, private: bool = False, swept: bool = True) -> Iterator[
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if swept:
-            sweep(path.parent, f".{path.name}.*.tmp")
+            sweep(path)
         number = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE if private else SHARED
         )
@@ -100,7 +101,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     What killed writers of the same folder left behind is removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent, f".{path.name}.*.tmp")
+    sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     remove(temporary)
     temporary.mkdir()
@@ -200,16 +201,27 @@ def mark(number: int) -> None:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def sweep(folder: Path, pattern: str) -> None:
-    """Remove temporary files and folders whose writer has died."""
-    for path in folder.glob(pattern):
-        with suppress(OSError):  # gone already, not ours, or being written
-            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(path)
-            finally:
-                os.close(number)
+def sweep(path: Path) -> None:
+    """Remove temporary files and folders of ``path`` whose writer has died.
+
+    Theirs are the names ``.NAME.NUMBER.tmp``, every letter of NAME meaning itself; other names are
+    somebody else's.
+    """
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
+    for found in path.parent.iterdir():
+        if ours.fullmatch(found.name):
+            clear_dead(found)
+
+
+def clear_dead(path: Path) -> None:
+    """Remove a file or folder unless a living process is writing it."""
+    with suppress(OSError):  # gone already, not ours, or being written
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(path)
+        finally:
+            os.close(number)
 
 
 def remove(path: Path) -> None:

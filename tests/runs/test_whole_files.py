@@ -68,9 +68,25 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
     with getattr(files, verb)(path):
         assert not left.exists()
         [living] = tmp_path.iterdir()
-        files.sweep(tmp_path, ".out.*.tmp")
+        files.sweep(path)
         assert living.exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["Z*", "[ab]", "?", "X[1]", ".", "a\\d+", "{x}"])
+@pytest.mark.parametrize("verb", ["whole", "whole_folder"])
+def test_only_what_a_writer_of_this_very_name_left_is_removed(
+    tmp_path: Path, verb: str, name: str
+) -> None:
+    path = tmp_path / f"out{name}"
+    others = [".outZ.77.tmp", ".outa.7.tmp", ".outX1.7.tmp", ".out.7.tmp", ".outZ.any.tmp"]
+    others += [f".{path.name}.notes.tmp", f".{path.name}.7.8.tmp", f".{path.name}.7.tmp.x"]
+    for other in others:
+        (tmp_path / other).write_text("somebody's")
+    (tmp_path / f".{path.name}.99999999.tmp").write_text("half")
+    with getattr(files, verb)(path):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, path.name])
 
 
 FAULTS = [

@@ -16,7 +16,6 @@ import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from glob import escape
 from math import prod
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -29,11 +28,11 @@ from numpy.lib.npyio import NpzFile
 from rfpmss.common.files import (
     PRIVATE,
     appended,
+    clear_dead,
     descriptor,
     opened,
     regular,
     remove,
-    sweep,
     sync,
 )
 from rfpmss.config import VIEWS
@@ -118,7 +117,7 @@ def clear(folder: Path) -> None:
             if not _whole(path):
                 remove(path)
         else:
-            sweep(folder, escape(path.name))
+            clear_dead(path)
 
 
 def _whole(path: Path) -> bool:
