@@ -94,7 +94,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     state, spine = build(config, tokenizer, studies, device, peers, start, fresh=not found)
     steps = arguments.max_steps or schedule.steps
     if found:
-        checkpoint.resume(found, state)
+        checkpoint.resume(found, state, config, cohort.fingerprint.digest)
     if not peers.rank:
         print(parts(spine.model))
         print(cohort.told("train"))

@@ -30,6 +30,7 @@ from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stored.hub import require_shapes
+from rfpmss.runs import record
 from rfpmss.runs.content import Content, State, collect, load_weights, restore, undefined
 from rfpmss.runs.stored import (
     LEFT,
@@ -297,14 +298,49 @@ def read_config(path: Path) -> Config:
         return Config.model_validate(read_mapping(path)["config"])
 
 
-def resume(folder: Path, state: State) -> None:
+def resume(folder: Path, state: State, config: Config, cohort: str) -> None:
     """Load a verified checkpoint into the state of a run.
 
+    Args:
+        folder: the checkpoint.
+        state: made as ``config`` asks.
+        config: of the run now, which may be another one than that of the checkpoint.
+        cohort: digest of its cohort now.
+
     Raises:
-        CheckpointError: if its files do not fit the run.
+        CheckpointError: if its files do not fit the run; where configuration or cohort were
+            changed, it names what may not be.
     """
-    with fitting(folder, "*.safetensors"):
-        restore(folder, state)
+    try:
+        with fitting(folder, "*.safetensors"):
+            restore(folder, state)
+    except CheckpointError:
+        if not (lines := _reshaped(record.checked(folder / record.FILE), config, cohort)):
+            raise
+        raise CheckpointError(
+            f"what decides which weights there are, and how they are optimised, cannot change when "
+            f"a run goes on, got {folder} with\n"
+            + "\n".join(lines)
+            + "\nask for what is there, or choose another --run-dir; the checkpoint is undamaged"
+        ) from None
+
+
+SHAPING = (
+    *("model.", "data.series", "data.size", "data.slices", "data.tokens", "assignment.bank"),
+    *("train.ema", "train.optimiser", "train.stage", "train.text_rate"),
+)
+"""Fields, and a section, that decide what a checkpoint holds."""
+
+
+def _reshaped(there: record.Record, config: Config, cohort: str) -> list[str]:
+    """What changed and may be why a checkpoint does not fit, a line each."""
+    old, new = dict(record.leaves(there["config"])), config.model_dump(mode="json")
+    lines = [
+        f"  config.{name}: {old[name]} there, {value} requested"
+        for name, value in record.leaves(new)
+        if name.startswith(SHAPING) and old.get(name, value) != value
+    ]
+    return lines + record.cohort_lines(there, {"cohort": cohort}, None, None)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rfpmss.common.distributed import Peers, like, whole
 from rfpmss.common.files import read_text, regular
+from rfpmss.model.stored.hub import require_kind
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,6 +27,9 @@ HEADER = 256
 
 SMALL = (BLOCK, 2 * BLOCK, BLOCK)
 """Progress, configuration and manifest, bytes."""
+
+MOST_STEPS = 1 << 53
+"""Steps that an optimiser may have counted; a float still counts them."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +83,72 @@ def collect(state: State, peers: Peers) -> Content:
 
 
 def restore(folder: Path, state: State) -> None:
-    """Load the files of a verified checkpoint into ``state``, in place."""
+    """Load the files of a verified checkpoint into ``state``, in place.
+
+    Of the optimiser only what it remembers of each parameter is loaded; its rates and weight decay
+    are those it was made with.
+
+    Raises:
+        ValueError: if a file holds what another model or optimiser was saved with.
+    """
     for name, module in state.modules.items():
         load_weights(folder / f"{name}.safetensors", module)
-    scalars = json.loads(read_text(folder / "optimiser.json"))
+    optimiser, scalars = state.optimiser, json.loads(read_text(folder / "optimiser.json"))
+    groups = optimiser.state_dict()["param_groups"]
+    if [group["params"] for group in scalars["param_groups"]] != [g["params"] for g in groups]:
+        raise ValueError("optimiser.json must have the parameter groups of the run")
+
     moments = _unflatten(load_file(regular(folder / "optimiser.safetensors")), scalars)
-    parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
-    for index, entries in moments["state"].items():
-        parameter = parameters[index]
+    owners = [(p, group) for group in optimiser.param_groups for p in group["params"]]
+    for index, entries in moments.items():
+        if not 0 <= index < len(owners):
+            raise ValueError(f"the optimiser must have {len(owners)} parameters, got {index}")
+        parameter, group = owners[index]
+        _require_moments(index, entries, parameter, _remembered(optimiser, group))
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 entries[name] = like(value, parameter)
-    state.optimiser.load_state_dict(moments)
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _remembered(optimiser: torch.optim.Optimizer, group: dict) -> set[str]:
+    """What an optimiser keeps of each parameter of a group."""
+    if isinstance(optimiser, torch.optim.SGD):  # rfpmss.training.lookahead
+        return {"momentum_buffer", "slow", "since"}
+    if group.get("matrices"):  # rfpmss.training.muon
+        return {"momentum"}
+    return {"step", "exp_avg", "exp_avg_sq"}
+
+
+def _require_moments(index: int, entries: dict, parameter: Tensor, names: set[str]) -> None:
+    """Refuse what another optimiser, or none, keeps of a parameter."""
+    if set(entries) != names:
+        raise ValueError(
+            f"the optimiser must keep {', '.join(sorted(names))} of parameter {index}, got "
+            f"{', '.join(sorted(entries))}"
+        )
+    for name, value in entries.items():
+        if name in ("since", "step"):
+            number = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+            fits = type(number) in (int, float) and 0 <= number < MOST_STEPS
+        else:
+            fits = isinstance(value, Tensor) and value.shape == parameter.shape
+            fits = fits and value.dtype.is_floating_point
+        if not fits:
+            raise ValueError(f"the optimiser's {name} of parameter {index} must be that of a run")
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Load a file of a verified checkpoint into a module, of which each rank may hold a part."""
+    """Load a file of a verified checkpoint into a module, of which each rank may hold a part.
+
+    Raises:
+        ValueError: if a tensor is of another kind of number.
+        RuntimeError: if names or shapes differ.
+    """
     own = module.state_dict()
     found = load_file(regular(path))
+    for name in found.keys() & own.keys():
+        require_kind(name, found[name].dtype, own[name].dtype)
     module.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in found.items()})
 
 
@@ -120,9 +172,9 @@ def _flatten(state: dict) -> tuple[dict[str, Tensor], dict]:
     return tensors, {"state": scalars, "param_groups": state["param_groups"]}
 
 
-def _unflatten(tensors: dict[str, Tensor], scalars: dict) -> dict:
+def _unflatten(tensors: dict[str, Tensor], scalars: dict) -> dict[int, dict]:
     state: dict[int, dict] = {}
     for key, value in (*tensors.items(), *scalars["state"].items()):
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    return {"state": state, "param_groups": scalars["param_groups"]}
+    return state

@@ -41,6 +41,10 @@ class Muon(torch.optim.AdamW):
     def __init__(self, groups: list[dict[str, Any]], lr: float, weight_decay: float) -> None:
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Of AdamW every state must have a step, when loaded: those of matrices have none.
+        torch.optim.Optimizer.__setstate__(self, state)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step; ``closure`` as in every optimiser of torch."""

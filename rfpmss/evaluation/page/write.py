@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 
-from rfpmss.common.files import read_text, regular, write_text
+from rfpmss.common.files import read_text, write_text
 from rfpmss.config import MODALITIES, Config
 from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import sections
@@ -34,6 +34,7 @@ from rfpmss.evaluation.page.tables import (
 from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.structure.learned import learned
+from rfpmss.runs.content import load_weights
 from rfpmss.runs.folder import read_metrics
 from rfpmss.runs.origin import Origin, of
 
@@ -238,8 +239,8 @@ def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
         return None
     tuned = Classifier(model)
     try:
-        tuned.load_state_dict(load_file(regular(path)))
-    except RuntimeError:  # of another checkpoint with other sizes
+        load_weights(path, tuned)
+    except (RuntimeError, ValueError, SafetensorError):  # of another checkpoint, or damaged
         return None
     return tuned.to(next(model.parameters()).device).eval()
 

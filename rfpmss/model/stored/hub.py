@@ -138,6 +138,18 @@ UNREADABLE = (
 """What absent, damaged or foreign files raise when read."""
 
 
+KINDS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "BOOL": torch.bool,
+}
+"""What safetensors calls the types that models have; its other ones are nobody's weights."""
+
+
 def require_shapes(
     file: Path,
     kind: Callable[..., nn.Module],
@@ -148,20 +160,39 @@ def require_shapes(
     """Refuse weights that are not those of a configuration, before memory is taken for either.
 
     Raises:
-        ValueError: names a tensor and both shapes.
+        ValueError: names a tensor and both shapes, or both types.
     """
     with torch.device("meta"):
         made = kind(model, data, vocabulary).state_dict()
     wanted = {name: list(tensor.shape) for name, tensor in made.items()}
     with safe_open(regular(file), framework="pt") as held:
-        names = held.keys()
-        found = {name: list(held.get_slice(name).get_shape()) for name in names}
+        parts = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 (no mapping)
+        found = {name: list(part.get_shape()) for name, part in parts.items()}
+        kinds = {name: str(part.get_dtype()) for name, part in parts.items()}
     for name, shape in wanted.items():
         if found.get(name, shape) != shape:
             raise ValueError(f"{name} must have the shape {shape}, got {found[name]} in {file}")
+        if name in kinds:
+            require_kind(name, KINDS.get(kinds[name], kinds[name]), made[name].dtype)
     absent = sum(prod(shape) for name, shape in wanted.items() if name not in found)
     if absent > sum(prod(shape) for shape in found.values()):  # tied weights are stored once
         raise ValueError(f"the file must hold the model's weights, got {absent:,} less in {file}")
+
+
+def require_kind(name: str, found: torch.dtype | str, wanted: torch.dtype) -> None:
+    """Refuse numbers of another kind, which torch would cast: complex, 8-bit, whole for real.
+
+    Floating-point numbers of another precision are taken.
+
+    Raises:
+        ValueError: names the tensor and both types.
+    """
+    precision = all(isinstance(one, torch.dtype) and one in FLOATS for one in (found, wanted))
+    if found != wanted and not precision:
+        raise ValueError(f"{name} must be of type {wanted}, got {found}")
+
+
+FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 def read_sizes(path: Path) -> None:
