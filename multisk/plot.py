@@ -1,7 +1,7 @@
 """Pictures of an answer: loads of the columns, the plan, and how solvers get there.
 
 Needs matplotlib (extra `plot`), which is imported when a picture is drawn. Every function draws
-into `ax`, or into the current axes, and returns the axes.
+into `ax`, or into a figure of its own, and returns the axes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -44,7 +44,7 @@ def loads(solution: Found, *, index: int = 0, ax: Axes | None = None) -> Axes:
     Args:
         solution: From `multisk.solve` or `multisk.hard`.
         index: Which problem of a batch, counted over all leading dimensions.
-        ax: Where to draw; None is the current axes.
+        ax: Where to draw; None is a figure of its own.
 
     Raises:
         ImportError: Without matplotlib.
@@ -71,7 +71,7 @@ def plan(solution: Found, *, index: int = 0, ordered: bool = True, ax: Axes | No
         solution: From `multisk.solve` or `multisk.hard`.
         index: Which problem of a batch, counted over all leading dimensions.
         ordered: Whether rows are sorted by the column that they take most of.
-        ax: Where to draw; None is the current axes.
+        ax: Where to draw; None is a figure of its own.
 
     Raises:
         ImportError: Without matplotlib.
@@ -112,7 +112,7 @@ def convergence(
         steps: Numbers of steps to try.
         solvers: Names, and functions from a number of steps to a solver; by default sweeps and
             Newton passes. Intervals are not for sweeps: leave `Sinkhorn` out.
-        ax: Where to draw; None is the current axes.
+        ax: Where to draw; None is a figure of its own.
 
     Raises:
         ImportError: Without matplotlib.
@@ -162,4 +162,4 @@ def axes(given: Axes | None) -> Axes:
         import matplotlib.pyplot as plt  # here: an extra, and slow to import
     except ImportError as error:
         raise ImportError("matplotlib must be installed to draw: pip install matplotlib") from error
-    return plt.gca() if given is None else given
+    return plt.subplots()[1] if given is None else given
