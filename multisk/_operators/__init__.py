@@ -3,7 +3,7 @@
 Every operator has a fake implementation, so that it compiles and exports as one node; those that
 stand in a derivative have an autograd formula. Importing this package registers them; solvers call
 them by name (`multisk._backends.operators`). The kernels are imported by the first call that runs
-them: a process that stays on the CPU never loads Triton.
+them (`multisk._backends.triton.kernels`): a process that stays on the CPU never loads Triton.
 """
 
 from multisk._operators.axis import normalize, normalize_backward

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends.triton import kernels
 from multisk._problem.collapse import Groups
 from multisk._problem.margins import Margins
 from multisk._problem.system import System
@@ -42,10 +43,8 @@ class Asked:
     @property
     def budgets(self) -> Any:
         """The margins as `multisk.kernels.sweep.Budgets`."""
-        from multisk.kernels.sweep import Budgets
-
         rows, row_cells, columns, column_cells = self.margins
-        return Budgets(
+        return kernels.sweep.Budgets(
             rows=rows,
             row_cells=row_cells,
             columns=columns,
@@ -72,9 +71,7 @@ class Asked:
 
     def at(self, a: Tensor, b: Tensor) -> Any:
         """The scores with potentials, as `multisk.kernels.wide.At`."""
-        from multisk.kernels.wide import At
-
-        return At(
+        return kernels.wide.At(
             scores=self.scores,
             scale=self.scale,
             row_potential=a.contiguous(),

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from multisk._backends.choose import WIDEST, kernels_run
+from multisk._backends.triton import kernels
 
 
 @custom_op("multisk::normalize", mutates_args=())
@@ -93,13 +94,7 @@ def _fits(x: Tensor, axis: int) -> bool:
 
 def _axis_kernels(axis: int) -> tuple[Any, Any]:
     if axis == -1:
-        from multisk.kernels.row import row_backward, row_forward
-
-        return row_forward, row_backward
+        return kernels.row.row_forward, kernels.row.row_backward
     if axis == -2:
-        from multisk.kernels.column import column_backward, column_forward
-
-        return column_forward, column_backward
-    from multisk.kernels.depth import depth_backward, depth_forward
-
-    return depth_forward, depth_backward
+        return kernels.column.column_forward, kernels.column.column_backward
+    return kernels.depth.depth_forward, kernels.depth.depth_backward

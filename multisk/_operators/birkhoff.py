@@ -24,6 +24,7 @@ from torch.library import custom_op
 from multisk._backends.choose import backend_of_matrices
 from multisk._backends.numba import available
 from multisk._backends.torch import birkhoff as in_torch
+from multisk._backends.triton import kernels
 from multisk._operators.asked import being_captured
 from multisk._problem.problem import first_bad
 from multisk._warning import MultiskWarning
@@ -62,9 +63,7 @@ def birkhoff(logits: Tensor, rows: Tensor, columns: Tensor, tolerance: float) ->
     if x.device.type == "cpu":
         refuse(logits, bad=not bool(x.isfinite().all()))
     if run == "triton":
-        from multisk.kernels.birkhoff import birkhoff_forward
-
-        return birkhoff_forward(x, rows, columns, tolerance).view(logits.shape)
+        return kernels.birkhoff.birkhoff_forward(x, rows, columns, tolerance).view(logits.shape)
     wide, error = in_torch.forward(x, rows, columns, tolerance, look=not being_captured(x))
     if x.device.type == "cpu" and x.shape[0]:
         report(int((error > tolerance).sum()), x.shape[0], float(error.max()), tolerance)
@@ -104,9 +103,7 @@ def derivative(plan: Tensor, grad: Tensor, *, weigh: bool) -> Tensor:
     g = grad.detach().reshape(p.shape).contiguous()
     run = backend_of_matrices(p)
     if run == "triton":
-        from multisk.kernels.birkhoff import birkhoff_backward as backward
-
-        return backward(p, g, weigh=weigh).view(plan.shape)
+        return kernels.birkhoff.birkhoff_backward(p, g, weigh=weigh).view(plan.shape)
     out = torch.empty_like(p)
     if run == "numba":
         given = p.numpy(), g.numpy()

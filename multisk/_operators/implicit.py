@@ -6,6 +6,7 @@ from torch.library import custom_op
 
 from multisk._backends.choose import kernels_run
 from multisk._backends.torch import passes
+from multisk._backends.triton import kernels
 from multisk._operators.asked import Asked, being_captured
 from multisk._solution.implicit import Implicit, Side, tiled_plan
 
@@ -61,12 +62,9 @@ def in_kernels(
     asked: Asked, potentials: tuple[Tensor, Tensor], grad: Tensor, held: Tensor | None
 ) -> Cotangents:
     """Two passes and the columns' system; where that takes many rounds, the host looks at them."""
-    from multisk.kernels import gradient as kernels
-    from multisk.kernels.wide import Solving
-
     a, b = potentials
     at = asked.at(a, b)
-    found = kernels.gather(at, grad)
+    found = kernels.gradient.gather(at, grad)
     give = None if asked.yields is None else asked.yields[:, 1]
     still, gauge = found.weight <= 0, torch.ones_like(asked.scale)
     if held is not None:
@@ -77,15 +75,15 @@ def in_kernels(
 
     columns = (found, at, give, still, gauge)
     captured, rounds = being_captured(asked.scores), 0
-    beta = kernels.answer(*columns, rounds=ROUNDS if captured else LOOK)
-    while isinstance(beta, Solving) and not captured and rounds < ROUNDS:
+    beta = kernels.gradient.answer(*columns, rounds=ROUNDS if captured else LOOK)
+    while isinstance(beta, kernels.wide.Solving) and not captured and rounds < ROUNDS:
         if bool(beta.done.all()):
             break
         rounds += LOOK
-        beta = kernels.answer(*columns, rounds=LOOK, resume=beta)
-    beta = beta.x if isinstance(beta, Solving) else beta
+        beta = kernels.gradient.answer(*columns, rounds=LOOK, resume=beta)
+    beta = beta.x if isinstance(beta, kernels.wide.Solving) else beta
 
-    z, alpha = kernels.spread_back(at, grad, found.tilt, beta)
+    z, alpha = kernels.gradient.spread_back(at, grad, found.tilt, beta)
     return z, alpha, beta.to(b.dtype).clone()
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from multisk._backends.choose import kernels_run
+from multisk._backends.triton import kernels
 from multisk._operators.asked import Asked, being_captured
 from multisk._solvers.newton import Newton
 
@@ -70,9 +71,6 @@ def in_kernels(asked: Asked, start: Tensor | None, tolerance: float, max_steps: 
     The smaller side is the one that is searched. Problems that resist go to torch, where
     temperatures are followed more patiently.
     """
-    from multisk.kernels.plan import assign
-    from multisk.kernels.search import search
-
     scores = asked.scores
     captured = being_captured(scores)
     turned = scores.shape[1] < scores.shape[2] and start is None
@@ -84,15 +82,17 @@ def in_kernels(asked: Asked, start: Tensor | None, tolerance: float, max_steps: 
     done = wanted if captured else min(PASSES, wanted)
     options: dict[str, Any] = {"tolerance": fine, "yields": side.yields}
     inputs = side.scores, side.scale
-    found = search(*inputs, start, side.budgets, passes=done, **options)
+    found = kernels.search.search(*inputs, start, side.budgets, passes=done, **options)
     while not captured and done < wanted and not bool(found.solved.all()):
         more = min(PASSES, wanted - done)
-        found = search(*inputs, None, side.budgets, passes=more, resume=found, **options)
+        found = kernels.search.search(
+            *inputs, None, side.budgets, passes=more, resume=found, **options
+        )
         done += more
         if done >= MOST:
             break
     b = (found.row_potential if turned else found.column_potential).contiguous()
-    a, table = assign(
+    a, table = kernels.plan.assign(
         scores, asked.scale, b, asked.margins[0], free=asked.free, yields=asked.row_yields
     )
     steps, solved = found.steps.long(), ((found.error <= enough) & found.cold).long()

@@ -8,6 +8,7 @@ from torch.library import custom_op
 
 from multisk._backends.choose import kernels_run
 from multisk._backends.torch import passes
+from multisk._backends.triton import kernels
 from multisk._operators.asked import Asked
 
 
@@ -33,9 +34,9 @@ def assign(
         yields: None for cells capped at 1; (B,) for exp: eps / strength of the rows.
     """
     if kernels_run(scores):
-        from multisk.kernels import plan
-
-        a, table = plan.assign(scores, scale, b.contiguous(), rows, free=free, yields=yields)
+        a, table = kernels.plan.assign(
+            scores, scale, b.contiguous(), rows, free=free, yields=yields
+        )
         return a, table.plan
     factor = Asked(scores, scale, []).factor
     y = passes.exponent(scores, factor, None, b, free)
@@ -72,10 +73,10 @@ def assign_backward(
     W (G - t_i), with t_i such that the row's answer is in.
     """
     if kernels_run(scores):
-        from multisk.kernels.gradient import assign_backward as backward
-
         double = None if yields is None else yields[:, None]
-        return backward(Asked(scores, scale, [], free, double).at(a, b), grad)
+        return kernels.gradient.assign_backward(
+            Asked(scores, scale, [], free, double).at(a, b), grad
+        )
     t = passes.exponent(scores, Asked(scores, scale, []).factor, a, b, free)
     plan = torch.sigmoid(t) if yields is None else t.exp()
     slope = plan * torch.sigmoid(-t) if yields is None else plan

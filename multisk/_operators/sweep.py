@@ -10,6 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from multisk._backends.choose import kernels_run
 from multisk._backends.torch import passes
+from multisk._backends.triton import kernels
 from multisk._operators.asked import Asked
 
 
@@ -56,31 +57,32 @@ def in_kernels(
     asked: Asked, start: list[Tensor], steps: int, *, rows_first: bool, kept: Any = None
 ) -> tuple[Tensor, Tensor]:
     """All sweeps in one launch where they fit, else two launches a sweep."""
-    from multisk.kernels.resident import Refused, resident_sweeps
-    from multisk.kernels.sweep import Kept, sweep
-
     scores, scales, budgets = asked.scores, asked.scale, asked.budgets
     if not start and steps > 0 and stays_resident(scores):
-        with contextlib.suppress(Refused):
-            return resident_sweeps(scores, scales, budgets, steps, rows_first=rows_first, kept=kept)
+        with contextlib.suppress(kernels.resident.Refused):
+            return kernels.resident.resident_sweeps(
+                scores, scales, budgets, steps, rows_first=rows_first, kept=kept
+            )
     a, b = first_potentials(asked, start)
     for step in range(steps):
         first = not start and step == 0
         plain = rows_first or not first
-        here = None if kept is None else Kept(*(part.select(0, step) for part in kept))
-        a, b = sweep(scores, scales, a, b, budgets, first=first, row_step=plain, kept=here)
+        here = None
+        if kept is not None:
+            here = kernels.sweep.Kept(*(part.select(0, step) for part in kept))
+        a, b = kernels.sweep.sweep(
+            scores, scales, a, b, budgets, first=first, row_step=plain, kept=here
+        )
     return a, b
 
 
 def stays_resident(scores: Tensor) -> bool:
     """Whether all sweeps go into one launch, the scores staying in registers."""
-    from multisk.kernels.resident import fits, resident_tile
-
-    tile = resident_tile(scores.shape[1], scores.shape[2], scores.dtype)
+    tile = kernels.resident.resident_tile(scores.shape[1], scores.shape[2], scores.dtype)
     count = 0
     if scores.is_cuda:
         count = torch.cuda.get_device_properties(scores.device).multi_processor_count
-    return fits(scores.shape[0], tile, count)
+    return kernels.resident.fits(scores.shape[0], tile, count)
 
 
 def first_potentials(asked: Asked, start: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from torch.nn.functional import logsigmoid
 
 from multisk._backends.choose import kernels_run
 from multisk._backends.torch import passes
+from multisk._backends.triton import kernels
 from multisk._operators.asked import Asked
 from multisk._operators.sweep import in_kernels
 
@@ -39,9 +40,7 @@ def sweeps_kept(
     """
     asked = Asked(scores, scales, margins, free)
     if kernels_run(scores):
-        from multisk.kernels.sweep import room_for
-
-        kept = room_for(scores, asked.budgets, steps)
+        kept = kernels.sweep.room_for(scores, asked.budgets, steps)
         in_kernels(asked, [], steps, rows_first=rows_first, kept=kept)
         return kept.rows, kept.columns, kept.sums
     visits = visits_in_torch(asked, steps, rows_first=rows_first)
@@ -95,10 +94,7 @@ def sweeps_gradient(
     """
     asked = Asked(scores, scales, margins, free)
     if kernels_run(scores):
-        from multisk.kernels.sweep import Kept
-        from multisk.kernels.unroll import sweeps_backward
-
-        found = sweeps_backward(
+        found = kernels.unroll.sweeps_backward(
             scores,
             scales,
             asked.budgets,
@@ -106,7 +102,7 @@ def sweeps_gradient(
             steps,
             grad,
             rows_first=rows_first,
-            kept=Kept(*kept) if kept else None,
+            kept=kernels.sweep.Kept(*kept) if kept else None,
         )
         x, s, rows, columns = found
         return x, s.to(scales), rows.to(margins[0]), columns.to(margins[2])

@@ -147,6 +147,20 @@ def test_the_lock_has_each_pin_but_torch_with_its_hashes() -> None:
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in rest), first
 
 
+def test_few_imports_hide_in_functions() -> None:
+    """One delays a heavy package until it is needed; the kernels have one place that does so."""
+    hidden = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert 0 < len(hidden) <= 80, sorted(hidden)
+    assert not [place for place in hidden if place.startswith("multisk/_operators")]
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """Imports inside functions and for types counted; import-linter sees only orders of layers."""
     modules = {

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from multisk._backends.torch import passes
+from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.tiles import (
     add_logs,
     cells,
@@ -54,8 +55,6 @@ class Sweeps(Protocol):
 
 def sweeps_of(system: System, order: str) -> Sweeps:
     """The sweeps that fit the system's link."""
-    from multisk._backends.torch.groups import GroupSweeps
-
     if system.groups is None:
         return TransportSweeps(system, order)
     return TwoGroupSweeps(system, order) if system.two_groups else GroupSweeps(system, order)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from multisk._backends.choose import kernels_visit
 from multisk._backends.torch.response import Pair, Tiled
+from multisk._backends.triton import kernels
 from multisk._backends.triton.sweeps import shares_of
 from multisk._problem.system import System
 
@@ -21,33 +22,27 @@ class Visited:
 
     def sums(self) -> Pair:
         """Row and column sums of every group."""
-        from multisk.kernels.groups import masses
-
-        return both(masses(self.place))
+        return both(kernels.groups.masses(self.place))
 
     def curvature(self) -> Pair:
         """The diagonal of the answer."""
-        from multisk.kernels.groups import curvature
-
-        return both(curvature(self.place))
+        return both(kernels.groups.curvature(self.place))
 
     def answer(self, alpha: Tensor, beta: Tensor) -> Pair:
         """Row and column sums of the masses' response to a change of potentials."""
-        from multisk.kernels.groups import respond
-
-        return both(respond(self.place, None, (-alpha).contiguous(), (-beta).contiguous()))
+        return both(
+            kernels.groups.respond(self.place, None, (-alpha).contiguous(), (-beta).contiguous())
+        )
 
     def pull(self, grad: Tensor) -> Pair:
         """Row and column sums of what the plan's cotangent asks for."""
-        from multisk.kernels.groups import respond
-
-        return both(respond(self.place, grad, None, None))
+        return both(kernels.groups.respond(self.place, grad, None, None))
 
     def scores(self, grad: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         """Cotangents of scores / eps, (b, n, k), and of scales / eps, (b, c)."""
-        from multisk.kernels.groups import scores_gradient
-
-        z, scales = scores_gradient(self.place, grad, alpha.contiguous(), beta.contiguous())
+        z, scales = kernels.groups.scores_gradient(
+            self.place, grad, alpha.contiguous(), beta.contiguous()
+        )
         eps = self.system.eps
         return z * (eps.detach() if isinstance(eps, Tensor) else eps), scales
 

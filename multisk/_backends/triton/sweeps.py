@@ -12,7 +12,7 @@ from multisk._backends.torch import passes
 from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.sweeps import Sweeps, TransportSweeps, TwoGroupSweeps, sweeps_of
 from multisk._backends.torch.tiles import column_goal, row_goal, total_logs, violation
-from multisk._backends.triton import visits
+from multisk._backends.triton import kernels, visits
 from multisk._problem.sharding import total
 from multisk._problem.system import System
 
@@ -90,19 +90,17 @@ class KernelTwo(TwoGroupSweeps):
 
     def visit(self, a: Tensor, b: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
         """Row step and log column sums (2, b, k) of this rank."""
-        from multisk.kernels.sweep import Budgets, sweep_sums
-
         system, margins = self.system, self.system.margins
         assert system.groups is not None
         ends = [system.groups.scales[end] / system.eps for end in (0, -1)]
-        budgets = Budgets(
+        budgets = kernels.sweep.Budgets(
             rows=margins.rows,
             row_cells=margins.row_cells,
             columns=margins.columns,
             column_cells=margins.column_cells,
             free=margins.free,
         )
-        return sweep_sums(
+        return kernels.sweep.sweep_sums(
             system.scores,
             torch.stack([per_problem(system, end) for end in ends], -1),
             a.contiguous(),
@@ -154,11 +152,9 @@ class KernelTransport(TransportSweeps):
 
     def visit(self, a: Tensor, b: Tensor, *, row_step: bool) -> tuple[Tensor, Tensor]:
         """Row potentials, and the log column sums of this rank without b."""
-        from multisk.kernels.sweep import transport_sweep
-
         system, tau = self.system, yields_of(self.system)
         assert tau is not None
-        return transport_sweep(
+        return kernels.sweep.transport_sweep(
             system.scores,
             per_problem(system, system.scale),
             a.contiguous(),
@@ -196,9 +192,7 @@ class KernelGroups(GroupSweeps):
 
     def visit(self, a: Tensor, b: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
         """Row step, and the groups' log column sums (b, c, k) of all ranks."""
-        from multisk.kernels.groups import group_sweep
-
-        after, sums = group_sweep(
+        after, sums = kernels.groups.group_sweep(
             self.system.scores,
             scales_of(self.system),
             a.contiguous(),
@@ -212,10 +206,8 @@ class KernelGroups(GroupSweeps):
 
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """Sum of the plan's groups, after a last row step when that ends a sweep."""
-        from multisk.kernels.groups import group_plan
-
         rows = None if self.rows_first else self.row_targets
-        table = group_plan(shares_of(self.system, a, b), rows)
+        table = kernels.groups.group_plan(shares_of(self.system, a, b), rows)
         sums = total(table.column_sums, self.system.group)
         scale = None if table.moves is None else (table.moves, table.moves)
         return table.plan, table.row_sums, sums, scale
@@ -230,10 +222,8 @@ def scales_of(system: System) -> Tensor:
 
 def shares_of(system: System, a: Tensor, b: Tensor) -> Any:
     """Where the groups stand, as a `multisk.kernels.groups.Shares`."""
-    from multisk.kernels.groups import Shares
-
     assert system.groups is not None
-    return Shares(
+    return kernels.groups.Shares(
         scores=system.scores,
         scales=scales_of(system),
         row_potential=a.contiguous(),

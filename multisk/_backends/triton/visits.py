@@ -1,7 +1,7 @@
 """One visit to the scores by the kernels, for solvers that the host steers and for spread rows.
 
 Every function does for the rows of this rank what a loop over tiles does elsewhere; what columns
-receive still has to be added up over ranks. The kernels are imported by the first call.
+receive still has to be added up over ranks.
 """
 
 from typing import Any
@@ -12,15 +12,14 @@ from torch import Tensor
 from multisk._backends.base import Local
 from multisk._backends.choose import forms_square
 from multisk._backends.operators import per_problem, yields_of
+from multisk._backends.triton import kernels
 from multisk._problem.system import System
 
 
 def place(system: System, a: Tensor, b: Tensor) -> Any:
     """The scores with potentials, as the kernels take them."""
-    from multisk.kernels.wide import At
-
     tau = yields_of(system)
-    return At(
+    return kernels.wide.At(
         scores=system.scores,
         scale=per_problem(system, system.scale),
         row_potential=a.contiguous(),
@@ -32,11 +31,9 @@ def place(system: System, a: Tensor, b: Tensor) -> Any:
 
 def newton(system: System, b: Tensor, a: Tensor | None) -> Local:
     """Rows solved for `b`, and the sums of the columns' system."""
-    from multisk.kernels.newton import newton_pass
-
     x, tau = system.scores, yields_of(system)
     guess = x.new_full(x.shape[:2], torch.nan) if a is None else a.to(x.dtype).clone()
-    found = newton_pass(
+    found = kernels.newton.newton_pass(
         x,
         per_problem(system, system.scale),
         b.contiguous(),
@@ -60,26 +57,20 @@ def square_part(
     if bend is None and not forms_square(system):
         return b.new_zeros((b.shape[0], 0, 0), dtype=torch.float64)
     if bend is None:
-        from multisk.kernels.wide import couple_columns
-
-        bend = couple_columns(place(system, a, b), height)
+        bend = kernels.wide.couple_columns(place(system, a, b), height)
     return bend.double()
 
 
 def couple(system: System, a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """W^T diag(1/h) W x without the K x K matrix."""
-    from multisk.kernels.wide import apply_schur
-
     at = place(system, a, b)
-    return apply_schur(at, x.to(system.scores.dtype).contiguous(), answer=True).to(x)
+    return kernels.wide.apply_schur(at, x.to(system.scores.dtype).contiguous(), answer=True).to(x)
 
 
 def plan(system: System, a: Tensor, b: Tensor, *, row_step: bool = False) -> Any:
     """The plan of given potentials and its sums, as a `multisk.kernels.plan.Table`."""
-    from multisk.kernels.plan import write_plan
-
     margins = system.margins
-    return write_plan(
+    return kernels.plan.write_plan(
         system.scores,
         per_problem(system, system.scale),
         a.contiguous(),
@@ -93,15 +84,11 @@ def plan(system: System, a: Tensor, b: Tensor, *, row_step: bool = False) -> Any
 
 def gather(system: System, a: Tensor, b: Tensor, grad: Tensor) -> Any:
     """First pass of the implicit derivative, as a `multisk.kernels.gradient.Gathered`."""
-    from multisk.kernels import gradient
-
-    return gradient.gather(place(system, a, b), grad)
+    return kernels.gradient.gather(place(system, a, b), grad)
 
 
 def spread_back(
     system: System, a: Tensor, b: Tensor, grad: Tensor, tilt: Tensor, beta: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Its second pass: (dL/dZ, alpha)."""
-    from multisk.kernels import gradient
-
-    return gradient.spread_back(place(system, a, b), grad, tilt, beta.contiguous())
+    return kernels.gradient.spread_back(place(system, a, b), grad, tilt, beta.contiguous())
