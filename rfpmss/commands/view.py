@@ -7,6 +7,7 @@ import sys
 from hmac import compare_digest
 from secrets import token_urlsafe
 from socket import create_server, socket
+from socketserver import BaseServer
 from threading import Lock
 from urllib.parse import quote
 
@@ -135,7 +136,7 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
     key = f"?token={token}" if token else ""
     print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
     try:
-        server.serve_forever()
+        BaseServer.serve_forever(server)  # werkzeug's own takes a signal for an ordinary end
     finally:
         server.server_close()
     return 0

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import current_thread, main_thread
+from functools import partial
+from threading import Timer, current_thread, main_thread
+from typing import Any
 
 from rfpmss.common.errors import Interrupted
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a request to end, and a terminal that went away."""
+
+SOON = 0.02
+"""Seconds after which a signal that was swallowed is sent again, its ``__del__`` being over."""
 
 
 def end_at_once() -> None:
@@ -27,16 +33,37 @@ def _end(number: int, _frame: object) -> None:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """In the body a signal raises `Interrupted` in the main thread; ignored ones stay so."""
+    """In the body a signal raises `Interrupted` in the main thread; ignored ones stay so.
+
+    One that comes where Python swallows what is raised, as in a ``__del__``, comes again.
+    """
     if current_thread() is not main_thread():
         yield
         return
+    lost: list[int] = []
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_again, lost, hook)
     before = {number: signal.signal(number, _raise) for number in _heard()}
     try:
         yield
+        if lost:
+            raise Interrupted(lost[0])
     finally:
+        lost.clear()
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _again(lost: list[int], hook: Callable[[Any], object], raised: Any) -> None:
+    """Send a signal once more that came where nothing can be raised, as in a ``__del__``."""
+    if not isinstance(raised.exc_value, Interrupted):
+        hook(raised)
+        return
+    lost.append(raised.exc_value.signal)
+    timer = Timer(SOON, lambda: lost and os.kill(os.getpid(), lost[0]))
+    timer.daemon = True
+    timer.start()
 
 
 def _raise(number: int, _frame: object) -> None:

@@ -1,7 +1,9 @@
 """One patient: every stored image, neighbours as a plain loop finds them, only on this machine."""
 
 import html
+import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -179,13 +181,14 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
             assert request_handler.timeout
             asked.append(host)
 
-        def serve_forever(self):
-            raise KeyboardInterrupt
-
         def server_close(self):
             asked.append("closed")
 
+    def stopped(_):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(view, "make_server", Server)
+    monkeypatch.setattr(view.BaseServer, "serve_forever", stopped)
     with pytest.raises(KeyboardInterrupt):  # ends as every command: 128 + number
         view.serve(pytest.importorskip("flask").Flask("any"), 0, "a b")
     assert asked == ["127.0.0.1", "closed"]
@@ -193,6 +196,14 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         view.serve(pytest.importorskip("flask").Flask("any"), 0, "a", "key")
     assert "/study/a?token=key\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_pages_in_one_line(number, capsys):
+    app = pytest.importorskip("flask").Flask("any")
+    threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+    assert guarded(lambda: view.serve(app, 0, "a")) == 128 + number
+    assert capsys.readouterr().err == f"stopped by signal {int(number)}\n"
 
 
 def test_a_port_that_another_program_has_is_one_sentence(capfd):

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -231,6 +232,42 @@ def test_a_signal_ends_a_command_in_one_line_while_it_is_loaded_and_while_it_wor
     assert guarded(body) == 128 + number
     assert capsys.readouterr().err == f"stopped by signal {int(number)}\n"
     assert signal.getsignal(number) == before
+
+
+class Dying:
+    """Is sent a signal while it is removed, where Python swallows what is raised."""
+
+    def __init__(self, number: int, deaths: list[int]) -> None:
+        self.number, self.deaths = number, deaths
+
+    def __del__(self) -> None:
+        self.deaths.append(self.number)
+        os.kill(os.getpid(), self.number)
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_signal_that_comes_in_a_destructor_ends_the_command(
+    times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deaths: list[int] = []
+
+    def body() -> int:
+        for _ in range(times):
+            Dying(signal.SIGTERM, deaths)
+        time.sleep(9)
+        return pytest.fail("it went on")
+
+    assert guarded(body) == 128 + signal.SIGTERM
+    assert deaths
+    assert capsys.readouterr().err == f"stopped by signal {int(signal.SIGTERM)}\n"
+
+    def short() -> int:
+        Dying(signal.SIGTERM, deaths)
+        return 0
+
+    assert guarded(short) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == f"stopped by signal {int(signal.SIGTERM)}\n"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
