@@ -29,6 +29,7 @@ from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
 from rfpmss.data.sources.folder import FolderOptions, check_places
 from rfpmss.data.sources.hospital import show
 from rfpmss.evaluation.adapt import adapt
+from rfpmss.evaluation.retrieval.embed import refuse_undefined
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.options.embed import Arguments
 from rfpmss.runs.checkpoint import read_tokenizer
@@ -161,7 +162,11 @@ def _tables(
             batch = cohort.batch(chosen, tokenizer, augment=None).to(device)
             with torch.no_grad():
                 features = model.encode(batch.images, batch.present, batch.tokens)
-            yield _table(features, [cohort.studies[i] for i in chosen], schema)
+            studies = [cohort.studies[i] for i in chosen]
+            vectors = ("inputs", "joint", "study", "report")
+            made = {name: getattr(features, name).float().cpu().numpy() for name in vectors}
+            refuse_undefined(made, [study.study_id for study in studies])
+            yield _table(features, studies, schema)
             for _ in chosen:
                 advance()
 

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from rfpmss.common import files
@@ -28,6 +27,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import read_text, regular
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import Config
+from rfpmss.data.batches.tokens import load_tokenizer
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stored.hub import require_shapes
 from rfpmss.runs import record
@@ -47,6 +47,9 @@ from rfpmss.runs.stored import (
     verify,
     weights_of,
 )
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = [
     "MANIFEST",
@@ -282,10 +285,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         CheckpointError: if its file is none.
     """
     with fitting(folder, "tokenizer.json"):
-        found = Tokenizer.from_str(read_text(folder / "tokenizer.json"))
-        if sorted(found.get_vocab().values()) != list(range(found.get_vocab_size())):
-            raise ValueError("the ids of the words must be 0, 1, 2 ...")
-        return found
+        return load_tokenizer(read_text(folder / "tokenizer.json"))
 
 
 def read_config(path: Path) -> Config:

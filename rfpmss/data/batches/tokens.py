@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -73,6 +74,37 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
     learner.train_from_iterator(corpus, trainer)
     # Letters are no special tokens: keep what was learned, not the markings.
     return _tokenizer(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))  # type: ignore[call-arg]
+
+
+def load_tokenizer(text: str) -> Tokenizer:
+    """The tokenizer in a file of ours: nothing but its words is taken from there.
+
+    A file of somebody else may name rules that run for minutes, take gigabytes or end the process:
+    rules other than those of `train_tokenizer` are refused before they are made.
+
+    Args:
+        text: JSON as ``Tokenizer.to_str`` writes it.
+
+    Raises:
+        ValueError: says what is none of ours.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
+        raise ValueError("must be a JSON object with a model")
+    vocabulary = found["model"].pop("vocab", None)
+    if not isinstance(vocabulary, dict) or not all(type(n) is int for n in vocabulary.values()):
+        raise ValueError("must give each word of its model a whole number")
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError("the ids of the words must be 0, 1, 2 ...")
+    if {name: vocabulary.get(name) for name in SPECIAL} != SPECIAL:
+        raise ValueError(f"must begin with the words {', '.join(SPECIAL)}")
+    made = _tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # type: ignore[call-arg]
+    ours = json.loads(_tokenizer(models.WordPiece({}, unk_token="[UNK]")).to_str())  # type: ignore[call-arg]
+    del ours["model"]["vocab"]
+    for name in sorted(found.keys() | ours.keys()):
+        if found.get(name) != ours.get(name):
+            raise ValueError(f"{name} must be that of a tokenizer of rfpmss")
+    return made
 
 
 def _tokenizer(model: Model) -> Tokenizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING
@@ -84,11 +84,20 @@ def embed(
             part.append(getattr(features, name).cpu().numpy())
     patients = np.array([cohort.studies[i].patient_id for i in indices])
     joined = {name: np.concatenate(part) for name, part in parts.items()}
-    _refuse_undefined(joined, [cohort.studies[i].study_id for i in indices])
+    refuse_undefined(joined, [cohort.studies[i].study_id for i in indices])
     return Embeddings(index=np.asarray(indices), patient=patients, **joined)
 
 
-def _refuse_undefined(features: dict[str, np.ndarray], studies: list[str]) -> None:
+def refuse_undefined(features: Mapping[str, np.ndarray], studies: Sequence[str]) -> None:
+    """Refuse vectors of a model that are no numbers: finite weights may still overflow.
+
+    Args:
+        features: by name, a row for each study.
+        studies: their names.
+
+    Raises:
+        ScoreError: names the studies.
+    """
     finite = np.ones(len(studies), bool)
     for values in features.values():
         finite &= np.isfinite(values.reshape(len(studies), -1)).all(axis=1)
@@ -96,8 +105,8 @@ def _refuse_undefined(features: dict[str, np.ndarray], studies: list[str]) -> No
     if bad:
         raise ScoreError(
             f"features must be finite, got infinite or undefined ones for {len(bad)} of "
-            f"{len(studies)} studies: {', '.join(bad[:5])}; use an earlier checkpoint, or train "
-            f"again with a lower train.lr"
+            f"{len(studies)} studies: {', '.join(bad[:5])}; use the weights of an earlier "
+            f"checkpoint, or train again with a lower train.lr"
         )
 
 

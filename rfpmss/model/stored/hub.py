@@ -320,6 +320,6 @@ class Published(
         require_shapes(file, make, *sizes, vocabulary)
         made = make(*sizes, vocabulary)
         load_model(made, regular(file), strict=True)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in made.parameters()):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in made.state_dict().values()):
             raise ValueError(f"{SAFETENSORS_SINGLE_FILE} must hold finite weights, got {file}")
         return made.to(map_location).eval()
