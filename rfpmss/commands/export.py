@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import fill, whole_folder
+from rfpmss.config.sections import TERMS
 from rfpmss.evaluation.page.tables import read_rows
 from rfpmss.model.rfpmss import count
 from rfpmss.model.stored.graphs import write
@@ -80,9 +81,7 @@ def _training(loaded: Loaded) -> list[str]:
     """Preset, weights of the losses and the number of steps; no path and no name of a file."""
     config, step = loaded.config, step_of(loaded.folder)
     loss, train = config.loss, config.train
-    weights = ", ".join(
-        f"{name} {getattr(loss, name):g}" for name in ("language", "contrast", "nce", "consistency")
-    )
+    weights = ", ".join(f"{name} {getattr(loss, name):g}" for name in TERMS)
     cohort = record.checked(loaded.folder / record.FILE).get("cohort") or "not known"
     return [
         f"- preset `{config.preset}`, seed {config.seed}, {step} steps of {train.batch} "

@@ -282,6 +282,11 @@ class AssignmentConfig(Frozen):
     """Share by which an anchor's load may leave its target, the scores deciding. [share; ours]"""
 
 
+Term = Literal["language", "contrast", "nce", "consistency"]
+TERMS: tuple[Term, ...] = get_args(Term)
+"""The losses, by the names of their weights, in the order of pages and cards."""
+
+
 class LossConfig(Frozen):
     """Weights and readings of the losses (Eq. 4-9)."""
 
@@ -370,7 +375,7 @@ class TrainConfig(Frozen):
     """Steps between checkpoints. [steps; ours]"""
     keep: Count = 2
     """Checkpoints kept, besides the best one. [checkpoints; ours]"""
-    best: Literal["loss", "language", "contrast", "nce", "consistency"] = "loss"
+    best: Literal["loss", Term] = "loss"
     """Which loss on the split val makes a checkpoint the best; computed at each save. [choice;
     ours]"""
     threads: Depth = 1

@@ -9,9 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rfpmss.config import LossConfig
-
-TERMS = ("language", "contrast", "nce", "consistency")
-"""The losses, by the names of their weights."""
+from rfpmss.config.sections import TERMS
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from rfpmss.config import LossConfig
+from rfpmss.config.sections import TERMS
 from rfpmss.model.rfpmss import RFPMSS
 
 Stage = Literal["joint", "backbone", "heads"]
@@ -17,7 +18,7 @@ PARTS = {
 """Parts of the model that learn in a stage; the others are frozen."""
 
 LOSSES = {
-    "joint": ("language", "contrast", "nce", "consistency"),
+    "joint": TERMS,
     "backbone": ("language", "contrast"),
     "heads": ("nce", "consistency"),
 }

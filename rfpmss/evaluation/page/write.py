@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from rfpmss.common.files import read_text, write_text
 from rfpmss.config import MODALITIES, Config
+from rfpmss.config.sections import TERMS
 from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import sections
 from rfpmss.evaluation.page.charts import HEIGHT, WIDTH, Curve, curve
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from rfpmss.data.batches.batch import Cohort
     from rfpmss.model.rfpmss import RFPMSS
 
-TERMS = ("loss", "language", "contrast", "nce", "consistency")
+CURVES = ("loss", *TERMS)
 """Curves of the page, in order."""
 
 BOUNDS = ("consistency_trivial", "consistency_floor")
@@ -179,7 +180,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _columns(metrics: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Steps and terms of the curves as they were logged; None where a term was not finite."""
-    logged = ("step", *TERMS, *BOUNDS)
+    logged = ("step", *CURVES, *BOUNDS)
     names = [name for name in logged if all(name in row for row in metrics)]
     return {
         name: [row[name] if math.isfinite(row[name]) else None for row in metrics] for name in names
@@ -259,7 +260,7 @@ def _curves(metrics: list[dict], config: Config, vocabulary: int) -> list[Curve]
             [row[name] for row in metrics],
             guesses.get(name),
         )
-        for name in TERMS
+        for name in CURVES
         if metrics and all(name in row for row in metrics)
     ]
 
