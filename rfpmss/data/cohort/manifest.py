@@ -203,7 +203,7 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
     if truth is not None and _digest(path.with_name(TRUTH)) != truth:
         raise ChangedError(
             f"{TRUTH} beside the manifest must be as it was written, got another content or none",
-            "generate the cohort again, or take it as it is with rfpmss check --accept",
+            "generate the cohort again, or accept it with rfpmss check COHORT --accept",
         )
     found = summed(rows)
     if wanted == (found["rows"], found["sha256"]):

@@ -66,6 +66,14 @@ class Words:
                 return sequence
         return ""
 
+    def spelled(self, path: PurePosixPath) -> PurePosixPath:
+        """A path whose folders that are called by a word of ``sequences`` are called as usual."""
+        if not self.sequences:
+            return path
+        usual = {_plain(word): f"{sequence}_image" for word, sequence in self.sequences.items()}
+        folders = (usual.get(_plain(folder), folder) for folder in path.parts[:-1])
+        return PurePosixPath(*folders, path.name)
+
     def view(self, path: PurePosixPath) -> str:
         """The view that a path was given, or nothing."""
         return next((v for p, v in self.files.items() if fnmatchcase(str(path), p)), "")

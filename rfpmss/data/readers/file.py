@@ -7,6 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from rfpmss.data.readers.dicom.frame import Slice
 
+FOLDER_MAPPED = "mapping, folder name"
+"""What told the sequence: a word that the mapping file has for the file's folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:

@@ -30,10 +30,10 @@ from rfpmss.data.readers.dicom.segments import tumour_segments
 from rfpmss.data.readers.dicom.series import Nature, largest, nature, spot
 from rfpmss.data.readers.dicom.slices import slice_of
 from rfpmss.data.readers.dicom.structured import names_by_keyword, report_text
-from rfpmss.data.readers.file import File
+from rfpmss.data.readers.file import FOLDER_MAPPED, File
 from rfpmss.data.readers.masks import TUMOUR
+from rfpmss.data.readers.naming import kind_told
 from rfpmss.data.readers.sequences import ELSEWHERE
-from rfpmss.data.readers.sequences import kind_of as kind_of_name
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.readers.text.dates import day
 from rfpmss.data.readers.text.documents import read_document
@@ -159,9 +159,13 @@ def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
             replace(file, view="mri", sequence=name, told=told, volume=number)
             for name, number in zip(names, volumes, strict=True)
         ]
-    if not (given or view) and kind_of_name(nifti.stem_of(file.relative)) == ELSEWHERE:
+    if not (given or view) and kind_told(file.relative) == ELSEWHERE:
         raise BodyPartError("its name is that of another part of the body than the head")
     guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
+    if not given and guess == "mri" and told != "file name":
+        folders = (folder.name for folder in file.relative.parents[:-1])
+        if mapped := next(filter(None, map(words.sequence, folders)), ""):
+            sequence, told = mapped, FOLDER_MAPPED
     if given:
         guess, sequence, told = "mri", given, "mapping"
     if view:

@@ -202,11 +202,27 @@ def kind_of(name: str, folder: str = "") -> str:
         ('mask', 'brain mask')
         >>> kind_of("Tumorkontur"), kind_of("GBM-011_ventricles_seg")
         ('mask', 'brain mask')
+        >>> kind_of("scan", "brainmask"), kind_of("scan", "SEG"), kind_of("seg", "brain")
+        ('brain mask', 'mask', 'mask')
     """
     words, above = words_of(_own(name, folder)), words_of(re.sub(r"T[rs]$", "", folder))
     if not (_has(words | above, _MASK) or "gtv" in words):
         return ""
-    return _of_what(words, above)
+    return _of_what(words | _lent(words, folder), above)
+
+
+def _lent(words: set[str], folder: str) -> set[str]:
+    """What the folder says of a mask whose own words do not say of what it is.
+
+    ``brainmask/scan``, ``PTV/mask``; but ``brain/seg`` is of the tumour in the brain, and a number
+    behind the word makes it the patient's: ``Brain7``.
+    """
+    if words & (_KNOWN - _MASK) or any(_CJK.get(word, _MASK) is not _MASK for word in words):
+        return set()
+    if re.search(r"\d", re.sub(r"^\d{1,2}[-_. ]+", "", folder)):
+        return set()
+    above = words_of(folder)
+    return above if why_not(above) or _has(above, _MASK) or not _has(words, _MASK) else set()
 
 
 def _of_what(words: set[str], above: set[str]) -> str:
@@ -252,6 +268,7 @@ def _own(name: str, folder: str = "") -> str:
 def may_be(name: str, folder: str = "") -> str:
     """Of what a file whose name does not say mask is one, if its values are a mask's."""
     words = words_of(_own(name, folder))
+    words |= _lent(words, folder)
     if why_not(words):
         return BRAIN
     if _has(words, _LESION):

@@ -16,12 +16,13 @@ import numpy as np
 from rfpmss.common.files import read_text
 from rfpmss.data.errors import DataError, UnsupportedError
 from rfpmss.data.identity.marks import time_words, without_time
-from rfpmss.data.identity.owners import key, plain
+from rfpmss.data.identity.owners import key
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.grid import same_grid
 from rfpmss.data.readers.masks import BRAIN, TUMOUR, UNNAMED
-from rfpmss.data.readers.sequences import is_part, kind_of, sequence_of
+from rfpmss.data.readers.naming import folders_of, stem_of, words_of
+from rfpmss.data.readers.sequences import is_part, sequence_of
 from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
 from rfpmss.data.views import SEQUENCES
 
@@ -52,14 +53,19 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     Returns:
         ``ct``, ``mri``, `TUMOUR`, `BRAIN` or `UNNAMED`; the sequence or nothing; the reason.
     """
-    stem, folder = stem_of(relative), relative.parent.name
-    stem = re.sub(r"(?i)^sub[-_ ]?(?=\d\d)", "", stem)  # a subject, no subtraction
+    stem = re.sub(r"(?i)^sub[-_ ]?(?=\d\d)", "", stem_of(relative))  # a subject, no subtraction
     stem = without_time(stem, _time_words(path.parent, path.parent.stat().st_mtime_ns))
     sequence = sequence_of(stem) or _beside(path, stem)
-    if mask := _mask(path, stem, folder, named=bool(sequence), limit=limit):
+    if mask := _mask(path, stem, relative, named=bool(sequence), limit=limit):
         return mask[0], "", mask[1]
-    if sequence or kind_of(stem):
-        return "mri", sequence, "file name"
+    words, told = (stem, "file name") if sequence else words_of(relative, stem)
+    if told == "file name" or (told and not _two_valued(path, limit)):
+        return "mri", sequence or sequence_of(words), told
+    return _by_modality(path, stem, relative.parent.name, limit)
+
+
+def _by_modality(path: Path, stem: str, folder: str, limit: int) -> tuple[str, str, str]:
+    """`view_of` where no words name a sequence or a mask."""
     for words, told in ((stem, "file name"), (folder, "folder name")):
         named = set(re.split(r"[^0-9a-z]+", words.lower()))
         if named & {"ct", "mr", "mri"}:
@@ -71,6 +77,14 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     if masks.two_valued(array):
         return UNNAMED, "", "voxel values"
     return ("ct" if array.min() < AIR else "mri"), "", "voxel values"
+
+
+def _two_valued(path: Path, limit: int) -> bool:
+    """Whether a file that only its folder names holds a mask; False where it cannot be read."""
+    try:
+        return masks.two_valued(read_volume(path, limit, 0).array)
+    except DataError:
+        return False  # the reader says later what is wrong
 
 
 @lru_cache(maxsize=64)
@@ -99,26 +113,26 @@ def _beside(path: Path, stem: str) -> str:
     return "t1" if found[2].lower() == "pre" else "t1ce"
 
 
-def _mask(path: Path, stem: str, folder: str, *, named: bool, limit: int) -> tuple[str, str] | None:
-    """Of what the file is a mask, and what told it; None: of nothing."""
-    kind = masks.kind_of(stem, folder)
-    if kind:
-        whole = np.issubdtype(_header(path)[1], np.integer) and not named
-        told = "file name" if masks.certain(stem) else "folder name"
-        if whole or masks.holds_labels(path, limit):
-            return kind, told
-        if not named and masks.holds_shares(read_volume(path, limit, 0).array):
-            raise UnsupportedError("a map of probabilities, not of labels")
-        return None
-    kind = masks.may_be(stem, folder)
-    if kind == BRAIN and named:
-        return None
-    return (kind, "voxel values") if kind and masks.holds_labels(path, limit) else None
+def _mask(
+    path: Path, stem: str, relative: PurePosixPath, *, named: bool, limit: int
+) -> tuple[str, str] | None:
+    """Of what the file is a mask, and what told it; None: of nothing.
 
-
-def stem_of(path: PurePosixPath) -> str:
-    """The name without its endings, capitals kept: they part words such as ``tumorMask``."""
-    return path.name[: len(plain(path))]
+    A folder further out than the file's own is believed only where the values are a mask's.
+    """
+    near = relative.parent.name
+    for folder in dict.fromkeys((near, *folders_of(relative))):
+        if kind := masks.kind_of(stem, folder):
+            whole = np.issubdtype(_header(path)[1], np.integer) and not named and folder == near
+            if whole or masks.holds_labels(path, limit):
+                return kind, "file name" if masks.certain(stem) else "folder name"
+            if not named and masks.holds_shares(read_volume(path, limit, 0).array):
+                raise UnsupportedError("a map of probabilities, not of labels")
+            return None
+        if kind := masks.may_be(stem, folder):
+            believed = not (kind == BRAIN and named) and masks.holds_labels(path, limit)
+            return (kind, "voxel values") if believed else None
+    return None
 
 
 def channels_of(path: Path) -> tuple[str, ...] | str | None:
@@ -208,22 +222,23 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
     return result
 
 
-def merged(found: Sequence[Bundle], paths: Sequence[Path]) -> list[Bundle]:
+def merged(found: Sequence[Bundle], paths: Sequence[Path], homes: Sequence[str]) -> list[Bundle]:
     """Put bundles of one folder together that lie on one grid and share no sequence.
 
     ``3 AX T1 POST.nii`` and ``5 AX FLAIR.nii`` of a patient have no name in common, yet voxel by
-    voxel they show the same place.
+    voxel they show the same place. Folders that name a sequence, ``T1`` and ``FLAIR``, are one.
 
     Args:
         found: of `bundles`, all of one visit of one patient.
         paths: of the members, by their numbers.
+        homes: where the members lie, see `rfpmss.data.readers.naming.home_of`.
     """
     result: list[Bundle] = []
     grids: dict[int, Volume | None] = {}
     for bundle in sorted(found, key=lambda bundle: -len(bundle.channels)):
         grids[id(bundle)] = grid_of(paths[bundle.members[0]]) if bundle.channels else None
         for place, other in enumerate(result):
-            if _joins(bundle, other, paths, grids):
+            if _joins(bundle, other, paths, homes, grids):
                 result[place] = _union(other, bundle)
                 grids[id(result[place])] = grids[id(other)]
                 break
@@ -233,13 +248,18 @@ def merged(found: Sequence[Bundle], paths: Sequence[Path]) -> list[Bundle]:
 
 
 def _joins(
-    one: Bundle, other: Bundle, paths: Sequence[Path], grids: Mapping[int, Volume | None]
+    one: Bundle,
+    other: Bundle,
+    paths: Sequence[Path],
+    homes: Sequence[str],
+    grids: Mapping[int, Volume | None],
 ) -> bool:
     mine, theirs = grids[id(one)], grids[id(other)]
     if mine is None or theirs is None or set(one.channels) & set(other.channels):
         return False
     both = [PurePosixPath(paths[bundle.members[0]]) for bundle in (one, other)]
-    alike = both[0].parent == both[1].parent and shows_part(both[0]) == shows_part(both[1])
+    near = homes[one.members[0]] == homes[other.members[0]]
+    alike = near and shows_part(both[0]) == shows_part(both[1])
     return alike and same_grid(mine, theirs)
 
 

@@ -29,10 +29,10 @@ from rfpmss.data.readers import masks, nifti
 from rfpmss.data.readers.dicom import segments
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.series import distance, grid_of, largest
-from rfpmss.data.readers.file import File
+from rfpmss.data.readers.file import FOLDER_MAPPED, File
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import BRAIN, HEAD, TUMOUR, UNNAMED
-from rfpmss.data.readers.sequences import kind_of
+from rfpmss.data.readers.naming import home_of, kind_told, stem_of
 from rfpmss.data.readers.text.documents import SCAN
 from rfpmss.data.readers.volume import Volume
 from rfpmss.data.study import Source, Study
@@ -217,7 +217,7 @@ def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Ca
     """Give the tumour masks that no name claims to the images on whose grid they lie."""
     used = {source.mask for _, _, source in candidates}
     free = [file for file in members if file.view == TUMOUR and file.path not in used]
-    free.sort(key=lambda file: masks.rank(nifti.stem_of(file.relative)))
+    free.sort(key=lambda file: masks.rank(stem_of(file.relative)))
     for order, view, source in candidates:
         mask = source.mask
         if free and source.kind in ("nifti", "dicom") and (mask is None or _whole(mask, source)):
@@ -292,7 +292,7 @@ def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[
             continue
         error: DataError = IncompleteError("no image of the patient lies on the grid of the mask")
         if file.view == BRAIN:
-            why = masks.why_not(masks.words_of(nifti.stem_of(file.relative)))
+            why = masks.why_not(masks.words_of(stem_of(file.relative)))
             shown = "a mask of the brain or another part is none of the tumour"
             error = UnusedError(f"the mask shows {why}" if why else shown)
         elif file.view == UNNAMED:
@@ -369,7 +369,7 @@ def _source(
 def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterator[Candidate]:
     files = [file for file in members if file.kind == "nifti"]
     found = nifti.bundles([(file.relative, file.view, file.sequence) for file in files])
-    for group in nifti.merged(found, [file.path for file in files]):
+    for group in nifti.merged(found, [file.path for file in files], [*map(_home, files)]):
         mine = [files[number] for number in group.members]
         label = pseudonym(salt, "x", str(mine[0].relative))
         frames = tuple(file.volume for file in mine if file.volume is not None)
@@ -385,9 +385,15 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
         part = int(nifti.shows_part(mine[0].relative))
         known = 0
         if mine[0].view != "ct" and not group.channels:
-            known = distance(kind_of(nifti.stem_of(mine[0].relative)))
+            known = distance(kind_told(mine[0].relative))
         order = (2 * known + part, -len(mine), int(source.mask is None), part, 0, 0, -1000, 0)
         yield order, mine[0].view, source
+
+
+def _home(file: File) -> str:
+    """Where a file lies but for the folders that name its sequence."""
+    named = file.told == FOLDER_MAPPED
+    return home_of(file.relative.parent if named else file.relative)
 
 
 def _slides(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -262,6 +263,8 @@ def _row(row: File, files: Mapping[PurePosixPath, File], labels: set[str]) -> Fi
 def _timed(file: File, place: Place) -> File:
     """The file with the time that its path tells, or else its PatientID."""
     told = () if place.label else visit_of(file.patient)
+    if file.told == "folder name" and file.sequence and _is_time(file.relative, place):
+        file = replace(file, sequence="", told="nothing")
     return replace(
         file,
         date=file.date if file.date is not None else place.day,
@@ -269,6 +272,13 @@ def _timed(file: File, place: Place) -> File:
         phase=place.phase or next((t.phase for t in told if t.phase), file.phase),
         weak=place.weak and not told,
     )
+
+
+def _is_time(path: PurePosixPath, place: Place) -> bool:
+    """Whether a folder ``T1`` or ``T2`` that would name the sequence is the time point."""
+    folders = (folder.name.lower() for folder in path.parents[:-1])
+    tee = next((f for f in folders if re.fullmatch(r"t\d", f)), "")
+    return bool(tee) and f"timepoint {tee[1:]}" in {time.label for time in place.times}
 
 
 def walk(root: Path, leave: Path | None = None) -> Iterator[Path]:
@@ -370,7 +380,7 @@ def _item(file: File, words: Words, level: int) -> Item:
     named = words.called(whole, [stem(file.relative), *folders])
     given = words.patient(named)
     return Item(
-        path=file.relative,
+        path=words.spelled(file.relative),
         kind="text" if file.kind == "text" else file.view,
         patient=given or file.patient,
         study=file.study,

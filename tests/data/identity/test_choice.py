@@ -12,6 +12,7 @@ import pytest
 
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import GeometryError
+from rfpmss.data.identity.mapping import Words
 from rfpmss.data.readers.assembly import read_series
 from rfpmss.data.readers.nifti import view_of
 from rfpmss.data.sources.hospital import Found, scan
@@ -493,3 +494,44 @@ def test_a_slice_of_another_size_is_not_told_of_the_gap_that_it_leaves(tmp_path:
     told = dict(caught.value.each(paths))
     assert "its size" in told[odd].reason
     assert all("one gap" in error.reason for path, error in told.items() if path != odd)
+
+
+with (Path(__file__).parents[2] / "tables" / "folder_names.csv").open(encoding="utf-8") as _table:
+    FOLDERS = list(csv.DictReader(_table))
+MASKS_OF = ("seg", "mask", "tumor", "brain/")
+
+
+@pytest.mark.parametrize("row", FOLDERS, ids=lambda row: row["files"][:50])
+def test_folders_name_what_their_files_do_not(row: dict[str, str], tmp_path: Path) -> None:
+    """The file's name, then the nearest folder's; sequences on one grid are one image."""
+    for number, file in enumerate(row["files"].split(";")):
+        if any(word in file.lower() for word in MASKS_OF):
+            write_nifti(tmp_path / file, whole() if "brainmask" in file else lesion())
+        else:
+            write_nifti(tmp_path / file, brain(SHAPE, number))
+    studies = look(tmp_path).studies
+    sources = [study.views[MRI] for study in studies]
+    assert {" ".join(source.channels) for source in sources if source} == {row["channels"]}
+    others = {" ".join(source.channels) or "-" for study in studies for _, source in study.others}
+    assert others == set(filter(None, row["others"].split(";")))
+    masks = {source.mask.relative_to(tmp_path).as_posix() for source in sources if source.mask}
+    assert masks == set(filter(None, [row["mask"]]))
+
+
+def test_sequences_on_other_grids_are_images_of_their_own(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "P1" / "T1" / "scan.nii.gz", brain(SHAPE, 0))
+    write_nifti(tmp_path / "P1" / "FLAIR" / "scan.nii.gz", brain((20, 20, 9), 1))
+    (study,) = look(tmp_path).studies
+    assert [source.channels for _, source in study.others] == [("t1",)]
+
+
+def test_words_of_the_mapping_file_name_folders(tmp_path: Path) -> None:
+    words = Words(sequences={"SA": "t1", "SB": "flair"})
+    for number, name in enumerate(("SA/scan", "SB/scan")):
+        write_nifti(tmp_path / "P1" / f"{name}.nii.gz", brain(SHAPE, number))
+    write_nifti(tmp_path / "P1" / "SA" / "seg.nii.gz", lesion())
+    (study,) = look(tmp_path, words=words).studies
+    source = study.views[MRI]
+    assert source is not None
+    assert source.channels == ("t1", "flair")
+    assert source.mask == tmp_path / "P1" / "SA" / "seg.nii.gz"
