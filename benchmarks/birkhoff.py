@@ -5,7 +5,6 @@
 `multisk.solve` in float64 to 1e-13, on the first 2,000 matrices.
 """
 
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 import multisk
+from benchmarks.common import table
 from benchmarks.peers.layers import birkhoff_sweeps
 from multisk.birkhoff import birkhoff, check
 
@@ -126,10 +126,7 @@ def main() -> None:
             rows.append(row)
             print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
     names = [*rows[0]] if len(rows[0]) > len(rows[-1]) else [*rows[-1]]
-    with (ROOT / "benchmarks" / "results" / "birkhoff.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, names, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    table.write(table.RESULTS / "birkhoff.csv", rows, names)
     figure(rows, ROOT / "docs" / "multisk" / "birkhoff.png")
 
 

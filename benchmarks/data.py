@@ -17,7 +17,6 @@ unchanged; the figures are printed only.
 """
 
 import argparse
-import csv
 import dataclasses
 import datetime
 import importlib.metadata
@@ -34,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import table
 from benchmarks.common.record import QUIET, machine
 from benchmarks.peers import readers
 from rfpmss.config import PhantomConfig
@@ -336,23 +336,18 @@ def keep(rows: list[dict[str, object]]) -> None:
         **{"date": datetime.date.today().isoformat(), "machine": machine()},
         **{"threads": torch.get_num_threads(), "versions": ", ".join(versions)},
     }
-    old = list(csv.DictReader(FILE.open(newline=""))) if FILE.exists() else []
-    table: dict[tuple[object, object], dict[str, object]] = {
-        (row["case"], row["provider"]): dict(row) for row in old
+    kept: dict[tuple[object, object], dict[str, object]] = {
+        (row["case"], row["provider"]): dict(row) for row in table.read(FILE)
     }
     for row in rows:
         ours = next((r for r in rows if r["provider"] == "rfpmss"), row)
         faster = float(str(ours["cpu_studies_per_s"])) / float(str(row["cpu_studies_per_s"]))
-        table[row["case"], row["provider"]] = {
+        kept[row["case"], row["provider"]] = {
             **row,
             **about,
             "ours_is_faster_by": f"{faster:.3g}",
         }
-    FILE.parent.mkdir(exist_ok=True)
-    with FILE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table.values())
+    table.write(FILE, kept.values(), FIELDS)
 
 
 def found(name: str) -> bool:

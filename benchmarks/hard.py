@@ -10,7 +10,6 @@ for one column a row, HiGHS on few cells. POT is no dependency; where it is not 
 are left as they are.
 """
 
-import csv
 import datetime
 import importlib.metadata
 import importlib.util
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 import multisk
+from benchmarks.common import table
 from benchmarks.common.record import QUIET, commit, machine, timed
 
 FILE = Path(__file__).parent / "results" / "hard.csv"
@@ -230,10 +230,7 @@ def measure(name: str, provider: str) -> dict[str, Any] | None:
 
 def read() -> list[dict[str, Any]]:
     """The rows kept so far."""
-    if not FILE.exists():
-        return []
-    with FILE.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return table.read(FILE)
 
 
 def keep(row: dict[str, Any]) -> None:
@@ -241,12 +238,7 @@ def keep(row: dict[str, Any]) -> None:
     rows = [old for old in read() if any(old[part] != str(row[part]) for part in KEY)] + [row]
     order = list(CASES)
     rows.sort(key=lambda one: order.index(one["case"]) if one["case"] in order else len(order))
-    part = FILE.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(FILE)
+    table.write(FILE, rows, FIELDS)
 
 
 def main(names: list[str]) -> None:

@@ -4,7 +4,6 @@
 `benchmarks/results/ssl.csv`.
 """
 
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.common import table
 from benchmarks.peers.layers import centred_sweeps
 from multisk.ssl import SinkhornCentering, targets
 
@@ -78,10 +78,7 @@ def main() -> None:
                 }
                 rows.append(row)
                 print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
-    with (ROOT / "benchmarks" / "results" / "ssl.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    table.write(table.RESULTS / "ssl.csv", rows, [*rows[0]])
 
 
 if __name__ == "__main__":

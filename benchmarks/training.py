@@ -11,7 +11,6 @@ Each case runs in a process of its own, so that peaks of memory do not mix. Rows
 results/training.csv.
 """
 
-import csv
 import datetime
 import importlib.metadata
 import json
@@ -23,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import record, steps
+from benchmarks.common import record, steps, table
 
 FILE = Path(__file__).parent / "results" / "training.csv"
 FIELDS = [
@@ -196,17 +195,9 @@ def keep(case: str, provider: str, row: dict[str, Any]) -> None:
         "machine": record.machine(),
         "versions": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "numba")),
     }
-    rows = {}
-    if FILE.exists():
-        with FILE.open(newline="") as file:
-            rows = {(old["case"], old["provider"]): old for old in csv.DictReader(file)}
+    rows = {(old["case"], old["provider"]): old for old in table.read(FILE)}
     rows[case, provider] = full
-    temporary = FILE.with_suffix(".partial")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-    temporary.replace(FILE)
+    table.write(FILE, rows.values(), FIELDS)
     print(*(f"{name}={full[name]}" for name in FIELDS if full.get(name)), flush=True)
 
 

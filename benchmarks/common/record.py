@@ -1,6 +1,5 @@
 """Time a callable on one thread, measure its extra memory, and keep the rows of one CSV."""
 
-import csv
 import ctypes
 import datetime
 import functools
@@ -14,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.common import table
 
 KEY = ("case", "provider", "device", "versions", "commit")
 FIELDS = [
@@ -83,18 +84,15 @@ def keep(row: dict[str, Any], package: str = "torch") -> dict[str, Any]:
     }
     rows = {tuple(old[part] for part in KEY): old for old in read()}
     rows[tuple(full[part] for part in KEY)] = full
-    write(list(rows.values()))
+    table.write(FILE, rows.values(), FIELDS)
     print(*(f"{key}={full[key]}" for key in FIELDS[:17] if full[key]), flush=True)
     return full
 
 
 def read() -> list[dict[str, str]]:
     """The rows kept so far, the oldest first; none where the file has another format."""
-    if not FILE.exists():
-        return []
-    with FILE.open(newline="") as file:
-        table = csv.DictReader(file)
-        return list(table) if set(FIELDS) <= set(table.fieldnames or ()) else []
+    rows = table.read(FILE)
+    return rows if rows and set(FIELDS) <= set(rows[0]) else []
 
 
 def newest(rows: list[dict[str, str]], device: str = "") -> list[dict[str, str]]:
@@ -102,17 +100,6 @@ def newest(rows: list[dict[str, str]], device: str = "") -> list[dict[str, str]]
     device = device or (rows[-1]["device"] if rows else "")
     last = {(row["case"], row["provider"]): row for row in rows if row["device"] == device}
     return list(last.values())
-
-
-def write(rows: list[dict[str, Any]]) -> None:
-    """Write all rows; a reader never sees half a file."""
-    FILE.parent.mkdir(exist_ok=True)
-    part = FILE.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(FILE)
 
 
 @functools.cache

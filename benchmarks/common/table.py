@@ -1,7 +1,7 @@
-"""One CSV, one row a key: a second run replaces its own rows and leaves the others alone."""
+"""Tables of results: read, written whole, or a second run's rows put in place of its own."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ def upsert(path: Path, rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) ->
     if held and rows and list(held[0]) != list(rows[0]):
         held = []  # the columns have changed
     table = {tuple(row[key] for key in keys): row for row in [*held, *rows]}
+    write(path, (table[key] for key in sorted(table)), list(rows[0]))
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Write the whole table, of which a reader never sees half; what a row lacks is left empty."""
+    path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table[key] for key in sorted(table))
+        writer.writerows(rows)
     part.replace(path)
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from rfpmss.common.files import whole
 from rfpmss.common.lock import lock
 from rfpmss.common.progress import progress
 from rfpmss.data.errors import (
@@ -197,6 +198,10 @@ class _Failure(Exception):
         self.reason = reason
 
 
+_OURS = re.compile(r"\.?i-[0-9a-f]{24}\.dcm(?:\.part|\.\d+\.tmp)?")
+"""Instances, and what a killed download of this version or an older one left of them."""
+
+
 def _own(cache: Path) -> None:
     """The cache, which only its owner may look into."""
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -208,7 +213,7 @@ def _tidy(cache: Path, wanted: set[Path]) -> None:
     for folder, _, names in os.walk(cache, topdown=False):
         for name in names:
             path = Path(folder) / name
-            if path not in wanted and re.fullmatch(r"\.?i-[0-9a-f]{24}\.dcm(?:\.part)?", name):
+            if path not in wanted and _OURS.fullmatch(name):
                 path.unlink()
         if Path(folder) != cache and not any(Path(folder).iterdir()):
             Path(folder).rmdir()
@@ -302,18 +307,15 @@ def _value(item: dict[str, Any], tag: str) -> str:
 
 
 def _download(client: DICOMwebClient, key: Key, path: Path) -> None:
-    """One instance as it is stored, by an atomic rename."""
+    """One instance as it is stored, whole or not at all."""
     _, study, series, instance = key
     try:
         made = _asked(lambda: client.retrieve_instance(study, series, instance), once=True)
         if str(made.get("SOPInstanceUID", "")) != instance:
             raise _Failure("the server gave another instance than asked for")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        with warnings.catch_warnings():
+        with whole(path, private=True, swept=False) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made.save_as(temporary, enforce_file_format=True)
-        temporary.replace(path)
+            made.save_as(file, enforce_file_format=True)
     except (_Failure, OSError, ServerError):
         raise
     except Exception:
