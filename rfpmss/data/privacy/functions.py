@@ -69,7 +69,22 @@ DONE = re.compile(
     r"|(?:reporting|reading|attending|referring|ordering|primary|consulting|on[- ]call)"
     r" (?:md|dr|np|pa|specialist)|responsable|responsabile|responsável|verantwortliche?r?"
     r"|zuständige?r?"
-    r"|ansprechpartner(?:in)?|sachbearbeiter(?:in)?))"
+    r"|ansprechpartner(?:in)?|sachbearbeiter(?:in)?)"
+    # Swedish, Danish, Norwegian; Czech, Slovak; Finnish.
+    r"|remitten[dt](?:er(?:ande|t av|et av)?)?(?: läkare)?|remi[st]{1,3}(?:erende|tterende)?"
+    r" (?:läkare|læge|lege)|henvis(?:er|ende (?:læge|lege)|t af|t av)|rekvirent"
+    r"|beställare|bestiller"
+    r"|(?:ansvarig|undersökande|granskande|besvarande|behandlande|svarande) läkare|läkare"
+    r"|överläkare|granskare|granskad av|svarsläkare|svar(?:at)? av|signerat? av|dikterat? av"
+    r"|utlåtande av|röntgenläkare|(?:ansvarlig|undersøgende|beskrivende|henvisende|behandlende)"
+    r" (?:læge|lege|radiolog)|(?:over)?(?:læge|lege)|beskrevet a[fv]|besvaret a[fv]|dikteret af"
+    r"|diktert av|godkendt af|godkjent av|signert av|signeret af|underskrift|sjuksköterska"
+    r"|sygeplejerske|sykepleier|röntgensjuksköterska|radiograf|radiolog|(?:patientens? )?na[mv]n"
+    r"|efternamn|förnamn|efternavn|fornavn|etternavn|anhörig|pårørende"
+    r"|(?:indikující|ošetřující|popisující|odesílající|vyšetřující) (?:lékař|lekár)(?:ka)?"
+    r"|lékař(?:ka)?|lekár(?:ka)?|popsala?|popis(?:oval)?a?|zapsala?|schválila?|podpis"
+    r"|jméno(?: a příjmení)?|příjmení|meno(?: a priezvisko)?|priezvisko|pacient(?:ka)?"
+    r"|lähettävä lääkäri|lääkäri|lausunut|lausunnon antaja|nimi|potilas)"
     rf"{_GAP}:{_GAP}",
     re.IGNORECASE,
 )

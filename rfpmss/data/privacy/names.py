@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from rfpmss.data.privacy.vocabulary import ordinary
+from rfpmss.data.privacy.east_asian import SURNAMES_KO, TWO_KO
+from rfpmss.data.privacy.vocabulary import DOUBLE, SURNAMES, ordinary
 
 _ESCAPE = re.compile(r"\x1b[\x20-\x2f]{0,4}[\x30-\x7e]")
 _CODES = (
@@ -78,7 +79,8 @@ def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | N
         >>> pattern(["House"], cased=True).sub("___", "House: a house, dr. house")
         '___: a house, ___'
     """
-    names = list(dict.fromkeys(names))
+    names = list(names)
+    names = list(dict.fromkeys((*names, *map(apart, names))))
     forms: dict[str, None] = {}
     for name in names:
         for spelling in re.split(r"[=\\]", name):
@@ -94,6 +96,33 @@ def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | N
         return None
     order = sorted(forms, key=lambda form: (-len(form), form))
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(order)})(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+_FAMILY_FIRST = re.compile(
+    rf"({DOUBLE}|[{SURNAMES}]{{2}}(?=..$)|[{SURNAMES}])([\u3400-\u9fff]{{1,2}})"
+    rf"|({TWO_KO}|[{SURNAMES_KO}])([\uac00-\ud7a3]{{2}})"
+)
+"""Chinese and Korean: the family name, in Hong Kong the husband's before it, and the given name."""
+
+
+def apart(name: str) -> str:
+    """A name in which ``^`` parts family and given name where a header does without.
+
+    Example:
+        >>> [apart(name) for name in ("王小明", "OuyangXuemei=欧阳雪梅", "김희중", "Wang^Li=王^丽")]
+        ['王^小明', 'Ouyang^Xuemei=欧阳^雪梅', '김^희중', 'Wang^Li=王^丽']
+    """
+    spellings = name.split("=")
+    made = []
+    for spelling in spellings:
+        found = _FAMILY_FIRST.fullmatch(spelling.strip())
+        if found:
+            made.append("^".join(filter(None, found.groups())))
+        elif HAN.search(name) and spelling.isascii() and "^" not in spelling:
+            made.append(re.sub("(?<=[a-z])(?=[A-Z])", "^", spelling))
+        else:
+            made.append(spelling)
+    return "=".join(made)
 
 
 _PARTICLES = re.compile(

@@ -13,6 +13,7 @@ from pathlib import Path
 from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.privacy.inflections import blanked
+from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.sentences import BLANK, without_fields
 from rfpmss.data.readers.text.dates import MONTH
@@ -179,7 +180,8 @@ def redact(text: str, names: Iterable[str]) -> str:
         'Mr. ___ has a mass, left, since ___.'
     """
     text = unicodedata.normalize("NFC", text)
-    text, said = without_fields(_DIGITS.sub(BLANK, _tidy(apart(text))))
+    text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(text))), BLANK)
+    text, said = without_fields(text)
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"

@@ -55,6 +55,9 @@ NAMES = [
     ("김^희중".encode("cp949"), None, "김희중"),
     ("Müller^Jörg".encode("cp1252"), None, "Müller, Jörg"),
     ("Müller^Jörg".encode(), "ISO_IR 100", "Jörg Müller"),
+    ("王小明".encode("gb18030"), "GB18030", "小明"),
+    ("王小明".encode("gb18030"), None, "小明"),
+    ("OuyangXuemei=欧阳雪梅".encode("gb18030"), "GB18030", "雪梅"),
     # PS3.5 Annexes H, I and K: IR 87, IR 149, IR 58.
     (b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=", "\\ISO 2022 IR 87", "山田太郎"),
     (b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=", None, "山田太郎"),
