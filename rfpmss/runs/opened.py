@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rfpmss.config import Config
     from rfpmss.model.rfpmss import RFPMSS
 
+SAME = ("config", "cohort", "truth")
+"""Of what is recorded: what a checkpoint and the folder of its run must say alike."""
+
 ALLOW = "or pass --allow-config-change to go on with it"
 
 
@@ -158,8 +161,8 @@ def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Recor
         return known
     before = record.studies_of(run_dir, mine)
     lines = record.differences(
-        {name: known.get(name) for name in ("config", "cohort")},
-        {name: mine.get(name) for name in ("config", "cohort")},
+        {name: known[name] for name in SAME if name in known},
+        {name: mine[name] for name in SAME if name in mine},
         before,
     )
     if lines:
@@ -191,7 +194,7 @@ def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given
         _note_unknown(run_dir)
         return
     if not given:
-        lines = record.cohort_lines(known, {"cohort": now.digest}, before, now)
+        lines = record.cohort_lines(known, {"cohort": now.digest, "truth": now.truth}, before, now)
         if lines:
             raise OpenError(
                 f"the cohort must be the one that {run_dir} was trained on, got changes:\n"

@@ -21,6 +21,7 @@ from rfpmss.common.files import read_bytes
 from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import Config
 from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.data.cohort.manifest import TRUTH
 from rfpmss.runs.stored import folders, step_of, verify, weights_of
 
 FILE = "config.yaml"
@@ -63,8 +64,8 @@ APART = (
 """What `rfpmss.train` imports besides, unless `SOURCES` names it more exactly."""
 
 Record = dict[str, Any]
-"""``manifest``, ``ranks``, ``start``, ``started_from``, ``cohort`` (its digest), ``code`` and
-``config``."""
+"""``manifest``, ``ranks``, ``start``, ``started_from``, ``cohort`` (its digest), ``truth`` (that
+of a generated one), ``code`` and ``config``."""
 
 Start = dict[str, Any]
 """Of the run that another one started from: ``step``, ``weights`` (SHA-256) and ``cohort``."""
@@ -89,6 +90,7 @@ def make(
         "start": str(start.resolve()) if start else None,
         "started_from": started_from,
         "cohort": cohort.digest if cohort else None,
+        "truth": cohort.truth if cohort else None,
         "code": code(),
         "config": config.model_dump(mode="json"),
     }
@@ -237,7 +239,7 @@ def differences(
     defaults = {f"config.{name}": value for name, value in leaves(_defaults())}
     left, right = defaults | left, defaults | right
     moved = None not in (old.get("cohort"), new.get("cohort"))
-    ignored = {"cohort"} | ({"manifest"} if moved else set())
+    ignored = {"cohort", "truth"} | ({"manifest"} if moved else set())
     if None not in (left.get("started_from.weights"), right.get("started_from.weights")):
         ignored.add("start")  # the weights are compared, wherever they lie
     lines = cohort_lines(old, new, before, now)
@@ -256,8 +258,11 @@ def cohort_lines(
 ) -> list[str]:
     """How the cohort of a request differs from that of a run, a line each."""
     one, two = old.get("cohort"), new.get("cohort")
-    if one is None or two is None or one == two:
+    if one is None or two is None:
         return []
+    if one == two:
+        other = "truth" in old and "truth" in new and old["truth"] != new["truth"]
+        return [f"  cohort: its {TRUTH}, which says what counts as found, changed"] if other else []
     named = before.changes(now) if before is not None and now is not None else []
     return [f"  cohort: {line}" for line in named] or [f"  cohort: {one} there, {two} requested"]
 

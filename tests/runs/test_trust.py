@@ -23,7 +23,7 @@ from rfpmss import train
 from rfpmss.config import smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.fingerprint import Fingerprint
-from rfpmss.data.cohort.manifest import read, write
+from rfpmss.data.cohort.manifest import read, sum_of, write
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.folder import ERROR, Claim, read_metrics
 from rfpmss.training.schedule import Schedule
@@ -331,6 +331,33 @@ def test_runs_of_before_and_fields_of_since_are_opened(
     assert record.read(run)["cohort"] == Cohort.open(cohort, smoke().data).fingerprint.digest  # type: ignore[index]
     assert start(run, cohort, "--max-steps", "3", "--loss.stop-gradient") == 1
     assert "config.loss.stop_gradient: False there, True requested" in capsys.readouterr().err
+
+
+def test_another_truth_behind_a_cohort_is_another_cohort(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {path: path.read_bytes() for path in (cohort.with_name("truth.json"), sum_of(cohort))}
+    truth = json.loads(kept[cohort.with_name("truth.json")])
+    shown = [entry["latents"] for entry in truth]
+    turned = [entry | {"latents": shown[n - 1]} for n, entry in enumerate(truth)]
+    try:
+        cohort.with_name("truth.json").write_text(json.dumps(turned))
+        assert import_module("rfpmss.check").main([str(cohort), "--accept"]) == 0
+        assert start(run, cohort) == 1
+        assert "its truth.json, which says what counts as found, changed" in capsys.readouterr().err
+        assert import_module("rfpmss.evaluate").main(["--run-dir", str(run)]) == 1
+        assert "its truth.json" in capsys.readouterr().err
+        for path in (run / "config.yaml", *run.glob("checkpoints/*/config.yaml")):
+            old = yaml.safe_load(path.read_text())
+            del old["truth"]  # as before it was recorded
+            text = yaml.safe_dump(old).encode()
+            path.write_bytes(text)
+            if path.parent != run:
+                edit(path.parent, path.name, text)
+        assert start(run, cohort) == 0
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
 
 
 def test_another_release_or_other_sources_are_named(

@@ -18,7 +18,7 @@ from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data.batches import augment as augmenting
 from rfpmss.data.batches.tokens import encode, swap_sides
 from rfpmss.data.cohort.fingerprint import Fingerprint
-from rfpmss.data.cohort.manifest import TRUTH, Row, read, unpack_labels
+from rfpmss.data.cohort.manifest import TRUTH, Row, read, truth_of, unpack_labels
 from rfpmss.data.cohort.places import Place, gather, locate
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.cohort.verify import digested
@@ -105,7 +105,7 @@ class Cohort:
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / TRUTH)
         latents = tuple(truth.get(s.study_id) for s in studies)
-        return cls(studies, places, config, latents, Fingerprint.of(rows))
+        return cls(studies, places, config, latents, Fingerprint.of(rows, truth_of(manifest)))
 
     def __len__(self) -> int:
         return len(self.studies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 
 from rfpmss.data.cohort.manifest import Row
@@ -33,18 +33,22 @@ class Fingerprint:
     """All studies of a cohort, in the order of its manifest."""
 
     studies: tuple[Print, ...] = ()
+    truth: str | None = field(default=None, compare=False)
+    """SHA-256 of the findings behind a generated cohort, which decide what counts as a hit; of no
+    part of `digest`, so that runs from before it still know their cohort."""
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Fingerprint:
+    def of(cls, rows: Iterable[Row], truth: str | None = None) -> Fingerprint:
         """The fingerprint of a manifest; where files lie does not matter.
 
         Args:
             rows: of the manifest, each image with its ``digest``.
+            truth: of a generated cohort; see `rfpmss.data.cohort.manifest.truth_of`.
         """
         groups: dict[str, list[Row]] = {}
         for row in rows:
             groups.setdefault(row.study_id, []).append(row)
-        return cls(tuple(_print(group) for group in groups.values()))
+        return cls(tuple(_print(group) for group in groups.values()), truth)
 
     @classmethod
     def loads(cls, text: str) -> Fingerprint:
@@ -91,8 +95,8 @@ class Fingerprint:
             _clause(names, f"changed its split {move}", f"changed their split {move}")
             for move, names in moves.items()
         ]
-        for field, what in (("patient", "patient"), ("images", "images"), ("text", TEXT)):
-            names = [n for n in both if getattr(old[n], field) != getattr(new[n], field)]
+        for name_of, what in (("patient", "patient"), ("images", "images"), ("text", TEXT)):
+            names = [n for n in both if getattr(old[n], name_of) != getattr(new[n], name_of)]
             found.append(_clause(names, f"changed its {what}", f"changed their {what}"))
         if not any(found) and self.studies != now.studies:
             found.append("the order of the studies changed")

@@ -95,9 +95,15 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 def accept(path: Path, rows: Sequence[Row]) -> None:
     """Write the sum of a manifest as it is now."""
-    truth = path.with_name(TRUTH)
-    said = summed(rows) | ({"truth": _digest(truth)} if truth.is_file() else {})
+    truth = truth_of(path)
+    said = summed(rows) | ({} if truth is None else {"truth": truth})
     files.write_text(sum_of(path), json.dumps(said) + "\n", private=True)
+
+
+def truth_of(path: Path) -> str | None:
+    """SHA-256 of the truth beside a manifest; None where there is none."""
+    truth = path.with_name(TRUTH)
+    return _digest(truth) if truth.is_file() else None
 
 
 def sum_of(path: Path) -> Path:

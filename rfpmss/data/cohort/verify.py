@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rfpmss.data.cohort.duplicates import digest
 from rfpmss.data.cohort.fingerprint import NAMED, Fingerprint
-from rfpmss.data.cohort.manifest import Row, check_images, jail, read, reference
+from rfpmss.data.cohort.manifest import Row, check_images, jail, read, reference, truth_of
 from rfpmss.data.cohort.places import entry
 from rfpmss.data.cohort.shards import Shard
 from rfpmss.data.errors import DataError, PathError, UnreadableError
@@ -123,4 +123,5 @@ def fingerprint_of(manifest: Path) -> Fingerprint:
         DataError: if the manifest is damaged.
         OSError: if it cannot be read.
     """
-    return Fingerprint.of(digested(read(manifest), manifest.parent, {}, every=False))
+    rows = digested(read(manifest), manifest.parent, {}, every=False)
+    return Fingerprint.of(rows, truth_of(manifest))
