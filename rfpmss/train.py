@@ -14,6 +14,7 @@ import os
 import sys
 
 from rfpmss.common.command import guarded
+from rfpmss.common.ranks import speaks
 from rfpmss.config.arguments import TrainArguments, parse, program
 
 
@@ -23,11 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.supervised and "TORCHELASTIC_RUN_ID" not in os.environ:
         words = sys.argv[1:] if argv is None else argv
         return guarded(lambda: _supervise(arguments, words), arguments.folder)
-    speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one on each machine
     return guarded(
         lambda: _run(arguments),
         arguments.folder,
-        shown=lambda error: speaks or getattr(error, "everywhere", False),
+        shown=lambda error: speaks() or getattr(error, "everywhere", False),
     )
 
 

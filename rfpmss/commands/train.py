@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rfpmss.common.device import require as device_of
 from rfpmss.common.distributed import PeerError, job
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence
+from rfpmss.common.ranks import local
 from rfpmss.config.arguments import TrainArguments
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
@@ -76,7 +76,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     torch.set_num_threads(config.train.threads)
     peers.first(claim.take)
     manifest = manifest_of(arguments.data) if arguments.data else _phantom(config)
-    one = os.environ.get("LOCAL_RANK", "0") == "0"  # of a machine, whose ranks share its disk
+    one = not local()  # of a machine, whose ranks share its disk
     cohort = Cohort.open(manifest, config.data, verified=one)
     schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)
     _agree(arguments, manifest, cohort, peers)
@@ -239,8 +239,7 @@ def _started_from(arguments: TrainArguments, found: Path | None) -> Start | None
 
 
 def _device(asked: str | None) -> str:
-    place = int(os.environ.get("LOCAL_RANK", "0"))
-    device = device_of(asked or (f"cuda:{place}" if torch.cuda.is_available() else "cpu"))
+    device = device_of(asked or (f"cuda:{local()}" if torch.cuda.is_available() else "cpu"))
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     return device

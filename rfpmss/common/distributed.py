@@ -7,7 +7,6 @@ rank and nothing is sent.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from rfpmss.common.errors import RfpmssError
+from rfpmss.common.ranks import local, size
 
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for each other outside of steps."""
@@ -130,8 +130,10 @@ def job(timeout: float) -> Iterator[Peers]:
 
     Raises:
         PeerError: in the body, when a rank died or did not answer in time.
+        RankError: if the environment describes no job.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    local()
+    if size() == 1:
         yield ALONE
         return
     limit = timedelta(seconds=timeout)

@@ -13,6 +13,9 @@ LARGEST = 1 << 20
 """Bytes of a configuration; a run's own has about 5,000."""
 
 
+LONGEST_NUMBER = 400
+"""Characters of a number; the longest float that is written out has 330."""
+
 OPERATORS = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
 """Tags of ``<<`` and ``=``, which are no keys."""
 
@@ -43,6 +46,24 @@ class Plain(yaml.SafeLoader):
             raise YamlError("must not hold aliases (*name); write the values out")
         return super().compose_node(parent, index)
 
+    def construct_plain_number(self, node: Any) -> Any:
+        """A number; raises `YamlError` where YAML 1.1 reads another one than a person does."""
+        text = node.value.replace("_", "")
+        digits = text.lstrip("+-")
+        if ":" in text or (digits.isdecimal() and len(digits) > 1 and digits[0] == "0"):
+            raise YamlError(
+                f"must hold plain decimal numbers, got {text[:40]} in line "
+                f"{node.start_mark.line + 1}, which YAML reads to the base 60 or 8; put quotes "
+                f"round a text"
+            )
+        if len(text) > LONGEST_NUMBER:
+            raise YamlError(
+                f"must hold numbers of at most {LONGEST_NUMBER} characters, got {len(text):,} in "
+                f"line {node.start_mark.line + 1}"
+            )
+        make = self.construct_yaml_int if node.tag.endswith(":int") else self.construct_yaml_float
+        return make(node)
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         """A mapping; raises `TwiceError` where a key stands twice: the last one would count."""
         node = super().compose_mapping_node(anchor)
@@ -55,6 +76,10 @@ class Plain(yaml.SafeLoader):
                 raise TwiceError(str(key), entry.start_mark.line + 1)
             seen.add(key)
         return node
+
+
+for _kind in ("int", "float"):
+    Plain.add_constructor(f"tag:yaml.org,2002:{_kind}", Plain.construct_plain_number)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import tyro
@@ -30,6 +33,15 @@ Arguments = TypeVar("Arguments")
 
 MOST_STEPS = 1 << 53
 """Optimisation steps; a float still counts them."""
+
+LONGEST_SHOWN = 120
+"""Characters of a wrong value that a message repeats."""
+
+NARROWEST = 40
+"""Columns for which a help text is laid out at least: in one column it takes minutes."""
+
+WIDEST = 200
+"""Columns for which it is laid out at most."""
 
 LONGEST = 1e7
 """Seconds of the longest --timeout, four months; what counts them overflows far above."""
@@ -124,12 +136,25 @@ def asked(parse: Callable[[], Arguments], *, text: bool = False) -> Arguments:
     Raises:
         ValueError: if an argument is wrong; names it.
     """
-    with outlived():
+    with outlived(), _wide_enough():
         found = parse()
     require_reachable(found)
     if text:
         require_places(found)
     return found
+
+
+@contextmanager
+def _wide_enough() -> Iterator[None]:
+    """In the body the terminal counts as at least ``NARROWEST`` columns wide."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(min(max(get_terminal_size().columns, NARROWEST), WIDEST))
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str | None) -> Arguments:
@@ -173,11 +198,22 @@ def _starting_point(argv: list[str]) -> Config:
     except OSError as error:
         raise ValueError(f"--config-file must be readable, got {sentence(error)}") from None
     given = content.get("config", content)
-    if _value(argv, "--preset") is None and given.get("preset") in PRESETS:
-        name = given["preset"]
+    if not isinstance(given, dict) or not _named(given):
+        raise ValueError(
+            f"--config-file must hold a mapping of fields under config, got {_shown(given)}"
+        )
+    said = given.get("preset")
+    if _value(argv, "--preset") is None and isinstance(said, str) and said in PRESETS:
+        name = said
     # The record of a run holds every field of its release: what it lacks did not exist then.
     below = Config() if "manifest" in content else PRESETS[name]()
     return Config.model_validate(_over(below.model_dump(), given))
+
+
+def _named(tree: Mapping[Any, Any]) -> bool:
+    """Whether all keys of nested mappings are texts."""
+    inside = (value for value in tree.values() if isinstance(value, Mapping))
+    return all(isinstance(key, str) for key in tree) and all(_named(value) for value in inside)
 
 
 def _over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +243,16 @@ def _sentence(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"there is no field {name}{_hint(name, _names(Config))}"
     text = problem["msg"].removeprefix("Value error, ")
-    return f"{name}: {text}, got {problem['input']!r}" if name else text
+    return f"{name}: {text}, got {_shown(problem['input'])}" if name else text
+
+
+def _shown(value: object) -> str:
+    """A value of a file of somebody else, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more than 4,300 digits
+        text = f"a value of type {type(value).__name__} with too many digits"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _names(kind: type[BaseModel], prefix: str = "") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
+    field_validator,
     model_validator,
 )
 
@@ -44,6 +45,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object, info: Any) -> object:
+        """Refuse true and false as numbers, which Python takes for 1 and 0."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        inside = value if isinstance(value, list | tuple) else (value,)
+        if kind is not bool and any(isinstance(one, bool) for one in inside):
+            raise ValueError("must be a value, not true or false")
+        return value
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -230,7 +241,9 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _loaded_weights_are_gelu(cls, values: dict[str, object]) -> dict[str, object]:
+    def _loaded_weights_are_gelu(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values  # refused by who is asked next
         if values.get("image_weights") and "activation" not in values:
             return values | {"activation": "gelu"}
         return values

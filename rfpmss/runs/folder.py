@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, ClassVar
@@ -32,6 +33,9 @@ HEARTBEAT = "heartbeat"
 LOCK = ".lock"
 
 METRICS = "metrics.jsonl"
+
+MOST_STEPS = 1 << 53
+"""As `rfpmss.config.arguments.MOST_STEPS`."""
 
 DAMAGED = "metrics.damaged"
 """Lines of the metrics that could not be read or said a step again, as they were."""
@@ -325,10 +329,18 @@ def _row(text: bytes) -> dict[str, Any] | None:
         row = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+    if not isinstance(row, dict) or not all(_number(value) for value in row.values()):
         return None
-    numbers = all(type(value) in (int, float) for value in row.values())  # a bool is none
-    return row if numbers else None
+    step = row.get("step")
+    return row if isinstance(step, int) and 0 < step < MOST_STEPS else None
+
+
+def _number(value: object) -> bool:
+    """Whether a value is a finite number that a float can hold; true and false are none."""
+    try:
+        return isinstance(value, int | float) and type(value) is not bool and isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _set_back(folder: Path, step: int) -> None:

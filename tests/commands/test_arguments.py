@@ -3,14 +3,15 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from rfpmss.config.arguments import TrainArguments, parse
+from rfpmss.config.arguments import TrainArguments, asked, parse
 from rfpmss.data.sources.folder import FolderOptions
 
 VERBS = ["train", "check", "evaluate", "finetune", "ablate", "reproduce", "report", "view"]
@@ -83,6 +84,23 @@ def test_empty_places_of_patients_are_refused(
     assert import_module(f"rfpmss.{verb}").main(words) == 2
     assert "must not be empty" in capsys.readouterr().err
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "wide"), [("1", 40), ("39", 40), ("90", 90), ("10" * 5, 200), ("abc", 80)]
+)
+def test_help_is_laid_out_for_a_terminal_of_sensible_width(
+    columns: str, wide: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    found = asked(lambda: Wide(get_terminal_size((80, 24)).columns))  # one column took minutes
+    assert found.columns == wide
+    assert os.environ["COLUMNS"] == columns
+
+
+@dataclass
+class Wide:
+    columns: int
 
 
 def test_the_table_of_numbers_is_not_empty() -> None:
