@@ -200,13 +200,14 @@ class BalancedKMeans(*BASES):
         load = None if even else (torch.from_numpy(low), torch.from_numpy(high))
         start = torch.from_numpy(prices)
         found = hard(torch.from_numpy(-far), MultiAssignment(k=1, capacity=load), prices=start)
-        return found.indices[:, 0].numpy(), found.prices.numpy()
+        return found.plan.numpy().argmax(1), found.prices.numpy()
 
     def _moved(self, x: Any, weight: Any, labels: Any, centres: Any, seen: Any) -> Any:
         """Means of the rows of each cluster; of all rows so far where `seen` counts them."""
         mass = np.bincount(labels, weights=weight, minlength=self.n_clusters)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, labels, weight[:, None] * x)
+        parts = torch.from_numpy(weight[:, None] * x)
+        sums = torch.zeros(centres.shape, dtype=parts.dtype)
+        sums = sums.index_add_(0, torch.from_numpy(labels), parts).numpy()
         if seen is not None:
             seen += mass
             whole = np.where(seen > 0, seen, 1.0)[:, None]
@@ -323,7 +324,7 @@ def distances(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Squared distances (n, k); those of near points from the rows' differences to one centre."""
     middle = centres.mean(0)
     a, b = x - middle, centres - middle
-    far = (a**2).sum(1)[:, None] - 2 * (a @ b.T) + (b**2).sum(1)
+    far = np.einsum("nd,nd->n", a, a)[:, None] - a @ (2 * b.T) + (b**2).sum(1)
     return np.maximum(far, 0.0)
 
 

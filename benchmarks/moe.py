@@ -1,0 +1,290 @@
+"""Balanced routing beside Quantile Balancing, loss-free balancing and plain top-k.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.moe [stream] [time] [--experts 64 256 896]
+
+`stream` routes every batch of a drifting stream of sigmoid scores by what each rule learnt from the
+batches before: violation (largest load over the mean, minus 1) and value lost (of the sum of scores
+that plain top-k has) over the last half of the updates, and processor time of an update. `time`
+measures one update in units of a step of Quantile Balancing, exact counts, and the forward pass
+beside plain top-k. Rows go to `benchmarks/results/moe_stream.csv` and `moe_time.csv`, one thread,
+processor time; the bars are printed with what was found.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.common.table import upsert
+from benchmarks.peers.routing import Histogram, LossFree, Plain, Quantile, quantile_step
+from multisk import moe
+
+RESULTS = Path(__file__).parent / "results"
+# Experts: tokens of a batch, experts of a token, updates, and drifts of the logits a batch.
+DRIFTS = (0.0, 0.003, 0.01, 0.03)
+STREAMS = {
+    64: (4096, 8, 120, DRIFTS),
+    256: (4096, 8, 40, DRIFTS),
+    896: (4096, 16, 24, (0.0, 0.03)),
+}
+TIMED = {64: (8192, 8), 256: (8192, 8), 896: (4096, 16)}
+ENDS = (0.0, 0.03)  # drifts at which ten steps, the slowest rule, take part
+KEEPS = (0.0, 0.5, 0.9)
+TRUTH = 16  # batches whose common prices stand for those of the distribution
+OURS, FLOOR, EXACT = "multisk, auto", "prices of the distribution", "exact counts (not causal)"
+Row = dict[str, Any]
+
+
+class Stream:
+    """Batches of sigmoid scores whose experts' mean logits walk at random."""
+
+    def __init__(self, rows: int, experts: int, drift: float) -> None:
+        self.random = torch.Generator().manual_seed(1)
+        self.rows, self.drift = rows, drift
+        self.offsets = 0.5 * self.draw(experts)
+
+    def draw(self, *shape: int) -> Tensor:
+        """Standard normal numbers."""
+        return torch.randn(*shape, generator=self.random)
+
+    def next(self) -> Tensor:
+        """Logits of the next batch."""
+        self.offsets = self.offsets + self.drift * self.draw(len(self.offsets))
+        return self.draw(self.rows, len(self.offsets)) + self.offsets
+
+
+class Ours:
+    """A `BalancedRouter` as training uses it."""
+
+    def __init__(self, experts: int, k: int) -> None:
+        self.router = moe.BalancedRouter(experts, k)
+        self.latest = self.router.prices  # what the last batch alone asks for
+
+    @property
+    def bias(self) -> Tensor:
+        """What is added to the scores."""
+        return self.router.bias
+
+    def update(self, scores: Tensor) -> None:
+        """Observe a batch as the forward pass does, then update."""
+        old = self.router.prices.clone()
+        self.router.observe(scores, scores.topk(self.router.top_k, 1).indices, None)
+        self.router.update()
+        first = int(self.router.updates) == 1
+        self.latest = self.router.prices.clone() if first else old + self.router.change
+
+
+class Kept:
+    """A moving average with a fixed rate of the prices that `Ours` finds for each batch."""
+
+    def __init__(self, leader: Ours, keep: float) -> None:
+        self.leader, self.keep, self.bias = leader, keep, leader.bias
+
+    def update(self, _: Tensor) -> None:
+        """After the leader."""
+        old = self.bias if int(self.leader.router.updates) > 1 else -self.leader.latest
+        self.bias = self.keep * old - (1 - self.keep) * self.leader.latest
+
+
+def rules(experts: int, k: int, *, many: bool = True) -> dict[str, Any]:
+    """Who takes part, the rule of many steps where asked."""
+    leader = Ours(experts, k)
+    ten = {"Quantile Balancing, 10 steps": Quantile(experts, k, steps=10)} if many else {}
+    return {
+        "plain top-k": Plain(experts, k),
+        "loss-free, rate .001": LossFree(experts, k, 1e-3),
+        "loss-free, rate .01": LossFree(experts, k, 1e-2),
+        "Quantile Balancing": Quantile(experts, k),
+        **ten,
+        "Quantile Balancing, average .9": Quantile(experts, k, keep=0.9),
+        "Quantile Balancing, histogram": Histogram(experts, k),
+        OURS: leader,
+        **{f"multisk, keep {keep:g}": Kept(leader, keep) for keep in KEEPS},
+    }
+
+
+def routed(scores: Tensor, bias: Tensor, k: int) -> tuple[float, float]:
+    """Violation, and the value of the routes."""
+    routes = (scores + bias).topk(k, 1).indices
+    loads = routes.flatten().bincount(minlength=len(bias))
+    return float(moe.violation(loads)), float(scores.gather(1, routes).sum(dtype=torch.float64))
+
+
+def truth(stream: Stream, k: int) -> Tensor:
+    """Bias that evens the loads of the distribution: dual steps on many batches at once."""
+    many = Stream(TRUTH * stream.rows, len(stream.offsets), 0.0)
+    scores, bias = torch.sigmoid(many.next()), torch.zeros(len(stream.offsets))
+    for _ in range(12):
+        bias = quantile_step(scores, k, bias)
+    return bias
+
+
+def streamed(experts: int, drift: float) -> Iterator[Row]:
+    """A row for each rule."""
+    rows, k, updates, _ = STREAMS[experts]
+    stream, sides = Stream(rows, experts, drift), rules(experts, k, many=drift in ENDS)
+    fixed = {FLOOR: truth(stream, k)} if drift == 0 else {}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*sides, *fixed, EXACT)}
+    spent = dict.fromkeys(found, 0.0)
+    for step in range(updates):
+        scores = torch.sigmoid(stream.next())
+        if step >= updates // 2:
+            best = float(scores.topk(k, 1).values.sum(dtype=torch.float64))
+            biases = {name: side.bias for name, side in sides.items()} | fixed
+            for name, bias in biases.items():
+                vio, value = routed(scores, bias, k)
+                found[name].append((vio, 1 - value / best))
+            if step >= updates - 2:  # the same in every batch
+                began = time.process_time()
+                routes = moe.balance(scores, k, start=-sides[OURS].bias)
+                spent[EXACT] += (time.process_time() - began) * updates / 2
+                value = float(scores.gather(1, routes.indices).sum(dtype=torch.float64))
+                found[EXACT].append((float(moe.violation(routes.loads)), 1 - value / best))
+        for name, side in sides.items():
+            began = time.process_time()
+            side.update(scores)
+            spent[name] += time.process_time() - began
+    measured = {EXACT} | {name for name, side in sides.items() if not isinstance(side, Kept)}
+    for name, pairs in found.items():
+        vio, lost = torch.tensor(pairs, dtype=torch.float64).unbind(1)
+        yield {
+            "experts": experts,
+            "tokens": rows,
+            "k": k,
+            "drift": drift,
+            "rule": name,
+            "updates": updates,
+            "violation": f"{float(vio.mean()):.4f}",
+            "worst": f"{float(vio.max()):.4f}",
+            "value_lost": f"{float(lost.mean()):.5f}",
+            "update_ms": f"{1e3 * spent[name] / updates:.1f}" if name in measured else "",
+        }
+
+
+def judge_stream(rows: list[Row]) -> Iterator[str]:
+    """The bars of one stream."""
+    by = {row["rule"]: float(row["violation"]) for row in rows}
+    limits = {
+        "Quantile Balancing": by["Quantile Balancing"],
+        "1.05 x the best fixed keep": 1.05 * min(by[f"multisk, keep {keep:g}"] for keep in KEEPS),
+    }
+    if FLOOR in by:
+        limits[f"1.1 x {FLOOR}"] = 1.1 * by[FLOOR]
+    yield from (judged(OURS, by[OURS], name, limit) for name, limit in limits.items())
+
+
+def judged(what: str, value: float, name: str, limit: float) -> str:
+    verdict = "met" if value <= limit else "MISSED"
+    return f"  bar: {what} {value:.4g} <= {name} {limit:.4g}: {verdict}"
+
+
+def seconds(function: Callable[[], Any], repeats: int = 5) -> float:
+    """Least processor time of some calls after one that is not timed."""
+    function()
+    taken = []
+    for _ in range(repeats):
+        began = time.process_time()
+        function()
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
+def plain_forward(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What a router does without prices."""
+    scores = torch.sigmoid(logits)
+    weights, indices = scores.topk(k, -1)
+    return weights / (weights.sum(-1, keepdim=True) + 1e-20), indices, scores
+
+
+def timed(experts: int) -> Iterator[Row]:
+    """Times at one number of experts, in a stream that drifts by .01 a batch."""
+    rows, k = TIMED[experts]
+    stream, router = Stream(rows, experts, 0.01), moe.BalancedRouter(experts, k)
+    updates = []
+    for _ in range(8):
+        router(stream.next())
+        began = time.process_time()
+        router.update()
+        updates.append(time.process_time() - began)
+    logits = stream.next()
+    scores = torch.sigmoid(logits)
+    step = seconds(lambda: quantile_step(scores, k, router.bias))
+
+    def observed() -> None:
+        router.forget()
+        router(logits)
+
+    plain = seconds(lambda: plain_forward(logits, k), 20)
+    with_rows = seconds(observed, 20)
+    router.eval()
+    found = {
+        "step of Quantile Balancing": (step, step),
+        "update, from no prices": (updates[0], step),
+        "update, median of the next 7": (sorted(updates[1:])[3], step),
+        "exact counts": (seconds(lambda: moe.balance(scores, k), 1), step),
+        "exact counts, warm": (
+            seconds(lambda: moe.balance(scores, k, start=router.prices), 3),
+            step,
+        ),
+        "plain forward": (plain, plain),
+        "forward, evaluation": (seconds(lambda: router(logits), 20), plain),
+        "forward, training": (with_rows, plain),
+    }
+    for what, (taken, unit) in found.items():
+        row = {"experts": experts, "tokens": rows, "k": k, "what": what}
+        yield row | {"cpu_ms": f"{1e3 * taken:.2f}", "ratio": f"{taken / unit:.2f}"}
+
+
+def judge_time(rows: list[Row]) -> Iterator[str]:
+    """The bars of time."""
+    by = {row["what"]: float(row["ratio"]) for row in rows}
+    for what, limit in (
+        ("update, median of the next 7", 5.0),
+        ("forward, evaluation", 1.1),
+        ("forward, training", 1.1),
+    ):
+        yield judged(f"{what}, ratio", by[what], "limit", limit)
+
+
+def show(file: Path, rows: list[Row], key: tuple[str, ...], bars: Iterator[str]) -> None:
+    """Print rows and bars, keep the rows."""
+    for row in rows:
+        print(" ".join(f"{name}={value}" for name, value in row.items()))
+    print(*bars, sep="\n", flush=True)
+    upsert(file, rows, key)
+
+
+def warm_up() -> None:
+    """Load, or compile, the loops."""
+    scores, side = torch.rand(64, 8), Ours(8, 2)
+    side.update(scores)
+    side.update(scores)
+    moe.balance(scores, 2)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", default=[], metavar="stream|time")
+    parser.add_argument("--experts", nargs="+", type=int, choices=[*STREAMS], default=[*STREAMS])
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.parts) - {"stream", "time"}:
+        parser.error(f"parts must be 'stream' or 'time', got {unknown.pop()!r}")
+    torch.set_num_threads(1)
+    warm_up()
+    for experts in asked.experts:
+        if not asked.parts or "stream" in asked.parts:
+            for drift in STREAMS[experts][-1]:
+                rows = list(streamed(experts, drift))
+                key = ("experts", "drift", "rule")
+                show(RESULTS / "moe_stream.csv", rows, key, judge_stream(rows))
+        if not asked.parts or "time" in asked.parts:
+            rows = list(timed(experts))
+            show(RESULTS / "moe_time.csv", rows, ("experts", "what"), judge_time(rows))
+
+
+if __name__ == "__main__":
+    main()
