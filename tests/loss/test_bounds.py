@@ -20,7 +20,7 @@ from rfpmss.loss.consistency import (
     spread,
     targets,
 )
-from tests.model.test_loss_consistency import ASSIGN, K, M, bce, draw
+from tests.loss.test_consistency import ASSIGN, K, M, bce, draw
 
 LOSSES = [
     LossConfig(temperature=0.4),
