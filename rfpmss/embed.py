@@ -24,6 +24,7 @@ from importlib.util import find_spec
 import tyro
 
 from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
 from rfpmss.config.arguments import asked, program
 from rfpmss.config.bounds import require_filled
 from rfpmss.options.embed import Arguments
@@ -39,16 +40,12 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if find_spec("pyarrow") is None:
-        print(
-            "error: Parquet files need the package pyarrow: pip install 'multisk[parquet]'",
-            file=sys.stderr,
-        )
-        return 1
     return guarded(lambda: _run(arguments), arguments.out)
 
 
 def _run(arguments: Arguments) -> int:
+    if find_spec("pyarrow") is None:
+        raise RfpmssError("Parquet files need the package pyarrow: pip install 'multisk[parquet]'")
     from rfpmss.commands.embed import run  # seconds of imports that --help does not need
 
     return run(arguments)

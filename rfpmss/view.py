@@ -14,6 +14,7 @@ import sys
 from importlib.util import find_spec
 
 from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
 from rfpmss.config.arguments import read
 from rfpmss.options.view import Arguments
 
@@ -21,16 +22,14 @@ from rfpmss.options.view import Arguments
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "view", __doc__)
-    if find_spec("flask") is None:
-        print(
-            "error: rfpmss view needs Flask; install it with pip install 'multisk[rfpmss,app]'",
-            file=sys.stderr,
-        )
-        return 1
     return guarded(lambda: _run(arguments), arguments.run_dir)
 
 
 def _run(arguments: Arguments) -> int:
+    if find_spec("flask") is None:
+        raise RfpmssError(
+            "rfpmss view needs Flask; install it with pip install 'multisk[rfpmss,app]'"
+        )
     from rfpmss.commands.view import view  # seconds of imports that --help does not need
 
     return view(arguments)
