@@ -15,6 +15,9 @@ from multisk._warning import MultiskWarning
 
 UNUSABLE = threading.Event()  # set once numba has failed in this process
 
+ENVIRONMENT = "Environment variable"
+"""How numba begins to say that a variable of the environment is none of its kind."""
+
 
 def kernels() -> ModuleType | None:
     """The compiled loops; without a numba that works the same passes on whole arrays."""
@@ -44,10 +47,25 @@ def imported(name: str) -> ModuleType | None:
     try:
         if importlib.util.find_spec("numba") is None:
             return None
-        return importlib.import_module(f"{__package__}.{name}")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = importlib.import_module(f"{__package__}.{name}")
     except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
         give_up(error)
         return None
+    _pass_on(said)
+    return found
+
+
+def _pass_on(said: list[warnings.WarningMessage]) -> None:
+    """Repeat the warnings of an import; of those on NUMBA_... variables one line."""
+    odd = [str(one.message).partition("\n")[0] for one in said if ENVIRONMENT in str(one.message)]
+    if odd:
+        text = " ".join(dict.fromkeys(odd))
+        warnings.warn(f"numba takes its default: {text}", MultiskWarning, stacklevel=3)
+    for one in said:
+        if ENVIRONMENT not in str(one.message):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def arrays() -> ModuleType:

@@ -16,6 +16,7 @@ import torch
 import multisk
 from multisk._backends.numba import available
 from multisk._backends.numba import solve as _cpu
+from multisk._warning import MultiskWarning
 
 LOOPS = ("loops", "newton", "whole")
 PACKAGE = "multisk._backends.numba"
@@ -199,3 +200,20 @@ def test_a_damaged_file_of_the_real_cache_is_forgotten_and_written_anew(tmp_path
     _cpu_kernels.compiled_anew.cache_clear()
     with contextlib.suppress(KeyError):
         del sys.modules["double"]
+
+
+def test_odd_variables_of_numba_are_one_warning_of_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(name):
+        for variable in ("NUMBA_NUM_THREADS", "NUMBA_OPT"):
+            text = f"Environment variable {variable!r} could not be parsed.\nTraceback (most recent"
+            warnings.warn(text, RuntimeWarning, stacklevel=1)
+        return types.ModuleType(name)
+
+    monkeypatch.setattr(available.importlib, "import_module", load)
+    with pytest.warns(MultiskWarning, match="NUMBA_NUM_THREADS.*NUMBA_OPT") as told:
+        assert available.imported("whole") is not None
+    [one] = told
+    assert "Traceback" not in str(one.message)
+    assert "\n" not in str(one.message)
