@@ -103,6 +103,11 @@ _ALONE = "|".join(
 _EXAMINATION = re.compile(
     "|".join((*(_UNITS[unit] for unit in ("visit", "scan", "exam", "study", "control")), "de|del"))
 )
+_SCANNED = re.compile(
+    r"mri?|mrt|irm|nmr|rmn?|rnm|rezonans|ct|cat|tc|tac|tdm|tomo(?:grafia)?|scanner|pet|kernspin"
+    r"|resonan(?:cia|za|ce)|magnetic|magneti[ck]a|kranial|cranial|cerebral|cerebrale|brain|kopf"
+    r"|schadel|head|encefalo|craneo|cranio|cerebro|cerebrum|hersenen"
+)
 _ALL = "|".join(f"(?P<{unit.replace('-', '_')}>{words})" for unit, words in _UNITS.items())
 _SPAN = "|".join(_UNITS[unit] for unit in sorted(_SPANS))
 _SHORT_WORDS = r"(?:ex|st|ses|sess|tp|wks?|mo|mths?|mons?|mes|fup?|bl|an|dias?)"
@@ -199,6 +204,7 @@ _ALONE_ONLY = {
         (
             *("initial", "initiale", "initiales", "inicial", "iniziale", "start", "beginning"),
             *("basale", "basal", "begin", "beginn", "debut", "inicio", "inizio", "poczatek"),
+            *("ausgang", "ausgangslage", "pretratamiento", "prebehandeling"),
             *("poczatkowe", "wstepne", "wyjsciowe", "eerste", "pierwsze"),
         ),
         "baseline",
@@ -456,8 +462,10 @@ number='', core='p1'), 'week 44')
     if who in _ALONE_ONLY:
         times.append(Time(_ALONE_ONLY[who]))
         who = ""
-    if times and all(map(_EXAMINATION.fullmatch, who.split("-"))):
+    if kinds and not times and (found := re.fullmatch(r"(\d{1,2})-control", who)):
+        times.append(Time(f"control {int(found[1])}", weak=True))  # as 02_control without MRI
         who = ""
+    who = _examined(who, times)
     core = who
     if who and kinds and not file and rank(who) == WORD:  # CT_small and MR_small may be two people
         who = "-".join(tokens)
@@ -622,11 +630,30 @@ def _treated(rest: str, times: list[Time]) -> str:
 
 
 def _alone(rest: str) -> tuple[str, str] | None:
-    """A number or nothing, and the one word for a time beside words for an examination."""
+    """What is left, and the one word for a time beside words for an examination.
+
+    A number or nothing is left, and behind a number what the examination is: ``01-rm-basal``.
+    """
     tokens = rest.split("-")
     number = tokens.pop(0) if len(tokens) > 1 and re.fullmatch(r"\d{1,2}", tokens[0]) else ""
     kept = [token for token in tokens if not _EXAMINATION.fullmatch(token)]
-    return (number, kept[0]) if len(kept) == 1 and kept[0] in _ALONE_ONLY else None
+    what = [token for token in kept if number and _SCANNED.fullmatch(token)]
+    kept = [token for token in kept if token not in what]
+    if len(kept) != 1 or kept[0] not in _ALONE_ONLY:
+        return None
+    return "-".join((number, *what)), kept[0]
+
+
+def _examined(who: str, times: list[Time]) -> str:
+    """Of a name that tells the time what is left without words for an examination.
+
+    ``02-control`` of ``02_RM_control_6_meses`` is the number alone.
+    """
+    number, _, words = who.partition("-")
+    if not re.fullmatch(r"\d{1,2}", number):
+        number, words = "", who
+    spoken = times and words and all(map(_EXAMINATION.fullmatch, words.split("-")))
+    return number if spoken else who
 
 
 def _somebodys(before: str, found: re.Match[str]) -> bool:
