@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,8 @@ NOT_REPORTS = (
 )
 UNKNOWN = "the file is no image and no report that is known here"
 """Of a file that neither its bytes nor its name tell."""
+ZIPPED = {(".docx",): "Word", WORKBOOKS: "Excel", (".ods", ".odt"): "OpenDocument"}
+"""Office files that are archives of their parts."""
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -65,11 +68,24 @@ def kind_of(path: Path) -> Kind:
         raise UnreadableError("the file is empty")
     if name.endswith(SCANNER_NAMES):
         return "slide"
+    _refuse_cut(path, name, head)
     if (header := belongs_to(path)) is not None:
         raise UnusedError(f"its voxels are read with the {header.suffix} file beside it")
     if kind := _by_bytes(name, head):
         return kind
     return _by_name(name, head)
+
+
+def _refuse_cut(path: Path, name: str, head: bytes) -> None:
+    """An Office file whose copy ended early has no list of its parts, which stands at its end."""
+    what = next((what for endings, what in ZIPPED.items() if name.endswith(endings)), "")
+    if not what or not head.startswith(b"PK"):
+        return
+    with opened(path) as file:
+        if not zipfile.is_zipfile(file):
+            raise UnreadableError(f"the {what} file is damaged")
+    if what == "OpenDocument":
+        raise UnsupportedError("the file is of OpenDocument", "save it as DOCX or XLSX")
 
 
 def _by_name(name: str, head: bytes) -> Kind:

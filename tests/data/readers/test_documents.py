@@ -332,3 +332,24 @@ def test_pages_of_a_pdf_without_text_are_said_and_the_report_is_kept(tmp_path: P
     assert "2 pages of 3 without text" in said
     assert "OCR" in said
     assert "reports: 1 found, 1 kept" in show(found)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95, 0.995])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("r.xlsx", "Excel"), ("r.xlsm", "Excel"), ("r.docx", "Word"), ("r.ods", "OpenDocument")]
+    + [("r.rtf", "RTF"), ("r.pdf", "PDF")],
+)
+def test_a_cut_document_is_called_damaged(
+    name: str, what: str, share: float, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if what == "RTF":
+        data = (r"{\rtf1\ansi " + "A mass of 10 mm. " * 40 + r"{\b left}\par}").encode()
+    elif what == "PDF":
+        data = pdf(path, "A mass of 10 mm").read_bytes()
+    else:
+        data = docx(path, f"<w:p>{run('A mass')}</w:p>").read_bytes()
+    path.write_bytes(data[: int(len(data) * share) - 10 * (what == "PDF")])
+    with pytest.raises(UnreadableError, match=f"the {what} (?:file )?is damaged; copy the file"):
+        look(path, tmp_path)

@@ -26,6 +26,8 @@ PAGES = 50
 """Pages of a PDF; a report has a few."""
 LARGEST_PAGE = 8 * MIB
 """Bytes of the instructions that draw a page."""
+PDF_END = 4096
+"""Bytes at the end of a PDF, one of which begins the word before the place of its last table."""
 DEPTH = 512
 """Elements or groups inside each other, as many as browsers nest."""
 EXTRA = "pip install 'multisk[rfpmss,reports]', or save the report as text"
@@ -56,6 +58,8 @@ def read_document(path: Path) -> tuple[str, str]:
     if data.startswith(b"PK"):
         text = _word(path)
     elif data.startswith(b"%PDF-"):
+        if b"startxref" not in data[-PDF_END:]:  # the reader would make up a table of what is left
+            raise UnreadableError("the PDF is damaged")
         text, note = _pdf(path)
     elif data.startswith(b"{\\rtf"):
         text = _rtf(data)
@@ -150,6 +154,9 @@ def _rtf(data: bytes) -> str:
     except ImportError:
         raise UnsupportedError("reports in RTF need the library striprtf", EXTRA) from None
     text = decode_text(data)
+    braces = re.sub(r"\\[{}\\]", "", text)
+    if braces.count("{") > braces.count("}"):  # the outermost group ends with the file
+        raise UnreadableError("the RTF file is damaged")
     try:
         return rtf_to_text(_shown(text), errors="strict")
     except Exception:

@@ -95,7 +95,7 @@ def read_sheets(path: Path, most: int = SHEETS) -> Iterator[list[list[str]]]:
             names = sorted(found, key=lambda name: (len(name), name)) or [_SHEET]
             sheets = [part(archive, name) for name in names[:most]]
     except (zipfile.BadZipFile, ElementTree.ParseError, EOFError, OSError, RuntimeError):
-        raise UnreadableError("the XLSX file is damaged") from None
+        raise UnreadableError("the Excel file is damaged") from None
     if len(names) > SHEETS:
         raise BombError("the workbook has more sheets than a table of patients can have")
     yield from (_cells(sheet, strings) for sheet in sheets)
