@@ -1,6 +1,10 @@
 """Balanced routing beside Quantile Balancing, loss-free balancing and plain top-k.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.moe [stream] [time] [--experts 64 256 896]
+    export OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=2000000000
+    python -m benchmarks.moe [stream] [time] [--experts 64 256 896]
+
+The allocator's thresholds keep freed memory in the process, as training does; without them the
+pages that the system clears for each new table are most of what a router adds to top-k.
 
 `stream` routes every batch of a drifting stream of sigmoid scores by what each rule learnt from the
 batches before: violation (largest load over the mean, minus 1) and value lost (of the sum of scores
