@@ -55,6 +55,8 @@ def warm(x: Tensor, temperature: float) -> tuple[Tensor, float]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    for temperature in TEMPERATURES["cosines"]:  # loads, or compiles, the loops
+        targets(draw("cosines").half(), temperature)
     torch.manual_seed(0)
     rows = []
     for name in LOGITS:
