@@ -12,7 +12,17 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from benchmarks.scale import DOCUMENT, PROBLEMS, Machine, filled, predicted, step, traffic
+from benchmarks.scale import (
+    DOCUMENT,
+    DOUBLE,
+    PROBLEMS,
+    M,
+    Machine,
+    filled,
+    predicted,
+    step,
+    traffic,
+)
 from rfpmss.common.distributed import Peers
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.training.bank import Bank
@@ -117,7 +127,8 @@ def compare(config, size, found):
     assert found["backward reduce"] == expected.returned
     assert found["bank gather"] == expected.bank
     assert found["gradients"] == expected.gradients
-    assert found["features reduce"] < 500  # counts of what exists
+    # At most 32 counts of what exists, and five tables of modality pairs: Eq. 5-6 and its bounds.
+    assert found["features reduce"] <= (32 + 5 * M**2) * DOUBLE
     visits = found["visits"][f"{(PROBLEMS, anchors**2 + 2 * anchors)}"]
     assert 2 <= visits <= expected.visits
     rest = found["assignment reduce"] - visits * expected.assignment
