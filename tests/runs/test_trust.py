@@ -281,7 +281,7 @@ def test_without_the_list_of_studies_another_cohort_is_refused(
     evaluate = import_module("rfpmss.evaluate").main
     changed(swap)
     assert evaluate(["--run-dir", str(run), "--data", str(cohort)]) == 1
-    assert "cohort.json is missing or damaged" in capsys.readouterr().err
+    assert "cohort.json is missing, damaged or of another run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
