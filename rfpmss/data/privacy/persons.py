@@ -48,8 +48,10 @@ _ROLES = (
 _BEHIND_A_COMMA = (
     rf"(?:{TITLE}\b\.?+[ -]{{0,2}}+){{1,4}}(?:(?<=med\.)|(?<=med\. )|(?<=med)|(?=[,;)\n]|$))"
 )
+_FIELD = r"\s{0,3}[:：]"
+"""A role before a colon is the label of the next field."""
 _DEGREE = re.compile(
-    rf"\s{{0,3}},?\s{{0,3}}\(?(?:(?:{_DEGREES}|{_ROLES})(?!\w)|{_SHORT_DEGREES}(?=\s{{0,2}}[.,;)\n]|$))"
+    rf"\s{{0,3}},?\s{{0,3}}\(?(?:(?:{_DEGREES}|{_ROLES})(?!\w|{_FIELD})|{_SHORT_DEGREES}(?=\s{{0,2}}[.,;)\n]|$))"
     r"\)?(?:\.(?=\s?,))?"
     rf"|\s{{0,3}},\s{{0,3}}(?:{_SHORT_DEGREES}(?![\w-])|{_BEHIND_A_COMMA})"
 )

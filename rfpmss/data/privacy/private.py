@@ -15,7 +15,7 @@ from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.privacy.inflections import blanked
 from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
-from rfpmss.data.privacy.sentences import BLANK, without_fields
+from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
 from rfpmss.data.readers.text.dates import MONTH
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MIB
@@ -180,7 +180,7 @@ def redact(text: str, names: Iterable[str]) -> str:
         'Mr. ___ has a mass, left, since ___.'
     """
     text = unicodedata.normalize("NFC", text)
-    text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(text))), BLANK)
+    text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(text)))), BLANK)
     text, said = without_fields(text)
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:

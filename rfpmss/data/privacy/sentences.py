@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from rfpmss.data.privacy import east_asian
 from rfpmss.data.privacy.functions import (
@@ -66,10 +67,20 @@ _DUTY = (
 )
 _STAFF_ZH = re.compile(
     rf"(?:{_DUTY}{{0,4}}"
-    r"(?:医师|医生|大夫|醫師|醫生|者|人|老师|助手|术者|主刀|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章)"
-    rf"|(?:审核|报告|检查|诊断|复核|记录|书写|操作)(?:人员|人"
-    rf"|者)?(?={_GAP}[:：]{_GAP}[{SURNAMES}][{_HAN}]{{1,2}}(?![{_HAN}])))"
+    r"(?:医师|医生|大夫|醫師|醫生|者|人|老师|助手|术者|主刀|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章))"
     rf"{_GAP}[:：]{_GAP}{_NAME}?{_MORE}{_END}"
+)
+_GIVEN = rf"(?!{STOP}|[叶葉脑腦瘤灶区區岛島病症疸影])[{_HAN}]"
+"""A character of a name where findings may stand as well."""
+# What was done says who did it only before a name: `报告：` may begin the findings as well.
+_DOER_ZH = re.compile(
+    r"(?:(?:审核|报告|检查|诊断|复核|记录|书写|操作|录入|审阅|审签|签发|登记|初写|撰写|阅片|打印"
+    r"|審核|報告|檢查|診斷|複核|錄入){1,2}(?:人员|人員|人|者)?)"
+    rf"{_GAP}[:：]{_GAP}(?!{STOP}|高[密级代灌]|常规|方[案式]|明[显确])"
+    rf"(?:(?:{DOUBLE}|[{SURNAMES}])(?:{_GIVEN}){{1,2}}"
+    rf"|(?:{_GIVEN}){{1,9}}(?:[·•・‧](?:{_GIVEN}){{1,9}}){{1,5}})"
+    rf"(?=$|[^{_HAN}]|(?:审核|报告|复核|录入|审阅|日期|时间)[^:：\n]{{0,4}}[:：]){_MORE}{_END}",
+    re.MULTILINE,
 )
 # A dash also joins what a doctor does, "主治医师-查房": only a surname behind it begins a name.
 _STAFF_DASHED_ZH = re.compile(
@@ -130,6 +141,14 @@ _HOSPITAL_ZH = re.compile(
     rf"[{_HAN}]{{0,20}}?(?:医院|卫生院)"
 )
 
+# Russian: a family name with given names or initials.
+_NAMES_RU = re.compile(
+    r"(?<!\w)(?:Ф\.?\s?И\.?\s?О\.?|Пациент(?:ка)?|(?:Лечащий\s)?[Вв]рач(?:[ -][а-яё]{3,20})?"
+    rf"|Рентгенолог|Фамилия)(?:\s(?:пациента|пациентки|врача))?{_GAP}:{_GAP}"
+    r"[А-ЯЁ][а-яё]{1,40}(?:-[А-ЯЁ][а-яё]{1,40})?"
+    rf"(?:{_GAP}[А-ЯЁ]\.|{_GAP1}[А-ЯЁ][а-яё]{{1,40}}(?!\s[а-яё])){{1,2}}{_END}"
+)
+
 # English, German, French, Spanish. Labels before a colon; `Patient:` may also begin a sentence.
 _PERSON = re.compile(
     r"(?<![\w-])(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
@@ -170,7 +189,7 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _PATIENT = re.compile(
-    rf"(?<![\w-])(?:(?:patient|patientin|patiente|paciente|pt|pat\.?)"
+    rf"(?<![\w-])(?:(?:patient|patientin|patiente|paciente|paziente|pt|pat\.?)"
     rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))"
     # The chief complaint is called CC as well.
     r"|(?:cc|bcc|copy to|copies to|kopien? an|nachrichtlich(?: an)?|verteiler|copie à|con copia a"
@@ -332,7 +351,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     """
     names: list[str] = []
     text = east_asian.without_fields(text, names, BLANK)
-    for pattern in (_NAMES_ZH, _STAFF_ZH, _STAFF_DASHED_ZH, _KIN_ZH):
+    for pattern in (_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH, _NAMES_RU):
         names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
         text = pattern.sub("", text)
     text = _NUMBERS_ZH.sub("", text)
@@ -353,6 +372,75 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         text = _persons(text, label, names, None, least=least, keep=True)
     text = _persons(text, TOLD_ONE, names, _one_word, keep=True)
     return _titled(text, names), names
+
+
+_LABEL_ALONE = re.compile(r"[^\W\d_][^:：|\n]{0,40}?\s?(?P<colon>[:：]?)")
+_VALUE_ALONE = re.compile(
+    rf"(?!{STOP})[{_HAN}]{{2,4}}|[{_HAN}]{{1,9}}(?:[·•・‧][{_HAN}]{{1,9}}){{1,5}}"
+    r"|[А-ЯЁ][а-яё]{1,40}(?:\s?[А-ЯЁ]\.|\s[А-ЯЁ][а-яё]{1,40}){1,2}"
+    r"|[A-Za-z]{0,6}[-/ ]?\d[\w./-]{0,40}"
+)
+
+
+def joined(text: str) -> str:
+    r"""A text in which the value of a field stands in the line of its label.
+
+    Forms have a label in a cell or a line, and the value in the next. A label that is a cell needs
+    no colon, if it says who; elsewhere only what looks like a name or a number is a value.
+
+    Args:
+        text: a report, in which cells of tables begin with a tab.
+
+    Example:
+        >>> joined("Patientenname\n\tZoe Huber\nName:\nJane Roe\nFindings").split("\n")
+        ['Patientenname: Zoe Huber', 'Name: Jane Roe', 'Findings']
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    made: list[str] = []
+    label = None
+    for line in lines:
+        cell, said = line.startswith("\t"), line.strip()
+        alone = _LABEL_ALONE.fullmatch(said)
+        named = bool(alone and alone["colon"])
+        if label is not None and not named and _answers(label, said, cell=cell):
+            made[-1] = f"{label} {said}" if label[-1] in ":：" else f"{label}: {said}"
+            label = None
+            continue
+        made.append(line)
+        label = said if alone else None
+    return "\n".join(made)
+
+
+def _answers(label: str, said: str, *, cell: bool) -> bool:
+    """Whether a line is the value of the label in the line before."""
+    if label[-1] not in ":：":
+        return cell and len(said) < LONGEST_VALUE and says_who(label)
+    if cell or _VALUE_ALONE.fullmatch(said):
+        return True
+    words = said.replace(",", " ").split()
+    return 0 < len(words) <= 6 and _only_names(said, words)
+
+
+def _only_names(said: str, words: list[str]) -> bool:
+    end = people(said, 0, field=True)
+    whole = end is not None and not said[end:].strip(" .,")
+    return whole and not any(common(word) for word in words)
+
+
+LONGEST_VALUE = 120
+"""Letters of a cell behind a label without a colon."""
+
+
+@lru_cache(maxsize=4096)
+def says_who(label: str) -> bool:
+    """Whether a field of this label goes with a name or a number behind it.
+
+    Example:
+        >>> [label for label in ("Patientenname", "Befund", "住院号") if says_who(label)]
+        ['Patientenname', '住院号']
+    """
+    values = ("Keller Zamora", "王小明", "김민수", "4821377", "03.04.1951")
+    return any(not without_fields(f"{label}: {value}")[0].strip() for value in values)
 
 
 def _value(found: str) -> str:

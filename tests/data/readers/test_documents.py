@@ -11,6 +11,7 @@ import pytest
 
 from rfpmss.data.errors import BombError, DataError, TextError, UnreadableError, UnsupportedError
 from rfpmss.data.identity.known import Known
+from rfpmss.data.privacy.private import clean, redact
 from rfpmss.data.readers.look import look
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.readers.text.documents import document_text
@@ -106,6 +107,38 @@ def test_rtf_and_html_give_their_text(tmp_path: Path) -> None:
     assert words(tmp_path / "r.html") == "左额叶占位 A mass left 38"
     (tmp_path / "w.html").write_bytes(page.replace("gb2312", "iso-2022-kr").encode("utf-8"))
     assert words(tmp_path / "w.html") == "左额叶占位 A mass left 38"
+
+
+CELLS = [
+    ("Name:", "Harold Whitcombe"),
+    ("Patientenname", "Hannelore Zwickelbauer"),
+    ("Pacjent:", "Zofia Wiśniewska"),
+    ("姓名", "诸葛亮才"),
+    ("住院号", "ZY20394"),
+    ("Fallnummer:", "20394"),
+]
+
+
+@pytest.mark.parametrize(("label", "value"), CELLS)
+def test_a_field_whose_value_is_the_next_cell_leaves_the_report(
+    label: str, value: str, tmp_path: Path
+) -> None:
+    """Findings in cells stay, with their labels."""
+    rows = [(label, value), ("Findings:", "41 mm mass"), ("Befund", "Kein Hydrozephalus")]
+    cell = "<w:tc><w:p>{}</w:p></w:tc>".format
+    table = "".join(f"<w:tr>{''.join(cell(run(text)) for text in row)}</w:tr>" for row in rows)
+    docx(tmp_path / "r.docx", f"<w:tbl>{table}</w:tbl>")
+    lines = ("".join(f"<td>{text}</td>" for text in row) for row in rows)
+    page = "".join(f"<tr>{line}</tr>" for line in lines)
+    (tmp_path / "r.html").write_text(f"<html><table>{page}</table></html>", "utf-8")
+    coded = "".join(
+        "".join(c if c.isascii() else rf"\u{ord(c)}?" for c in rf"{a}\cell {b}\cell\row ")
+        for a, b in rows
+    )
+    (tmp_path / "r.rtf").write_text(rf"{{\rtf1\ansi {coded}}}")
+    for path in sorted(tmp_path.iterdir()):
+        left = redact(clean(document_text(path)), ())
+        assert left == "Findings: 41 mm mass Befund Kein Hydrozephalus", path.name
 
 
 def test_bombs_and_damage_end_in_their_errors_at_once(tmp_path: Path) -> None:

@@ -169,6 +169,9 @@ _TOKEN = re.compile(
 _OFF = frozenset(["strike", "striked", "deleted", "v"])
 """Words that hide the text behind them, until they come with 0 or the group ends."""
 
+_INSTEAD = {"field": "", "cell": "\\par\\tab ", "nestcell": "\\par\\tab "}
+"""What stands for a word: no link is looked for, and cells end as those of Word do."""
+
 
 def _shown(text: str) -> str:
     """RTF without the letters that are struck through, deleted or hidden; its fonts on lines.
@@ -181,8 +184,8 @@ def _shown(text: str) -> str:
     groups: list[tuple[frozenset[str], bool]] = []
     fonts = False
     for found in _TOKEN.finditer(text):
-        token = found.group()
         word, number, brace = found.groups()
+        token = _INSTEAD.get(word, found.group())
         if brace == "{":
             groups.append((hidden, fonts))
             if len(groups) > DEPTH:
@@ -192,9 +195,8 @@ def _shown(text: str) -> str:
             hidden, fonts = groups.pop() if groups else (frozenset[str](), False)
         elif word in _OFF:
             hidden = hidden - {word} if number == "0" else hidden | {word}
-        elif word in ("plain", "field"):
-            hidden = hidden if word == "field" else frozenset()
-            token = "" if word == "field" else token
+        elif word == "plain":
+            hidden = frozenset()
         elif word == "fonttbl":
             fonts = True
         elif word == "f" and fonts:
