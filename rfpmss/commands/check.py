@@ -34,8 +34,8 @@ def check(arguments: Arguments) -> int:
     if arguments.accept:
         rows = parse(manifest)
         check_together(rows)
-        accept(manifest, rows)
-    rows = rows_of(manifest)
+    else:
+        rows = rows_of(manifest)
     known = "" if sum_of(manifest).is_file() else "; it has no sum, so missing rows cannot be seen"
     print(f"manifest: {len(rows)} rows, {len({row.study_id for row in rows})} studies{known}")
     images = [row for row in rows if row.path]
@@ -50,6 +50,8 @@ def check(arguments: Arguments) -> int:
         return _refuse(rows, {item.study for item in damaged})
     made = zip(images, map(str, found), strict=True)
     check_images([replace(row, digest=content) for row, content in made])
+    if arguments.accept:  # last: what is refused changes nothing
+        accept(manifest, rows)
     return 0
 
 

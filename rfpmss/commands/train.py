@@ -31,6 +31,7 @@ from rfpmss.runs.folder import (
     refuse_another,
 )
 from rfpmss.runs.opened import open_run, origin_of
+from rfpmss.runs.stored import sha256
 from rfpmss.training import parallel
 from rfpmss.training.build import build, parts
 from rfpmss.training.loop import Job, loop
@@ -83,6 +84,8 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     done = peers.first(lambda: _done(arguments, manifest, cohort, peers))
 
     found = _stored(folder, done)
+    if found:
+        _same(found, peers)
     start = checkpoint.newest(arguments.start) if arguments.start and not found else None
     if source := found or start:
         tokenizer = checkpoint.read_tokenizer(source)
@@ -202,6 +205,15 @@ def _stored(folder: Path, done: int) -> Path | None:
             f"without it"
         )
     return there[0] if done else None
+
+
+def _same(found: Path, peers: Peers) -> None:
+    """Refuse ranks whose folders hold different checkpoints of the same step."""
+    if len(set(peers.texts(sha256(found / checkpoint.MANIFEST)))) > 1:
+        raise RunError(
+            f"run_dir must hold the same checkpoint on every machine, got files of different "
+            f"content under {found}; copy the run folder of one machine to all others"
+        )
 
 
 def _run(

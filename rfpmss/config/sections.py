@@ -269,7 +269,7 @@ class AssignmentConfig(Frozen):
 
     k: Width = 32
     """Anchors K' per sample. [anchors; paper]"""
-    eps: PositiveFloat = 0.07
+    eps: float = Field(default=0.07, ge=1e-12)  # below, exponents leave float32
     """Temperature 1/lambda. [cosine; Multi-SK]"""
     damping: float = Field(default=0.25, ge=0.0, lt=1.0)
     """Scale mu of the channels that are not selected. [factor; paper]"""

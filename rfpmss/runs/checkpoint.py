@@ -311,18 +311,27 @@ def resume(folder: Path, state: State, config: Config, cohort: str) -> None:
         CheckpointError: if its files do not fit the run; where configuration or cohort were
             changed, it names what may not be.
     """
+    there = record.checked(folder / record.FILE)
+    if lines := _changed(there, config, UNUSED):
+        raise _fixed(folder, lines)
     try:
         with fitting(folder, "*.safetensors"):
             restore(folder, state)
     except CheckpointError:
-        if not (lines := _reshaped(record.checked(folder / record.FILE), config, cohort)):
+        lines = _changed(there, config, SHAPING)
+        if not (lines := lines + record.cohort_lines(there, {"cohort": cohort}, None, None)):
             raise
-        raise CheckpointError(
-            f"what decides which weights there are, and how they are optimised, cannot change when "
-            f"a run goes on, got {folder} with\n"
-            + "\n".join(lines)
-            + "\nask for what is there, or choose another --run-dir; the checkpoint is undamaged"
-        ) from None
+        raise _fixed(folder, lines) from None
+
+
+def _fixed(folder: Path, lines: list[str]) -> CheckpointError:
+    """The refusal of changes that a run which goes on cannot make."""
+    return CheckpointError(
+        f"what decides which weights there are, and how they are optimised, cannot change when "
+        f"a run goes on, got {folder} with\n"
+        + "\n".join(lines)
+        + "\nask for what is there, or choose another --run-dir; the checkpoint is undamaged"
+    )
 
 
 SHAPING = (
@@ -332,15 +341,18 @@ SHAPING = (
 """Fields, and a section, that decide what a checkpoint holds."""
 
 
-def _reshaped(there: record.Record, config: Config, cohort: str) -> list[str]:
-    """What changed and may be why a checkpoint does not fit, a line each."""
+UNUSED = ("data.vocabulary",)
+"""Fields that nothing reads where a checkpoint brings its own words: a new value is ignored."""
+
+
+def _changed(there: record.Record, config: Config, fields: tuple[str, ...]) -> list[str]:
+    """Which of the fields differ from those of a checkpoint, a line each."""
     old, new = dict(record.leaves(there["config"])), config.model_dump(mode="json")
-    lines = [
+    return [
         f"  config.{name}: {old[name]} there, {value} requested"
         for name, value in record.leaves(new)
-        if name.startswith(SHAPING) and old.get(name, value) != value
+        if name.startswith(fields) and old.get(name, value) != value
     ]
-    return lines + record.cohort_lines(there, {"cohort": cohort}, None, None)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, ClassVar
@@ -36,6 +35,8 @@ METRICS = "metrics.jsonl"
 
 MOST_STEPS = 1 << 53
 """As `rfpmss.config.arguments.MOST_STEPS`."""
+MOST_VALUE = 1e100
+"""Figures of a history stay below, so that their sums are finite."""
 
 DAMAGED = "metrics.damaged"
 """Lines of the metrics that could not be read or said a step again, as they were."""
@@ -336,11 +337,8 @@ def _row(text: bytes) -> dict[str, Any] | None:
 
 
 def _number(value: object) -> bool:
-    """Whether a value is a finite number that a float can hold; true and false are none."""
-    try:
-        return isinstance(value, int | float) and type(value) is not bool and isfinite(value)
-    except OverflowError:
-        return False
+    """Whether a value is a number whose sums a float can hold; true and false are none."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < MOST_VALUE
 
 
 def _set_back(folder: Path, step: int) -> None:

@@ -130,6 +130,7 @@ def test_rows_of_the_history_without_finite_numbers_are_damaged(tmp_path: Path) 
         '{"step": 4, "loss": NaN}',
         '{"step": 4, "loss": -Infinity}',
         '{"step": 4, "loss": 1e999}',
+        '{"step": 4, "seconds": 1e308}',
         '{"step": -4, "loss": 1}',
         '{"step": 0, "loss": 1}',
         '{"step": 4.5, "loss": 1}',

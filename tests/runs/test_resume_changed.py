@@ -38,6 +38,7 @@ def trained(smoke_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         ["--train.optimiser", "lookahead"],
         ["--train.optimiser", "muon"],
         ["--model.depth", "3"],
+        ["--data.vocabulary", "100"],
     ],
 )
 def test_a_field_that_cannot_change_is_named_and_the_checkpoint_is_not_blamed(

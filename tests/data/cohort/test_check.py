@@ -189,6 +189,14 @@ def test_a_manifest_changed_on_purpose_counts_after_it_was_accepted(
             read(cohort)
 
 
+def test_a_refused_acceptance_changes_nothing(cohort: Path) -> None:
+    digest = next(row.digest for row in read(cohort) if row.path)
+    cohort.write_text(cohort.read_text().replace(digest, digest[::-1], 1))
+    before = manifest.sum_of(cohort).read_bytes()
+    assert check.main([str(cohort), "--accept"]) == 1
+    assert manifest.sum_of(cohort).read_bytes() == before
+
+
 ONE = Row(patient_id="p1", study_id="s1", modality="report", report="a mass", split="train")
 
 

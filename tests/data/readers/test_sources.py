@@ -324,7 +324,7 @@ def test_the_example_of_a_mapping_is_one(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(mapping.EXAMPLE)
     words = mapping.read_mapping(tmp_path / "m.yaml")
     assert words.sequence("ax t1 km") == "t1ce"
-    assert words.patient("GLIOMA_017") == "774411"
+    assert words.patient(words.called(["GLIOMA_017"], [])) == "774411"
     assert words.view(PurePosixPath("a/perfusion/x.dcm")) == "ignore"
 
 
