@@ -321,8 +321,25 @@ _CONTENT = re.compile(
     r"|scout|survey|bone|soft|kernel|window|thin|thick|x|zip|export|imagest[rs]|labelst[rs]|h&e|rgb"
     r"|t[12](?:star|post|pre|weighted)"
 )
+REPORT = (
+    r"reports?|findings?|impressions?|results?|readings?|radiology|dictations?|notes?|letters?"
+    r"|befunde?|befundberichte?|\w*berichte?|arztbriefe?|beurteilung|epikrise|radiologie"
+    r"|compte|rendu|compterendu|conclusions?|rapports?|informes?|hallazgos?|refert[oi]"
+    r"|relazione|laudos?|relatorios?|verslag(?:en)?|opisy?|wyniki?|nalez|zprava"
+    r"|utlatande|svar|beskrivelse|lausunto|заключение|описание|протокол"
+)
+"""Words for a report in the names of files, as `plain` spells them."""
+_REPORT = re.compile(rf"(?:{REPORT})\d?")
+_SHORT_REPORT = "cr"
+"""Compte rendu: only at the end of a name with a number, elsewhere it may be initials."""
+REPORT_CJK = (
+    r"(?:影像|画像|영상|诊断|診断|診斷|読影|检查|檢查)*(?:报告|報告|レポート|판독|보고)[单單书書문지서]?"
+    r"|所[见見]|소견서?|读片|読影|画像|영상|(?:诊断|診断|診斷)(?![时時前后後])|结果|結果|결과지?"
+)
+"""The same without spaces between words."""
 _CHINESE_CONTENT = re.compile(
-    r"影像|图像|报告|病理|切片|平扫|增强|磁共振|核磁|头颅|颅脑|检查|资料|数据|文本|扫描|序列"
+    r"影像|图像|病理|切片|平扫|增强|磁共振|核磁|头颅|颅脑|检查|资料|数据|文本|扫描|序列"
+    rf"|{REPORT_CJK}"
 )
 _ENTITY = re.compile(
     rf"{_START}(?:acq|run|ce|desc|space|rec|dir|echo|part|res|label|task|mod|inv|flip|mt|hemi|seg)"
@@ -534,7 +551,7 @@ def _possible(text: str) -> bool:
 
 def says_what(token: str) -> bool:
     """Whether a word says what is in a file, and not whose it is."""
-    return bool(_CONTENT.fullmatch(token)) or describes(token)
+    return bool(_CONTENT.fullmatch(token) or _REPORT.fullmatch(token)) or describes(token)
 
 
 def _what(rest: str) -> bool:
@@ -745,7 +762,9 @@ def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, s
         named = place > 0 and _PERSON.fullmatch(f"{tokens[place - 1]}-{token}")
         if named and tokens[place - 1] not in rest:
             rest.append(tokens[place - 1])
-        if not letter and says_what(token) and not _PERSON.fullmatch(token):
+        last = place == len(tokens) - 1 and re.search(r"\d", "".join(rest))
+        short = last and token == _SHORT_REPORT
+        if short or (not letter and says_what(token) and not _PERSON.fullmatch(token)):
             kinds.append(token)
         elif token.isdecimal() and not rest and kinds and not named:
             numbers.append(token)

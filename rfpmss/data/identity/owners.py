@@ -13,7 +13,17 @@ from typing import TypeVar
 from rfpmss.data.identity.examinations import without_series_folders
 from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.layout import Layout, Place
-from rfpmss.data.identity.names import ID, PERSON, WORD, Time, parse, parse_id, rank
+from rfpmss.data.identity.names import (
+    ID,
+    PERSON,
+    REPORT,
+    REPORT_CJK,
+    WORD,
+    Time,
+    parse,
+    parse_id,
+    rank,
+)
 from rfpmss.data.identity.names import plain as plain_of
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
@@ -32,10 +42,9 @@ _WORDS = re.compile(
     r"|(?:tumou?r|lesion|brain|gtv)(?:seg|mask)|maske|ax(?:ial)?|sag(?:ittal)?|cor(?:onal)?|tra"
 )
 _DOCUMENT = re.compile(
-    r"befunde?|befundberichte?|berichte?|arztbriefe?|reports?|findings?|notes?|letters?|texts?|txt"
-    r"|documents?|dokumente?|summary|impression|beurteilung|ct|cta|mri?|mrt|irm|rmn?|pet"
-    r"|compte|rendu|informes?|referto|verslag|epikrise|discharge|\w+bericht|entlass(?:ungs)?brief|relazione|rapport|laudo|"
-    r"arzt|brief|md|cr|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
+    rf"{REPORT}|{REPORT_CJK}|texts?|txt|documents?|dokumente?|summary|ct|cta|mri?|mrt|irm|rmn?|pet"
+    r"|discharge|entlass(?:ungs)?brief"
+    r"|arzt|brief|md|cr|radiolog(?:y|ie|isch|ical)|patholog(?:y|ie)|histolog(?:y|ie)"
     r"|(?:影像|病理|检查|诊断|磁共振|核磁|头颅|mri?|ct)*报告"
 )
 """Words for what a file is; none of them is a name, as ``Kopf`` may be."""
@@ -104,7 +113,7 @@ def naming(name: str) -> str:
         ('', '', 'Huber')
     """
     tokens = [token for token in re.split(r"[\s^,=_/\\.\-;·、，]+", name) if token]
-    kept = [t for t in tokens if not (_DOCUMENT.fullmatch(t.lower()) or describes(t))]
+    kept = [t for t in tokens if not (_DOCUMENT.fullmatch(plain_of(t.lower())) or describes(t))]
     names = (t for t in map(str.lower, kept) if not (ordinary(t) or _WORDS.fullmatch(t)))
     if not any(names) and not ALSO_NAMES & set(map(str.lower, kept)):
         return ""
@@ -179,7 +188,7 @@ class _Owners:
             for item in items
         ]
         self.notes: list[str] = []
-        self.untold: set[str] = set()
+        self.untold: set[int] = set()
         self._read()
         self.result: list[str | None] = [None] * len(items)
         self.above: set[int] = set()
@@ -199,17 +208,22 @@ class _Owners:
             )
         self._lay_out(images)
         real = [n for n in images if self.ids[n]]
-        told, self.untold = shared(
-            [self.ids[n] for n in real],
-            [self.homes[n] for n in real],
-            [items[n].person for n in real],
+        read = [n for n in real if not items[n].given]  # what the mapping file says is right
+        told, untold = shared(
+            [self.ids[n] for n in read],
+            [self.homes[n] for n in read],
+            [items[n].person for n in read],
         )
+        self.untold = {n for n in read if self.ids[n] in untold}
         if told:
             self.notes.append(
                 f"{len(told)} PatientIDs stand for people of different birth dates or sexes, or "
                 "are numbers such as 0: folders say who"
             )
-            self.ids = ["" if patient in told else patient for patient in self.ids]
+            self.ids = [
+                "" if patient in told and not item.given else patient
+                for patient, item in zip(self.ids, items, strict=True)
+            ]
             self._lay_out(images)
         self.keys = [place.name for place in self.places]
         self.doubt = self.layout.doubt or self._contradiction(real)
@@ -303,12 +317,11 @@ class _Owners:
             if self.result[place] is None and item.kind == "text":
                 self.result[place] = self._beside(place) or self._text(place)
         self._visits()
-        lost = {n for n, patient in enumerate(self.ids) if patient and patient in self.untold}
         return Owned(
-            owners=[None if n in lost else owner for n, owner in enumerate(self.result)],
+            owners=[None if n in self.untold else owner for n, owner in enumerate(self.result)],
             places=self.places,
             doubt=self.doubt or self._nameless() or self._wrong(),
-            shared=frozenset(lost),
+            shared=frozenset(self.untold),
             above=frozenset(self.above),
             torn=frozenset(self.torn),
             exams=self.told,

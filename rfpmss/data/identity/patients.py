@@ -52,6 +52,7 @@ def shared(
         births, sexes = by_home[patient].setdefault(home, (set(), set()))
         births.update({birth} & set(filter(_certain, {birth})))
         sexes.update({sex} & {"M", "F"})
+    counted = _counted(patients, persons)
     told, untold = set(), set()
     for patient, found in by_home.items():
         births = set().union(*(b for b, _ in found.values()))
@@ -59,9 +60,27 @@ def shared(
         if len(births) > 1 or len(sexes) > 1:
             inside = any(len(b) > 1 or len(s) > 1 for b, s in found.values())
             (untold if inside or () in found else told).add(patient)
-        elif len(found) > 1 and _NUMBERS.fullmatch(patient.strip()) and () not in found:
-            told.add(patient)
+        elif len(found) > 1 and _NUMBERS.fullmatch(patient) and () not in found:
+            told |= {patient} - counted
     return told, untold
+
+
+def _counted(patients: Sequence[str], persons: Sequence[tuple[str, str, str]]) -> set[str]:
+    """The numbers 1 to n of a cohort that counts its patients, each with a person of its own.
+
+    A person is a name, or without one a date of birth, that all files of the number have and those
+    of no other.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for patient, (birth, _, name) in zip(patients, persons, strict=True):
+        named = "" if placeholder(name) else plain(name)
+        found[patient].add(named or (birth if _certain(birth) else ""))
+    counted: set[str] = set()
+    seen: set[str] = set()
+    while len(who := found.get(f"{len(counted) + 1}", set())) == 1 and not who & (seen | {""}):
+        seen |= who
+        counted.add(f"{len(counted) + 1}")
+    return counted if len(counted) > 1 else set()
 
 
 def same_person(person: tuple[str, str, str]) -> str:

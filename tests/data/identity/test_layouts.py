@@ -16,6 +16,7 @@ from rfpmss.data.cohort.page.overview import write_page
 from rfpmss.data.cohort.splits import split
 from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.leave import left_out
+from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.numbered import visit_numbers
 from rfpmss.data.identity.owners import Item, assign, owners
 from rfpmss.data.identity.patients import placeholder
@@ -214,6 +215,40 @@ def test_a_number_that_every_folder_has_merges_nothing_and_numbers_of_patients_s
     assert len(set(patients(scan(list(about), about=about)).values())) == 3
     about = {f"x{n}/IM{k}": dicom(str(n % 2), f"1.{n}") for n in range(2) for k in range(3)}
     assert len(set(patients(scan(list(about), about=about)).values())) == 2
+
+
+def _numbered(names: str) -> dict[str, dict[str, object]]:
+    """Two folders for each PatientID from 1 on, with its PatientName in each."""
+    return {
+        f"{n}_{visit}/IM{k}": dicom(str(n), f"1.{n}.{visit}", person=("", "", name))
+        for n, both in enumerate(names.split(), 1)
+        for visit, name in enumerate(both.split("|"))
+        for k in range(2)
+    }
+
+
+def test_patient_ids_from_1_on_with_a_name_each_are_those_of_patients() -> None:
+    about = _numbered("Roe^A|Roe^A Poe^B|Poe^B Doe^C|Doe^C")
+    found = scan(list(about), about=about)
+    assert found.doubt == ""
+    assert same(patients(found), {path: path[0] for path in about})
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["Roe^A|Poe^B", "Roe^A|Poe^B Doe^C|Doe^C", "Roe^A|Roe^A", "Roe^A|Roe^A Roe^A|Roe^A", "| |"],
+)
+def test_a_patient_id_1_of_several_names_or_that_nothing_follows_is_a_placeholder(names) -> None:
+    about = _numbered(names)
+    assert "are numbers such as 0" in show(scan(list(about), about=about))
+
+
+def test_the_mapping_file_may_give_a_patient_the_number_of_a_placeholder() -> None:
+    about = {f"{n}_{k}/IM": dicom(str(n), f"1.{n}.{k}") for n in (1, 2) for k in (0, 1)}
+    words = Words(patients={"1_0": "1", "1_1": "1"})
+    found = scan(list(about), about=about, words=words)
+    assert found.doubt == ""
+    assert same(patients(found), {path: path[0] for path in about})
 
 
 def test_one_patient_id_with_two_birth_dates_is_two_folders_or_nobody() -> None:

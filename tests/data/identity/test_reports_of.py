@@ -12,6 +12,8 @@ from tests.data.identity.paths import scan, told
 
 with (Path(__file__).parents[2] / "tables" / "report_names.csv").open(encoding="utf-8") as _table:
     ROWS = [(row["path"], row["patient"], row["study"]) for row in csv.DictReader(_table)]
+with (Path(__file__).parents[2] / "tables" / "report_words.csv").open(encoding="utf-8") as _table:
+    WORDS = [row["word"] for row in csv.DictReader(_table)]
 JANE, RICHARD, EDGAR = "Doe^Jane", "Roe^Richard", "Poe^Edgar"
 
 
@@ -78,3 +80,17 @@ def test_texts_named_by_examinations_reach_the_very_visit_and_strangers_cost_onl
     made = {visits[s]: [p.name for p in files] for s, files in found.reports.items() if files}
     assert made == {f"DICOM/{n}/t1.nii": [f"8812034{n}.txt"] for n in (0, 2, 3)}
     assert {path.name for path, _ in found.rejections} == {p.rpartition("/")[2] for p in strangers}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_a_report_behind_the_name_of_patient_and_visit_changes_neither(
+    word: str,
+) -> None:
+    stems = [f"GL{n:02d}_{time}" for n in (1, 2) for time in ("preop", "postop")]
+    images = {f"{stem}_T1.nii.gz": stem for stem in stems}
+    found = scan([*images, *(f"{stem}_{word}.txt" for stem in stems)])
+    assert found.doubt == ""
+    assert not found.rejections
+    visits = {study: images[path] for path, (_, study) in told(found).items()}
+    made = {visits[s]: [p.name for p in files] for s, files in found.reports.items()}
+    assert made == {stem: [f"{stem}_{word}.txt"] for stem in stems}
