@@ -35,6 +35,8 @@ def run(arguments: Arguments) -> int:
     require_run(arguments.run, "RUN")
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         raise ExportError(f"--out must be a new or empty folder, got {arguments.out}")
+    if arguments.out.resolve().is_relative_to((arguments.run / "checkpoints").resolve()):
+        raise ExportError(f"--out must lie outside the checkpoints of RUN, got {arguments.out}")
     export(arguments)
     for path in sorted(arguments.out.iterdir()):
         print(f"{path.stat().st_size:>14,}  {path.name}")

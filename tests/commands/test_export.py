@@ -268,6 +268,7 @@ def test_the_command_refuses_what_it_cannot_do_and_leaves_nothing_behind(run, tm
     for words, sentence in (
         ((tmp_path / "no", "--out", tmp_path / "o"), "RUN must be a run folder"),
         ((run, "--out", run), "--out must be a new or empty folder"),
+        ((run, "--out", run / "checkpoints" / "step-99"), "--out must lie outside the checkpoints"),
         ((run, "--out", tmp_path / "o", "--weights", "best"), "the best weights need a run"),
     ):
         assert main(list(map(str, words))) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -124,6 +125,8 @@ def _run_workers(work: Path, config: PhantomConfig, workers: int, advance: Advan
             for pipe in (child.stdin, child.stdout):
                 if pipe:
                     pipe.close()
+    if any(child.returncode == errno.ENOMEM for child in children):
+        raise MemoryError(f"one patient of {work} needs more memory than there is")
     if any(child.returncode for child in children):
         raise RuntimeError(
             f"generating the phantom cohort in {work} failed; what is complete is kept, "

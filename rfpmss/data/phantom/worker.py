@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -50,7 +51,10 @@ def main(arguments: list[str]) -> None:
             continue
         if select.select([sys.stdin], [], [], 0)[0]:  # end of file: the parent died
             return
-        make(work, config, index)
+        try:
+            make(work, config, index)
+        except MemoryError:
+            sys.exit(errno.ENOMEM)  # the parent says it
         os.write(sys.stdout.fileno(), b".")
 
 
