@@ -21,6 +21,7 @@ from rfpmss.common.yaml import YamlError, read_mapping
 from rfpmss.config import PRESETS, Config, tiny
 from rfpmss.config.bounds import (
     MOST_PASSES,
+    MOST_STEPS,
     MOST_WORKERS,
     distinct,
     require_places,
@@ -30,9 +31,6 @@ from rfpmss.config.bounds import (
 )
 
 Arguments = TypeVar("Arguments")
-
-MOST_STEPS = 1 << 53
-"""Optimisation steps; a float still counts them."""
 
 LONGEST_SHOWN = 120
 """Characters of a wrong value that a message repeats."""

@@ -12,6 +12,9 @@ from pathlib import Path
 MOST_PASSES = 100_000_000
 """As `rfpmss.config.sections.Count`."""
 
+MOST_STEPS = 1 << 53
+"""Optimisation steps; a float still counts them."""
+
 MOST_WORKERS = 1_024
 """Processes or threads at the same time; more than any machine gains from."""
 

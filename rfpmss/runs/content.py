@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rfpmss.common.distributed import Peers, like, whole
 from rfpmss.common.files import read_text, regular
+from rfpmss.config.bounds import MOST_STEPS
 from rfpmss.model.stored.hub import require_kind
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ HEADER = 256
 
 SMALL = (BLOCK, 2 * BLOCK, BLOCK)
 """Progress, configuration and manifest, bytes."""
-
-MOST_STEPS = 1 << 53
-"""Steps that an optimiser may have counted; a float still counts them."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import yaml
 from rfpmss.common import files
 from rfpmss.common.errors import RfpmssError
 from rfpmss.config import Config
+from rfpmss.config.bounds import MOST_STEPS
 from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.runs import record
 from rfpmss.runs.trackers import Name, Tracker, open_trackers
@@ -33,8 +34,6 @@ LOCK = ".lock"
 
 METRICS = "metrics.jsonl"
 
-MOST_STEPS = 1 << 53
-"""As `rfpmss.config.arguments.MOST_STEPS`."""
 MOST_VALUE = 1e100
 """Figures of a history stay below, so that their sums are finite."""
 
