@@ -82,7 +82,7 @@ DONE = re.compile(
     r"|sygeplejerske|sykepleier|röntgensjuksköterska|radiograf|radiolog|(?:patientens? )?na[mv]n"
     r"|efternamn|förnamn|efternavn|fornavn|etternavn|anhörig|pårørende"
     r"|(?:indikující|ošetřující|popisující|odesílající|vyšetřující) (?:lékař|lekár)(?:ka)?"
-    r"|lékař(?:ka)?|lekár(?:ka)?|popsala?|popis(?:oval)?a?|zapsala?|schválila?|podpis"
+    r"|lékař(?:ka)?|lekár(?:ka)?|popsala?|popisovala?|zapsala?|schválila?|podpis"
     r"|jméno(?: a příjmení)?|příjmení|meno(?: a priezvisko)?|priezvisko|pacient(?:ka)?"
     r"|lähettävä lääkäri|lääkäri|lausunut|lausunnon antaja|nimi|potilas)"
     rf"{_GAP}:{_GAP}",

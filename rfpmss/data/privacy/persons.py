@@ -7,6 +7,12 @@ from collections.abc import Iterator
 
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
 
+# Latin, Greek, Cyrillic and Armenian.
+_CASED = (*range(0xC0, 0x250), *range(0x370, 0x530), *range(0x531, 0x588), *range(0x1E00, 0x2000))
+UPPER = "A-Z" + "".join(chr(c) for c in _CASED if chr(c).isupper())
+LOWER = "a-z" + "".join(chr(c) for c in _CASED if chr(c).islower())
+"""Letters of a class of `re`."""
+
 TITLE = (
     r"(?:[Dd]r|[Dd]ra|[Dd]rs|PD|Priv|Doz|[Pp]rof|[Pp]rofessor|[Dd]octor|Pr|Dipl|med|univ|habil"
     r"|[Hh]errn?|[Ff]rau|Frl|(?<!\d )Hrn?|Fr(?=\.)|Doktor(?:a|ze|owi|em)?"
@@ -19,15 +25,16 @@ TITLE = (
     r"|[Ss]ig(?:\.(?:ra|na))?|[Ss]ig\.?r?a|[Ss]ignor[ae]?|[Dd]ott(?:\.ssa)?|[Pp]rof\.ssa"
     r"|[Dd][.r]?\.?ssa|[Dd]ottor(?:e|essa)?"
     r"|[Dd]hr|Mw|mw(?=\.)|[Mm]evr|[Mm]evrouw|[Mm]eneer|(?:[Dd]e )?[Hh]eer"
-    r"|[Cc]oll?ega|[Pp]an(?:i|ią|a|em|u|ie|owie)?|Państwo|MUDr|lek)"
+    r"|[Cc]oll?ega|[Pp]an(?:i|ią|a|em|u|ie|owie)?|Państwo|MUDr|lek"
+    r"|[Дд]-р|[Дд]октор|[Пп]роф(?:ессор)?|[Дд]оц|Δρ|Uzm|[Dd]oç|Yrd|[Dd]oc|(?:BS|TS|ThS|PGS|GS)(?=\.))"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(
     r"(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|le|di|da|dos|el|al|bin|ten|y"
     r"|e)\b[ \t\u00a0]{1,3}(?=\S)|d['’](?=[A-ZÀ-Þ])"
 )
-_WORD = re.compile(r"[A-ZÀ-ÞŁŚŻŽŠČ](?:[\w'’]|-(?=\w)){0,80}\.?")
-_INITIAL = re.compile(r"[A-ZÀ-Þ]\.")
+_WORD = re.compile(rf"[{UPPER}](?:[\w'’]|-(?=\w)){{0,80}}\.?")
+_INITIAL = re.compile(rf"[{UPPER}]\.(?:[{UPPER}]\.)?")
 _DEGREES = (
     r"(?:M\.?D|[Mm]d|Ph\.?D|D\.O\.|F\.?R\.?C\.?R|FRCPC?|FRCS|FRCPath|FRANZCR|FACR|FACS|FACP|FAAN|FANA"
     r"|MRCPI?|MRCS|MBBS|M\.?B\.?B\.?S|MBChB|MBBCh|BMBS|M\.Sc|MSc|B\.Sc|BSc|Pharm\.?D|DABR|DNP|DMD|DDS"
@@ -105,8 +112,15 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
         if not found or _TITLES.match(text, place) or (count and _ENDING.match(text, end)):
             break
         word = found.group()
-        if not _is_name(word, behind=named or count > 0):
+        if field and count and _LABEL.match(text, place):
             break
+        if not _is_name(word, behind=named or count > 0) and not (
+            field
+            and count
+            and len(word.rstrip(".")) < 4
+            and _SIGN.match(text, place + len(word.rstrip(".")))
+        ):
+            break  # but `Nguyễn Văn An` ends with a word that is common elsewhere
         if field and count and _sentence(text, found, taken):
             break
         end = found.end()
@@ -128,6 +142,8 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
     return _repeated(_DEGREE, text, end, DEGREES)
 
 
+_LABEL = re.compile(r"[\w'’-]{1,80}\.?[ \t\u00a0]{0,2}[:：]")
+"""A word that is the label of the next field."""
 _AND = re.compile(r"\s{0,3}(?:[;/&,]|(?:and|und|et|y|e|en|och|og)\b)\s{0,3}")
 
 
@@ -242,7 +258,7 @@ _GOES_ON = re.compile(
     r"|\s(?P<verb>[a-z]{2,20}(?:ed|[^\Ws]s))\s(?:the|an?|to|of|with|for|his|her|at|on|by|in|from|and|that|this|it)\b"
 )
 """What goes on behind a name, where a finding would have a noun: `John Paul Smith was`."""
-_NOUN = re.compile(r"\s(?:[a-zß-ÿ][\w'’-]{1,40})")
+_NOUN = re.compile(rf"\s(?:[{LOWER}][\w'’-]{{1,40}})")
 
 
 def _goes_on(text: str, place: int) -> bool:
@@ -274,7 +290,7 @@ def _begins_a_sentence(text: str, start: int, end: int, count: int) -> bool:
     """`Known glioblastoma`: one word with a capital before one without."""
     return (
         count == 1
-        and re.match(r"\s{1,8}[a-zß-ÿ]", text[end : end + 9]) is not None
+        and re.match(rf"\s{{1,8}}[{LOWER}]", text[end : end + 9]) is not None
         and _VERBS.match(text, end) is None
     )
 

@@ -189,7 +189,7 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
     text = _GLUED.sub(BLANK, text)
     text = " ".join(_TRACES.sub(BLANK, _tidy(text)).split())
-    return text.lstrip(_EDGES + ".。").rstrip(_EDGES)
+    return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
 
 
 def _tidy(text: str) -> str:

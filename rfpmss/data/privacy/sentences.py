@@ -19,8 +19,16 @@ from rfpmss.data.privacy.functions import (
     TOLD,
     TOLD_ONE,
 )
-from rfpmss.data.privacy.persons import TITLE, degreed, people, person, titles
-from rfpmss.data.privacy.vocabulary import ALSO_NAMES, DOUBLE, STOP, SURNAMES, common
+from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, uncased
+from rfpmss.data.privacy.persons import TITLE, UPPER, degreed, people, person, titles
+from rfpmss.data.privacy.vocabulary import (
+    ALSO_NAMES,
+    DOUBLE,
+    FOUND_ZH,
+    STOP,
+    SURNAMES,
+    common,
+)
 from rfpmss.data.readers.text.dates import MONTH
 
 BLANK = "___"
@@ -73,10 +81,15 @@ _STAFF_ZH = re.compile(
 _GIVEN = rf"(?!{STOP}|[叶葉脑腦瘤灶区區岛島病症疸影])[{_HAN}]"
 """A character of a name where findings may stand as well."""
 # What was done says who did it only before a name: `报告：` may begin the findings as well.
+_DID_ZH = (
+    r"(?:审核|复核|录入|审阅|审签|签发|登记|初写|撰写|阅片|打印|审批|校对|審核|複核|錄入|書寫|书写)"
+)
+_FOUND_BY_ZH = r"(?:报告|检查|诊断|记录|操作|報告|檢查|診斷)"
+"""Labels of findings as well: who examined, and what was found."""
 _DOER_ZH = re.compile(
-    r"(?:(?:审核|报告|检查|诊断|复核|记录|书写|操作|录入|审阅|审签|签发|登记|初写|撰写|阅片|打印"
-    r"|審核|報告|檢查|診斷|複核|錄入){1,2}(?:人员|人員|人|者)?)"
-    rf"{_GAP}[:：]{_GAP}(?!{STOP}|高[密级代灌]|常规|方[案式]|明[显确])"
+    rf"(?:(?:{_FOUND_BY_ZH}?{_DID_ZH}{{1,2}}{_FOUND_BY_ZH}?|{_FOUND_BY_ZH}{{1,2}}(?=人|者))(?:人员|人員|人|者)?"
+    rf"{_GAP}[:：]{_GAP}(?!{STOP})"
+    rf"|{_FOUND_BY_ZH}{{1,2}}{_GAP}[:：]{_GAP}(?!{STOP}|{FOUND_ZH}|明[显确]))"
     rf"(?:(?:{DOUBLE}|[{SURNAMES}])(?:{_GIVEN}){{1,2}}"
     rf"|(?:{_GIVEN}){{1,9}}(?:[·•・‧](?:{_GIVEN}){{1,9}}){{1,5}})"
     rf"(?=$|[^{_HAN}]|(?:审核|报告|复核|录入|审阅|日期|时间)[^:：\n]{{0,4}}[:：]){_MORE}{_END}",
@@ -320,7 +333,7 @@ _PLACE = re.compile(
 )
 _TITLED = re.compile(
     r"(?<![\w.-])D\.?a\.? (?=(?:[A-ZÀ-Þ][a-zß-ÿ]{1,30}[ ,.]){2})|"
-    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=[A-ZÀ-Þ])"
+    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=[{UPPER}])"
     # `Oberarzt Keller befundet`: nothing but a name or a department stands behind it.
     r"|(?<![\w-])(?:Ober|Chef|Assistenz|Stations|Haus|Turnus|Sekundar)[aä]rzt(?:in)? (?=[A-ZÀ-Þ])"
     r"|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
@@ -335,7 +348,7 @@ _CALLED = re.compile(
 )
 _AFTER = re.compile(
     rf"(?:{_GAP}\((?:pager|beeper|bleep|ext|extension|phone|tel|fax|dect|mobile)\b[^()\n]{{0,40}}\))?"
-    rf"{_GAP}[.,;|]?(?=\s|$){_GAP}",
+    rf"{_GAP}[.,;|।،؛]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
 
@@ -359,12 +372,14 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
     text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
     text = _LISTED_ZH.sub(BLANK, text)
-    for pattern in (_BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
+    for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
     text = _persons(text, _PERSON, names, _loose)
+    text = _persons(text, NAMED, names, _otherwise)
+    text = _persons(text, PATIENT, names, uncased)
     text = _persons(text, _PATIENT, names, None)
-    text = _persons(text, _BY, names, None)
-    text = _persons(text, DONE, names, None)
+    text = _persons(text, _BY, names, _also_words)
+    text = _persons(text, DONE, names, _also_words)
     for label in (KIN_FIELD, CLOSING):
         text = _persons(text, label, names, None, least=2)
     text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
@@ -509,7 +524,26 @@ _SMALL = re.compile(r"[a-zß-ÿ'’-]{2,60}(?:,? [a-zß-ÿ'’-]{2,60}){0,2}(?=[
 def _loose(text: str, start: int) -> int:
     """A name in small letters, or none, behind a label that nothing but a name follows."""
     found = _SMALL.match(text, start)
-    return found.end() if found else start
+    return found.end() if found else _also_words(text, start) or start
+
+
+_WORDS = re.compile(
+    rf"[{UPPER}][\w'’-]{{1,60}}(?:,?[ \u00a0][{UPPER}][\w'’-]{{1,60}}){{0,2}}"
+    r"(?=\s{0,2}(?:[.,;|\n]|$))"
+)
+
+
+def _also_words(text: str, start: int) -> int | None:
+    """A name of words that findings have as well, up to a sign: `Signed: Young.`, no more."""
+    found = _WORDS.match(text, start)
+    words = found.group().replace(",", "").split() if found else []
+    whole = words and all(word.lower() in ALSO_NAMES or not common(word) for word in words)
+    return found.end() if found and whole else None
+
+
+def _otherwise(text: str, start: int) -> int | None:
+    """A name in letters without capitals, or a word with one whatever stands behind it."""
+    return uncased(text, start) or _also_words(text, start) or _one_word(text, start)
 
 
 def _titled(text: str, names: list[str]) -> str:
@@ -550,7 +584,7 @@ def _called(text: str, names: list[str]) -> str:
     return "".join((*made, text[start:]))
 
 
-_CAPITAL = re.compile(r"[A-ZÀ-Þ][\w'’-]{1,80}")
+_CAPITAL = re.compile(rf"[{UPPER}][\w'’-]{{1,80}}")
 
 
 def _one_word(text: str, start: int) -> int | None:

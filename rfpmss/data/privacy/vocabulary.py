@@ -10,6 +10,7 @@ small large strong hand frau mann stern weiss weiß gross groß grosse klein kle
 schwarz braun grau hart weich breit tief alt neu stark petit petite grand grande gros grosse blanc
 blanche noir noire brun blanco blanca negro negra moreno bravo delgado rojo leal
 prior early late border worst fall falls pain cave peak likely flow alte frische neuer pons
+bright sharp bone night dark
 """
 ALSO_NAMES = frozenset(_ALSO_NAMES.split())
 """Words that are names as well, where a title stands before them."""
@@ -53,13 +54,18 @@ hemorragia necrosis izquierda izquierdo derecha derecho frontal conocido conocid
 años edad hallazgos conclusión impresión técnica motivo radiólogo radióloga médico médica
 """
 _BEGINNINGS = """
+женщина мужчина мальчик девочка жінка чоловік мъж kobieta mężczyzna dziecko erkek kadın çocuk
+homem mulher bărbat femeie férfi nő muž žena muškarac moški ženska άνδρας γυναίκα
+ανδρας γυναικα kvinna kvinne kvinde mies nainen pria wanita laki-laki perempuan nữ
 early late mid upper lower inner outer anterior posterior superior inferior medial lateral central
 peripheral axial sagittal coronal transverse lefthand righthand left-sided right-sided unilateral
 contralateral ipsilateral contrast gadolinium gad contrasted native plain weighted t1-weighted
 t2-weighted sequence series scan scans image images volume slice slices mask masks seg
 segmentation label labels roi rois baseline followup pre-op post-op preop postop preoperative
 postoperative reg registered unchanged increased decreased resolved interval acute subacute
-chronic absent minimal mild moderate severe marked slight subtle diffuse focal extensive partial
+chronic absent minimal mild moderate severe marked slight molecular
+methylation vollständig komplett sí oui yes no ja nein stabil stabile estable previo previa implants
+implante implantate complet completo completa subtle diffuse focal extensive partial
 complete incomplete residual progressive mean elevated raised fractional anisotropy diffusivity
 map maps value values tensor callosal loss gait vision memory syndrome disease protocol index
 score reviewed discussed recurring persistent worsening worsened improved improving improvement
@@ -167,7 +173,7 @@ ORDINARY = COMMON | frozenset(_ORDINARY.split())
 _ENDINGS = re.compile(
     r".{0,80}(?:ology|ographie|ungs?|ungen|heit|keit|tion(?:en)?|ations?|blastoms?|glioms?|nome?|meningeoms?"
     r"|zytoms?|phoms?"
-    r"|drome?|itis|nekrosen?|sklerosen?|stenosen?|thrombosen?|osis|ödems?|edemas?|logie|ämien?"
+    r"|drome?|(?<!a)itis|nekrosen?|sklerosen?|stenosen?|thrombosen?|osis|ödems?|edemas?|logie|ämien?"
     r"|graphie"
     r"|ektomie|tomie|pathie|chirurgie|medizin|ambulanz|station|lappens?|hirns?|herd(?:e|es)?|raum(?:es)?|tumors?|läsion(?:en)?|zysten?"
     r"|signal|bereich|seite|ventrikel|gefäß|rinde|zeichen|effekt|infarkte?|gebiet|metastasen?"
@@ -191,6 +197,18 @@ STOP = (
     r"|身份|联系|地址|部位|设备|方法|序列|主诉|因|于|入院|出院|术前|术后|复查|随访|右|中线|病灶|肿瘤|胶质|占位|信号"
 )
 """Where a Chinese name behind a label ends without a sign: what the next word begins with."""
+
+FOUND_ZH = (
+    r"安静|安全|安放|安装|安定|黄斑|黄染|黄疸|黄体|黄色|黃斑|黃染|黃疸|周围|周边|周期|周径|陈旧|陳舊|张力|張力|张开|张口"
+    r"|高[度危级信密压龄热清质分代灌位血能频敏]|马尾|马蹄|马赛|梁状|曾[有行用因患经]|程[度序]|余[未正无阴均部处各下结前同其脑]"
+    r"|餘[未正無陰均部處各]|任[何意务]|范[围例畴]|範圍|方[法位向案形便正]|石[化灰骨蜡]|金属|金屬|陆续|孔[洞径隙源]"
+    r"|康复|毛[发细刺玻糙囊霉]|常[规见用染]|施[行术万]|颜[面色]|严[重密格]|嚴重|牛[眼角奶]|温[度热和]|溫[度熱]|申请"
+    r"|尤[其以因]|丛[状集生]|叢[狀集]|焦[虑点痂]|向[心左右前后後上下内内外量]|路径|齐[状全]|梅[毒尼]|管[状腔型壁内径]"
+    r"|史氏|雷[诺帕]|唐氏|杜氏|莫氏|卢氏|汤氏|柳氏|苏醒|蘇醒|叶[状间]|葉[狀間]|龙骨|龍骨|于[左右双两额颞顶枕]|易[出激感见]|季节"
+    r"|段[落性]|万古|韦格|郎格|何杰|霍奇|熊猫|郭清|金标|钱币|白[质細细色]"
+    r"|[\u3400-\u9fff]{2}[性样樣状狀型化瘤灶症炎病常大小期级区區变變损損形好良差](?![\u3400-\u9fff])"
+)
+"""Findings that begin with a surname, or end as no given name does."""
 
 
 def ordinary(word: str) -> bool:
