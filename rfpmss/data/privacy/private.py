@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
+from rfpmss.data.privacy.headed import in_lines
 from rfpmss.data.privacy.inflections import blanked
 from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
@@ -180,7 +181,7 @@ def redact(text: str, names: Iterable[str]) -> str:
         'Mr. ___ has a mass, left, since ___.'
     """
     text = unicodedata.normalize("NFC", text)
-    text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(text)))), BLANK)
+    text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
     text, said = without_fields(text)
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:

@@ -22,6 +22,10 @@ with (Path(__file__).parents[2] / "tables" / "privacy_sentences.csv").open(
     newline="", encoding="utf-8"
 ) as file:
     SENTENCES = list(csv.DictReader(file))
+with (Path(__file__).parents[2] / "tables" / "headed_fields.csv").open(
+    newline="", encoding="utf-8"
+) as file:
+    HEADED = list(csv.DictReader(file))
 
 
 def squeeze(text: str) -> str:
@@ -34,6 +38,13 @@ def test_a_sentence_keeps_its_findings_and_loses_its_names(row: dict[str, str]) 
     assert row["stays"].replace(" ", "") in squeeze(left).replace(" ", ""), left
     for word in filter(None, row["goes"].split(";")):
         assert word not in left, left
+
+
+@pytest.mark.parametrize("row", HEADED, ids=lambda row: row["text"][:40])
+def test_a_value_below_its_label_goes_and_other_columns_stay(row: dict[str, str]) -> None:
+    text = row["text"].replace("{tab}", "\t").replace("{line}", "\n")
+    assert redact(text, []) == row["stays"]
+    assert not any(word in row["stays"] for word in filter(None, row["goes"].split(";")))
 
 
 def test_marks_that_only_a_printer_sees_hide_no_name_and_part_no_word() -> None:
