@@ -17,12 +17,13 @@ import torch
 
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import opened, whole
+from rfpmss.common.files import opened, read_text, whole
 from rfpmss.common.progress import progress
 from rfpmss.common.quiet import quiet
 from rfpmss.config import MODALITIES, VIEWS, DataConfig
 from rfpmss.config.bounds import option
 from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.tokens import load_tokenizer
 from rfpmss.data.cohort.build import build
 from rfpmss.data.errors import LayoutError
 from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
@@ -31,8 +32,9 @@ from rfpmss.data.sources.hospital import show
 from rfpmss.evaluation.adapt import adapt
 from rfpmss.evaluation.retrieval.embed import refuse_undefined
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.model.stored.hub import LARGEST_TOKENIZER as LARGEST
+from rfpmss.model.stored.hub import TOKENIZER
 from rfpmss.options.embed import Arguments
-from rfpmss.runs.checkpoint import read_tokenizer
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -70,7 +72,7 @@ def embed(arguments: Arguments) -> int:
     _check(arguments)
     require(arguments.device)
     model = RFPMSS.from_pretrained(arguments.model, map_location=arguments.device)
-    tokenizer = read_tokenizer(arguments.model)
+    tokenizer = _tokenizer(arguments.model)
     known = model.report.bert.config.vocab_size
     if tokenizer.get_vocab_size() != known:
         raise ValueError(
@@ -88,6 +90,24 @@ def embed(arguments: Arguments) -> int:
         schema = _schema(model, digest, inputs=arguments.inputs, adapted=arguments.adapt)
         _write(arguments.out, schema, _tables(model, cohort, tokenizer, arguments.batch, schema))
     return len(cohort)
+
+
+def _tokenizer(model: Path) -> Tokenizer:
+    """The words of an exported model.
+
+    Raises:
+        ValueError: if the file holds none; names it.
+    """
+    path = model / TOKENIZER
+    try:
+        return load_tokenizer(read_text(path, most=LARGEST))
+    except OSError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception
+        raise ValueError(
+            f"the tokenizer must be that of an exported model, got {path}: {error}; export the run "
+            f"again, or ask whoever gave you the model for the file"
+        ) from None
 
 
 def _check(arguments: Arguments) -> None:

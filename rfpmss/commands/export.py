@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import fill, whole_folder
+from rfpmss.common.files import fill, told, whole_folder
 from rfpmss.config.sections import TERMS
 from rfpmss.evaluation.page.tables import read_rows
 from rfpmss.model.rfpmss import count
@@ -67,7 +66,7 @@ def export(arguments: Arguments) -> None:
             for path in folder.iterdir():
                 path.chmod(mode)
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(arguments.out)) from None
+        raise told(error, arguments.out) from None
 
 
 def describe(loaded: Loaded, run: Path) -> str:

@@ -20,6 +20,9 @@ DISK = 74
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Errors of a disk that takes no more: full, over quota, file too large, broken."""
 
+PART = 4
+"""A file that is read at once has at most this part of the memory; its content takes some more."""
+
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """Errors of a file system without locks."""
 
@@ -112,14 +115,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             sync(file)
         sync(temporary)
-        if path.is_dir():
-            path.rmdir()
-        temporary.replace(path)
+        _appear(temporary, path)
         sync(path.parent)
     finally:
         os.close(number)
         with suppress(OSError):
             remove(temporary)
+
+
+def _appear(temporary: Path, path: Path) -> None:
+    """Give a finished folder its name; raises OSError where another one has been filled there."""
+    try:
+        if path.is_dir():
+            path.rmdir()
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def opened(path: Path) -> io.BufferedReader:
@@ -178,21 +189,36 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
     Args:
         path: the file.
-        most: bytes that it may have.
+        most: bytes that it may have; by default a part of the machine's memory.
 
     Raises:
         OSError: if it is none, has more, or cannot be read.
     """
     with opened(path) as file:
-        if most is not None and os.fstat(file.fileno()).st_size > most:
-            raise OSError(errno.EFBIG, f"Larger than {most:,} bytes", str(path))
+        _require_size(file, path, most)
         return file.read()
 
 
-def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """The text of a regular file, its line ends as one newline."""
-    with io.TextIOWrapper(opened(path), encoding=encoding, errors=errors) as file:
-        return file.read()
+def read_text(
+    path: Path, encoding: str = "utf-8", errors: str = "strict", most: int | None = None
+) -> str:
+    """The text of a regular file, its line ends as one newline; see `read_bytes`."""
+    with opened(path) as file:
+        _require_size(file, path, most)
+        with io.TextIOWrapper(file, encoding=encoding, errors=errors) as text:
+            return text.read()
+
+
+def _require_size(file: io.BufferedReader, path: Path, most: int | None) -> None:
+    """Refuse a file, which may be a hole without an end, before memory is taken for it."""
+    most = memory() // PART if most is None else most
+    if os.fstat(file.fileno()).st_size > most:
+        raise OSError(errno.EOVERFLOW, f"Larger than {most:,} bytes", str(path))
+
+
+def memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def mark(number: int) -> None:
@@ -259,6 +285,16 @@ def require_writable(folder: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
+def told(error: Exception, path: Path) -> OSError:
+    """What a library that writes a file by itself said of the disk, as the system says it.
+
+    safetensors writes ``I/O error: No space left on device (os error 28)``.
+    """
+    found = re.search(r"os error ([0-9]+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), str(path))
+
+
 def status_of(error: OSError) -> int:
     """Exit status of a command that the error ends."""
     return DISK if error.errno in FULL else 1
@@ -290,6 +326,8 @@ _WAYS = {
     errno.ENOENT: "; check the path",
     errno.ENOTDIR: "; a file stands where a folder is wanted: choose another path",
     errno.EEXIST: "; a file stands where a folder is wanted: choose another path",
+    errno.ENOTEMPTY: "; another process has just filled that folder: choose another path",
+    errno.EOVERFLOW: "; that is no file of ours: remove it, or choose another path",
     errno.EISDIR: "; a folder stands where a file is wanted: choose another path",
     errno.ENAMETOOLONG: "; choose a shorter path",
     errno.ENXIO: "; remove it, or choose another path",

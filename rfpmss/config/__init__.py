@@ -25,6 +25,7 @@ from rfpmss.config.sections import (
     ModelConfig,
     PhantomConfig,
     TrainConfig,
+    check_fit,
 )
 
 __all__ = [
@@ -82,11 +83,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Config:
-        if self.data.size % self.model.patch:
-            raise ValueError(
-                f"data.size must be a multiple of model.patch={self.model.patch}, "
-                f"got {self.data.size}"
-            )
+        check_fit(self.model, self.data)
         if self.assignment.k > self.model.anchors:
             raise ValueError(
                 f"assignment.k must be at most model.anchors={self.model.anchors}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -134,12 +134,46 @@ def asked(parse: Callable[[], Arguments], *, text: bool = False) -> Arguments:
     Raises:
         ValueError: if an argument is wrong; names it.
     """
-    with outlived(), _wide_enough():
+    with outlived(), _wide_enough(), _in_one_sentence():
         found = parse()
     require_reachable(found)
     if text:
         require_places(found)
     return found
+
+
+@contextmanager
+def _in_one_sentence() -> Iterator[None]:
+    """In the body what tyro would draw a box of, where a value is refused, is a ValueError.
+
+    Its hook is not public: a version without it keeps its boxes.
+    """
+    register = getattr(getattr(tyro, "_errors", None), "on_parse_error", None)
+    with register(_told) if register else nullcontext():
+        yield
+
+
+def _told(event: Any) -> None:
+    """Raise what is wrong with a value; options that are missing or unknown are tyro's to say."""
+    if type(event).__name__ != "InstantiationFailure":
+        return
+    raised = sys.exc_info()[1]
+    refused = raised.__context__ if raised and raised.__context__ else raised
+    if isinstance(refused, ValidationError):
+        raise ValueError(_sentence(refused, _section(refused.title))) from None
+    message = " ".join(str(event.message).split())
+    if event.argument is None:
+        raise ValueError(message) from None
+    lowered = event.argument.lowered
+    name = (lowered.name_or_flags or (event.argument.field.extern_name,))[0]
+    raise ValueError(f"{name} must be {lowered.metavar}: {message}") from None
+
+
+def _section(title: str) -> str:
+    """How the options of a section of the configuration begin."""
+    kinds = {name: entry.annotation for name, entry in Config.model_fields.items()}
+    found = [name for name, kind in kinds.items() if getattr(kind, "__name__", "") == title]
+    return f"--{found[0]}." if found else "--"
 
 
 @contextmanager
@@ -235,13 +269,19 @@ def _value(argv: list[str], option: str) -> str | None:
     return None
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, before: str = "") -> str:
+    """What pydantic refuses, without its link; ``before``: how the names begin."""
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"there is no field {name}{_hint(name, _names(Config))}"
     text = problem["msg"].removeprefix("Value error, ")
-    return f"{name}: {text}, got {_shown(problem['input'])}" if name else text
+    if not name:
+        return text
+    shown = f"{before}{name.replace('_', '-')}" if before else name
+    text = text.replace("Input should be", "must be", 1)
+    between = " " if text.startswith("must ") else ": "
+    return f"{shown}{between}{text}, got {_shown(problem['input'])}"
 
 
 def _shown(value: object) -> str:

@@ -9,8 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
     field_validator,
     model_validator,
 )
@@ -32,7 +30,16 @@ PAD, UNK, START, END = range(4)
 Width = Annotated[int, Field(gt=0, le=65_536)]
 Depth = Annotated[int, Field(gt=0, le=1_024)]
 Count = Annotated[int, Field(gt=0, le=100_000_000)]
+Side = Annotated[int, Field(gt=0, le=8_192)]
 SEED = 2**63 - 1
+MOST_PIXELS = 1 << 28
+"""Of all images of a view of a study, as they are read."""
+MOST_PATCHES = 65_536
+"""Of an image; attention compares each with each."""
+# Factors, rates and temperatures: float32 has room above and below for what is made of them.
+LEAST, MOST = 1e-12, 1e12
+Factor = Annotated[float, Field(ge=0.0, le=MOST)]
+Positive = Annotated[float, Field(ge=LEAST, le=MOST)]
 
 
 class Frozen(BaseModel):
@@ -51,8 +58,7 @@ class Frozen(BaseModel):
     def _no_switch(cls, value: object, info: Any) -> object:
         """Refuse true and false as numbers, which Python takes for 1 and 0."""
         kind = cls.model_fields[info.field_name or ""].annotation
-        inside = value if isinstance(value, list | tuple) else (value,)
-        if kind is not bool and any(isinstance(one, bool) for one in inside):
+        if kind is not bool and _switches(value):
             raise ValueError("must be a value, not true or false")
         return value
 
@@ -64,6 +70,13 @@ class Frozen(BaseModel):
             if bounds:
                 text, _, source = field.description.rpartition(";")
                 field.description = f"{text}, {' and '.join(bounds)};{source}"
+
+
+def _switches(value: object) -> bool:
+    """Whether a value is, or a list holds, true or false."""
+    if isinstance(value, list | tuple):
+        return any(_switches(one) for one in value)
+    return isinstance(value, bool)
 
 
 def _bounds(found: Iterable[object]) -> list[str]:
@@ -121,16 +134,16 @@ class PhantomConfig(Frozen):
 class DataConfig(Frozen):
     """How studies become tensors (paper: Parameter settings)."""
 
-    resize: Width = 256
+    resize: Side = 256
     """Side to which an image is resized before cropping, pixels. [pixels; paper]"""
-    size: Width = 224
+    size: Side = 224
     """Side of the crop that enters the model, pixels. [pixels; paper]"""
     slices: Depth = 1
     """Images (slices or tiles) that stand for one series of a view. [images; ours]"""
     series: Depth = 1
     """Series or time points of a view that enter together (beyond the paper), the best first; a
     study with fewer repeats those it has. [series; ours]"""
-    tokens: int = Field(default=100, ge=4, le=65_536)
+    tokens: int = Field(default=100, ge=4, le=8_192)
     """Longest report, tokens, start and end included. [tokens; REFERS]"""
     vocabulary: int = Field(default=10_000, ge=32, le=10_000_000)
     """Upper bound of the tokenizer's vocabulary. [tokens; REFERS]"""
@@ -148,6 +161,11 @@ class DataConfig(Frozen):
         if self.size > self.resize:
             raise ValueError(
                 f"data.size must be at most data.resize={self.resize}, got {self.size}"
+            )
+        if (pixels := self.resize**2 * self.slices * self.series) > MOST_PIXELS:
+            raise ValueError(
+                f"data.resize^2 x data.slices x data.series must be at most {MOST_PIXELS:,} "
+                f"pixels, got {pixels:,}"
             )
         return self
 
@@ -264,12 +282,28 @@ class ModelConfig(Frozen):
         return self
 
 
+def check_fit(model: ModelConfig, data: DataConfig) -> None:
+    """Refuse images that the network cannot cut into patches.
+
+    Raises:
+        ValueError: names both fields.
+    """
+    if data.size % model.patch:
+        raise ValueError(
+            f"data.size must be a multiple of model.patch={model.patch}, got {data.size}"
+        )
+    if (patches := (data.size // model.patch) ** 2) > MOST_PATCHES:
+        raise ValueError(
+            f"(data.size / model.patch)^2 must be at most {MOST_PATCHES:,} patches, got {patches:,}"
+        )
+
+
 class AssignmentConfig(Frozen):
     """The assignment M(.) of samples to anchors (paper: Algorithm 1)."""
 
     k: Width = 32
     """Anchors K' per sample. [anchors; paper]"""
-    eps: float = Field(default=0.07, ge=1e-12)  # below, exponents leave float32
+    eps: Positive = 0.07
     """Temperature 1/lambda. [cosine; Multi-SK]"""
     damping: float = Field(default=0.25, ge=0.0, lt=1.0)
     """Scale mu of the channels that are not selected. [factor; paper]"""
@@ -286,7 +320,7 @@ class AssignmentConfig(Frozen):
     start: Literal["full", "rows", "wait"] = "full"
     """The bank counts once full; or row by row; or no consistency loss before it is full.
     [choice; ours, Multi-SK waits]"""
-    loads: tuple[PositiveFloat, ...] | None = None
+    loads: tuple[Positive, ...] | None = None
     """Relative loads of the anchors; even when not given. [ratio; ours]"""
     tail: float = Field(default=0.0, ge=0.0, le=4.0)
     """Exponent of long-tailed loads: the j-th anchor's share falls as j^-tail; 0 is even.
@@ -303,26 +337,26 @@ TERMS: tuple[Term, ...] = get_args(Term)
 class LossConfig(Frozen):
     """Weights and readings of the losses (Eq. 4-9)."""
 
-    language: float = Field(default=1.0, ge=0.0)
+    language: Factor = 1.0
     """Weight of the report-generation loss, Eq. 4. [weight; paper]"""
-    contrast: float = Field(default=1.0, ge=0.0)
+    contrast: Factor = 1.0
     """Weight of the study-report contrast, Eq. 7. [weight; paper]"""
-    consistency: float = Field(default=1.0, ge=0.0)
+    consistency: Factor = 1.0
     """Weight of the semantic-structure consistency, Eq. 6. [weight; paper]"""
-    nce: float = Field(default=1.0, ge=0.0)
+    nce: Factor = 1.0
     """Weight of the contrast between modalities, Eq. 9. [weight; paper]"""
-    temperature: PositiveFloat = 0.1
+    temperature: Positive = 0.1
     """Temperature tau of Eq. 5 and Eq. 7. [cosine; paper]"""
-    kappa: PositiveFloat = 0.05
+    kappa: Positive = 0.05
     """Temperature of Eq. 8. [cosine; Multi-SK]"""
     similarity: Literal["product", "sum", "logit"] = "product"
     """sim(a, b): exp(cos/tau); exp(cos/2tau), the paper's sum of norms; or cos/tau itself, the one
     that can say that an anchor is not assigned. [choice; Multi-SK]"""
-    max_logit: float | None = Field(default=None, gt=0.0)
+    max_logit: Positive | None = None
     """Clamp of sim(a, b) before the binary cross-entropy; none by default. [logit; ours]"""
-    report_weight: float = Field(default=1.0, ge=0.0)
+    report_weight: Factor = 1.0
     """Weight of the Eq. 6 and Eq. 9 terms that touch the report. [weight; paper]"""
-    other_weight: float = Field(default=0.1, ge=0.0)
+    other_weight: Factor = 0.1
     """Weight of the remaining terms. [weight; paper]"""
     pairs: Literal["paper", "all"] = "paper"
     """Modality pairs of Eq. 9: the paper's four, or all six. [choice; paper]"""
@@ -334,7 +368,7 @@ class LossConfig(Frozen):
     structure: Literal["sspc", "no-cross-modal", "no-sspc", "reconstruction"] = "sspc"
     """Eq. 6; its m = n terms; assignments kept within a space; or reconstruction (Table 4a).
     [choice; paper]"""
-    pair_weights: tuple[tuple[NonNegativeFloat, ...], ...] | None = None
+    pair_weights: tuple[tuple[Factor, ...], ...] | None = None
     """Weights of Eq. 6 in full: rows joint-space modality, columns anchors' modality. [weights;
     ours]"""
     stop_gradient: bool = False
@@ -366,11 +400,11 @@ class TrainConfig(Frozen):
     optimiser: Literal["adam", "adamw", "lookahead", "muon"] = "adam"
     """Adam as in the paper, with decoupled weight decay, SGD of momentum 0.9 with Lookahead
     (5, 0.5) as in REFERS, or Muon for hidden matrices and AdamW for the rest. [choice; paper]"""
-    lr: PositiveFloat = 5e-5
+    lr: Positive = 5e-5
     """Learning rate. [per step; paper]"""
-    text_rate: PositiveFloat = 1.0
+    text_rate: Positive = 1.0
     """Learning rate of the text encoder, relative to lr; REFERS: 0.1. [factor; ours]"""
-    matrix_rate: PositiveFloat = 10.0
+    matrix_rate: Positive = 10.0
     """Learning rate of Muon's matrices, relative to lr. [factor; ours]"""
     schedule: Literal["exponential", "onecycle"] = "exponential"
     """x decay each epoch (paper), or linear warm-up and cosine over the whole run. [choice;
@@ -380,9 +414,9 @@ class TrainConfig(Frozen):
     decay: float = Field(default=0.9, gt=0.0, le=1.0)
     """Factor on the learning rate after each epoch (exponential schedule). [factor an epoch;
     paper]"""
-    weight_decay: float = Field(default=0.0, ge=0.0)
+    weight_decay: Factor = 0.0
     """Weight decay. [per step; Multi-SK]"""
-    clip: float = Field(default=0.0, ge=0.0)
+    clip: Factor = 0.0
     """Largest gradient norm; 0 leaves gradients alone. [norm; ours]"""
     save_every: Count = 100
     """Steps between checkpoints. [steps; ours]"""

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rfpmss.common import strict
 from rfpmss.common.distributed import Peers, like, whole
 from rfpmss.common.files import read_text, regular
 from rfpmss.config.bounds import MOST_STEPS
@@ -90,8 +91,8 @@ def restore(folder: Path, state: State) -> None:
         ValueError: if a file holds what another model or optimiser was saved with.
     """
     for name, module in state.modules.items():
-        load_weights(folder / f"{name}.safetensors", module)
-    optimiser, scalars = state.optimiser, json.loads(read_text(folder / "optimiser.json"))
+        load_weights(folder / f"{name}.safetensors", module, finite=True)
+    optimiser, scalars = state.optimiser, strict.loads(read_text(folder / "optimiser.json"))
     groups = optimiser.state_dict()["param_groups"]
     if [group["params"] for group in scalars["param_groups"]] != [g["params"] for g in groups]:
         raise ValueError("optimiser.json must have the parameter groups of the run")
@@ -102,7 +103,8 @@ def restore(folder: Path, state: State) -> None:
         if not 0 <= index < len(owners):
             raise ValueError(f"the optimiser must have {len(owners)} parameters, got {index}")
         parameter, group = owners[index]
-        _require_moments(index, entries, parameter, _remembered(optimiser, group))
+        names, every = _remembered(optimiser, group), getattr(optimiser, "every", 0)
+        _require_moments(index, entries, parameter, names, every)
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 entries[name] = like(value, parameter)
@@ -118,8 +120,10 @@ def _remembered(optimiser: torch.optim.Optimizer, group: dict) -> set[str]:
     return {"step", "exp_avg", "exp_avg_sq"}
 
 
-def _require_moments(index: int, entries: dict, parameter: Tensor, names: set[str]) -> None:
-    """Refuse what another optimiser, or none, keeps of a parameter."""
+def _require_moments(
+    index: int, entries: dict, parameter: Tensor, names: set[str], every: int
+) -> None:
+    """Refuse what another optimiser, or none, keeps of a parameter; ``every``: of Lookahead."""
     if set(entries) != names:
         raise ValueError(
             f"the optimiser must keep {', '.join(sorted(names))} of parameter {index}, got "
@@ -129,22 +133,31 @@ def _require_moments(index: int, entries: dict, parameter: Tensor, names: set[st
         if name in ("since", "step"):
             number = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
             fits = type(number) in (int, float) and 0 <= number < MOST_STEPS
+            fits = fits and number == int(number) and (name == "step" or number < every)
         else:
             fits = isinstance(value, Tensor) and value.shape == parameter.shape
-            fits = fits and value.dtype.is_floating_point
+            fits = fits and value.dtype.is_floating_point and not undefined({name: value})
+            fits = fits and (name != "exp_avg_sq" or not bool((value < 0).any()))  # its root
         if not fits:
             raise ValueError(f"the optimiser's {name} of parameter {index} must be that of a run")
 
 
-def load_weights(path: Path, module: nn.Module) -> None:
+def load_weights(path: Path, module: nn.Module, *, finite: bool = False) -> None:
     """Load a file of a verified checkpoint into a module, of which each rank may hold a part.
 
+    Args:
+        path: the file.
+        module: what it is loaded into.
+        finite: refuse infinite and undefined values.
+
     Raises:
-        ValueError: if a tensor is of another kind of number.
+        ValueError: if a tensor is of another kind of number, or not finite.
         RuntimeError: if names or shapes differ.
     """
     own = module.state_dict()
     found = load_file(regular(path))
+    if finite and (bad := undefined(found)):
+        raise ValueError(f"must hold finite values, got others in {', '.join(bad[:3])}")
     for name in found.keys() & own.keys():
         require_kind(name, found[name].dtype, own[name].dtype)
     module.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in found.items()})

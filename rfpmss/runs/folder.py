@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import yaml
 
-from rfpmss.common import files
+from rfpmss.common import files, strict
 from rfpmss.common.errors import RfpmssError
 from rfpmss.config import Config
 from rfpmss.config.bounds import MOST_STEPS
@@ -326,13 +326,13 @@ def _lines(path: Path) -> list[Line]:
 
 def _row(text: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(text.decode("utf-8"))
+        row = strict.loads(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or not all(_number(value) for value in row.values()):
         return None
     step = row.get("step")
-    return row if isinstance(step, int) and 0 < step < MOST_STEPS else None
+    return row if strict.whole(step) and 0 < step < MOST_STEPS else None
 
 
 def _number(value: object) -> bool:

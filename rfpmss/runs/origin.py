@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rfpmss.common import strict
 from rfpmss.common.files import read_bytes, write_text
 from rfpmss.runs.stored import sha256
 
@@ -70,8 +71,8 @@ def of(folder: Path, name: str, file: str) -> dict[str, Any] | None:
         ``step``, ``weights``, ``cohort`` and ``split``; None where that is not known.
     """
     try:
-        said = json.loads(read_bytes(folder / f"{name}{ENDING}", LARGEST).decode("utf-8"))
-        known = said["files"][file] == sha256(folder / file) and isinstance(said["step"], int)
+        said = strict.loads(read_bytes(folder / f"{name}{ENDING}", LARGEST))
+        known = said["files"][file] == sha256(folder / file) and strict.whole(said["step"])
         known = known and all(isinstance(said[n], str) for n in ("weights", "cohort", "split"))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rfpmss.common import strict
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import read_bytes
 from rfpmss.common.yaml import YamlError, read_mapping
@@ -350,7 +351,7 @@ def leaves(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
 
 def loads(text: str) -> Record:
     """A record that `dumps` made."""
-    return json.loads(text)
+    return strict.loads(text)
 
 
 def dumps(record: Record) -> str:
@@ -359,7 +360,7 @@ def dumps(record: Record) -> str:
 
 
 def _grows(old: object, new: object) -> bool:
-    return isinstance(old, int) and isinstance(new, int) and new >= old
+    return strict.whole(old) and strict.whole(new) and new >= old
 
 
 @cache

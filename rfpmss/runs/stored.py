@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from rfpmss.common import files
+from rfpmss.common import files, strict
+from rfpmss.config.bounds import MOST_STEPS
 
 MANIFEST = "MANIFEST.json"
 """Size and SHA-256 of each other file of a checkpoint."""
@@ -17,6 +18,9 @@ PROGRESS = "progress.json"
 """The step, and the score on the split val."""
 
 NEEDED = (PROGRESS, "model.safetensors")
+
+LARGEST = 1 << 20
+"""Bytes of either file; they have about 1,000."""
 
 LEFT = ".tmp-"
 """How the name of a folder begins that is being written or removed."""
@@ -31,13 +35,13 @@ def step_of(folder: Path) -> int:
     """The step after which a checkpoint was taken: what it says itself, else what it is called."""
     step = _progress(folder).get("step")
     named = int(folder.name.removeprefix("step-"))
-    return step if isinstance(step, int) and 0 <= step < 1 << 62 else named
+    return step if strict.whole(step) and 0 <= step < MOST_STEPS else named
 
 
 def score_of(folder: Path) -> float | None:
     """The score of a checkpoint on the split val, lower is better; None where it has none."""
     score = _progress(folder).get("score")
-    return score if isinstance(score, float) and score == score else None  # noqa: PLR0124 (NaN)
+    return score if isinstance(score, float) and math.isfinite(score) else None
 
 
 def folders(run_dir: Path) -> list[Path]:
@@ -53,7 +57,7 @@ def folders(run_dir: Path) -> list[Path]:
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        table = json.loads(files.read_bytes(folder / MANIFEST).decode("utf-8"))
+        table = strict.loads(files.read_bytes(folder / MANIFEST, LARGEST))
         expected = {name: (entry["sha256"], entry["size"]) for name, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"
@@ -82,7 +86,7 @@ def _damage(path: Path, digest: str, size: int) -> str | None:
 def weights_of(folder: Path, *, averaged: bool = False) -> str:
     """SHA-256 of the weights of a verified checkpoint, as its `MANIFEST` says."""
     name = "average.safetensors" if averaged else "model.safetensors"
-    return str(json.loads(files.read_bytes(folder / MANIFEST).decode("utf-8"))[name]["sha256"])
+    return str(strict.loads(files.read_bytes(folder / MANIFEST, LARGEST))[name]["sha256"])
 
 
 def prune(run_dir: Path, keep: int, written: Path) -> None:
@@ -146,7 +150,7 @@ def sha256(path: Path) -> str:
 
 def _progress(folder: Path) -> dict:
     try:
-        found = json.loads(files.read_bytes(folder / PROGRESS).decode("utf-8"))
+        found = strict.loads(files.read_bytes(folder / PROGRESS, LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

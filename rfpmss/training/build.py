@@ -100,7 +100,11 @@ def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
         raise RunError(str(error)) from None
     if start is not None:
         try:
-            load_weights(start / "model.safetensors", model)
+            load_weights(start / "model.safetensors", model, finite=True)
+        except ValueError as error:
+            raise RunError(
+                f"--start must name a run whose weights fit, got {start}: {error}"
+            ) from None
         except RuntimeError as error:
             sizes = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
             raise RunError(

@@ -10,7 +10,9 @@ from shutil import get_terminal_size
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
+from rfpmss.config import Config
 from rfpmss.config.arguments import TrainArguments, asked, parse
 from rfpmss.data.sources.folder import FolderOptions
 
@@ -107,6 +109,53 @@ def test_the_table_of_numbers_is_not_empty() -> None:
     assert {("finetune", "epochs"), ("view", "port"), ("ablate", "seeds")} <= set(numbers())
     assert MISSING is fields(arguments("check"))[0].default
     assert issubclass(arguments("embed"), FolderOptions)  # has bounds of its own
+
+
+NUMBERS = (int, float)
+
+
+def unbounded(kind: type[BaseModel]) -> list[str]:
+    """Numbers of a configuration that may be as large, or as small, as anybody likes."""
+    found = []
+    for name, entry in kind.model_fields.items():
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            found += unbounded(entry.annotation)
+        elif set(NUMBERS) & set(inner(entry.annotation)):
+            text = entry.description.rpartition("[")[2]
+            if not (">" in text and "<" in text):
+                found.append(name)
+    return found
+
+
+def inner(annotation: object) -> list[object]:
+    return [annotation, *(one for part in get_args(annotation) for one in inner(part))]
+
+
+def test_every_number_of_a_configuration_has_two_bounds() -> None:
+    assert unbounded(Config) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data.resize", "0"], "--data.resize must be greater than 0, got 0"),
+        (["--train.weight-decay", "-1"], "--train.weight-decay must be greater than or equal to 0"),
+        (["--loss.temperature", "1e300"], "--loss.temperature must be less than or equal to"),
+        (["--train.lr", "nan"], "--train.lr must be a finite number, got nan"),
+        (["--train.epochs", "x"], "--train.epochs must be INT: "),
+        (["--model.heads", "3"], "model.dim must be a multiple of model.heads=3, got 32"),
+        (["--timeout", "-1"], "--timeout must be positive"),
+        (["--ranks", "0"], "--ranks must be at least 1, got 0"),
+    ],
+)
+def test_a_value_out_of_bounds_is_one_sentence_without_a_box(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        import_module("rfpmss.train").main(["--preset", "smoke", *words])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {sentence}")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from rfpmss.commands import export as export_command
 from rfpmss.config import smoke
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.export import main
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.model.stored import graphs as stored_graphs
 from rfpmss.runs import checkpoint, origin
 from rfpmss.runs.folder import Run
 from rfpmss.runs.origin import Origin
@@ -276,6 +279,57 @@ def test_the_command_refuses_what_it_cannot_do_and_leaves_nothing_behind(run, tm
         assert message.startswith(f"error: {sentence}")
         assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("largest", [100, 100_000])  # the configuration, the weights
+def test_a_disk_that_is_full_is_named_as_such(run, largest, tmp_path, capsys):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        status = main([str(run), "--no-graphs", "--out", str(tmp_path / "o")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 74
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: File too large ({tmp_path}")
+    assert "ulimit -f" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_on_a_full_disk_is_an_error_of_the_disk(tmp_path, monkeypatch):
+    class Module(torch.nn.Module):
+        def forward(self, x):
+            return x + torch.ones(1000)
+
+    program = torch.export.export(Module(), (torch.zeros(1000),))
+    monkeypatch.setattr(stored_graphs, "graphs", lambda _: {"image": program})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):  # torch's own writer aborts
+            stored_graphs.write(RFPMSS(smoke().model, smoke().data, 50), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_of_two_exports_into_one_folder_the_second_is_told(run, tmp_path, monkeypatch, capsys):
+    words = [str(run), "--no-graphs", "--out", str(tmp_path / "o")]
+    describe = export_command.describe
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(export_command, "describe", describe)
+        assert main(words) == 0
+        return describe(*arguments)
+
+    monkeypatch.setattr(export_command, "describe", meanwhile)
+    assert main(words) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == (
+        f"error: Directory not empty ({tmp_path / 'o'}); another process has just filled that "
+        f"folder: choose another path"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+    RFPMSS.from_pretrained(tmp_path / "o")
 
 
 def altered(exported, tmp_path, change):

@@ -1,6 +1,8 @@
 """What a folder of somebody else's weights and words may do: be refused in one sentence."""
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from rfpmss.config import smoke
 from rfpmss.data.batches.tokens import load_tokenizer, train_tokenizer
 from rfpmss.embed import main
 from rfpmss.model.rfpmss import RFPMSS
+from rfpmss.model.stored.hub import write_sums
 
 TEXTS = ["a mass on the left side, grade 4", "ring enhancement, necrosis"]
 
@@ -127,3 +130,67 @@ def test_a_hostile_tokenizer_is_one_sentence_from_the_command(
     (folder / "tokenizer.json").write_text(json.dumps(found))
     error = refused(folder, smoke_cohort, tmp_path / "e.parquet", capsys)
     assert "padding must be that of a tokenizer of rfpmss" in error
+    assert f"the tokenizer must be that of an exported model, got {folder}" in error
+    assert "checkpoint" not in error
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_with_a_hole_of_a_terabyte_is_refused_before_it_is_read(
+    name: str,
+    model: Path,
+    smoke_cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    write_sums(folder)
+    os.truncate(folder / name, 1 << 40)
+    read: list[str] = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind)
+    )
+    refused(folder, smoke_cohort, tmp_path / "e.parquet", capsys)
+    (folder / "SHA256SUMS").unlink()
+    refused(folder, smoke_cohort, tmp_path / "e.parquet", capsys)
+    assert str(folder / name) not in read
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("data", "resize", 65_536),
+        ("data", "slices", 1_024),
+        ("data", "tokens", 65_536),
+        ("data", "size", 33),
+        ("model", "patch", 1),
+    ],
+)
+def test_sizes_beyond_all_use_are_refused_before_memory_is_taken(
+    section: str,
+    name: str,
+    value: int,
+    model: Path,
+    smoke_cohort: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    found = json.loads((folder / "config.json").read_text())
+    if name != "resize":
+        found["data"] |= {"resize": 8_192, "size": 8_192}
+    found[section][name] = value
+    (folder / "config.json").write_text(json.dumps(found))
+    error = refused(folder, smoke_cohort, tmp_path / "e.parquet", capsys)
+    assert "must be a multiple" in error or "less than or equal" in error or "at most" in error
+
+
+def test_a_configuration_that_says_a_size_twice_is_refused(
+    model: Path, smoke_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    text = (folder / "config.json").read_text().replace('"resize":', '"resize": 40, "resize":')
+    (folder / "config.json").write_text(text)
+    error = refused(folder, smoke_cohort, tmp_path / "e.parquet", capsys)
+    assert "config.json must name each key once, got 'resize' twice" in error

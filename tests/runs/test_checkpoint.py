@@ -1,6 +1,7 @@
 """A checkpoint is whole or absent; damage is found before it is used."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -144,6 +145,23 @@ def test_the_step_is_what_the_checkpoint_says_not_what_its_folder_is_called(run_
     checkpoint.save(run_dir, 7, state, keep=3)  # its place is needed: it gets its own name back
     assert [checkpoint.step_of(path) for path in checkpoint.folders(run_dir)] == [10, 7]
     assert checkpoint.newest(run_dir) == checkpoint.at(run_dir, 10)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"step": true}', '{"step": 7.0}', '{"step": 9, "step": 7}', '{"step": 1e999}', "[7]"]
+)
+def test_a_step_that_is_no_number_or_two_is_none(text: str, run_dir: Path) -> None:
+    folder = checkpoint.save(run_dir, 3, make_state(), keep=2)
+    (folder / "progress.json").write_text(text)
+    assert checkpoint.step_of(folder) == 3
+
+
+def test_only_a_finite_score_makes_a_checkpoint_the_best(run_dir: Path) -> None:
+    state = make_state()
+    good = checkpoint.save(run_dir, 1, state, keep=3, score=2.0)
+    for step, score in ((2, -math.inf), (3, math.nan)):
+        checkpoint.save(run_dir, step, state, keep=3, score=score)
+    assert checkpoint.best_of(run_dir) == good
 
 
 def test_links_and_stray_files_among_the_checkpoints_harm_nothing(

@@ -113,6 +113,10 @@ def test_moments_are_taken_from_adam_by_adamw_and_refused_by_another_kind(tmp_pa
         ("0.exp_avg", torch.ones(2, 3, dtype=torch.complex64)),
         ("0.step", torch.tensor(float("nan"))),
         ("0.step", torch.tensor(-1.0)),
+        ("0.step", torch.tensor(0.5)),
+        ("0.exp_avg", torch.full((2, 3), float("nan"))),
+        ("0.exp_avg_sq", torch.full((2, 3), float("inf"))),
+        ("0.exp_avg_sq", -torch.ones(2, 3)),
         ("0.other", torch.ones(2, 3)),
         ("9.exp_avg", torch.ones(2, 3)),
         ("-1.exp_avg", torch.ones(2, 3)),
@@ -123,6 +127,24 @@ def test_moments_that_are_none_are_refused(name: str, value: torch.Tensor, tmp_p
     file = folder / "optimiser.safetensors"
     save_file(load_file(file) | {name: value}, file)
     with pytest.raises(ValueError, match="the optimiser"):
+        restore(folder, made(torch.optim.Adam))
+
+
+@pytest.mark.parametrize("since", [5, 1.5, True])
+def test_a_slow_copy_that_would_never_step_is_refused(since: float, tmp_path: Path) -> None:
+    folder = saved(tmp_path, made(Lookahead))
+    held = json.loads((folder / "optimiser.json").read_text())
+    held["state"]["0.since"] = since
+    (folder / "optimiser.json").write_text(json.dumps(held))
+    with pytest.raises(ValueError, match="since of parameter 0 must be that of a run"):
+        restore(folder, made(Lookahead))
+
+
+def test_undefined_weights_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    folder = saved(tmp_path, made(torch.optim.Adam))
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | {"bias": torch.full((2,), float("nan"))}, file)
+    with pytest.raises(ValueError, match="must hold finite values, got others in bias"):
         restore(folder, made(torch.optim.Adam))
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from rfpmss.common import strict
 from rfpmss.config import END, PAD, START, UNK
 from rfpmss.data.errors import TextError
 
@@ -88,7 +89,7 @@ def load_tokenizer(text: str) -> Tokenizer:
     Raises:
         ValueError: says what is none of ours.
     """
-    found = json.loads(text)
+    found = strict.loads(text)
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise ValueError("must be a JSON object with a model")
     vocabulary = found["model"].pop("vocab", None)

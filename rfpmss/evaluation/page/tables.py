@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rfpmss.common import strict
 from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import read_bytes, write_text
 from rfpmss.evaluation.retrieval.zeroshot import Row
@@ -122,11 +123,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 def _read_json(path: Path) -> Any:
     if path.stat().st_size > LARGEST:
         raise ValueError
-    return json.loads(read_bytes(path).decode("utf-8"), parse_constant=_refuse)
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which `write_json` does not write
+    return strict.loads(read_bytes(path))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from rfpmss.common.files import fill
 from rfpmss.config import CHANNELS, END, MODALITIES, PAD, START, UNK, VIEWS
 from rfpmss.model.rfpmss import RFPMSS
 
@@ -95,7 +97,9 @@ def write(model: RFPMSS, folder: Path) -> list[Path]:
     paths = []
     for name, program in graphs(model).items():
         paths.append(folder / f"{name}.pt2")
-        torch.export.save(program, paths[-1])
+        content = io.BytesIO()  # on a full disk torch's own writer ends the process
+        torch.export.save(program, content)
+        fill(paths[-1], content.getvalue())
     return paths
 
 

@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
-from rfpmss.common.files import fill, opened, read_text, regular
+from rfpmss.common import strict
+from rfpmss.common.files import fill, memory, opened, read_text, regular
 from rfpmss.config import DataConfig, Frozen, ModelConfig
+from rfpmss.config.sections import check_fit
 
 Model = TypeVar("Model")
 
@@ -78,6 +80,19 @@ domain shift; measure before use. Embeddings of patients are personal data.
 """
 
 
+LARGEST = 1 << 20
+"""Bytes of a config.json; ours has about 2,000."""
+
+LARGEST_TOKENIZER = 1 << 28
+"""Bytes of a tokenizer.json; ten million words have about as many."""
+
+SIZES = {
+    CONFIG_NAME: LARGEST,
+    SAFETENSORS_SINGLE_FILE: memory(),
+    TOKENIZER: LARGEST_TOKENIZER,
+}
+"""Bytes that the files of a model may have: a file with a hole has no end of its own."""
+
 SUMS = "SHA256SUMS"
 """Digests of all exported files, in the form of sha256sum."""
 
@@ -88,6 +103,24 @@ def write_sums(folder: Path) -> None:
     fill(folder / SUMS, "".join(lines))
 
 
+def require_whole(file: Path) -> None:
+    """Refuse weights that are longer or shorter than they say, before they are read.
+
+    Raises:
+        ValueError: if this machine's memory cannot hold them.
+        SafetensorError: if the length is another one than that of the tensors.
+        OSError: if there is no such file.
+    """
+    size = regular(file).stat().st_size
+    if size > SIZES[SAFETENSORS_SINGLE_FILE]:
+        raise ValueError(
+            f"{SAFETENSORS_SINGLE_FILE} must fit into the memory of this machine, "
+            f"{SIZES[SAFETENSORS_SINGLE_FILE]:,} bytes, got {size:,} in {file}"
+        )
+    with safe_open(file, framework="pt"):  # compares both
+        pass
+
+
 def require_sums(folder: Path) -> None:
     """Refuse files that are not what was exported; those of a folder without sums are not known.
 
@@ -95,15 +128,16 @@ def require_sums(folder: Path) -> None:
         ValueError: names the file.
     """
     try:
-        lines = read_text(folder / SUMS).splitlines()
+        lines = read_text(folder / SUMS, most=LARGEST).splitlines()
     except FileNotFoundError:
         return
     except (OSError, ValueError):
         raise ValueError(f"{SUMS} must be that of the exported model, got {folder}") from None
     said = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE, TOKENIZER):
+    for name, most in SIZES.items():
+        path = folder / name
         try:
-            found = _sha256(folder / name)
+            found = _sha256(path) if path.stat().st_size <= most else ""
         except OSError:
             found = ""
         if said.get(name) != found:
@@ -117,9 +151,6 @@ def _sha256(path: Path) -> str:
     with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-
-LARGEST = 1 << 20
-"""Bytes of a config.json; ours has about 2,000."""
 
 WORDS = 10_000_000
 """Most token ids that a file may claim."""
@@ -204,9 +235,11 @@ def read_sizes(path: Path) -> None:
     try:
         with opened(path) as file:
             content = file.read(LARGEST + 1)
-        found = json.loads(content.decode("utf-8")) if len(content) <= LARGEST else None
+        found = strict.loads(content) if len(content) <= LARGEST else None
     except RecursionError:
         found = None
+    except strict.StrictError as error:
+        raise ValueError(f"{CONFIG_NAME} {error} in {path}") from None
     except (OSError, ValueError):
         return  # whoever reads it next says so
     sections = ("model", "data")
@@ -221,7 +254,7 @@ def check_vocabulary(size: object) -> int:
     Raises:
         ValueError: if it is none, or beyond all use.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or not 4 <= size <= WORDS:
+    if not strict.whole(size) or not 4 <= size <= WORDS:
         raise ValueError(f"vocabulary must be an integer from 4 to {WORDS:,}, got {str(size)[:40]}")
     return size
 
@@ -262,10 +295,11 @@ class Published(
                 f"the model must be a folder with {CONFIG_NAME}, got {where}; "
                 f"`rfpmss export` makes one of a run"
             )
-        if Path(where).is_dir():
-            require_sums(Path(where))
-            read_sizes(Path(where) / CONFIG_NAME)
         try:
+            if Path(where).is_dir():
+                require_whole(Path(where) / SAFETENSORS_SINGLE_FILE)
+                require_sums(Path(where))
+                read_sizes(Path(where) / CONFIG_NAME)
             return super().from_pretrained(
                 where,
                 local_files_only=local_files_only,
@@ -316,6 +350,7 @@ class Published(
             file = Path(found)
         make = cast("Callable[..., Any]", cls)
         sizes = ModelConfig.model_validate(model), DataConfig.model_validate(data)
+        check_fit(*sizes)
         check_vocabulary(vocabulary)
         require_shapes(file, make, *sizes, vocabulary)
         made = make(*sizes, vocabulary)

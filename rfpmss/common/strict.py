@@ -1,0 +1,50 @@
+"""JSON as it was meant: no key twice, no NaN, and true is no number."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeGuard
+
+
+class StrictError(ValueError):
+    """A text is JSON of a kind that would be read in two ways; the message is a clause."""
+
+
+def loads(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        StrictError: if it names a key twice (the last one would count), or holds NaN or an
+            infinity, which JSON has not.
+        ValueError: if it is no JSON, or no UTF-8.
+        RecursionError: if it is nested beyond all use.
+
+    Example:
+        >>> loads('{"step": 3}')
+        {'step': 3}
+    """
+    words = text.decode("utf-8") if isinstance(text, bytes) else text
+    return json.loads(words, object_pairs_hook=_once, parse_constant=_refuse)
+
+
+def whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number; Python takes true for 1.
+
+    Example:
+        >>> whole(1), whole(True), whole(1.0)
+        (True, False, False)
+    """
+    return type(value) is int
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise StrictError(f"must name each key once, got {twice[:60]!r} twice")
+    return found
+
+
+def _refuse(name: str) -> None:
+    raise StrictError(f"must hold finite numbers, got {name}")
