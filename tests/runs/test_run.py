@@ -192,7 +192,7 @@ def test_every_field_tells_its_unit_its_bounds_and_its_source(section: type[Froz
 def test_bounds_in_the_help_are_those_that_hold() -> None:
     for section in PARTS:
         for name, field in section.model_fields.items():
-            for sign, bound in re.findall(r"([<>]=?) ([-\d.e]+)", field.description or ""):
+            for sign, bound in re.findall(r"([<>]=?) ([-+\d.e]+)", field.description or ""):
                 limit, outside = float(bound), 1 if sign[0] == "<" else -1
                 beyond = limit if len(sign) == 1 else limit + outside
                 whole = "int" in str(field.annotation) and "float" not in str(field.annotation)
