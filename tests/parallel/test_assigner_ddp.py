@@ -3,8 +3,6 @@
 Run as a script, this file is one rank of such a job.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from multisk import BalancedAssigner, MultiAssignment
+from tests import warm
 
-ROOT = Path(__file__).parents[2]
 N, WIDTH, K, RANKS, STEPS = 48, 6, 5, 2, 3
 
 
@@ -67,12 +65,8 @@ def rank_main(folder, rank):
 
 
 def test_two_ranks_learn_and_remember_what_one_process_does(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, __file__, str(tmp_path)]
-    ranks = [
-        subprocess.Popen([*words, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
-        for rank in range(RANKS)
-    ]
+    ranks = [warm.start([*words, str(rank)], stderr=warm.PIPE) for rank in range(RANKS)]
     outputs = [process.communicate(timeout=120)[1] for process in ranks]
     assert not any(process.returncode for process in ranks), outputs
     core = Model(None)

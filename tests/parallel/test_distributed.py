@@ -3,8 +3,6 @@
 Run as a script, this file is one rank of such a job.
 """
 
-import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,9 +16,9 @@ from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.training.bank import Bank
 from rfpmss.training.muon import Muon, groups
 from rfpmss.training.parallel import Spine, replicate, shard
+from tests import warm
 from tests.model.small import WORDS, random_batch, small_config
 
-ROOT = Path(__file__).parents[2]
 STEPS, GLOBAL = 4, 8
 RECIPE = {"standardise": True, "study_words": True, "token_types": False}
 
@@ -122,9 +120,8 @@ def exchange(peers):
 
 def ranks(tmp_path, name, size=2):
     """Run job ``name`` on ``size`` ranks and return what each found."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, name, str(tmp_path), str(size)]
-    started = [subprocess.Popen([*command, str(r)], env=environment) for r in range(size)]
+    started = [warm.start([*command, str(r)]) for r in range(size)]
     assert [process.wait(timeout=600) for process in started] == [0] * size
     return [torch.load(tmp_path / f"{name}-{r}.pt", weights_only=True) for r in range(size)]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rfpmss.runs import checkpoint
+from tests import warm
 
 STEPS = 12
 LOSSES = ("loss", "language", "contrast", "nce", "consistency")
@@ -27,7 +28,7 @@ def command(cohort: Path, folder: Path, *words: str) -> list[str]:
 
 
 def run(cohort: Path, folder: Path, *words: str) -> dict[int, dict[str, float]]:
-    subprocess.run(command(cohort, folder, *words), check=True, capture_output=True)
+    warm.run(command(cohort, folder, *words), check=True)
     return rows(folder)
 
 
@@ -49,8 +50,10 @@ def farthest(ours: dict, theirs: dict) -> float:
 
 @pytest.fixture(scope="module")
 def two(smoke_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two ranks: supervisor, torchrun and ranks started cold."""
     folder = tmp_path_factory.mktemp("two")
-    run(smoke_cohort, folder, "--ranks", "2")
+    cold = command(smoke_cohort, folder, "--ranks", "2")
+    subprocess.run(cold, check=True, capture_output=True)
     return folder
 
 
@@ -69,7 +72,7 @@ def test_in_double_precision_they_agree_to_twelve_digits(
     alone = run(smoke_cohort, tmp_path / "1", *words)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     shared = command(smoke_cohort, tmp_path / "2", *words, "--train.parallel", "shard")
-    subprocess.run([*torchrun, "2", *shared[1:]], check=True, capture_output=True)
+    warm.run([*torchrun, "2", *shared[1:]], check=True)
     assert farthest(rows(tmp_path / "2"), alone) < 1e-12
     saved = checkpoint.load_model(tmp_path / "2")[0].state_dict()
     for name, value in checkpoint.load_model(tmp_path / "1")[0].state_dict().items():
@@ -86,12 +89,12 @@ def of_run(folder: Path, rank: int | None = None) -> list[int]:
         except OSError:
             continue
         mine = str(folder).encode() in words
-        if mine and (rank is None or f"RANK={rank}".encode() in variables):
+        if mine and (rank is None or f"RANK={rank}".encode() in words + variables):
             found.append(int(entry.name))
     return found
 
 
-def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> None:
+def wait_for_step(folder: Path, step: int, process: warm.Process) -> None:
     while max(rows_written(folder), default=0) < step:
         assert process.poll() is None
         time.sleep(0.02)
@@ -107,8 +110,7 @@ def lose(folder: Path, cohort: Path, number: int, *words: str) -> tuple[float, s
     """Send a signal to rank 1 after step 5; seconds until it was noticed, and what was said."""
     started = command(cohort, folder, "--ranks", "2", *words)
     said, noticed = "", 0.0
-    with subprocess.Popen(started, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+    with warm.start(started, stderr=warm.PIPE) as process:
         wait_for_step(folder, 1, process)
         (victim,) = of_run(folder, rank=1)
         wait_for_step(folder, 5, process)
@@ -160,9 +162,7 @@ def rows_equal(ours: Path, theirs: Path) -> bool:
 
 def test_a_signal_to_the_supervisor_reaches_all_ranks(smoke_cohort: Path, tmp_path: Path) -> None:
     words = ("--ranks", "2", "--train.save-every", "1000")
-    process = subprocess.Popen(
-        command(smoke_cohort, tmp_path, *words), stdout=subprocess.PIPE, text=True
-    )
+    process = warm.start(command(smoke_cohort, tmp_path, *words), stdout=warm.PIPE)
     wait_for_step(tmp_path, 2, process)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate()
@@ -174,15 +174,13 @@ def test_a_signal_to_the_supervisor_reaches_all_ranks(smoke_cohort: Path, tmp_pa
 
 def test_what_starting_again_cannot_cure_is_said_once(smoke_cohort: Path, tmp_path: Path) -> None:
     words = ("--ranks", "2", "--max-restarts", "3", "--train.batch", "9")
-    done = subprocess.run(
-        command(smoke_cohort, tmp_path, *words), capture_output=True, text=True, check=False
-    )
+    done = warm.run(command(smoke_cohort, tmp_path, *words))
     assert done.returncode == 1
     assert done.stderr.count("error: a batch must be a multiple of the 2 ranks, got 9") == 1
     assert "starting afresh" not in done.stderr
 
 
 def test_another_number_of_ranks_is_another_run(two: Path, smoke_cohort: Path) -> None:
-    done = subprocess.run(command(smoke_cohort, two), capture_output=True, text=True, check=False)
+    done = warm.run(command(smoke_cohort, two))
     assert done.returncode == 1
     assert "ranks: 2 there, 1 requested" in done.stderr

@@ -3,8 +3,6 @@
 Run as a script, this file is one rank of such a job.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,15 +11,19 @@ import torch.distributed as dist
 from torch import nn
 
 from multisk import moe
+from tests import warm
 
-ROOT = Path(__file__).parents[2]
-E, K, STEPS = 8, 2, 3
+E, K, STEPS = 4, 2, 3
+TEMPERATURES = (None, 0.2)  # by the deviation of all ranks' scores, and given
 PARTS = (slice(0, 90), slice(90, 150))  # uneven, and none of the second rank's in the last step
 
 
 def learn(part, group):
     """Two layers, the prices after each of some steps."""
-    layers = nn.ModuleList([moe.BalancedRouter(E, K, group=group, score="none") for _ in range(2)])
+    options = {"group": group, "score": "none"}
+    layers = nn.ModuleList(
+        [moe.BalancedRouter(E, K, temperature=t, **options) for t in TEMPERATURES]
+    )
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     moe.attach(optimizer, layers)
     found = []
@@ -47,14 +49,9 @@ def rank_main(folder, rank, ranks):
 
 
 def test_two_ranks_have_the_prices_of_one(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, __file__, str(tmp_path)]
     jobs = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path), str(rank), str(ranks)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        warm.start([*words, str(rank), str(ranks)], stderr=warm.PIPE)
         for rank, ranks in ((0, 2), (1, 2), (0, 1))
     ]
     for job in jobs:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import traceback
 from collections import Counter
@@ -27,9 +26,9 @@ from rfpmss.common.distributed import Peers
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.training.bank import Bank
 from rfpmss.training.parallel import Spine, replicate
+from tests import warm
 from tests.model.small import WORDS, random_batch, small_config
 
-ROOT = Path(__file__).parents[2]
 BATCH, CASES = 3, ("together", "apart")
 
 
@@ -108,12 +107,8 @@ def main(rank, size, folder):
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_ranks_send_what_the_formula_says(size, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, __file__]
-    jobs = [
-        subprocess.Popen([*words, str(r), str(size), str(tmp_path)], env=environment)
-        for r in range(size)
-    ]
+    jobs = [warm.start([*words, str(r), str(size), str(tmp_path)]) for r in range(size)]
     assert [job.wait(timeout=600) for job in jobs] == [0] * size
     for rank in range(size):
         counted = json.loads((tmp_path / f"{rank}.json").read_text())

@@ -4,7 +4,6 @@ Run as a script, this file is one rank of such a job.
 """
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from multisk import BalancedAssigner, MultiAssignment, Newton, Sinkhorn, Transport, solve
+from tests import warm
 
-ROOT = Path(__file__).parents[2]
 N, K = 41, 7
 SHARDS = {
     "two_uneven": (29, 12),
@@ -131,15 +130,9 @@ def rank_main(folder, name, rank):
 
 def launch(folder, *words):
     """Start one process a rank, wait for all, return their exit codes and error output."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, str(folder), *words]
     processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), *words, str(rank)],
-            env=environment,
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        warm.start([*command, str(rank)], stderr=warm.PIPE)
         for rank in range(len(SHARDS[words[-1]]))
     ]
     outputs = [process.communicate(timeout=300)[1] for process in processes]

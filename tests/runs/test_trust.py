@@ -27,6 +27,7 @@ from rfpmss.data.cohort.manifest import read, sum_of, write
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.folder import ERROR, Claim, read_metrics
 from rfpmss.training.schedule import Schedule
+from tests import warm
 
 Command = Callable[..., int]
 
@@ -404,11 +405,10 @@ def test_ranks_that_were_started_differently_are_refused_before_the_first_step(
         words = ["--preset", "smoke", "--data", str(cohort), "--run-dir", str(tmp_path / "run")]
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
         ranks.append(
-            subprocess.Popen(
+            warm.start(
                 [sys.executable, "-m", "rfpmss.train", *words, "--no-evaluate", "--train.lr", lr],
                 env=os.environ | place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=warm.PIPE,
             )
         )
     said = [rank.communicate(timeout=120)[1] for rank in ranks]
