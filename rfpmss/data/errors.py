@@ -66,6 +66,7 @@ ROW = (
     "write into the row what the images call the patient (PatientID, folder or file), or say which "
     "patient the name stands for in the mapping file (patients:) for --mapping"
 )
+TEXT = "put it where that patient's images are, or take the number out of the text"
 WHEN = (
     "give the row the date of the examination, its accession number, or the time point that the "
     "folders name, in a column of its own"
@@ -75,7 +76,7 @@ OR_NOTHING = "name the columns with --mapping, or nothing to do where it holds n
 WRITTEN = "write the date as 2021-03-04"
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY, ROW, WHEN, WRITTEN, ADD, OR_NOTHING),
+    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY, ROW, TEXT, WHEN, WRITTEN, ADD, OR_NOTHING),
 )
 
 

@@ -30,7 +30,27 @@ def contradiction(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
         ''
     """
     files = list(files)
-    return _parted(files) or _merged(files)
+    return _parted(files) or _merged(files) or _doubly_timed(files)
+
+
+def _doubly_timed(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
+    """Folders beside each other that each tell a time, and were read as the same one."""
+    found: dict[tuple[Hashable, ...], dict[str, set[str]]] = defaultdict(dict)
+    for path, owner, visit in files:
+        sequence = sequence_of(stem(path))
+        for folder in path.parents[:-1] if sequence else ():
+            times = parse(folder.name).times
+            if times and not any(time.weak for time in times):
+                places = found[owner, visit, folder.parent]
+                places.setdefault(plain(folder.name), set()).add(sequence)
+    for places in found.values():
+        sets = list(places.values())
+        if any(one & other for n, one in enumerate(sets) for other in sets[:n]):
+            return (
+                "2 folders of one patient that each name a time hold the same sequences and were "
+                "read as one visit; name their times so that they differ, such as visit1 and visit2"
+            )
+    return ""
 
 
 def _parted(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:

@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rfpmss.data.identity.spoken import in_english
 from rfpmss.data.readers.sequences import describes, without_prefix
 from rfpmss.data.readers.text.dates import day as full_date
 from rfpmss.data.readers.text.dates import readings, western
@@ -110,6 +111,8 @@ _SCANNED = re.compile(
 )
 _ALL = "|".join(f"(?P<{unit.replace('-', '_')}>{words})" for unit, words in _UNITS.items())
 _SPAN = "|".join(_UNITS[unit] for unit in sorted(_SPANS))
+_LETTERS = {"mo": "month", "d": "day", "w": "week", "m": "month", "y": "year"}
+"""Units behind a number without a separator: ``postop6m``."""
 _SHORT_WORDS = r"(?:ex|st|ses|sess|tp|wks?|mo|mths?|mons?|mes|fup?|bl|an|dias?)"
 _LETTERED = r"(?:visite?|scan|exam|examination|study|session|time-?point|follow-?up|besuch)"
 _SPELLED = {
@@ -452,6 +455,7 @@ number='', core='p1'), 'week 44')
         >>> [parse(t).times[0].phase for t in ("PreOp", "post_surgery", "术后")]
         ['pre-op', 'post-op', 'post-op']
     """
+    text = in_english(text)
     if file:
         text = without_prefix(text)
     text = western(text)
@@ -597,9 +601,13 @@ def _known(rest: str, times: list[Time]) -> str:
 
 def _when(rest: str, times: list[Time], *, file: bool) -> str:
     for phase, words in _PHASES.items():
-        pattern = re.compile(rf"(?<![a-z])(?:{words})-?(?P<n>\d{{1,2}})?{_END}")
+        pattern = re.compile(
+            rf"(?<![a-z])(?:{words})(?:-?(?P<n>\d{{1,2}})(?!-(?:{_SPAN}){_END})"
+            rf"(?P<unit>{'|'.join(_LETTERS)})?)?{_END}"
+        )
         if found := pattern.search(rest):
-            number = f" {int(found['n'])}" if found["n"] else ""
+            unit = f" {_LETTERS[found['unit']]}" if found["unit"] else ""
+            number = f"{unit} {int(found['n'])}" if found["n"] else ""
             when = re.search(r"early|late|immediate|fruh|spat", found[0])
             times.append(Time((f"{when[0]} " if when else "") + phase + number, phase=phase))
             rest = _cut_at(rest, found)

@@ -25,6 +25,8 @@ class Dated:
     """``pre-op``, ``intra-op`` or ``post-op``."""
     study: str = ""
     """StudyInstanceUID of DICOM."""
+    report: bool = False
+    """It is a text, and no image."""
     weak: bool = False
     """The label may count the scans of one visit, as ``scan 2`` does."""
 
@@ -158,8 +160,10 @@ def _undated(files: Sequence[Dated], result: list[str | None]) -> None:
     for file, visit in zip(files, result, strict=True):
         if file.label and file.label != file.phase and visit is not None:
             labelled[file.phase].add(visit)
+    imaged = {v for file, v in zip(files, result, strict=True) if not file.report}
     for place, file in enumerate(files):  # a report "postop" of the images "week 3 post-op"
-        if file.phase and result[place] == file.phase and len(labelled[file.phase]) == 1:
+        alone = file.phase and result[place] == file.phase and file.phase not in imaged
+        if alone and len(labelled[file.phase]) == 1:
             result[place] = next(iter(labelled[file.phase]))
 
 

@@ -136,6 +136,7 @@ def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
                 "unnamed" if _bare(file) and _first(file, again, reports) else file.label,
                 file.phase,
                 file.study,
+                report=file.kind == "text",
                 weak=file.weak,
             )
             for file in members

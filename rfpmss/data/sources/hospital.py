@@ -16,6 +16,7 @@ from rfpmss.data.cohort.counts import reasons
 from rfpmss.data.cohort.shards import Rejection, series
 from rfpmss.data.errors import (
     ROW,
+    TEXT,
     BombError,
     DataError,
     DuplicateError,
@@ -43,6 +44,7 @@ from rfpmss.data.readers.look import look
 from rfpmss.data.readers.sniff import REPORT_NAMES, SCANNER_NAMES, UNKNOWN
 from rfpmss.data.readers.volume import MAX_BYTES
 from rfpmss.data.reports.labels import Identities
+from rfpmss.data.reports.mentions import Mentions
 from rfpmss.data.reports.rows import known_of, reports_of
 from rfpmss.data.sources.gather import Lost, studies
 from rfpmss.data.study import Study
@@ -117,7 +119,7 @@ def scan(
     members = list(zip(files, owned.owners, owned.places, strict=True))
     for row, owner in _rows(tables, words, known, days, lost, rejections):
         members.append((row, owner, Place()))
-    groups = _groups(members, owned, lost)
+    groups = _groups(members, owned, Mentions.of(known, owned.kin), lost)
     shared = _shared(groups, owned.kin)
     pictured = any(file.kind != "text" for both in groups.values() for file, _ in both)
     made, reports, patients = [], {}, []
@@ -185,7 +187,10 @@ def _ignored(count: int) -> Iterator[str]:
 
 
 def _groups(
-    members: Sequence[tuple[File, str | None, Place]], owned: Owned, lost: Lost
+    members: Sequence[tuple[File, str | None, Place]],
+    owned: Owned,
+    mentions: Mentions,
+    lost: Lost,
 ) -> dict[str, list[tuple[File, Place]]]:
     """The files of each patient; those of nobody are lost."""
     groups: dict[str, list[tuple[File, Place]]] = defaultdict(list)
@@ -207,12 +212,29 @@ def _groups(
         elif number in owned.torn:
             error = OwnerError("its name, or its name and its folder, fit two patients")
             lost.append((file, describe(error)))
+        elif file.kind == "text" and (error := _of_others(file, owner, owned, mentions)):
+            lost.append((file, describe(error)))
         elif owner is None:
             error = OwnerError("nothing says whose report it is", ROW if file.name else None)
             lost.append((file, describe(error)))
         else:
             groups[owner].append((_row(file, paths, labels[owner]), place))
     return groups
+
+
+def _of_others(
+    file: File, owner: str | None, owned: Owned, mentions: Mentions
+) -> OwnerError | None:
+    """Why a report may be that of another patient: its text names one by number."""
+    named = mentions.named(file)
+    if len(named) > 1:
+        return OwnerError(
+            "its text holds the numbers of several patients of the cohort: no report of one",
+            "give the report of each patient a file of its own, or a row of a table",
+        )
+    if owner is not None and named - {owned.kin.get(owner, owner)}:
+        return OwnerError("its text holds the number of another patient of the cohort", TEXT)
+    return None
 
 
 def _days(studies: Sequence[Study], files: Sequence[File]) -> dict[str, frozenset[int]]:
