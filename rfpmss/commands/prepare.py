@@ -19,6 +19,7 @@ from rfpmss.data.cohort.options import Export, Merge, Shard
 from rfpmss.data.cohort.page.overview import write_page
 from rfpmss.data.cohort.parts import Part, build_part, identity
 from rfpmss.data.cohort.parts import merge as merge_parts
+from rfpmss.data.cohort.splits import RAISE
 from rfpmss.data.cohort.unchanged import Stamp, forget
 from rfpmss.data.errors import LayoutError
 from rfpmss.data.phantom import ensure_cohort
@@ -249,6 +250,8 @@ def _tell(made: Summary, out: Path) -> int:
     _print_rejected(made.rejected)
     if not made.reports:
         print("note: training needs at least one report; put .txt files beside the images")
+    if made.unscored:
+        print(f"note: {made.unscored}; {RAISE}")
     print(f"manifest: {out / 'manifest.csv'}")
     print(f"page: {write_page(out)}")
     if made.doubles:

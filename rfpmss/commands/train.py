@@ -101,6 +101,8 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     if not peers.rank:
         print(parts(spine.model))
         print(cohort.told("train"))
+        if lacking := cohort.unscored():
+            print(f"note: {lacking}", file=sys.stderr)
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
         if done > steps:
             print(

@@ -11,6 +11,12 @@ from rfpmss.config import VIEWS
 CODE_ZERO, CODE_STEP = 128.0, 32.0
 """CT and MRI are stored as 8 bits: value = (code - 128) / 32 standard deviations."""
 
+AXES = ("L", "P", "S")
+"""Where x, y and z of a volume run once it is read; a stored slice has x to the right, y down."""
+
+SIDES = ({"L": "R", "R": "L"}[AXES[0]], AXES[0])
+"""Of the patient, at the left and at the right edge of a stored slice: R first is radiological."""
+
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1, as fractions of the image's side."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.data.cohort.manifest import TRUTH, Row, read, truth_of, unpack_labels
 from rfpmss.data.cohort.places import Place, gather, locate
 from rfpmss.data.cohort.shards import Shard
+from rfpmss.data.cohort.splits import unscored
 from rfpmss.data.cohort.verify import digested
 from rfpmss.data.errors import TextError
 from rfpmss.data.phantom.latents import Latents
@@ -126,6 +128,10 @@ class Cohort:
         derived = sum(study.derived for study in mine)
         line = f"reports for {texts} of {len(mine)} studies ({split})"
         return f"{line}; {derived} of them derived from masks or tables" if derived else line
+
+    def unscored(self) -> str:
+        """What cannot be scored for want of held-out reports; empty where all can."""
+        return unscored(Counter(study.split for study in self.studies if study.report is not None))
 
     def truth(self, index: int) -> Latents | None:
         """The findings behind a generated study, None for all others."""

@@ -41,7 +41,7 @@ from rfpmss.data.cohort.shards import (
     series,
     unused,
 )
-from rfpmss.data.cohort.splits import SPLITS, split
+from rfpmss.data.cohort.splits import SPLITS, split, unscored
 from rfpmss.data.errors import DataError, IncompleteError, describe
 from rfpmss.data.identity.reading import write as write_reading
 from rfpmss.data.privacy.aliases import hide
@@ -116,6 +116,8 @@ class Summary:
     """Pairs of patients with the same image."""
     alike: int = 0
     """Pairs of patients with nearly the same image."""
+    unscored: str = ""
+    """What cannot be scored for want of held-out reports."""
 
 
 def build(
@@ -211,6 +213,7 @@ def finish(
         origins=dict(sorted(Counter(s.origin for s in studies if s.origin).items())),
         doubles=len({(d.one.patient_id, d.other.patient_id) for d in found if d.exact}),
         alike=len({(d.one.patient_id, d.other.patient_id) for d in found if not d.exact}),
+        unscored=unscored(Counter(s.split for s in studies if s.report is not None)),
     )
 
 

@@ -69,6 +69,34 @@ def split(
     return {patient: result[head.get(patient, patient)] for patient in sorted(patients)}
 
 
+def unscored(reports: Mapping[str, int]) -> str:
+    """What cannot be scored for want of held-out reports; empty where all can, or none exist.
+
+    Args:
+        reports: how many studies of each split have one.
+
+    Example:
+        >>> unscored({"train": 4, "test": 1})
+        'one of the 5 reports is held out (split test): retrieval with reports needs two'
+        >>> unscored({"train": 4, "test": 2})
+        ''
+    """
+    total, held = sum(reports.values()), reports.get("test", 0)
+    if not total or held > 1:
+        return ""
+    start = f"{'none' if not held else 'one'} of the {total} reports is held out (split test): "
+    if not held:
+        return start + "no retrieval with reports and no generated report can be scored"
+    return start + "retrieval with reports needs two"
+
+
+RAISE = (
+    "give more patients with reports, or remove splits.csv and deal a larger share to test "
+    "(--splits 0.6 0.1 0.3)"
+)
+"""The way out of it."""
+
+
 def _settled(known: Mapping[str, str], head: Mapping[str, str]) -> dict[str, str]:
     result: dict[str, str] = {}
     for patient, name in known.items():

@@ -23,6 +23,7 @@ from rfpmss.data.errors import (
     UnreadableError,
     ValuesError,
 )
+from rfpmss.data.study import AXES
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
@@ -337,7 +338,7 @@ def voxels(
 
 
 def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
-    """Flip and swap axes so that they run closest to Left, Posterior, Superior.
+    """Flip and swap axes so that they run closest to those of ``rfpmss.data.study.AXES``.
 
     Args:
         array: voxels indexed [i, j, k].
@@ -350,7 +351,7 @@ def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         now = nib.orientations.io_orientation(affine)
-        to = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt("LPS"))
+        to = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt(AXES))
         turned = nib.orientations.apply_orientation(array, to)
         moved = affine @ nib.orientations.inv_ornt_aff(to, array.shape)
     x, y = np.linalg.norm(moved[:3, :2], axis=0)

@@ -170,3 +170,25 @@ def test_the_policy_of_the_page_allows_its_own_style_and_nothing_else(folder):
     used = set(re.findall(r'class="(?:share|bar) ([sw]\d+)"', text))
     assert used
     assert all(f".{name} {{" in style for name in used)
+
+
+def test_the_images_of_a_patient_stand_together_with_their_sides(folder):
+    page = write_page(folder).read_text()
+    studies = re.findall(r"<li><h3>(s-\d) .*?</h3>(.*?)</li>", page, re.DOTALL)
+    views = {name: re.findall(r"<figcaption>(\w+)<", rest) for name, rest in studies}
+    assert views == {**dict.fromkeys(("s-0", "s-1", "s-2"), ["ct", "mri"]), "s-3": ["mri"]}
+    assert page.count('class="edge first" aria-hidden="true">R<') == 7
+    assert page.count('class="edge last" aria-hidden="true">L<') == 7
+    assert "Radiological convention" in page
+
+
+def test_the_page_warns_where_no_held_out_report_is_left_to_score(folder):
+    assert "is held out" in write_page(folder).read_text()  # one of four
+    rows = read(folder / "manifest.csv")
+    write(folder / "manifest.csv", [replace(row, split="train") for row in rows])
+    page = write_page(folder).read_text()
+    assert "None of the 4 reports is held out (split test): no retrieval" in page
+    assert "--splits" in page
+    halves = [replace(row, split="test" if row.study_id > "s-1" else "train") for row in rows]
+    write(folder / "manifest.csv", halves)
+    assert "is held out" not in write_page(folder).read_text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,14 @@ from rfpmss.data.cohort import duplicates
 from rfpmss.data.cohort.counts import charts, rejected, table, visits
 from rfpmss.data.cohort.manifest import NAME, Row, jail, read
 from rfpmss.data.cohort.shards import open_shard
+from rfpmss.data.cohort.splits import RAISE, unscored
 from rfpmss.data.identity import reading
+from rfpmss.data.study import SIDES
 
 PAGE = "cohort.html"
 REJECTIONS = "rejections.csv"
 THUMBNAILS = 8
+"""Studies shown."""
 SIDE = 128
 """Side of a thumbnail, pixels."""
 _CHANNEL = {"ct": 0, "mri": 3}
@@ -40,10 +44,19 @@ _CHANNEL = {"ct": 0, "mri": 3}
 class Picture:
     """A thumbnail."""
 
-    study: str
     view: str
-    split: str
     uri: str
+    sides: tuple[str, str] | None
+    """Of the patient, at the left and the right edge."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A study whose images are shown."""
+
+    name: str
+    split: str
+    pictures: list[Picture]
 
 
 def write_page(folder: Path) -> Path:
@@ -73,7 +86,9 @@ def write_page(folder: Path) -> Path:
         derived=sum(row.derived == "yes" for row in rows),
         rejected=rejected(folder / REJECTIONS),
         charts=charts(rows, folder),
-        pictures=_pictures(rows, folder),
+        pictures=_shown(rows, folder),
+        unscored=unscored(Counter(row.split for row in rows if row.report)),
+        way_out=RAISE,
     )
     path = folder / PAGE
     write_text(path, page + "\n")
@@ -97,17 +112,43 @@ def _policy(style: str) -> str:
     )
 
 
-def _pictures(rows: Sequence[Row], folder: Path) -> list[Picture]:
-    """The first image of some studies of each view, spread over the cohort."""
-    result = []
-    for view in VIEWS:
-        mine = [row for row in rows if row.modality == view and row.path]
-        for place in np.unique(np.linspace(0, len(mine) - 1, min(THUMBNAILS, len(mine))).round()):
-            row = mine[int(place)]
-            name, _, number = row.path.rpartition("#")
-            image = open_shard(jail(folder, name))[int(number), 0]
-            result.append(Picture(row.study_id, view, row.split, _png(view, image)))
-    return result
+def _shown(rows: Sequence[Row], folder: Path) -> list[Shown]:
+    """Some studies spread over the cohort, with the first image of each view.
+
+    Those with the most views come first, so that one patient's images can be compared.
+    """
+    images: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.path and row.modality in VIEWS:
+            images.setdefault(row.study_id, {}).setdefault(row.modality, row)
+    most = max(map(len, images.values()), default=0)
+    full = [name for name, views in images.items() if len(views) == most]
+    rest = [name for name in images if name not in set(full)]
+    chosen = _spread(full, THUMBNAILS)
+    chosen += _spread(rest, THUMBNAILS - len(chosen))
+    missing = {view for view in VIEWS if not any(view in images[name] for name in chosen)}
+    for view in sorted(missing):  # no view of the cohort stays unseen
+        chosen += _spread([name for name in rest if view in images[name]], 1)
+    return [
+        Shown(
+            name,
+            next(iter(images[name].values())).split,
+            [_picture(view, images[name][view], folder) for view in VIEWS if view in images[name]],
+        )
+        for name in chosen
+    ]
+
+
+def _spread(names: list[str], count: int) -> list[str]:
+    """``count`` of the names, or all, at even distances."""
+    places = np.linspace(0, len(names) - 1, max(min(count, len(names)), 0)).round().astype(int)
+    return [names[place] for place in places]
+
+
+def _picture(view: str, row: Row, folder: Path) -> Picture:
+    name, _, number = row.path.rpartition("#")
+    image = open_shard(jail(folder, name))[int(number), 0]
+    return Picture(view, _png(view, image), None if view == "pathology" else SIDES)
 
 
 def _png(view: str, image: UInt8[np.ndarray, "c h w"]) -> str:
