@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from rfpmss.common.errors import RfpmssError
+from rfpmss.config import MODALITIES
 from rfpmss.evaluation.page.patient import Looker
 from rfpmss.evaluation.page.write import fill
 from rfpmss.options.view import Arguments
@@ -94,12 +95,14 @@ def application(looker: Looker, token: str = "") -> Flask:
         answer.headers.update(HEADERS)
         return answer
 
+    @app.errorhandler(404)
+    def _missing(_: Exception) -> Response:
+        return Response("there is no such page; / lists the studies\n", 404, mimetype="text/plain")
+
     @app.get("/")
     def _list() -> Response:
-        studies = looker.opened.cohort.studies
-        splits = {study.study_id: study.split for study in studies}
-        shown = [(name, splits[name]) for name in looker.studies()]
-        return Response(fill("studies.html", {"studies": shown}), mimetype="text/html")
+        content = {"studies": looker.listed(), "modalities": MODALITIES}
+        return Response(fill("studies.html", content), mimetype="text/html")
 
     @app.get("/study/<path:name>")
     def _study(name: str) -> Response:

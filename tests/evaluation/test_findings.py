@@ -77,7 +77,7 @@ def test_accuracy_is_counted_over_the_originals_that_state_a_finding():
     texts = ["Left frontal lesion.", "Left frontal lesion.", "", "Left frontal lesion."]
     table = {row["finding"]: row for row in finding_accuracy(texts, originals)}
     assert table["side"] == {
-        **{"finding": "side", "n": 3, "told": 2},
+        **{"finding": "side", "n": 3, "told": 2, "missed": 1, "contradicted": 1},
         **{"right": pytest.approx(1 / 3), "majority": pytest.approx(2 / 3)},
         **{"low": 0.0, "high": 1.0},
     }

@@ -20,7 +20,7 @@ from rfpmss.config import VIEWS, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
-from rfpmss.evaluation.attention.slices import alone, reference, scans, stored, threshold_of
+from rfpmss.evaluation.attention.slices import alone, reference, stack_of, stored, threshold_of
 from rfpmss.evaluation.page import sections
 from rfpmss.evaluation.page.patient import SHOWN, Looker
 from rfpmss.evaluation.page.write import fill
@@ -67,16 +67,17 @@ def test_all_stored_images_are_shown_with_their_own_boxes(opened, tmp_path):
     assert torch.equal(images, single)
     for number in range(3):
         assert reference(many, 0, "mri", number) == opened.cohort.box(number, "mri")
-    gd, flair = scans(opened.model, many, opened.tokenizer, 0, "mri", threshold=0.5)
-    assert (gd.caption, flair.caption) == ("MRI T1 Gd", "MRI FLAIR")
-    assert len({one.uri for one in gd.slices}) == len({one.heat for one in gd.slices}) == 3
-    assert all(one.predicted and one.reference for one in gd.slices)
-    assert scans(opened.model, many, opened.tokenizer, 0, "ct") == []
+    mri = stack_of(opened.model, many, opened.tokenizer, 0, "mri", threshold=0.5)
+    assert [one.caption for one in mri.channels] == ["T1", "T1 Gd", "T2", "FLAIR"]
+    assert all(len(set(one.uris)) == 3 for one in mri.channels)
+    assert len({one.heat for one in mri.marks}) == 3
+    assert all(one.predicted and one.reference for one in mri.marks)
+    assert stack_of(opened.model, many, opened.tokenizer, 0, "ct") is None
     index = np.array([0, 1])
     embeddings = embed(opened.model, opened.cohort, opened.tokenizer, index, 2)
     run = sections.Opened(opened.model, many, opened.tokenizer, opened.config, embeddings, tmp_path)
     [shown] = sections._stacks(run, "mri", index, 0.5)
-    assert shown == {"study": many.studies[0].study_id, "scan": flair}
+    assert shown == {"study": many.studies[0].study_id, "stack": mri}
 
 
 def test_attention_of_an_image_alone_is_that_among_other_views(opened):
@@ -118,6 +119,8 @@ def test_the_nearest_patients_are_those_of_a_plain_search(opened, looker, patien
         sorted((cosine[i] for i in range(len(test)) if i != row), reverse=True)[:SHOWN], abs=1e-5
     )
     assert len(patient.nearest) == 20
+    first = patient.nearest[0]
+    assert (first.query, first.gallery) == ("study", "report")
 
 
 def test_every_word_of_the_report_has_a_gaze_for_each_view(patient):
@@ -143,7 +146,7 @@ def test_the_page_is_escaped_and_asks_for_nothing(patient, looker):
     assert "default-src 'none'; img-src data:" in html.unescape(text)
     found = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert all(link == "/" or link.startswith(("data:", "#", "/study/")) for link in found)
-    assert text.count('class="slice"') == 4 + len(patient.words)
+    assert text.count('class="slice"') == 3 + 4 + 1 + len(patient.words)
 
 
 def test_the_app_answers_on_this_machine_only(looker, patient):

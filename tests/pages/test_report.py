@@ -21,7 +21,9 @@ from rfpmss import evaluation
 from rfpmss.config import MODALITIES, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.evaluation.page import write
 from rfpmss.evaluation.page.sources import PARTS
+from rfpmss.evaluation.page.write import render
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.structure import anchors
 from rfpmss.model.rfpmss import RFPMSS
@@ -153,7 +155,13 @@ def parts(smoke_cohort):
 
 
 @pytest.fixture(scope="module")
-def written(parts, tmp_path_factory):
+def content():
+    """What the page of `written` was filled with."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def written(parts, content, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     terms = ("loss", "language", "contrast", "nce", "consistency")
     lines = [
@@ -170,7 +178,9 @@ def written(parts, tmp_path_factory):
     )
     (tables / "finetune.json").write_text(json.dumps({"plan": PLAN, "rows": [TUNED]}))
     (tables / "writing.json").write_text(json.dumps({"findings": [BEAM], "wording": []}))
-    return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "render", lambda found: content.update(found) or render(found))
+        return folder, rows, evaluation.page(folder, model, cohort, tokenizer, config).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +298,60 @@ def test_what_the_page_shows_of_single_patients_stands_in_its_files(written):
     assert {row["split"]: row["studies"] for row in about["counts"]} == {"train": 48, "test": 16}
 
 
+def section(text, name):
+    part = text[text.index(f'id="{name}"') :].split("</section>")[0]
+    return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", part).split()))
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 128])
+def test_few_patients_are_called_too_few(written, content, n):
+    rows = [row | {"n": n} for row in content["rows"]]
+    text = render(content | {"rows": rows})
+    few = n < 10
+    assert ("Too few patients to tell." in section(text, "retrieval")) == few
+    assert section(text, "retrieval").count("too few") == len(rows) * few
+    summary = section(text, "summary")
+    assert ("too few patients to tell" in summary) == few
+    assert (" % 95 % interval" in summary) != few
+
+
+def test_a_score_above_its_ceiling_is_explained_where_it_stands(written, content):
+    said = "a ceiling is an expectation, not a bound"
+    below = [row | {"r5": 0.5, "ceiling_r5": 0.5} for row in content["rows"]]
+    above = [below[0] | {"r5": 0.6}, *below[1:]]
+    for rows, known in ((below, False), (above, True)):
+        text = render(content | {"rows": rows, "targets": [], "elsewhere": []})
+        assert (said in section(text, "retrieval")) == known
+        assert section(text, "retrieval").count("below the score") == known
+    study = [row | {"r5": 0.6} for row in below if row["query"] == "study"]
+    assert said in section(render(content | {"rows": study}), "summary")
+    target = {**content["targets"][0].__dict__, "value": 0.57, "ceiling": 0.531}
+    text = section(render(content | {"targets": [target]}), "targets")
+    assert "0.570 above its ceiling" in text
+    assert said in text
+
+
+def test_a_cohort_without_targets_or_held_out_reports_says_so(written, content):
+    warned = "none of the 6 reports is held out"
+    text = render(content | {"targets": [], "rows": [], "unscored": warned})
+    assert "There are none for this cohort" in section(text, "targets")
+    assert "missed" not in section(text, "targets")
+    assert "None of the 6 reports is held out." in section(text, "summary")
+    assert "cannot be scored" in section(text, "summary")
+    assert warned not in section(written[2], "summary").lower()
+
+
+def test_every_picture_of_a_scan_says_where_right_and_left_are(written):
+    text = written[2]
+    scans = re.findall(r'<div class="image">(.*?)</div>', text, re.DOTALL)
+    assert len(scans) > 60
+    for scan in scans:
+        slide = "Slide" in re.search(r'(?:alt|aria-label)="([^"]*)"', scan)[1]
+        assert ("the patient’s right at the left" in scan) != slide
+        assert re.findall(r'class="edge \w+"[^>]*>(\w)<', scan) == ([] if slide else ["R", "L"])
+    assert text.count("<img") + text.count('role="img" aria-label="MRI') == len(scans)
+
+
 def test_all_pairs_are_scored_with_a_ceiling(written):
     folder, rows, _ = written
     table = json.loads((folder / "evaluation" / "retrieval.json").read_text())
@@ -342,7 +406,7 @@ def test_every_section_is_filled(written):
     assert text.count('class="chart"') == 5 + 2 * maps + 4 + 1
     assert maps == (2 if find_spec("umap") is None else 3)
     assert text.count("pip install 'multisk[umap]'") == 3 - maps
-    assert text.count('class="reference-box"') == 2 * 8
+    assert text.count('class="reference-box"') == 8
     assert text.count('class="example"') == 4
     assert text.count('class="written"') == 6
     assert text.count('class="assignment"') == 5
@@ -444,5 +508,5 @@ def test_a_real_browser_runs_the_script_and_refuses_nothing(written, tmp_path):
     seen.feed(run.stdout)
     sortable = [a for t, a in seen.found if t == "th" and "aria-sort" in a]
     buttons = [a for t, a in seen.found if t == "button"]
-    assert len(buttons) == len(sortable) + 1
+    assert len(buttons) == len(sortable) + 2  # the light, and the reset of the window
     assert not [a for a in buttons if "hidden" in a]

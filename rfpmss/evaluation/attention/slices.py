@@ -6,15 +6,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from rfpmss.config import CHANNELS, MODALITIES, VIEWS
 from rfpmss.data.batches.batch import Batch
 from rfpmss.evaluation.attention.boxes import Box, box_of
 from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
-from rfpmss.evaluation.page.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
+from rfpmss.evaluation.page.pictures import (
+    TITLES,
+    channels_of,
+    codes,
+    data_uri,
+    exact_uri,
+    heat_uri,
+    sides_of,
+    stained,
+    thumbnails,
+    window_of,
+)
 from rfpmss.evaluation.page.tables import read_rows, trusted
 from rfpmss.model.vit import MedicalImageTransformer
 
@@ -32,11 +44,9 @@ Sides = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Slice:
-    """One image."""
+class Mark:
+    """What is laid over one image."""
 
-    uri: str
-    """``data:`` URI of the pixels."""
     heat: str
     """``data:`` URI of the attention; empty where the encoder has none."""
     reference: Sides | None
@@ -46,25 +56,54 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """All stored images of one channel of a view, the best first."""
+class Channel:
+    """All stored images of one channel."""
+
+    caption: str
+    uris: tuple[str, ...]
+    """``data:`` URI of each image."""
+    window: tuple[float, float] | None = None
+    """Grey values shown as black and as white; None for colours."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All stored images of a view, the best first."""
 
     view: str
-    caption: str
     size: int
     """Side, pixels."""
-    slices: list[Slice]
+    channels: tuple[Channel, ...]
+    marks: tuple[Mark, ...]
+    """One for each image."""
+    absent: tuple[str, ...] = ()
+    """Sequences that the study does not have."""
+
+    @property
+    def title(self) -> str:
+        """What a page calls the view."""
+        return TITLES[self.view]
+
+    @property
+    def sides(self) -> tuple[str, str] | None:
+        """Of the patient, at the left and the right edge."""
+        return sides_of(self.view)
+
+    @property
+    def presets(self) -> bool:
+        """The channels are windows of one image, to be shown one at a time."""
+        return self.view == "ct"
 
 
-def scans(
+def stack_of(
     model: RFPMSS,
     cohort: Cohort,
     tokenizer: Tokenizer,
     index: int,
     view: str,
     threshold: float | None = None,
-) -> list[Scan]:
-    """One scan per shown channel; none where the study lacks the view.
+) -> Stack | None:
+    """All that is stored of a view; None where the study lacks it.
 
     Args:
         model: gives the attention, rolled out over its blocks image by image.
@@ -76,34 +115,42 @@ def scans(
     """
     images = stored(cohort, tokenizer, index, view)
     if images is None:
-        return []
-    heats = None
+        return None
+    heats = [None] * len(images)
     if _attends(model):
         maps = rollout(layer_maps(model.image, alone(images, view), view))
-        heats = enlarge(maps, images.shape[-1])
-    boxes = [reference(cohort, index, view, number) for number in range(len(images))]
-    drawn = None if heats is None else [heat_uri(heat) for heat in heats]
-    marked = [
-        box_of(heat, threshold) if threshold is not None else None
-        for heat in (() if heats is None else heats)
-    ]
-    return [
-        Scan(
-            view,
-            caption,
-            images.shape[-1],
-            [
-                Slice(
-                    data_uri(shown_pixels(image.numpy(), channel)),
-                    drawn[number] if drawn else "",
-                    sides(boxes[number]),
-                    sides(marked[number]) if marked else None,
-                )
-                for number, image in enumerate(images)
-            ],
+        heats = list(enlarge(maps, images.shape[-1]))
+    marks = tuple(
+        Mark(
+            "" if heat is None else heat_uri(heat),
+            sides(reference(cohort, index, view, number)),
+            sides(None if heat is None or threshold is None else box_of(heat, threshold)),
         )
-        for caption, channel in CHANNELS_SHOWN[view]
-    ]
+        for number, heat in enumerate(heats)
+    )
+    pixels = images.numpy()
+    absent = channels_of(view, pixels).absent
+    return Stack(view, images.shape[-1], channels(view, pixels), marks, absent)
+
+
+def channels(
+    view: str, images: Float[np.ndarray, "s c h w"], *, few: bool = False
+) -> tuple[Channel, ...]:
+    """Pictures of the channels that a view has, or only those that stand for it.
+
+    Sequences share a window, those of CT have one each.
+    """
+    shown = channels_of(view, images).shown
+    shown = thumbnails(view, shown) if few else shown
+    if view == "pathology":
+        tiles = tuple(data_uri(stained(image)) for image in images)
+        return tuple(Channel(caption, tiles) for caption, _ in shown)
+    grey = {caption: codes(images[:, place]) for caption, place in shown}
+    common = None if view == "ct" else window_of(np.stack(list(grey.values())))
+    return tuple(
+        Channel(caption, tuple(map(exact_uri, shades)), common or window_of(shades))
+        for caption, shades in grey.items()
+    )
 
 
 def stored(

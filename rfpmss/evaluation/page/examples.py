@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -29,14 +29,28 @@ SHOWN = 5
 """Studies shown per query."""
 
 
+Kind = Literal["missed", "contradicted", "added", "agrees", "unsaid"]
+"""What a text makes of a finding, the gravest first; unsaid: of a finding that is not there."""
+
+ABSENT = ("no", "none")
+"""Values by which a report says that a finding is not there."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """One finding of a text against the same finding of a reference text."""
 
     name: str
     told: str
+    """Empty where the text does not state it."""
     true: str
-    right: bool
+    """Empty where the reference does not state it."""
+    kind: Kind
+
+    @property
+    def right(self) -> bool:
+        """Both texts state it, and agree."""
+        return self.kind == "agrees"
 
 
 @dataclass(frozen=True)
@@ -79,13 +93,37 @@ class Written:
 
 
 def compare(told: str, true: str) -> list[Compared]:
+    """Every finding of a generated text or of the original, the gravest error first.
+
+    Example:
+        >>> made = compare("Right mass. No necrosis.", "Left mass. Necrosis. Calcified foci.")
+        >>> [(item.name, item.kind) for item in made]
+        [('calcification', 'missed'), ('side', 'contradicted'), ('necrosis', 'contradicted')]
+    """
+    left, right = read_findings(told), read_findings(true)
+    found = [
+        Compared(name, left.get(name, ""), right.get(name, ""), _kind(name, left, right))
+        for name in {**right, **left}
+    ]
+    return sorted(found, key=lambda item: get_args(Kind).index(item.kind))
+
+
+def shared(told: str, true: str) -> list[Compared]:
     """Findings that both texts state, in the order of the second."""
     left, right = read_findings(told), read_findings(true)
     return [
-        Compared(name, left[name], value, agree(name, left[name], value))
+        Compared(name, left[name], value, _kind(name, left, right))
         for name, value in right.items()
         if name in left
     ]
+
+
+def _kind(name: str, told: Mapping[str, str], true: Mapping[str, str]) -> Kind:
+    if name not in told:
+        return "unsaid" if true[name] in ABSENT else "missed"
+    if name not in true:
+        return "unsaid" if told[name] in ABSENT else "added"
+    return "agrees" if agree(name, told[name], true[name]) else "contradicted"
 
 
 def retrieved(cohort: Cohort, tokenizer: Tokenizer, embeddings: Embeddings) -> list[Example]:
@@ -121,7 +159,7 @@ def retrieved(cohort: Cohort, tokenizer: Tokenizer, embeddings: Embeddings) -> l
                     similarity=float(scores[best[place]]),
                     pictures=pictures(batch, i),
                     report=study.report or "",
-                    compared=compare(study.report or "", query.report or ""),
+                    compared=shared(study.report or "", query.report or ""),
                 )
             )
         rank_of = float(positions[chosen])
@@ -181,8 +219,9 @@ def finding_accuracy(
 
     Whole patients are drawn with replacement; without ``patients`` every report is of its own.
 
-    ``n`` originals state the finding, ``told`` of the generated ones too, ``right`` is the share
-    of ``n`` that is stated and right; ``majority`` is what always saying the commonest value gives.
+    ``n`` originals state the finding, ``told`` of the generated ones too, ``missed`` of them do
+    not, ``contradicted`` state another value; ``right`` is the share of ``n`` that is stated and
+    right; ``majority`` is what always saying the commonest value gives.
     """
     names: dict[str, None] = {}
     pairs = [
@@ -205,7 +244,8 @@ def finding_accuracy(
             {
                 "finding": name,
                 "n": len(stated),
-                "told": sum(name in told for told, _ in stated),
+                "told": (said := sum(name in told for told, _ in stated)),
+                **{"missed": len(stated) - said, "contradicted": said - int(hits.sum())},
                 **{"right": float(hits.mean()), "low": low, "high": high},
                 "majority": majority / len(stated),
             }

@@ -12,14 +12,18 @@ import numpy as np
 from rfpmss.config import MODALITIES, PAD, VIEWS
 from rfpmss.data.batches.tokens import decode
 from rfpmss.evaluation.attention.maps import enlarge, gaze
-from rfpmss.evaluation.attention.slices import Scan, scans, threshold_of
-from rfpmss.evaluation.page.examples import Compared, compare, write_reports
+from rfpmss.evaluation.attention.slices import Stack, stack_of, threshold_of
+from rfpmss.evaluation.page.examples import Compared, compare, shared, write_reports
 from rfpmss.evaluation.page.pictures import Picture, heat_uri, pictures
 from rfpmss.evaluation.retrieval.embed import SIDES, Embeddings, embed, match
 
 if TYPE_CHECKING:
     from rfpmss.data.batches.batch import Batch
+    from rfpmss.data.study import Study
     from rfpmss.runs.opened import Opened
+
+MAIN = ("study", "report")
+"""The direction that is shown first."""
 
 SHOWN = 4
 """Nearest patients shown for each direction."""
@@ -60,16 +64,41 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A line of the list of studies."""
+
+    study_id: str
+    split: str
+    has: tuple[bool, ...]
+    """Which of MODALITIES."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """Where a study stands in the list."""
+
+    visits: list[str]
+    """All studies of its patient."""
+    before: str = ""
+    """First study of the patient before; empty: there is none."""
+    after: str = ""
+    """First study of the patient after."""
+
+
+@dataclass(frozen=True)
 class Patient:
     """What is shown of one study."""
 
     study_id: str
     split: str
     labels: tuple[tuple[str, str], ...]
-    scans: list[Scan]
+    around: Around
+    stacks: list[Stack]
     report: str
-    generated: str
+    generated: str | None
+    """None where there are no images to write it from."""
     compared: list[Compared]
+    """Findings of the generated report against the original's."""
     words: list[Word]
     first: list[Picture]
     """The first image of each view, under the gaze of the words."""
@@ -90,6 +119,12 @@ class Looker:
         rank = {"test": 0, "val": 1}
         ordered = sorted(self.opened.cohort.studies, key=lambda study: rank.get(study.split, 2))
         return [study.study_id for study in ordered]
+
+    def listed(self) -> list[Listed]:
+        """All studies with what they have, the held-out first."""
+        by = {study.study_id: study for study in self.opened.cohort.studies}
+        chosen = [by[name] for name in self.studies()]
+        return [Listed(study.study_id, study.split, _has(study)) for study in chosen]
 
     def index(self, study: str) -> int:
         """The place of a study in the cohort.
@@ -116,27 +151,45 @@ class Looker:
         opened = self.opened
         entry = opened.cohort.studies[index]
         model, cohort, tokenizer = opened.model.eval(), opened.cohort, opened.tokenizer
-        generated = ""
+        generated = None
         batch = cohort.batch([index], tokenizer, augment=None)
         if bool(batch.present[0, : len(VIEWS)].any()):
             [generated] = write_reports(model, cohort, tokenizer, np.array([index]), 1)
+        judged = generated is not None and entry.report
         return Patient(
             study_id=entry.study_id,
             split=entry.split,
             labels=entry.labels,
-            scans=[
-                scan
+            around=self._around(index),
+            stacks=[
+                stack
                 for view in VIEWS
-                for scan in scans(
-                    model, cohort, tokenizer, index, view, threshold_of(self.folder, view)
+                if (
+                    stack := stack_of(
+                        model, cohort, tokenizer, index, view, threshold_of(self.folder, view)
+                    )
                 )
             ],
             report=entry.report or "",
             generated=generated,
-            compared=compare(generated, entry.report or ""),
+            compared=compare(generated or "", entry.report or "") if judged else [],
             words=self._words(batch),
             first=pictures(batch, 0),
             nearest=self._nearest(index),
+        )
+
+    def _around(self, index: int) -> Around:
+        studies = self.opened.cohort.studies
+        owner = {study.study_id: study.patient_id for study in studies}
+        visits: dict[str, list[str]] = {}
+        for name in self.studies():
+            visits.setdefault(owner[name], []).append(name)
+        people = list(visits)
+        place = people.index(studies[index].patient_id)
+        return Around(
+            visits=visits[people[place]],
+            before=visits[people[place - 1]][0] if place else "",
+            after=visits[people[place + 1]][0] if place + 1 < len(people) else "",
         )
 
     def _words(self, batch: Batch) -> list[Word]:
@@ -180,7 +233,8 @@ class Looker:
             for gallery in SIDES
             if query != gallery
         ]
-        return [direction for direction in found if direction is not None]
+        known = [direction for direction in found if direction is not None]
+        return sorted(known, key=lambda one: (one.query, one.gallery) != MAIN)
 
     def _direction(
         self, embeddings: Embeddings, position: int, query: str, gallery: str
@@ -209,8 +263,12 @@ class Looker:
                     similarity=float(scores[order[others[row]]]),
                     pictures=pictures(batch, row),
                     report=cohort.studies[int(other)].report or "",
-                    compared=compare(cohort.studies[int(other)].report or "", asked),
+                    compared=shared(cohort.studies[int(other)].report or "", asked),
                 )
                 for row, other in enumerate(chosen)
             ],
         )
+
+
+def _has(study: Study) -> tuple[bool, ...]:
+    return (*(view is not None for view in study.views), study.report is not None)

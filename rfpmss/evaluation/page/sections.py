@@ -10,7 +10,7 @@ import numpy as np
 
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.evaluation.attention.grounding import Grounded, by_study, cases, ceiling, ground, table
-from rfpmss.evaluation.attention.slices import METHOD, Sides, scans, sides
+from rfpmss.evaluation.attention.slices import METHOD, Mark, Stack, channels, sides, stack_of
 from rfpmss.evaluation.labels.transfer import random_start
 from rfpmss.evaluation.page.examples import (
     compare,
@@ -19,7 +19,7 @@ from rfpmss.evaluation.page.examples import (
     write_reports,
     written,
 )
-from rfpmss.evaluation.page.pictures import CHANNELS_SHOWN, data_uri, heat_uri, shown_pixels
+from rfpmss.evaluation.page.pictures import heat_uri
 from rfpmss.evaluation.page.tables import write_json, write_table
 from rfpmss.evaluation.retrieval.embed import Embeddings
 from rfpmss.evaluation.structure import anchors as anchoring
@@ -62,14 +62,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Overlay:
-    """One image with its attention and boxes."""
+    """One image of a study with its attention and boxes."""
 
     study_id: str
-    image: str
-    heat: str
-    size: int
-    reference: Sides | None
-    predicted: Sides | None
+    stack: Stack
     iou: float
 
 
@@ -234,9 +230,9 @@ def _stacks(run: Opened, view: str, indices: np.ndarray, threshold: float) -> li
     """All stored images of the first studies that have more than one."""
     found = []
     for index in map(int, indices[:STACKS]):
-        parts = scans(run.model, run.cohort, run.tokenizer, index, view, threshold)
-        if parts and len(parts[-1].slices) > 1:
-            found.append({"study": run.cohort.studies[index].study_id, "scan": parts[-1]})
+        stack = stack_of(run.model, run.cohort, run.tokenizer, index, view, threshold)
+        if stack and len(stack.marks) > 1:
+            found.append({"study": run.cohort.studies[index].study_id, "stack": stack})
     return found
 
 
@@ -247,17 +243,18 @@ def _overlays(
     indices: np.ndarray,
     references: list[tuple[float, float, float, float]],
 ) -> list[Overlay]:
+    """The first image of the first studies, with what the best method says of it."""
     batch = run.cohort.batch(indices[:OVERLAYS], run.tokenizer, augment=None)
     images = batch.images[VIEWS.index(view)][:, 0].cpu().numpy()
-    channel = CHANNELS_SHOWN[view][-1][1]
     return [
         Overlay(
             study_id=run.cohort.studies[indices[i]].study_id,
-            image=data_uri(shown_pixels(image, channel)),
-            heat=heat_uri(found.heats[i]),
-            size=image.shape[-1],
-            reference=sides(references[i]),
-            predicted=sides(found.boxes[i]),
+            stack=Stack(
+                view,
+                image.shape[-1],
+                channels(view, image[None], few=True)[-1:],
+                (Mark(heat_uri(found.heats[i]), sides(references[i]), sides(found.boxes[i])),),
+            ),
             iou=float(found.ious[i]),
         )
         for i, image in enumerate(images)

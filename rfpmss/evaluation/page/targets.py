@@ -16,6 +16,7 @@ from rfpmss.evaluation.page.tables import (
     write_json,
     write_latex,
 )
+from rfpmss.evaluation.statistics import ENOUGH
 
 GAIN = 0.10
 """Area under the ROC curve above random weights that pretraining should give at few labels."""
@@ -46,7 +47,9 @@ class Target:
     ceiling: float | None = None
     """What a reader without error reaches; None where that is not known."""
     met: bool | None = None
-    """None where the figure or the ceiling is not known."""
+    """None where the figure or the ceiling is not known, or says nothing."""
+    note: str = ""
+    """Why a known figure says nothing."""
     source: str
     """File under ``evaluation`` and the row in it."""
     command: str
@@ -56,12 +59,17 @@ class Target:
 def targets(run_dir: Path) -> list[Target]:
     """The targets of a run in the order in which they are told, known or not.
 
+    There are none on a cohort that was not generated: nobody knows what it allows.
+
     Args:
         run_dir: with ``evaluation/retrieval_full.json``, ``finetune.json``, ``attention.json`` and
-            ``findings.json``, those of them whose command was run.
+            ``findings.json``, those of them whose command was run, and ``about.json``.
     """
-    parts = ("retrieval", "labels", "attention", "findings")
+    parts = ("about", "retrieval", "labels", "attention", "findings")
     with trusted(*(run_dir / source(part).file for part in parts)):
+        about = read_object(run_dir / source("about").file) or {}
+        if not about.get("generated", True):
+            return []
         retrieval = {(row["query"], row["gallery"]): row for row in _read(run_dir, "retrieval")}
         tuned = read_object(run_dir / source("labels").file)
         return [
@@ -98,7 +106,7 @@ def readable(target: Target) -> dict[str, str]:
         **{"Target": target.name, "Wanted": target.wanted},
         "Value (95 %)": f"{number(target.value)} ({number(target.low)}, {number(target.high)})",
         **{"Chance or control": number(target.chance), "Ceiling": number(target.ceiling)},
-        "Met": {True: "met", False: "missed", None: "not known"}[target.met],
+        "Met": {True: "met", False: "missed", None: target.note or "not known"}[target.met],
     }
 
 
@@ -122,6 +130,7 @@ def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path)
         if not rules:
             rules.append("interval above chance")
             held.append(None if value is None else bool(row[f"r{k}_low"] > row[f"chance_r{k}"]))
+        judged, note = _judged(met=_all(held), n=row.get("n"), chance=chance)
         found.append(
             Target(
                 name=f"{query} to {gallery}, R@{k}",
@@ -131,7 +140,8 @@ def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path)
                 high=row.get(f"r{k}_high"),
                 chance=chance,
                 ceiling=ceiling,
-                met=_all(held),
+                met=judged,
+                note=note,
                 **_told("retrieval", f"{query}, {gallery}, r{k}", run_dir),
             )
         )
@@ -165,6 +175,8 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     controls = [row["iou"] for row in mri if row["control"]]
     bar = max(controls, default=None)
     method = "fine-tuned" if chosen is None else chosen["method"]
+    above = None if chosen is None or bar is None else bool(chosen["iou"] > bar)
+    met, note = _judged(met=above, n=chosen.get("n") if chosen else None)
     return Target(
         name="attention IoU after fine-tuning, MRI",
         wanted="above every control",
@@ -173,13 +185,16 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         high=chosen["iou_high"] if chosen else None,
         chance=bar,
         ceiling=chosen.get("ceiling") if chosen else None,
-        met=None if chosen is None or bar is None else bool(chosen["iou"] > bar),
+        met=met,
+        note=note,
         **_told("attention", f"mri, {method}, iou", run_dir),
     )
 
 
 def _sides(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     row = next((row for row in rows if row["finding"] == "side"), None)
+    enough = row["right"] >= SIDES_RIGHT if row else None
+    met, note = _judged(met=enough, n=row["n"] if row else None)
     return Target(
         name="side right in generated reports",
         wanted=f"at least {SIDES_RIGHT:g}",
@@ -188,9 +203,21 @@ def _sides(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
         high=row.get("high") if row else None,
         chance=row["majority"] if row else None,
         ceiling=1.0 if row else None,
-        met=row["right"] >= SIDES_RIGHT if row else None,
+        met=met,
+        note=note,
         **_told("findings", "side, right", run_dir),
     )
+
+
+def _judged(
+    *, met: bool | None, n: int | None, chance: float | None = None
+) -> tuple[bool | None, str]:
+    """Whether a target is met, and why that says nothing where it does not."""
+    if n is not None and n < ENOUGH:
+        return None, f"too few patients: {n}"
+    if chance is not None and chance >= 1:
+        return None, "chance is 1: so small a gallery cannot be missed"
+    return met, ""
 
 
 def _least(value: float | None, other: float | None, times: float) -> bool | None:

@@ -8,6 +8,7 @@ import math
 import platform
 from collections import Counter
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from rfpmss.evaluation.page.tables import (
 )
 from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
+from rfpmss.evaluation.statistics import ENOUGH
 from rfpmss.evaluation.structure.learned import learned
 from rfpmss.runs.content import load_weights
 from rfpmss.runs.folder import read_metrics
@@ -112,6 +114,7 @@ def page(
         "searches": {"findings": []} if searches is None else searches,
         "elsewhere": _elsewhere(run_dir / "evaluation"),
         "quick": quick,
+        "unscored": cohort.unscored(),
         **_about(run_dir, model, cohort, config, metrics),
         **EMPTY,
     }
@@ -155,6 +158,7 @@ def _about(
         "steps": metrics[-1]["step"] if metrics else 0,
         "seconds": sum(row.get("seconds", 0.0) for row in metrics),
         "counts": _counts(cohort),
+        "generated": any(latents is not None for latents in cohort.latents),
         "settings": _settings(config),
         "versions": _versions(),
         "structure": _structure(metrics),
@@ -211,7 +215,27 @@ def render(content: dict[str, Any]) -> str:
 def fill(template: str, content: dict[str, Any]) -> str:
     """Fill a template; everything is escaped, style and script are bound by their hashes."""
     folder = Path(__file__).with_name("templates")
-    style, script = (read_text(folder / name) for name in ("page.css", "page.js"))
+    style = read_text(folder / "page.css")
+    script = "".join(read_text(folder / name) for name in ("page.js", "viewer.js"))
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - our own file, not data
+            script=Markup(script),  # noqa: S704
+            **content,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """The templates, compiled once in a process."""
     environment = Environment(
         loader=PackageLoader("rfpmss.evaluation.page"),
         autoescape=True,
@@ -220,17 +244,8 @@ def fill(template: str, content: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
-    environment.globals["source"] = source
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    )
-    return environment.get_template(template).render(
-        policy=policy,
-        style=Markup(style),  # noqa: S704 - our own file, not data
-        script=Markup(script),  # noqa: S704
-        **content,
-    )
+    environment.globals |= {"source": source, "enough": ENOUGH}
+    return environment
 
 
 def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:

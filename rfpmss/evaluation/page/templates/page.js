@@ -1,5 +1,5 @@
 "use strict";
-// Works without this script; it adds sorting by column, sliders over images and a switch between light and dark.
+// Works without this script; it adds sorting by column, a hint at wide tables and a switch between light and dark.
 (() => {
   const root = document.documentElement;
   const number = (cell) => {
@@ -31,31 +31,12 @@
       head.setAttribute("aria-sort", next ? "ascending" : "descending");
     });
   }
-  const attention = document.getElementById("attention-switch");
-  if (attention) {
-    attention.closest("[hidden]").hidden = false;
-    attention.addEventListener("change", () => {
-      root.classList.toggle("no-heat", !attention.checked);
-    });
-  }
-  for (const scan of document.querySelectorAll(".scan")) {
-    const slices = [...scan.querySelectorAll(":scope > .slice")];
-    if (slices.length < 2) continue;
-    const slider = document.createElement("input");
-    slider.type = "range";
-    slider.min = "1";
-    slider.max = String(slices.length);
-    slider.value = "1";
-    slider.setAttribute("aria-label", scan.getAttribute("aria-label"));
-    const show = () => {
-      slices.forEach((slice, i) => { slice.hidden = i !== slider.valueAsNumber - 1; });
-      slider.setAttribute(
-        "aria-valuetext", slices[slider.valueAsNumber - 1].querySelector("figcaption").textContent);
-    };
-    slider.addEventListener("input", show);
-    scan.insertBefore(slider, slices[0]);
-    show();
-  }
+  // A table that is wider than its place says so.
+  const wide = new ResizeObserver((entries) => requestAnimationFrame(() => {
+    for (const { target } of entries)
+      target.classList.toggle("wider", target.scrollWidth > target.clientWidth + 1);
+  }));
+  for (const part of document.querySelectorAll(".scroll")) wide.observe(part);
   const theme = document.getElementById("theme");
   const dark = () => root.dataset.theme
     ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
