@@ -117,6 +117,22 @@ KIN_FIELD = re.compile(rf"(?<![\w-]){_KIN}(?: ?\([^()\n]{{1,30}}\))?{_GAP}:{_GAP
 KIN_NAMED = re.compile(
     rf"(?<![\w-]){_KIN},?{_GAP1}(?=[A-ZÀ-Þ][\w'’-]{{1,60}} [A-ZÀ-Þ][\w'’-])", re.IGNORECASE
 )
+KIN_ONE = re.compile(
+    r"(?<![\w-])(?:(?:his|her|their|the|with|seine[rmn]?|ihre[rmn]?|son|sa|ses|su|sus|sua|seu"
+    r"|suo|suoi"
+    r"|zijn|haar|jego|jej)\s(?:\w{3,12}\s)?(?:wife|husband|mother|father|son|daughter|spouse"
+    r"|partner|sister"
+    r"|brother|aunt|uncle|niece|nephew|grand(?:son|daughter|mother|father)|caregiver|ehefrau"
+    r"|ehemann"
+    r"|mutter|vater|sohn|tochter|schwester|bruder|lebensgefährt(?:e|in)|partnerin|épouse|époux|mari"
+    r"|femme|mère|père|fils|fille|frère|sœur|compagne|compagnon|esposa|esposo|marido|mujer|madre"
+    r"|padre|hij[oa]|herman[oa]|pareja|moglie|marito|figli[oa]|fratello|sorella|mãe|pai|filh[oa]"
+    r"|irmãs?|irmão|vrouw|man|echtgeno(?:ot|te)|moeder|vader|zoon|dochter|zus|broer|żona|żoną|mąż"
+    r"|mężem|matka|matką|ojciec|córka|córką|syn|synem)|wife|husband|spouse),?\s"
+    r"(?=(?-i:[A-ZÀ-Þ][a-zß-ÿ])[\w'’-]{1,40}(?:\s[a-zß-ÿ]|\s?[.,;)\n]|$))",
+    re.IGNORECASE,
+)
+"""A relative and one name: `Lives with his daughter Amy`."""
 # Whom a finding was told: a name of one word goes where a time or a way follows.
 _HEARD = (
     r"(?<![\w-])(?:(?:discussed|communicated|reviewed|shared|spoken|spoke|conferred) (?:with|to)"

@@ -30,7 +30,8 @@ TITLE = (
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
 _PARTICLE = re.compile(
-    r"(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|le|di|da|dos|el|al|bin|ten|y"
+    r"St\.[ \t\u00a0]{1,3}(?=[A-Z])|(?:[EA]l|[Bb]en|[Bb]int?|der"
+    r"|von|van|vom|zu|zur|de|der|den|del|la|las|los|le|di|da|dos|el|al|bin|ten|y"
     r"|e)\b[ \t\u00a0]{1,3}(?=\S)|d['’](?=[A-ZÀ-Þ])"
 )
 _WORD = re.compile(rf"[{UPPER}](?:[\w'’]|-(?=\w)){{0,80}}\.?")

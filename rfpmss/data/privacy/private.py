@@ -16,6 +16,7 @@ from rfpmss.data.privacy.headed import in_lines
 from rfpmss.data.privacy.inflections import blanked
 from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
+from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
 from rfpmss.data.readers.text.dates import MONTH
 from rfpmss.data.readers.text.encoding import decode_text
@@ -34,11 +35,19 @@ _MEASURE = r"(?!\d|[.,]\d| ?(?:[cm]?m|m?l|hu|%)(?!\w))"
 _PHONES = (
     # Behind a word for it, in any form; some words have other meanings, too.
     r"(?<!\w)(?:tel(?:efon|ephone|[eé]fono|efax)?|t[eé]l(?:[eé]phone)?|(?:tele)?phone|fax|handy"
+    r"|telefone|telem[oó]vel|celular|cellulare|telefono|movil|tel[eé]fono (?:fijo|m[oó]vil)|gsm"
+    r"|mobil(?:nummer|telefon)|handynummer|telefoon(?:nummer)?|telefonnummer|telefonszám|mobitel"
+    r"|телефон|тел|моб(?:ильный)?|сот(?:овый)?|τηλ(?:έφωνο)?|κινητό|telepon|telp|điện thoại|sđt"
+    r"|puhelin|matkapuhelin|携帯(?:電話)?|手机|手機|휴대(?:폰|전화)|연락처|هاتف|الهاتف|جوال"
+    r"|تلفن|טלפון|נייד"
+    r"|โทร(?:ศัพท์)?|फ़?ोन|मोबाइल|whatsapp"
     r"|mobiltel(?:efon)?|pager|beeper|dect|durchwahl|rufnummer|cell ?phone"
     rf"|(?:联系|聯絡)?电话|電話|传真|手机|전화){_BEHIND}{_PHONE}{_MEASURE}"
     r"(?: ?(?:x|ext\.?) ?\d{1,6})?"
-    r"|(?<!\w)(?:ph|mobile?|m[oó]vil|portable|bleep|funk(?:nummer)?|ext|cell)"
+    r"|(?<!\w)(?:ph|mobile?|m[oó]vil|portable|bleep|funk(?:nummer)?|ext|cell?|mobil|cep)"
     rf"{_BEHIND}(?!\d\.\d)(?>{_PHONE}){_MEASURE}"
+    # An area in brackets: (21) 3456-7890, 8 (495) 123-45-67.
+    r"|(?<![\w.])(?:[78] ?)?\(\d{2,4}\) ?\d{2,5}[- ]\d{2,4}(?:[- ]\d{2,4})?(?![\d/]| ?[cm]?m(?!\w))"
     # With the code of a country or an area, which begins with 0; seven digits at least.
     rf"|(?<![\d.,/-])00[1-9]\d{{0,2}}(?:{_JOINT}\d{{1,8}}){{2,6}}(?!\d)"
     r"|(?<![\d.,/-])\(?0\d{1,5}(?:\) ?[-/]?| ?[-/]) ?(?=(?:[ -]?\d){4})\d{2,8}(?:[ -]\d{1,6}){0,3}"
@@ -64,6 +73,18 @@ _TRACES = re.compile(
     r"|(?<![A-Za-zÀ-ɏ0-9_.+-])[A-Za-zÀ-ɏ0-9_.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,99}\w"
     r"|(?:https?://|www\.)\S{1,2000}",
     re.IGNORECASE,
+)
+# What physicians are registered by; the short ones need more digits, for they mean other things.
+_LICENCE = re.compile(
+    r"(?<![\w-])(?:(?i:CRM(?:[-/ ]?[A-Z]{2})?|RQE|RPPS|ADELI|FINESS|LANR|BSNR|GMC|NPI|PWZ|AGB"
+    r"|(?:n[º°o]\.? ?(?:de )?)?colegiad[oa](?: n[º°o]\.?)?|nº col\.?|matr[ií]cula"
+    r"|c[ée]dula profesional"
+    r"|(?:nr )?prawa wykonywania zawodu|BIG-(?:nr|nummer|registratie(?:nummer)?)|ordem dos médicos"
+    r"|licen[cs]e|medical council|registration)|执业证(?:书)?(?:编)?号|執業證號"
+    r"|医籍(?:登録)?番号|면허번호)"
+    r"(?: ?(?:no|nr|number|n[º°])\b)?[-:：#. ]{0,3}(?:[A-Z]{1,3}[-/ ]?)?\d[\d./-]{2,16}\d"
+    r"|(?<![\w-])(?:BIG|OMS|DEA|CMP|M\.?P\.?"
+    r"|M\.?N\.?)[-:# ]{1,3}(?:[A-Z]{2})?\d{4,12}(?![\w.]\d| ?[cm]m)"
 )
 _DIGITS = re.compile(r"\d{41,}")
 """Longer than any number; taken whole, so that the patterns above need not look for its end."""
@@ -182,7 +203,7 @@ def redact(text: str, names: Iterable[str]) -> str:
     """
     text = unicodedata.normalize("NFC", text)
     text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
-    text, said = without_fields(text)
+    text, said = without_fields(without_places(_LICENCE.sub("", text), BLANK))
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"

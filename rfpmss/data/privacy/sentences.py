@@ -16,6 +16,7 @@ from rfpmss.data.privacy.functions import (
     FUNCTION,
     KIN_FIELD,
     KIN_NAMED,
+    KIN_ONE,
     TOLD,
     TOLD_ONE,
 )
@@ -70,12 +71,15 @@ _NAMES_ZH = re.compile(
     rf"{_COLON}{_NAME}?{_END}"
 )
 _DUTY = (
-    r"(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
-    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|进修|实习|规培|住培|轮转|值班|审签|签审|书写|管床|带组|終审|终审|進修|报告书写|初写|報告|檢查|審核|主治)"
+    r"(?:检查|报告|审核|送检|申请|诊断|主治|主管|住院|主任|副主任|经治|责任|记录|书写|初诊"
+    r"|复核|审阅|阅片|操作|签发|签字|会诊|撰写|录入|打印|检验"
+    r"|送诊|开单|初步|登记|扫描|取材|制片|接诊|首诊|带教|进修|实习|规培|住培|轮转|值班|审签"
+    r"|签审|书写|管床|带组|終审|终审|進修|报告书写|初写|報告|檢查|審核|主治)"
 )
 _STAFF_ZH = re.compile(
     rf"(?:{_DUTY}{{0,4}}"
-    r"(?:医师|医生|大夫|醫師|醫生|者|人|老师|助手|术者|主刀|技师|技师长|技术员|护士|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章))"
+    r"(?:医师|医生|大夫|醫師|醫生|者|人|老师|助手|术者|主刀|技师|技师长|技术员|护士"
+    r"|主任)(?:签名|签字|签章)?|(?:医师|医生|审核|报告)?(?:签名|签字|签章))"
     rf"{_GAP}[:：]{_GAP}{_NAME}?{_MORE}{_END}"
 )
 _GIVEN = rf"(?!{STOP}|[叶葉脑腦瘤灶区區岛島病症疸影])[{_HAN}]"
@@ -87,7 +91,8 @@ _DID_ZH = (
 _FOUND_BY_ZH = r"(?:报告|检查|诊断|记录|操作|報告|檢查|診斷)"
 """Labels of findings as well: who examined, and what was found."""
 _DOER_ZH = re.compile(
-    rf"(?:(?:{_FOUND_BY_ZH}?{_DID_ZH}{{1,2}}{_FOUND_BY_ZH}?|{_FOUND_BY_ZH}{{1,2}}(?=人|者))(?:人员|人員|人|者)?"
+    rf"(?:(?:{_FOUND_BY_ZH}?{_DID_ZH}{{1,2}}{_FOUND_BY_ZH}?|{_FOUND_BY_ZH}{{1,2}}(?=人"
+    rf"|者))(?:人员|人員|人|者)?"
     rf"{_GAP}[:：]{_GAP}(?!{STOP})"
     rf"|{_FOUND_BY_ZH}{{1,2}}{_GAP}[:：]{_GAP}(?!{STOP}|{FOUND_ZH}|明[显确]))"
     rf"(?:(?:{DOUBLE}|[{SURNAMES}])(?:{_GIVEN}){{1,2}}"
@@ -102,20 +107,34 @@ _STAFF_DASHED_ZH = re.compile(
     rf"{_GAP}{_DASH}{_GAP}(?={DOUBLE}|[{SURNAMES}]){_NAME}{_MORE}{_END}"
 )
 _KIN_ZH = re.compile(
-    r"(?:患者|病人)?(?:家属|家屬|联系人|聯絡人|监护人|監護人|陪同人?员?|陪护|陪檢|陪检|护工|委托人|代理人|父亲|母亲|父親|母親|配偶|丈夫|妻子|儿子|兒子|女儿|女兒|爱人|子女"
+    r"(?:患者|病人)?(?:家属|家屬|联系人|聯絡人|监护人|監護人|陪同人?员?|陪护|陪檢|陪检|护工"
+    r"|委托人|代理人|父亲|母亲|父親|母親|配偶|丈夫|妻子|儿子|兒子|女儿|女兒|爱人|子女"
     r"|哥哥|弟弟|姐姐|妹妹|直系亲属)(?:姓名|签名|签字|代表)?"
     rf"{_GAP}[:：]{_GAP}(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})(?![{_HAN}])"
     rf"(?:[（(][^（）()\n]{{0,12}}[）)])?{_END}"
 )
+# `其子王强代诉`
+_KIN_SAID_ZH = re.compile(
+    r"((?:其|患者)(?:之)?(?:长|次|大|小|二)?(?:子|女|妻|夫|父|母|兄|弟|姐|妹|儿子|女儿|儿媳"
+    r"|女婿|妻子|丈夫|父亲|母亲|家属|配偶|孙|外甥|侄)"
+    r"(?:子|女)?)"
+    rf"(?:(?:{DOUBLE})|[{SURNAMES}]){_GIVEN}{{1,2}}?(?=[，,。；;、）)\s]|代|陪|签|诉|称|说|告"
+    rf"|同|来|$)"
+)
 _NUMBERS_ZH = re.compile(
-    r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
-    r"身份证|身份证件|证件|护照|床|床位|病床|病人|患者|超声|CT|MRI?|DR|X线|ID|序|编|住院病历|病歷|住院|檢查|門診)"
-    rf"{_GAP}(?:号码?|编号|編號|號碼?|ID|id){_COLON}(?:[A-Za-z0-9][\w\-/.]{{0,60}}(?:床(?!号))?)?{_END}"
-    rf"|(?:身份证|联系电话|联系方式|电话号码|电话|手机号?码?|传真|邮编|邮箱|QQ|微信号?|電話)(?:号码?)?{_COLON}"
+    r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水"
+    r"|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
+    r"身份证|身份证件|证件|护照|床|床位|病床|病人|患者|超声|CT|MRI?|DR|X线|ID|序|编|住院病历"
+    r"|病歷|住院|檢查|門診)"
+    rf"{_GAP}(?:号码?|编号|編號|號碼?|ID"
+    rf"|id){_COLON}(?:[A-Za-z0-9][\w\-/.]{{0,60}}(?:床(?!号))?)?{_END}"
+    rf"|(?:身份证|联系电话|联系方式|电话号码|电话|手机号?码?|传真|邮编|邮箱|QQ|微信号?"
+    rf"|電話)(?:号码?)?{_COLON}"
     rf"[\w\-+()（）@.]{{0,60}}{_END}"
     rf"|(?:出生日期|出生年月日?|生日|出生)"
     rf"{_GAP}[:：]{_GAP}[\d年月日/.\-]{{1,30}}{_END}"
-    rf"|(?:家庭住址|家庭地址|通讯地址|联系地址|现住址|住址|地址|籍贯|户籍|工作单位|单位|送检医院|送检单位|检查医院|医院名称|就诊医院|申请医院|转诊医院|医院"
+    rf"|(?:家庭住址|家庭地址|通讯地址|联系地址|现住址|住址|地址|籍贯|户籍|工作单位|单位"
+    rf"|送检医院|送检单位|检查医院|医院名称|就诊医院|申请医院|转诊医院|医院"
     rf"|检查机构|机构名称|送檢醫院|醫院)"
     rf"{_GAP}[:：]{_GAP}[^\s，,。；;]{{0,80}}{_END}"
 )
@@ -129,7 +148,8 @@ _LISTED_ZH = re.compile(
     rf"(?=[\s，,、]{{1,3}}[男女]性?[\s，,、]{{1,3}}\d{{1,3}}{_GAP}岁)"
 )
 _RANK_ZH = (
-    r"(?:副?主任(?:医师|医生|技师|护师)?|(?:主治|住院|首席)?(?:医师|医生|技师|护师)|副?教授|大夫|護士|护士长?"
+    r"(?:副?主任(?:医师|医生|技师|护师)?|(?:主治|住院|首席)?(?:医师|医生|技师|护师)|副?教授"
+    r"|大夫|護士|护士长?"
     r"|专家|專家|院士|副?院长|博士|研究员)"
 )
 # `请毛颖教授`, and behind what the person is: `首席专家毛颖教授`, `外院张伟主任`.
@@ -137,20 +157,25 @@ _TITLED_ZH = re.compile(
     r"(?:(?<=[请請由经經与與和及邀为為给給找让让跟同向，,。；;：:、（(_院科室组組部席床知师師生任授家长長士人过過\s])|^)"
     rf"(?!主任|方法)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
     rf"(?={_RANK_ZH}(?<!主任)|副?主任(?!医)|副?主任医[师生]|先生|女士|老师"
-    rf"|[、和及与](?:{_RANK_ZH})?(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}?(?:等)?(?:{_RANK_ZH}|报告|审核))"
+    rf"|[、和及与](?:{_RANK_ZH})?(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}?(?:等)?(?:{_RANK_ZH}"
+    rf"|报告|审核))"
 )
 
 _RANKED_ZH = re.compile(
-    rf"((?:{_RANK_ZH}|主任){_SPACE}{{0,2}})(?!常规|高度|任何|温和|方可|明确|严格|安排|全程|共同|{STOP})"
+    rf"((?:{_RANK_ZH}|主任){_SPACE}{{0,2}})(?!常规|高度|任何|温和|方可|明确|严格|安排|全程"
+    rf"|共同|{STOP})"
     rf"(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
     r"(?=[ \t\u3000]{0,2}(?:阅片|審閱|审阅|审核|会诊|查房|读片|复核|诊断|报告|签|主刀|操作)"
     r"|[\s，,；;。、/（(]|$)"
 )
 
 _HOSPITAL_ZH = re.compile(
-    r"(?:中国|首都|北京|上海|天津|重庆|广州|深圳|南京|武汉|成都|西安|杭州|郑州|长沙|沈阳|济南|青岛|复旦|协和"
-    r"|华西|中山|同济|湘雅|解放军|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南"
-    r"|广东|海南|四川|贵州|云南|陕西|甘肃|青海|台湾|内蒙古|广西|西藏|宁夏|新疆|南方|南昌|苏州|宁波|大连|哈尔滨)"
+    r"(?:中国|首都|北京|上海|天津|重庆|广州|深圳|南京|武汉|成都|西安|杭州|郑州|长沙|沈阳|济南"
+    r"|青岛|复旦|协和"
+    r"|华西|中山|同济|湘雅|解放军|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东"
+    r"|河南|湖北|湖南"
+    r"|广东|海南|四川|贵州|云南|陕西|甘肃|青海|台湾|内蒙古|广西|西藏|宁夏|新疆|南方|南昌|苏州"
+    r"|宁波|大连|哈尔滨)"
     rf"[{_HAN}]{{0,20}}?(?:医院|卫生院)"
 )
 
@@ -169,7 +194,8 @@ _PERSON = re.compile(
     r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
     r"|requesting physician"
     r"|attending|reading|resident|fellow|consultant"
-    r"|(?:attending|ordering|reading|reporting|primary|consulting|supervising|interpreting|performing"
+    r"|(?:attending|ordering|reading|reporting|primary|consulting|supervising|interpreting"
+    r"|performing"
     r"|responsible)?"
     r" ?(?:physician|radiologist|pathologist|doctor|clinician|provider|technologist|technician"
     r"|operator)"
@@ -265,7 +291,8 @@ _DONE_BY = re.compile(
     r"|intervenid|operad|tratad|valorad|enviad|autenticad|supervisad|efectuad|leíd|prescrit"
     rf"|encaminhad|executad|transcrito|solicitad|aprovad|elaborad|atendid)[oa]s?{_WHEN}"
     r" (?:por|pelo|pela)"
-    r"|(?:richiest|inviat|interpretat|verificat|approvat|trascritt|rivist|compilat|prescritt|ordinat"
+    r"|(?:richiest|inviat|interpretat|verificat|approvat|trascritt|rivist|compilat|prescritt"
+    r"|ordinat"
     r"|eseguit|visitat|operat|curat|controllat|autenticat|lett|effettuat|seguit)[oaie]"
     rf"{_WHEN} (?:da|dal|dalla)"
     r"|(?:aangevraagd|verwezen|uitgevoerd|verricht|goedgekeurd|getekend|gezien|behandeld|besproken)"
@@ -333,7 +360,9 @@ _PLACE = re.compile(
 )
 _TITLED = re.compile(
     r"(?<![\w.-])D\.?a\.? (?=(?:[A-ZÀ-Þ][a-zß-ÿ]{1,30}[ ,.]){2})|"
-    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=[{UPPER}])"
+    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=(?:(?:von|van|vom|zu|zur|de|der|den|del"
+    rf"|la|las|los|di|da|dos|el|al|bin|ten)\s)"
+    rf"{{0,3}}[{UPPER}])"
     # `Oberarzt Keller befundet`: nothing but a name or a department stands behind it.
     r"|(?<![\w-])(?:Ober|Chef|Assistenz|Stations|Haus|Turnus|Sekundar)[aä]rzt(?:in)? (?=[A-ZÀ-Þ])"
     r"|(?<![\w.-])M\. (?=[A-ZÀ-Þ][a-zß-ÿ])"
@@ -343,11 +372,13 @@ _TITLED = re.compile(
 )
 _CALLED = re.compile(
     r"(?<![\w-])(?:patient(?:in|en|e)?"
-    r"|paciente)\s{1,3}(?:D\.|Dª\.?|Dña\.?|Don|Doña)?\s{0,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
+    r"|paciente)\s{1,3}(?:D\.|Dª\.?|Dña\.?|Don"
+    r"|Doña)?\s{0,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
     re.IGNORECASE,
 )
 _AFTER = re.compile(
-    rf"(?:{_GAP}\((?:pager|beeper|bleep|ext|extension|phone|tel|fax|dect|mobile)\b[^()\n]{{0,40}}\))?"
+    rf"(?:{_GAP}\((?:pager|beeper|bleep|ext|extension|phone|tel|fax|dect"
+    rf"|mobile)\b[^()\n]{{0,40}}\))?"
     rf"{_GAP}[.,;|।،؛]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
@@ -386,6 +417,8 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
         text = _persons(text, label, names, None, least=least, keep=True)
     text = _persons(text, TOLD_ONE, names, _one_word, keep=True)
+    text = _persons(text, KIN_ONE, names, _one_word, keep=True)
+    text = _KIN_SAID_ZH.sub(rf"\1{BLANK}", text)
     return _titled(text, names), names
 
 
@@ -555,6 +588,8 @@ def _titled(text: str, names: list[str]) -> str:
             continue
         name = titles(text, found.start())
         end = person(text, name if name > found.start() else begin) or _one_word(text, begin)
+        if end is None and (particles := _PARTICLES.match(text, begin)):
+            end = _one_word(text, particles.end())
         if end is None:
             continue
         names.append(text[begin:end])
@@ -584,6 +619,9 @@ def _called(text: str, names: list[str]) -> str:
     return "".join((*made, text[start:]))
 
 
+_PARTICLES = re.compile(
+    r"(?:(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|di|da|dos|el|al|bin|ten)\s){1,3}"
+)
 _CAPITAL = re.compile(rf"[{UPPER}][\w'’-]{{1,80}}")
 
 

@@ -106,7 +106,7 @@ stammganglien balken mittellinie liquorräume seitenventrikel okzipital präoper
 voraufnahme voraufnahmen
 huge tiny giant massive irregular lobulated bulky vasogenic confluent prominent significant complex
 expansile exophytic infiltrative infiltrating ill poorly partially two three four five again well
-predominantly mainly mostly
+predominantly mainly mostly breast lung colon prostate renal
 neurosurgery neurosurgical neuro-oncology neurooncology emergency er ed icu ward clinic stroke
 trauma ent hno nch zna ina kch mkg radiotherapy rehabilitation palliative primary care family
 clinician provider surgery surgical cardiology nephrology urologie urgences neurocirugía urgencias

@@ -1,0 +1,185 @@
+"""Addresses in a report: `wohnhaft Lindenallee 7a, 82319 Starnberg`.
+
+A street is a word for one with a name and a number, a town a name behind a postcode; words for
+streets that mean something else as well (via, drive, place) need the number at its usual side.
+Forms of addresses: Universal Postal Union, "Postal addressing systems in member countries".
+"""
+
+from __future__ import annotations
+
+import re
+
+from rfpmss.data.privacy.persons import LOWER, UPPER
+from rfpmss.data.privacy.vocabulary import common
+
+_HAN = r"\u3400-\u9fff"
+_UNIT = r"(?!\d|[.,]\d|\s?(?:[cmµ]m|m?l|cc|hu|ms|mg|kg|t|%|[x×]|cortes|slices|jahre|years)(?!\w))"
+_N = rf"\d{{1,4}}(?:\s?[a-hA-H](?![\w]))?(?:\s?[-/]\s?\d{{1,4}}[a-hA-H]?(?!\w))?{_UNIT}"
+_NO = (
+    r"(?:(?:,\s?|\s)(?:n[º°o.]{1,2}\s?|nr\.?\s|č\.?\s?p?\.?\s|д(?:ом|\.)\s?|буд\.\s?|no\.?:?\s?)?)"
+)
+_SMALL = (
+    r"(?:de|des|du|la|le|les|los|las|da|das|do|dos|di|della|delle|dei|degli|del|dell['’]"
+    r"|d['’]|l['’]|van|den|der"
+    r"|von|dem|am|an|im|of|the|e|y|et|het|'t)"
+)
+_W = rf"(?:[{UPPER}][\w'’-]{{0,40}}|\d{{1,2}}(?:er|e|º|ª|\sde))"
+_NAME = rf"(?:{_SMALL}\s?){{0,3}}{_W}(?:[ -](?:{_SMALL}\s){{0,3}}{_W}){{0,3}}"
+_GLUED = (
+    r"(?:stra(?:ß|ss)e|str\.|allee|weg|platz|gasse|damm|ufer|chaussee|straat|laan|plein"
+    r"|gracht|kade|singel|dreef"
+    r"|gatan|vägen|gränd|gade|vej|gata|gate|veien|vegen|allé|katu|tanav|iela)"
+)
+_APART = (
+    r"(?:Stra(?:ß|ss)e|Str\.|Allee|Weg|Platz|Gasse|Damm|Ufer|utca|út(?:ja)?|u\.|körút|krt\."
+    r"|tér|köz|Straat|Laan|Plein"
+    r"|iela|gatvė|g\.)"
+)
+_BEHIND_N = (
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Boulevard|Blvd|Court|Terrace|Crescent"
+    r"|Highway|Hwy|Parkway|Pkwy"
+    r"|Gardens|Grove|Mews|(?:Close|Square|Trail|Way|Place|Circle)(?=,))"
+)
+_FRENCH = (
+    r"(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Bb]lvd|[Cc]hemin|[Ii]mpasse|[Aa]llée"
+    r"|[Pp]lace|[Qq]uai|[Rr]oute"
+    r"|[Ss]quare|[Pp]assage)"
+)
+_ROMANCE = (
+    r"(?:[Vv]ia|[Vv]iale|V\.le|[Pp]iazza(?:le)?|P\.zza|[Cc]orso|C\.so|[Ll]argo|[Vv]icolo"
+    r"|[Ss]trada|[Cc]alle|C/|[Aa]venida"
+    r"|[Aa]vda\.?|[Aa]v\.|[Pp]laza|Pza\.?|[Pp]aseo|[Pp]º|[Cc]arretera|Ctra\.|[Rr]onda"
+    r"|[Cc]amino|[Rr]ua|R\.|[Tt]ravessa"
+    r"|[Pp]raça|[Aa]lameda|[Ee]strada|[Rr]odovia|[Cc]arrer|[Pp]asseig|[Uu]lica|[Uu]l\."
+    r"|[Aa]leja|[Aa]leje|[Aa]l\.|[Pp]lac"
+    r"|[Pp]l\.|[Oo]s\.|[Oo]siedle|[Uu]lice|[Nn]áměstí|[Nn]ám\.|[Tt]řída|[Uu]lici|[Tt]rg"
+    r"|[Сс]еверная|[Уу]лица|[Уу]л\."
+    r"|[Пп]роспект|[Пп]р(?:-т|\.|осп\.)|[Пп]ереулок|[Пп]ер\.|[Бб]ульвар|[Бб]-р|[Пп]лощадь"
+    r"|[Пп]л\.|[Шш]оссе|[Нн]аб\."
+    r"|[Нн]абережная|[Вв]улиця|[Вв]ул\.|[Bb]ulevardul|[Cc]alea|[Șș]os\.|[Ss]tr\.|[Οο]δός"
+    r"|[Οο]δού|[Λλ]εωφόρος|[Λλ]εωφ\."
+    r"|Jl\.|Jalan|[Đđ]ường|[Pp]hố|[Rr]ue|[Aa]venue|[Bb]oulevard|[Cc]hemin)"
+)
+_KIND = re.compile(rf"{_APART}|{_BEHIND_N}|{_FRENCH}|{_ROMANCE}")
+_STREETS = (
+    rf"[{UPPER}][{LOWER}'’-]{{1,40}}{_GLUED}\s?{_N}",
+    rf"{_W}(?:[ -]{_W}){{0,3}}[ -]{_APART}{_NO}?\s?{_N}",
+    rf"\d{{1,5}}[A-Z]?\s(?:{_W}\s){{1,4}}{_BEHIND_N}(?![\w])(?:\.(?=,))?(?:,?\s(?:Apt|Unit|Suite|Ste"
+    rf"|Flat)\.?\s?#?\w{{1,5}})?",
+    rf"\d{{1,4}}(?:\s?(?:bis|ter))?,?\s{_FRENCH}\s{_NAME}",
+    rf"{_ROMANCE}\s?{_NAME}{_NO}{_N}(?:,?\s(?:кв|apto?|ap|piso|m)\.?\s?\d{{1,4}})?",
+    rf"(?:{_W}\s){{1,3}}(?:Mah(?:allesi|\.)?,?\s)?(?:(?:{_W}\s){{0,3}}(?:Sok(?:ak|ağı|\.)?"
+    rf"|Sk\.?|Cad(?:desi|\.)?|Cd\."
+    rf"|Bulvarı|Bulv\.),?\s?)(?:No\s?[:.]?\s?)?{_N}",
+)
+_POSTCODE = (
+    r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}(?:-\d{3,4})?|\d{4}(?:-\d{3}|\s[A-Z]{2})|\d\d-\d{3}"
+    r"|\d{3}\s\d\d|\d{4}(?=\s)|\d{6}))"
+)
+_TOWN = (
+    rf"[{UPPER}][{LOWER}'’]{{1,30}}"
+    rf"(?:[ -](?:(?:{_SMALL}|am|an|bei|sur|sous)[ -])?[{UPPER}][{LOWER}'’]{{1,30}}){{0,2}}"
+)
+_CODES = (
+    r"(?:[A-Z]{2}\s\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[\dA-Z]?\s\d[A-Z]{2}"
+    r"|[A-Z]{2}\s[A-Z]\d[A-Z]\s\d[A-Z]\d|[A-Z]\d[A-Z]\s\d[A-Z]\d)"
+)
+_TAIL = (
+    rf"(?:(?:\s?,\s?|\s?\n\s?|\s-\s|\s)(?:{_POSTCODE}\s{_TOWN}(?:\s?[-/(,]\s?[A-Z]{{2}}(?!\w)\)?)?"
+    rf"|{_TOWN},?\s{_CODES}|{_CODES}|{_TOWN}\s?[-/]\s?[A-Z]{{2}}(?!\w)|{_TOWN},?\s{_POSTCODE}(?!\d)"
+    rf"|(?:г\.|м\.|kota|İ?stanbul|Ankara)\s?{_TOWN}?)"
+    rf"|,\s(?P<town>{_TOWN})(?=\s?[.,;\n)]|$)){{0,4}}"
+)
+_STREET = re.compile(rf"(?<![\w.-])(?:{'|'.join(_STREETS)}){_TAIL}")
+_BARE_TOWN = re.compile(
+    rf"(?<![\w.,/-])(?:(?:(?<=^)|(?<=\n)"
+    rf"|(?<=, ))(?:[A-Z]{{1,2}}-)?\d{{5}}\s(?P<a>{_TOWN})(?=\s?[.,;:)\n]|$)"
+    rf"|\d\d-\d{{3}}\s(?P<b>{_TOWN})(?=\s?[.,;:)\n]|$)"
+    rf"|\d{{4}}\s[A-Z]{{2}}\s{{1,2}}(?P<c>{_TOWN})"
+    rf"|(?P<d>{_TOWN}),?\s(?:[A-Z]{{2}}\s\d{{5}}(?:-\d{{4}})?"
+    r"|[A-Z]{1,2}\d[\dA-Z]?\s\d[A-Z]{2}|[A-Z]{2}\s[A-Z]\d[A-Z]\s\d[A-Z]\d)(?!\w))"
+)
+_LIVES = (
+    r"(?:(?:lives?|living|resid(?:es|ing)|resident)\s(?:at|in|of|on)|wohn(?:haft|t"
+    r"|h\.)(?:\s(?:in|im|am|zu))?"
+    r"|(?:demeurant|habitant|habite|domiciliée?|résidant|réside)(?:\s(?:à|au|aux|en|rue))?"
+    r"|(?:residente|residentes|reside)\s(?:in|a|en|em|na|no|à)|domiciliad[oa]\s(?:en|na|em)"
+    r"|(?:con|com)\s(?:domicilio|residencia|domicílio|residência)"
+    r"\s(?:en|em|na)|vive\s(?:en|em|a|in)|(?:domiciliat[oa]|abita(?:nte)?)\s(?:in|a)"
+    r"|mora(?:dora?)?\s(?:em|na|no|da|de)"
+    r"|(?:woonachtig|wonende?|woont)(?:\s(?:te|in|op|aan))?|zamieszkał[ya](?:\s(?:w|we"
+    r"|przy))?|zam\.|mieszka\s(?:w|we|przy)"
+    r"|bosatt\s(?:i|på)|bor\s(?:i|på)|bosat\s(?:i|på)|(?:trvale\s)?bytem|bydlištěm|lakik|lakóhelye"
+    r"|прожива(?:ет|ющ\w{2,3})(?:\s(?:по\sадресу|в|на))?:?|зарегистрирован[а]?\sпо\sадресу:?"
+    r"|мешкає|проживає(?:\s(?:в|на))?"
+    r"|locuiește\s(?:în|la|pe)|domiciliată?\s(?:în|la)|κάτοικος|διαμένει|stanuje|s\sprebivališčem)"
+)
+_TOKEN = (
+    rf"(?:\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
+    rf"|(?:St|Str|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
+    rf"|[{UPPER}][\w'’/-]*"
+    r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|nº|n°|bis|ter"
+    r"|(?:rue|avenue|boulevard|chemin|impasse|allée|place|via|viale|piazza|corso|calle"
+    r"|avenida|plaza|paseo|rua|travessa"
+    r"|ulica|ulicy|ulice|улица|улице|проспект|проспекте|город|городе|дом|utca|út|street|road"
+    r"|lane|и|de|des|du|la|le|les|los|las|da|das"
+    r"|do|dos|di|della|dei|del|van|den|der|von|am|an|of|the)(?!\w))"
+)
+_LIVING = re.compile(rf"(?<![\w-])(?i:{_LIVES})\s(?P<value>(?:{_TOKEN}(?:,\s|\s)){{0,13}}{_TOKEN})")
+_HAN_LIVES = re.compile(
+    rf"(家住|现住|現住|住于|住在|户籍地?|籍贯)[:：]?([{_HAN}\d\w－-]{{2,40}})(?=[，,。；;\s]|$)"
+)
+_ASIAN = re.compile(
+    rf"(?:[{_HAN}]{{2,3}}省)?[{_HAN}]{{2,4}}市[{_HAN}]{{1,6}}[区县縣區][{_HAN}]{{1,12}}?(?:路"
+    rf"|街|道|巷|村|弄|里|大道)(?:\d{{1,5}}[号號弄]?)?"
+    rf"(?:\d{{1,4}}[栋楼室单元號号]{{1,2}}){{0,3}}"
+    rf"|(?:〒\s?\d{{3}}-\d{{4}}\s?)?(?:東京都|北海道|京都府|大阪府"
+    rf"|[{_HAN}]{{2,3}}県)[{_HAN}\u3041-\u30fa]{{1,16}}"
+    r"[\d０-９]{1,4}(?:[-－ー−丁目番地号の\d０-９]{1,12})?"
+    r"|(?:서울|부산|대구|인천|광주|대전|울산|세종|경기|강원|충청?[북남]|전라?[북남]"
+    r"|경상?[북남]|제주)(?:특별(?:자치)?시|광역시|시|특별자치도|도)?"
+    r"\s(?:[가-힣]{1,6}[시군구]\s){1,2}[가-힣\d]{1,10}(?:로|길|동|가)\s?\d{1,5}(?:-\d{1,4})?"
+)
+
+
+def without_places(text: str, blank: str) -> str:
+    """A report with a blank for each address.
+
+    Args:
+        text: a report.
+        blank: what stands for an address.
+
+    Example:
+        >>> without_places("Lives at 14 Elm Street, Springfield, IL 62704. Via Roma 22.", "_")
+        'Lives at _. _.'
+    """
+    text = _ASIAN.sub(blank, _HAN_LIVES.sub(rf"\1{blank}", text))
+    text = _LIVING.sub(lambda found: _living(found, blank), text)
+    text = _STREET.sub(lambda found: _street(found, blank), text)
+    return _BARE_TOWN.sub(lambda found: _town(found, blank), text)
+
+
+def _living(found: re.Match[str], blank: str) -> str:
+    """What stands behind `lives at`, if a name or a number does."""
+    value = found["value"]
+    first = re.search(rf"[{UPPER}][\w'’-]*|\d", value)
+    if first is None or (common(first[0]) and not re.search(r"\d", value)):
+        return found[0]
+    return found[0][: found.start("value") - found.start()] + blank
+
+
+def _street(found: re.Match[str], blank: str) -> str:
+    """A street, and the town behind it, but no finding that a comma parts from it."""
+    words = re.findall(rf"[{UPPER}][{LOWER}'’-]+", found[0])
+    if all(common(word) or _KIND.fullmatch(word) for word in words):
+        return found[0]
+    town = found["town"]
+    if town and all(map(common, re.findall(r"[^\W\d_]+", town))):
+        cut = found[0].rindex(town)
+        return blank + found[0][found[0].rindex(",", 0, cut) :]
+    return blank
+
+
+def _town(found: re.Match[str], blank: str) -> str:
+    name = found["a"] or found["b"] or found["c"] or found["d"]
+    return found[0] if any(map(common, re.findall(r"[^\W\d_]+", name))) else blank
