@@ -1,7 +1,9 @@
 """Shared set-up: one thread, reproducible hypothesis, one phantom cohort for all."""
 
+import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return turn.get(name, len(LONG))
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers() -> Iterator[None]:
+    """Workers of a preparation are forked from a process that has imported what they need.
+
+    They share no more with the test than spawned ones do. Commands that a test starts spawn theirs.
+    """
+    usual = multiprocessing.get_context
+    multiprocessing.set_forkserver_preload(["rfpmss.data.cohort.build"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "multiprocessing.get_context",
+            lambda method=None: usual("forkserver" if method == "spawn" else method),
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

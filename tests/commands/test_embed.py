@@ -98,7 +98,7 @@ def test_the_file_names_nobody_and_only_the_salt_makes_its_ids(written, patients
     ids = table(written)["patient_id"].to_pylist()
     assert all(name.startswith("p-") for name in ids)
     salt, one, two = written.parent / ".salt", tmp_path / "a" / "1.parquet", tmp_path / "2.parquet"
-    words = [str(patients), "--model", str(model), "--batch", "2"]
+    words = [str(patients), "--model", str(model), "--batch", "2", "--workers", "1"]
     assert main([*words, "--out", str(one), "--salt", str(salt)]) == 0
     assert main([*words, "--out", str(two)]) == 0
     assert table(one)["patient_id"].to_pylist() == ids

@@ -26,6 +26,7 @@ from rfpmss.runs import checkpoint, origin
 from rfpmss.runs.folder import Run
 from rfpmss.runs.origin import Origin
 from rfpmss.training.build import build
+from tests import warm
 from tests.model.small import WORDS, random_batch, small_config
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +176,7 @@ print("equal")
 
 def test_exported_graphs_compute_what_the_model_does_for_any_number_of_studies(exported):
     # A process of its own: the run-time checks of shapes in tests cannot be traced.
-    done = python("-c", GRAPHS, exported)
+    done = warm.run([sys.executable, "-c", GRAPHS, exported])
     assert done.stdout.strip() == "equal", done.stderr
 
 
