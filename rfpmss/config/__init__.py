@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from rfpmss.config.sections import (
     CHANNELS,
     END,
+    HARD,
     MODALITIES,
     PAD,
     SEED,
@@ -47,6 +48,7 @@ __all__ = [
     "TrainConfig",
     "paper",
     "paper_standardised",
+    "second_edition",
     "small",
     "smoke",
     "tiny",
@@ -225,6 +227,38 @@ def smoke() -> Config:
             clip=1.0,
             save_every=5,
         ),
+    )
+
+
+READS = 320
+"""Tokens that hold the reports of the second edition."""
+CANDIDATES = 512
+"""Held-out patients of the second edition: of 128, R@5 stands at its ceiling."""
+
+
+def second_edition(config: Config) -> Config:
+    """A preset on the second edition of the phantom cohort.
+
+    More held-out patients (not in ``smoke``), missing modalities, iso-intense tumours, a draw of
+    pose per view, and as many tokens and words as the longer reports need.
+
+    Example:
+        >>> second_edition(tiny()).phantom.missing
+        0.25
+    """
+    phantom: dict[str, object] = {"edition": 2, **HARD}
+    if config.preset != "smoke":
+        phantom["test"] = max(config.phantom.test, CANDIDATES)
+    data = {
+        "tokens": max(config.data.tokens, READS),
+        "vocabulary": max(config.data.vocabulary, 1024),
+        "draw": "view",
+    }
+    return config.model_copy(
+        update={
+            "phantom": config.phantom.model_copy(update=phantom),
+            "data": config.data.model_copy(update=data),
+        }
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from rfpmss.common.files import sentence
 from rfpmss.common.output import outlived
 from rfpmss.common.yaml import YamlError, read_mapping
-from rfpmss.config import PRESETS, Config, tiny
+from rfpmss.config import PRESETS, Config, second_edition, tiny
 from rfpmss.config.bounds import (
     MOST_PASSES,
     MOST_STEPS,
@@ -214,13 +214,14 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
 
 
 def _starting_point(argv: list[str]) -> Config:
-    name = _value(argv, "--preset") or "tiny"
+    name = value_of(argv, "--preset") or "tiny"
     if name not in PRESETS:
         hint = _hint(name, PRESETS)
         raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}{hint}")
-    path = _value(argv, "--config-file")
+    second = value_of(argv, "--phantom.edition") == "2"
+    path = value_of(argv, "--config-file")
     if path is None:
-        return PRESETS[name]()
+        return second_edition(PRESETS[name]()) if second else PRESETS[name]()
     if not Path(path).is_file():
         raise ValueError(f"--config-file must be an existing file, got {path}")
     try:
@@ -235,10 +236,15 @@ def _starting_point(argv: list[str]) -> Config:
             f"--config-file must hold a mapping of fields under config, got {_shown(given)}"
         )
     said = given.get("preset")
-    if _value(argv, "--preset") is None and isinstance(said, str) and said in PRESETS:
+    if value_of(argv, "--preset") is None and isinstance(said, str) and said in PRESETS:
         name = said
     # The record of a run holds every field of its release: what it lacks did not exist then.
     below = Config() if "manifest" in content else PRESETS[name]()
+    cohort = given.get("phantom")
+    if "manifest" not in content and (
+        second or (isinstance(cohort, dict) and cohort.get("edition") == 2)
+    ):
+        below = second_edition(below)
     return Config.model_validate(_over(below.model_dump(), given))
 
 
@@ -260,13 +266,14 @@ def _over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _value(argv: list[str], option: str) -> str | None:
+def value_of(argv: Sequence[str], option: str) -> str | None:
+    """What a command line gives an option, before it is parsed; the last one counts."""
+    found = None
     for place, word in enumerate(argv):
-        if word.replace("_", "-") == option and place + 1 < len(argv):
-            return argv[place + 1]
-        if word.replace("_", "-").startswith(f"{option}="):
-            return word.split("=", 1)[1]
-    return None
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == option and (equals or place + 1 < len(argv)):
+            found = value if equals else argv[place + 1]
+    return found
 
 
 def _sentence(error: ValidationError, before: str = "") -> str:

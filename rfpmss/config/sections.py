@@ -95,9 +95,17 @@ def _plain(bound: int | float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
+HARD = {"missing": 0.25, "isointense": 0.25}
+"""Fields of `PhantomConfig` that start from other values in the second edition."""
+
+
 class PhantomConfig(Frozen):
     """The generated cohort used when no manifest is given."""
 
+    edition: Literal[1, 2] = 1
+    """1: one pose for all modalities, short reports that tell everything; 2: a pose and field of
+    view per modality, long reports with errors, findings that no report tells. 2 also changes
+    the starting values of the fields that `rfpmss.config.second_edition` names. [choice; ours]"""
     train: Count = 512
     """Patients in the training split. [patients; ours]"""
     test: Count = 128
@@ -130,6 +138,13 @@ class PhantomConfig(Frozen):
     language: Literal["english", "chinese", "mixed"] = "english"
     """Of the reports; mixed: either, with equal probability. [choice; ours]"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _second_is_hard(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("edition") == 2:
+            return HARD | values
+        return values
+
 
 class DataConfig(Frozen):
     """How studies become tensors (paper: Parameter settings)."""
@@ -151,6 +166,10 @@ class DataConfig(Frozen):
     """Probability of a left-right flip of the whole study, text included. [probability; paper]"""
     rotation: float = Field(default=10.0, ge=0.0, le=180.0)
     """Largest rotation, degrees either way. [degrees; paper]"""
+    draw: Literal["study", "view"] = "study"
+    """Rotation and place of the crop: the same for all views of a study, or of its own for each,
+    so that no two views share a pose that could be matched. A flip is always common. [choice;
+    ours]"""
     brightness: float = Field(default=0.1, ge=0.0, le=1.0)
     """Largest change of brightness, in units of the image range. [image range; ours]"""
     contrast: float = Field(default=0.1, ge=0.0, lt=1.0)

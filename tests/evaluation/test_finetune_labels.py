@@ -138,7 +138,7 @@ def own(smoke_cohort):
         Study(**{**vars(s), "labels": (("kind", "c" if i == 3 else kinds[s.label("grade")]),)})
         for i, s in enumerate(cohort.studies)
     )
-    made = Cohort(studies, cohort.places, cohort.config, cohort.latents)
+    made = Cohort(studies, cohort.places, cohort.config, cohort.records)
     torch.manual_seed(0)
     return Opened(random_start(config, tokenizer.get_vocab_size()), made, tokenizer, config)
 

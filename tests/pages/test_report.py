@@ -428,7 +428,7 @@ def test_hostile_reports_and_names_stay_text(parts, tmp_path):
         type(study)(**{**vars(study), "report": ATTACK, "study_id": ATTACK + str(i)})
         for i, study in enumerate(cohort.studies)
     )
-    hostile = Cohort(studies, cohort.places, cohort.config, cohort.latents)
+    hostile = Cohort(studies, cohort.places, cohort.config, cohort.records)
     evaluation.run(model, hostile, tokenizer, config, tmp_path)
     text = evaluation.page(tmp_path, model, hostile, tokenizer, config).read_text()
     parser = Elements()
@@ -441,7 +441,7 @@ def test_hostile_reports_and_names_stay_text(parts, tmp_path):
 def test_without_held_out_studies_there_is_still_a_page(parts, tmp_path, capsys):
     model, cohort, tokenizer, config = parts
     studies = tuple(type(s)(**{**vars(s), "split": "train"}) for s in cohort.studies)
-    only = Cohort(studies, cohort.places, cohort.config, cohort.latents)
+    only = Cohort(studies, cohort.places, cohort.config, cohort.records)
     rows = evaluation.run(model, only, tokenizer, config, tmp_path)
     assert rows == []
     evaluation.print_table(rows)

@@ -1,4 +1,7 @@
-"""One draw a study: crop, rotation, flip and grey values, the same for all its views and text."""
+"""One draw a study: crop, rotation, flip and grey values; the flip is that of all views and text.
+
+With ``DataConfig.draw`` of ``view`` each view is rotated and cropped by a draw of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from rfpmss.config import VIEWS, DataConfig
 GREY_RANGE = 4.0
 """What ``DataConfig.brightness`` is a share of: from -2 to 2 standard deviations."""
 _DRAWS = 5 + 2 * len(VIEWS)
+_OWN = 3 * len(VIEWS)
+"""Further draws where each view has a rotation and a crop of its own."""
 
 Scale = tuple[Float64[np.ndarray, " c"], Float64[np.ndarray, " c"]]
 """Gain and offset of each channel: value = gain * stored + offset."""
@@ -27,10 +32,10 @@ class Draw:
 
     flip: Bool[np.ndarray, " b"]
     """Mirror the images left to right and swap the words."""
-    angle: Float64[np.ndarray, " b"]
-    """Rotation, radians."""
-    shift: Float64[np.ndarray, "b 2"]
-    """Place of the crop, x and y, -1 (first) to 1 (last)."""
+    angle: Float64[np.ndarray, "b v"]
+    """Rotation of each view, radians."""
+    shift: Float64[np.ndarray, "b v 2"]
+    """Place of each view's crop, x and y, -1 (first) to 1 (last)."""
     pick: Float64[np.ndarray, " b"]
     """Which of the stored images, 0 to 1."""
     brightness: Float64[np.ndarray, "b v"]
@@ -63,15 +68,19 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 def draw(config: DataConfig, seed: int, epoch: int, index: Int64[np.ndarray, " b"]) -> Draw:
     """The draw of each study in one epoch."""
-    u = uniform(seed, epoch, index, _DRAWS)
+    u = uniform(seed, epoch, index, _DRAWS + _OWN)
     views = len(VIEWS)
+    if config.draw == "view":
+        pose = u[:, _DRAWS:].reshape(-1, views, 3)
+    else:
+        pose = np.repeat(u[:, None, 1:4], views, axis=1)
     return Draw(
         flip=u[:, 0] < config.flip,
-        angle=np.radians(config.rotation) * (2 * u[:, 1] - 1),
-        shift=2 * u[:, 2:4] - 1,
+        angle=np.radians(config.rotation) * (2 * pose[:, :, 0] - 1),
+        shift=2 * pose[:, :, 1:] - 1,
         pick=u[:, 4],
         brightness=config.brightness * GREY_RANGE * (2 * u[:, 5 : 5 + views] - 1),
-        contrast=1 + config.contrast * (2 * u[:, 5 + views :] - 1),
+        contrast=1 + config.contrast * (2 * u[:, 5 + views : _DRAWS] - 1),
     )
 
 
@@ -100,7 +109,7 @@ def apply(
     contrast, brightness = drawn.contrast[:, view, None], drawn.brightness[:, view, None]
     gains = (contrast * scale[0]).tolist()
     offsets = torch.from_numpy((contrast * scale[1] + brightness).astype(np.float32))
-    columns, rows = _axes(config, drawn)
+    columns, rows = _axes(config, drawn, view)
     points = torch.empty(size, size, dtype=torch.complex64)
     grid = torch.view_as_real(points)[None]
     values = empty(1, s * c, h, w)
@@ -117,7 +126,7 @@ def apply(
 
 
 def _axes(
-    config: DataConfig, drawn: Draw
+    config: DataConfig, drawn: Draw, view: int
 ) -> tuple[Complex64[Tensor, "b size"], Complex64[Tensor, "b size"]]:
     """Where the crop's columns and rows lie in the resized image, as x + iy from -1 to 1.
 
@@ -127,9 +136,9 @@ def _axes(
     """
     size, ratio = config.size, config.size / config.resize
     steps = (2 * np.arange(size) + 1 - size) / size  # exactly antisymmetric
-    turn = np.exp(1j * drawn.angle)[:, None]
+    turn = np.exp(1j * drawn.angle[:, view])[:, None]
     mirror = np.where(drawn.flip, -1.0, 1.0)[:, None]
-    x, y = (1 - ratio) * drawn.shift.T[:, :, None]
+    x, y = (1 - ratio) * drawn.shift[:, view].T[:, :, None]
     columns = turn * (ratio * mirror * steps)
     rows = turn * (x + 1j * y + 1j * ratio * steps)
     return (

@@ -26,6 +26,7 @@ from rfpmss.data.cohort.splits import unscored
 from rfpmss.data.cohort.verify import digested
 from rfpmss.data.errors import TextError
 from rfpmss.data.phantom.latents import Latents
+from rfpmss.data.phantom.narrative import Stated
 from rfpmss.data.study import CODE_STEP, CODE_ZERO, Box, Source, Study
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Record:
+    """What is known of a generated study."""
+
+    latents: Latents
+    stated: Stated | None
+    """In its report; None in the first edition, whose reports say what is true."""
+
+
+@dataclass(frozen=True)
 class Cohort:
     """All studies of a manifest, their prepared images mapped into memory."""
 
@@ -74,7 +84,7 @@ class Cohort:
     """For each study and view."""
     config: DataConfig
     """Sizes and augmentation."""
-    latents: tuple[Latents | None, ...]
+    records: tuple[Record | None, ...]
     """The truth behind generated studies."""
     fingerprint: Fingerprint = Fingerprint()
     """What the cohort is known by."""
@@ -106,8 +116,8 @@ class Cohort:
         studies = tuple(_study(rows) for rows in groups.values())
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / TRUTH)
-        latents = tuple(truth.get(s.study_id) for s in studies)
-        return cls(studies, places, config, latents, Fingerprint.of(rows, truth_of(manifest)))
+        records = tuple(truth.get(s.study_id) for s in studies)
+        return cls(studies, places, config, records, Fingerprint.of(rows, truth_of(manifest)))
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -135,7 +145,13 @@ class Cohort:
 
     def truth(self, index: int) -> Latents | None:
         """The findings behind a generated study, None for all others."""
-        return self.latents[index]
+        record = self.records[index]
+        return record.latents if record else None
+
+    def stated(self, index: int) -> Stated | None:
+        """What the report of a generated study of the second edition says, None for all others."""
+        record = self.records[index]
+        return record.stated if record else None
 
     def box(self, index: int, view: str) -> Box | None:
         """The finding's x0, y0, x1, y1 in pixels of the first image's centre crop, if known."""
@@ -178,6 +194,12 @@ class Cohort:
         mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
         tokens[~mask[:, -1]] = PAD
         return Batch((ct, mri, pathology), mask, tokens, torch.from_numpy(index))
+
+    def images(
+        self, indices: Sequence[int] | Int64[np.ndarray, " b"], view: int
+    ) -> Float32[Tensor, "b s c h w"]:
+        """The centre crops of one view of `VIEWS`; zero where it is absent."""
+        return self._view(np.asarray(indices, np.int64), view, None)
 
     def flips(
         self, indices: Sequence[int] | Int64[np.ndarray, " b"], augment: tuple[int, int]
@@ -266,12 +288,18 @@ def _study(rows: list[Row]) -> Study:
     )
 
 
-def _truth(path: Path) -> dict[str, Latents]:
+def _truth(path: Path) -> dict[str, Record]:
     if not path.is_file():
         return {}
     try:
         records = json.loads(read_text(path))
-        return {str(r["study_id"]): Latents.from_dict(r["latents"]) for r in records}
+        return {
+            str(r["study_id"]): Record(
+                Latents.from_dict(r["latents"]),
+                Stated.from_dict(r["stated"]) if "stated" in r else None,
+            )
+            for r in records
+        }
     except (ValueError, TypeError, KeyError, RecursionError):
         raise TextError(
             f"{path.name} beside the manifest must hold the findings of generated studies",

@@ -1,26 +1,25 @@
-"""A head with a glioma as a function of world coordinates, and how MRI and CT see it.
+"""A head with a glioma as a function of its own coordinates, and how MRI and CT see it.
 
-World coordinates are millimetres, x to the patient's Left, y to Posterior, z to Superior (the
+Coordinates are millimetres, x to the patient's Left, y to Posterior, z to Superior (the
 axes of DICOM). An axial array indexed [z, y, x] therefore shows the patient's right on the left
 of the image, the radiological convention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Bool, Float32, Int16, UInt8
 from scipy.ndimage import uniform_filter
 
 from rfpmss.data.phantom.latents import ENHANCEMENTS, Latents
+from rfpmss.data.phantom.pose import FIELD, STRAIGHT, Points, Pose
 from rfpmss.data.phantom.scanner import HOME, Scanner
 
-FIELD = 160.0
-"""Side of the axial field of view, mm."""
-HEIGHT = 110.0
-"""Extent of the volumes along z, mm."""
 HALF = FIELD / 2
+"""Unit of the head's shape, mm."""
 
 (AIR, SKULL, GREY, WHITE, CSF, EDEMA, TUMOUR, NECROSIS, ENHANCING, BLOOD, CALCIUM) = range(11)
 
@@ -49,6 +48,11 @@ CT = np.array([-1000, 900, 37, 30, 8, 22, 36, 14, 38, 66, 160], np.float32)
 """Hounsfield units."""
 SEGMENTATION = np.array([0, 0, 0, 0, 0, 2, 1, 1, 4, 1, 1], np.uint8)
 """BraTS labels: 1 core without enhancement, 2 oedema, 4 enhancing."""
+
+
+Marks = Mapping[str, Sequence[tuple[Bool[np.ndarray, "z y x"], float]]]
+"""What a series shows besides the tissue, by its name: where, and how bright."""
+NOTHING: Marks = {}
 
 
 @dataclass(frozen=True)
@@ -86,21 +90,11 @@ class Head:
         return cls(axes, shift, tumour, tuple(rng.uniform(0, 2 * np.pi, 3)), waves, latents)
 
 
-def grid(shape: tuple[int, int, int]) -> tuple[Float32[np.ndarray, " ..."], ...]:
-    """Open world coordinates (z, y, x) of the voxel centres of a volume of x, y, z voxels."""
-    columns, rows, slices = shape
-    axis = [
-        ((np.arange(n) - (n - 1) / 2) * (extent / n)).astype(np.float32)
-        for n, extent in ((slices, HEIGHT), (rows, FIELD), (columns, FIELD))
-    ]
-    return axis[0][:, None, None], axis[1][None, :, None], axis[2][None, None, :]
-
-
 def tissue(
-    head: Head, shape: tuple[int, int, int], *, pushed: bool = False
+    head: Head, shape: tuple[int, int, int], *, pushed: bool = False, pose: Pose = STRAIGHT
 ) -> UInt8[np.ndarray, "z y x"]:
     """Which tissue fills each voxel; ``pushed``: the brain gives way to the tumour."""
-    at = z, y, x = grid(shape)
+    at = z, y, x = pose.grid(shape)
     a, b, c = head.axes
     x0, y0 = head.shift
     # |p / axes|^2: below 1 is brain, up to 1.3 is skull, which does not give way.
@@ -121,7 +115,7 @@ def tissue(
     return label
 
 
-def _pulled_back(head: Head, at: tuple[np.ndarray, ...]) -> list[Float32[np.ndarray, "z y x"]]:
+def _pulled_back(head: Head, at: Points) -> list[Float32[np.ndarray, "z y x"]]:
     """Where what is now at ``at`` was before the tumour pushed it away, most at its rim."""
     steps = [
         p - np.float32(t) for p, t in zip(at, (head.tumour[i] for i in (2, 1, 0)), strict=True)
@@ -133,26 +127,16 @@ def _pulled_back(head: Head, at: tuple[np.ndarray, ...]) -> list[Float32[np.ndar
     return [p - push * step / distance for p, step in zip(at, steps, strict=True)]
 
 
-def _grow(
-    label: UInt8[np.ndarray, "z y x"], brain: np.ndarray, head: Head, at: tuple[np.ndarray, ...]
-) -> None:
+def _grow(label: UInt8[np.ndarray, "z y x"], brain: np.ndarray, head: Head, at: Points) -> None:
     """Put the tumour and its oedema into ``label``."""
-    z, y, x = at
     latents = head.latents
-    tx, ty, tz = head.tumour
-    reach = 0.75 * latents.size * RIM[latents.edema]
-    near = np.ix_(
-        np.abs(z.ravel() - tz) < reach,
-        np.abs(y.ravel() - ty) < reach,
-        np.abs(x.ravel() - tx) < reach,
-    )
-    dz, dy, dx = (z.ravel() - tz)[near[0]], (y.ravel() - ty)[near[1]], (x.ravel() - tx)[near[2]]
+    near, (dz, dy, dx) = _around(at, head.tumour, 0.75 * latents.size * RIM[latents.edema])
     angle = np.arctan2(dy, dx)
     ripple = 1 + sum(
         0.15 / k * np.cos(k * angle + phase) for k, phase in zip((2, 3, 4), head.lobes, strict=True)
     )
     distance = np.sqrt(dx**2 + dy**2 + dz**2) / (latents.size / 2 * ripple)
-    part, inside = label[near], brain[near]
+    part, inside = label[near], brain[near]  # a view: what is put there is in the label
     core = (distance < 1) & inside
     part[(distance < RIM[latents.edema]) & inside & ~core] = EDEMA
     part[core] = TUMOUR
@@ -163,7 +147,30 @@ def _grow(
         part[core & (grain > 0.1)] = ENHANCING
     if latents.necrosis:
         part[(distance < 0.55) & inside] = NECROSIS
-    label[near] = part
+
+
+def _around(
+    at: Points, centre: tuple[float, float, float], reach: float
+) -> tuple[tuple[slice, ...], Points]:
+    """The smallest box of voxels that holds all within ``reach`` of the centre along each axis.
+
+    Returns:
+        The box, and the places of its voxels seen from the centre (x, y, z), as z, y, x.
+    """
+    steps = [p - c for p, c in zip(at, centre[::-1], strict=True)]
+    inside = np.abs(steps[0]) < reach
+    for step in steps[1:]:
+        inside = inside & (np.abs(step) < reach)
+    box = tuple(
+        slice(found[0], found[-1] + 1) if len(found) else slice(0)
+        for axis in range(3)
+        for found in [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))]
+    )
+    z, y, x = (
+        step[tuple(s if n > 1 else slice(None) for s, n in zip(box, step.shape, strict=True))]
+        for step in steps
+    )
+    return box, (z, y, x)
 
 
 def _waves(waves: np.ndarray, frequency: float, *at: np.ndarray) -> Float32[np.ndarray, "z y x"]:
@@ -181,6 +188,9 @@ def mri(
     rng: np.random.Generator,
     scanner: Scanner = HOME,
     faint: Head | None = None,
+    *,
+    pose: Pose = STRAIGHT,
+    marks: Marks = NOTHING,
 ) -> dict[str, Int16[np.ndarray, "z y x"]]:
     """The four sequences with bias field, gain and noise.
 
@@ -189,6 +199,8 @@ def mri(
         rng: of the patient.
         scanner: of the hospital.
         faint: the head, if its tumour is to be no brighter than the brain.
+        pose: of the label.
+        marks: what else a sequence shows, in units of its brightest tissue.
     """
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in label.shape)
     volumes = {}
@@ -198,7 +210,12 @@ def mri(
         bias = np.exp(k[0] * z[:, None, None] + k[1] * y[:, None] + k[2] * x) * np.float32(
             rng.uniform(0.9, 1.1)
         )
-        image = table[label] if faint is None else _faint(table, label, faint, name == "t1ce")
+        if faint is None:
+            image = table[label]
+        else:
+            image = _faint(table, label, faint, pose.grid(_shape(label)), name == "t1ce")
+        for where, value in marks.get(name, ()):
+            image[where] = value**gamma
         for _ in range(scanner.passes):
             image = _soften(image)
         image = image * bias
@@ -215,11 +232,12 @@ def ct(
     scanner: Scanner = HOME,
     *,
     faint: bool = False,
+    pose: Pose = STRAIGHT,
+    marks: Marks = NOTHING,
 ) -> Int16[np.ndarray, "z y x"]:
-    """Hounsfield units, with blood and calcium where the findings have them."""
+    """Hounsfield units, with blood and calcium where the findings have them; `mri` for the rest."""
     label = label.copy()
-    shape = (label.shape[2], label.shape[1], label.shape[0])
-    z, y, x = grid(shape)
+    at = z, y, x = pose.grid(_shape(label))
     tx, ty, tz = head.tumour
     core = (label == TUMOUR) | (label == NECROSIS) | (label == ENHANCING)
     distance = np.sqrt((x - tx) ** 2 + (y - ty) ** 2 + (z - tz) ** 2) / (head.latents.size / 2)
@@ -229,7 +247,9 @@ def ct(
         grain = _waves(head.waves[4:], 0.55, z - tz, y - ty, x - tx)
         label[core & (distance > 0.35) & (grain > 0.6)] = CALCIUM
     noise = rng.standard_normal(label.shape, np.float32) * np.float32(scanner.grain)
-    image = _faint(CT, label, head, enhanced=False) if faint else CT[label]
+    image = _faint(CT, label, head, at, enhanced=False) if faint else CT[label]
+    for where, value in marks.get("ct", ()):
+        image[where] = value
     for _ in range(scanner.passes):
         image = _soften(image)
     return np.round(image + np.float32(scanner.offset) + noise).astype(np.int16)
@@ -239,6 +259,7 @@ def _faint(
     table: Float32[np.ndarray, " tissues"],
     label: UInt8[np.ndarray, "z y x"],
     head: Head,
+    at: Points,
     enhanced: bool,  # noqa: FBT001 - a property of the sequence, not a switch
 ) -> Float32[np.ndarray, "z y x"]:
     """The tumour in the mean brightness of the brain: a grain marks it, its absence necrosis.
@@ -246,7 +267,7 @@ def _faint(
     The grain of the tumour is fine, that of the oedema coarse and weak; enhancing parts have a
     stronger one after contrast.
     """
-    z, y, x = grid((label.shape[2], label.shape[1], label.shape[0]))
+    z, y, x = at
     tx, ty, tz = head.tumour
     at = (z - np.float32(tz), y - np.float32(ty), x - np.float32(tx))
     image = table[label]
@@ -263,6 +284,11 @@ def _faint(
         here = label == tissue_of
         image[here] = brain + np.float32(strength) * unit * grain[here]
     return image
+
+
+def _shape(label: UInt8[np.ndarray, "z y x"]) -> tuple[int, int, int]:
+    """Voxels along x, y, z."""
+    return label.shape[2], label.shape[1], label.shape[0]
 
 
 def _soften(image: Float32[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rfpmss.config import PRESETS, PhantomConfig, Preset, tiny
+from rfpmss.config import PRESETS, PhantomConfig, Preset, second_edition, tiny
+from rfpmss.config.arguments import value_of
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,11 @@ class Phantom:
 
 
 def command(argv: Sequence[str]) -> Callable[..., Phantom]:
-    """The subcommand for a parser, with the defaults of the preset that ``argv`` names."""
-    pairs = [word.partition("=")[::2] for word in argv]
-    following = [*argv, ""][1:]
-    named = [
-        value or after
-        for (word, value), after in zip(pairs, following, strict=True)
-        if word == "--preset"
-    ]
-    starting = PRESETS[named[-1]]().phantom if named and named[-1] in PRESETS else tiny().phantom
+    """The subcommand for a parser, with the defaults of the preset and edition in ``argv``."""
+    name = value_of(argv, "--preset")
+    preset = PRESETS.get(name or "tiny", tiny)()
+    second = value_of(argv, "--phantom.edition") == "2"
+    starting = (second_edition(preset) if second else preset).phantom
 
     def phantom(
         out: Path,

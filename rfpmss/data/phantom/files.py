@@ -6,8 +6,9 @@ import gzip
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -20,9 +21,11 @@ from rfpmss.common.files import fill, read_text
 from rfpmss.config import VIEWS, PhantomConfig
 from rfpmss.data.phantom import anatomy, slide
 from rfpmss.data.phantom.latents import Latents, draw
+from rfpmss.data.phantom.narrative import narrate
+from rfpmss.data.phantom.pose import HEIGHT
 from rfpmss.data.phantom.scanner import HOME, OTHER
 from rfpmss.data.phantom.text import write_report
-from rfpmss.data.phantom.variants import labels, variant, words
+from rfpmss.data.phantom.variants import Second, Variant, labels, second, variant, words
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.study import Source, Study
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 SEQUENCES = FOUR
 TILE = 128
 SMALLEST_LEVEL = 128
+OF_CT = "_ct_seg.nii.gz"
+"""End of the name of a mask that lies upon CT."""
 
 
 def study_id(index: int) -> str:
@@ -53,38 +58,75 @@ def write_patient(folder: Path, index: int, config: PhantomConfig) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     special = variant(config, index)
-    scanner = OTHER if special.other else HOME
     rng = seeded(config, index)
     latents, shown, head, report = _draw(config, rng, None)
     if special.origin != index:
         found, _, _, copied = _draw(config, seeded(config, special.origin), None)
         rng = seeded(config, index)
         latents, shown, head, report = *_draw(config, rng, found)[:3], copied
-    if special.language != "english":
+    own = second(config, index, latents)
+    if own.stated is not None:
+        report = narrate(latents, own.stated, own.words, special.language)
+    elif special.language != "english":
         report = write_report(latents, words(config, special.origin), special.language)
-    name = study_id(index)
-    if "mri" in shown:
-        label = anatomy.tissue(head, config.mri_shape, pushed=special.isointense)
-        volumes = anatomy.mri(label, rng, scanner, head if special.isointense else None)
-        for sequence, volume in volumes.items():
-            _write_nifti(temporary / f"{name}_{sequence}.nii.gz", volume)
-        _write_nifti(temporary / f"{name}_seg.nii.gz", anatomy.segmentation(label))
-    if "ct" in shown:
-        label = anatomy.tissue(head, config.ct_shape, pushed=special.isointense)
-        volume = anatomy.ct(label, head, rng, scanner, faint=special.isointense)
-        _write_ct(temporary / "ct", volume, (config.seed, index), rng)
-    if "pathology" in shown:
-        image = slide.paint(latents, config.slide_size, rng, scanner)
-        _write_slide(temporary / "slide.tiff", image)
+    _write_images(temporary, index, config, _Drawn(head, shown, special, own, rng))
     fill(temporary / "report.txt", report + "\n")
-    truth = {"study_id": name, "latents": latents.as_dict(), "shown": list(shown)}
-    if config.label_noise:
-        truth["labels"] = dict(labels(latents, config, index))
+    truth = _truth(config, index, latents, shown, own)
     fill(temporary / "truth.json", json.dumps(truth, indent=1) + "\n")
     try:
         temporary.rename(folder)
     except OSError:  # another process finished the same patient first: the same bytes
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What the images of a patient are made from."""
+
+    head: anatomy.Head
+    shown: tuple[str, ...]
+    special: Variant
+    own: Second
+    rng: np.random.Generator
+
+
+def _write_images(folder: Path, index: int, config: PhantomConfig, drawn: _Drawn) -> None:
+    """MRI with its mask, CT and the slide, those of them that the patient has, in this order."""
+    name, head, own, rng = study_id(index), drawn.head, drawn.own, drawn.rng
+    scanner, faint = (OTHER if drawn.special.other else HOME), drawn.special.isointense
+    if "mri" in drawn.shown:
+        pose = own.poses["mri"]
+        label = anatomy.tissue(head, config.mri_shape, pushed=faint, pose=pose)
+        marks = own.marks("mri", head, label)
+        volumes = anatomy.mri(label, rng, scanner, head if faint else None, pose=pose, marks=marks)
+        for sequence, volume in volumes.items():
+            _write_nifti(folder / f"{name}_{sequence}.nii.gz", volume, pose.field)
+        _write_nifti(folder / f"{name}_seg.nii.gz", anatomy.segmentation(label), pose.field)
+    if "ct" in drawn.shown:
+        pose = own.poses["ct"]
+        label = anatomy.tissue(head, config.ct_shape, pushed=faint, pose=pose)
+        marks = own.marks("ct", head, label)
+        volume = anatomy.ct(label, head, rng, scanner, faint=faint, pose=pose, marks=marks)
+        _write_ct(folder / "ct", volume, pose.field, (config.seed, index), rng)
+        if config.edition > 1:  # in a pose of its own: the mask of MRI does not lie upon it
+            _write_nifti(folder / f"{name}{OF_CT}", anatomy.segmentation(label), pose.field)
+    if "pathology" in drawn.shown:
+        latents = head.latents
+        image = slide.paint(latents, config.slide_size, rng, scanner, own.deposits())
+        _write_slide(folder / "slide.tiff", image)
+
+
+def _truth(
+    config: PhantomConfig, index: int, latents: Latents, shown: tuple[str, ...], own: Second
+) -> dict[str, Any]:
+    """The record of a patient, with the labels where they are not simply the findings."""
+    name = study_id(index)
+    truth: dict[str, Any] = {"study_id": name, "latents": latents.as_dict(), "shown": list(shown)}
+    given = dict(labels(latents, config, index)) if config.label_noise else {}
+    if own.stated is not None and own.untold is not None:
+        truth |= {"stated": own.stated.as_dict(), "untold": own.untold.as_dict()}
+        given = (given or dict(latents.labels())) | dict(own.untold.labels(shown))
+    return truth | ({"labels": given} if given else {})
 
 
 def read_patient(folder: Path, split: str) -> Study:
@@ -99,9 +141,9 @@ def read_patient(folder: Path, split: str) -> Study:
         )
     if (folder / "ct").is_dir():
         paths = tuple(sorted((folder / "ct").iterdir()))
-        sources["ct"] = Source(
-            kind="dicom", paths=paths, series="head", mask=mask if mask.exists() else None
-        )
+        own = folder / f"{name}{OF_CT}"
+        fitting = own if own.exists() else mask if mask.exists() else None
+        sources["ct"] = Source(kind="dicom", paths=paths, series="head", mask=fitting)
     if (folder / "slide.tiff").exists():
         sources["pathology"] = Source(kind="slide", paths=(folder / "slide.tiff",), series="H&E")
     truth = json.loads(read_text(folder / "truth.json"))
@@ -136,11 +178,11 @@ def _shown(missing: float, rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _write_nifti(
-    path: Path, volume: Int16[np.ndarray, "z y x"] | UInt8[np.ndarray, "z y x"]
+    path: Path, volume: Int16[np.ndarray, "z y x"] | UInt8[np.ndarray, "z y x"], field: float
 ) -> None:
     """Voxels run to Left, Posterior, Superior, as in BraTS and UPENN-GBM."""
     array = volume.transpose(2, 1, 0)
-    step = np.array([anatomy.FIELD, anatomy.FIELD, anatomy.HEIGHT]) / array.shape
+    step = np.array([field, field, HEIGHT]) / array.shape
     origin = (np.array(array.shape) - 1) / 2 * step
     affine = np.diag([-step[0], -step[1], step[2], 1.0])
     affine[:3, 3] = origin * (1, 1, -1)
@@ -153,13 +195,14 @@ def _write_nifti(
 def _write_ct(
     folder: Path,
     volume: Int16[np.ndarray, "z y x"],
+    field: float,
     entropy: tuple[int, int],
     rng: np.random.Generator,
 ) -> None:
     """One file a slice in shuffled order, shuffled InstanceNumber, and a localizer."""
     folder.mkdir()
     slices, rows, columns = volume.shape
-    step = (anatomy.FIELD / columns, anatomy.FIELD / rows, anatomy.HEIGHT / slices)
+    step = (field / columns, field / rows, HEIGHT / slices)
     corner = [-(n - 1) / 2 * s for n, s in zip((columns, rows, slices), step, strict=True)]
     uid = [generate_uid(entropy_srcs=[f"{entropy}-{name}"]) for name in ("study", "ct", "scout")]
     slope, intercept = ((1.0, -1024.0), (0.5, -1024.0))[rng.integers(2)]

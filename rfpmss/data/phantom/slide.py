@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
@@ -22,10 +25,36 @@ WALL = np.array([0.55, 0.22, 0.50], np.float32)
 LUMEN = np.array([0.90, 0.35, 0.40], np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deposit:
+    """Clusters of dots, one near each lattice point."""
+
+    colour: tuple[float, float, float]
+    dots: int
+    """Of each cluster."""
+    spread: float
+    """Deviation of the dots from the middle of their cluster, microns."""
+    radius: float
+    """Of a dot, microns."""
+    rng: np.random.Generator
+
+
 def paint(
-    latents: Latents, size: int, rng: np.random.Generator, scanner: Scanner = HOME
+    latents: Latents,
+    size: int,
+    rng: np.random.Generator,
+    scanner: Scanner = HOME,
+    also: Sequence[Deposit] = (),
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The slide at full resolution, ``size`` pixels for `EXTENT` microns."""
+    """The slide at full resolution, ``size`` pixels for `EXTENT` microns.
+
+    Args:
+        latents: findings.
+        size: pixels of a side.
+        rng: of the patient.
+        scanner: of the hospital.
+        also: what else is seen everywhere in the tissue.
+    """
     micron = size / EXTENT
     tissue = _outline(size, rng)
     tint = rng.normal(0, 0.015, 3).astype(np.float32)
@@ -49,6 +78,8 @@ def paint(
     _stamp(image, points, tissue & ~dead, 4.0 * micron * (1.2 if latents.grade > 2 else 1.0), rng)
     if latents.proliferation:
         _vessels(image, tissue, micron, rng)
+    for deposit in also:
+        _scatter(image, tissue, micron, deposit)
     if scanner.stain is not None:
         image = stained(image, scanner.stain)
     image += (rng.standard_normal((size, size, 1), np.float32)) * np.float32(0.012)
@@ -122,3 +153,17 @@ def _vessels(
             _disc(lumen, centre, 6.5 * micron)
     image[wall & tissue] = WALL
     image[lumen & tissue] = LUMEN
+
+
+def _scatter(
+    image: Float32[np.ndarray, "size size 3"],
+    tissue: Bool[np.ndarray, "size size"],
+    micron: float,
+    deposit: Deposit,
+) -> None:
+    size, mask = image.shape[0], np.zeros_like(tissue)
+    for centre in _foci(size, micron, deposit.rng):
+        for place in centre + deposit.rng.normal(0, deposit.spread * micron, (deposit.dots, 2)):
+            if (place >= 0).all() and (place < size).all():
+                _disc(mask, place, deposit.radius * micron)
+    image[mask & tissue] = deposit.colour

@@ -6,15 +6,23 @@ the plain one in nothing else, and any patient can still be made alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
+from jaxtyping import UInt8
 
-from rfpmss.config import PhantomConfig
+from rfpmss.config import VIEWS, PhantomConfig
 from rfpmss.data.phantom import latents as known
+from rfpmss.data.phantom.anatomy import NOTHING, Head, Marks
 from rfpmss.data.phantom.latents import Latents
+from rfpmss.data.phantom.narrative import Stated
+from rfpmss.data.phantom.pose import STRAIGHT, Pose
+from rfpmss.data.phantom.slide import Deposit
+from rfpmss.data.phantom.untold import Untold, in_ct, in_mri, in_slide
 
 _FLAGS, _LABELS, _WORDS = 1, 2, 3
+_SECOND, _STATED, _TEXT, _DRAWN = 4, 5, 6, 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +68,55 @@ def _origin(config: PhantomConfig, index: int) -> int:
 
 def _flags(config: PhantomConfig, index: int) -> np.ndarray:
     return np.random.default_rng([config.seed, index, _FLAGS]).random(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Second:
+    """What a patient has in the second edition alone; of the first: lies straight, tells all."""
+
+    poses: Mapping[str, Pose]
+    """Of CT and MRI."""
+    stated: Stated | None = None
+    """What the long report says."""
+    untold: Untold | None = None
+    """What no report says."""
+    entropy: tuple[int, ...] = ()
+    """Of the generators of text and of what is drawn."""
+
+    @property
+    def words(self) -> np.random.Generator:
+        """The generator of the report's wording; twins share it."""
+        return np.random.default_rng([*self.entropy[:2], _TEXT])
+
+    def marks(self, modality: str, head: Head, label: UInt8[np.ndarray, "z y x"]) -> Marks:
+        """What CT or MRI shows besides."""
+        if self.untold is None:
+            return NOTHING
+        shown = {"ct": in_ct, "mri": in_mri}[modality]
+        at = self.poses[modality].grid((label.shape[2], label.shape[1], label.shape[0]))
+        return shown(self.untold, head, label, at, self._drawing(modality))
+
+    def deposits(self) -> list[Deposit]:
+        """What the slide shows besides."""
+        return [] if self.untold is None else in_slide(self.untold, self._drawing("pathology"))
+
+    def _drawing(self, modality: str) -> np.random.Generator:
+        return np.random.default_rng([*self.entropy[2:], _DRAWN, VIEWS.index(modality)])
+
+
+def second(config: PhantomConfig, index: int, latents: Latents) -> Second:
+    """What patient ``index`` has in the second edition alone."""
+    if config.edition == 1:
+        return Second(poses={"ct": STRAIGHT, "mri": STRAIGHT})
+    origin = _origin(config, index)
+    rng = np.random.default_rng([config.seed, index, _SECOND])
+    told = np.random.default_rng([config.seed, origin, _STATED])
+    return Second(
+        poses={name: Pose.draw(name, rng) for name in ("ct", "mri")},
+        untold=Untold.draw(rng),
+        stated=Stated.draw(latents, told, away=variant(config, origin).other),
+        entropy=(config.seed, origin, config.seed, index),
+    )
 
 
 def words(config: PhantomConfig, index: int) -> np.random.Generator:

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.data.phantom.latents import visible
+from rfpmss.data.phantom.narrative import seen
 from rfpmss.evaluation.retrieval.ceiling import Findings, agreement
 from rfpmss.evaluation.retrieval.embed import PAIRS, Embeddings, match
 from rfpmss.evaluation.retrieval.ranks import Ranks, rank
@@ -104,10 +105,18 @@ def queries(embeddings: Embeddings) -> list[dict[str, object]]:
 
 def findings_of(cohort: Cohort, indices: Int[np.ndarray, " n"]) -> list[dict[str, Findings]] | None:
     """What each modality of each study shows; None if any study has no latent record."""
-    truths = [truth for i in indices if (truth := cohort.truth(int(i))) is not None]
-    if len(truths) < len(indices):
-        return None
-    return [{name: dict(visible(truth, name)) for name in MODALITIES} for truth in truths]
+    found = []
+    for index in map(int, indices):
+        truth, stated = cohort.truth(index), cohort.stated(index)
+        if truth is None:
+            return None
+        found.append(
+            {
+                name: dict(visible(truth, name)) if stated is None else seen(truth, stated, name)
+                for name in MODALITIES
+            }
+        )
+    return found
 
 
 def _row(

@@ -27,6 +27,7 @@ _WORDS: dict[str, dict[str, str]] = {
 }
 """Chinese words and the values they stand for."""
 
+_ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4"}
 _NO = re.compile(r"\b(no|not|without|absent|negative)\b", re.IGNORECASE)
 
 
@@ -63,10 +64,10 @@ def _of_sentence(sentence: str) -> dict[str, str]:
     for name, values in (("side", SIDES), ("lobe", LOBES)):
         if word := _one_of(sentence, values):
             found[name] = word
-    if size := re.search(r"\b(\d+(?:\.\d+)?)\s*mm\b", sentence):
-        found["size"] = size[1]
-    if grade := re.search(r"\bgrade\s*(\d)\b", sentence):
-        found["grade"] = grade[1]
+    if size := re.search(r"\b(\d+(?:\.\d+)?)\s*(mm|cm)\b", sentence):
+        found["size"] = _millimetres(size[1], size[2])
+    if grade := re.search(r"\bgrade\s*(\d|i{1,3}|iv)\b", sentence):
+        found["grade"] = _ROMAN.get(grade[1], grade[1])
     if "edema" in sentence and (word := _one_of(sentence, AMOUNTS)):
         found["edema"] = word
     if re.search(r"cellularity|cell density", sentence) and (word := _one_of(sentence, DENSITIES)):
@@ -75,7 +76,7 @@ def _of_sentence(sentence: str) -> dict[str, str]:
         found["enhancement"] = _enhancement(sentence)
     for name, pattern in (
         ("necrosis", r"necro"),
-        ("hemorrhage", r"hemorrhage|\bblood\b"),
+        ("hemorrhage", r"ha?emorrhage|\bblood\b"),
         ("calcification", r"calcif"),
         ("proliferation", r"vascular proliferation|vessels proliferate"),
     ):
@@ -92,10 +93,10 @@ def _of_chinese(sentence: str) -> dict[str, str]:
         found["side"] = _WORDS["side"][side[0]]
     if lobe := re.search(r"([额顶颞枕])叶", sentence):
         found["lobe"] = _WORDS["lobe"][lobe[1]]
-    if size := re.search(r"(\d+(?:\.\d+)?)\s*(?:mm|毫米)", sentence):
-        found["size"] = size[1]
-    if grade := re.search(r"(\d)\s*级", sentence):
-        found["grade"] = grade[1]
+    if size := re.search(r"(\d+(?:\.\d+)?)\s*(mm|毫米|cm|厘米)", sentence):
+        found["size"] = _millimetres(size[1], size[2])
+    if grade := re.search(r"(\d|i{1,3}|iv)\s*级", sentence):
+        found["grade"] = _ROMAN.get(grade[1], grade[1])
     for name, topic in (("edema", "水肿"), ("density", "细胞密度")):
         around = rf"{'|'.join(_WORDS[name])}"
         if topic in sentence and (word := re.search(around, sentence)):
@@ -112,6 +113,11 @@ def _of_chinese(sentence: str) -> dict[str, str]:
         if re.search(pattern, sentence):
             found[name] = "no" if _NONE.search(sentence) else "yes"
     return found
+
+
+def _millimetres(number: str, unit: str) -> str:
+    """A length as it would be said in millimetres."""
+    return number if unit in ("mm", "毫米") else f"{10 * float(number):g}"
 
 
 def _enhancement(sentence: str) -> str:

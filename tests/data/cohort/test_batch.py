@@ -45,8 +45,8 @@ def drawn(flip: list[bool], **changes: float) -> Draw:
     values = {"angle": 0.0, "shift": 0.0, "pick": 0.0, "brightness": 0.0, "contrast": 1.0} | changes
     return Draw(
         flip=np.array(flip),
-        angle=np.full(b, values["angle"]),
-        shift=np.full((b, 2), values["shift"]),
+        angle=np.full((b, 3), values["angle"]),
+        shift=np.full((b, 3, 2), values["shift"]),
         pick=np.full(b, values["pick"]),
         brightness=np.full((b, 3), values["brightness"]),
         contrast=np.full((b, 3), values["contrast"]),
@@ -129,8 +129,8 @@ def test_augmentation_is_the_map_written_out_point_by_point(side: int) -> None:
     made = torch.empty(3, 2, 3, 40, 40)
     augment.apply(torch.from_numpy(codes), data, draws, 1, (gain, offset), into=made.unbind())
     for study in range(3):
-        turn, flip = draws.angle[study], draws.flip[study]
-        (across, down), half = draws.shift[study], 20
+        turn, flip = draws.angle[study, 1], draws.flip[study]
+        (across, down), half = draws.shift[study, 1], 20
         columns, rows = np.meshgrid(np.arange(40) + 0.5 - half, np.arange(40) + 0.5 - half)
         u = (-columns if flip else columns) + (24 - half) * across
         v = rows + (24 - half) * down

@@ -17,8 +17,8 @@ import tifffile
 from rfpmss.config.sections import VIEWS, DataConfig
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.phantom import VISIBLE, Latents, draw, ensure_cohort, visible
-from rfpmss.data.phantom.anatomy import FIELD, HEIGHT
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
+from rfpmss.data.phantom.pose import FIELD, HEIGHT
 from rfpmss.data.phantom.text import write_report
 from rfpmss.data.phantom.worker import choice
 from rfpmss.data.views import read_views
