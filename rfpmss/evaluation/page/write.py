@@ -158,7 +158,7 @@ def _about(
         "steps": metrics[-1]["step"] if metrics else 0,
         "seconds": sum(row.get("seconds", 0.0) for row in metrics),
         "counts": _counts(cohort),
-        "generated": any(latents is not None for latents in cohort.latents),
+        "generated": any(record is not None for record in cohort.records),
         "settings": _settings(config),
         "versions": _versions(),
         "structure": _structure(metrics),
