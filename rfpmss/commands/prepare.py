@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,15 +46,20 @@ if TYPE_CHECKING:
 def run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
     """Prepare; return the exit status.
 
-    Names of files elsewhere than in the output may be names of people: they are not shown.
+    Names of files elsewhere than in the output may be names of people: they are not shown, but
+    for the paths that were typed.
     """
     out = arguments.out.resolve()
+    typed = [Path(realpath(at)) for at in vars(arguments).values() if isinstance(at, Path)]
     try:
         with quiet():
             return _work(arguments)
     except OSError as error:
         named = error.filename
-        if named is None or Path(os.fsdecode(named)).resolve().is_relative_to(out):
+        place = None if named is None else Path(realpath(os.fsdecode(named)))
+        if place is None or place.is_relative_to(out):
+            raise
+        if any(path.is_relative_to(place) for path in typed):  # or a folder above
             raise
         raise RfpmssError(f"{error.strerror} (a source file)") from None
 

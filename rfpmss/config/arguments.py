@@ -24,6 +24,7 @@ from rfpmss.config.bounds import (
     MOST_STEPS,
     MOST_WORKERS,
     distinct,
+    require_path,
     require_places,
     require_reachable,
     require_words,
@@ -222,6 +223,7 @@ def _starting_point(argv: list[str]) -> Config:
     path = value_of(argv, "--config-file")
     if path is None:
         return second_edition(PRESETS[name]()) if second else PRESETS[name]()
+    require_path(Path(path), "--config-file")
     if not Path(path).is_file():
         raise ValueError(f"--config-file must be an existing file, got {path}")
     try:

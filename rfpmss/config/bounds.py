@@ -111,7 +111,7 @@ def require_places(options: object) -> None:
 
 
 def require_reachable(options: object) -> None:
-    """Refuse a current folder that is gone, and paths whose links lead in a circle.
+    """Refuse a current folder that is gone, and paths that no file can have.
 
     Raises:
         ValueError: names the option.
@@ -124,13 +124,33 @@ def require_reachable(options: object) -> None:
             "to another one"
         ) from None
     for shown, path in _places(options):
-        try:
-            os.stat(path)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise ValueError(
-                    f"{shown} must lead somewhere, got links in a circle in {path}; choose another"
-                ) from None
+        require_path(path, shown)
+
+
+def require_path(path: Path, shown: str) -> None:
+    """Refuse what no file can be called; whether there is one is not asked.
+
+    Args:
+        path: what was typed.
+        shown: the option it was typed for.
+
+    Raises:
+        ValueError: names the option.
+    """
+    try:
+        os.stat(path)
+    except ValueError:
+        raise ValueError(f"{shown} must be a path, got one with a null byte") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(
+                f"{shown} must lead somewhere, got links in a circle in {path}; choose another"
+            ) from None
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(
+                f"{shown} must be a path that the disk takes, got {len(str(path))} characters; "
+                f"choose a shorter one"
+            ) from None
 
 
 def _places(options: object) -> Iterator[tuple[str, Path]]:

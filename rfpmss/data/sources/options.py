@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import Literal
 
@@ -79,4 +80,4 @@ class Public:
     def folders(self) -> list[Path]:
         """The folders of images, resolved."""
         given = (self.brats2021, self.brats, self.upenn_gbm, self.bids, self.mr_rate)
-        return [path.resolve() for path in given if path]
+        return [Path(realpath(path)) for path in given if path]  # links in a circle are told later
