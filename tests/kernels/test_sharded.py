@@ -3,8 +3,6 @@
 Run as a script, this file is one rank of such a job.
 """
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch.distributed as dist
 
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
 from multisk._backends import choose
+from tests import warm
 from tests.kernels.tools import INTERPRET, marks, needs_kernels
 
 needs_kernels()
@@ -22,7 +21,6 @@ if not INTERPRET:
     pytest.skip("ranks without a GPU each take the interpreter", allow_module_level=True)
 
 pytestmark = marks
-ROOT = Path(__file__).parents[2]
 HEIGHTS = (7, 0, 9)
 N, K = sum(HEIGHTS), 4
 LOADS = torch.linspace(1.0, 2.0, K, dtype=torch.float64) * (2 * N / (1.5 * K))
@@ -77,15 +75,11 @@ def rank_main(folder, rank):
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
+    command = [sys.executable, __file__, str(folder)]
     processes = [
-        subprocess.Popen(
-            [*command, str(rank)], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(len(HEIGHTS))
+        warm.start([*command, str(rank)], stderr=warm.PIPE) for rank in range(len(HEIGHTS))
     ]
-    outputs = [process.communicate(timeout=600)[1] for process in processes]
+    outputs = [process.communicate()[1] for process in processes]
     assert not any(process.returncode for process in processes), outputs
     return [torch.load(folder / f"{rank}.pt") for rank in range(len(HEIGHTS))]
 

@@ -58,7 +58,7 @@ CASES = {
         "newton plan",
     ),
     "many scales": (
-        MultiAssignment(k=2, eps=5.0, damping=LEVELS),
+        MultiAssignment(k=2, eps=10.0, damping=LEVELS),
         Newton(),
         "groups._sweep groups._plan groups._respond",
     ),
