@@ -77,3 +77,16 @@ def write_nifti(path: Path, array: np.ndarray) -> Path:
 def brain(shape: tuple[int, ...] = (20, 20, 8), seed: int = 0) -> np.ndarray:
     """Voxels that are not constant."""
     return np.random.default_rng(seed).integers(0, 500, shape).astype(np.int16)
+
+
+def old_office() -> bytes:
+    """Two sectors of tables and eight of contents ([MS-CFB], 2.2 and 2.3)."""
+    words = np.full(128, 0xFFFFFFFF, "<u4")
+    words[:2] = 0xE011CFD0, 0xE11AB1A1
+    words[6:8] = 0x0003003E, 0x0009FFFE
+    words[11:13] = 1, 1
+    words[18:20] = 0, 0xFFFFFFFF
+    words[19] = 0  # the first table of sectors is sector 0
+    table = np.full(128, 0xFFFFFFFF, "<u4")
+    table[:10] = 0xFFFFFFFD, 0xFFFFFFFE, *range(3, 10), 0xFFFFFFFE
+    return words.tobytes() + table.tobytes() + bytes(9 * 512)

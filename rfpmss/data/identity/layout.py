@@ -30,6 +30,7 @@ from rfpmss.data.identity.names import (
 )
 from rfpmss.data.identity.numbered import after, stem, visit_numbers
 from rfpmss.data.identity.running import without_series_numbers
+from rfpmss.data.readers.sequences import sequence_of
 
 MOST_VISITS = 12
 """A folder with more numbered folders than this, and than there are such folders, is no patient."""
@@ -209,6 +210,16 @@ class Layout:
         """A file's name without its endings and the number of its series."""
         return self._stems.get(path) or stem(path)
 
+    def _timed_stem(self, path: PurePosixPath) -> str:
+        """A file's name with `preop` for a `pre` that is its time.
+
+        In a folder named after a sequence `pre` and `post` are about contrast: ``T1/post.nii``.
+        """
+        text = self._stem(path)
+        if re.fullmatch(r"(?i)(?:pre|post)", text) and sequence_of(path.parent.name):
+            return f"{path.parent.name}_{text}"
+        return with_surgery(text, self._marks.get(path.parent, frozenset()))
+
     # -- one path ----------------------------------------------------------------------------------
 
     def place(self, path: PurePosixPath) -> Place:
@@ -268,7 +279,7 @@ class Layout:
             return own
         words = self._marks.get(path.parent, frozenset())
         text = self._stem(path)
-        name = self._reduced(self._parse(with_surgery(text, words), file=True))
+        name = self._reduced(self._parse(self._timed_stem(path), file=True))
         if "pre" not in words and path.parent in self._agents and _BARE_END.search(plain(text)):
             times = tuple(t for t in name.times if not t.phase)
             name = replace(name, times=times, kinds=(*name.kinds, "contrast"))
@@ -422,9 +433,7 @@ class Layout:
         home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
         below = _dates_joined(folders[self.level :])
         names = [self._parse(text) for _, text in below]
-        words = self._marks.get(path.parent, frozenset())
-        text = with_surgery(self._stem(path), words)
-        file = self._numbered_visit(path) or self._parse(text, file=True)
+        file = self._numbered_visit(path) or self._parse(self._timed_stem(path), file=True)
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
             whos = [self._heads.folders.get(plain(text), "") for _, text in below]

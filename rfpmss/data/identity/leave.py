@@ -79,12 +79,19 @@ def _sidecars(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
     return {
         path: error
         for path in paths
-        if path.suffix.lower() in endings
-        and (path.with_suffix("") in images or path.name in _ABOUT)
+        if _ABOUT.fullmatch(path.name)
+        or (path.suffix.lower() in endings and path.with_suffix("") in images)
     }
 
 
-_ABOUT = {"dataset_description.json", "participants.json"}
+_ABOUT = re.compile(
+    r"(?:readme|changes|changelog|licen[sc]e|citation|copying|authors|contributors|acknowledge?ments?"
+    r"|(?:md5|sha1|sha256)(?:sums?)?|checksums?)(?:\.(?:md|rst|txt|cff|bib))?"
+    r"|(?:dataset_description|participants|samples|sessions|phenotype|.*_(?:scans|sessions))\.json"
+    r"|\.bidsignore|\.bids-validator.*|\.gitattributes|\.gitignore|\.zenodo\.json",
+    re.IGNORECASE,
+)
+"""Companions of data sets, as BIDS has them, and of repositories."""
 
 
 def _programs(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:

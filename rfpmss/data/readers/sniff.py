@@ -78,6 +78,8 @@ def kind_of(path: Path) -> Kind:
 
 def _refuse_cut(path: Path, name: str, head: bytes) -> None:
     """An Office file whose copy ended early has no list of its parts, which stands at its end."""
+    if head.startswith(OLD_OFFICE) and ole_cut(path, head):
+        raise UnreadableError("the old Word or Excel file is damaged")
     what = next((what for endings, what in ZIPPED.items() if name.endswith(endings)), "")
     if not what or not head.startswith(b"PK"):
         return
@@ -86,6 +88,32 @@ def _refuse_cut(path: Path, name: str, head: bytes) -> None:
             raise UnreadableError(f"the {what} file is damaged")
     if what == "OpenDocument":
         raise UnsupportedError("the file is of OpenDocument", "save it as DOCX or XLSX")
+
+
+def ole_cut(path: Path, head: bytes) -> bool:
+    """Whether an old Office file ends before the last sector that its tables name ([MS-CFB], 2.2).
+
+    Args:
+        path: the file.
+        head: its first 512 bytes.
+    """
+    size, sector = path.stat().st_size, 1 << min(int.from_bytes(head[30:32], "little"), 16)
+    used = [int.from_bytes(head[n : n + 4], "little") for n in range(76, 512, 4)]
+    tables = [number for number in used if number < _NO_SECTOR]
+    first = int.from_bytes(head[48:52], "little")
+    if len(head) < 512 or (max((first, *tables)) + 2) * sector > size:
+        return True
+    last = 0
+    with opened(path) as file:
+        for order, number in enumerate(tables):
+            file.seek((number + 1) * sector)
+            entries = memoryview(file.read(sector)).cast("I")
+            full = [n for n, entry in enumerate(entries) if entry != _FREE]
+            last = max(last, order * (sector // 4) + full[-1] if full else 0)
+    return (last + 1) * sector >= size
+
+
+_NO_SECTOR, _FREE = 0xFFFFFFFA, 0xFFFFFFFF
 
 
 def _by_name(name: str, head: bytes) -> Kind:

@@ -72,6 +72,10 @@ class Told:
     """Why the row cannot be used."""
 
 
+NO_REPORTS = "no column of the table holds reports by its name or its texts"
+"""Of a table about something else, such as ``participants.tsv``."""
+
+
 def read_reports(
     path: Path, table: Table | None, known: Known | None = None, days: int = 30
 ) -> tuple[Table, list[Told]]:
@@ -170,8 +174,7 @@ def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table |
         return groups
     likely = [n for n, name in enumerate(names) if not no_report(name)]
     if not any(_sentences(n, rows, WORDS, SIGNS) for n in likely):
-        what = "no column of the table holds reports by its name or its texts"
-        raise ColumnError(what, OR_NOTHING)
+        raise ColumnError(NO_REPORTS, OR_NOTHING)
     places = [n for n in likely if _sentences(n, rows, WORDS // 2 + 1, SIGNS // 2 + 1)]
     if len(places) > 1:
         shown = " and ".join(repr(names[n]) for n in places)

@@ -26,6 +26,7 @@ from rfpmss.data.errors import (
     OwnerError,
     UnforeseenError,
     UnreadableError,
+    UnusedError,
     describe,
 )
 from rfpmss.data.identity.known import Known
@@ -46,6 +47,7 @@ from rfpmss.data.readers.volume import MAX_BYTES
 from rfpmss.data.reports.labels import Identities
 from rfpmss.data.reports.mentions import Mentions
 from rfpmss.data.reports.rows import known_of, reports_of
+from rfpmss.data.reports.worksheet import NO_REPORTS
 from rfpmss.data.sources.gather import Lost, studies
 from rfpmss.data.study import Study
 
@@ -140,7 +142,13 @@ def scan(
             whose[study.study_id] = owner
     made.sort(key=lambda study: study.study_id)
     notes = (*owned.notes, *_doubled(made), *_ignored(ignored))
-    unread = [reason for path, reason in rejections if path.suffix.lower() in REPORT_NAMES]
+    unread = [
+        reason
+        for path, reason in rejections
+        if path.suffix.lower() in REPORT_NAMES
+        and NO_REPORTS not in reason
+        and not reason.startswith(UnusedError.__name__)
+    ]
     rejections += _rejected(lost)
     return Found(
         studies=tuple(made),

@@ -75,3 +75,12 @@ def test_a_text_that_names_other_patients_of_the_cohort_is_nobodys(tmp_path: Pat
     assert [study.report for study in found.studies if study.report] == [
         "___, right mass of 456 mm3."
     ]
+
+
+def test_pre_and_post_in_a_folder_of_a_sequence_are_about_contrast() -> None:
+    names = ("T1/pre", "T1/post", "T2/t2", "FLAIR/flair")
+    paths = [PurePosixPath(f"P00{n}/{name}.nii.gz") for n in (1, 2) for name in names]
+    owned = assign([Item(path=path, kind="mri") for path in paths], 0)
+    assert not owned.doubt
+    assert {place.label or place.phase for place in owned.places} == {""}
+    assert len(set(owned.owners)) == 2

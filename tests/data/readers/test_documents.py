@@ -18,7 +18,7 @@ from rfpmss.data.readers.text.documents import document_text
 from rfpmss.data.readers.text.tables import read_sheets, read_table
 from rfpmss.data.reports.worksheet import Told, read_reports
 from rfpmss.data.sources.hospital import scan, show
-from tests.data.files import brain, write_nifti
+from tests.data.files import brain, old_office, write_nifti
 from tests.data.sources.trees import xlsx
 
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -195,7 +195,7 @@ def test_a_workbook_is_a_table_with_days_and_numbers_of_spreadsheets(tmp_path: P
 def test_manuals_of_viewers_and_old_documents_are_no_reports(tmp_path: Path) -> None:
     (tmp_path / "P1" / "VIEWER").mkdir(parents=True)
     (tmp_path / "P1" / "VIEWER" / "guide.html").write_text("<html>How to view a mass</html>")
-    (tmp_path / "P1" / "report.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"x" * 600)
+    (tmp_path / "P1" / "report.doc").write_bytes(old_office())
     write_nifti(tmp_path / "P1" / "t1.nii", brain())
     for path in (tmp_path / "P1" / "VIEWER" / "guide.html", tmp_path / "P1" / "report.doc"):
         with pytest.raises(UnsupportedError):
