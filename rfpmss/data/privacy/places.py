@@ -129,6 +129,7 @@ _LIVING = re.compile(rf"(?<![\w-])(?i:{_LIVES})\s(?P<value>(?:{_TOKEN}(?:,\s|\s)
 _HAN_LIVES = re.compile(
     rf"(家住|现住|現住|住于|住在|户籍地?|籍贯)[:：]?([{_HAN}\d\w－-]{{2,40}})(?=[，,。；;\s]|$)"
 )
+_WIDE = re.compile(rf"[{_HAN}\uac00-\ud7a3]")
 _ASIAN = re.compile(
     rf"(?:[{_HAN}]{{2,3}}省)?[{_HAN}]{{2,4}}市[{_HAN}]{{1,6}}[区县縣區][{_HAN}]{{1,12}}?(?:路"
     rf"|街|道|巷|村|弄|里|大道)(?:\d{{1,5}}[号號弄]?)?"
@@ -153,7 +154,8 @@ def without_places(text: str, blank: str) -> str:
         >>> without_places("Lives at 14 Elm Street, Springfield, IL 62704. Via Roma 22.", "_")
         'Lives at _. _.'
     """
-    text = _ASIAN.sub(blank, _HAN_LIVES.sub(rf"\1{blank}", text))
+    if _WIDE.search(text):
+        text = _ASIAN.sub(blank, _HAN_LIVES.sub(rf"\1{blank}", text))
     text = _LIVING.sub(lambda found: _living(found, blank), text)
     text = _STREET.sub(lambda found: _street(found, blank), text)
     return _BARE_TOWN.sub(lambda found: _town(found, blank), text)

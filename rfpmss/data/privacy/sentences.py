@@ -395,14 +395,9 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     """
     names: list[str] = []
     text = east_asian.without_fields(text, names, BLANK)
-    for pattern in (_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH, _NAMES_RU):
-        names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
-        text = pattern.sub("", text)
-    text = _NUMBERS_ZH.sub("", text)
-    text = _HOSPITAL_ZH.sub(BLANK, text)
-    text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
-    text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
-    text = _LISTED_ZH.sub(BLANK, text)
+    if _HAN_LETTER.search(text):
+        text = _chinese(text, names)
+    text = _NUMBERS_ZH.sub("", _field(text, _NAMES_RU, names))
     for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
     text = _persons(text, _PERSON, names, _loose)
@@ -418,8 +413,26 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         text = _persons(text, label, names, None, least=least, keep=True)
     text = _persons(text, TOLD_ONE, names, _one_word, keep=True)
     text = _persons(text, KIN_ONE, names, _one_word, keep=True)
-    text = _KIN_SAID_ZH.sub(rf"\1{BLANK}", text)
     return _titled(text, names), names
+
+
+_HAN_LETTER = re.compile(f"[{_HAN}]")
+
+
+def _chinese(text: str, names: list[str]) -> str:
+    """A report without the Chinese fields and phrases that say who."""
+    for pattern in (_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH):
+        text = _field(text, pattern, names)
+    text = _HOSPITAL_ZH.sub(BLANK, text)
+    text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
+    text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
+    text = _KIN_SAID_ZH.sub(rf"\1{BLANK}", text)
+    return _LISTED_ZH.sub(BLANK, text)
+
+
+def _field(text: str, pattern: re.Pattern[str], names: list[str]) -> str:
+    names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
+    return pattern.sub("", text)
 
 
 _LABEL_ALONE = re.compile(r"[^\W\d_][^:：|\n]{0,40}?\s?(?P<colon>[:：]?)")
