@@ -134,7 +134,7 @@ def opened(tab, tmp_path):
     path.write_text(fill("patient.html", {"patient": patient, "studies": ["S0", "S1", "S2"]}))
     tab.ask("Page.enable")
     tab.ask("Page.navigate", url=path.as_uri())
-    stop = time.monotonic() + 60
+    stop = time.monotonic() + 600
     while tab.value("document.readyState + document.title") != "completeS1":
         assert time.monotonic() < stop, "the page does not come"
     return tab

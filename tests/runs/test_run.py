@@ -1,7 +1,6 @@
 """Run folder, schedule and command line."""
 
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -225,11 +224,12 @@ def test_help_answers_without_loading_torch() -> None:
         "import sys, rfpmss.train\n"
         "try: rfpmss.train.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules"
+        "print(*sys.modules)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    taken = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-    assert taken < 5  # 1.5 s on an idle machine; a busy one counts up to twice as many
+    loaded = {name.partition(".")[0] for name in run.stdout.splitlines()[-1].split()}
+    heavy = {"torch", "numpy", "transformers", "scipy", "sklearn", "matplotlib", "numba", "nibabel"}
+    assert "rfpmss" in loaded
+    assert not loaded & heavy
     for word in ("--preset", "--data", "--run-dir", "--max-steps", "--seed", ".cache/rfpmss"):
         assert word in run.stdout

@@ -207,9 +207,7 @@ def test_a_preparation_killed_by_the_system_is_resumed_to_the_same_bytes(
 ) -> None:
     out = tmp_path / "out"
     process = start(source, out, "--workers", workers)
-    deadline = time.monotonic() + 90
     while not list(out.glob(".pieces/*/*.npz")):
-        assert time.monotonic() < deadline
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)

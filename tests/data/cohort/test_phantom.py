@@ -177,9 +177,7 @@ def test_what_a_modality_shows_is_named_and_survives_its_record() -> None:
 
 def test_a_run_killed_half_way_is_resumed_to_the_same_bytes(cohort: Path, tmp_path: Path) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".*.partial/pieces/*.npz")):
-        assert time.monotonic() < deadline
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
