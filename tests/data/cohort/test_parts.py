@@ -227,6 +227,5 @@ def test_a_shard_without_a_common_secret_is_refused(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["hospital", str(source / "src"), "--out", str(tmp_path), "--shard", "1/2"]
-    with pytest.raises(SystemExit, match="2"):
-        prepare.main(command)
+    assert prepare.main(command) == 2
     assert "--shard needs --salt" in capsys.readouterr().err
