@@ -15,7 +15,7 @@ from rfpmss.common.files import sentence
 from rfpmss.common.ranks import local
 from rfpmss.config.arguments import TrainArguments
 from rfpmss.data.batches.batch import Cohort
-from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.data.batches.tokens import cut, train_tokenizer
 from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.data.phantom import ensure_cohort
 from rfpmss.evaluation.structure.learned import learned
@@ -101,6 +101,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     if not peers.rank:
         print(parts(spine.model))
         print(cohort.told("train"))
+        print(cut(tokenizer, cohort.reports("train"), config.data.tokens).sentence)
         if lacking := cohort.unscored():
             print(f"note: {lacking}", file=sys.stderr)
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")

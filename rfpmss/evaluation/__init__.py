@@ -10,6 +10,7 @@ import numpy as np
 from rfpmss.evaluation.page.tables import print_table, write_json, write_retrieval
 from rfpmss.evaluation.page.write import page
 from rfpmss.evaluation.retrieval.embed import embed
+from rfpmss.evaluation.retrieval.outline import controls
 from rfpmss.evaluation.retrieval.zeroshot import Row, findings_of, queries, rows
 from rfpmss.runs.origin import Origin, mark, unmark
 
@@ -50,7 +51,7 @@ def run(
     scored, single = [], []
     if len(indices) > 1:
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
-        scored = rows(embeddings, findings_of(cohort, indices))
+        scored = rows(embeddings, findings_of(cohort, indices), controls(cohort, indices))
         single = queries(embeddings)
     unmark(folder, name)
     write_json(folder / f"{name}_queries.json", single, private=True)

@@ -56,7 +56,8 @@ def test_latex_cells_are_escaped(tmp_path):
 
 
 def test_the_printed_table_shows_chance_score_and_ceiling(capsys):
-    print_table([row(r5=0.75, chance_r5=0.05, ceiling_r5=None), row("ct", "pathology")])
+    shown = row(r5=0.75, chance_r5=0.05, ceiling_r5=None, outline_r5=None)
+    print_table([shown, row("ct", "pathology")])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[1].split() == [
@@ -68,6 +69,7 @@ def test_the_printed_table_shows_chance_score_and_ceiling(capsys):
         "75.0",
         "(50.0-50.0)",
         "-",
+        "50.0",
         "0.5",
     ]
 

@@ -126,10 +126,10 @@ class Cohort:
         """Positions of the studies of a split, in the order of the manifest."""
         return np.array([i for i, s in enumerate(self.studies) if s.split == split], np.int64)
 
-    def reports(self, split: str) -> list[str]:
-        """Texts of a split's reports, for the tokenizer."""
-        chosen = (study.report for study in self.studies if study.split == split)
-        return [text for text in chosen if text is not None]
+    def reports(self, split: str | None = None) -> list[str]:
+        """Texts of a split's reports, for the tokenizer; by default of all."""
+        chosen = (study for study in self.studies if split is None or study.split == split)
+        return [study.report for study in chosen if study.report is not None]
 
     def told(self, split: str) -> str:
         """One line for the log: how many reports there are, and how many no person wrote."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,6 +139,59 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Int64[Ten
         words = item.ids[: length - 2]
         row[0], row[1 : 1 + len(words)], row[1 + len(words)] = START, words, END
     return torch.from_numpy(ids)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is lost of reports that are longer than a model reads."""
+
+    reports: int
+    long: int
+    """Reports that lose words."""
+    words: int
+    """Of all reports; a Chinese character is one."""
+    lost: int
+    """Words that no model sees, those cut in two included."""
+    longest: int
+    """Tokens of the longest report, start and end included."""
+    length: int
+    """Tokens that are read."""
+
+    @property
+    def sentence(self) -> str:
+        """One line for the log and the page."""
+        if not self.long:
+            return f"no report is longer than data.tokens={self.length}, the longest {self.longest}"
+        return (
+            f"{self.long} of {self.reports} reports are longer than data.tokens={self.length}: "
+            f"{self.lost} of {self.words} words are cut, the longest report has {self.longest}"
+        )
+
+
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+")
+
+
+def cut(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Cut:
+    """Count what `encode` leaves out.
+
+    Example:
+        >>> words = train_tokenizer(["a mass on the left"], 64)
+        >>> found = cut(words, ["a mass on the left", "left"], 5)
+        >>> found.long, found.lost, found.words, found.longest
+        (1, 2, 6, 7)
+    """
+    long = lost = words = longest = 0
+    for start in range(0, len(texts), 1024):
+        some = list(texts[start : start + 1024])
+        coded = tokenizer.encode_batch(some, add_special_tokens=False)
+        for text, item in zip(some, coded, strict=True):
+            words += len(_WORD.findall(text))
+            longest = max(longest, len(item.ids) + 2)
+            if len(item.ids) > length - 2:
+                long += 1
+                kept = item.offsets[length - 2][0]
+                lost += sum(found.end() > kept for found in _WORD.finditer(text))
+    return Cut(len(texts), long, words, lost, longest, length)
 
 
 def decode(tokenizer: Tokenizer, ids: Int64[Tensor, " t"] | Sequence[int]) -> str:

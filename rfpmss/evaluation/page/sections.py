@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 OVERLAYS = 8
 """Studies whose attention is shown."""
 
+WRITTEN = 128
+"""Studies whose report is written: a long one takes a step of the decoder a word."""
+
 STACKS = 4
 """Studies of which all stored images are shown."""
 
@@ -71,7 +74,7 @@ class Overlay:
 
 def reports(run: Opened) -> dict[str, Any]:
     """Generated reports: findings, words, and some beside their originals."""
-    indices, studies = run.embeddings.index, run.cohort.studies
+    indices, studies = run.embeddings.index[:WRITTEN], run.cohort.studies
     texts = write_reports(run.model, run.cohort, run.tokenizer, indices, run.config.train.batch)
     told = [i for i, index in enumerate(indices) if studies[index].report]
     originals = [studies[indices[i]].report or "" for i in told]

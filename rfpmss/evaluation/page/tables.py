@@ -53,7 +53,7 @@ def print_table(rows: Sequence[Row]) -> None:
             "no retrieval table: it needs two studies of the split, each with two modalities\n"
         )
         return
-    heads = ("retrieval", "n", "chance R@5", "R@5 (95 %)", "ceiling", "median rank")
+    heads = ("retrieval", "n", "chance R@5", "R@5 (95 %)", "ceiling", "R@1", "median rank")
     lines = [
         (
             f"{row.query} -> {row.gallery}",
@@ -61,13 +61,24 @@ def print_table(rows: Sequence[Row]) -> None:
             percent(row.chance_r5),
             f"{percent(row.r5)} ({percent(row.r5_low)}-{percent(row.r5_high)})",
             percent(row.ceiling_r5),
+            percent(row.r1),
             f"{row.medr:g}",
         )
         for row in chosen
     ]
     if sys.stdout.isatty():
         _rich(heads, lines)
-        return
+    else:
+        _plain(heads, lines)
+    for row in chosen:
+        if row.outline_r5 is not None:
+            sys.stdout.write(
+                f"{row.query} -> {row.gallery} by the outline of the head alone, without a "
+                f"network: R@5 {percent(row.outline_r5)}\n"
+            )
+
+
+def _plain(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
     for line in (heads, *lines):
         cells = [line[0].ljust(widths[0])]
@@ -198,6 +209,7 @@ def _readable(row: Row) -> dict[str, object]:
         )
         cells[f"R@{k} (95 %)"] = f"{score} ({low}, {high})"
         cells[f"chance / ceiling @{k}"] = f"{chance} / {ceiling}"
+    cells["outline @5"] = percent(row.outline_r5)
     return cells | {"MedR": f"{row.medr:g}", "MeanR": f"{row.meanr:.1f}"}
 
 

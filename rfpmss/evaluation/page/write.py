@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from rfpmss.common.files import read_text, write_text
 from rfpmss.config import MODALITIES, Config
 from rfpmss.config.sections import TERMS
+from rfpmss.data.batches.tokens import cut
 from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import sections
 from rfpmss.evaluation.page.charts import HEIGHT, WIDTH, Curve, curve
@@ -115,7 +116,7 @@ def page(
         "elsewhere": _elsewhere(run_dir / "evaluation"),
         "quick": quick,
         "unscored": cohort.unscored(),
-        **_about(run_dir, model, cohort, config, metrics),
+        **_about(run_dir, model, cohort, tokenizer, config, metrics),
         **EMPTY,
     }
     write_json(run_dir / source("curves").file, _columns(metrics))
@@ -150,7 +151,12 @@ def _stale(
 
 
 def _about(
-    run_dir: Path, model: RFPMSS, cohort: Cohort, config: Config, metrics: list[dict[str, Any]]
+    run_dir: Path,
+    model: RFPMSS,
+    cohort: Cohort,
+    tokenizer: Tokenizer,
+    config: Config,
+    metrics: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Sizes, settings and versions of the run; written as they are returned."""
     found = {
@@ -158,6 +164,7 @@ def _about(
         "steps": metrics[-1]["step"] if metrics else 0,
         "seconds": sum(row.get("seconds", 0.0) for row in metrics),
         "counts": _counts(cohort),
+        "cut": cut(tokenizer, cohort.reports(), config.data.tokens).sentence,
         "generated": any(record is not None for record in cohort.records),
         "settings": _settings(config),
         "versions": _versions(),

@@ -26,11 +26,13 @@ LEVEL = 0.15
 """Threshold, as a share of the way from the darkest to the brightest pixels."""
 ENDS = (0.02, 0.98)
 """Quantiles that stand for the darkest and the brightest."""
+SOME = 64
+"""Studies decoded at a time."""
 CHANNEL = {"ct": 0, "mri": 2}
 """Of the view: the brain window, and T2, whose background is dark in every case."""
 
 
-def masks(images: Float32[Tensor, "b c h w"], view: str) -> Bool[np.ndarray, "b 64 64"]:
+def masks(images: Float32[Tensor, "b c h w"], view: str) -> Bool[np.ndarray, "b s s"]:
     """The head in each image."""
     plain = F.interpolate(images[:, CHANNEL[view], None], (SIDE, SIDE), mode="area")[:, 0]
     low, high = plain.flatten(1).quantile(torch.tensor(ENDS, dtype=plain.dtype), dim=1)
@@ -72,7 +74,22 @@ def overlap(
     return both / np.maximum(either, 1.0)
 
 
-def heads(cohort: Cohort, indices: Int[np.ndarray, " n"], view: str) -> Bool[np.ndarray, "n 64 64"]:
-    """The head in the first image of a view of each study."""
-    images = cohort.images(indices, VIEWS.index(view))[:, 0]
-    return masks(images, view)
+def controls(
+    cohort: Cohort, indices: Int[np.ndarray, " n"]
+) -> dict[tuple[str, str], list[Float64[np.ndarray, "n n"]]]:
+    """Similarities of every study's CT to every study's MRI and back: as they lie, and aligned.
+
+    Where a study has no such image its mask is empty.
+    """
+    ct, mri = (_heads(cohort, indices, view) for view in ("ct", "mri"))
+    found = [overlap(ct, mri), overlap(aligned(ct), aligned(mri))]
+    return {("ct", "mri"): found, ("mri", "ct"): [scores.T for scores in found]}
+
+
+def _heads(cohort: Cohort, indices: Int[np.ndarray, " n"], view: str) -> Bool[np.ndarray, "n s s"]:
+    """The head in the first image of a view of each study, a few studies at a time."""
+    parts = [
+        masks(cohort.images(indices[start : start + SOME], VIEWS.index(view))[:, 0], view)
+        for start in range(0, len(indices), SOME)
+    ]
+    return np.concatenate(parts)

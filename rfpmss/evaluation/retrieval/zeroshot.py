@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from rfpmss.config import MODALITIES, VIEWS
 from rfpmss.data.phantom.latents import visible
@@ -19,6 +19,9 @@ from rfpmss.evaluation.statistics import interval
 
 if TYPE_CHECKING:
     from rfpmss.data.batches.batch import Cohort
+
+Outlines = Mapping[tuple[str, str], Sequence[Float[np.ndarray, "n n"]]]
+"""Similarities by outlines alone, by query and gallery."""
 
 DEPTHS = (1, 5, 10)
 """The k of R@k."""
@@ -64,6 +67,11 @@ class Row:
     ceiling_r10: float | None
     ceiling_medr: float | None
     ceiling_meanr: float | None
+    outline_r1: float | None = None
+    """What the outline of the head alone reaches, the better of both ways of `outline.controls`;
+    None but between CT and MRI."""
+    outline_r5: float | None = None
+    outline_r10: float | None = None
 
     def contract(self) -> dict[str, object]:
         """The fields of ``retrieval.json``."""
@@ -72,15 +80,21 @@ class Row:
 
 
 def rows(
-    embeddings: Embeddings, findings: Sequence[dict[str, Findings]] | None = None
+    embeddings: Embeddings,
+    findings: Sequence[dict[str, Findings]] | None = None,
+    outlines: Outlines | None = None,
 ) -> list[Row]:
     """Score every pair that at least one study has.
 
     Args:
         embeddings: one split.
         findings: for each study, what each modality shows; None where that is not known.
+        outlines: of `outline.controls`, for the same studies.
     """
-    scored = [_row(embeddings, query, gallery, findings) for query, gallery in PAIRS]
+    scored = [
+        _row(embeddings, query, gallery, findings, (outlines or {}).get((query, gallery), ()))
+        for query, gallery in PAIRS
+    ]
     return [row for row in scored if row is not None]
 
 
@@ -124,6 +138,7 @@ def _row(
     query: str,
     gallery: str,
     findings: Sequence[dict[str, Findings]] | None,
+    outlines: Sequence[Float[np.ndarray, "n n"]],
 ) -> Row | None:
     matching = match(embeddings, query, gallery)
     asked, offered = embeddings.patient[matching.rows], embeddings.patient[matching.columns]
@@ -144,6 +159,12 @@ def _row(
             _shown(findings[i], embeddings.present[i], gallery, query) for i in matching.columns
         ]
         best = rank(agreement(left, right), asked, offered)
+    if outlines:
+        places = np.ix_(matching.rows, matching.columns)
+        plain = [rank(scores[places], asked, offered) for scores in outlines]
+        figures |= {
+            f"outline_r{k}": max(float(one.hits(k).mean()) for one in plain) for k in DEPTHS
+        }
     figures["medr"] = float(np.median(ranks.positions()))
     figures["meanr"] = float(ranks.positions().mean())
     figures["chance_meanr"] = float(((ranks.gallery + 1) / (ranks.relevant + 1)).mean())

@@ -13,10 +13,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from rfpmss.config import PRESETS, second_edition, smoke, tiny
 from rfpmss.config.arguments import TrainArguments, parse
 from rfpmss.config.sections import PhantomConfig
+from rfpmss.data.batches.tokens import cut, train_tokenizer
 from rfpmss.data.phantom.anatomy import EDEMA, ENHANCING, NECROSIS, TUMOUR, Head, tissue
 from rfpmss.data.phantom.cohort import folder_name
 from rfpmss.data.phantom.command import command as prepare_phantom
@@ -26,6 +28,8 @@ from rfpmss.data.phantom.narrative import LONGEST, SHORTEST, Stated, narrate
 from rfpmss.data.phantom.narrative import words as words_of
 from rfpmss.data.phantom.untold import SHOWN_BY, Untold
 from rfpmss.data.phantom.variants import second as second_of
+from rfpmss.evaluation.retrieval.outline import aligned, masks, overlap
+from rfpmss.evaluation.retrieval.ranks import rank
 from rfpmss.evaluation.writing.findings import read_findings
 from tests.data.files import SMALL
 
@@ -266,3 +270,62 @@ def test_each_untold_finding_changes_its_own_images_and_no_others(tmp_path: Path
                 assert not (mask & np.isin(label, (EDEMA, TUMOUR, NECROSIS, ENHANCING))).any() or (
                     name == "shunt"
                 )
+
+
+def test_what_is_cut_of_long_reports_is_counted_word_by_word() -> None:
+    texts = ["one two three four five", "one two", "左侧额叶", ""]
+    tokenizer = train_tokenizer(texts, 200)
+    for length in range(2, 9):
+        found = cut(tokenizer, texts, length)
+        seen = [tokenizer.encode(text, add_special_tokens=False).tokens for text in texts]
+        assert [len(tokens) for tokens in seen] == [5, 2, 4, 0]  # every word is one token
+        assert found.lost == sum(max(len(tokens) - (length - 2), 0) for tokens in seen)
+        assert found.long == sum(len(tokens) > length - 2 for tokens in seen)
+        assert (found.reports, found.words, found.longest) == (4, 11, 7)
+        assert (str(found.lost) in found.sentence) == bool(found.lost)
+
+
+def heads(config: PhantomConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The outlines of CT and MRI of some patients, without files."""
+    both: tuple[list, list] = ([], [])
+    for index in range(40):
+        head = Head.draw(Z, np.random.default_rng([6, index]))
+        poses = second_of(config, index, Z).poses
+        for modality, found in zip(("ct", "mri"), both, strict=True):
+            label = tissue(head, (64, 64, 9), pose=poses[modality])
+            found.append(label[4] > 0)
+    return np.array(both[0]), np.array(both[1])
+
+
+def test_the_outline_of_the_head_finds_the_mri_of_a_ct_in_the_first_edition_only() -> None:
+    who = np.arange(40)
+    for config, low, high in ((SMALL, 0.9, 1.0), (EDITION_2, 0.0, 0.35)):
+        ct, mri = heads(config)
+        reached = rank(overlap(ct, mri), who, who).hits(5).mean()
+        assert low <= reached <= high  # chance 0.125
+
+
+def ellipse(x0: float, y0: float, scale: float, tilt: float) -> np.ndarray:
+    y, x = np.mgrid[:64, :64] - 31.5
+    u = (x - x0) * np.cos(tilt) + (y - y0) * np.sin(tilt)
+    v = (y - y0) * np.cos(tilt) - (x - x0) * np.sin(tilt)
+    return (u / (17 * scale)) ** 2 + (v / (23 * scale)) ** 2 < 1
+
+
+def test_alignment_takes_place_tilt_and_size_away_and_leaves_the_shape() -> None:
+    straight = ellipse(0, 0, 1, 0)[None]
+    moved = np.stack([ellipse(3, -2, 1.15, 0.14), ellipse(-4, 1, 0.9, -0.1)])
+    assert overlap(straight, moved).max() < 0.85
+    assert overlap(aligned(straight), aligned(moved)).min() > 0.93
+    narrow = straight & (np.abs(np.arange(64) - 31.5) < 11)
+    assert overlap(aligned(straight), aligned(narrow)).max() < 0.9
+    assert not aligned(np.zeros((1, 64, 64), bool)).any()
+
+
+def test_masks_are_the_head_and_an_absent_image_has_none() -> None:
+    image = torch.zeros(2, 4, 32, 32)
+    image[0, :, 8:24, 8:24] = 1.0
+    found = masks(image, "mri")
+    assert found[0].sum() == 32**2
+    assert found[0, 16:48, 16:48].all()
+    assert not found[1].any()
