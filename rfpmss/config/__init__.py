@@ -104,9 +104,16 @@ class Config(Frozen):
         return self
 
 
+LONG = 512
+"""Tokens that presets for real reports read; those of REFERS, of chest films, are 100 at most."""
+
+
 def paper() -> Config:
-    """The sizes and settings of the paper; several ranks share its 951 million parameters."""
-    return Config(phantom=PhantomConfig(train=1024, test=256), train=TrainConfig(parallel="shard"))
+    """The sizes and settings of the paper; several ranks share its 952 million parameters."""
+    data = DataConfig(tokens=LONG)
+    return Config(
+        phantom=PhantomConfig(train=1024, test=256), data=data, train=TrainConfig(parallel="shard")
+    )
 
 
 def paper_standardised() -> Config:
@@ -167,7 +174,7 @@ def small() -> Config:
     return Config(
         preset="small",
         phantom=PhantomConfig(train=4096, test=512),
-        data=DataConfig(resize=144, size=128, tokens=80, vocabulary=2000),
+        data=DataConfig(resize=144, size=128, tokens=LONG, vocabulary=2000),
         model=_scaled(192, 6, 6, 4, 384, 512, patch=16, anchors=32, resnet_width=32),
         assignment=AssignmentConfig(k=16, bank=2048),
         loss=LossConfig(readout="guarded"),
