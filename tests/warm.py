@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +105,13 @@ def readable(files, timeout):
 
 
 def start(command, *, stdout=None, stderr=None, env=None, cwd=None, start_new_session=False):
-    """Run a command of Python; its outputs are `PIPE`, of text, `DEVNULL`, or this process's."""
+    """Run a command of Python; its outputs are `PIPE`, of text, `DEVNULL`, or this process's.
+
+    It starts cold where the system cannot wait for a process of another's.
+    """
+    if not hasattr(os, "pidfd_open"):
+        options = {"env": env, "cwd": cwd, "start_new_session": start_new_session}
+        return subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, **options)
     request = {
         "words": [str(word) for word in command],
         "env": dict(os.environ if env is None else env),
@@ -167,7 +174,8 @@ def heat():
     """Import what is heavy and load the compiled loops; no random number is drawn."""
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # a suite of its own, of multisk alone
     for name in KERNELS if interpreted else HEAVY:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # multisk alone has fewer packages
+            importlib.import_module(name)
     import torch
 
     import multisk  # only here, in the parent
@@ -255,7 +263,8 @@ def execute(words):
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     elif words[0] == "-c":
         sys.path[0], sys.argv = "", ["-c", *words[2:]]
-        exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(words[1], "<string>", "exec"), vars(sys.modules["__main__"]))
     else:
         sys.path[0], sys.argv = str(Path(words[0]).parent), words
         runpy.run_path(words[0], run_name="__main__")

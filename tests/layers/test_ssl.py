@@ -5,7 +5,6 @@ Run as a script, this file is one rank of a job of two.
 
 import io
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from multisk._warning import MultiskWarning
 from multisk.ssl import SinkhornCentering, positionwise, targets
+from tests import warm
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
@@ -297,11 +297,10 @@ def two_ranks():
 def test_two_ranks_are_one(tmp_path):
     here = Path(__file__)
     ranks = [
-        subprocess.Popen(
+        warm.start(
             [sys.executable, here, tmp_path],
             env=os.environ | {"RANK": str(rank), "PYTHONPATH": str(here.parents[2])},
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=warm.PIPE,
         )
         for rank in range(2)
     ]

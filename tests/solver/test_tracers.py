@@ -12,6 +12,7 @@ from torch.func import grad, hessian, jvp, vmap
 
 import multisk
 from multisk import Exact, MultiAssignment, Newton, Sinkhorn, Transport, solve
+from tests import warm
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 SHARP = Newton(tolerance=1e-12)
@@ -271,8 +272,7 @@ def compile_all(names, solvers):
 
 def run_plainly(code):
     """In a process of its own: run-time type checks cannot be traced."""
-    words = [sys.executable, "-W", "ignore", "-c", code]
-    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    run = warm.run([sys.executable, "-c", code])
     assert run.returncode == 0, run.stderr[-3000:]
 
 
