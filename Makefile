@@ -66,7 +66,7 @@ kills: install-test ## a hundred SIGKILLs, every resumed run equal to the bit (l
 	$(RUN) -m pytest -q -m slow -k a_hundred_kills tests/runs/test_resume.py
 
 FUZZ ?= 60
-browser: install-test ## the cohort page and a run's page in headless Chromium, pictures in build/browser
+browser: install-test ## the pages of a cohort, a run and a patient in headless Chromium, pictures in build/browser
 	$(RUN) tools/browser.py
 
 fuzz: install-test ## coverage-guided fuzzing of the six readers, FUZZ seconds each

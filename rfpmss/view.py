@@ -2,10 +2,11 @@
 
     python -m rfpmss.view STUDY --run-dir runs/tiny-0
 
-Scans with a slider over the stored images, slide, report beside the generated one, where the
-encoder and each word look, and the nearest patients by every pair of modalities; / lists all
-studies. Only this machine can reach the pages (127.0.0.1), and only with the link that is printed,
-which holds a key; they ask nothing of the network. Ctrl-C ends it.
+All sequences with level and width, R and L, a slider over the stored images, attention when asked
+for; the report beside the generated one, with what this misses; where each word looks, and the
+nearest patients by every pair of modalities; / lists all studies. Only this machine can reach the
+pages (127.0.0.1), and only with the link that is printed, which holds a key; they ask nothing of
+the network. Ctrl-C ends it.
 """
 
 from __future__ import annotations

@@ -2,15 +2,17 @@
 
 Usage: python tools/browser.py [PAGE.html ...] [--out DIR]
 
-Without pages it makes the project's own by the real commands: the page of a small generated cohort
-and the page of a run of a few steps. Pictures (light, dark, narrow) go to DIR, by default
-build/browser. Needs Chromium or Chrome, found by name or by the variable BROWSER. Ends with
-status 1 if a page fails and 77 if there is no browser.
+Without pages it makes the project's own by the real commands: the page of a small generated cohort,
+the page of a run of a few steps, and what ``rfpmss view`` shows of it: the list and a patient.
+Pictures (light, dark, as wide as a telephone) go to DIR, by default build/browser. Needs Chromium
+or Chrome, found by name or by the variable BROWSER. Ends with status 1 if a page fails and 77 if
+there is no browser.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import html.parser
 import json
 import os
@@ -29,10 +31,12 @@ QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # whatever is asked for, nothing leaves this machine
 )
 LOOKS = {
-    "light": (1200, ()),
-    "dark": (1200, ("--blink-settings=preferredColorScheme=0",)),
-    "narrow": (500, ()),
+    "light": (1280, ()),
+    "dark": (1280, ("--blink-settings=preferredColorScheme=0",)),
+    "narrow": (400, ()),
 }
+LEAST = 500
+"""Pixels: no window is narrower, so narrower pages are drawn in a frame."""
 HEIGHT = 12_000
 """Pixels that are drawn; blank rows at the end are cut off."""
 ABSENT = 77
@@ -64,13 +68,17 @@ def main(argv: list[str] | None = None) -> int:
         failed = 0
         for page in pages:
             seen = look(browser, page)
-            for look_name in LOOKS:
-                picture(browser, page, look_name, arguments.out)
-            state = "FAILED" if seen.problems else "ok"
-            print(f"{state}: {page.name}: {seen.title!r}, {seen.elements} elements")
-            for problem in seen.problems:
+            problems = list(seen.problems)
+            for name in LOOKS:
+                said = picture(browser, page, name, arguments.out)
+                problems += [f"{name}: console: {line}" for line in said]
+            print(
+                f"{'FAILED' if problems else 'ok'}: {page.name}: {seen.title!r}, "
+                f"{seen.elements} elements"
+            )
+            for problem in problems:
                 print(f"  {problem}")
-            failed += bool(seen.problems)
+            failed += bool(problems)
     print(f"pictures: {arguments.out}")
     return 1 if failed else 0
 
@@ -81,7 +89,7 @@ def find() -> str | None:
 
 
 def make_pages(folder: Path) -> list[Path]:
-    """A cohort page and a run page, by the real commands."""
+    """A cohort page, a run page, the list of studies and a patient, by the real commands."""
     cohort, run = folder / "cohort", folder / "run"
     smoke = ("--preset", "smoke", "--phantom.missing", "0.3")
     command("rfpmss.prepare", "phantom", "--out", str(cohort), *smoke)
@@ -91,7 +99,21 @@ def make_pages(folder: Path) -> list[Path]:
         *("rfpmss.train", "--preset", "smoke", "--data", manifest),
         *("--max-steps", "5", "--run-dir", str(run)),
     )
-    return [made / "cohort.html", run / "report.html"]
+    return [made / "cohort.html", run / "report.html", *view_pages(run, folder)]
+
+
+def view_pages(run: Path, folder: Path, place: int = 0) -> list[Path]:
+    """The pages of ``rfpmss view`` as files: the list of studies and the patient at a place."""
+    from rfpmss.commands.view import application  # with torch: not for pages that are given
+    from rfpmss.evaluation.page.patient import Looker
+    from rfpmss.runs.opened import open_run
+
+    looker = Looker(open_run(run, None, "cpu"), run / "evaluation")
+    client = application(looker).test_client()
+    wanted = {"studies.html": "/", "patient.html": f"/study/{looker.studies()[place]}"}
+    for name, address in wanted.items():
+        (folder / name).write_text(client.get(address, base_url="http://localhost").text)
+    return [folder / name for name in wanted]
 
 
 def command(module: str, *words: str) -> None:
@@ -112,7 +134,7 @@ def look(browser: str, page: Path) -> Seen:
             timeout=180,
             check=False,
         )
-        said = re.findall(r":CONSOLE[:(].*?\] (.*)", done.stderr.decode(errors="replace"))
+        said = console(done.stderr)
         asked = requests(json.loads(log.read_text()))
     document = done.stdout.decode(errors="replace")
     about = Document()
@@ -154,31 +176,45 @@ class Document(html.parser.HTMLParser):
             self._inside = False
 
 
-def picture(browser: str, page: Path, look_name: str, out: Path) -> Path:
-    """Draw the whole page into ``<page>-<look>.png``."""
+def console(output: bytes) -> list[str]:
+    """What pages wrote on the console."""
+    return re.findall(r":CONSOLE[:(].*?\] (.*)", output.decode(errors="replace"))
+
+
+def picture(browser: str, page: Path, look_name: str, out: Path) -> list[str]:
+    """Draw the whole page into ``<page>-<look>.png``; return what it wrote on the console."""
     width, options = LOOKS[look_name]
     target = out / f"{page.stem}-{look_name}.png"
     with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
+        shown = page.resolve().as_uri()
+        if width < LEAST:
+            frame = Path(profile) / "frame.html"
+            frame.write_text(
+                f'<!doctype html><body style="margin:0"><iframe src="{html.escape(shown)}" '
+                f'width="{width}" height="{HEIGHT}" style="border:0"></iframe>'
+            )
+            shown = frame.as_uri()
+        done = subprocess.run(
             [
-                *(browser, *QUIET, *options, f"--user-data-dir={profile}"),
-                *(f"--window-size={width},{HEIGHT}", f"--screenshot={target.resolve()}"),
-                page.resolve().as_uri(),
+                *(browser, *QUIET, *options, "--enable-logging=stderr"),
+                *(f"--user-data-dir={profile}", f"--screenshot={target.resolve()}"),
+                *(f"--window-size={max(width, LEAST)},{HEIGHT}", shown),
             ],
             capture_output=True,
             timeout=180,
             check=True,
         )
-    crop(target)
-    return target
+    crop(target, width)
+    return console(done.stderr)
 
 
-def crop(path: Path) -> None:
-    """Cut the blank rows below the page off."""
+def crop(path: Path, width: int) -> None:
+    """Cut what is beside the page, and the blank rows below it."""
     import numpy as np
     from PIL import Image
 
     image = Image.open(path).convert("RGB")
+    image = image.crop((0, 0, width, image.height))
     pixels = np.asarray(image)
     used = np.flatnonzero((pixels != pixels[-1, 0]).any(axis=(1, 2)))
     last = int(used[-1]) + 24 if len(used) else len(pixels)
