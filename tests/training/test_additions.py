@@ -56,9 +56,8 @@ LOSS: dict[str, str | Edits] = {
     "rfpmss/config/sections.py": [
         ('"nce", "consistency"]\nTERMS', '"nce", "consistency", "length"]\nTERMS'),
         (
-            "    temperature: PositiveFloat = 0.1\n",
-            "    length: float = Field(default=0.5, ge=0.0)\n"
-            "    temperature: PositiveFloat = 0.1\n",
+            "    temperature: Positive = 0.1\n",
+            "    length: float = Field(default=0.5, ge=0.0)\n    temperature: Positive = 0.1\n",
         ),
     ],
     "rfpmss/loss/total.py": [
