@@ -31,17 +31,20 @@ settings.register_profile(
 settings.register_profile("nightly", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# Files that start many processes: first, so that no worker is left alone with one at the end.
+# Files that take longest (tests/tables/seconds.csv, or for their waiting): first, so that no worker
+# is left alone with one at the end.
 LONG = (
     "parallel/test_ranks",
     "docs/test_notebooks",
     "runs/test_resume",
-    "parallel/test_distributed",
-    "parallel/test_scale",
-    "parallel/test_sharded",
+    "data/identity/test_layouts",
+    "runs/test_trust",
+    "solver/test_tracers",
     "benchmarks/test_gpu",
-    "commands/test_export",
     "training/test_train",
+    "commands/test_embed",
+    "commands/test_export",
+    "parallel/test_distributed",
 )
 
 
