@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from rfpmss.common.command import guarded
+from rfpmss.common.command import TORCH, guarded
 from rfpmss.config.arguments import read
 from rfpmss.options.ablate import Arguments
 
@@ -19,7 +19,7 @@ from rfpmss.options.ablate import Arguments
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "ablate", __doc__)
-    return guarded(lambda: _run(arguments), arguments.out)
+    return guarded(lambda: _run(arguments), arguments.out, room=TORCH)
 
 
 def _run(arguments: Arguments) -> int:

@@ -23,7 +23,7 @@ from importlib.util import find_spec
 
 import tyro
 
-from rfpmss.common.command import guarded
+from rfpmss.common.command import TORCH, guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.config.arguments import asked, program
 from rfpmss.config.bounds import require_filled
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return guarded(lambda: _run(arguments), arguments.out)
+    return guarded(lambda: _run(arguments), arguments.out, room=TORCH)
 
 
 def _run(arguments: Arguments) -> int:

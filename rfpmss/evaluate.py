@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 
-from rfpmss.common.command import guarded
+from rfpmss.common.command import TORCH, guarded
 from rfpmss.config.arguments import read
 from rfpmss.options.evaluate import Arguments
 
@@ -22,7 +22,7 @@ from rfpmss.options.evaluate import Arguments
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "evaluate", __doc__)
-    return guarded(lambda: _run(arguments), arguments.run_dir)
+    return guarded(lambda: _run(arguments), arguments.run_dir, room=TORCH)
 
 
 def _run(arguments: Arguments) -> int:

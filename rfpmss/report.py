@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from rfpmss.common.command import guarded
+from rfpmss.common.command import TORCH, guarded
 from rfpmss.config.arguments import read
 from rfpmss.options.report import Arguments
 
@@ -17,7 +17,7 @@ from rfpmss.options.report import Arguments
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "report", __doc__)
-    return guarded(lambda: _run(arguments), arguments.run_dir)
+    return guarded(lambda: _run(arguments), arguments.run_dir, room=TORCH)
 
 
 def _run(arguments: Arguments) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rfpmss.common.command import guarded
+from rfpmss.common.command import TORCH, guarded
 from rfpmss.common.ranks import speaks
 from rfpmss.config.arguments import TrainArguments, parse, program
 
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         lambda: _run(arguments),
         arguments.folder,
         shown=lambda error: speaks() or getattr(error, "everywhere", False),
+        room=TORCH,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-from rfpmss.common.command import guarded
+from rfpmss.common.command import TORCH, guarded
 from rfpmss.common.errors import RfpmssError
 from rfpmss.config.arguments import read
 from rfpmss.options.view import Arguments
@@ -23,7 +23,7 @@ from rfpmss.options.view import Arguments
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     arguments = read(Arguments, argv, "view", __doc__)
-    return guarded(lambda: _run(arguments), arguments.run_dir)
+    return guarded(lambda: _run(arguments), arguments.run_dir, room=TORCH)
 
 
 def _run(arguments: Arguments) -> int:

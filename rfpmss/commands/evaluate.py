@@ -11,12 +11,11 @@ import numpy as np
 
 from rfpmss import evaluation
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import require_writable
 from rfpmss.evaluation.adapt import adapt
 from rfpmss.evaluation.writing.scores import score, write
 from rfpmss.options.evaluate import Arguments
 from rfpmss.runs import origin
-from rfpmss.runs.opened import open_run, require_run
+from rfpmss.runs.opened import called, open_to_write
 
 if TYPE_CHECKING:
     from rfpmss.runs.opened import Opened
@@ -27,14 +26,7 @@ LEAST = 2
 
 def evaluate(arguments: Arguments) -> int:
     """Score, write and print the tables; return 0."""
-    require_run(arguments.run_dir)
-    require_writable(arguments.run_dir / "evaluation")
-    opened = open_run(
-        arguments.run_dir,
-        arguments.data,
-        arguments.device,
-        allow_change=arguments.allow_config_change,
-    )
+    opened = open_to_write(arguments)
     count = len(opened.cohort.indices(arguments.split))
     if count < LEAST:
         splits = Counter(study.split for study in opened.cohort.studies)
@@ -75,8 +67,7 @@ def _called(arguments: Arguments, opened: Opened) -> str:
     if arguments.name is None and arguments.data is None:
         return f"retrieval{adapted}"
     folder, digest = arguments.run_dir / "evaluation", opened.cohort.fingerprint.digest
-    place = opened.manifest.resolve().parent.name or "data"
-    name = f"retrieval-{arguments.name or place}{adapted}"
+    name = f"retrieval-{arguments.name or called(opened.manifest)}{adapted}"
     if not _foreign(folder, _of_split(name, arguments), digest):
         return name
     if arguments.name:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save
 
-from rfpmss.common.files import require_writable, whole
+from rfpmss.common.files import whole
 from rfpmss.common.progress import progress
 from rfpmss.config import VIEWS
 from rfpmss.evaluation.labels.baselines import LABELS, train_labels, train_other
@@ -22,7 +22,8 @@ from rfpmss.model.stored.published import load
 from rfpmss.options.finetune import PRETRAINED, PUBLISHED, RANDOM, Arguments
 from rfpmss.runs import record
 from rfpmss.runs.checkpoint import load_encoder
-from rfpmss.runs.opened import load_other, open_run, require_run
+from rfpmss.runs.content import ORIGIN
+from rfpmss.runs.opened import load_other, open_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +40,7 @@ RECORD = "rfpmss"
 
 def run(arguments: Arguments) -> int:
     """Open the run, tune and compare; return the exit status."""
-    require_run(arguments.run_dir)
-    require_writable(arguments.run_dir / "evaluation")
-    opened = open_run(
-        arguments.run_dir,
-        arguments.data,
-        arguments.device,
-        allow_change=arguments.allow_config_change,
-    )
+    opened = open_to_write(arguments)
     try:
         return finetune(arguments, opened)
     except ValueError as error:
@@ -73,9 +67,9 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
             about = {"value": " or ".join(plan.positive)} if len(plans) > 1 else {}
             rows += [about | row for row in table(outcome, PRETRAINED)]
             scores += [about | row for row in _scores(outcome)]
-            _keep(outcome, arguments.run_dir, number)
+            _keep(outcome, opened, number)
     rows = adjust(rows)
-    folder = arguments.run_dir / "evaluation"
+    folder = opened.place / "evaluation"
     shown = asdict(first)
     if len(plans) > 1:
         shown["positive"] = ["(each value against the others)"]
@@ -147,13 +141,14 @@ def _scores(outcome: Outcome) -> list[dict[str, object]]:
     ]
 
 
-def _keep(outcome: Outcome, run_dir: Path, number: int) -> None:
+def _keep(outcome: Outcome, opened: Opened, number: int) -> None:
     """The tuned encoder as safetensors; of several tasks the others have a number."""
     if outcome.classifier is None:
         return
     state = outcome.classifier.state_dict()
     name = f"finetuned{f'-{number}' if number > 1 else ''}.safetensors"
-    _write(run_dir / name, state)
+    told = {ORIGIN: opened.origin.weights} if opened.origin else None
+    _write(opened.place / name, state, told)
 
 
 def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +19,7 @@ from rfpmss.data.batches.tokens import cut, train_tokenizer
 from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.data.phantom import ensure_cohort
 from rfpmss.evaluation.structure.learned import learned
+from rfpmss.model.stored.published import digests
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import load
 from rfpmss.runs.folder import (
@@ -83,9 +84,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     _agree(arguments, manifest, cohort, peers)
     done = peers.first(lambda: _done(arguments, manifest, cohort, peers))
 
-    found = _stored(folder, done)
-    if found:
-        _same(found, peers)
+    found = _stored(folder, done, peers)
     start = checkpoint.newest(arguments.start) if arguments.start and not found else None
     if source := found or start:
         tokenizer = checkpoint.read_tokenizer(source)
@@ -151,6 +150,7 @@ def _phantom(config: Config) -> Path:
 def _agree(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peers) -> None:
     """Refuse to train when a rank was started with another configuration, cohort or code."""
     own = record.make(arguments.config, manifest, peers.size, None, cohort.fingerprint)
+    own["published"] = digests(arguments.config.model)
     del own["manifest"]  # machines may keep the cohort in different places
     own["max_steps"] = arguments.max_steps
     own["start"] = arguments.start is not None
@@ -169,6 +169,7 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
     asked = (
         *(arguments.config, manifest, peers.size, arguments.start, cohort.fingerprint),
         _started_from(arguments, found),
+        digests(arguments.config.model, _recorded(found, "published")),
     )
     known = [record.read(folder), found and record.checked(found / record.FILE)]
     for stored in known if not arguments.allow_config_change else ():
@@ -197,26 +198,29 @@ def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
         print(f"warning: {problem}; scores of these studies are not held-out", file=sys.stderr)
 
 
-def _stored(folder: Path, done: int) -> Path | None:
-    """The checkpoint to go on from, which rank 0 has verified, on every rank."""
+def _stored(folder: Path, done: int, peers: Peers) -> Path | None:
+    """The checkpoint to go on from, which rank 0 has verified, on every rank.
+
+    Raises:
+        RunError: on all ranks, if one has none of that step, or one of another content.
+    """
+    if not done:
+        return None
     there = [path for path in checkpoint.folders(folder) if checkpoint.step_of(path) == done]
     if len(there) > 1:
         there = [path for path in there if checkpoint.verify(path) is None]
-    if done and not there:
+    said = peers.texts(sha256(there[0] / checkpoint.MANIFEST) if there else "")
+    if "" in said:
         raise RunError(
             f"run_dir must hold the checkpoint of step {done} on every machine, got {folder} "
-            f"without it"
+            f"without it on rank {said.index('')}"
         )
-    return there[0] if done else None
-
-
-def _same(found: Path, peers: Peers) -> None:
-    """Refuse ranks whose folders hold different checkpoints of the same step."""
-    if len(set(peers.texts(sha256(found / checkpoint.MANIFEST)))) > 1:
+    if len(set(said)) > 1:
         raise RunError(
             f"run_dir must hold the same checkpoint on every machine, got files of different "
-            f"content under {found}; copy the run folder of one machine to all others"
+            f"content under {there[0]}; copy the run folder of one machine to all others"
         )
+    return there[0]
 
 
 def _run(
@@ -237,20 +241,21 @@ def _run(
         allow_change=True,
         cohort=cohort.fingerprint,
         claim=claim,
-        started_from=_recorded(found) if found else _started_from(arguments, None),
+        started_from=_recorded(found, "started_from") if found else _started_from(arguments, None),
+        published=_recorded(found, "published") if found else digests(arguments.config.model),
     )
 
 
-def _recorded(found: Path) -> Start | None:
+def _recorded(found: Path | None, name: str) -> dict[str, Any] | None:
     """What a run that goes on once started from, whatever stands there now."""
-    return record.checked(found / record.FILE).get("started_from")
+    return record.checked(found / record.FILE).get(name) if found else None
 
 
 def _started_from(arguments: TrainArguments, found: Path | None) -> Start | None:
     """What stands in --start: the weights that a checkpoint once came from, if they are there."""
     if arguments.start is None:
         return None
-    return record.start_of(arguments.start, _recorded(found) if found else None)
+    return record.start_of(arguments.start, _recorded(found, "started_from"))
 
 
 def _device(asked: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ def guarded(
     body: Callable[[], int],
     place: Path | None = None,
     shown: Callable[[BaseException], bool] = lambda _: True,
+    room: int = 0,
 ) -> int:
     """Run a command; turn what it refuses, and what the file system refuses, into one line.
 
@@ -29,18 +31,23 @@ def guarded(
         body: the command; returns its exit status.
         place: where it writes, for errors that name no file.
         shown: whether this process says so; of several ranks one speaks.
+        room: bytes of address space that it takes at least.
 
     Returns:
         The exit status.
     """
     with outlived() as outputs:
-        return _ended(body, place, shown) or _unwritten(outputs)
+        return _ended(body, place, shown, room) or _unwritten(outputs)
 
 
 def _ended(
-    body: Callable[[], int], place: Path | None, shown: Callable[[BaseException], bool]
+    body: Callable[[], int],
+    place: Path | None,
+    shown: Callable[[BaseException], bool],
+    room: int,
 ) -> int:
     try:
+        _require_room(room)
         with only_ours(), raised():
             return body()
     except KeyboardInterrupt as error:
@@ -61,6 +68,21 @@ def _ended(
     if shown(told):
         print(f"error: {text}", file=sys.stderr)
     return status
+
+
+TORCH = 850_000_000
+"""Bytes of address space after the imports of a command that computes: 815 MB with torch 2.11 on a
+CPU. With less the loader of libraries may end the process without a word of ours."""
+
+
+class RoomError(RfpmssError, MemoryError):
+    """The limit of the address space (``ulimit -v``) is too low for the libraries alone."""
+
+
+def _require_room(least: int) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < least:
+        raise RoomError(f"{SHORT}, got a limit (ulimit -v) of {limit:,} bytes")
 
 
 SHORT = (

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BLOCK = 4096
 """Bytes by which files grow on disk."""
 
+ORIGIN = "weights"
+"""Entry in a file of tuned weights: SHA-256 of those that they were tuned from."""
+
 HEADER = 256
 """Bytes that describe a tensor in a file."""
 

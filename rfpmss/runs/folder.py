@@ -182,6 +182,7 @@ class Run:
         cohort: the studies of the manifest.
         claim: the right to write; taken for the moment if absent.
         started_from: what stood in ``start`` when its weights were taken.
+        published: digests of the published weights that it begins with.
 
     Raises:
         RunError: if the folder belongs to another configuration, cohort or code; lists each
@@ -200,11 +201,12 @@ class Run:
         cohort: Fingerprint | None = None,
         claim: Claim | None = None,
         started_from: record.Start | None = None,
+        published: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.config = folder, config
         self._trackers: list[Tracker] = []
         self._claim = claim or Claim(folder)
-        wanted = record.make(config, manifest, ranks, start, cohort, started_from)
+        wanted = record.make(config, manifest, ranks, start, cohort, started_from, published)
         with self._holding():
             known = record.read(folder)
             if known is not None and not allow_change:
@@ -304,6 +306,16 @@ def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any
     return [row for row in rows if last_step is None or row["step"] <= last_step]
 
 
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``; what cannot be read, and what is missing, is said."""
+    good, bad = _once(_lines(path))
+    _say_damaged(path, bad, "are left out")
+    rows = [line.row for line in good if line.row is not None]
+    steps = {row["step"] for row in rows}
+    _say_lost(path, steps, max(steps, default=0))
+    return rows
+
+
 def _once(lines: list[Line]) -> tuple[list[Line], list[Line]]:
     """The first readable line of each step, and all other lines."""
     seen: set[int] = set()
@@ -350,16 +362,21 @@ def _set_back(folder: Path, step: int) -> None:
     if bad:
         with files.appended(folder / DAMAGED) as file:
             file.writelines(line.text + b"\n" for line in bad)
-        numbers = ", ".join(str(line.number) for line in bad[:10])
-        sys.stderr.write(
-            f"warning: {len(bad)} lines of {path} cannot be read or say a step again (line "
-            f"{numbers}{', ...' if len(bad) > 10 else ''}) and are set aside in {DAMAGED}; all "
-            f"others stay\n"
-        )
+        _say_damaged(path, bad, f"are set aside in {DAMAGED}")
     kept = [line for line in good if line.row is not None and line.row["step"] <= step]
     _say_lost(path, {line.row["step"] for line in kept if line.row is not None}, step)
     with files.whole(path) as file:
         file.writelines(line.text + b"\n" for line in kept)
+
+
+def _say_damaged(path: Path, bad: list[Line], become: str) -> None:
+    if not bad:
+        return
+    numbers = ", ".join(str(line.number) for line in bad[:10])
+    sys.stderr.write(
+        f"warning: {len(bad)} lines of {path} cannot be read or say a step again (line "
+        f"{numbers}{', ...' if len(bad) > 10 else ''}) and {become}; all others stay\n"
+    )
 
 
 def _say_lost(path: Path, there: set[int], step: int) -> None:
@@ -373,7 +390,7 @@ def _say_lost(path: Path, there: set[int], step: int) -> None:
         shown = ", ".join(gaps[:10]) + (", ..." if len(gaps) > 10 else "")
         sys.stderr.write(
             f"warning: the rows of the steps {shown} are missing in {path}; curves have gaps "
-            f"there, the training itself goes on from its checkpoint\n"
+            f"there, the weights are those of the checkpoint\n"
         )
 
 

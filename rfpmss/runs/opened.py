@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import sentence
+from rfpmss.common.files import require_writable, sentence
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.runs import checkpoint, record
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SAME = ("config", "cohort", "truth")
 """Of what is recorded: what a checkpoint and the folder of its run must say alike."""
+
+ELSEWHERE = "elsewhere"
+"""Of a run folder: what was made of other cohorts, each with a folder of its own."""
 
 ALLOW = "or pass --allow-config-change to go on with it"
 
@@ -46,6 +49,46 @@ class Opened:
     """Of the cohort."""
     origin: Origin | None = None
     """Which weights and which cohort these are."""
+    place: Path = Path()
+    """Where files go that are called alike for every cohort: the run folder, or for another cohort
+    than the run's own a folder inside it."""
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """The arguments of a command that opens a run."""
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        ...
+
+    @property
+    def data(self) -> Path | None:
+        """Manifest or folder of a cohort; None: that of the run."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        ...
+
+    @property
+    def allow_config_change(self) -> bool:
+        """Go on although cohort, configuration or release are not those of the run."""
+        ...
+
+
+def open_to_write(asked: Asked) -> Opened:
+    """Open a run for a command that computes something of it and writes it into its folder.
+
+    Raises:
+        OpenError: as `open_run`.
+        OSError: if the folder takes no file.
+    """
+    require_run(asked.run_dir)
+    require_writable(asked.run_dir / "evaluation")
+    return open_run(asked.run_dir, asked.data, asked.device, allow_change=asked.allow_config_change)
 
 
 def open_run(
@@ -84,7 +127,20 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     if not allow_change:
         _refuse_cohort(run_dir, known, cohort, given=data is not None)
     origin = origin_of(loaded, cohort)
-    return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest, origin)
+    own = data is None or known.get("cohort") == cohort.fingerprint.digest
+    place = run_dir if own else elsewhere(run_dir, manifest, cohort)
+    return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest, origin, place)
+
+
+def elsewhere(run_dir: Path, manifest: Path, cohort: Cohort) -> Path:
+    """The folder of what a run makes of a cohort that is not its own."""
+    name = called(manifest)[:64]
+    return run_dir / ELSEWHERE / f"{name}-{cohort.fingerprint.digest[:12]}"
+
+
+def called(manifest: Path) -> str:
+    """What a cohort is called in names of files: as its folder."""
+    return manifest.resolve().parent.name or "data"
 
 
 def origin_of(loaded: Loaded, cohort: Cohort) -> Origin:

@@ -65,8 +65,8 @@ APART = (
 """What `rfpmss.train` imports besides, unless `SOURCES` names it more exactly."""
 
 Record = dict[str, Any]
-"""``manifest``, ``ranks``, ``start``, ``started_from``, ``cohort`` (its digest), ``truth`` (that
-of a generated one), ``code`` and ``config``."""
+"""``manifest``, ``ranks``, ``start``, ``started_from``, ``published`` (digests of weights),
+``cohort`` (its digest), ``truth`` (that of a generated one), ``code`` and ``config``."""
 
 Start = dict[str, Any]
 """Of the run that another one started from: ``step``, ``weights`` (SHA-256) and ``cohort``."""
@@ -83,6 +83,7 @@ def make(
     start: Path | None = None,
     cohort: Fingerprint | None = None,
     started_from: Start | None = None,
+    published: dict[str, str] | None = None,
 ) -> Record:
     """The record of a run that is started now."""
     return {
@@ -90,6 +91,7 @@ def make(
         "ranks": ranks,
         "start": str(start.resolve()) if start else None,
         "started_from": started_from,
+        "published": published,
         "cohort": cohort.digest if cohort else None,
         "truth": cohort.truth if cohort else None,
         "code": code(),
@@ -211,6 +213,8 @@ def checked(path: Path) -> Record:
         raise RecordError(f"{path} must hold manifest and config of a run")
     if not isinstance(found.get("started_from"), dict | None):
         raise RecordError(f"{path} must say of the run it started from step, weights and cohort")
+    if not isinstance(found.get("published"), dict | None):
+        raise RecordError(f"{path} must say of published weights their digests")
     return found
 
 

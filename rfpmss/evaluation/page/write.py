@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import platform
+import sys
 from collections import Counter
 from dataclasses import asdict
 from functools import cache
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
-from rfpmss.common.files import read_text, write_text
+from rfpmss.common.files import read_text, regular, write_text
 from rfpmss.config import MODALITIES, Config
 from rfpmss.config.sections import TERMS
 from rfpmss.data.batches.tokens import cut
@@ -38,8 +39,8 @@ from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.statistics import ENOUGH
 from rfpmss.evaluation.structure.learned import learned
-from rfpmss.runs.content import load_weights
-from rfpmss.runs.folder import read_metrics
+from rfpmss.runs.content import ORIGIN, load_weights
+from rfpmss.runs.folder import METRICS, read_history
 from rfpmss.runs.origin import Origin, of
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def page(
     tokenizer: Tokenizer,
     config: Config,
     *,
+    history: Path | None = None,
     quick: bool = True,
     origin: Origin | None = None,
 ) -> Path:
@@ -93,15 +95,17 @@ def page(
     Every number on the page stands in ``run_dir/evaluation/*.json`` first; `sources` says where.
 
     Args:
-        run_dir: holds ``metrics.jsonl`` and ``evaluation/retrieval_full.json``.
+        run_dir: holds ``evaluation/retrieval_full.json``.
         model: trained.
         cohort: its test split is shown.
         tokenizer: of the run.
         config: of the run.
+        history: of the training; by default ``run_dir/metrics.jsonl``.
         quick: measure attention on a few studies only, as after training.
         origin: which weights and cohort these are; stored scores of others are marked.
     """
-    metrics = _lines(run_dir / "metrics.jsonl")
+    history = history or run_dir / METRICS
+    metrics = read_history(history) if history.is_file() else []
     searches = read_object(run_dir / source("searches").file)
     transfer = read_object(run_dir / source("labels").file)
     content: dict[str, Any] = {
@@ -128,7 +132,7 @@ def page(
         run = sections.Opened(model, cohort, tokenizer, config, embeddings, run_dir / "evaluation")
         content |= sections.examples(run) | sections.reports(run) | sections.anchors(run)
         content |= sections.space(run)
-        content |= sections.attention(run, _tuned(run_dir, model), quick=quick)
+        content |= sections.attention(run, tuned_of(run_dir, model, origin), quick=quick)
         model.train(training)
     content["targets"] = write_targets(run_dir)
     path = run_dir / "report.html"
@@ -255,15 +259,21 @@ def _environment() -> Environment:
     return environment
 
 
-def _tuned(run_dir: Path, model: RFPMSS) -> Classifier | None:
-    """The encoder that ``rfpmss.finetune`` left, if it fits this model."""
+def tuned_of(run_dir: Path, model: RFPMSS, origin: Origin | None) -> Classifier | None:
+    """The encoder that ``rfpmss.finetune`` left, if it was tuned from this model."""
     path = run_dir / "finetuned.safetensors"
     if not path.is_file():
         return None
     tuned = Classifier(model)
     try:
-        load_weights(path, tuned)
-    except (RuntimeError, ValueError, SafetensorError):  # of another checkpoint, or damaged
+        with safe_open(regular(path), framework="pt") as file:
+            said = (file.metadata() or {}).get(ORIGIN)
+        if origin is not None and said != origin.weights:
+            raise ValueError("it was tuned from other weights, or from unknown ones")
+        load_weights(path, tuned, finite=True)
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        sys.stderr.write(f"note: {path} is left out of the page: {reason}; finetune again\n")
         return None
     return tuned.to(next(model.parameters()).device).eval()
 
@@ -330,12 +340,6 @@ def _versions() -> list[tuple[str, str]]:
         except PackageNotFoundError:
             found.append((name, "not installed, imported from its folder"))
     return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return read_metrics(path)
 
 
 def _hash(text: str) -> str:

@@ -6,6 +6,7 @@ already holds.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -88,20 +89,57 @@ def load(model: RFPMSS, config: ModelConfig) -> list[Match]:
     return matches
 
 
+def digests(config: ModelConfig, recorded: dict[str, str] | None = None) -> dict[str, str] | None:
+    """SHA-256 of what ``image_weights`` and ``text_weights`` name, as ``sha256sum`` says it.
+
+    Of several files it is that of the lines of ``sha256sum``. What cannot be read is what was
+    recorded: whoever loads it says so, and a run that has begun needs it no more.
+
+    Args:
+        config: names the weights.
+        recorded: the digests of a run that has begun.
+
+    Returns:
+        By field; None where no weights are named.
+    """
+    named = {name: getattr(config, name) for name in ("image_weights", "text_weights")}
+    found = {name: _digest(source) for name, source in named.items() if source}
+    return {name: own or (recorded or {}).get(name, "") for name, own in found.items()} or None
+
+
+def _digest(source: str) -> str:
+    try:
+        table = [(path.name, _sha256(path)) for path in _files(source, "weights")]
+    except (OSError, ValueError):
+        return ""
+    if len(table) == 1:
+        return table[0][1]
+    lines = "".join(f"{digest}  {name}\n" for name, digest in table)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read(source: str, name: str = "source") -> State:
     """All tensors of a file (safetensors, npz, pt, pth, bin), a folder, or a cached hub model.
 
     Raises:
         ValueError: when there is no such file, or none in a format that is safe to read.
     """
+    state: State = {}
+    for file in _files(source, name):
+        state |= _read_file(file, name)
+    return state
+
+
+def _files(source: str, name: str) -> list[Path]:
     path = Path(source)
     if not path.exists():
         path = _cached(source, name)
-    files = [path] if path.is_file() else _weight_files(path, name)
-    state: State = {}
-    for file in files:
-        state |= _read_file(file, name)
-    return state
+    return [path] if path.is_file() else _weight_files(path, name)
 
 
 def _cached(source: str, name: str) -> Path:
