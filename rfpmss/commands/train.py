@@ -28,6 +28,7 @@ from rfpmss.runs.folder import (
     Claim,
     Run,
     RunError,
+    begin_again,
     read_metrics,
     refuse_another,
 )
@@ -183,6 +184,7 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
         )
     if not found:
         _refuse_start(arguments, cohort)
+        begin_again(folder, arguments.config.train.save_every)
     return checkpoint.step_of(found) if found else 0
 
 

@@ -9,7 +9,7 @@ from secrets import token_urlsafe
 from socket import create_server, socket
 from socketserver import BaseServer
 from threading import Lock
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -132,10 +132,20 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
     class Handler(WSGIRequestHandler):
         timeout = TIMEOUT
 
+        def run_wsgi(self) -> None:
+            try:
+                urlsplit(self.path)
+            except ValueError:  # http://[::1/
+                self.path = ""  # which the log would take apart, too
+                self.send_error(400)
+                return
+            super().run_wsgi()
+
     with _bound(port) as own:  # werkzeug would print its own lines about a port in use
         server = make_server(
             *(HOST, port, app), threaded=True, request_handler=Handler, fd=own.fileno()
         )
+    server.handle_error = _unsaid
     key = f"?token={token}" if token else ""
     print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
     try:
@@ -143,6 +153,10 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
     finally:
         server.server_close()
     return 0
+
+
+def _unsaid(request: object, client_address: object) -> None:
+    """A broken request is its sender's; the terminal shows no traceback of it."""
 
 
 def _bound(port: int) -> socket:

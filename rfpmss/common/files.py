@@ -309,30 +309,36 @@ def sentence(error: OSError, place: Path | None = None) -> str:
     """
     path = Path(os.fsdecode(error.filename)) if error.filename is not None else place
     reason = error.strerror or str(error) or type(error).__name__
-    where = f" ({path})" if path else ""
-    if error.errno in _WAYS:
-        return f"{reason}{where}{_WAYS[error.errno]}"
-    if error.errno in FULL:
-        return f"{reason}{where}{_free(path)}; make room and start again"
-    return f"{reason}{where}"
+    where = f" ({path})" if path and error.errno not in (errno.EMFILE, errno.ENFILE) else ""
+    way = way_of(error.errno)
+    if error.errno in FULL - _WAYS.keys():
+        return f"{reason}{where}{_free(path)}; {way} and start again"
+    return f"{reason}{where}; {way}" if way else f"{reason}{where}"
+
+
+def way_of(number: int | None) -> str:
+    """What to do about an error of the file system; empty where that is not known."""
+    return _WAYS.get(number or 0, "make room" if number in FULL else "")
 
 
 _WAYS = {
-    errno.EFBIG: "; raise the limit of a file's size (ulimit -f), or choose another disk",
-    errno.EIO: "; the disk fails: make sure of what is on it, or choose another one",
-    errno.EROFS: "; choose a folder that can be written",
-    errno.EACCES: "; choose a folder that you may write, or change its permissions",
-    errno.EPERM: "; choose a folder that you may write, or change its permissions",
-    errno.ENOENT: "; check the path",
-    errno.ENOTDIR: "; a file stands where a folder is wanted: choose another path",
-    errno.EEXIST: "; a file stands where a folder is wanted: choose another path",
-    errno.ENOTEMPTY: "; another process has just filled that folder: choose another path",
-    errno.EOVERFLOW: "; that is no file of ours: remove it, or choose another path",
-    errno.EISDIR: "; a folder stands where a file is wanted: choose another path",
-    errno.ENAMETOOLONG: "; choose a shorter path",
-    errno.ENXIO: "; remove it, or choose another path",
-    errno.ELOOP: "; the links lead in a circle: choose another path",
-} | dict.fromkeys(NO_LOCKS, "; choose a folder on a disk that supports locks")
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose another disk",
+    errno.EIO: "the disk fails: make sure of what is on it, or choose another one",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that you may write, or change its permissions",
+    errno.EPERM: "choose a folder that you may write, or change its permissions",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a file stands where a folder is wanted: choose another path",
+    errno.EEXIST: "a file stands where a folder is wanted: choose another path",
+    errno.ENOTEMPTY: "another process has just filled that folder: choose another path",
+    errno.EOVERFLOW: "that is no file of ours: remove it, or choose another path",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "end other programs: this machine has no more open files to give",
+    errno.EISDIR: "a folder stands where a file is wanted: choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ENXIO: "remove it, or choose another path",
+    errno.ELOOP: "the links lead in a circle: choose another path",
+} | dict.fromkeys(NO_LOCKS, "choose a folder on a disk that supports locks")
 
 
 def _free(path: Path | None) -> str:

@@ -78,6 +78,18 @@ class Plain(yaml.SafeLoader):
         return node
 
 
+CORE = ("null", "bool", "int", "float", "str", "seq", "map")
+"""Kinds of values of YAML 1.2; dates, sets and the others are texts, or refused with their tag."""
+
+Plain.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in CORE
+}
+Plain.yaml_implicit_resolvers = {
+    letter: [(tag, rule) for tag, rule in rules if not tag.endswith(":timestamp")]
+    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 for _kind in ("int", "float"):
     Plain.add_constructor(f"tag:yaml.org,2002:{_kind}", Plain.construct_plain_number)
 
@@ -101,10 +113,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise YamlError("must not be nested so deeply") from None
     except yaml.YAMLError as error:
         raise YamlError(f"must be YAML ({' '.join(str(error).split())[:200]})") from None
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, YamlError):
-            raise
-        raise YamlError(f"must be YAML ({error})") from None
+    except YamlError:
+        raise
+    except Exception as error:  # a constructor of PyYAML raises what it likes for `!!bool x`
+        raise YamlError(f"must be YAML ({type(error).__name__}: {str(error)[:200]})") from None
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise YamlError("must hold a mapping of fields")
     return found

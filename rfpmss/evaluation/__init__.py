@@ -12,7 +12,7 @@ from rfpmss.evaluation.page.write import page
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.retrieval.outline import controls
 from rfpmss.evaluation.retrieval.zeroshot import Row, findings_of, queries, rows
-from rfpmss.runs.origin import Origin, mark, unmark
+from rfpmss.runs.origin import Origin, mark
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -53,7 +53,6 @@ def run(
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
         scored = rows(embeddings, findings_of(cohort, indices), controls(cohort, indices))
         single = queries(embeddings)
-    unmark(folder, name)
     write_json(folder / f"{name}_queries.json", single, private=True)
     write_retrieval(scored, folder, name)
     mark(origin, folder, name, (f"{name}.json", f"{name}_full.json"), split)

@@ -41,7 +41,9 @@ from rfpmss.runs.stored import (
     discard,
     folders,
     latest,
+    ours,
     prune,
+    set_aside,
     sha256,
     step_of,
     verify,
@@ -392,7 +394,8 @@ def _write_folder(final: Path, content: Content, progress: dict) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left_behind in folder.glob(f"{LEFT}*"):
-            files.remove(left_behind)
+            if left_behind.name.removeprefix(LEFT).removeprefix("step-").isdecimal():
+                files.remove(left_behind)
         temporary.mkdir()
         _fill(temporary, content, progress)
         _make_room(final)
@@ -400,10 +403,11 @@ def _write_folder(final: Path, content: Content, progress: dict) -> None:
         files.sync(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        reason, way = _reason(error)
         raise DiskError(
-            f"the checkpoint {final} could not be written ({_reason(error)}): it needs "
-            f"{content.size:,} bytes, {_free(folder)} bytes free; earlier checkpoints are intact: "
-            f"make room and start again to resume"
+            f"the checkpoint {final} could not be written ({reason}): it needs {content.size:,} "
+            f"bytes, {_free(folder)} bytes free; earlier checkpoints are intact: {way}; start "
+            f"again to resume"
         ) from None
 
 
@@ -412,7 +416,9 @@ def _make_room(final: Path) -> None:
     if not final.exists() and not final.is_symlink():
         return
     other = at(final.parents[1], step_of(final))
-    if verify(final) is None and not other.exists():
+    if not ours(final):
+        set_aside(final)
+    elif verify(final) is None and not other.exists():
         final.rename(other)
     else:
         discard(final)
@@ -443,8 +449,12 @@ def _write(path: Path, text: str) -> None:
     files.fill(path, text)  # synced with its folder, which then gets its name
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+def _reason(error: Exception) -> tuple[str, str]:
+    """What is wrong, and the way out."""
+    known = error if isinstance(error, OSError) else files.told(error, Path())
+    if known.errno == errno.EIO and known is not error:  # it names no error of the system
+        return (str(error).splitlines() or [type(error).__name__])[0], files.way_of(errno.ENOSPC)
+    return known.strerror or str(error), files.way_of(known.errno)
 
 
 def _free(folder: Path) -> str:

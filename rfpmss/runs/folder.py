@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from rfpmss.config import Config
 from rfpmss.config.bounds import MOST_STEPS
 from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.runs import record
+from rfpmss.runs.stored import set_aside
 from rfpmss.runs.trackers import Name, Tracker, open_trackers
 
 ERROR = "error.txt"
@@ -33,6 +34,10 @@ HEARTBEAT = "heartbeat"
 LOCK = ".lock"
 
 METRICS = "metrics.jsonl"
+
+FOLDERS = ("checkpoints", "evaluation", "tensorboard")
+FILES = (ERROR, HEARTBEAT, LOCK, METRICS, record.FILE, record.STUDIES, "report.html")
+"""What a run writes into its folder."""
 
 MOST_VALUE = 1e100
 """Figures of a history stay below, so that their sums are finite."""
@@ -75,6 +80,7 @@ class Claim:
         """
         if self.held:
             return 0
+        require_places(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         file = files.appended(self.folder / LOCK)
         try:
@@ -141,6 +147,26 @@ class Claim:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def require_places(folder: Path) -> None:
+    """Refuse what stands in a run folder in place of something that a run writes there.
+
+    Raises:
+        RunError: names it; nothing was written.
+    """
+    wrong = [folder / name for name in FOLDERS if not _fits(folder / name, os.path.isdir)]
+    wrong += [folder / name for name in FILES if not _fits(folder / name, os.path.isfile)]
+    if wrong:
+        kind = "folder" if wrong[0].name in FOLDERS else "regular file"
+        raise RunError(
+            f"{wrong[0]} must be a {kind} or not be there yet, got something else; move it away, "
+            f"or choose another --run-dir"
+        )
+
+
+def _fits(path: Path, kind: Callable[[Path], bool]) -> bool:
+    return kind(path) or not os.path.lexists(path)
 
 
 def refuse_another(
@@ -391,6 +417,34 @@ def _say_lost(path: Path, there: set[int], step: int) -> None:
         sys.stderr.write(
             f"warning: the rows of the steps {shown} are missing in {path}; curves have gaps "
             f"there, the weights are those of the checkpoint\n"
+        )
+
+
+def begin_again(folder: Path, save_every: int) -> None:
+    """Let a run without a checkpoint begin only where it never had one; keep its history apart.
+
+    Args:
+        folder: the run folder.
+        save_every: steps after which it had one.
+
+    Raises:
+        RunError: if it had checkpoints: what is left of them, and the history, is not replaced.
+    """
+    there = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+    path = folder / METRICS
+    last = max((row["step"] for row in read_metrics(path)), default=0) if path.exists() else 0
+    if there or last > save_every:
+        what = f"unusable ones ({', '.join(there[:3])})" if there else f"none after step {last}"
+        raise RunError(
+            f"run_dir must hold a usable checkpoint to go on from, got {folder} with {what}; put "
+            f"copies of them back, choose another --run-dir, or move checkpoints and {METRICS} "
+            f"away to begin again at step 0"
+        )
+    if last:
+        other = set_aside(path)
+        sys.stderr.write(
+            f"warning: {folder} has no checkpoint: it begins again at step 0; what it logged up "
+            f"to step {last} is in {other.name}\n"
         )
 
 

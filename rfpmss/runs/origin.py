@@ -48,15 +48,11 @@ def mark(origin: Origin | None, folder: Path, name: str, files: Sequence[str], s
     """Write beside finished files of scores what they are of; None: it is not known."""
     path = folder / f"{name}{ENDING}"
     if origin is None:
+        path.unlink(missing_ok=True)
         return
     digests = {file: sha256(folder / file) for file in files}
     said = asdict(origin) | {"split": split, "files": digests}
     write_text(path, json.dumps(said, indent=1) + "\n")
-
-
-def unmark(folder: Path, name: str) -> None:
-    """Before files of scores are written: what stood there says nothing of them."""
-    (folder / f"{name}{ENDING}").unlink(missing_ok=True)
 
 
 def of(folder: Path, name: str, file: str) -> dict[str, Any] | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +24,9 @@ NEEDED = (PROGRESS, "model.safetensors")
 
 LARGEST = 1 << 20
 """Bytes of either file; they have about 1,000."""
+
+OURS = re.compile(r"[a-z]+\.safetensors|[A-Za-z]+\.json|config\.yaml")
+"""Names of the files of a checkpoint."""
 
 LEFT = ".tmp-"
 """How the name of a folder begins that is being written or removed."""
@@ -109,9 +115,26 @@ def prune(run_dir: Path, keep: int, written: Path) -> None:
     stay = {*good[:keep], best, written}
     oldest = step_of(good[keep - 1]) if len(good) >= keep else -1
     for folder in found:
-        if folder not in stay and step_of(folder) <= oldest:
+        if folder not in stay and step_of(folder) <= oldest and ours(folder):
             with suppress(OSError):  # it goes next time
                 discard(folder)
+
+
+def ours(folder: Path) -> bool:
+    """Whether a checkpoint, damaged or not, is all that stands there: nothing else is removed."""
+    if folder.is_symlink():  # to a checkpoint: the link alone would go
+        return folder.is_dir()
+    return folder.is_dir() and all(OURS.fullmatch(path.name) for path in folder.iterdir())
+
+
+def set_aside(path: Path) -> Path:
+    """Give what is somebody else's another name, and say so; return the new path."""
+    numbers = itertools.count(1)
+    names = (path.with_name(f"aside-{path.name}-{number}") for number in numbers)
+    other = next(name for name in names if not os.path.lexists(name))
+    path.rename(other)
+    sys.stderr.write(f"warning: {path} was in the way of a file of the run: it is {other} now\n")
+    return other
 
 
 def discard(folder: Path) -> None:
@@ -127,11 +150,13 @@ def discard(folder: Path) -> None:
 
 def latest(run_dir: Path) -> Path | None:
     """The newest checkpoint whose files match their hashes; damaged ones are named on stderr."""
-    for folder in folders(run_dir):
+    found = folders(run_dir)
+    for at, folder in enumerate(found, start=1):
         damage = verify(folder)
         if damage is None:
             return folder
-        sys.stderr.write(f"skipping {folder}: {damage}; trying the one before\n")
+        rest = "trying the one before" if at < len(found) else "there is none before"
+        sys.stderr.write(f"skipping {folder}: {damage}; {rest}\n")
     return None
 
 

@@ -304,8 +304,11 @@ def test_two_pages_on_one_machine_keep_their_keys(looker):
     assert [get(port, "/").status_code for port in pages] == [200, 200]
 
 
-def test_a_silent_connection_keeps_nobody_waiting(monkeypatch):
-    """One socket that says nothing, one that sends half a request line; a third is served."""
+def test_a_silent_connection_keeps_nobody_waiting(monkeypatch, capfd):
+    """One socket that says nothing, one that sends half a request line; a third is served.
+
+    A fourth asks for what is no address.
+    """
     flask = pytest.importorskip("flask")
     serving = pytest.importorskip("werkzeug.serving")
     made, usual = [], serving.make_server
@@ -328,9 +331,13 @@ def test_a_silent_connection_keeps_nobody_waiting(monkeypatch):
         with socket.create_connection(place, timeout=60) as third:
             third.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert third.makefile("rb").read().endswith(b"served")
+        with socket.create_connection(place, timeout=60) as broken:
+            broken.sendall(b"GET http://[::1/ HTTP/1.1\r\n\r\n")
+            assert b" 400 " in broken.makefile("rb").readline()
         for waiting in (silent, half):  # and they are let go, not held for ever
             waiting.settimeout(60)
             assert waiting.recv(1) in (b"", b"H")
     made[0].shutdown()
     running.join(timeout=60)
     assert not running.is_alive()
+    assert "Traceback" not in capfd.readouterr().err

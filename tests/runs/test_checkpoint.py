@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import nn
@@ -175,8 +176,48 @@ def test_links_and_stray_files_among_the_checkpoints_harm_nothing(
     (run_dir / "checkpoints" / "step-0").write_text("stray")
     assert checkpoint.newest(run_dir) == checkpoint.at(run_dir, 1)
     checkpoint.save(run_dir, 2, state, keep=1)
-    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-2"]
+    left = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+    assert left == ["step-0", "step-2"]  # what is somebody else's stays
     assert checkpoint.verify(elsewhere / "kept") is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_is_no_checkpoint_is_set_aside_and_never_removed(
+    kind: str, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, state = checkpoint.at(run_dir, 2), make_state()
+    place.parent.mkdir(exist_ok=True)
+    (place.parent / ".tmp-notes").write_text("mine")
+    if kind == "folder":
+        place.mkdir()
+    if kind == "link":
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        (place / "notes.txt" if kind == "folder" else place).write_text("mine")
+    for step in (1, 2, 3, 4):
+        checkpoint.save(run_dir, step, state, keep=1)
+    names = {path.name for path in place.parent.iterdir()}
+    assert names == {"step-4", ".tmp-notes", "aside-step-2-1"}
+    assert f"{place} was in the way of a file of the run" in capsys.readouterr().err
+    aside = place.parent / "aside-step-2-1"
+    if kind == "link":
+        assert aside.readlink() == tmp_path / "nowhere"
+    else:
+        assert (aside / "notes.txt" if kind == "folder" else aside).read_text() == "mine"
+
+
+def test_a_limit_of_files_is_not_called_a_full_disk(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    with pytest.raises(
+        checkpoint.DiskError, match=r"\(File too large\): .* \(ulimit -f\)"
+    ) as caught:
+        checkpoint.save(run_dir, 2, make_state(), keep=1)
+    assert "make room" not in str(caught.value)
 
 
 def test_a_run_without_scores_has_no_best_checkpoint(run_dir: Path) -> None:

@@ -460,7 +460,7 @@ def test_a_damaged_line_of_the_history_costs_that_line(
 def test_numbers_that_leave_all_bounds_stop_the_run_and_name_the_studies(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--train.lr", "1e30", "--train.clip", "0", "--train.schedule", "exponential")
+    words = ("--train.lr", "1e12", "--train.clip", "0", "--train.schedule", "exponential")
     assert start(tmp_path / "run", cohort, *words, "--max-steps", "4") == 1
     _, _, error = capsys.readouterr().err.partition("error: ")
     assert "step 2 must have finite losses and gradients" in error

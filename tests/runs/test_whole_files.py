@@ -148,7 +148,12 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (b"a: !!python/object/apply:os.system [true]", "must be YAML"),
         (b"a: \xff\xfe", "UTF-8"),
         (b"a: {", "must be YAML"),
-        (b"a: 2026-99-99", "must be YAML"),
+        (b"a: !!timestamp abc", "must be YAML"),
+        (b"a: !!timestamp 2026-01-01", "must be YAML"),
+        (b"a: !!bool abc", "must be YAML"),
+        (b"a: !!binary QQ==", "must be YAML"),
+        (b"!!set {a, b}", "must be YAML"),
+        (b"!!null {a: b}", "must"),
         (
             b"train:\n  lr: 1\n  batch: 2\n  lr: 3\n",
             "must name each key once, but 'lr' stands again in line 4",
@@ -163,6 +168,15 @@ def test_a_hostile_yaml_file_is_refused_with_a_reason(
     (tmp_path / "c.yaml").write_bytes(content)
     with pytest.raises(YamlError, match=words):
         read_mapping(tmp_path / "c.yaml")
+
+
+def test_a_date_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("a: 2026-99-99\nb: 2026-01-02\nc: 2026-01-02 10:11:12\n")
+    assert list(read_mapping(tmp_path / "c.yaml").values()) == [
+        "2026-99-99",
+        "2026-01-02",
+        "2026-01-02 10:11:12",
+    ]
 
 
 SHORTAGES = [
