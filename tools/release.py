@@ -8,6 +8,7 @@ archives in dist/.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -69,13 +70,14 @@ def environment(folder: Path, wheel: Path) -> Path:
     """A new environment with the wheel, and what it needs at the pinned versions."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
+    # With the sources on PYTHONPATH pip takes the project for installed and leaves the wheel out.
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     # tools/install.py knows how to get torch without gigabytes.
-    subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "install.py"), str(folder), "--torch"], check=True
-    )
+    torch = [sys.executable, str(ROOT / "tools" / "install.py"), str(folder), "--torch"]
+    subprocess.run(torch, check=True, env=alone)
     pins = str(ROOT / "constraints.txt")
     install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-c", pins]
-    subprocess.run([str(python), *install, str(wheel)], check=True)
+    subprocess.run([str(python), *install, str(wheel)], check=True, env=alone)
     return python
 
 
