@@ -44,7 +44,8 @@ def test_a_noisy_page_fails_and_a_quiet_one_is_drawn_light_and_dark(tmp_path, ca
         for look in ("light", "dark")
     }
     assert corner == {"light": (255, 255, 255), "dark": (0, 0, 0)}
-    assert Image.open(tmp_path / "shots" / "good-narrow.png").width == 400
+    with Image.open(tmp_path / "shots" / "good-narrow.png") as narrow:
+        assert narrow.width == 400
     assert tool.picture(tool.find(), tmp_path / "bad.html", "narrow", tmp_path / "shots")
     seen = tool.look(tool.find(), tmp_path / "bad.html")
     assert any("missing is not defined" in problem for problem in seen.problems)
