@@ -10,19 +10,21 @@ pages that the system clears for each new table are most of what a router adds t
 batches before: violation (largest load over the mean, minus 1) and value lost (of the sum of scores
 that plain top-k has) over the last half of the updates, and processor time of an update. `time`
 measures one update in units of a step of Quantile Balancing, exact counts, and the forward pass
-beside plain top-k. Rows go to `benchmarks/results/moe_stream.csv` and `moe_time.csv`, one thread,
-processor time; the bars are printed with what was found.
+beside plain top-k. `train` trains the model of `benchmarks.common.experts` on three seeds by each
+of four rules. Rows go to `moe_stream.csv`, `moe_time.csv` and `moe_train.csv` of the results, one
+thread, processor time; the bars are printed with what was found.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from benchmarks.common.experts import CHOSEN, EXPERTS, Run, trained
 from benchmarks.common.table import upsert
 from benchmarks.peers.routing import Histogram, LossFree, Plain, Quantile, quantile_step
 from multisk import moe
@@ -39,6 +41,14 @@ TIMED = {64: (8192, 8), 256: (8192, 8), 896: (4096, 16)}
 ENDS = (0.0, 0.03)  # drifts at which ten steps, the slowest rule, take part
 KEEPS = (0.0, 0.5, 0.9)
 TRUTH = 16  # batches whose common prices stand for those of the distribution
+SEEDS, LENGTH, EARLY, LATE = (0, 1, 2), 350, 20, 50  # of `train`: steps, left out, the last ones
+TRAINED: dict[str, Callable[[], Any] | None] = {
+    "plain top-k": lambda: Plain(EXPERTS, CHOSEN),
+    "loss-free, rate .001": lambda: LossFree(EXPERTS, CHOSEN, 1e-3),
+    "Quantile Balancing, histogram": lambda: Histogram(EXPERTS, CHOSEN),
+    "multisk, auto": None,
+}
+STUDENT = 4.303  # two-sided 95 % quantile of t with 2 degrees of freedom, three seeds
 OURS, FLOOR, EXACT = "multisk, auto", "prices of the distribution", "exact counts (not causal)"
 Row = dict[str, Any]
 
@@ -64,9 +74,8 @@ class Stream:
 class Ours:
     """A `BalancedRouter` as training uses it."""
 
-    def __init__(self, experts: int, k: int) -> None:
-        self.router = moe.BalancedRouter(experts, k)
-        self.latest = self.router.prices  # what the last batch alone asks for
+    def __init__(self, experts: int, k: int, keep: float | Literal["auto"] = "auto") -> None:
+        self.router = moe.BalancedRouter(experts, k, keep=keep)
 
     @property
     def bias(self) -> Tensor:
@@ -75,28 +84,13 @@ class Ours:
 
     def update(self, scores: Tensor) -> None:
         """Observe a batch as the forward pass does, then update."""
-        old = self.router.prices.clone()
-        self.router.observe(scores, scores.topk(self.router.top_k, 1).indices, None)
+        nobody = torch.zeros(len(scores), 1, dtype=torch.int64)  # loads are not asked for
+        self.router.observe(scores, nobody, None)
         self.router.update()
-        first = int(self.router.updates) == 1
-        self.latest = self.router.prices.clone() if first else old + self.router.change
-
-
-class Kept:
-    """A moving average with a fixed rate of the prices that `Ours` finds for each batch."""
-
-    def __init__(self, leader: Ours, keep: float) -> None:
-        self.leader, self.keep, self.bias = leader, keep, leader.bias
-
-    def update(self, _: Tensor) -> None:
-        """After the leader."""
-        old = self.bias if int(self.leader.router.updates) > 1 else -self.leader.latest
-        self.bias = self.keep * old - (1 - self.keep) * self.leader.latest
 
 
 def rules(experts: int, k: int, *, many: bool = True) -> dict[str, Any]:
     """Who takes part, the rule of many steps where asked."""
-    leader = Ours(experts, k)
     ten = {"Quantile Balancing, 10 steps": Quantile(experts, k, steps=10)} if many else {}
     return {
         "plain top-k": Plain(experts, k),
@@ -106,8 +100,8 @@ def rules(experts: int, k: int, *, many: bool = True) -> dict[str, Any]:
         **ten,
         "Quantile Balancing, average .9": Quantile(experts, k, keep=0.9),
         "Quantile Balancing, histogram": Histogram(experts, k),
-        OURS: leader,
-        **{f"multisk, keep {keep:g}": Kept(leader, keep) for keep in KEEPS},
+        OURS: Ours(experts, k),
+        **{f"multisk, keep {keep:g}": Ours(experts, k, keep) for keep in KEEPS},
     }
 
 
@@ -152,7 +146,6 @@ def streamed(experts: int, drift: float) -> Iterator[Row]:
             began = time.process_time()
             side.update(scores)
             spent[name] += time.process_time() - began
-    measured = {EXACT} | {name for name, side in sides.items() if not isinstance(side, Kept)}
     for name, pairs in found.items():
         vio, lost = torch.tensor(pairs, dtype=torch.float64).unbind(1)
         yield {
@@ -165,7 +158,7 @@ def streamed(experts: int, drift: float) -> Iterator[Row]:
             "violation": f"{float(vio.mean()):.4f}",
             "worst": f"{float(vio.max()):.4f}",
             "value_lost": f"{float(lost.mean()):.5f}",
-            "update_ms": f"{1e3 * spent[name] / updates:.1f}" if name in measured else "",
+            "update_ms": f"{1e3 * spent[name] / updates:.1f}",
         }
 
 
@@ -254,6 +247,48 @@ def judge_time(rows: list[Row]) -> Iterator[str]:
         yield judged(f"{what}, ratio", by[what], "limit", limit)
 
 
+def training() -> Iterator[Row]:
+    """A row for each rule and seed."""
+    for name, rule in TRAINED.items():
+        for seed in SEEDS:
+            run: Run = trained(rule, seed, LENGTH)
+            late = run.violations[:, EARLY:]
+            yield {
+                "rule": name,
+                "seed": seed,
+                "parameters": run.parameters,
+                "steps": LENGTH,
+                "held_out": f"{run.held_out:.4f}",
+                "violation": f"{float(late.mean()):.3f}",
+                "violation_last": f"{float(run.violations[:, -LATE:].mean()):.3f}",
+                "violation_worst": f"{float(late.max()):.2f}",
+                "cpu_s": f"{run.seconds:.2f}",
+                "balancing_s": f"{run.balancing:.2f}",
+            }
+
+
+def judge_train(rows: list[Row]) -> Iterator[str]:
+    """The bars of training, and the differences of held-out loss with their intervals."""
+
+    def of(rule: str, column: str) -> Tensor:
+        return torch.tensor([float(row[column]) for row in rows if row["rule"] == rule]).double()
+
+    peer = "Quantile Balancing, histogram"
+    found = {rule: float(of(rule, "held_out").mean()) for rule in TRAINED}
+    yield judged(f"{OURS}, held-out", found[OURS], f"{peer} + .005", found[peer] + 0.005)
+    last = {rule: float(of(rule, "violation_last").mean()) for rule in TRAINED}
+    yield judged(f"{OURS}, violation of the last {LATE}", last[OURS], peer, last[peer])
+    worst = float(of(OURS, "violation_worst").max())
+    yield judged(f"{OURS}, worst after step {EARLY}", worst, "limit", 3.0)
+    seconds = float(of(OURS, "cpu_s").sum())
+    yield judged(f"{OURS}, seconds of {len(SEEDS)} runs", seconds, "limit", 180.0)
+    for rule in TRAINED:
+        if rule != OURS:
+            apart = of(OURS, "held_out") - of(rule, "held_out")
+            half = STUDENT * float(apart.std()) / len(SEEDS) ** 0.5
+            yield f"  held-out, {OURS} - {rule}: {float(apart.mean()):+.4f} +- {half:.4f} (95 %)"
+
+
 def show(file: Path, rows: list[Row], key: tuple[str, ...], bars: Iterator[str]) -> None:
     """Print rows and bars, keep the rows."""
     for row in rows:
@@ -272,11 +307,11 @@ def warm_up() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", default=[], metavar="stream|time")
+    parser.add_argument("parts", nargs="*", default=[], metavar="stream|time|train")
     parser.add_argument("--experts", nargs="+", type=int, choices=[*STREAMS], default=[*STREAMS])
     asked = parser.parse_args(arguments)
-    if unknown := set(asked.parts) - {"stream", "time"}:
-        parser.error(f"parts must be 'stream' or 'time', got {unknown.pop()!r}")
+    if unknown := set(asked.parts) - {"stream", "time", "train"}:
+        parser.error(f"parts must be 'stream', 'time' or 'train', got {unknown.pop()!r}")
     torch.set_num_threads(1)
     warm_up()
     for experts in asked.experts:
@@ -288,6 +323,9 @@ def main(arguments: list[str] | None = None) -> None:
         if not asked.parts or "time" in asked.parts:
             rows = list(timed(experts))
             show(RESULTS / "moe_time.csv", rows, ("experts", "what"), judge_time(rows))
+    if not asked.parts or "train" in asked.parts:
+        rows = list(training())
+        show(RESULTS / "moe_train.csv", rows, ("rule", "seed"), judge_train(rows))
 
 
 if __name__ == "__main__":

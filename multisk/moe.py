@@ -6,10 +6,10 @@ of the last update, so that no token's route depends on the others of its batch;
 exact counts.
 
 Sources: Quantile Balancing (Su 2025, kexue.fm/archives/11619) makes one dual coordinate step a
-batch; loss-free balancing (Wang et al. 2024, arXiv:2408.15664) moves a bias by a fixed rate.
+batch; here two, overrelaxed, and a moving average whose gain follows the drift of the scores.
+Loss-free balancing (Wang et al. 2024, arXiv:2408.15664) moves a bias by a fixed rate.
 """
 
-import math
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -39,10 +39,11 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-3  # of the soft loads: far below the noise of a batch of some thousand tokens
-WARMTH = 0.03  # temperature over the deviation of the scores: .1 leaves tilted softmax uneven
-SIGMOID = 0.02  # the same for sigmoid scores, whose deviation is about 0.2
 FITS = 50.0  # span of the exponents up to which float32 is the faster format
 SLOWEST = 0.05  # least gain of the moving average
+STEPS, FOLLOW = 10, 2  # dual steps that even a batch; that follow prices which drift
+BEYOND = 1.5  # overrelaxation of the dual steps after the first
+HALVINGS = 16  # of the range of a column's margins: its price to 2e-5 of that range
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Routes:
     gap: Float[Tensor, ""]
 
 
-def prices(
+def prices(  # noqa: PLR0913 - keywords, each with a default
     scores: Float[Tensor, "*batch t e"],
     k: int,
     *,
@@ -71,12 +72,14 @@ def prices(
     capacity: Float[Tensor, " e"] | None = None,
     live: Bool[Tensor, "*batch t"] | None = None,
     temperature: float | None = None,
+    steps: int = STEPS,
     group: Group | None = None,
 ) -> Float[Tensor, "*batch e"]:
     """What to subtract from the scores so that the experts' loads are even.
 
-    The column potentials of the entropic assignment to 1e-3: smoother from batch to batch than
-    those at zero temperature, which fit the noise of one batch.
+    Dual coordinate steps: each token's threshold at the prices, then each expert's price at which
+    it would get just its share (Quantile Balancing), overrelaxed from the second step on. They
+    need one collective of E numbers a halving and read nothing from the device.
 
     Args:
         scores: (*batch, T, E), higher is better; one problem a layer.
@@ -85,14 +88,17 @@ def prices(
         keep: Part of `start` that stays, in [0, 1).
         capacity: (E,) shares of the load, even by default; only their ratios count.
         live: True where a token counts; scores elsewhere are never read and may be NaN.
-        temperature: In the units of the scores; 3 % of their standard deviation by default.
+        temperature: In the units of the scores: the column potentials of the entropic assignment
+            to 1e-3 instead, smooth in the scores, but even for soft loads alone.
+        steps: How many steps without a temperature; 2 follow a `start` that is near.
         group: torch.distributed group over whose ranks the tokens are spread.
 
     Returns:
         (*batch, E) float32 with mean 0, detached. `start` where there is no live token.
 
     Raises:
-        ValueError: As in `multisk.solve`, and for `keep` outside [0, 1).
+        ValueError: For scores that are not finite, `k` outside [1, E], shares that give an expert
+            more tokens than there are, and options outside their range.
 
     Example:
         >>> import torch
@@ -102,32 +108,91 @@ def prices(
     """
     if not 0 <= keep < 1:
         raise ValueError(f"keep must lie in [0, 1), got {keep!r}")
+    if not 0 < k <= scores.shape[-1]:
+        raise ValueError(f"k must lie between 1 and the {scores.shape[-1]} experts, got {k!r}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps!r}")
     with torch.no_grad(), torch.autocast(device_type=scores.device.type, enabled=False):
         x = scores.detach().float()
-        budget: int | Tensor = k
         if live is not None:
             x = x.masked_fill(~live[..., None], 0.0)
-            budget = k * live.float()
         old = x.new_zeros(x.shape[:-2] + x.shape[-1:]) if start is None else start.detach().to(x)
-        count = total((x[..., 0].numel() if live is None else live.sum()) + x.new_zeros(()), group)
-        if not bool(count > 0):
+        count = tokens_of(x, live, group)
+        if not bool(count.any()):
             return old
-        eps = deviation(x, live, group) * WARMTH if temperature is None else temperature
-        loads = None
-        if capacity is not None:
-            tokens = x.new_full(x.shape[:-1], 1.0) if live is None else live.float()
-            tokens = total(tokens.sum(-1, dtype=torch.float64), group)
-            share = capacity.to(tokens) / capacity.double().sum()
-            loads = tokens[..., None] * k * share
-        problem = MultiAssignment(k=budget, eps=eps, damping=0.0, capacity=loads)
-        init = None if start is None else -old / eps
-        if span(x, group) > FITS * eps:
-            x = x.double()
-        found = solve(x, problem, Sinkhorn(tolerance=TOLERANCE), init=init, group=group)
-        new = -eps * found.column_potential.float()
+        share = x.new_ones(x.shape[-1]) if capacity is None else capacity.to(x.device)
+        loads = count[..., None] * k * (share.double() / share.double().sum())
+        if bool((loads > count[..., None] * (1 + 1e-9)).any()):
+            most = float((k * share / share.sum()).max())
+            raise ValueError(
+                "capacity must give no expert more than every token once, got a share of "
+                f"{most:.3g} times the tokens"
+            )
+        if temperature is None:
+            new = stepped(x, k, old, loads, live, steps, group)
+        else:
+            budget = k if live is None else k * live.float()
+            limit = None if capacity is None else loads
+            problem = MultiAssignment(k=budget, eps=temperature, damping=0.0, capacity=limit)
+            init = None if start is None else -old / temperature
+            wide = x.double() if span(x, group) > FITS * temperature else x
+            found = solve(wide, problem, Sinkhorn(tolerance=TOLERANCE), init=init, group=group)
+            new = -temperature * found.column_potential.float()
         new = new - new.mean(-1, keepdim=True)
         new = torch.where(new.isfinite().all(-1, keepdim=True), new, old)
         return keep * old + (1 - keep) * new
+
+
+def tokens_of(x: Tensor, live: Tensor | None, group: Any) -> Tensor:
+    """Tokens of every layer that count, over all ranks, float64.
+
+    Scores that are not finite are refused, on every rank: none waits for the others.
+    """
+    count = x.new_full(x.shape[:-2], x.shape[-2], dtype=torch.float64)
+    count = count if live is None else live.sum(-1, dtype=torch.float64)
+    broken = (~x.isfinite()).sum(dtype=torch.float64)
+    sums = total(torch.cat([broken[None], count.flatten()]), group)
+    if bool(sums[0]):
+        raise ValueError(f"scores must be finite, got {int(sums[0])} that are not")
+    return sums[1:].view(count.shape)
+
+
+def stepped(  # noqa: PLR0913, PLR0917 - one problem, prepared
+    x: Tensor, k: int, old: Tensor, loads: Tensor, live: Tensor | None, steps: int, group: Any
+) -> Tensor:
+    """Prices after some dual coordinate steps at temperature 0."""
+    if k == x.shape[-1]:
+        return old  # every token takes all experts
+    bound = old
+    for step in range(steps):
+        # A token takes an expert while it is worth more than the best one it does not take.
+        worth = (x - bound[..., None, :]).topk(k + 1, -1).values
+        margins = x - worth[..., k:]
+        new = quantile(margins, loads, live, group)
+        bound = new if step == 0 else bound + BEYOND * (new - bound)
+    return bound
+
+
+def quantile(margins: Tensor, loads: Tensor, live: Tensor | None, group: Any) -> Tensor:
+    """Of every column the value that as many live margins exceed as `loads` says, by bisection.
+
+    Counts are whole numbers: two ranks find what one finds, to the bit.
+    """
+    dead = None if live is None else ~live[..., None]
+    ends = []
+    for y in (margins, -margins):
+        none = y.new_full((*y.shape[:-2], 1, y.shape[-1]), -torch.inf)
+        y = y if dead is None else y.masked_fill(dead, -torch.inf)
+        ends.append((y if y.shape[-2] else none).amax(-2))
+    high, low = largest(torch.stack(ends), group).unbind()
+    low = -low
+    y = margins if dead is None else margins.masked_fill(dead, -torch.inf)
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        above = total((y > middle[..., None, :]).sum(-2, dtype=torch.int32), group)
+        up = above > loads
+        low, high = torch.where(up, middle, low), torch.where(up, high, middle)
+    return 0.5 * (low + high)
 
 
 def span(x: Tensor, group: Any) -> float:
@@ -135,15 +200,6 @@ def span(x: Tensor, group: Any) -> float:
     none = x.new_full((), -torch.inf)
     ends = [part.max() if part.numel() else none for part in (x, -x)]
     return float(largest(torch.stack(ends), group).sum())
-
-
-def deviation(x: Tensor, live: Tensor | None, group: Any) -> float:
-    """Standard deviation of the live tokens' scores, over all ranks; at least 1e-6."""
-    wide = x.double()
-    weight = torch.ones_like(wide[..., :1]) if live is None else live[..., None].double()
-    sums = torch.stack([(weight * part).sum() for part in (torch.ones_like(wide), wide, wide**2)])
-    count, first, second = total(sums, group).tolist()
-    return max(1e-6, math.sqrt(max(0.0, second / count - (first / count) ** 2)))
 
 
 def balance(
@@ -210,7 +266,7 @@ class BalancedRouter(nn.Module):
         keep: Part of the old prices that an update keeps, in [0, 1); "auto" follows how fast the
             scores drift, from the sign of successive changes.
         rows: Tokens kept between updates, (rows, E) float32.
-        temperature: As in `prices`; 0.02 by default for sigmoid scores.
+        temperature: As in `prices`; None follows by two dual steps an update.
         capacity: As in `prices`.
         exact: Exact counts in every training batch by `balance`: not causal.
         group: torch.distributed group over whose ranks the tokens are spread.
@@ -262,7 +318,7 @@ class BalancedRouter(nn.Module):
             raise ValueError(f"temperature must be above 0, got {temperature!r}")
         self.num_experts, self.top_k, self.score = num_experts, top_k, score
         self.normalize, self.scale, self.keep = normalize, scale, keep
-        self.temperature = SIGMOID if temperature is None and score == "sigmoid" else temperature
+        self.temperature = temperature
         self.exact, self.group = exact, group
         self.held, self.stride = 0, 1  # rows in `seen`; of so many tokens one
         self.register_buffer("capacity", capacity, persistent=False)
@@ -282,7 +338,7 @@ class BalancedRouter(nn.Module):
     def forward(
         self, logits: Float[Tensor, "t e"], live: Bool[Tensor, " t"] | None = None
     ) -> tuple[Float[Tensor, "t k"], Int[Tensor, "t k"], Float[Tensor, "t e"]]:
-        """Weights (T, k), experts (T, k) and scores (T, E) of tokens.
+        """Weights (T, k), experts (T, k, in no order) and scores (T, E) of tokens.
 
         Args:
             logits: (T, E).
@@ -305,13 +361,13 @@ class BalancedRouter(nn.Module):
                     plain, self.top_k, capacity=self.shares(live, len(x)), live=live, start=start
                 ).indices
             else:
-                indices = (plain - self.prices).topk(self.top_k, -1).indices
+                indices = (plain - self.prices).topk(self.top_k, -1, sorted=False).indices
             if self.training and torch.is_grad_enabled():
                 self.observe(plain, indices, live)
             weights = scores.gather(-1, indices)
             if self.normalize:
                 weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
-        return weights * self.scale, indices, scores
+        return weights if self.scale == 1 else weights * self.scale, indices, scores
 
     def scored(self, x: Tensor) -> Tensor:
         """Scores of float32 logits."""
@@ -398,12 +454,14 @@ def update_all(routers: Iterable[BalancedRouter]) -> None:
         first = same[0]
         seen = [router.seen[: router.held] for router in same]
         lone = len(same) == 1
+        fresh = any(int(router.updates) == 0 for router in same)
         new = prices(
             seen[0] if lone else torch.stack(seen),
             first.top_k,
             start=first.prices if lone else torch.stack([router.prices for router in same]),
             capacity=first.capacity,
             temperature=first.temperature,
+            steps=STEPS if fresh else FOLLOW,
             group=first.group,
         )
         counts = total(first.prices.new_full((), float(first.held)), first.group)

@@ -68,7 +68,7 @@ def small(monkeypatch, tmp_path):
 
 
 def test_every_rule_has_its_row(small, capsys):
-    moe.main(["--experts", "64"])
+    moe.main(["stream", "time", "--experts", "64"])
     with (small / "moe_stream.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     still = {row["rule"]: row for row in rows if row["drift"] == "0.0"}
@@ -83,20 +83,32 @@ def test_every_rule_has_its_row(small, capsys):
 
 
 def test_a_fixed_average_is_that_of_a_router_that_keeps():
-    leader, k = moe.Ours(8, 2), 2
-    side = moe.Kept(leader, 0.75)
-    router = BalancedRouter(8, k, keep=0.75)
+    side, router = moe.Ours(8, 2, 0.75), BalancedRouter(8, 2, keep=0.75)
     for seed in range(4):
-        x = scores(seed=seed)
-        for one in (leader, side):
-            one.update(x)
-        router.observe(x, x.topk(k, 1).indices, None)
+        logits = scores(seed=seed).logit()
+        side.update(torch.sigmoid(logits))
+        router(logits)
         router.update()
-    assert torch.allclose(side.bias, router.bias, atol=2e-3)  # each solved to its tolerance
-    assert not torch.allclose(side.bias, leader.bias, atol=2e-3)
+    assert torch.allclose(side.bias, router.bias, atol=1e-6)
+
+
+def test_a_training_run_of_each_rule_has_its_row(small, capsys, monkeypatch):
+    monkeypatch.setattr(moe, "SEEDS", (0, 1))
+    monkeypatch.setattr(moe, "LENGTH", 2)
+    monkeypatch.setattr(moe, "EARLY", 0)
+    moe.main(["train"])
+    with (small / "moe_train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(moe.TRAINED)
+    assert all(240_000 < int(row["parameters"]) < 250_000 for row in rows)  # the text is CPython's
+    first = [row["held_out"] for row in rows if row["seed"] == "0"]
+    assert 3 < min(map(float, first)) <= max(map(float, first)) < 6  # two steps from the start
+    printed = capsys.readouterr().out
+    assert printed.count("bar:") == 4
+    assert printed.count("(95 %)") == 3
 
 
 def test_an_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit):
         moe.main(["strem"])
-    assert "parts must be 'stream' or 'time', got 'strem'" in capsys.readouterr().err
+    assert "parts must be 'stream', 'time' or 'train', got 'strem'" in capsys.readouterr().err

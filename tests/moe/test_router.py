@@ -71,11 +71,62 @@ def test_tokens_that_do_not_count_change_no_price_even_as_nan():
     assert torch.equal(moe.prices(dead, K, live=nobody, start=start), start)
 
 
-def test_a_batch_of_layers_is_each_layer_alone():
+@pytest.mark.parametrize("temperature", [None, 0.02])
+def test_a_batch_of_layers_is_each_layer_alone(temperature):
     x = torch.sigmoid(torch.stack([logits(seed=seed) for seed in range(3)]))
-    together = moe.prices(x, K, temperature=0.02)
-    for layer, found in zip(x, together, strict=True):
-        torch.testing.assert_close(moe.prices(layer, K, temperature=0.02), found, atol=1e-5, rtol=0)
+    live = torch.rand(3, 256, generator=torch.Generator().manual_seed(0)) < 0.7
+    together = moe.prices(x, K, live=live, temperature=temperature)
+    for layer, here, found in zip(x, live, together, strict=True):
+        alone = moe.prices(layer, K, live=here, temperature=temperature)
+        torch.testing.assert_close(alone, found, atol=1e-5, rtol=0)
+
+
+@given(seed=st.integers(0, 1000), rows=st.integers(9, 60), capacity=st.booleans())
+@settings(max_examples=25)
+def test_one_step_gives_every_expert_its_share_at_the_tokens_thresholds(seed, rows, capacity):
+    """Quantile Balancing by its definition, in float64: sort each expert's margins."""
+    draw = torch.Generator().manual_seed(seed)
+    x, start = torch.rand(rows, E, generator=draw), 0.1 * torch.randn(E, generator=draw)
+    share = torch.rand(E, generator=draw) + 1 if capacity else torch.ones(E)
+    found = moe.prices(x, K, start=start, capacity=share if capacity else None, steps=1)
+    priced = (x - start).double()
+    margins = x.double() - priced.sort(-1, descending=True).values[:, K, None]
+    places = (share.double() / share.double().sum() * rows * K).floor().long()
+    want = margins.sort(0, descending=True).values.gather(0, places[None])[0]
+    torch.testing.assert_close(found.double(), want - want.mean(), rtol=0, atol=1e-4)
+
+
+@given(
+    seed=st.integers(0, 1000), tilt=st.floats(0, 4), score=st.sampled_from(["sigmoid", "softmax"])
+)
+@settings(max_examples=15)
+def test_prices_even_the_batch_they_were_made_of(seed, tilt, score):
+    x = logits(rows=2000, seed=seed, tilt=tilt)
+    x = torch.sigmoid(x) if score == "sigmoid" else torch.softmax(x, -1)
+    loads = loads_of((x - moe.prices(x, K)).topk(K, -1).indices)
+    # A batch of as many fair draws has 0.09 of its share on top: prices know this one better.
+    assert float(moe.violation(loads)) < 0.05
+    exact = moe.balance(x, K)
+    value = x.gather(-1, exact.indices).sum()
+    at_prices = x.gather(-1, (x - moe.prices(x, K)).topk(K, -1).indices).sum()
+    torch.testing.assert_close(at_prices, value, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"scores": torch.tensor([[0.1, torch.nan, 0.2]])}, "scores must be finite, got 1 that"),
+        ({"k": 4}, "k must lie between 1 and the 3 experts, got 4"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        (
+            {"k": 2, "capacity": torch.tensor([3.0, 1.0, 1.0])},
+            "capacity must give no expert more than every token once, got a share of 1.2 times",
+        ),
+    ],
+)
+def test_prices_that_cannot_be_are_refused(options, rule):
+    with pytest.raises(ValueError, match=rule):
+        moe.prices(**{"scores": torch.rand(20, 3), "k": 1} | options)
 
 
 def test_what_is_kept_is_a_part_of_the_old_prices():
@@ -125,7 +176,8 @@ def test_contract_weights_come_from_the_unpriced_scores(score):
     torch.testing.assert_close(scores, truth)
     chosen = truth.gather(-1, indices)
     torch.testing.assert_close(weights, 2.5 * chosen / chosen.sum(-1, keepdim=True))
-    assert torch.equal(indices, (truth - router.prices).topk(K, -1).indices)
+    wanted = (truth - router.prices).topk(K, -1).indices
+    assert torch.equal(indices.sort(-1).values, wanted.sort(-1).values)
     assert all(len(set(row)) == K for row in indices.tolist())
     assert torch.equal(router.bias, -router.prices)
     assert abs(float(router.prices.mean())) < 1e-6
@@ -254,11 +306,11 @@ def test_the_gain_grows_with_drift_and_falls_with_noise():
     gains = []
     for speed in (0.0, 0.15):
         router, draw = moe.BalancedRouter(E, K), torch.Generator().manual_seed(0)
-        for step in range(14):
+        for step in range(26):
             tilt = (speed * step - 1.5) * torch.linspace(-1, 1, E)
             trained(router, torch.randn(256, E, generator=draw) + tilt)
         gains.append(float(router.gain))
-    assert gains[0] < 0.3 < 0.5 < gains[1]
+    assert gains[0] < 0.5 < 0.9 < gains[1]  # from 0.5
 
 
 @pytest.mark.parametrize(
