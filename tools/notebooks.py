@@ -1,6 +1,6 @@
 """Run the tutorials from top to bottom in kernels of their own and store what they print and draw.
 
-Usage: python tools/notebooks.py [NOTEBOOK ...]     (without names: all of docs/tutorials)
+Usage: python tools/notebooks.py [NOTEBOOK ...]     (without names: docs/tutorials and the tour)
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ PRIVATE = Config({"ConnectionFileMixin": {"transport": "ipc"}})
 
 def main() -> int:
     """Run and store each notebook."""
-    paths = list(map(Path, sys.argv[1:])) or sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+    tutorials = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+    stored = [*tutorials, ROOT / "examples" / "tour.ipynb"]
+    paths = list(map(Path, sys.argv[1:])) or stored
     for path in paths:
         start = time.perf_counter()
         notebook = run(path)

@@ -10,7 +10,8 @@ pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+NOTEBOOKS = [*TUTORIALS, ROOT / "examples" / "tour.ipynb"]
 
 
 def load_tool():
@@ -21,7 +22,7 @@ def load_tool():
 
 
 def test_the_three_tutorials_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["assignment", "hospital", "router"]
+    assert [path.stem for path in TUTORIALS] == ["assignment", "hospital", "router"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -15,9 +15,16 @@ PAGES = ["README.md", "rfpmss/README.md"]
 
 
 def test_the_readmes_example_does_what_its_comments_say() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), names)
+    assert [code.count("\n") for code in blocks[1:]] == [3, 3, 3, 3]
+    assert names["experts"].shape == (5716, 2)
+    torch.testing.assert_close(names["mixes"].sum(-2), torch.ones(64, 4), rtol=0, atol=1e-6)
+    assert names["clusters"].counts_.tolist() == [8] * 8
+    loads = torch.full((64,), 5716 / 64)
+    torch.testing.assert_close(names["codes"].sum(0), loads, rtol=1e-3, atol=0)
     solution, scores = names["solution"], names["scores"]
     torch.testing.assert_close(solution.plan.sum(1), torch.full((5716,), 32.0))
     torch.testing.assert_close(solution.plan.sum(0), torch.full((64,), 2858.0))
