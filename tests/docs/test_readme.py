@@ -19,7 +19,7 @@ def test_the_readmes_example_does_what_its_comments_say() -> None:
     names: dict = {}
     for code in blocks:
         exec(compile(code, "README.md", "exec"), names)
-    assert [code.count("\n") for code in blocks[1:]] == [3, 3, 3, 3]
+    assert [len(code.split("\n")) - code.count("\n\n") - 1 for code in blocks[1:]] == [3] * 4
     assert names["experts"].shape == (5716, 2)
     torch.testing.assert_close(names["mixes"].sum(-2), torch.ones(64, 4), rtol=0, atol=1e-6)
     assert names["clusters"].counts_.tolist() == [8] * 8
