@@ -2,9 +2,11 @@
 
     python -m rfpmss.ablate --out runs/ablation --rows 4a --seeds 0 1 2
     python -m rfpmss.ablate --out runs/short --rows all --epochs 20 --jobs 2
+    python -m rfpmss.ablate --out runs/eq6 --rows eq6 --edition 2 --elsewhere OTHER/manifest.csv
 
 Each row and seed is a run of rfpmss.train in OUT/ROW/seed-N. Starting again with the same --out
-goes on where it stopped. Writes OUT/ablation.json, .csv and .tex after every finished run.
+goes on where it stopped. Writes OUT/ablation.json, .csv and .tex after every finished run, and
+for the rows eq6 (docs/results.md) OUT/eq6.csv and eq6_differences.csv.
 """
 
 from __future__ import annotations

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rfpmss import evaluation
+from rfpmss.commands.scores import experiment, score
 from rfpmss.common.errors import Interrupted, RfpmssError
 from rfpmss.common.files import appended, sentence, write_text
 from rfpmss.common.progress import progress
 from rfpmss.common.yaml import read_mapping
-from rfpmss.config import PRESETS, Config
+from rfpmss.config import PRESETS, Config, second_edition
 from rfpmss.data.cohort.manifest import manifest_of, write
 from rfpmss.data.cohort.manifest import read as rows_of
 from rfpmss.data.cohort.verify import fingerprint_of
 from rfpmss.data.phantom import ensure_cohort
-from rfpmss.evaluation.grid import VARIANTS, changed, chosen, kept, summary
+from rfpmss.evaluation.grid import EQ6, VARIANTS, changed, chosen, kept, summary
 from rfpmss.evaluation.page.tables import (
     percent,
     read_object,
@@ -35,7 +35,6 @@ from rfpmss.evaluation.page.tables import (
 from rfpmss.options.ablate import Arguments
 from rfpmss.runs import record
 from rfpmss.runs.children import Children
-from rfpmss.runs.opened import open_run
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
@@ -61,6 +60,10 @@ class Cell:
     data: Path
     """Its manifest."""
     cohort: Fingerprint
+    elsewhere: Path | None = None
+    """Manifest of the other hospital, if it is to be scored there."""
+    other: str | None = None
+    """The digest of its cohort."""
 
     @property
     def complete(self) -> bool:
@@ -134,6 +137,10 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
 def _cells(arguments: Arguments, names: list[str]) -> tuple[list[Cell], list[str]]:
     """All cells in the order of their turn, and what cannot be one, a line each."""
     base = PRESETS[arguments.preset]()
+    if arguments.edition > 1:
+        base = second_edition(base)
+    elsewhere = manifest_of(arguments.elsewhere) if arguments.elsewhere else None
+    other = fingerprint_of(elsewhere).digest if elsewhere else None
     if arguments.epochs:
         train = base.train.model_copy(update={"epochs": arguments.epochs})
         base = base.model_copy(update={"train": train})
@@ -153,7 +160,7 @@ def _cells(arguments: Arguments, names: list[str]) -> tuple[list[Cell], list[str
         if data not in known:
             known[data] = fingerprint_of(data)
         folder = arguments.out / name / f"seed-{seed}"
-        cells.append(Cell(name, seed, folder, config, data, known[data]))
+        cells.append(Cell(name, seed, folder, config, data, known[data], elsewhere, other))
     return cells, failed
 
 
@@ -188,6 +195,8 @@ def _foreign(cell: Cell) -> list[str]:
     known = {name: told.get(name) or run.get(name) for name in ("cohort", "code")}
     if not all(known.values()):
         return [f"  {cell.folder}: its cohort and its code are not known"]
+    if cell.complete and cell.other and told.get("elsewhere") != cell.other:
+        return [f"  {cell.folder} was not scored in this other hospital"]
     before = record.studies_of(cell.folder, run)
     now = {"cohort": cell.cohort.digest, "code": record.code()}
     lines = record.cohort_lines(known, now, before, cell.cohort)
@@ -223,7 +232,8 @@ def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
         raise error
     try:
         began = time.monotonic() - trained.result()
-        _score(cell.folder, arguments.device or "cpu", allow_change=arguments.allow_config_change)
+        device, allow = arguments.device or "cpu", arguments.allow_config_change
+        score(cell.folder, cell.elsewhere, device, allow_change=allow)
     except OSError as error:
         return sentence(error, cell.folder)
     except Exception as error:  # one cell's fault is that cell's
@@ -232,6 +242,7 @@ def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
         "seconds": round(time.monotonic() - began, 1),
         "cohort": cell.cohort.digest,
         "code": record.code(),
+        **({"elsewhere": cell.other} if cell.other else {}),
     }
     write_text(cell.folder / COMPLETE, json.dumps(told))
     return ""
@@ -243,13 +254,6 @@ def _same(path: Path, config: Config) -> bool:
         return Config.model_validate(read_mapping(path)) == config
     except (ValueError, OSError):
         return False
-
-
-def _score(folder: Path, device: str, *, allow_change: bool = False) -> None:
-    """What `rfpmss.evaluate --run-dir FOLDER` writes, here: starting it takes longer than it."""
-    opened = open_run(folder, None, device, allow_change=allow_change)
-    parts = (opened.model, opened.cohort, opened.tokenizer, opened.config)
-    evaluation.run(*parts, folder, origin=opened.origin)
 
 
 def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path:
@@ -283,6 +287,9 @@ def _summarise(arguments: Arguments, names: list[str]) -> None:
         }
         for name in names
     }
+    if EQ6 in arguments.rows:
+        mine = {name: cells for name, cells in found.items() if VARIANTS[name].experiment == EQ6}
+        experiment(arguments.out, mine, arguments.seeds)
     lines = summary({name: seeds for name, seeds in found.items() if seeds})
     for line in lines:
         folders = list(found[line["row"]].values())

@@ -16,6 +16,9 @@ from rfpmss.evaluation.page.tables import TableError, read_rows, trusted
 from rfpmss.evaluation.statistics import holm, interval, paired_interval
 
 OURS = "ours"
+NONE = "no-consistency"
+EQ6 = "eq6"
+"""The experiment on Eq. 5 and 6: `rfpmss.evaluation.arms`."""
 
 PAIRS = (
     *(("study", "report"), ("report", "study"), ("ct", "report"), ("mri", "report")),
@@ -39,19 +42,22 @@ class Variant:
     """Share of the views that are taken away from the patients it learns from."""
     slow: bool = False
     """Takes several times as long as ours; a grid runs it last."""
+    experiment: str = ""
+    """The experiment of docs/results.md that it is an arm of."""
 
 
 VARIANTS: dict[str, Variant] = {
-    OURS: Variant("ours", "4a", {}),
+    OURS: Variant("ours", "4a", {}, experiment=EQ6),
     "reconstruction": Variant(
         "reconstruction + contrast",
         "4a",
         {"loss.structure": "reconstruction", "model.rebuild": True},
+        experiment=EQ6,
     ),
     "no-cross-modal": Variant("w/o cross-modal SSPC", "4a", {"loss.structure": "no-cross-modal"}),
     "no-sspc": Variant("w/o SSPC", "4a", {"loss.structure": "no-sspc"}),
     "modified-sk": Variant("modified SK", "4a", {"assignment.solver": "modified"}),
-    "no-consistency": Variant("without Eq. 5-6 at all", "4a", {"loss.consistency": 0.0}),
+    NONE: Variant("without Eq. 5-6 at all", "4a", {"loss.consistency": 0.0}, experiment=EQ6),
     "anchors-quarter": Variant(
         "K / 4, K' / 4", "4b", {}, {"model.anchors": 0.25, "assignment.k": 0.25}
     ),
@@ -97,6 +103,15 @@ VARIANTS: dict[str, Variant] = {
             "train.clip": 10.0,
         },
     ),
+    **{
+        f"logit-{weight:g}": Variant(
+            f"sim(a, b) = cos / tau, weight {weight:g}",
+            EQ6,
+            {"loss.similarity": "logit", "loss.consistency": weight},
+            experiment=EQ6,
+        )
+        for weight in (0.3, 1.0)
+    },
     "no-standardise": Variant("vectors not standardised", "recipe", {"model.standardise": False}),
     "no-study-words": Variant(
         "the decoder sees patches alone", "recipe", {"model.study_words": False}
@@ -144,12 +159,12 @@ def changed(config: Config, variant: Variant, seed: int) -> Config:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Rows by name or by table (``3 4a 4b 5 solver recipe views missing``), ours always first.
+    """Rows by name, table (``3 4a 4b 5 solver recipe views missing``) or experiment; ours first.
 
     Raises:
         ValueError: if a name is none of these.
     """
-    tables = {variant.table for variant in VARIANTS.values()}
+    tables = {variant.table for variant in VARIANTS.values()}  # every experiment has rows in one
     for name in names:
         if name not in VARIANTS and name not in tables and name != "all":
             raise ValueError(
@@ -159,7 +174,7 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [
         name
         for name, variant in VARIANTS.items()
-        if name == OURS or name in names or variant.table in names or "all" in names
+        if name == OURS or {name, variant.table, variant.experiment, "all"} & set(names)
     ]
 
 

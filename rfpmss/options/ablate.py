@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rfpmss.config import Preset
 from rfpmss.config.bounds import MOST_PASSES, MOST_WORKERS, distinct, within
@@ -19,11 +20,16 @@ class Arguments:
     preset: Preset = "tiny"
     """Where every row starts from."""
     rows: tuple[str, ...] = ("4a",)
-    """Names of rows, tables (3, 4a, 4b, 5, solver, recipe, views, missing), or all."""
+    """Names of rows, tables (3, 4a, 4b, 5, solver, recipe, views, missing), eq6 (the experiment on
+    Eq. 5 and 6, with tables of its own), or all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each row."""
     data: Path | None = None
     """Manifest of a prepared cohort; by default the phantom cohort of the preset."""
+    edition: Literal[1, 2] = 1
+    """Of the phantom cohort, with the settings that its second edition needs."""
+    elsewhere: Path | None = None
+    """Manifest of another hospital: every run is also scored there, as it is and adapted."""
     epochs: int | None = None
     """Passes of each run, over which its learning rate runs out; by default those of the preset."""
     jobs: int = 1

@@ -11,10 +11,12 @@ import pytest
 
 from rfpmss import ablate
 from rfpmss.commands import ablate as grid
-from rfpmss.config import PRESETS, VIEWS, smoke
+from rfpmss.common.yaml import read_mapping
+from rfpmss.config import PRESETS, VIEWS, Config, second_edition, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import read, write
-from rfpmss.evaluation.grid import OURS, VARIANTS, changed, chosen, summary
+from rfpmss.data.cohort.verify import fingerprint_of
+from rfpmss.evaluation.grid import EQ6, OURS, VARIANTS, changed, chosen, summary
 from rfpmss.evaluation.page.tables import TableError
 from rfpmss.evaluation.page.targets import targets
 from rfpmss.runs import record
@@ -118,12 +120,12 @@ def test_a_run_that_cannot_be_scored_is_named_and_the_grid_goes_on(
 ):
     monkeypatch.setattr(Children, "run", lambda *_: 0)
 
-    def score(folder, device, **_):
+    def score(folder, elsewhere, device, **_):
         if folder.parent.name == OURS:
             raise RuntimeError("no room")
         finished(folder, [1.0, 0.0])
 
-    monkeypatch.setattr(grid, "_score", score)
+    monkeypatch.setattr(grid, "score", score)
     words = [
         "--out",
         str(tmp_path),
@@ -191,12 +193,12 @@ def scored(monkeypatch):
     """Scores each run with hits of its own, without training."""
     folders = []
 
-    def score(folder, device, **_):
+    def score(folder, elsewhere, device, **_):
         folders.append(folder)
         draw = np.random.default_rng(len(folder.parent.name) + int(folder.name[-1]))
         finished(folder, (draw.random(9) < 0.5).astype(float).tolist())
 
-    monkeypatch.setattr(grid, "_score", score)
+    monkeypatch.setattr(grid, "score", score)
     return folders
 
 
@@ -271,6 +273,34 @@ def test_finished_cells_of_another_cohort_or_code_are_no_cells_of_this_one(
     allow = "--allow-config-change"
     assert ablate.main([*words, "--data", str(other), allow]) == 0
     assert len(scored) == 2
+
+
+def test_the_arms_of_a_seed_come_before_the_next_seed_and_keep_their_other_hospital(
+    tmp_path, monkeypatch, capsys, scored, smoke_cohort
+):
+    asked = []
+    monkeypatch.setattr(Children, "run", lambda _, words, __: asked.append(words) or 0)
+    other = Path(shutil.copytree(smoke_cohort.parent, tmp_path / "other"))
+    rows = read(smoke_cohort)
+    write(other / "manifest.csv", [row for row in rows if row.split == "test"])
+    out = tmp_path / "out"
+    words = ["--out", str(out), "--preset", "smoke", "--edition", "2", "--data", str(smoke_cohort)]
+    words += ["--rows", "eq6", "--seeds", "0", "1"]
+    elsewhere = ["--elsewhere", str(other)]
+    assert ablate.main([*words, *elsewhere]) == 0
+    arms = set(chosen([EQ6]))
+    assert [{folder.parent.name for folder in scored[at : at + 5]} for at in (0, 5)] == [arms, arms]
+    assert [folder.name for folder in scored] == ["seed-0"] * 5 + ["seed-1"] * 5
+    wanted = [Config.model_validate(read_mapping(folder / "wanted.yaml")) for folder in scored]
+    assert all(config.data == second_edition(smoke()).data for config in wanted)
+    assert len((out / "eq6.csv").read_text().splitlines()) == 11
+    told = [json.loads((folder / "complete.json").read_text()) for folder in scored]
+    assert {one["elsewhere"] for one in told} == {fingerprint_of(other / "manifest.csv").digest}
+    assert ablate.main(words) == 0  # a hospital that is not asked for is no reason
+    capsys.readouterr()
+    assert ablate.main([*words, "--elsewhere", str(smoke_cohort)]) == 1
+    assert "was not scored in this other hospital" in capsys.readouterr().err
+    assert len(scored) == 10
 
 
 def test_runs_at_the_same_time_give_the_same_table(tmp_path, monkeypatch, scored, smoke_cohort):
