@@ -73,8 +73,7 @@ BUDGETS = {
 def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:
     """Every step as the words after ``python -m``."""
     out, preset = arguments.out, ["--preset", arguments.preset]
-    phantom = PRESETS[arguments.preset]().phantom
-    away, manifest = _elsewhere(out, arguments.preset, phantom.test)
+    away, manifest = _elsewhere(out, arguments.preset)
     steps: list[list[str]] = [away]
     rows = ["--preset", "smoke" if budget.small_rows else arguments.preset]
     rows += ["--rows", *budget.rows, "--seeds", *map(str, budget.row_seeds)]
@@ -100,9 +99,13 @@ def _tuning(budget: Budget, trained: Sequence[str]) -> list[str]:
     return words + (["--train-baseline", *trained] if trained else [])
 
 
-def _elsewhere(out: Path, preset: str, patients: int) -> tuple[list[str], Path]:
-    """The command that generates other patients in another hospital, and its manifest."""
-    changes: dict[str, Any] = {"hospital": "other", "seed": 1, "train": 1, "test": patients}
+def _elsewhere(out: Path, preset: str) -> tuple[list[str], Path]:
+    """The command that generates other patients in another hospital, and its manifest.
+
+    As many as at home: held-out ones then have no number of a training patient, as whom they would
+    be refused.
+    """
+    changes: dict[str, Any] = {"hospital": "other", "seed": 1}
     config = PRESETS[preset]().phantom.model_copy(update=changes)
     words = ["rfpmss.prepare", "phantom", "--preset", preset, "--out", str(out / "elsewhere")]
     for name, value in changes.items():

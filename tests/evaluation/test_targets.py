@@ -13,7 +13,7 @@ import tyro
 from rfpmss import reproduce
 from rfpmss.commands import reproduce as body
 from rfpmss.commands import steps as planned
-from rfpmss.config import PhantomConfig
+from rfpmss.config import PhantomConfig, tiny
 from rfpmss.config.arguments import TrainArguments, parse
 from rfpmss.data.phantom import command as generating
 from rfpmss.data.phantom.cohort import folder_name
@@ -210,6 +210,12 @@ def test_listing_the_steps_loads_no_torch():
 
 
 def test_the_phantom_of_another_hospital_differs_in_patients_too():
-    words, manifest = planned._elsewhere(Path("x"), "tiny", 128)
-    assert "other" in words
+    words, manifest = planned._elsewhere(Path("x"), "tiny")
+    made = tyro.cli(generating.command(words), args=words[2:]).config
+    home = tiny().phantom
+    assert made.hospital == "other"
+    assert made.seed != home.seed
+    assert manifest.parent.name == folder_name(made)
+    trained = set(range(home.train))
+    assert trained.isdisjoint(range(made.train, made.train + made.test))
     assert manifest.parent.name != folder_name(PhantomConfig())
