@@ -255,7 +255,7 @@ class BalancedRouter(nn.Module):
     Routes use the prices of the last `update`, call that once an optimiser step (`attach` does).
     Only training with gradients observes tokens; evaluation changes nothing. Tokens are kept until
     the next update, every second one once `rows` are full; a token that is seen twice, as with
-    recomputed activations, changes no price.
+    recomputed activations, or that is not finite changes no price.
 
     Args:
         num_experts: E.
@@ -349,7 +349,10 @@ class BalancedRouter(nn.Module):
         """
         if logits.ndim != 2 or logits.shape[-1] != self.num_experts:
             shape = tuple(logits.shape)
-            raise ValueError(f"logits must have the shape (T, {self.num_experts}), got {shape}")
+            raise ValueError(
+                f"logits must have the shape (T, {self.num_experts}), got {shape}; make batch and "
+                "time one axis of tokens"
+            )
         with torch.autocast(device_type=logits.device.type, enabled=False):
             x = logits.float()
             x = x if live is None else x.masked_fill(~live[:, None], 0.0)
@@ -454,12 +457,15 @@ def update_all(routers: Iterable[BalancedRouter]) -> None:
         first = same[0]
         seen = [router.seen[: router.held] for router in same]
         lone = len(same) == 1
+        # A batch whose step was skipped, as at an overflow in half precision, changes no price.
+        finite = torch.stack([part.isfinite().all(-1) for part in seen])
         fresh = any(int(router.updates) == 0 for router in same)
         new = prices(
             seen[0] if lone else torch.stack(seen),
             first.top_k,
             start=first.prices if lone else torch.stack([router.prices for router in same]),
             capacity=first.capacity,
+            live=None if bool(finite.all()) else finite[0] if lone else finite,
             temperature=first.temperature,
             steps=STEPS if fresh else FOLLOW,
             group=first.group,

@@ -60,6 +60,22 @@ def test_the_last_assignment_is_the_best_for_its_centres(seed):
     np.testing.assert_array_equal(labels, found.labels_)  # the prices alone say the same
 
 
+@given(seed=st.integers(0, 1000), clusters=st.integers(2, 6))
+@settings(max_examples=20)
+def test_the_order_of_the_rows_and_a_shift_of_all_change_no_label(seed, clusters):
+    x, draw = blobs(40, seed), np.random.default_rng(seed)
+    start, order, shift = x[:clusters], draw.permutation(40), 5 * draw.normal(size=3)
+    one = BalancedKMeans(clusters, init=start).fit(x)
+    moved = BalancedKMeans(clusters, init=start).fit(x[order])
+    np.testing.assert_array_equal(moved.labels_, one.labels_[order])
+    np.testing.assert_allclose(moved.cluster_centers_, one.cluster_centers_)
+    shifted = BalancedKMeans(clusters, init=start + shift).fit(x + shift)
+    np.testing.assert_array_equal(shifted.labels_, one.labels_)
+    np.testing.assert_allclose(shifted.inertia_, one.inertia_)
+    parts = [one.predict(part) for part in np.array_split(x, 3)]
+    np.testing.assert_array_equal(np.concatenate(parts), one.predict(x))
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_units_change_no_label(scale):
     one = BalancedKMeans(5, random_state=3).fit(blobs())

@@ -1,6 +1,8 @@
 """Routers of Hugging Face models: swapped in place, trained, saved, and given back."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +94,24 @@ def test_a_swapped_model_trains_with_even_loads_and_gives_its_routers_back(name,
     torch.testing.assert_close(again(x).logits, plain)
     if name == "DeepseekV3":  # minus the prices stand in its own bias
         torch.testing.assert_close(plain, swapped)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_recipe_of_the_page_keeps_the_prices(name, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "multisk" / "moe.md").read_text()
+    (recipe,) = re.findall(r"``` python\n(.*?)```", page, re.S)
+    begun, kept = recipe.split("...  # train as before\n")
+    model = peaked(model_of(name))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    names = {"model": model, "optimizer": optimizer, "folder": tmp_path, "moe": moe, "torch": torch}
+    exec(begun, names)
+    model.train()(tokens(), labels=tokens()).loss.backward()
+    optimizer.step()
+    exec(kept, names)
+    found = names["model"].eval()(tokens(1)).logits
+    assert names["model"] is not model
+    torch.testing.assert_close(found, model.eval()(tokens(1)).logits)
+    assert all(bool(router.prices.any()) for router in names["routers"])
 
 
 def test_giving_back_an_untrained_model_is_bitwise_what_it_was():

@@ -302,6 +302,17 @@ def test_attach_updates_all_layers_before_the_step_as_one_by_one():
     assert int(model[1][0].updates) == 1
 
 
+def test_a_batch_that_overflowed_changes_no_price():
+    """As with a loss scaler: the step is skipped, and its hook does not run."""
+    one = trained(moe.BalancedRouter(E, K), logits())
+    two = copy.deepcopy(one)
+    one(torch.full((64, E), torch.nan).requires_grad_())
+    for router in (one, two):
+        router(logits(seed=7).requires_grad_())
+        router.update()
+    torch.testing.assert_close(one.prices, two.prices, rtol=0, atol=1e-6)
+
+
 def test_the_gain_grows_with_drift_and_falls_with_noise():
     gains = []
     for speed in (0.0, 0.15):
