@@ -20,7 +20,7 @@ install-test:
 demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (10 minutes)
 	$(RUN) -m rfpmss.train
 
-test: install-test lint docs test-cpu test-kernels ## the whole suite
+test: install-test lint docs test-cpu test-kernels ## the whole suite (about 15 minutes on two quiet cores)
 
 SINCE ?= HEAD
 check: ## the inner loop: lint what changed since SINCE, run the tests that import it

@@ -6,6 +6,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
+from rfpmss.common.completion import script
 from rfpmss.common.output import outlived
 from rfpmss.common.quiet import only_ours
 
@@ -41,7 +42,11 @@ def _answer(words: list[str]) -> int:
         print("usage: rfpmss VERB [OPTIONS]\n")
         for verb, meaning in VERBS.items():
             print(f"  {verb:<11}{meaning}")
-        print("\nrfpmss VERB --help tells a verb's options; rfpmss --version tells which this is.")
+        print("\nrfpmss VERB --help shows a verb's options, rfpmss --version the release;")
+        print('eval "$(rfpmss --completion)" completes verbs and options in bash and zsh.')
+        return 0
+    if words[0] == "--completion":
+        print(script(list(VERBS)), end="")
         return 0
     if words[0] in ("-V", "--version"):
         print(f"rfpmss {version('multisk')}")
