@@ -11,6 +11,7 @@ from rfpmss.data.privacy.names import (
     HAN,
     PLAIN,
     QUOTES,
+    apart,
     letters,
     particled,
     parts_of,
@@ -45,30 +46,45 @@ def blanked(text: str, names: Iterable[str], by: str, *, cased: bool = False) ->
         >>> blanked(text, ["Schneider^Gudrun", "Front^X"], "___")
         '___ Tumor, ___, ___ Ödem, ___. ___: frontal.'
     """
-    names = list(names)
-    if found := pattern(names, cased=cased):
-        text = found.sub(by, text)
     said = _folded(text)
-    near = [n for n in names if any(stem in said for stem in _stems(n))]
-    if found := inflected(near):  # to compile it costs more than all else
+    near = [name for name in names if any(stem in way for stem in _stems(name) for way in said)]
+    if not near:  # to compile a pattern costs more than all else
+        return text
+    if found := pattern(near, cased=cased):
+        text = found.sub(by, text)
+    if found := inflected(near):
         text = found.sub(lambda match: by if _is_form(match, cased=cased) else match[0], text)
     return text
 
 
-def _folded(text: str) -> str:
-    """Small letters without marks and signs, two for one letter read as one: Müller, Mueller."""
-    plain = unicodedata.normalize("NFD", text.lower().translate(_ONE))
-    plain = re.sub(r"(?<=[aou])e|(?<=a)a|(?<=s)s", "", re.sub(r"[\W_]+", "", plain))
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+_ONE = str.maketrans(PLAIN | {"æ": "a", "œ": "o"})
+_PAIR = re.compile(r"(?<=[aou])e|(?<=a)a|(?<=s)s")
+"""The second of two letters that are read as one: Müller, Mueller."""
+_SIGNS = re.compile(r"[\W_]+")
 
 
-_ONE = str.maketrans(PLAIN | {"æ": "a", "œ": "o", "ß": "s"})
+def _folded(text: str) -> tuple[str, str]:
+    """Small letters without marks and signs: pairs within words are one, or those across them, too.
+
+    A name may begin behind a letter that makes a pair with its first one, `Mia Ebert`, and may be
+    written with a blank between the two, `La Ebert`.
+    """
+    plain = unicodedata.normalize("NFD", text.casefold().translate(_ONE))
+    if not plain.isascii():
+        plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return _SIGNS.sub("", _PAIR.sub("", plain)), _PAIR.sub("", _SIGNS.sub("", plain))
 
 
 def _stems(name: str) -> Iterator[str]:
-    """How the words of a name begin in every form of theirs."""
-    folded = (_folded(part) for part in re.split(r"[\s^,=_/\\.;-]+", name))
-    yield from (part[:3] for part in folded if len(part) > 2)
+    """What every form of a name holds one of: its words, without the letter that endings replace.
+
+    Short words but the family name stand in no form alone.
+    """
+    for spelling in re.split(r"[=\\]", apart(name)):
+        words = [word for word in re.split(r"[\s^,_/.;·、，-]+", spelling) if word]
+        known = [w for n, w in enumerate(words) if not n or len(w) > (2 if w.isascii() else 1)]
+        for word in known:
+            yield _folded(word[:-1] if len(word) > 3 and not HAN.search(word) else word)[1]
 
 
 def _is_form(match: re.Match[str], *, cased: bool) -> bool:
