@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rfpmss.data.privacy.labels import Labelled
 from rfpmss.data.privacy.persons import TITLE
 
 # Patterns, `_` stands for a blank; the first letter may be small but for German nouns and letters.
@@ -49,8 +50,8 @@ FUNCTION = rf"(?:[Ll]['’])?(?:{'|'.join((*_patterns(_GERMAN), *_SMALL))})(?![\
 
 _GAP, _GAP1 = r"[ \t\u3000\u00a0]{0,3}", r"[ \t\u3000\u00a0]{1,3}"
 # A participle with a colon: `Vidiert: Keller`; and relatives, whose label may begin a finding.
-DONE = re.compile(
-    r"(?<![\w-])(?:(?:elektronisch )?(?:vidiert|visiert|validiert|diktiert|geschrieben|kontrolliert"
+DONE = Labelled(
+    r"(?:(?:elektronisch )?(?:vidiert|visiert|validiert|diktiert|geschrieben|kontrolliert"
     r"|erstellt|geprüft|supervidiert|signiert|unterzeichnet|unterschrieben|freigegeben|befundet"
     r"|gelesen|gegengelesen|gesehen|untersucht)(?: (?:und \w{1,40}|von|durch|am \S{1,12})){0,2}"
     r"|(?:electronically )?(?:verified|approved|reviewed|transcribed|dictated|typed|checked"
@@ -84,9 +85,8 @@ DONE = re.compile(
     r"|(?:indikující|ošetřující|popisující|odesílající|vyšetřující) (?:lékař|lekár)(?:ka)?"
     r"|lékař(?:ka)?|lekár(?:ka)?|popsala?|popisovala?|zapsala?|schválila?|podpis"
     r"|jméno(?: a příjmení)?|příjmení|meno(?: a priezvisko)?|priezvisko|pacient(?:ka)?"
-    r"|lähettävä lääkäri|lääkäri|lausunut|lausunnon antaja|nimi|potilas)"
+    r"|lähettävä lääkäri|lääkäri|lausunut|lausunnon antaja|nimi|potilas)",
     rf"{_GAP}:{_GAP}",
-    re.IGNORECASE,
 )
 _KIN = (
     r"(?:next of kin|emergency contact|guardian|caregiver|carer|informant|wife|husband|mother"
@@ -113,7 +113,7 @@ CLOSING = re.compile(
     r"(?=[A-ZÀ-Þ])",
     re.IGNORECASE,
 )
-KIN_FIELD = re.compile(rf"(?<![\w-]){_KIN}(?: ?\([^()\n]{{1,30}}\))?{_GAP}:{_GAP}", re.IGNORECASE)
+KIN_FIELD = Labelled(rf"{_KIN}(?: ?\([^()\n]{{1,30}}\))?", rf"{_GAP}:{_GAP}")
 KIN_NAMED = re.compile(
     rf"(?<![\w-]){_KIN},?{_GAP1}(?=[A-ZÀ-Þ][\w'’-]{{1,60}} [A-ZÀ-Þ][\w'’-])", re.IGNORECASE
 )

@@ -31,10 +31,12 @@ _PHONE = rf"\+?\(?\d{{1,9}}(?:{_JOINT}\d{{1,9}}){{0,8}}"
 _BEHIND = (
     r"(?:\.?-?\s?(?:no|nr|number|num|nummer|号码?))?\s?[.:：]{0,2}\s?(?=(?:[ ()+/.–-]{0,3}\d){4})"
 )
+_SOON = r"(?=\D{0,60}+\d)"
+"""Most words have no digit behind them, and no number."""
 _MEASURE = r"(?!\d|[.,]\d| ?(?:[cm]?m|m?l|hu|%)(?!\w))"
 _PHONES = (
     # Behind a word for it, in any form; some words have other meanings, too.
-    r"(?<!\w)(?:tel(?:efon|ephone|[eé]fono|efax)?|t[eé]l(?:[eé]phone)?|(?:tele)?phone|fax|handy"
+    rf"(?<!\w){_SOON}(?:tel(?:efon|ephone|[eé]fono|efax)?|t[eé]l(?:[eé]phone)?|(?:tele)?phone|fax|handy"
     r"|telefone|telem[oó]vel|celular|cellulare|telefono|movil|tel[eé]fono (?:fijo|m[oó]vil)|gsm"
     r"|mobil(?:nummer|telefon)|handynummer|telefoon(?:nummer)?|telefonnummer|telefonszám|mobitel"
     r"|телефон|тел|моб(?:ильный)?|сот(?:овый)?|τηλ(?:έφωνο)?|κινητό|telepon|telp|điện thoại|sđt"
@@ -44,7 +46,7 @@ _PHONES = (
     r"|mobiltel(?:efon)?|pager|beeper|dect|durchwahl|rufnummer|cell ?phone"
     rf"|(?:联系|聯絡)?电话|電話|传真|手机|전화){_BEHIND}{_PHONE}{_MEASURE}"
     r"(?: ?(?:x|ext\.?) ?\d{1,6})?"
-    r"|(?<!\w)(?:ph|mobile?|m[oó]vil|portable|bleep|funk(?:nummer)?|ext|cell?|mobil|cep)"
+    rf"|(?<!\w){_SOON}(?:ph|mobile?|m[oó]vil|portable|bleep|funk(?:nummer)?|ext|cell?|mobil|cep)"
     rf"{_BEHIND}(?!\d\.\d)(?>{_PHONE}){_MEASURE}"
     # An area in brackets: (21) 3456-7890, 8 (495) 123-45-67.
     r"|(?<![\w.])(?:[78] ?)?\(\d{2,4}\) ?\d{2,5}[- ]\d{2,4}(?:[- ]\d{2,4})?(?![\d/]| ?[cm]?m(?!\w))"
@@ -62,7 +64,7 @@ _TRACES = re.compile(
     r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)"
     r"|(?<![\d.,])\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:19|20)\d\d(?!\d)"
     r"|(?<![\d.,/])(?:0?[1-9]|[12]\d|3[01])([./])(?:0?[1-9]|[12]\d|3[01])\2\d\d(?![\d./]|\s?[cm]m)"
-    rf"|(?<!\w)(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"
+    rf"|(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"
     r"(?:de\s{1,3}|del\s{1,3})?"
     r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s{1,3})?(?:19|20)\d\d(?!\d)"
     rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"

@@ -20,7 +20,7 @@ from rfpmss.data.privacy.functions import (
     TOLD,
     TOLD_ONE,
 )
-from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, uncased
+from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, Labelled, uncased
 from rfpmss.data.privacy.persons import TITLE, UPPER, degreed, people, person, titles
 from rfpmss.data.privacy.vocabulary import (
     ALSO_NAMES,
@@ -188,8 +188,8 @@ _NAMES_RU = re.compile(
 )
 
 # English, German, French, Spanish. Labels before a colon; `Patient:` may also begin a sentence.
-_PERSON = re.compile(
-    r"(?<![\w-])(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
+_PERSON = Labelled(
+    r"(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
     r"|subject)[ _.]{0,3}){0,4}name"
     r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
     r"|requesting physician"
@@ -223,9 +223,8 @@ _PERSON = re.compile(
     r"|(?:medico )?radiologo|radiologa|medico (?:refertante|curante|richiedente)"
     r"|cognome(?: e nome)?"
     r"|nome(?: e cognome| do paciente| completo)?|(?:médic[oa] )?radiologista|assinatura"
-    r"|radioloog|aanvrager|verwijzer|huisarts|(?:achter|voor)?naam(?: patiënt)?)"
-    rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))",
-    re.IGNORECASE,
+    r"|radioloog|aanvrager|verwijzer|huisarts|(?:achter|voor)?naam(?: patiënt)?)",
+    rf"{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED})",
 )
 _PATIENT = re.compile(
     rf"(?<![\w-])(?:(?:patient|patientin|patiente|paciente|paziente|pt|pat\.?)"
@@ -302,7 +301,7 @@ _DONE_BY = re.compile(
 )
 """Who asked for an examination, made or saw it: only the name goes, for what was done stays."""
 # What a person does in a hospital; a label goes with its name, and elsewhere the name alone.
-_FUNCTION_FIELD = re.compile(rf"(?<![\w-]){FUNCTION}{_GAP}:{_GAP}")
+_FUNCTION_FIELD = Labelled(FUNCTION, rf"{_GAP}:{_GAP}", flags=re.NOFLAG)
 _FUNCTION = re.compile(rf"(?<![\w-]){FUNCTION}{_GAP1}")
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _NUMBERED = re.compile(
@@ -513,7 +512,7 @@ def _value(found: str) -> str:
 
 def _persons(
     text: str,
-    label: re.Pattern[str],
+    label: re.Pattern[str] | Labelled,
     names: list[str],
     otherwise: Callable[[str, int], int | None] | None,
     *,
