@@ -59,6 +59,7 @@ class Hard:
         k = int(counts.max()) if counts.numel() else 0
         if bool((counts != k).any()):
             raise ValueError("k must be the same for every row here, got budgets that differ")
+
         worth = self.scores.detach().double() - self.prices[..., None, :]
         return worth.masked_fill(~self.plan, -torch.inf).topk(k, -1).indices
 
@@ -106,6 +107,7 @@ def hard(
     """
     if not isinstance(problem, MultiAssignment):
         raise ValueError(f"problem must be a MultiAssignment, got {type(problem).__name__}")
+
     check_scores(scores)
     system = whole_system(copied(scores), on_cpu(problem))
     return matched(scores, system, starting_prices(prices, system))
@@ -153,6 +155,7 @@ def even_bounds(scores: Tensor, problem: MultiAssignment) -> tuple[Tensor, Tenso
     live = problem.mask.broadcast_to(scores.shape).any(-2)
     budgets = torch.as_tensor(problem.k, dtype=torch.float64).broadcast_to(scores.shape[:-1])
     share = live * budgets.sum(-1, keepdim=True) / live.sum(-1, keepdim=True).clamp_min(1)
+
     return share.floor(), share.ceil()
 
 
@@ -161,14 +164,17 @@ def starting_prices(prices: Any, system: System) -> Any:
     b, _, k = system.scores.shape
     if prices is None:
         return np.zeros((b, k))
+
     if not isinstance(prices, Tensor) or not prices.is_floating_point():
         kind = prices.dtype if isinstance(prices, Tensor) else type(prices).__name__
         raise ValueError(f"prices must be a floating-point tensor, got {kind}")
+
     shape = (*system.batch, k)
     try:
         value = prices.detach().double().cpu().broadcast_to(shape).reshape(b, k)
     except RuntimeError:
         raise ValueError(f"prices must fit the shape {shape}, got {tuple(prices.shape)}") from None
+
     return torch.nan_to_num(value, 0.0, 0.0, 0.0).numpy()
 
 
@@ -199,8 +205,10 @@ def matching(system: System, prices: Any, *, priced: bool) -> Matching:
     if allowed is not None:
         x = x.masked_fill(~allowed, -torch.inf)
         check_rows(allowed.numpy(), budgets, high)
+
     if x.numel():  # what a row has on top of all its columns would only cost digits
         x = x - x.amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).min)
+
     found = match(x.numpy(), budgets, low, high, prices, priced=priced)
     if found.failed >= 0:
         one = found.failed
@@ -209,6 +217,7 @@ def matching(system: System, prices: Any, *, priced: bool) -> Matching:
         raise NoAssignment(
             impossible(cells, budgets[one], low[one], high[one], found.reached) + where
         )
+
     return found
 
 
@@ -224,6 +233,7 @@ def whole_margins(system: System) -> tuple[Any, Any, Any, Tensor | None]:
     if margins.ones is not None:  # settled cells count like all others here
         taken = margins.ones.sum(-2)
         rows, lower, top = rows + margins.ones.sum(-1), lower + taken, top + taken
+
     rows, lower, top = (part.detach().cpu().numpy() for part in (rows, lower, top))
     budgets = np.rint(rows).astype(np.int64)
     off = np.abs(rows - budgets) > 1e-4
@@ -232,6 +242,7 @@ def whole_margins(system: System) -> tuple[Any, Any, Any, Tensor | None]:
             "k must be whole numbers for a hard assignment, "
             f"got a fractional row budget, {float(rows[off][0]):g}"
         )
+
     slack = 1e-6 * np.maximum(1.0, np.abs(top))
     low, high = np.floor(lower + slack), np.ceil(top - slack)
     if margins.upper is not None:  # inside the interval where whole numbers allow it
@@ -243,6 +254,7 @@ def whole_margins(system: System) -> tuple[Any, Any, Any, Tensor | None]:
         )
         # A column with fewer allowed rows than its bound never meets it, and needs no price.
         high = np.where(top >= column_cells(system), system.scores.shape[1] + 1, high)
+
     mask = None if margins.mask is None else margins.mask.cpu()
     return budgets, low.astype(np.int64), high.astype(np.int64), mask
 
@@ -274,6 +286,7 @@ def impossible(allowed: Any, budgets: Any, low: Any, high: Any, reached: Any) ->
             "capacity must not ask for more than rows and mask can give, got lower loads of "
             f"{low[~inside].sum()} for {named(~inside)} that {most} rows can take"
         )
+
     least = np.maximum(budgets - (allowed & ~inside).sum(1), 0).sum()
     return (
         "capacity must leave room for what rows and mask force, got upper loads of "

@@ -88,6 +88,7 @@ def run(system: System, start: Tensor | None, solver: Solver) -> Raw:
         return empty(system)
     if choose.hidden(system, solver):
         return operators.whole(system, start, solver)
+
     return solver.run(system, start)
 
 
@@ -104,6 +105,7 @@ def inside_transforms(system: System, chosen: Solver, asked: Solver | None, init
     raw, plan = solve_transformed(system, answer, start, chosen, mode)
     if system.margins.ones is not None:
         plan = plan.masked_fill(system.margins.ones, 1.0)
+
     mode = "composed" if mode == "implicit" else mode
     return wrap(raw, system, plan, name_of(asked), mode)
 
@@ -123,6 +125,7 @@ def default_for(system: System) -> Solver:
         return Newton()
     if system.groups is not None:
         return Blend() if choose.loops_for(system) is not None else Newton()
+
     relaxed = system.relax != (None, None) and not choose.kernels_serve(system)
     return Blend() if relaxed or choose.loops_for(system) is not None else Newton()
 
@@ -131,9 +134,11 @@ def starting_potentials(init: Any, system: System) -> Tensor | None:
     """Column potentials to start from, flat over the batch."""
     if init is None:
         return None
+
     value = init.raw.column_potential if isinstance(init, Solution) else init
     if not isinstance(value, Tensor) or not value.is_floating_point():
         raise ValueError(f"init must be a Solution or column potentials, got {type(init).__name__}")
+
     if not isinstance(init, Solution):
         b, _, k = system.scores.shape
         try:
@@ -141,9 +146,11 @@ def starting_potentials(init: Any, system: System) -> Tensor | None:
         except RuntimeError:
             shape = (*system.batch, k)
             raise ValueError(f"init must fit the shape {shape}, got {tuple(value.shape)}") from None
+
     expected = (system.scores.shape[0], system.scores.shape[2])
     if (value.shape[0], value.shape[-1]) != expected:
         raise ValueError(f"init must fit the shape {expected}, got {tuple(value.shape)}")
+
     return torch.nan_to_num(value.detach(), 0.0, 0.0, 0.0)
 
 
@@ -153,6 +160,7 @@ def empty(system: System) -> Raw:
     x = system.scores
     done = x.new_zeros((b,), dtype=torch.int64)
     code = torch.full_like(done, Status.CONVERGED.code, dtype=torch.int8)
+
     return Raw(
         x.new_zeros(x.shape),
         x.new_zeros((b, n)),
@@ -171,4 +179,5 @@ def full_precision(scores: Any) -> Any:
         return contextlib.nullcontext()
     if torch.compiler.is_compiling() or torch.is_autocast_enabled(kind):
         return torch.autocast(device_type=kind, enabled=False)
+
     return contextlib.nullcontext()

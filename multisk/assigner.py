@@ -80,6 +80,7 @@ class BalancedAssigner(nn.Module):
             raise ValueError(f"num_columns must be an int of at least 1, got {num_columns!r}")
         if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum!r}")
+
         check_levels(problem)
         check_solver(solver)
         self.num_columns, self.problem, self.momentum = num_columns, problem, float(momentum)
@@ -107,6 +108,7 @@ class BalancedAssigner(nn.Module):
         solution = solve(scores, problem, self.solver, init=init, group=self.group)
         if self.training:
             self.remember(solution, problem)
+
         return solution
 
     def assign(
@@ -132,6 +134,7 @@ class BalancedAssigner(nn.Module):
             system = prepare(scores, problem)
             b = self.column_potential.expand(*system.batch, -1).reshape(-1, self.num_columns)
             plan = rows_of(system, b)
+
         return plan.view(scores.shape).to(scores.dtype)
 
     @torch.no_grad()
@@ -140,6 +143,7 @@ class BalancedAssigner(nn.Module):
         new = solution.column_potential.double()
         if free_shift(problem):
             new = new - new.mean(-1, keepdim=True)
+
         mixed = self.momentum * self.column_potential + (1 - self.momentum) * new
         mixed = torch.where(self.updates == 0, new, mixed)
         # A solve that left the number range must not poison the batches after it.
@@ -152,9 +156,11 @@ class BalancedAssigner(nn.Module):
         shape = tuple(getattr(scores, "shape", ()))
         if not isinstance(scores, Tensor) or shape[-1:] != (self.num_columns,):
             raise ValueError(f"scores must have {self.num_columns} columns, got the shape {shape}")
+
         check_plain("scores", scores)
         if problem is None:
             return self.problem
+
         check_levels(problem)
         return problem
 
@@ -168,6 +174,7 @@ class BalancedAssigner(nn.Module):
         super()._apply(fn, recurse)
         if self.column_potential.dtype != kept.dtype:
             self.column_potential = kept.to(self.column_potential.device)
+
         return self
 
 
@@ -191,6 +198,7 @@ def without_loads(problem: Problem) -> Problem:
     if isinstance(problem, Transport):
         relax = None if problem.relax is None else (problem.relax[0], None)
         return replace(problem, columns=None, relax=relax, mask=opened(problem, problem.columns))
+
     capacity = problem.capacity
     top = capacity[1] if isinstance(capacity, tuple | list) else capacity
     return replace(problem, capacity=None, capacity_factor=None, mask=opened(problem, top))
@@ -213,16 +221,20 @@ def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
         tau = None if tau is None else tau[:, 0]
         plan = torch.ops.multisk.assign(system.scores, scale, b, margins.rows, margins.free, tau)[1]
         return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)
+
     y = passes.exponent(system.scores, system.scale, None, b, margins.free)
     if system.groups is None:
         a = passes.row_answer(y, margins.rows, margins.row_cells, strength=strength(system, 0))
         return passes.row_plan(y, a, capped=False)
+
     with torch.no_grad():
         a = passes.row_answer(y, margins.rows, margins.row_cells, tolerance=1e-12)
+
     if y.requires_grad:  # one more Newton step carries the exact derivative of the root
         p = torch.sigmoid(y + a[..., None])
         slope = (p - p * p).sum(-1).detach()
         step = torch.where(slope > 0, (p.sum(-1) - margins.rows) / slope.clamp_min(1e-30), 0.0)
         a = a - step
+
     plan = passes.row_plan(y, a, capped=True)
     return plan if margins.ones is None else plan.masked_fill(margins.ones, 1.0)

@@ -68,6 +68,7 @@ def main() -> None:
         f"{'problem':17}{'provider':32}{'first ms':>10}{'median ms':>11}"
         f"{'error':>10}{'peak MiB':>10}"
     )
+
     with multisk.use_backend(options.backend) if options.backend else nullcontext():
         table(device, options.seconds)
 
@@ -122,6 +123,7 @@ def published(x: Tensor, k: int, sweeps: int) -> Tensor:
         p = p / p.sum(2, keepdim=True)
         p = p * ((n / columns) / p.sum(1, keepdim=True))
         p = p / p.sum(0, keepdim=True)
+
     return p[:k].sum(0)
 
 
@@ -132,6 +134,7 @@ def scores_of(case: str, device: torch.device) -> Tensor:
     unit = torch.nn.functional.normalize
     samples = unit(torch.randn(batch, n, 128, generator=generator), dim=-1)
     anchors = unit(torch.randn(batch, columns, 128, generator=generator), dim=-1)
+
     return (samples @ anchors.mT).to(device)
 
 
@@ -141,6 +144,7 @@ def measure(case: str, provider: Provider, scores: Tensor, k: int, seconds: floa
     if cuda:
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
+
     with torch.no_grad():
         began = time.perf_counter()
         plan = provider.run(scores)
@@ -155,6 +159,7 @@ def measure(case: str, provider: Provider, scores: Tensor, k: int, seconds: floa
             plan = provider.run(scores)
             wait(scores)
             times.append(time.perf_counter() - began)
+
     error = violation(plan, k)
     median = statistics.median(times) if times else first
     return Line(case, provider.name, 1e3 * first, 1e3 * median, max(1, len(times)), error, peak)
@@ -166,6 +171,7 @@ def violation(plan: Tensor, k: int) -> float:
     plan = plan.double()
     by_row = (plan.sum(-1) / k - 1).abs().max()
     by_column = (plan.sum(-2) / (n * k / columns) - 1).abs().max()
+
     return float(torch.maximum(by_row, by_column))
 
 
@@ -197,6 +203,7 @@ def carriers(device: torch.device) -> str:
         return "Triton kernels"
     if device.type == "cuda":
         return "plain torch: Triton is not installed"
+
     return "torch, with numba where it is installed; no CUDA device, so no kernel is launched"
 
 

@@ -66,12 +66,14 @@ def birkhoff(
     check_logits(logits)
     if tolerance is not None:
         check_number("tolerance", tolerance)
+
     kind = torch.float64 if logits.dtype == torch.float64 else torch.float32
     n, m = logits.shape[-2:]
     if not logits.numel():
         return logits.clone()
     if max(n, m) > SMALL or any(isinstance(x, Tensor) and x.requires_grad for x in (rows, columns)):
         return larger(logits, rows, columns, tolerance)
+
     margins = margins_of(logits, rows, columns)
     limit = TOLERANCE.get(kind, 3e-7) if tolerance is None else float(tolerance)
     return torch.ops.multisk.birkhoff(logits.to(kind), *margins, limit).to(logits.dtype)
@@ -98,6 +100,7 @@ def check(
     for axis, want in zip((-1, -2), margins, strict=True):
         miss = (wide.sum(axis) - want).abs() / torch.where(want > 0, want, 1.0)
         error = torch.maximum(error, miss.amax(-1))
+
     return error.view(plan.shape[:-2]).to(torch.float32)
 
 
@@ -106,6 +109,7 @@ def check_logits(value: Any, name: str = "logits") -> None:
     check_real_tensor(name, value)
     if not value.is_floating_point():
         raise ValueError(f"{name} must have a floating dtype, got {value.dtype}")
+
     if value.ndim < 2:
         shape = tuple(value.shape)
         raise ValueError(f"{name} must have the shape (*batch, n, m), got {shape}")
@@ -118,9 +122,11 @@ def margins_of(logits: Tensor, rows: Any, columns: Any) -> tuple[Tensor, Tensor]
     r = torch.ones(1, n, dtype=kind, device=logits.device)
     if rows is not None:
         r = margin("rows", rows, logits, n)
+
     total = r.sum(-1, keepdim=True)
     if columns is None:
         return r, (total / max(m, 1)).expand(-1, m)
+
     c = margin("columns", columns, logits, m)
     other = c.sum(-1, keepdim=True)
     if readable(logits):
@@ -128,6 +134,7 @@ def margins_of(logits: Tensor, rows: Any, columns: Any) -> tuple[Tensor, Tensor]
         if bool(off.any()):
             have, want = (x.expand(off.shape)[off][0].item() for x in (other, total))
             raise ValueError(f"columns must sum to the rows' total {want:g}, got {have:g}")
+
     return r, c * (total / torch.where(other > 0, other, 1.0))
 
 
@@ -137,14 +144,17 @@ def margin(name: str, value: Any, logits: Tensor, size: int) -> Tensor:
     shape = (*logits.shape[:-2], size)
     if value.device != logits.device:
         raise ValueError(f"{name} must be on {logits.device} as the logits are, got {value.device}")
+
     try:
         wide = value.detach().to(working_dtype(logits)).broadcast_to(shape)
     except RuntimeError:
         got = tuple(value.shape)
         raise ValueError(f"{name} must fit the shape {shape}, got {got}") from None
+
     if readable(value) and not bool(((value >= 0) & value.isfinite()).all()):
         bad = first_bad(value, value >= 0)
         raise ValueError(f"{name} must be finite and at least 0, got {bad}")
+
     return wide.reshape(-1, size) if value.ndim > 1 else wide.reshape(-1, size)[:1]
 
 
@@ -154,6 +164,7 @@ def larger(
     """Matrices beyond the small ones, and margins that are differentiated: the general solver."""
     if readable(logits) and not bool(logits.isfinite().all()):
         raise ValueError(f"logits must be finite, got {first_bad(logits, logits.isfinite())}")
+
     margins_of(logits, rows, columns)  # refused in this module's words
     n, m = logits.shape[-2:]
     batch = logits.shape[:-2]
@@ -170,4 +181,5 @@ def larger(
             float(solution.marginal_error.max()),
             1e-6 if tolerance is None else tolerance,
         )
+
     return solution.plan

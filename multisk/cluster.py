@@ -102,12 +102,14 @@ class BalancedKMeans(*BASES):
             found = self._lloyd(x, weight, centres, draw)
             if best is None or found[0] < best[0]:
                 best = found
+
         assert best is not None
         self.inertia_, labels, centres, self.prices_, self.n_iter_ = best
         self.labels_ = labels.astype(np.int32)
         self.counts_ = np.bincount(labels, minlength=self.n_clusters)
         self.cluster_centers_ = centres.astype(kind)
         self._seen = self.counts_.astype(float)
+
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "BalancedKMeans":  # noqa: N803
@@ -123,6 +125,7 @@ class BalancedKMeans(*BASES):
             )
             self.prices_, self._seen = np.zeros(self.n_clusters), np.zeros(self.n_clusters)
             self.n_iter_ = 0
+
         centres = self.cluster_centers_.astype(float)
         labels, self.prices_ = self._assign(x, centres, self.prices_, len(x))
         centres = self._moved(x, weight, labels, centres, self._seen)
@@ -130,6 +133,7 @@ class BalancedKMeans(*BASES):
         self.labels_ = labels.astype(np.int32)
         self.counts_ = np.bincount(labels, minlength=self.n_clusters)
         self.inertia_ = float(weight @ ((x - centres[labels]) ** 2).sum(1))
+
         return self
 
     def predict(self, X: Any, *, bounded: bool = False) -> np.ndarray:  # noqa: N803
@@ -141,6 +145,7 @@ class BalancedKMeans(*BASES):
         centres = self.cluster_centers_.astype(float)
         if bounded:
             return self._assign(x, centres, self.prices_, len(x))[0].astype(np.int32)
+
         parts = [(distances(x[part], centres) + self.prices_).argmin(1) for part in blocks(len(x))]
         return np.concatenate(parts).astype(np.int32)
 
@@ -181,12 +186,14 @@ class BalancedKMeans(*BASES):
                 print(step, float(mine @ ((here - centres[new]) ** 2).sum(1)))  # noqa: T201
             if shift <= close:
                 break
+
         if rows == len(x) or self.refine:
             labels, prices = self._assign(x, centres, prices, len(x))
         else:
             labels = np.concatenate(
                 [(distances(x[at], centres) + prices).argmin(1) for at in blocks(len(x))]
             )
+
         inertia = float(weight @ ((x - centres[labels]) ** 2).sum(1))
         return inertia, labels, centres, prices, step
 
@@ -196,10 +203,12 @@ class BalancedKMeans(*BASES):
         far = distances(x, centres)
         if (low == 0).all() and (high >= rows).all():
             return far.argmin(1), np.zeros(self.n_clusters)
+
         even = (high - low <= 1).all() and (low == rows // self.n_clusters).all()
         load = None if even else (torch.from_numpy(low), torch.from_numpy(high))
         start = torch.from_numpy(prices)
         found = hard(torch.from_numpy(-far), MultiAssignment(k=1, capacity=load), prices=start)
+
         return found.plan.numpy().argmax(1), found.prices.numpy()
 
     def _moved(self, x: Any, weight: Any, labels: Any, centres: Any, seen: Any) -> Any:
@@ -216,6 +225,7 @@ class BalancedKMeans(*BASES):
             moved = np.where(
                 mass[:, None] > 0, sums / np.where(mass > 0, mass, 1.0)[:, None], centres
             )
+
         return unit(moved) if self.metric == "cosine" else moved
 
     def _first(self, x: Any, weight: Any, draw: Any) -> Any:
@@ -226,8 +236,10 @@ class BalancedKMeans(*BASES):
                 shape = (self.n_clusters, x.shape[1])
                 raise ValueError(f"init must have the shape {shape}, got {centres.shape}")
             return unit(centres) if self.metric == "cosine" else centres.copy()
+
         if self.init == "random":
             return x[draw.choice(len(x), self.n_clusters, replace=False)].copy()
+
         chosen = [draw.choice(len(x), p=weight / weight.sum())]
         near = ((x - x[chosen[0]]) ** 2).sum(1)
         for _ in range(1, self.n_clusters):
@@ -235,6 +247,7 @@ class BalancedKMeans(*BASES):
             total = mass.sum()
             chosen.append(draw.choice(len(x), p=mass / total if total > 0 else None))
             near = np.minimum(near, ((x - x[chosen[-1]]) ** 2).sum(1))
+
         return x[chosen].copy()
 
     # What is given
@@ -247,6 +260,7 @@ class BalancedKMeans(*BASES):
         if rows != whole:  # a part of the data: its share of sizes that are numbers
             low = low if isinstance(self.size_min, str) else np.floor(low * rows / whole)
             high = high if isinstance(self.size_max, str) else np.ceil(high * rows / whole)
+
         return np.minimum(low, rows), np.minimum(high, rows)
 
     def _check(self, rows: int) -> None:
@@ -261,10 +275,12 @@ class BalancedKMeans(*BASES):
             raise ValueError(f"metric must be 'euclidean' or 'cosine', got {self.metric!r}")
         if isinstance(self.init, str) and self.init not in {"k-means++", "random"}:
             raise ValueError(f"init must be 'k-means++', 'random' or an array, got {self.init!r}")
+
         for name, least in (("n_init", 1), ("max_iter", 1), ("batch_size", self.n_clusters)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value!r}")
+
         self._check_sizes(rows)
 
     def _check_sizes(self, rows: int) -> None:
@@ -294,6 +310,7 @@ class BalancedKMeans(*BASES):
             elif given.shape[1] != self.n_features_in_:
                 wanted = self.n_features_in_
                 raise ValueError(f"X must have {wanted} features, got {given.shape[1]}")
+
         x = given.astype(np.float64)
         return (unit(x) if self.metric == "cosine" else x), given.dtype
 
@@ -309,6 +326,7 @@ class BalancedKMeans(*BASES):
         """One weight a row."""
         if weight is None:
             return np.ones(rows)
+
         found = np.asarray(weight, float)
         found = np.full(rows, float(found)) if found.ndim == 0 else found
         if found.shape != (rows,) or not (found >= 0).all():
@@ -317,6 +335,7 @@ class BalancedKMeans(*BASES):
             )
         if not found.sum() > 0:
             raise ValueError("sample_weight must not be zero everywhere, got a sum of zero weights")
+
         return found
 
 
@@ -336,8 +355,10 @@ def sizes(given: Given, even: int, none: int, clusters: int) -> np.ndarray:
     except ValueError:
         rule = f"sizes must be 'even', None, a number or {clusters} numbers"
         raise ValueError(f"{rule}, got {given!r}") from None
+
     if not (found >= 0).all() or (found != np.floor(found)).any():
         raise ValueError(f"sizes must be whole numbers of at least 0, got {given!r}")
+
     return found
 
 

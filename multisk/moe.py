@@ -112,6 +112,7 @@ def prices(  # noqa: PLR0913 - keywords, each with a default
         raise ValueError(f"k must lie between 1 and the {scores.shape[-1]} experts, got {k!r}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}")
+
     with torch.no_grad(), torch.autocast(device_type=scores.device.type, enabled=False):
         x = scores.detach().float()
         if live is not None:
@@ -128,6 +129,7 @@ def prices(  # noqa: PLR0913 - keywords, each with a default
                 "capacity must give no expert more than every token once, got a share of "
                 f"{most:.3g} times the tokens"
             )
+
         if temperature is None:
             new = stepped(x, k, old, loads, live, steps, group)
         else:
@@ -138,6 +140,7 @@ def prices(  # noqa: PLR0913 - keywords, each with a default
             wide = x.double() if span(x, group) > FITS * temperature else x
             found = solve(wide, problem, Sinkhorn(tolerance=TOLERANCE), init=init, group=group)
             new = -temperature * found.column_potential.float()
+
         new = new - new.mean(-1, keepdim=True)
         new = torch.where(new.isfinite().all(-1, keepdim=True), new, old)
         return keep * old + (1 - keep) * new
@@ -154,6 +157,7 @@ def tokens_of(x: Tensor, live: Tensor | None, group: Any) -> Tensor:
     sums = total(torch.cat([broken[None], count.flatten()]), group)
     if bool(sums[0]):
         raise ValueError(f"scores must be finite, got {int(sums[0])} that are not")
+
     return sums[1:].view(count.shape)
 
 
@@ -163,6 +167,7 @@ def stepped(  # noqa: PLR0913, PLR0917 - one problem, prepared
     """Prices after some dual coordinate steps at temperature 0."""
     if k == x.shape[-1]:
         return old  # every token takes all experts
+
     bound = old
     for step in range(steps):
         # A token takes an expert while it is worth more than the best one it does not take.
@@ -170,6 +175,7 @@ def stepped(  # noqa: PLR0913, PLR0917 - one problem, prepared
         margins = x - worth[..., k:]
         new = quantile(margins, loads, live, group)
         bound = new if step == 0 else bound + BEYOND * (new - bound)
+
     return bound
 
 
@@ -184,6 +190,7 @@ def quantile(margins: Tensor, loads: Tensor, live: Tensor | None, group: Any) ->
         none = y.new_full((*y.shape[:-2], 1, y.shape[-1]), -torch.inf)
         y = y if dead is None else y.masked_fill(dead, -torch.inf)
         ends.append((y if y.shape[-2] else none).amax(-2))
+
     high, low = largest(torch.stack(ends), group).unbind()
     low = -low
     y = margins if dead is None else margins.masked_fill(dead, -torch.inf)
@@ -192,6 +199,7 @@ def quantile(margins: Tensor, loads: Tensor, live: Tensor | None, group: Any) ->
         above = total((y > middle[..., None, :]).sum(-2, dtype=torch.int32), group)
         up = above > loads
         low, high = torch.where(up, middle, low), torch.where(up, high, middle)
+
     return 0.5 * (low + high)
 
 
@@ -231,6 +239,7 @@ def balance(
     if live is not None:
         x = x.masked_fill(~live[:, None], 0.0)
         budget = k * live.to(torch.int64)
+
     found = hard(x, MultiAssignment(k=budget, capacity=capacity, mask=mask), prices=start)
     worth = x.double() - found.prices.to(x.device)
     # Those of the plan first, by worth; a token that is not live falls back on its own best.
@@ -316,6 +325,7 @@ class BalancedRouter(nn.Module):
             raise ValueError(f"rows must be at least 2, got {rows!r}")
         if temperature is not None and not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature!r}")
+
         self.num_experts, self.top_k, self.score = num_experts, top_k, score
         self.normalize, self.scale, self.keep = normalize, scale, keep
         self.temperature = temperature
@@ -353,6 +363,7 @@ class BalancedRouter(nn.Module):
                 f"logits must have the shape (T, {self.num_experts}), got {shape}; make batch and "
                 "time one axis of tokens"
             )
+
         with torch.autocast(device_type=logits.device.type, enabled=False):
             x = logits.float()
             x = x if live is None else x.masked_fill(~live[:, None], 0.0)
@@ -365,11 +376,13 @@ class BalancedRouter(nn.Module):
                 ).indices
             else:
                 indices = (plain - self.prices).topk(self.top_k, -1, sorted=False).indices
+
             if self.training and torch.is_grad_enabled():
                 self.observe(plain, indices, live)
             weights = scores.gather(-1, indices)
             if self.normalize:
                 weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+
         return weights if self.scale == 1 else weights * self.scale, indices, scores
 
     def scored(self, x: Tensor) -> Tensor:
@@ -390,6 +403,7 @@ class BalancedRouter(nn.Module):
         """Keep the tokens' scores for the next update, and count the experts' loads."""
         if live is not None:
             scores, indices = scores[live], indices[live]
+
         self.loads += indices.flatten().bincount(minlength=self.num_experts)
         scores = scores[:: self.stride]
         while self.held + len(scores) > len(self.seen):
@@ -397,6 +411,7 @@ class BalancedRouter(nn.Module):
             self.held, self.stride = len(kept), 2 * self.stride
             self.seen[: self.held] = kept
             scores = scores[::2]
+
         self.seen[self.held : self.held + len(scores)] = scores
         self.held += len(scores)
 
@@ -421,7 +436,9 @@ class BalancedRouter(nn.Module):
                 self.prices.add_(self.gain * change)
             else:
                 self.prices.add_((1 - self.keep) * change)
+
             self.prices.sub_(self.prices.mean())
+
         self.updates += 1
 
     def forget(self) -> None:
@@ -438,9 +455,11 @@ class BalancedRouter(nn.Module):
         names = ("prices", "gain", "change", "seen")
         kept = {name: getattr(self, name) for name in names}
         super()._apply(fn, recurse)
+
         for name, old in kept.items():
             if getattr(self, name).dtype != old.dtype:
                 setattr(self, name, old.to(getattr(self, name).device))
+
         return self
 
 
@@ -453,6 +472,7 @@ def update_all(routers: Iterable[BalancedRouter]) -> None:
         shape = router.num_experts, router.top_k, router.temperature, id(router.group), rows
         uneven = router.capacity is not None or rows is None
         alike[(*shape, id(router) if uneven else 0)].append(router)
+
     for same in alike.values():
         first = same[0]
         seen = [router.seen[: router.held] for router in same]
@@ -517,11 +537,13 @@ def swap(
     gates = [gate for gate in model.modules() if type(gate).__name__.lower().endswith("topkrouter")]
     if not gates:
         raise ValueError("model must have modules called ...TopKRouter, got none")
+
     for gate in gates:
         if isinstance(getattr(gate, "balanced", None), BalancedRouter):
             raise ValueError("model must not be swapped already, got one that is (see unswap)")
         if getattr(gate, "num_group", 1) not in {None, 1}:
             raise NotImplementedError("routers that choose among groups of experts (n_group > 1)")
+
     return [swapped(gate, keep, options) for gate in gates]
 
 
@@ -538,9 +560,11 @@ def swapped(gate: Any, keep: Any, options: dict[str, Any]) -> BalancedRouter:
         **options,
     ).to(gate.weight.device)
     router.train(gate.training)
+
     if sigmoid and bool(gate.e_score_correction_bias.any()):
         router.prices.copy_(-gate.e_score_correction_bias.float())
         router.updates.fill_(1)
+
     gate.balanced = router
 
     def forward(self: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -61,6 +61,7 @@ def loads(solution: Found, *, index: int = 0, ax: Axes | None = None) -> Axes:
     ax.bar(range(len(carried)), carried.tolist())
     ax.axhline(float(carried.mean()), color="black", linewidth=0.8, linestyle="--")
     ax.set(xlabel="column", ylabel="load", title=verdict(solution, index))
+
     return ax
 
 
@@ -86,11 +87,13 @@ def plan(solution: Found, *, index: int = 0, ordered: bool = True, ax: Axes | No
     table = one_plan(solution, index)
     if ordered and table.numel():
         table = table[table.argmax(1).argsort(stable=True)]
+
     ax = axes(ax)
     image = ax.imshow(table.numpy(), aspect="auto", interpolation="nearest", cmap="Blues", vmin=0)
     ax.figure.colorbar(image, ax=ax)
     by = "rows, by their first column" if ordered else "rows"
     ax.set(xlabel="column", ylabel=by, title=verdict(solution, index))
+
     return ax
 
 
@@ -130,11 +133,13 @@ def convergence(
     for name, solver in solvers.items():
         errors = [solve(scores, problem, solver(count)).marginal_error.max() for count in counts]
         ax.plot(counts, [max(float(error), LEAST) for error in errors], "o-", label=name)
+
     ax.set(xlabel="steps", ylabel="worst marginal error", xscale="log", yscale="log")
     ax.set_xticks(counts, list(map(str, counts)), minor=False)
     ax.minorticks_off()
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
+
     return ax
 
 
@@ -143,9 +148,11 @@ def one_plan(solution: Found, index: int) -> Float[Tensor, "n k"]:
     if not isinstance(solution, Solution | Hard):
         kind = type(solution).__name__
         raise ValueError(f"solution must be a Solution or a Hard, got {kind}")
+
     flat = solution.plan.detach().flatten(0, -3) if solution.plan.ndim > 2 else solution.plan[None]
     if not 0 <= index < len(flat):
         raise ValueError(f"index must lie in [0, {len(flat)}), got {index}")
+
     return flat[index].detach().to("cpu", torch.float64)
 
 

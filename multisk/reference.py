@@ -55,13 +55,16 @@ def multi_sk_channels(
     _above_zero("eps", eps)
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+
     if np.ndim(damping) and np.shape(damping) != (columns,):
         shape = np.shape(damping)
         raise ValueError(f"damping must be a number or have the shape ({columns},), got {shape}")
+
     if np.ndim(damping) == 0:
         scales = np.where(np.arange(columns) < k, 1.0, damping)
     else:
         scales = np.asarray(damping, np.float64)
+
     table = scales[:, None, None] * scores / eps
     axis = {"row": 2, "column": 1, "depth": 0}
     target = {"row": 1.0, "column": rows / columns, "depth": 1.0}
@@ -69,6 +72,7 @@ def multi_sk_channels(
         for name in order.split("-"):
             total = _logsumexp(table, axis[name])
             table = table - total + np.log(target[name])
+
     return table
 
 
@@ -132,9 +136,11 @@ def multi_assignment(
     x = minimize(value, x, jac=gradient, hess=hessian, method="trust-exact", options=options).x
     for _ in range(5):  # polish below what the value's rounding lets the trust region see
         x = x - np.linalg.lstsq(hessian(x), gradient(x), rcond=None)[0]
+
     error = np.abs(gradient(x)).max()
     if not error <= 1e-8:
         raise RuntimeError(f"the reference missed the margins by {error:.2e}")
+
     return plan(x)
 
 
@@ -179,6 +185,7 @@ def b_matching(scores: Array, k: Any, capacity: Any, mask: Array | None = None) 
     found = milp(-scores.ravel(), constraints=[by_row, by_column], bounds=(0, top))
     if found.x is None:
         raise RuntimeError(f"no assignment meets the budgets: {found.message}")
+
     return np.round(found.x.reshape(rows, columns), 9) + 0.0
 
 
@@ -218,6 +225,7 @@ def transport(scores: Array, eps: Any, rows: Any = None, columns: Any = None) ->
     b = minimize(dual, np.zeros(c.size), jac=True, hess=hessian, method="trust-exact").x
     for _ in range(5):
         b = b - np.linalg.lstsq(hessian(b), dual(b)[1], rcond=None)[0]
+
     return plan(b)
 
 
@@ -233,9 +241,11 @@ def _table(scores: Any, mask: Any = None) -> Array:
         raise ValueError(f"scores must have the shape (N, K), got {found.shape}")
     if mask is not None and np.shape(mask) != found.shape:
         raise ValueError(f"mask must have the shape {found.shape}, got {np.shape(mask)}")
+
     read = found if mask is None else found[np.asarray(mask, bool)]
     if not np.isfinite(read).all():
         raise ValueError(f"scores must be finite, got {read[~np.isfinite(read)][0]}")
+
     return found if mask is None else np.where(np.asarray(mask, bool), found, 0.0)
 
 
@@ -245,6 +255,7 @@ def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     if found < least or (most is not None and found > most):
         upper = "" if most is None else f" and at most {most}"
         raise ValueError(f"{name} must be an int of at least {least}{upper}, got {value!r}")
+
     return found
 
 
@@ -261,6 +272,7 @@ def _margin(name: str, value: Any, size: int) -> Array:
         raise ValueError(f"{name} must be a number or have the shape ({size},), got {found.shape}")
     if not (np.isfinite(found) & (found >= 0)).all():
         raise ValueError(f"{name} must be finite and at least 0, got {value!r}")
+
     return np.broadcast_to(found, (size,))
 
 

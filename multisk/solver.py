@@ -40,10 +40,12 @@ def judged(
     """
     if not system.two_groups:
         raise ValueError("damping must have at most two levels for judged, got more")
+
     a, b = row_potential.to(system.scores.dtype), column_potential.double()
     plan, row_sums, column_sums = plan_of(system, a, b, None)
     error = violation(system, row_sums, column_sums, a, b)
     good = error <= tolerance
     code = torch.where(good, Status.CONVERGED.code, Status.MAX_STEPS.code).to(torch.int8)
     count = torch.full_like(good, steps, dtype=torch.int64)
+
     return Raw(plan, a, b, error, count, good, code)

@@ -157,8 +157,10 @@ class SinkhornCentering(nn.Module):
         check_steps("num_prototypes", num_prototypes)
         if sweeps is not None:
             check_steps("sweeps", sweeps)
+
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep < 1:
             raise ValueError(f"keep must lie in [0, 1), got {keep!r}")
+
         self.num_prototypes, self.sweeps = num_prototypes, sweeps
         self.keep, self.group = float(keep), group
         self.register_buffer("center", torch.zeros(num_prototypes, dtype=torch.float64))
@@ -186,6 +188,7 @@ class SinkhornCentering(nn.Module):
         live = None
         if n_masked_patches_tensor is not None:
             live = first_rows(teacher_output, n_masked_patches_tensor)
+
         group = self.group
         asked = together(
             lambda: prepare(self.checked(teacher_output), teacher_temp, live, None, group),
@@ -198,6 +201,7 @@ class SinkhornCentering(nn.Module):
         b = potentials(asked, self.sweeps, start)
         if self.keep == 0 and not self.training:
             return asked.rows_at(b).view(teacher_output.shape)
+
         new = (-asked.temperature * b[0]).to(self.center)
         new = new - new.mean()
         mixed = torch.where(self.updates == 0, new, self.keep * self.center + (1 - self.keep) * new)
@@ -206,9 +210,11 @@ class SinkhornCentering(nn.Module):
             some = asked.alive()
             self.center.copy_(torch.where(some, mixed, self.center))
             self.updates += some
+
         if self.keep > 0:
             stored = torch.where(self.updates == 0, mixed, self.center)
             b = (-stored / asked.temperature).to(b)[None]
+
         return asked.rows_at(b).view(teacher_output.shape)
 
     @torch.no_grad()
@@ -235,6 +241,7 @@ class SinkhornCentering(nn.Module):
         super()._apply(fn, recurse)
         if self.center.dtype != kept.dtype:
             self.center = kept.to(self.center.device)
+
         return self
 
 
@@ -275,11 +282,13 @@ def prepare(logits: Any, temperature: Any, live: Any, weight: Any, group: Any) -
         raise ValueError(f"logits must have a floating dtype, got {logits.dtype}")
     if logits.ndim < 2 or logits.shape[-1] < 1:
         raise ValueError(f"logits must have the shape (*rows, K), got {tuple(logits.shape)}")
+
     if isinstance(temperature, Tensor):
         if temperature.numel() != 1:
             size = tuple(temperature.shape)
             raise ValueError(f"temperature must be one number, got a tensor of the shape {size}")
         temperature = temperature.item()
+
     check_number("temperature", temperature)
     shape = logits.shape[:-1]
     kind = torch.float64 if logits.dtype == torch.float64 else torch.float32
@@ -292,14 +301,17 @@ def prepare(logits: Any, temperature: Any, live: Any, weight: Any, group: Any) -
             raise ValueError(
                 f"weight must be finite and at least 0, got {first_bad(mass, mass >= 0)}"
             )
+
     if live is not None:
         if not isinstance(live, Tensor) or live.dtype != torch.bool:
             kind = live.dtype if isinstance(live, Tensor) else type(live).__name__
             raise ValueError(f"live must be a boolean tensor, got {kind}")
         mass = mass.masked_fill(~fitting("live", live, shape), 0.0)
+
     x = x.masked_fill((mass <= 0)[..., None], 0.0)
     if readable(x) and not bool(x.isfinite().all()):
         raise ValueError(f"logits must be finite in live rows, got {first_bad(x, x.isfinite())}")
+
     n, k = logits.shape[-2:]
     batch = logits.shape[:-2].numel()
     return Asked(x.reshape(batch, n, k), mass.reshape(batch, n), float(temperature), group)
@@ -322,6 +334,7 @@ def first_rows(logits: Tensor, count: Any) -> Tensor:
         raise ValueError(
             f"n_masked_patches_tensor must lie between 0 and the {rows} rows, got {int(n)}"
         )
+
     return (torch.arange(rows, device=logits.device) < n).view(logits.shape[:-1])
 
 
@@ -334,11 +347,14 @@ def potentials(asked: Asked, sweeps: Any, start: Any) -> Tensor:
             want, got = (asked.x.shape[-1],), tuple(start.shape)
             raise ValueError(f"start must have the shape {want}, got {got}")
         start = (-start.double() / asked.temperature).expand(asked.x.shape[0], -1)
+
     if sweeps is not None:
         check_steps("sweeps", sweeps)
         return swept(asked, sweeps, start)
+
     if not bool(asked.alive()):
         return asked.x.new_zeros(asked.x.shape[0], asked.x.shape[-1])
+
     return limit(asked, start)
 
 
@@ -349,6 +365,7 @@ def swept(asked: Asked, sweeps: int, start: Tensor | None) -> Tensor:
     a = mass.log()
     if start is not None:
         a = a - (y + start.to(y)[:, None]).logsumexp(-1)
+
     b = torch.zeros_like(y[:, 0]) if y.shape[1] else y.new_zeros(y.shape[0], y.shape[-1])
     for sweep in range(sweeps):
         if sweep:
@@ -358,6 +375,7 @@ def swept(asked: Asked, sweeps: int, start: Tensor | None) -> Tensor:
         top = largest(top, asked.group)
         top = torch.where(top.isfinite(), top, 0.0)
         b = share - top - total((t - top[:, None]).exp().sum(1), asked.group).log()
+
     return b
 
 
@@ -366,6 +384,7 @@ def limit(asked: Asked, start: Tensor | None) -> Tensor:
     reach = asked.spread()
     if reach > PRECISE:
         asked = replace(asked, x=asked.x.double(), mass=asked.mass.double())
+
     if (
         reach <= EASY
     ):  # further out a start at the goal does not help: from a warm one it is shorter
@@ -374,6 +393,7 @@ def limit(asked: Asked, start: Tensor | None) -> Tensor:
             start, good, _ = at(asked, asked.temperature, solver, start)
             if good:
                 return start
+
     return cooled(asked, reach)
 
 
@@ -415,6 +435,7 @@ def cooled(asked: Asked, reach: float) -> Tensor:
             break
         else:
             ratio = math.sqrt(ratio)
+
     if not least <= TOLERANCE:
         warnings.warn(
             f"the prototypes' loads are off by up to {least:.1e} (tolerance {TOLERANCE:.0e}); rows "
@@ -422,4 +443,5 @@ def cooled(asked: Asked, reach: float) -> Tensor:
             MultiskWarning,
             stacklevel=2,
         )
+
     return best

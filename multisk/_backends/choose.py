@@ -63,6 +63,7 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if name not in BACKENDS:
         raise ValueError(f"name must be one of {', '.join(BACKENDS)}, got {name!r}")
+
     token = _FORCED.set(name)
     try:
         yield
@@ -92,12 +93,14 @@ def ran_on(system: System, special: str | None) -> str:
     wanted = forced()
     if special is not None and wanted is None:
         return special
+
     name = special or ("triton" if kernels_serve(system, traced=True) else "torch")
     if wanted is not None and name.partition(",")[0] != wanted:
         raise ValueError(
             f"use_backend must name a backend that serves this problem and solver on "
             f"{system.scores.device}, got {wanted!r} where {name!r} does; see multisk.use_backend"
         )
+
     return name
 
 
@@ -105,10 +108,12 @@ def kernels_run(x: Tensor) -> bool:
     """Whether operators on `x` run the Triton kernels."""
     if x.device.type == "meta" or wrapped(x):
         return False
+
     if not x.is_cuda:
         interpreted = os.environ.get("TRITON_INTERPRET") == "1"
         if not interpreted or x.device.type != "cpu":
             return False
+
     return forced() in {None, "triton"} and has_triton()
 
 
@@ -117,6 +122,7 @@ def has_triton() -> bool:
     """Whether Triton is there, imports, and has `triton.knobs`, as it has from 3.4 on."""
     if importlib.util.find_spec("triton") is None:
         return False
+
     try:
         import triton.knobs  # noqa: F401
     except Exception as error:  # noqa: BLE001 - a package that is broken raises anything
@@ -127,6 +133,7 @@ def has_triton() -> bool:
             stacklevel=2,
         )
         return False
+
     return True
 
 
@@ -164,6 +171,7 @@ def hidden(system: System, solver: object) -> bool:
         return False
     if not torch.compiler.is_compiling():
         return not has_values(system.scores)
+
     return not one_operator(system) if name == "Newton" else steps is None
 
 
@@ -184,6 +192,7 @@ def operator_unrolls(system: System, steps: int | None, start: Tensor | None) ->
     """Whether an operator differentiates these sweeps: two groups, from the scores, on kernels."""
     if steps is None or steps < 1 or start is not None or system.groups is None:
         return False
+
     plain = system.two_groups and system.group is None and system.levels is None
     x = system.scores
     return plain and x.shape[-1] <= WIDEST and x.numel() > 0 and kernels_run(x)
@@ -209,6 +218,7 @@ def backend_of_matrices(x: Tensor) -> str:
             f"use_backend must name a backend that serves small matrices on {x.device}, got "
             f"{wanted!r} where {name!r} does; see multisk.use_backend"
         )
+
     return name
 
 
@@ -219,16 +229,20 @@ def loops_for(system: System) -> ModuleType | None:
         return None
     if x.numel() == 0 or system.ends is None or isinstance(system.eps, Tensor):
         return None
+
     given = None if isinstance(system.budgets, Even) else system.budgets
     exact = given is None or given.upper is None
     if not (exact and system.two_groups) or torch.compiler.is_compiling() or kernels_run(x):
         return None
+
     found = available.arrays() if wanted == "numpy" else available.kernels()
     if given is not None and given.free is not None and not available.compiled(found):
         return None
+
     many = x.shape[0] > Costs.MANY and x.shape[1] * x.shape[2] < Costs.SMALL
     if found is None or available.compiled(found):
         return found
+
     return None if wanted == "numba" or (many and wanted is None) else found
 
 
@@ -242,6 +256,7 @@ def doubles(system: System) -> bool:
         return False
     if system.relax != (None, None):
         return True
+
     return RANGE[torch.float32] <= span(system) < RANGE[torch.float64]
 
 
@@ -256,10 +271,12 @@ def span(system: System) -> float:
     """Range of the exponents of the widest problem; a relaxed margin counts them from 0."""
     if system.ends is None or isinstance(system.eps, Tensor):
         return math.inf
+
     low, high = system.ends
     exact = system.relax == (None, None)
     reach = high - low if exact else 2 * max(abs(low), abs(high))
     scales = (1.0,) if system.groups is None else system.groups.scales
+
     return reach * (max(map(abs, scales)) / system.eps)
 
 
@@ -277,12 +294,15 @@ def loops_for_newton(system: System) -> ModuleType | None:
     """Those of `loops_for` that are cheaper than Newton's passes in torch."""
     if system.groups is None:
         return None
+
     n, k = system.scores.shape[1:]
     if (k > Costs.NEWTON_COLUMNS or n < k) and forced() is None:
         return None
+
     found = loops_for(system)
     if found is None or available.compiled(found) or n * k <= Costs.ARRAY_CELLS:
         return found
+
     return None if forced() is None else found
 
 

@@ -68,6 +68,7 @@ def whole(system: System, start: Tensor | None, solver: Any) -> Raw:
     plan, a, b, error, steps, good, code, top, rest = found
     scale = (top, rest) if top.ndim > 1 else None
     vertex = "scipy" if type(solver).__name__ == "Exact" else None
+
     return Raw(plan, a, b, error, steps, good, code, scale, backend=vertex)
 
 

@@ -88,6 +88,7 @@ class Asked:
         relax: list[float | None] = [None, None]
         if self.yields is not None and bool((self.yields > 0).any()):
             relax = [strength_of(eps, self.yields[:, side]) for side in (0, 1)]
+
         return System(
             self.scores,
             eps,

@@ -22,6 +22,7 @@ def normalize(x: Tensor, target: Tensor, axis: int, log: bool) -> tuple[Tensor, 
     """
     if kernels_run(x) and _fits(x, axis):
         return _axis_kernels(axis)[0](x.detach(), target.contiguous(), log=log)
+
     wide = x.to(target.dtype)
     goal = target.reshape(()) if target.numel() == 1 else target.unsqueeze(axis)
     if log:
@@ -32,6 +33,7 @@ def normalize(x: Tensor, target: Tensor, axis: int, log: bool) -> tuple[Tensor, 
         total = wide.sum(axis, keepdim=True)
         total = torch.where(total == 0, 1.0, total)
         y = wide * (goal / total)
+
     return y.to(x.dtype).contiguous(), total.squeeze(axis).contiguous()
 
 
@@ -54,12 +56,14 @@ def normalize_backward(
     """Cotangent of x from that of the first result of `normalize`."""
     if kernels_run(y) and _fits(y, axis):
         return _axis_kernels(axis)[1](grad, y, total, target.contiguous(), log=log)
+
     wide, g = y.to(total.dtype), grad.to(total.dtype)
     goal = target.reshape(()) if target.numel() == 1 else target.unsqueeze(axis)
     if log:
         out = g - wide.exp() * (g.sum(axis, keepdim=True) / goal)
     else:
         out = (goal * g - (g * wide).sum(axis, keepdim=True)) / total.unsqueeze(axis)
+
     return out.to(y.dtype).contiguous()
 
 
@@ -80,6 +84,7 @@ def _normalize_gradients(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, Any, N
     below = normalize_backward(grad, y, total, target, ctx.axis, ctx.log)
     if not ctx.needs_input_grad[1]:
         return below, None, None, None
+
     pulled = (grad if ctx.log else grad * y).to(target.dtype).sum(ctx.axis)
     at_target = (pulled / target).sum() if target.numel() == 1 else pulled / target
     return below, at_target.reshape(target.shape), None, None

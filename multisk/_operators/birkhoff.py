@@ -60,13 +60,17 @@ def birkhoff(logits: Tensor, rows: Tensor, columns: Tensor, tolerance: float) ->
             largest, missed = max(part[0] for part in found), sum(part[1] for part in found)
             report(missed, x.shape[0], largest, tolerance)
             return plan.view(logits.shape)
+
     if x.device.type == "cpu":
         refuse(logits, bad=not bool(x.isfinite().all()))
+
     if run == "triton":
         return kernels.birkhoff.birkhoff_forward(x, rows, columns, tolerance).view(logits.shape)
+
     wide, error = in_torch.forward(x, rows, columns, tolerance, look=not being_captured(x))
     if x.device.type == "cpu" and x.shape[0]:
         report(int((error > tolerance).sum()), x.shape[0], float(error.max()), tolerance)
+
     return wide.to(x.dtype).view(logits.shape)
 
 
@@ -104,6 +108,7 @@ def derivative(plan: Tensor, grad: Tensor, *, weigh: bool) -> Tensor:
     run = backend_of_matrices(p)
     if run == "triton":
         return kernels.birkhoff.birkhoff_backward(p, g, weigh=weigh).view(plan.shape)
+
     out = torch.empty_like(p)
     if run == "numba":
         given = p.numpy(), g.numpy()
@@ -113,6 +118,7 @@ def derivative(plan: Tensor, grad: Tensor, *, weigh: bool) -> Tensor:
 
         if in_parts(p, part) is not None:
             return out.view(plan.shape)
+
     return in_torch.backward(p, g, weigh=weigh).to(p.dtype).view(plan.shape)
 
 
@@ -121,6 +127,7 @@ def in_parts(x: Tensor, work: Callable[[ModuleType, int, int], Any]) -> list[Any
     loops = available.matrices()
     if loops is None:
         return None
+
     count = x.shape[0]
     threads = min(torch.get_num_threads(), count) if x.numel() >= SHARED_CELLS else 1
     try:

@@ -70,6 +70,7 @@ def in_kernels(
     if held is not None:
         gauge = gauge * ~(held & ~still).any(1)
         still = still | held
+
     if asked.yields is not None:
         gauge = gauge * (asked.yields.sum(1) == 0)
 
@@ -81,6 +82,7 @@ def in_kernels(
             break
         rounds += LOOK
         beta = kernels.gradient.answer(*columns, rounds=LOOK, resume=beta)
+
     beta = beta.x if isinstance(beta, kernels.wide.Solving) else beta
 
     z, alpha = kernels.gradient.spread_back(at, grad, found.tilt, beta)
@@ -99,4 +101,5 @@ def in_torch(
     sides = (Side(tau[0], None), Side(tau[1], held))
     what = Implicit(a, b, sides, asked.system(margins), plan)
     z, alpha, beta = tiled_plan(what, plan, grad)
+
     return z, alpha, beta.to(b.dtype)

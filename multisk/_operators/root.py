@@ -91,6 +91,7 @@ def in_kernels(asked: Asked, start: Tensor | None, tolerance: float, max_steps: 
         done += more
         if done >= MOST:
             break
+
     b = (found.row_potential if turned else found.column_potential).contiguous()
     a, table = kernels.plan.assign(
         scores, asked.scale, b, asked.margins[0], free=asked.free, yields=asked.row_yields
@@ -101,6 +102,7 @@ def in_kernels(asked: Asked, start: Tensor | None, tolerance: float, max_steps: 
     answer = (table.plan, a, b.double(), *sums, steps, solved)
     if captured or not scores.is_cuda or not bool(left.any()):
         return answer
+
     return with_patience(answer, left, asked, tolerance, max_steps)
 
 
@@ -112,6 +114,7 @@ def with_patience(
     again = in_torch(asked.take(left), None, tolerance, max_steps)
     parts = [old.index_copy(0, left, new) for old, new in zip(answer, again, strict=True)]
     plan, a, b, row_sums, column_sums, steps, done = parts
+
     return plan, a, b, row_sums, column_sums, steps, done
 
 
@@ -122,4 +125,5 @@ def in_torch(asked: Asked, start: Tensor | None, tolerance: float, max_steps: in
     done = raw.converged.long()
     plan, a = raw.plan.contiguous(), raw.row_potential.to(kind).contiguous()
     sums = plan.sum(-1), plan.sum(-2, dtype=torch.float64)
+
     return plan, a, raw.column_potential.double().contiguous(), *sums, raw.steps.clone(), done

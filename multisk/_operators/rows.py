@@ -38,11 +38,13 @@ def assign(
             scores, scale, b.contiguous(), rows, free=free, yields=yields
         )
         return a, table.plan
+
     factor = Asked(scores, scale, []).factor
     y = passes.exponent(scores, factor, None, b, free)
     count = torch.full_like(rows, scores.shape[-1]) if free is None else free.sum(-1).to(rows)
     strength = None if yields is None else 1 / (1 + yields.to(y)[:, None])
     a = passes.row_answer(y, rows, count, strength=strength)
+
     return a, passes.row_plan(y, a, capped=yields is None)
 
 
@@ -77,11 +79,13 @@ def assign_backward(
         return kernels.gradient.assign_backward(
             Asked(scores, scale, [], free, double).at(a, b), grad
         )
+
     t = passes.exponent(scores, Asked(scores, scale, []).factor, a, b, free)
     plan = torch.sigmoid(t) if yields is None else t.exp()
     slope = plan * torch.sigmoid(-t) if yields is None else plan
     height = slope.sum(-1) if yields is None else slope.sum(-1) * (1 + yields.to(plan)[:, None])
     tilt = (slope * grad).sum(-1) / torch.where(height > 0, height, 1.0)
+
     return slope * (grad - tilt[..., None])
 
 

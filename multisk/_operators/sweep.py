@@ -63,6 +63,7 @@ def in_kernels(
             return kernels.resident.resident_sweeps(
                 scores, scales, budgets, steps, rows_first=rows_first, kept=kept
             )
+
     a, b = first_potentials(asked, start)
     for step in range(steps):
         first = not start and step == 0
@@ -73,6 +74,7 @@ def in_kernels(
         a, b = kernels.sweep.sweep(
             scores, scales, a, b, budgets, first=first, row_step=plain, kept=here
         )
+
     return a, b
 
 
@@ -82,6 +84,7 @@ def stays_resident(scores: Tensor) -> bool:
     count = 0
     if scores.is_cuda:
         count = torch.cuda.get_device_properties(scores.device).multi_processor_count
+
     return kernels.resident.fits(scores.shape[0], tile, count)
 
 
@@ -107,6 +110,7 @@ def in_torch(
             top, rest = logsigmoid(t), logsigmoid(-t)
         else:
             top, rest = scores * high, scores * low
+
         if free is not None:
             top, rest = top.masked_fill(~free, -torch.inf), rest.masked_fill(~free, -torch.inf)
 
@@ -122,4 +126,5 @@ def in_torch(
         a = a + grow - shrink
         b = b + passes.log_ratio(columns, top_sum.to(columns))
         b = b - passes.log_ratio(column_cells - columns, rest_sum.to(columns))
+
     return a.clone(), b.clone()

@@ -43,6 +43,7 @@ def sweeps_kept(
         kept = kernels.sweep.room_for(scores, asked.budgets, steps)
         in_kernels(asked, [], steps, rows_first=rows_first, kept=kept)
         return kept.rows, kept.columns, kept.sums
+
     visits = visits_in_torch(asked, steps, rows_first=rows_first)
     rows, columns = [visit[3] for visit in visits], [visit[4] for visit in visits]
     sums = [torch.stack(visit[2]) for visit in visits]
@@ -106,6 +107,7 @@ def sweeps_gradient(
         )
         x, s, rows, columns = found
         return x, s.to(scales), rows.to(margins[0]), columns.to(margins[2])
+
     return in_torch(asked, steps, grad, rows_first=rows_first)
 
 
@@ -144,6 +146,7 @@ def in_torch(asked: Asked, steps: int, grad: Tensor, *, rows_first: bool) -> Fou
         moved = after_rows((top, rest), targets[0], row_step=True)[0]
         e = grad.to(scores) * moved.exp()
         e, pulled = through_rows(e, moved, e.sum(-1), rows, row_step=True)
+
     bent = q * e
     x_bar, u, v = (high - low) * bent, bent.sum(-1), bent.sum(-2)
     dots = [(scores * bent).sum((-2, -1)), -(scores * bent).sum((-2, -1))]
@@ -163,6 +166,7 @@ def in_torch(asked: Asked, steps: int, grad: Tensor, *, rows_first: bool) -> Fou
             u, v, f = u + e.sum(-1), v + e.sum(-2), -e
         x_bar += high * e + low * f
         dots = [dot + (scores * x).sum((-2, -1)) for dot, x in zip(dots, (e, f), strict=True)]
+
     return x_bar, torch.stack(dots, -1).to(scales), pulled, column_bar.to(margins[2])
 
 
@@ -189,6 +193,7 @@ def visits_in_torch(
         new_b = moves[0] - moves[1] if b is None else b + moves[0] - moves[1]
         visits.append((a, b, sums, new_a, new_b))
         a, b = new_a, new_b
+
     return visits
 
 
@@ -201,8 +206,10 @@ def log_pair(
     if a is not None and b is not None:
         t = passes.exponent(x, high - low, a, b, None)
         top, rest = logsigmoid(t), logsigmoid(-t)
+
     if free is None:
         return top, rest
+
     return top.masked_fill(~free, -torch.inf), rest.masked_fill(~free, -torch.inf)
 
 

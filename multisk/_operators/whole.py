@@ -45,6 +45,7 @@ def solve(
     strengths = [None if strength == float("inf") else strength for strength in relax]
     frame = Frame(eps or None, groups, (strengths[0], strengths[1]))
     system, start = frame.system(tensors)
+
     return leave(system, named(solver, tolerance, max_steps, order).run(system, start))
 
 
@@ -64,6 +65,7 @@ def _(
     groups = (len(scales),) if len(scales) > 2 else ()
     double, scale = torch.float64, order == "column-depth-row" and bool(scales)
     one = x.new_empty((b, *groups, n) if scale else (0,))
+
     return (
         x.new_empty((b, n, k)),
         x.new_empty((b, *groups, n)),
@@ -83,6 +85,7 @@ def named(solver: str, tolerance: float, max_steps: int, order: str) -> Solver:
         return Newton(tolerance=tolerance, max_steps=max_steps)
     if solver == "Sinkhorn":
         return Sinkhorn(tolerance=tolerance, max_steps=max_steps, order=order)
+
     return Exact() if solver == "Exact" else Blend()
 
 

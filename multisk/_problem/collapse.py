@@ -33,6 +33,7 @@ def collapse(k: int, columns: int, damping: float | int | Tensor) -> Groups:
     """
     if not isinstance(damping, Tensor):
         return Groups((1.0, float(damping)), (k, columns - k), 1)
+
     scales = [float(s) for s in damping.tolist()]
     merged: list[tuple[float, bool]] = []
     counts: list[int] = []
@@ -43,5 +44,6 @@ def collapse(k: int, columns: int, damping: float | int | Tensor) -> Groups:
         else:
             merged.append(key)
             counts.append(1)
+
     top = sum(is_top for _, is_top in merged)
     return Groups(tuple(scale for scale, _ in merged), tuple(counts), top)

@@ -42,6 +42,7 @@ class Frame:
         batch, dtype = scores.shape[:1], scores.dtype
         ends = ends_of(scores)
         system = System(scores, heat, margins, self.groups, self.relax, ends, None, batch, dtype)
+
         return system, start
 
 
@@ -51,6 +52,7 @@ def taken_apart(system: System, start: Tensor | None) -> tuple[Frame, Tensors]:
     frame = Frame(None if isinstance(eps, Tensor) else eps, system.groups, system.relax)
     heat = eps if isinstance(eps, Tensor) else None
     parts = [getattr(system.margins, name) for name in PARTS]
+
     return frame, [system.scores, heat, *parts, start]
 
 

@@ -52,6 +52,7 @@ class Even:
         rows, row_cells = x.new_full((b, n), self.budget), x.new_full((b, n), float(k))
         one = x.new_ones((b, 1), dtype=torch.float64)  # a size may be a symbol: it is multiplied
         columns, column_cells = (one * self.load(n, k)).expand(b, k), (one * n).expand(b, k)
+
         return Margins(rows, columns, None, rows, columns, row_cells, column_cells)
 
     def load(self, n: int, k: int) -> float:
@@ -80,9 +81,11 @@ def assignment_margins(
     capacity = problem.capacity
     if problem.capacity_factor is not None and problem.capacity_factor > 1:
         capacity = Factor(problem.capacity_factor)
+
     simple = simple and mask is None and capacity is None
     if simple and group is None:
         return _even(x, float(problem.k))
+
     row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
     rows = together(lambda: _rows(problem.k, x, batch, row_cells, findings), x, group)
     if mask is None:
@@ -90,10 +93,12 @@ def assignment_margins(
         column_cells = count.expand(b, k)
     else:
         column_cells = total(mask.sum(-2).double(), group)
+
     everything = total(rows.double().sum(-1, keepdim=True), group)
     lower, upper = _columns(capacity, everything, column_cells, mask, batch, findings)
     if simple:
         return Margins(rows, lower, None, rows, lower, row_cells, column_cells)
+
     return _settle(rows, lower, upper, mask, x, findings, group)
 
 
@@ -110,6 +115,7 @@ def transport_margins(
     even = problem.rows is None and problem.columns is None and mask is None
     if even and group is None and x.numel():
         return _even(x, 1.0)
+
     rows = together(lambda: _row_masses(problem.rows, x, batch, findings), x, group)
     everything = total(rows.double().sum(-1, keepdim=True), group)
     if problem.columns is None:
@@ -119,6 +125,7 @@ def transport_margins(
         _check_masses("columns", columns, findings)
         if problem.relax is None or (problem.relax[0] is None and problem.relax[1] is None):
             columns = _balanced("columns", columns, everything, problem.columns, findings)
+
     free = mask
     if problem.rows is not None or problem.columns is not None:
         live = (rows.detach() > 0)[..., None] & (columns.detach() > 0)[..., None, :]
@@ -126,11 +133,13 @@ def transport_margins(
             free = mask & live
         elif not readable(live) or not bool(live.all()):
             free = live
+
     row_cells = x.new_full((b, n), float(k)) if free is None else free.sum(-1).to(x.dtype)
     count = x.new_ones((b, k)) * n if free is None else free.sum(-2)
     column_cells = total(count.double(), group)
     if problem.relax is None:
         _check_reachable(rows, row_cells, columns, column_cells, findings)
+
     return Margins(
         rows, columns, None, _unit(rows), _unit(columns), row_cells, column_cells, free, None
     )
@@ -172,6 +181,7 @@ def _fit(name: str, value: Any, tail: tuple[int], x: Tensor, batch: torch.Size) 
         return x.new_full((x.shape[0], *tail), float(value))
     if value.device != x.device:
         raise ValueError(f"{name} must be on {x.device} like the scores, got {value.device}")
+
     shape = (*batch, *tail)
     try:
         return value.to(x.dtype).broadcast_to(shape).reshape(x.shape[0], *tail)
@@ -182,6 +192,7 @@ def _fit(name: str, value: Any, tail: tuple[int], x: Tensor, batch: torch.Size) 
 def _check_rows(k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Findings) -> None:
     if isinstance(k, int) and k > columns:
         raise ValueError(f"k must not exceed the number of columns ({columns}), got {k}")
+
     rows = rows.detach()
 
     def message(problem: int) -> str:
@@ -190,6 +201,7 @@ def _check_rows(k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Fin
         value, most = rows[problem, row].item(), int(cells[problem, row])
         hint = "" if most else " (give a fully masked row the budget 0 through a tensor k)"
         rule = f"k must lie between 0 and the row's {most} allowed columns{hint}"
+
         return f"{rule}, got {value:g} in row {row}"
 
     bad = ~((rows >= 0) & (rows <= cells)).all(-1)
@@ -230,6 +242,7 @@ def _columns(
     b, k = cells.shape
     if capacity is None and mask is None:
         return everything.expand(b, k) / max(k, 1), None
+
     if capacity is None or isinstance(capacity, Factor):
         live = cells > 0
         share = everything / live.sum(-1, keepdim=True).clamp_min(1)
@@ -238,11 +251,13 @@ def _columns(
             _check_loads("capacity", load, cells, findings, "even share")
             return load, None
         return _at_most(capacity, load, everything, cells, findings)
+
     if not isinstance(capacity, tuple | list):
         load = _fit("capacity", capacity, (k,), cells, batch)
         _check_loads("capacity", load, cells, findings, "a column's load")
         given = capacity if isinstance(capacity, Tensor) else load
         return _balanced("capacity", load, everything, given, findings), None
+
     lower = _fit("capacity[0]", capacity[0], (k,), cells, batch)
     upper = _fit("capacity[1]", capacity[1], (k,), cells, batch)
     _check_loads("capacity[0]", lower, cells, findings, "a column's lower load")
@@ -262,6 +277,7 @@ def _columns(
             f"summing to {float(low[p]):g} and upper bounds to {float(high[p]):g}"
         ),
     )
+
     return lower, upper
 
 
@@ -315,6 +331,7 @@ def _balanced(
             f"{float(summed[p]):g}{hint}"
         ),
     )
+
     return load * (everything / summed.masked_fill(summed == 0, 1.0))
 
 
@@ -344,6 +361,7 @@ def _settle(
         ones = ones | (free & full & ~empty)
         free = free & ~(full | empty)
         given, row_cells, taken, column_cells = _counted(ones, free, group)
+
     row_left = rows - given
     low_left, top_left = lower - taken, top - taken
     slack = 1e-6
@@ -355,6 +373,7 @@ def _settle(
         lambda _: "capacity must leave every row its budget under this mask, got an impossible mix",
     )
     settled = not host or not bool(free.all())
+
     return Margins(
         row_left,
         low_left,

@@ -105,6 +105,7 @@ class Transport:
             value = getattr(self, name)
             if value is not None:
                 check_real_tensor(name, value)
+
         check_mask(self.mask)
         check_relax(self.relax)
 
@@ -119,10 +120,12 @@ def check_problem(problem: Any) -> None:
     """Require one of the two problems."""
     if isinstance(problem, MultiAssignment | Transport):
         return
+
     if problem is MultiAssignment or problem is Transport:
         asked = "MultiAssignment(k=2)" if problem is MultiAssignment else "Transport(eps=0.1)"
         name = problem.__name__
         raise ValueError(f"problem must be an instance, e.g. {asked}, got the class {name}")
+
     kind = type(problem).__name__
     raise ValueError(f"problem must be a MultiAssignment or a Transport, got {kind}")
 
@@ -142,10 +145,12 @@ def python_number(value: Any) -> Any:
         parts = [python_number(part) for part in value]
         same = all(new is old for new, old in zip(parts, value, strict=True))
         return value if same else type(value)(parts)
+
     if value is None or isinstance(value, Tensor | bool | int | str):
         return value
     if isinstance(value, numbers.Integral):
         return int(value)
+
     return float(value) if isinstance(value, numbers.Real) else value
 
 
@@ -191,6 +196,7 @@ def check_damping(damping: Any) -> None:
 def check_capacity(capacity: Any) -> None:
     if capacity is None:
         return
+
     if isinstance(capacity, tuple | list):
         if len(capacity) != 2:
             raise ValueError(f"capacity must be a pair (lower, upper), got {len(capacity)} parts")
@@ -214,6 +220,7 @@ def check_load(name: str, load: Any) -> None:
 def check_factor(factor: Any, capacity: Any) -> None:
     if factor is None:
         return
+
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not (number and math.isfinite(factor) and factor >= 1):
         raise ValueError(f"capacity_factor must be a finite number of at least 1, got {factor!r}")
@@ -232,6 +239,7 @@ def check_relax(relax: Any) -> None:
         return
     if not isinstance(relax, tuple | list) or len(relax) != 2:
         raise ValueError(f"relax must be None or a pair (rows, columns), got {relax!r}")
+
     for strength in relax:
         number = isinstance(strength, int | float) and not isinstance(strength, bool)
         if strength is not None and not (number and strength > 0):
@@ -263,9 +271,11 @@ def has_values(value: Tensor) -> bool:
     """Whether the host can read the values at all: not of meta tensors, nor inside a transform."""
     if torch.compiler.is_compiling() or value.device.type == "meta":
         return False
+
     kind = type(value)
     if kind is not Tensor and kind.__name__ == "FakeTensor":
         return False
+
     return not wrapped(value)
 
 

@@ -21,6 +21,7 @@ def largest(x: Tensor, group: Any) -> Tensor:
     """The elementwise maximum of `x` over the ranks of `group`, without gradient."""
     if group is None:
         return x
+
     out = x.detach().clone()
     dist.all_reduce(out, op=dist.ReduceOp.MAX, group=group)
     return out
@@ -34,16 +35,19 @@ def together(check: Callable[[], Result], scores: Any, group: Any) -> Result:
     """
     if group is None or (isinstance(scores, Tensor) and scores.device.type != "cpu"):
         return check()
+
     result, refusal = None, None
     try:
         result = check()
     except ValueError as error:
         refusal = error
+
     refused = largest(torch.tensor(float(refusal is not None)), group)
     if refusal is not None:
         raise refusal
     if float(refused):
         raise ValueError("scores must be accepted on every rank, got a refusal on another rank")
+
     return result  # pyright: ignore[reportReturnType]
 
 

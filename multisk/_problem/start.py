@@ -19,6 +19,7 @@ def settled(system: System, init: Tensor | None) -> Tensor | None:
     """
     if init is None:
         return None
+
     groups = 1 if system.two_groups or system.groups is None else len(system.groups.scales)
     given = 1 if init.ndim == 2 else init.shape[1]
     if given != groups:
@@ -28,12 +29,15 @@ def settled(system: System, init: Tensor | None) -> Tensor | None:
         )
     if not init.numel():
         return init
+
     b = init.double().clamp(-1e300, 1e300)
     if b.ndim == 3:
         b = b - b.mean(1, keepdim=True)
+
     bound = reach(system).view(-1, *[1] * (b.ndim - 1))
     if system.relax != (None, None):
         return b.clamp(-bound, bound)
+
     b = (b - b.mean(-1, keepdim=True)).clamp(-bound, bound)
     return b - b.mean(-1, keepdim=True)
 
@@ -51,6 +55,7 @@ def reach(system: System) -> Tensor:
     for strength in system.relax:
         if strength is not None:
             bound = bound + FAR * (strength / torch.as_tensor(column(system.eps)).reshape(-1))
+
     return bound
 
 

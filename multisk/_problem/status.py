@@ -53,6 +53,7 @@ def verdict(
         missed: Tensor | int = Status.STEPS_DONE.code
     else:
         missed = torch.where(steps >= most, Status.MAX_STEPS.code, Status.STALLED.code)
+
     return good, torch.where(good, Status.CONVERGED.code, missed).to(torch.int8)
 
 
@@ -74,6 +75,7 @@ class Findings:
             if bool(bad.any()):
                 raise ValueError(message(int(bad.nonzero()[0, 0])))
             return
+
         found = torch.full_like(bad, status.code, dtype=torch.int8)
         kept = torch.zeros_like(found) if self.code is None else self.code
         self.code = torch.where((kept == 0) & bad, found, kept)

@@ -93,9 +93,11 @@ class System:
             return True
         if isinstance(self.eps, Tensor) and self.eps.requires_grad:
             return True
+
         margins = self.budgets  # an even share of numbers asks for none
         if isinstance(margins, Even):
             return False
+
         parts = margins.rows, margins.columns, margins.upper
         return any(part is not None and part.requires_grad for part in parts)
 
@@ -108,6 +110,7 @@ class System:
         """The same system without gradients."""
         if not self.differentiable:
             return self
+
         eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
         budgets = (
             self.budgets if isinstance(self.budgets, Even) else self.budgets.map(Tensor.detach)
@@ -120,6 +123,7 @@ class System:
         budgets = self.budgets
         if isinstance(budgets, Margins):
             budgets = budgets.map(lambda x: x[index])
+
         return replace(self, scores=self.scores[index], eps=eps, budgets=budgets)
 
 
@@ -133,6 +137,7 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
     check_plain("damping", getattr(problem, "damping", None))  # its levels are counted
     if group is not None:
         check_plain("scores", scores)
+
     x, mask, ends = together(lambda: _cells(scores, problem, findings, group), scores, group)
     batch, k = scores.shape[:-2], x.shape[-1]
     if isinstance(problem, MultiAssignment):
@@ -143,10 +148,12 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
         margins = transport_margins(x, problem, mask, batch, findings, group)
         groups = None
         relax = _strengths(problem)
+
     levels = None if groups is None else _levels(problem, groups, x)
     eps = _temperature(problem.eps, batch, x)
     _check_range(ends, eps, groups, x.dtype)
     budget = problem.k if isinstance(problem, MultiAssignment) else 1
+
     return System(
         x,
         eps,
@@ -167,12 +174,15 @@ def transformed(scores: Any, problem: MultiAssignment | Transport) -> bool:
     """Whether torch.func, or forward-mode autograd, is to see through the solve."""
     if torch.compiler.is_compiling():
         return False
+
     forward = forward_ad._current_level >= 0  # noqa: SLF001
     if not forward and peek_interpreter_stack() is None:
         return False
+
     values: list[Any] = [scores]
     for value in vars(problem).values():
         values.extend(value if isinstance(value, tuple | list) else [value])
+
     return any(
         is_functorch_wrapped_tensor(x)
         or (forward and forward_ad.unpack_dual(x).tangent is not None)
@@ -221,6 +231,7 @@ def _cells(
     mask = _mask(problem.mask, scores)
     if mask is not None:
         x = x.masked_fill(~mask, 0.0)
+
     return x, mask, _check_finite(x, findings, scores.shape, group)
 
 
@@ -234,6 +245,7 @@ def _mask(mask: Tensor | None, scores: Tensor) -> Bool[Tensor, "b n k"] | None:
         return None
     if mask.device != scores.device:
         raise ValueError(f"mask must be on {scores.device} like the scores, got {mask.device}")
+
     try:
         return mask.broadcast_to(scores.shape).reshape(flat(scores))
     except RuntimeError:
@@ -248,11 +260,13 @@ def _check_finite(
     """Require finite scores; return the least and the largest where that costs no host sync."""
     if x.numel() == 0:
         return None if group is not None else (0.0, 0.0)
+
     data = x.detach() if x.requires_grad else x
     if not readable(data):
         bad = ~data.isfinite().flatten(1).all(1)
         findings.require(bad, Status.NONFINITE_SCORES, lambda _: "scores must be finite")
         return None
+
     low, high = torch.aminmax(data)
     ends = float(low), float(high)
     spread = ends[1] - ends[0]
@@ -263,12 +277,14 @@ def _check_finite(
             raise ValueError(
                 f"scores must span less than the range of {x.dtype}, got {spread}{hint}"
             )
+
         flat = int(bad.flatten().nonzero()[0, 0])
         where = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
         hint = FORBID if bool((data == -torch.inf).any()) else ""
         raise ValueError(
             f"scores must be finite, got {data.flatten()[flat].item()} at {where}{hint}"
         )
+
     return None if group is not None else ends
 
 
@@ -288,6 +304,7 @@ def _groups(problem: MultiAssignment, columns: int) -> Groups:
         if columns:
             return collapse(int(problem.k), columns, damping)
         damping = 0.0
+
     # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
     k = 1 if isinstance(problem.k, Tensor) else int(problem.k)
     return collapse(k, columns, damping)
@@ -298,6 +315,7 @@ def _levels(problem: Any, groups: Groups, x: Tensor) -> Float[Tensor, " c"] | No
     damping = problem.damping
     if not (isinstance(damping, Tensor) and damping.requires_grad and sum(groups.counts)):
         return None
+
     parts = damping.to(x).split(list(groups.counts))
     return torch.stack([part.mean() for part in parts])
 
@@ -321,6 +339,7 @@ def _temperature(
         return float(eps)
     if eps.device != x.device:
         raise ValueError(f"eps must be on {x.device} like the scores, got {eps.device}")
+
     try:
         return eps.to(x.dtype).broadcast_to(batch).reshape(-1, 1, 1)
     except RuntimeError:
@@ -338,10 +357,12 @@ def _check_range(
     """Exponents must stay finite; eps far below the scores' resolution is a question for Exact."""
     if ends is None or isinstance(eps, Tensor) and not readable(eps):
         return
+
     spread = ends[1] - ends[0]
     coldest = float(eps.detach().min()) if isinstance(eps, Tensor) and eps.numel() else eps
     if isinstance(coldest, Tensor):
         return
+
     scales = (1.0,) if groups is None else groups.scales
     widest = spread * max(map(abs, scales)) / coldest
     if not widest < 0.01 * torch.finfo(dtype).max:

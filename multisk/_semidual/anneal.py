@@ -46,6 +46,7 @@ def one_by_one(
         point, used = solve(widen(one), problem)
         points.append(narrow(point, one))
         steps.append(used)
+
     whole = points[0]
     if len(points) > 1:
         parts = {name: [getattr(p, name) for p in points] for name in vars(whole)}
@@ -53,6 +54,7 @@ def one_by_one(
             k: None if v[0] is None else torch.cat(v) for k, v in parts.items()
         }
         whole = Point(**joined)
+
     return whole, torch.tensor(steps, device=system.scores.device)
 
 
@@ -70,6 +72,7 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
     loose = 1e-2 / max(1.0, largest)
     if heat == 1.0:
         return at(system, 1.0, None, tolerance, budget)
+
     point, used = at(system, heat, None, loose, min(12, budget))
     past: tuple[float, Point] | None = None
     steady = ascent.covers(system)  # sweeps are cheap, and every pass begins with some
@@ -89,8 +92,10 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
             return (found if last else at(system, 1.0, start, tolerance, 0)[0]), used
         else:
             ratio = ratio**0.5
+
     if heat > 1.0:
         point, _ = at(system, 1.0, extrapolate(past, heat, point, 1.0), tolerance, 0)
+
     return point, used
 
 
@@ -98,10 +103,12 @@ def reach(system: System) -> float:
     """Range of the exponents that no potential can take away; of all of them for a cap."""
     if not ascent.covers(system) or isinstance(system.scale, Tensor):
         return coldest(system) or 1e4
+
     y = passes.exponent(system.scores, system.scale, None, None, system.margins.free)
     for side in (-1, -2):
         top = y.amax(side, keepdim=True)
         y = y - torch.where(top.isfinite(), top, 0.0)
+
     return -float(y.masked_fill(y == -torch.inf, 0.0).amin())
 
 
@@ -113,6 +120,7 @@ def at(
     b, a = (torch.zeros_like(system.margins.columns), None) if start is None else start
     if ascent.covers(level):
         return ascent.ascend(level, b, goal, most, polish=heat == 1.0)
+
     limit = torch.full_like(b[:, 0], most, dtype=torch.int64)
     point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, limit)
     return point, int(steps.max())
@@ -127,6 +135,7 @@ def extrapolate(
         before, old = past
         part = (heat - cooler) / (before - heat)
         b, a = b + (b - old.b * before) * part, a + (a - old.a * before) * part
+
     return b / cooler, a / cooler
 
 
@@ -134,6 +143,7 @@ def widen(system: System) -> System:
     """The same system in float64: float32 cannot hold the exponents of a cold problem."""
     if system.scores.dtype == torch.float64:
         return system
+
     margins = system.margins
     double = Margins(
         margins.rows.double(),
@@ -154,8 +164,10 @@ def narrow(point: Point, system: System) -> Point:
     """Back to the solver's precision, with the error of what is handed out."""
     if point.plan.dtype == system.scores.dtype:
         return point
+
     plan, a = point.plan.to(system.scores.dtype), point.a.to(system.scores.dtype)
     if system.group is None and system.margins.upper is None and system.relax == (None, None):
         error = violation(system, plan.double().sum(-1), plan.double().sum(-2), a, point.b)
         return replace(point, plan=plan, a=a, error=torch.maximum(error, point.error))
+
     return replace(point, plan=plan, a=a)

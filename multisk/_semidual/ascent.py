@@ -50,6 +50,7 @@ def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -
         best = better(best, here)
         if float(here.error) > 4 * float(swept.error):
             here = swept  # the slope went up, the margins did not: sweeps are the safer way
+
     return best, used
 
 
@@ -67,11 +68,13 @@ def visit(system: System, b: Tensor) -> Point:
         y = passes.exponent(tile, system.scale, None, b, free)
         a[:, part] = passes.exp_rows(y, margins.rows[:, part], power(system, 0))
         plan[:, part] = (y + a[:, part, None]).exp_()
+
     row_sums, sums = plan.sum(-1), plan.sum(-2)
     error = violation(system, row_sums, sums, a, b)
     error = torch.where(sums.isfinite().all(-1), error, torch.inf)
     pull = sums - column_goal(system, b)
     none = sums.new_zeros((sums.shape[0], 0, 0))
+
     return Point(plan, b, a, row_sums, sums, pull, sums, none, None, error)
 
 
@@ -98,6 +101,7 @@ def sweeps(system: System, point: Point) -> Tensor:
             return new
         a = power(system, 0) * passes.log_ratio(margins.rows, found.log() - point.a)
         b, a = shifted(system, new, a)
+
     return b
 
 
@@ -107,6 +111,7 @@ def columns_in_logs(system: System, a: Tensor) -> Tensor:
     for part in tiles(system):
         tile, free = cells(system, part)
         parts.append(passes.exponent(tile, system.scale, a[:, part], None, free).logsumexp(-2))
+
     logs = torch.stack(parts).logsumexp(0)
     logs = torch.where(logs == -torch.inf, 0.0, logs)
     return power(system, 1) * passes.log_ratio(system.margins.columns, logs)
@@ -120,12 +125,14 @@ def shifted(system: System, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     """
     if system.relax == (None, None):
         return b, a
+
     yields = [0.0 if rho is None else column(system.eps) / rho for rho in system.relax]
     margins = system.margins
     logs = []
     for mass, potential, give in ((margins.rows, a, yields[0]), (margins.columns, b, yields[1])):
         t = mass.double().log() - potential * give
         logs.append(t.logsumexp(-1, keepdim=True))
+
     t = (logs[0] - logs[1]) / (yields[0] + yields[1])
     t = torch.where(t.isfinite(), t, 0.0)
     return b - t, a + t
@@ -145,6 +152,7 @@ def step(system: System, point: Point) -> Point:
             best = better(best, new)
         part = abs(slope) / (abs(slope) + behind) if behind < float("inf") else 0.1
         length *= min(max(part, 0.05), 0.5)
+
     return best
 
 
@@ -154,9 +162,11 @@ def direction(system: System, point: Point) -> Tensor:
     weight = point.sums
     if system.relax[1] is not None:
         weight = weight + column_goal(system, point.b) * (column(system.eps) / system.relax[1])
+
     h = point.row_sums / yields
     inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
     unit = torch.where(weight > 0, weight.clamp_min(1e-300).rsqrt(), 0.0)
+
     if weight.shape[-1] > WIDEST:
 
         def apply(x: Tensor) -> Tensor:
@@ -168,6 +178,7 @@ def direction(system: System, point: Point) -> Tensor:
         return -solve_iteratively(
             apply, weight, point.pull, weight <= 0, gauge=gauge, tolerance=max(loose, 1e-12)
         )
+
     scaled = point.plan * inverse.sqrt()[..., None] * unit[:, None]
     s = torch.diag_embed(torch.ones_like(weight)) - torch.matmul(scaled.mT, scaled)
     right = -point.pull * unit
@@ -176,9 +187,11 @@ def direction(system: System, point: Point) -> Tensor:
         factor, info = torch.linalg.cholesky_ex(s + damping * eye)
         if not bool(info.any()):
             break
+
     move = torch.cholesky_solve(right[..., None], factor)[..., 0] * unit
     if system.relax == (None, None):  # only sums of a and b matter
         move = move - move.mean(-1, keepdim=True)
+
     return torch.where(move.isfinite() & (weight > 0), move, 0.0)
 
 

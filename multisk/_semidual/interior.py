@@ -38,6 +38,7 @@ def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = total(rows.sum(-1, keepdim=True), system.group) / count.clamp_min(1.0)
         mass = torch.where(mean > 0, mean, 1.0).log2().round().exp2()
         system = scaled(system, 1 / mass)
+
     path = Path(system)
     steps = torch.zeros_like(most)
     while True:
@@ -46,6 +47,7 @@ def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             break
         path.advance(going)
         steps += going
+
     return path.b, path.a + mass.log().to(path.a), steps
 
 
@@ -93,6 +95,7 @@ class Path:
         spread = 0.1 * (largest(top(live.abs()), self.group) + 1.0)[:, None, None]
         self.a, self.b = torch.zeros_like(self.rows), torch.zeros_like(self.columns)
         self.high = torch.zeros_like(x)
+
         if self.capped:
             self.plan = self.plan.clamp(0.02, 0.98)
             self.low = (-live).clamp_min(0.0) + spread
@@ -100,6 +103,7 @@ class Path:
         else:
             self.a = -(live.amax(-1) + spread[..., 0])
             self.low = torch.where(self.free > 0, -(live + self.a[..., None]), 1.0)
+
         self.start_loads(margins.upper, spread[..., 0])
         sides = 2.0 if self.capped else 1.0
         pairs = total(self.free.sum((-2, -1)), self.group) * sides + 2 * self.loose.sum(-1)
@@ -138,6 +142,7 @@ class Path:
             load_low, load_high = load_low + two * move.load_low, load_high + two * move.load_high
             plan = plan + one[..., None] * move.plan
             low, high = low + two[..., None] * move.low, high + two[..., None] * move.high
+
         inner = (self.free * (plan * low + (1 - plan) * high)).sum((-2, -1))
         outer = (load - self.lower) * load_low + (self.upper - load) * load_high
         return total(inner, self.group) + (self.loose * outer).sum(-1)
@@ -160,6 +165,7 @@ class Path:
         live = going & (largest(broken.double(), self.group) == 0)
         for name, length in (("plan", one), ("load", one), ("a", two), ("b", two)):
             self.shift(name, getattr(move, name), length, live)
+
         for name in ("low", "high", "load_low", "load_high"):
             self.shift(name, getattr(move, name), two, live)
 
@@ -196,8 +202,10 @@ class Path:
             to_low, to_high = to_low - guess.low * guess.plan, to_high + guess.high * guess.plan
             to_bottom = to_bottom - guess.load_low * guess.load
             to_top = to_top + guess.load_high * guess.load
+
         if not self.capped:
             to_high = torch.zeros_like(to_high)
+
         # Stationarity holds from the start: gain + a + b = high - low, b = load_low - load_high.
         slack = self.high - self.low - self.gain - self.a[..., None] - self.b[:, None]
         push = to_low / self.plan - to_high / other - slack
@@ -221,6 +229,7 @@ class Path:
         high = self.free * (to_high + self.high * plan) / other
         bottom = self.loose * (to_bottom - self.load_low * load)
         ceiling = self.loose * (to_top + self.load_high * load)
+
         return Move(a, b, plan, low, high, load, bottom / above, ceiling / below)
 
     def lengths(self, move: Move, share: float) -> tuple[Tensor, Tensor]:
@@ -231,12 +240,14 @@ class Path:
         if self.capped:
             primal.append(reach(1 - self.plan, -move.plan, cells))
             dual.append(reach(self.high, move.high, cells))
+
         primal.append(reach(self.load - self.lower, move.load, loose))
         primal.append(reach(self.upper - self.load, -move.load, loose))
         dual.append(reach(self.load_low, move.load_low, loose))
         dual.append(reach(self.load_high, move.load_high, loose))
         ends = [-largest(-torch.stack(part).amin(0), self.group) for part in (primal, dual)]
         one, two = ((share * end).clamp_max(1.0)[:, None] for end in ends)
+
         return one, two
 
 

@@ -37,6 +37,7 @@ def best_shift(b: Tensor, lower: Tensor, upper: Tensor, mass: Tensor) -> Tensor:
     """
     if not b.shape[-1]:
         return torch.zeros_like(mass)
+
     empty = upper <= 0
     order = b.masked_fill(empty, -torch.inf).argsort(-1, descending=True)
     low, high = lower.gather(-1, order), upper.gather(-1, order)
@@ -46,6 +47,7 @@ def best_shift(b: Tensor, lower: Tensor, upper: Tensor, mass: Tensor) -> Tensor:
         enough.any(-1, keepdim=True), enough.to(torch.int8).argmax(-1, keepdim=True), 0
     )
     shift = -b.gather(-1, order.gather(-1, first))
+
     return torch.where(empty.all(-1, keepdim=True), 0.0, shift)
 
 
@@ -92,4 +94,5 @@ def kinked_step(
         loose = ~(inside & ~still).any(-1, keepdim=True)
         shift = best_shift(y, lower, upper, mass)
         y = torch.where(loose & ~still, y + shift, y)
+
     return torch.where(rest, -b, y - b)

@@ -73,6 +73,7 @@ class Search:
         for _ in range(SWEEPS - 1):
             a, new = sweeps.next(a, b, measure=False)[:2]
             b = new if init is None else b
+
         place = self.at(a.double(), b.double())
         return place, torch.full_like(place.error, SWEEPS, dtype=torch.int64)
 
@@ -87,6 +88,7 @@ class Search:
         top = self.system.groups.top if self.system.groups is not None else 1
         none = torch.zeros_like(a[:, 0]), torch.zeros_like(b[:, 0])
         whole = violation(self.system, rows[:, :top].sum(1), columns[:, :top].sum(1), *none)
+
         return Place(a, b, pull, largest(torch.stack([*worst, whole]).amax(0), self.group))
 
     def run(self, place: Place, steps: Tensor, most: int) -> tuple[Place, Tensor]:
@@ -108,6 +110,7 @@ class Search:
                 shorter = torch.minimum(radius, self.reach(move)) * cut
                 radius = torch.where(accept, 8 * radius, shorter)
                 base = chosen(base, place, accept)
+
             move = self.direction(base, live, radius)
             slopes = self.dot(base.pull, move)
             place = self.at(base.a + move[0], base.b + move[1])
@@ -125,6 +128,7 @@ class Search:
         table = response_at(self.system, place.a, place.b)
         loose = min(0.1, max(1e-6, 0.3 * worst))
         limits = {"tolerance": loose, "most": 200}
+
         return balance(table, (rows, columns), self.group, damping=damping, **limits)
 
     def reach(self, move: Pair) -> Tensor:

@@ -36,6 +36,7 @@ def solve_dense(
         if damping >= 1.0 or not bool(info.any()):
             break
         damping *= 100.0
+
     x = torch.cholesky_solve(torch.where(still, 0.0, right)[..., None], factor).squeeze(-1)
     return torch.where(x.isfinite() & ~still, x, 0.0)
 
@@ -83,4 +84,5 @@ def solve_iteratively(
         new = (residual * z).sum(-1, keepdim=True)
         move = torch.where(good, z + new / norm.masked_fill(~good, 1.0) * move, move)
         norm = torch.where(good, new, norm)
+
     return torch.where(x.isfinite() & ~still, x, 0.0)

@@ -65,11 +65,13 @@ class Search:
                 shorter = torch.minimum(radius * cut, move.abs().amax(-1, keepdim=True))
                 radius = torch.where(accept[:, None], 8 * radius, shorter)
                 base = joined(base, centred, accept)
+
             if base.coupling.shape[-1]:
                 move = direction(self.system, base, radius)
             else:  # the stored plan is the last one: a rejected move is only shortened
                 fresh = direction(self.system, centred, torch.full_like(radius, torch.inf))
                 move = torch.where(accept[:, None], fresh, fresh if move is None else move)
+
             slopes = slope(self.system, base, move, ahead=True)
             target = torch.where(live[:, None], base.b + move, best.b)
             point = visit(self.system, target, point.a, self.row_tolerance, plan, live)
@@ -79,11 +81,13 @@ class Search:
             stale = torch.where(live, ~better, stale)
             idle = torch.where(better, 0, idle + 1)
             best.put(better.nonzero().squeeze(-1), centred.pick(better))
+
         if kernels_visit(self.system):
             plan.copy_(visits.plan(self.system, best.a, best.b).plan)
         elif bool(stale.any()):
             point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)
             best.put(stale.nonzero().squeeze(-1), recentred(self.system, point).pick(stale))
+
         return best, steps
 
 
@@ -96,4 +100,5 @@ def joined(old: Point, new: Point, accept: Tensor) -> Point:
         else:
             here = accept.view(-1, *[1] * (value.ndim - 1))
             parts[name] = torch.where(here, value, getattr(old, name))
+
     return Point(**parts)

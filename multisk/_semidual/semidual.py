@@ -70,6 +70,7 @@ def visit(
         here = visits.newton(system, b, a)
     else:
         here = in_tiles(system, b, a, tolerance, plan, live)
+
     rows, row_sums, sums, weight, coupling = here
     packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
     sums, weight, coupling = (
@@ -78,12 +79,15 @@ def visit(
         packed[:, 2 * k :].view_as(coupling),
     )
     error = violation(system, row_sums, sums, rows, b)
+
     if margins.upper is None:
         pull, held = sums - column_goal(system, b), None
     else:
         pull, held = pull_at(b, sums, margins.columns, margins.upper)
+
     if system.relax[1] is not None:
         weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
+
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
     return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
 
@@ -118,12 +122,14 @@ def in_tiles(
         else:
             w = p - p * p
             h = w.sum(-1)
+
         plan[:, part] = p if everyone else torch.where(live[:, None, None], p, plan[:, part])
         rows[:, part], row_sums[:, part] = potential, sums_here
         sums += p.sum(-2)
         weight += w.sum(-2)
         if dense:
             coupling += passes.schur_part(w, h)
+
     return Local(rows, row_sums, sums, weight, coupling)
 
 
@@ -157,6 +163,7 @@ def direction(system: System, point: Point, radius: Tensor) -> Tensor:
     upper = system.margins.upper
     if upper is None:
         return -solve(point.pull, still)
+
     bounds = system.margins.columns, upper
     mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
     return kinked_step(point.b, point.sums, (*bounds, mass), weight, still, apply, solve)
@@ -167,11 +174,13 @@ def recentred(system: System, point: Point) -> Point:
     lower, upper = system.margins.columns, system.margins.upper
     if upper is None:
         return point
+
     mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
     shift = best_shift(point.b, lower, upper, mass)
     b, a = point.b + shift, point.a - shift.to(point.a)
     pull, held = pull_at(b, point.sums, lower, upper)
     error = interval_error(system, point.row_sums, pull, a, b)
+
     return replace(point, b=b, a=a, pull=pull, held=held, error=error)
 
 
@@ -180,6 +189,7 @@ def slope(system: System, point: Point, move: Tensor, *, ahead: bool) -> Tensor:
     upper = system.margins.upper
     if upper is None:
         return (point.pull * move).sum(-1)
+
     lower = system.margins.columns
     return (pull_along(point.b, point.sums, lower, upper, move, ahead=ahead) * move).sum(-1)
 
@@ -196,6 +206,7 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
         return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
     if kernels_visit(system):
         return total(visits.couple(system, point.a, point.b, x), system.group)
+
     out = torch.zeros_like(x)
     for part in tiles(system):
         p = point.plan[:, part]
@@ -206,6 +217,7 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
         answer = torch.matmul(w, x.to(w)[..., None]).squeeze(-1)
         answer = torch.where(h > 0, answer / h.masked_fill(h <= 0, 1.0), 0.0)
         out += torch.matmul(answer[:, None], w).squeeze(1)
+
     return total(out, system.group)
 
 

@@ -67,12 +67,15 @@ class Answer:
         system, raw = self.system, self.raw
         if system.code is None and raw.finite:
             return raw.code, raw.converged
+
         finite = raw.error.isfinite()  # it holds the sum of every entry, and all are at least 0
         if system.code is None and readable(finite) and bool(finite.all()):
             return raw.code, raw.converged
+
         code = torch.where(finite, raw.code, Status.NONFINITE_PLAN.code)
         if system.code is not None:
             code = torch.where(system.code > 0, system.code, code)
+
         code = code.to(torch.int8)
         return code, raw.converged & (code == Status.CONVERGED.code)
 
@@ -96,11 +99,13 @@ def budget_of(system: System) -> int:
         return 1
     if system.budget is not None:
         return system.budget
+
     check_values("k", system.margins.rows)
     rows = system.margins.row_unit if system.margins.free is not None else system.margins.rows
     k = int(rows.flatten()[0]) if rows.numel() else 0
     if not bool((rows == k).all()):
         raise ValueError("k must be the same int for every row here, got budgets that differ")
+
     return k
 
 

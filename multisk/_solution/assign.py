@@ -17,8 +17,10 @@ def assign(solution: Answer, new_scores: Tensor) -> Tensor:
     if new_scores.shape[:-2] != system.batch or new_scores.shape[-1] != k:
         shape = (*system.batch, "M", k)
         raise ValueError(f"new_scores must fit the shape {shape}, got {tuple(new_scores.shape)}")
+
     if not system.two_groups:
         raise ValueError("damping must have at most two levels to assign unseen rows")
+
     with torch.no_grad():
         x = new_scores.detach().to(system.scores.dtype).reshape(-1, *new_scores.shape[-2:])
         if readable(x) and not bool(x.isfinite().all()):
@@ -29,9 +31,11 @@ def assign(solution: Answer, new_scores: Tensor) -> Tensor:
             tau = None if system.groups is not None else torch.zeros_like(scale)
             plan = torch.ops.multisk.assign(x, scale, raw.column_potential, budget, None, tau)[1]
             return plan.view(new_scores.shape).to(new_scores.dtype)
+
         y = passes.exponent(x, plain(system.scale), None, raw.column_potential, None)
         capped = system.groups is not None
         cells = x.new_full(x.shape[:2], float(k))
         a = passes.row_answer(y, budget, cells, strength=None if capped else 1.0)
         plan = passes.row_plan(y, a, capped=capped)
+
     return plan.view(new_scores.shape).to(new_scores.dtype)

@@ -15,14 +15,18 @@ def channels(solution: Answer) -> Tensor:
     groups = system.groups
     if groups is None:
         raise ValueError("channels must come from a MultiAssignment, got a Transport")
+
     n, k = system.scores.shape[1:]
     if raw.channels is not None:
         return raw.channels.view(*system.batch, -1, n, k).to(system.dtype)
+
     top = sum(groups.counts[: groups.top])
     if system.budget is None:
         check_values("k", system.margins.row_unit)
+
     if system.budget is None and top and not bool((system.margins.row_unit == top).all()):
         raise ValueError("k must be an int for channels, got a budget for every row")
+
     with torch.no_grad():
         parts = _two(solution) if system.two_groups else _many(solution)
         table = torch.cat(
@@ -32,6 +36,7 @@ def channels(solution: Answer) -> Tensor:
             ],
             1,
         )
+
     return table.reshape(*system.batch, k, n, k).to(system.dtype)
 
 
@@ -41,11 +46,14 @@ def _two(solution: Answer) -> list[Tensor]:
     top, rest = torch.sigmoid(t), torch.sigmoid(-t)
     if system.margins.free is not None:
         rest = rest * system.margins.free
+
     if system.margins.ones is not None:
         top = top.masked_fill(system.margins.ones, 1.0)
+
     if raw.row_scale is not None:
         top = top * raw.row_scale[0][..., None].exp()
         rest = rest * raw.row_scale[1][..., None].exp()
+
     return [top, rest]
 
 
@@ -56,4 +64,5 @@ def _many(solution: Answer) -> list[Tensor]:
     shares = passes.log_shares(system.scores, scales, a, b, free)
     if raw.row_scale is not None:
         shares = shares + raw.row_scale[0][..., None]
+
     return list(shares.exp().unbind(1))

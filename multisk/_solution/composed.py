@@ -43,6 +43,7 @@ def exponents(system: System, solved: Solved) -> Tensor:
             miss = left[0].detach(), left[1].detach()
         alpha, beta = respond(slope, (left[0] - miss[0], left[1] - miss[1]), extra, held)
         a, b = a - alpha, b - beta
+
     return raised(system, a, b)
 
 
@@ -60,6 +61,7 @@ def raised(system: System, a: Tensor, b: Tensor) -> Tensor:
     scale = scale.double() if isinstance(scale, Tensor) else scale
     t = system.scores.double() * scale + a[..., None] + b[..., None, :]
     free = system.margins.free
+
     return t if free is None else t.masked_fill(~free, -torch.inf)
 
 
@@ -68,6 +70,7 @@ def linked(system: System, t: Tensor) -> Pair:
     if system.groups is None:
         plan = t.exp()
         return plan, plan
+
     plan = torch.sigmoid(t)
     return plan, plan * torch.sigmoid(-t)
 
@@ -81,13 +84,16 @@ def asked(system: System, a: Tensor, b: Tensor) -> tuple[Pair, Pair, Tensor | No
     if first is not None:
         rows = rows * (-a * (eps / first)).exp()
         extra_rows = rows * (eps / first)
+
     if second is not None:
         columns = columns * (-b * (eps / second)).exp()
         extra_columns = columns * (eps / second)
+
     held = None
     if margins.upper is not None:
         columns = torch.where(b < 0, margins.upper.double(), columns)
         held = b == 0
+
     return (rows, columns), (extra_rows, extra_columns), held
 
 
@@ -107,6 +113,7 @@ def respond(slope: Tensor, right: Pair, extra: Pair, held: Tensor | None) -> Pai
     if held is None and not torch.compiler.is_compiling() and w.shape[-2] < w.shape[-1]:
         beta, alpha = eliminated(w.mT, (right[1], right[0]), (extra[1], extra[0]), None)
         return alpha, beta
+
     return eliminated(w, right, extra, held)
 
 
@@ -142,4 +149,5 @@ def eliminated(w: Tensor, right: Pair, extra: Pair, held: Tensor | None) -> Pair
     beta = torch.linalg.solve(matrix, pull[..., None]).squeeze(-1) * size
     beta = torch.where(still, 0.0, beta)
     alpha = (right[0] - (w * beta[..., None, :]).sum(-1)) * inverse
+
     return alpha, beta

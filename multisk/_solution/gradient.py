@@ -21,9 +21,11 @@ def derivative(system: System, solver: Any) -> str:
     """The mode that a solver asks for on this system; "none" when nothing needs a gradient."""
     if not (torch.is_grad_enabled() and system.differentiable):
         return "none"
+
     mode = solver.gradient
     if mode is None:
         return "unroll" if getattr(solver, "steps", None) is not None else "implicit"
+
     return mode
 
 
@@ -34,6 +36,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
         return raw.plan
     if mode == "unroll":
         return unrolled(system, raw, solver, start)
+
     tolerance = float(solver.tolerance)
     if readable(raw.error) and bool((raw.error > math.sqrt(tolerance)).any()):
         warnings.warn(
@@ -42,6 +45,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
             MultiskWarning,
             stacklevel=3,
         )
+
     if not system.two_groups:
         if raw.channels is not None:
             raise ValueError("gradient must be 'unroll' or 'none' for dense=True, got 'implicit'")
@@ -50,7 +54,9 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
                 "damping must have at most two levels for a gradient inside torch.compile, got "
                 "more (solve outside of it, or use Sinkhorn(steps=...), which is unrolled)"
             )
+
         return attach_groups(system, raw)
+
     eps = system.eps
     scale = system.scale
     margins = system.margins
@@ -61,6 +67,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     what = Implicit(raw.row_potential, raw.column_potential, sides, system, raw.plan)
     scale = scale if isinstance(scale, Tensor) else None
     taus = [side.tau if isinstance(side.tau, Tensor) else None for side in sides]
+
     return ImplicitPlan.apply(  # pyright: ignore[reportReturnType]
         what, system.scores, scale, margins.rows, margins.columns, margins.upper, *taus
     )
@@ -83,6 +90,7 @@ def unrolled(system: System, raw: Raw, solver: Any, start: Tensor | None) -> Ten
     raw.replay = replay.log_plan
     if torch.compiler.is_compiling():  # the compiler decides what is kept and what is made again
         return replay.plan(system)
+
     by_operator = not solver.dense and operator_unrolls(system, solver.steps, start)
     return unrolled_plan(system, raw.plan, replay, by_operator=by_operator, kept=raw.kept)
 
@@ -96,5 +104,6 @@ def counted(raw: Raw, solver: Any) -> tuple[int, bool]:
             "steps must be set for an unrolled gradient inside torch.compile, got None "
             "(gradient='implicit' needs no number of sweeps)"
         )
+
     most = int(raw.steps.max()) if raw.steps.numel() else 0
     return most, not bool((raw.steps == most).all())

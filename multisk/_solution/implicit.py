@@ -53,6 +53,7 @@ class ImplicitPlan(torch.autograd.Function):
         ctx.what = what
         what.plan = plan.new_empty(0)  # the saved output is the only reference
         ctx.save_for_backward(plan, *inputs)
+
         return plan
 
     @staticmethod
@@ -63,6 +64,7 @@ class ImplicitPlan(torch.autograd.Function):
         again = torch.is_grad_enabled() and grad.requires_grad | plan.requires_grad
         if again and (any(t is not None for t in taus) or what.system.relax != (None, None)):
             raise NotImplementedError("a relaxed transport cannot be differentiated twice")
+
         if again or wrapped(grad):
             z, alpha, beta = whole_plan(what, plan, grad)
         elif one_derivative(what.system):
@@ -72,10 +74,12 @@ class ImplicitPlan(torch.autograd.Function):
             z, alpha, beta = visited_plan(what, grad)
         else:
             z, alpha, beta = tiled_plan(what, plan, grad)
+
         factor = what.system.scale if scale is None else scale
         factor = factor.detach() if isinstance(factor, Tensor) and scale is None else factor
         grad_scale = None if scale is None else (z * x).sum((-2, -1), keepdim=True)
         margins = margin_cotangents(what, alpha, beta, rows, columns, upper)
+
         return None, z * factor, grad_scale, *margins
 
 
@@ -92,6 +96,7 @@ def margin_cotangents(
     if upper is not None:
         grad_upper = torch.where(what.b < 0, grad_columns, 0.0)
         grad_columns = torch.where(what.b > 0, grad_columns, 0.0)
+
     taus = (
         yield_cotangent(row_tau, alpha, rows, what.a),
         yield_cotangent(column_tau, beta, columns, what.b),
@@ -112,6 +117,7 @@ def yield_cotangent(
     """Cotangent of tau: the goal is margin * exp(-tau * potential)."""
     if not isinstance(tau, Tensor):
         return None
+
     goal = margin * yielding(tau, potential)
     full = -(cotangent * goal * potential).sum(-1)
     return full.view(-1, 1, 1).to(tau.dtype)
@@ -153,6 +159,7 @@ def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             return weight * x - total(visits.couple(system, a, b, x), system.group)
 
         beta = solve_iteratively(apply, weight, right, still, gauge=gauge, tolerance=1e-10)
+
     z, alpha = visits.spread_back(system, a, b, grad, found.tilt, beta)
     return z, alpha, beta
 
@@ -180,6 +187,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         w += tile.sum(-2)
         if dense:
             coupling += schur_part(tile, full)
+
     column_pull, w = total(column_pull, system.group), total(w, system.group)
     still = fixed_columns(what, w)
     _, weight = diagonals(what, h, w)
@@ -195,9 +203,11 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
                 tile = weights(what, plan[:, part])
                 answer = torch.matmul(tile, x.to(tile)[..., None]).squeeze(-1) * inverse[:, part]
                 out += torch.matmul(answer[:, None], tile).squeeze(1)
+
             return weight * x - total(out, system.group)
 
         beta = solve_iteratively(apply, weight, column_pull, still, gauge=gauge, tolerance=1e-10)
+
     z, alpha = torch.empty_like(plan), torch.empty_like(h)
     for part in tiles(system):
         tile = weights(what, plan[:, part])
@@ -205,6 +215,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         alpha[:, part] = (row_pull[:, part] - answer) * inverse[:, part]
         bent = grad[:, part] - alpha[:, part, None] - beta.to(tile)[:, None]
         z[:, part] = tile * bent
+
     return z, alpha, beta
 
 
@@ -214,6 +225,7 @@ def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         raise NotImplementedError(
             "a sharded plan cannot be differentiated twice, nor for a batch of cotangents"
         )
+
     tile = weights(what, plan)
     pulled = tile * grad
     sums = tile.sum(-1), tile.sum(-2)
@@ -221,6 +233,7 @@ def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     right = pulled.sum(-1), pulled.sum(-2)
     alpha, beta = respond(tile, right, (extra[0], extra[1]), what.sides[1].held)
     alpha, beta = alpha.to(plan.dtype), beta.to(plan.dtype)
+
     return tile * (grad - alpha[..., None] - beta[..., None, :]), alpha, beta
 
 

@@ -51,6 +51,7 @@ class GroupPlan(torch.autograd.Function):
             raise NotImplementedError(
                 "a plan with more than two channel scales cannot be differentiated twice"
             )
+
         system, raw = ctx.state.system, ctx.state.raw
         a, b = raw.row_potential, raw.column_potential
         table = response_at(system, a, b)
@@ -63,4 +64,5 @@ class GroupPlan(torch.autograd.Function):
         if levels is not None:
             by_scale = by_scale / column(system.eps)
             grad_levels = by_scale.sum(0).to(levels.dtype)
+
         return None, z / system.eps, grad_eps, grad_levels, alpha.to(rows), beta.to(columns)

@@ -22,6 +22,7 @@ def log_plan(solution: Answer) -> Tensor:
     system, raw = solution.system, solution.raw
     if raw.channels is not None or raw.backend == "scipy":  # potentials do not tell these plans
         return solution.plan.log()
+
     if solution.mode == "unroll" and raw.replay is not None:
         log = raw.replay(system)
     elif solution.mode in {"implicit", "composed"} and system.two_groups and system.group is None:
@@ -34,8 +35,10 @@ def log_plan(solution: Answer) -> Tensor:
         if solution.mode != "none":
             log = Refusing.apply(system.scores, log, RANKS if system.two_groups else MANY)
             assert isinstance(log, Tensor)
+
     if system.margins.ones is not None:
         log = log.masked_fill(system.margins.ones, 0.0)
+
     return log.reshape(solution.plan.shape).to(solution.plan.dtype)
 
 
@@ -44,11 +47,13 @@ def at_potentials(solution: Answer) -> Tensor:
     system, raw = solution.system.detach(), solution.raw
     if system.two_groups:
         return scaled(composed.log_link(system, solution.exponent()), raw.row_scale)
+
     assert system.groups is not None
     a, b, free = raw.row_potential, raw.column_potential, system.margins.free
     shares = passes.log_shares(system.scores, list(system.group_scales), a, b, free)
     if raw.row_scale is not None:
         shares = shares + raw.row_scale[0][..., None]
+
     return shares[:, : system.groups.top].logsumexp(1)
 
 

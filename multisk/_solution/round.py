@@ -39,6 +39,7 @@ def hard_matching(solution: Answer, *, priced: bool) -> Matching:
     system = solution.system.detach()
     if system.groups is None or system.group is not None or not system.two_groups:
         raise ValueError("round must follow a MultiAssignment with two levels on one process")
+
     start = starting_prices(start_of(system, solution.raw.column_potential), system)
     try:
         return matching(system, start, priced=priced)

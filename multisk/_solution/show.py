@@ -20,6 +20,7 @@ def line(solution: Answer) -> str:
     head = f"Solution(plan {shape} {kind} on {plan.device}"
     if not has_values(solution.raw.error):
         return f"{head}, by {solution.solver})"
+
     return f"{head}, {verdict(solution)}, {by(solution)})"
 
 
@@ -28,6 +29,7 @@ def verdict(solution: Answer) -> str:
     codes, error = solution.status_code.flatten(), solution.marginal_error.flatten()
     if not codes.numel():
         return "no problem"
+
     good = int((codes == Status.CONVERGED.code).sum())
     first = list(Status)[int(codes[0])].name
     word = first if codes.numel() == 1 else f"{good} of {codes.numel()} converged"
@@ -46,8 +48,10 @@ def table(solution: Answer) -> str:
     head = f"<b>{html.escape(line(solution))}</b>"
     if not has_values(solution.raw.error) or not solution.plan.numel():
         return f"<div>{head}</div>"
+
     with torch.no_grad():
         loads = solution.flat_plan.double().sum(-2).cpu()
+
     problems = [problem(solution, index, loads[index]) for index in range(len(loads[:LINES]))]
     more = len(loads) - len(problems)
     rest = f"<p>and {more} more problems</p>" if more > 0 else ""
@@ -68,6 +72,7 @@ def problem(solution: Answer, index: int, loads: Tensor) -> str:
     more = len(loads) - LINES
     rest = f"<tr><td colspan=3>and {more} more columns</td></tr>" if more > 0 else ""
     name = f"problem {index}: " if solution.status_code.numel() > 1 else ""
+
     return (
         f"<p>{name}{html.escape(status.value)} Marginal error {error:.1e}.</p>"
         f"<table><tr><th>column</th><th>load</th><th></th></tr>{bars}{rest}</table>"

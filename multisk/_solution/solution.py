@@ -70,6 +70,7 @@ class Solution(Answer):
                 f"{self.solver} failed on problem {index}: {status.value} "
                 f"(marginal error {error:.2e})"
             )
+
         return self
 
     def detach(self) -> "Solution":
@@ -110,9 +111,11 @@ class Solution(Answer):
         """Made when first read; without the lock of `cached_property`, which does not compile."""
         if torch.compiler.is_compiling():
             return make(self)
+
         kept = self.__dict__.get(f"_{name}")
         if kept is None:
             kept = self.__dict__[f"_{name}"] = make(self)
+
         return kept
 
     def assign(self, new_scores: Shaped[Tensor, "..."]) -> Float[Tensor, "*batch m k"]:

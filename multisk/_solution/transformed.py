@@ -39,17 +39,21 @@ def solve_transformed(
     raw = Raw(plan, a, b, error, steps, good, code, miss=(by_row, by_column))
     if mode == "none":
         return raw, plan
+
     if mode == "unroll":
         if solver.steps is None or start is not None:
             raise ValueError(
                 "gradient must be 'implicit' or 'none' inside torch.func and forward mode where "
                 "steps are not fixed or init is given, got 'unroll'"
             )
+
         replay = Replay(solver.order, solver.steps, steps, None, uneven=False)
         raw.replay = replay.log_plan
         return raw, replay.plan(system)
+
     if not system.two_groups:
         return raw, Refusing.apply(system.scores, plan, MANY)  # pyright: ignore[reportReturnType]
+
     t = composed.exponents(system, composed.Solved(a, b, raw.miss))
     return raw, (composed.linked(system, t)[0] + rest).to(system.scores.dtype)
 
@@ -77,6 +81,7 @@ class Apart(torch.autograd.Function):
         if not system.two_groups or raw.channels is not None:
             none = torch.zeros_like(raw.error)
             return *(x.clone() for x in found), none, none.clone(), none.clone()
+
         rest = (
             raw.plan - composed.linked(system, composed.raised(system, a.double(), b.double()))[0]
         )

@@ -39,6 +39,7 @@ class Replay:
         a, b = self.last(sweeps)
         if not system.two_groups:
             return group_logs(system, a, b, sweeps.finish(a, b)[3])
+
         t = passes.exponent(system.scores, system.scale, a, b, system.margins.free)
         log, scale = log_link(system, t), sweeps.finish(a, b)[3]
         return log if scale is None else log + scale[0][..., None]
@@ -69,9 +70,11 @@ class Replay:
         """One more sweep of the problems that are not done."""
         if self.start is not None:
             a, b = centred(sweeps.system, a, b)
+
         new_a, new_b, _ = sweeps.next(a, b, measure=False)
         if not self.uneven:
             return new_a, new_b
+
         going = (self.steps > number).view(-1, *[1] * (a.ndim - 1))
         return torch.where(going, new_a, a), torch.where(going, new_b, b)
 
@@ -82,6 +85,7 @@ def group_logs(system: System, a: Tensor, b: Tensor, scale: Any) -> Tensor:
     shares = passes.log_shares(system.scores, list(system.group_scales), a, b, None)
     shares = shares if scale is None else shares + scale[0][..., None]
     log, free = shares[:, : system.groups.top].logsumexp(1), system.margins.free
+
     return log if free is None else log.masked_fill(~free, -torch.inf)
 
 
@@ -112,6 +116,7 @@ class Unrolled:
         assert scores is not None
         margins = replace(self.system.margins, rows=rows, columns=columns)
         heat = self.system.eps if eps is None else eps
+
         return replace(self.system, scores=scores, eps=heat, budgets=margins, levels=levels)
 
 
@@ -136,6 +141,7 @@ class UnrolledPlan(torch.autograd.Function):
             found = operator_cotangents(what, inputs, kept, grad)
         else:
             found = stepwise_cotangents(what, inputs, grad)
+
         return None, None, *found, *(None for _ in kept)
 
 
@@ -165,12 +171,14 @@ def stepwise_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
             found = torch.autograd.grad(
                 [y for y, _ in pairs], inputs_here, [g for _, g in pairs], allow_unused=True
             )
+
         rest = iter(found[len(before) :])
         for index, on in enumerate(wanted):
             part = next(rest) if on else None
             if part is not None:
                 old = sums[index]
                 sums[index] = part if old is None else old + part
+
         return [
             torch.zeros_like(x) if g is None else g
             for x, g in zip(before, found[: len(before)], strict=True)
@@ -183,6 +191,7 @@ def stepwise_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
             potentials,
             tuple(pulled),
         )
+
     back(lambda sweeps: replay.begin(sweeps), (), tuple(pulled))
     return tuple(sums)
 
@@ -212,6 +221,7 @@ def operator_cotangents(what: Unrolled, inputs: Five, kept: Any, grad: Tensor) -
     )
     if eps is None:
         return x, None, row, column, None
+
     return x, -(scale * scales).sum(-1).view_as(eps) / eps, row, column, None
 
 
@@ -219,6 +229,7 @@ def again_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
     """In plain differentiable operations, for a second derivative."""
     with torch.enable_grad():
         plan = what.replay.plan(what.at(inputs))
+
     wanted = [x for x in inputs if x is not None and x.requires_grad]
     again = torch.is_grad_enabled()
     found = iter(torch.autograd.grad(plan, wanted, grad, create_graph=again, allow_unused=True))

@@ -21,6 +21,7 @@ def value(solution: Answer) -> Tensor:
     if solution.mode == "none":
         with torch.no_grad():
             return objective(system.detach(), raw, plan.detach()).view(system.batch)
+
     if solution.mode == "composed" and not system.two_groups:
         raise ValueError(
             "damping must have at most two levels for value inside torch.func and forward mode, "
@@ -28,10 +29,12 @@ def value(solution: Answer) -> Tensor:
         )
     if solution.mode in {"unroll", "composed"} and system.two_groups:
         return objective(system, raw, plan).view(system.batch)
+
     eps = system.eps if isinstance(system.eps, Tensor) else None
     sides = margin_inputs(system)
     found = Envelope.apply(solution, plan, system.scores, eps, system.levels, *sides)
     assert isinstance(found, Tensor)
+
     return found.view(system.batch)
 
 
@@ -50,6 +53,7 @@ def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
     if not system.two_groups:
         reward, bonus, _ = group_parts(system, raw)
         return total((reward * x).sum((-2, -1)) + eps * bonus, system.group)
+
     reward = (plan * x).sum((-2, -1)) * system.span
     bonus = entropy(system, plan).sum((-2, -1))
     found = total(reward + eps * bonus, system.group)
@@ -60,6 +64,7 @@ def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
         if strength is not None:
             miss = (strength * divergence(sums.double(), goal.double()).sum(-1)).to(found.dtype)
             found = found - (total(miss, system.group) if goal is system.margins.rows else miss)
+
     return found
 
 
@@ -69,6 +74,7 @@ def entropy(system: System, plan: Tensor) -> Tensor:
     p = plan.clamp_min(tiny)
     if system.groups is None:
         return -plan * (p.log() - 1)
+
     rest = (1 - plan).clamp_min(tiny)
     free = system.margins.free
     cells = -plan * p.log() - (1 - plan) * rest.log()
@@ -92,6 +98,7 @@ def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor, Tensor]:
         reward[:, part] = torch.einsum("c,bcnk->bnk", table.scales - table.scales[-1], q)
         bonus += torch.special.entr(q).sum((1, 2, 3))
         earned += torch.einsum("bnk,bcnk->bc", x[:, part], q)
+
     return reward, bonus.to(x.dtype), earned
 
 
@@ -116,6 +123,7 @@ class Envelope(torch.autograd.Function):
                 "value has no unrolled derivative with more than two channel scales "
                 "(use gradient='implicit')"
             )
+
         again = torch.is_grad_enabled() and (grad.requires_grad or plan.requires_grad)
         others = any(t is not None and t.requires_grad for t in (eps, levels, rows, columns, upper))
         if again and (others or not system.two_groups):
@@ -123,6 +131,7 @@ class Envelope(torch.autograd.Function):
                 "value can be differentiated twice with respect to the scores only, "
                 "and with at most two channel scales"
             )
+
         g = grad[:, None, None]
         if system.two_groups:
             reward, bonus = plan * system.gap, entropy(system, plan).sum((-2, -1))
@@ -131,11 +140,13 @@ class Envelope(torch.autograd.Function):
         else:
             reward, bonus, earned = group_parts(system, raw)
             earned = torch.cat([earned[:, :-1], -earned[:, :-1].sum(-1, keepdim=True)], -1)
+
         grad_eps = None if eps is None else g * total(bonus, system.group)[:, None, None]
         grad_levels = None
         if levels is not None and earned is not None:
             earned = total(earned, system.group)
             grad_levels = torch.einsum("b,bc->c", grad.to(earned.dtype), earned).to(levels.dtype)
+
         prices = margin_prices(system, raw, grad)
         return None, None, g * reward, grad_eps, grad_levels, *prices
 
@@ -146,6 +157,7 @@ def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tenso
         a, b = raw.row_potential, raw.column_potential
         price = -grad[:, None, None] * system.eps
         return price * a, price.double() * b, None
+
     eps = column(system.eps)
     prices = []
     for strength, potential in zip(
@@ -156,9 +168,11 @@ def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tenso
         else:  # rho (sum / margin - 1), and sum / margin = exp(-a eps / rho)
             price = strength * ((-potential * eps / strength).exp() - 1)
         prices.append(grad[:, None] * price)
+
     rows, columns = prices[0].to(system.margins.rows.dtype), prices[1].double()
     if system.margins.upper is None:
         return rows, columns, None
+
     b = raw.column_potential
     return rows, torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
 
@@ -202,11 +216,13 @@ def dual(system: System, raw: Any) -> Tensor:
         local = logs.double().sum((-2, -1))
     else:
         local = group_logs(system, a, b)
+
     goals = margin_inputs(system)
     local = local - (a * goals[0]).double().flatten(1).sum(-1)
     columns = (b * goals[1]).flatten(1).sum(-1)
     eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
     found = eps * (total(local, system.group) - columns)
+
     return found.to(system.scores.dtype)
 
 
@@ -220,6 +236,7 @@ def group_logs(system: System, a: Tensor, b: Tensor) -> Tensor:
         logs = (t + b[..., None, :].to(t)).logsumexp(1)
         logs = logs if free is None else logs.masked_fill(~free, 0.0)
         found = found + logs.double().sum((-2, -1))
+
     return found
 
 

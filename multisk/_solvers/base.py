@@ -33,5 +33,6 @@ def check_solver(solver: Any) -> None:
     if isinstance(solver, type) and hasattr(solver, "run"):
         name = solver.__name__
         raise ValueError(f"solver must be an instance, e.g. {name}(), got the class {name}")
+
     if solver is not None and (isinstance(solver, type) or not hasattr(solver, "run")):
         raise ValueError(f"solver must be Newton(), Sinkhorn() or Exact(), got {solver!r}")

@@ -64,6 +64,7 @@ class Blend:
             return self.newton_first(system, newton)
         if doubles(system):
             return judged(precisely(system, init, self.once), self.tolerance, self.max_steps)
+
         return self.sweeps_first(system, init, newton)
 
     def from_start(self, system: System, init: Tensor, newton: Newton) -> Raw:
@@ -87,6 +88,7 @@ class Blend:
         def swept(part: System, start: Tensor | None) -> Raw:
             if part.scores.shape[0] < system.scores.shape[0]:
                 names.append("Newton")  # it solved the others
+
             wide = single and part.scores.dtype == torch.float64
             raw = self.once(part, start) if wide else self.sweeps_first(part, start, newton)
             names.append(raw.solver or "")
@@ -101,6 +103,7 @@ class Blend:
         goal = float(self.tolerance)
         if system.scores.dtype == torch.float64:
             goal = min(self.finest, goal)
+
         # What the fast path does not cover is cold or masked: sweeps are slow with exact margins.
         widest = coldest(system)
         easy = widest is not None and widest <= WARM  # for Newton, who is lost in the cold
@@ -122,6 +125,7 @@ class Blend:
             finish(raw, left, newton, system)
             raw.finite = False
             names.append("Newton")
+
         raw.solver = ", then ".join(dict.fromkeys(names))
         return judged(raw, self.tolerance, self.max_steps)
 
@@ -134,6 +138,7 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
     most, trial = patience(system), 0
     if system.groups is not None:
         most, trial = PATIENT * most // PASSES, TRIAL
+
     limits: dict[str, Any] = {"steps": None, "tolerance": goal, "most": most, "trial": trial}
     return loops.sweep(system, init, otherwise, **limits)
 
@@ -156,6 +161,7 @@ def sweeps_needed(system: System, tolerance: float) -> float:
     """
     if isinstance(system.eps, Tensor):
         return math.inf
+
     strengths = [strength for strength in system.relax if strength is not None]
     rate = math.prod(strength / (strength + system.eps) for strength in strengths)
     return math.log(tolerance) / math.log(rate) if 0 < rate < 1 else math.inf

@@ -46,6 +46,7 @@ class Exact:
             raise ValueError(
                 "problem must have exact margins, two channel levels and one process for Exact"
             )
+
         x = system.scores
         plan, a = torch.zeros_like(x), torch.zeros_like(system.margins.rows)
         b = torch.zeros_like(system.margins.columns)
@@ -60,10 +61,12 @@ class Exact:
             scale = scale[problem, 0, 0] if isinstance(scale, Tensor) else scale
             plan[problem], a[problem] = values, row_duals * scale
             b[problem] = (column_duals * scale).double()
+
         error = violation(system, plan.sum(-1), plan.double().sum(-2), a, b)
         good = (error <= self.tolerance) & (code == Status.CONVERGED.code)
         code = torch.where(good | (code == Status.INFEASIBLE.code), code, Status.STALLED.code)
         steps = torch.ones_like(code, dtype=torch.int64)
+
         return Raw(plan, a, b, error, steps, good, code.to(torch.int8), backend="scipy")
 
 
@@ -85,6 +88,7 @@ def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | Non
     top = np.full(n * k, 1.0 if system.groups is not None else np.inf)
     if margins.free is not None:
         top = np.where(margins.free[problem].cpu().numpy().ravel(), top, 0.0)
+
     bounds = np.stack([np.zeros_like(top), top], 1)
     options: dict[str, Any] = {"bounds": bounds, "method": "highs-ds"}
     if margins.upper is None:
@@ -94,15 +98,19 @@ def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | Non
         upper = margins.upper[problem].cpu().numpy()
         limits = {"A_ub": vstack([by_column, -by_column]), "b_ub": np.concatenate([upper, -lower])}
         found = linprog(-x.ravel(), A_eq=by_row, b_eq=rows, **limits, **options)
+
     if found.x is None:
         return None
+
     duals = found.eqlin.marginals
     if margins.upper is None:
         columns = duals[n:]
     else:
         columns = found.ineqlin.marginals[:k] - found.ineqlin.marginals[k:]
+
     plan = np.maximum(found.x.reshape(n, k), 0.0)
     if system.groups is not None:  # a vertex of whole numbers, up to HiGHS's rounding
         whole = np.round(plan)
         plan = np.where(np.abs(plan - whole) <= 1e-9, whole, plan)
+
     return plan * unit, duals[:n].copy(), columns.copy()

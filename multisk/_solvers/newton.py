@@ -88,20 +88,24 @@ class Newton:
         init = settled(system, init)
         if not system.two_groups:
             return self.run_groups(system, init)
+
         again = partial(self.once, instead=instead)
         if doubles(system) and (system.groups is None or loops_for_newton(system) is not None):
             wide = precisely(system, init, again)
             return judged(wide, self.tolerance, self.max_steps)
+
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         far = math.inf if instead is None else ASTRAY
         fast = loops.newton(system, init, instead or self.run_in_torch, **limits, far=far)
         if fast is not None and retriable(system):
             fast = retried(fast, system, init, again, self.max_steps)
             return judged(fast, self.tolerance, self.max_steps)
+
         if fast is not None:
             return fast
         if one_operator(system):
             return operators.newton(system, init, float(self.tolerance), self.max_steps)
+
         return self.run_in_torch(system, init)
 
     def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:
@@ -127,6 +131,7 @@ class Newton:
         error = violation(system, plan.sum(-1, dtype=torch.float64), sums, *none)
         error = torch.maximum(error, place.error)
         point = place.a.to(plan.dtype), place.b
+
         return self.judge(plan, *point, error, steps)
 
     def solve(self, system: System, init: Tensor | None) -> Raw:
@@ -144,6 +149,7 @@ class Newton:
             better, more = resist(system.take(index), float(self.tolerance), budget, near)
             steps[index] += more
             place(point, index, better)
+
         return self.judge(point.plan, point.a, point.b, point.error, steps)
 
     def judge(self, plan: Tensor, a: Tensor, b: Tensor, error: Tensor, steps: Tensor) -> Raw:
@@ -162,12 +168,14 @@ def patience(system: System, *, warm: bool) -> Tensor:
         return passes.fill_(1 << 30)
     if ascent.covers(system) and not interior.covers(system) and system.relax == (None, None):
         return passes.fill_(0)  # eight passes by conjugate gradients cost more than cooling
+
     if interior.covers(system) and x.numel():
         low, high = torch.aminmax(x.flatten(1), dim=1)
         scale = system.scale
         spread = (high - low) * (scale.flatten() if isinstance(scale, Tensor) else scale)
         passes[spread > 4 * x.shape[1]] = 0
         passes[spread <= WARM] = 1 << 30
+
     return passes
 
 
@@ -184,8 +192,10 @@ def resist(
             return narrow(point, system), used
         point, more = resist(system, tolerance, budget - used)
         return point, used + more
+
     if not interior.covers(system) or smooth(system):
         return anneal(system, tolerance, budget)
+
     wide = widen(system)
     most = budget.clamp_max(FEW) if ascent.covers(system) else budget
     b, a, used = interior.prices(wide, most)
@@ -204,6 +214,7 @@ def resist(
                 better, more = anneal(part, tolerance, rest)
             used[index] += more
             place(point, index, better)
+
     return point, used
 
 
@@ -215,13 +226,16 @@ def smooth(system: System) -> bool:
     """
     if not ascent.covers(system):
         return False
+
     widest = coldest(system)
     if system.scores.shape[2] == 1 or (widest is not None and widest <= WARM):
         return True
+
     for mass in (system.margins.rows, system.margins.columns):
         least = mass.masked_fill(mass <= 0, torch.inf).amin(-1)
         if bool((mass.amax(-1) > DECADES * least).any()):
             return True
+
     return False
 
 
@@ -250,6 +264,7 @@ def transpose(system: System) -> System:
         free,
     )
     relax = (system.relax[1], system.relax[0])
+
     return replace(
         system, scores=system.scores.transpose(1, 2), budgets=turned, relax=relax, code=None
     )

@@ -25,6 +25,7 @@ def precisely(system: System, init: Tensor | None, run: Run) -> Raw:
         if a.ndim == 2 and raw.row_scale is None:
             sums = plan.sum(-1, dtype=torch.float64), plan.sum(-2, dtype=torch.float64)
             error = torch.maximum(error, violation(system, *sums, a, b))
+
     a = raw.row_potential.to(plan.dtype)
     return replace(raw, plan=plan, row_potential=a, error=error, finite=False)
 
@@ -33,15 +34,18 @@ def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int
     """`raw`, and in float64 what missed its tolerance in float32 with steps left."""
     if system.scores.dtype != torch.float32 or system.group is not None:
         return raw
+
     left = (~raw.converged & (raw.steps < most)).nonzero().squeeze(-1)
     if not left.numel():
         return raw
+
     found = precisely(system.take(left), None if init is None else init[left], again)
     keep = (found.error < raw.error[left]) | raw.error[left].isnan()
     index = left[keep]
     for name in ("plan", "row_potential", "column_potential", "error", "steps"):
         old = getattr(raw, name)
         old[index] = getattr(found, name)[keep].to(old.dtype)
+
     return replace(raw, finite=False)
 
 

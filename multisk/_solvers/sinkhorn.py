@@ -64,6 +64,7 @@ class Sinkhorn:
         to_python_numbers(self, "steps", "tolerance", "max_steps")
         if self.steps is not None:
             check_steps("steps", self.steps)
+
         check_steps("max_steps", self.max_steps)
         check_number("tolerance", self.tolerance)
         check_gradient(self.gradient, ("implicit", "unroll", "none", None))
@@ -74,9 +75,11 @@ class Sinkhorn:
         """Sweep every problem of the batch."""
         if system.margins.upper is not None:
             raise ValueError("capacity must be exact for Sinkhorn, got an interval (use Newton)")
+
         init = settled(system, init)
         if self.dense:
             return dense.run(system, self.steps or self.max_steps, self.order, self.tolerance)
+
         if self.order == ORDERS[0] and tame(init):
             if doubles(system):
                 return self.judge(precisely(system, init, self.run))
@@ -84,6 +87,7 @@ class Sinkhorn:
             fast = loops.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
                 return self.settle(fast, system, init)
+
         return self.settle(self.run_in_torch(system, init), system, init)
 
     def settle(self, raw: Raw, system: System, init: Tensor | None) -> Raw:
@@ -112,6 +116,7 @@ class Sinkhorn:
             a, b, steps = sweep_until(system, sweeps, init, *limits, self.order)
         else:
             a, b, steps = self.sweep_until(sweeps, init)
+
         raw = self.wrap(system, sweeps, a, b, steps)
         raw.kept = kept
         return raw
@@ -124,6 +129,7 @@ class Sinkhorn:
         if system.traced and operator_unrolls(system, steps, init):
             kept = operators.sweep_kept(system, steps, rows_first=first)
             return kept[0][-1].clone(), kept[1][-1].clone(), kept
+
         start = None if init is None else sweeps.warm(init)
         return *operators.sweep_exactly(system, steps, start, rows_first=first), None
 
@@ -147,6 +153,7 @@ class Sinkhorn:
                 break
             still = done.view(-1, *[1] * (a.ndim - 1))
             a, b = torch.where(still, a, new_a), torch.where(still, b, new_b)
+
         return a, b, steps
 
     def wrap(self, system: System, sweeps: Sweeps, a: Tensor, b: Tensor, steps: Tensor) -> Raw:
@@ -155,6 +162,7 @@ class Sinkhorn:
         error = violation(system, row_sums, column_sums, a, b)
         most = None if self.steps is not None else self.max_steps
         ended = verdict(error, steps, self.tolerance, most)
+
         return Raw(plan, a, b, error, steps, *ended, scale)
 
 
@@ -165,4 +173,5 @@ def sweep_exactly(sweeps: Sweeps, steps: int, init: Tensor | None) -> tuple[Tens
         if init is not None:
             a, b = centred(sweeps.system, a, b)
         a, b, _ = sweeps.next(a, b, measure=False)
+
     return a, b

@@ -62,6 +62,7 @@ def consistency(
     alpha = _cross_entropy(own_logit[:, None], of_own)
     beta = _cross_entropy(cross_logit, of_cross)
     share, weights = _weights(config, alpha)
+
     return (masked_mean(alpha * share + beta, _pairs(present), peers) * weights).sum()
 
 
@@ -98,6 +99,7 @@ def bounds(
         mean = peers.mean(masked_mean(whole.mean(dim=-1), pair, peers))
         floor = floor + (known * weight).sum()
         trivial = trivial + (_least(mean, config) * weight * exist).sum()
+
     return trivial, floor
 
 
@@ -140,6 +142,7 @@ def similarity(cosine: Float[Tensor, "*s"], config: LossConfig) -> Float[Tensor,
     value = precise(cosine) / scale
     if config.similarity != "logit":
         value = value.exp()
+
     return value if config.max_logit is None else value.clamp(max=config.max_logit)
 
 
@@ -150,10 +153,12 @@ def pair_weights(config: LossConfig) -> Float[Tensor, "m m"]:
     """
     if config.pair_weights is not None:
         return torch.tensor(config.pair_weights, dtype=torch.float64)
+
     shape = (len(MODALITIES), len(MODALITIES))
     weights = torch.full(shape, config.other_weight, dtype=torch.float64)
     report = MODALITIES.index("report")
     weights[report, :] = weights[:, report] = config.report_weight
+
     return weights
 
 
@@ -176,6 +181,7 @@ def targets(
     rows = rearrange(present, "n m -> m n")
     rows = torch.cat([rows, repeat(rows, "a n -> (a m) n", m=modalities)])
     plan = read_out(assign(precise(scores), rows, assignment, peers), loss.readout)
+
     return (
         rearrange(plan[:modalities], "m n k -> n m k"),
         rearrange(plan[modalities:], "(a m) n k -> n a m k", a=modalities),
@@ -194,9 +200,11 @@ def assign(
     """
     if config.solver == "none" or scores.is_meta:  # on the meta device there are only shapes
         return scores
+
     undefined = peers.total((~torch.isfinite(scores)).any().to(scores.dtype))
     if undefined > 0:  # no assignment is defined; the loss becomes undefined, and stops the run
         return torch.full_like(scores, torch.nan)
+
     empty = peers.total(rows.sum(dim=1, keepdim=True)) == 0
     rows = rows | empty  # in a problem without rows any answer will do
     budget = config.k * rows.to(scores.dtype)
@@ -210,10 +218,12 @@ def assign(
         problem = multisk.MultiAssignment(
             budget, eps=config.eps, damping=config.damping, capacity=capacity
         )
+
     if config.solver == "newton":
         solver = multisk.Newton(tolerance=1e-12 if scores.dtype == torch.float64 else 1e-6)
     else:
         solver = multisk.Sinkhorn(steps=config.steps, order=config.order)
+
     return multisk.solve(scores, problem, solver, group=peers.group).plan
 
 
@@ -225,6 +235,7 @@ def anchor_loads(
         share = torch.tensor(long_tail(anchors, config.k, config.tail), dtype=torch.float64)
     else:
         share = torch.tensor(config.loads, dtype=torch.float64)
+
     share = share.to(rows.device)
     return rows[:, None] * config.k * (share / share.sum())
 
@@ -247,6 +258,7 @@ def long_tail(anchors: int, k: int, exponent: float) -> tuple[float, ...]:
     while rest and (1 - full * most) * rest[0] > most * sum(rest):
         rest.pop(0)
         full += 1
+
     left = (1 - full * most) / sum(rest) if rest else 0.0
     return (*(most,) * full, *(left * share for share in rest))
 
@@ -264,6 +276,7 @@ def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:
         width = (high - low).clamp(min=ROUNDING * torch.finfo(plan.dtype).eps)
         stretched = (plan - low) / width
         return stretched if how == "minmax" else plan.lerp(stretched, (width / ALIKE).clamp(max=1))
+
     return plan.clamp(0, 1) if how == "clamp" else plan
 
 
@@ -287,6 +300,7 @@ def _weights(config: LossConfig, like: Tensor) -> tuple[Float[Tensor, "m m"], Fl
     itself = torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
     if config.structure == "no-cross-modal":
         weights = weights * itself
+
     return itself if config.structure == "no-sspc" else torch.ones_like(weights), weights
 
 

@@ -41,6 +41,7 @@ def contrast(
         if config.symmetric:
             forward = (1 - BACKWARD) * forward + BACKWARD * backward
         total = total + forward
+
     return total / readings.shape[1]
 
 
@@ -61,4 +62,5 @@ def nce(
         forward, backward = match(joint[:, i], joint[:, j], both, config.kappa, peers)
         weight = config.report_weight if "report" in (x, y) else config.other_weight
         total = total + weight * (forward + backward) / 2
+
     return total

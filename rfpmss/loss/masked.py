@@ -47,4 +47,5 @@ def match(
         own = logits.diagonal(offset=first)  # before masking: rows that do not exist stay finite
         logits = logits.masked_fill(absent, torch.finfo(logits.dtype).min)
         results.append(masked_mean(logits.logsumexp(dim=1) - own, exist, peers))
+
     return results[0], results[1]

@@ -29,6 +29,7 @@ def mish(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         return F.mish(x)
     if not (torch.is_grad_enabled() and x.requires_grad):
         return _gate(torch.sigmoid(x))[0].mul_(x)
+
     return _Mish.apply(x)[0]  # pyright: ignore[reportOptionalSubscript]
 
 

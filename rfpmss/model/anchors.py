@@ -40,6 +40,7 @@ class Anchors(nn.Module):
             own = torch.einsum("nmd,mkd->nmk", inputs, _unit(self.inputs)) / _norm(inputs)
             flat = joint @ rearrange(_unit(self.joint), "m k e -> e (m k)") / _norm(joint)
             cross = rearrange(flat, "n a (m k) -> n a m k", m=len(MODALITIES))
+
         return Scores(own, cross)
 
 

@@ -103,6 +103,7 @@ class Perceptron(nn.Module):
         self.activation: Literal["mish", "gelu"] = activation
         self.widen = nn.Linear(dim, hidden)
         self.narrow = nn.Linear(hidden, dim)
+
         for layer in (self.widen, self.narrow):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

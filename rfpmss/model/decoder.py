@@ -44,9 +44,11 @@ class ReportDecoder(nn.Module):
         self.study = nn.Linear(study, width) if config.study_words else None
         self.words = nn.Embedding(vocabulary, width, padding_idx=PAD)
         self.positions = nn.Parameter(torch.empty(tokens, width).normal_(std=spread(width)))
+
         with torch.no_grad():
             self.words.weight.normal_(std=spread(width))
             self.words.weight[PAD] = 0
+
         self.norm = nn.LayerNorm(width, eps=EMBEDDING_EPS)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_depth))
@@ -65,6 +67,7 @@ class ReportDecoder(nn.Module):
         memory, seen = self.see(memory), rearrange(seen, "b n -> b 1 1 n")
         for layer in self.stack:
             x = layer(x, memory, seen)
+
         return self.score(x)
 
     @property
@@ -103,6 +106,7 @@ class ReportDecoder(nn.Module):
         for layer, cache in zip(self.stack, caches, strict=True):
             x, cache = layer.step(x, cache, mask)
             grown.append(cache)
+
         return self.score(x)[:, 0], grown
 
 

@@ -28,6 +28,7 @@ class Fusion(nn.Module):
         self.width = config.dim if config.fusion == "none" else width
         readings = len(VIEWS) if config.fusion == "none" else 1
         self.standardise = Standardise(readings, self.width) if config.standardise else None
+
         if config.fusion == "view":
             self.attend = nn.Sequential(
                 nn.Linear(width, config.dim), nn.Tanh(), nn.Linear(config.dim, len(VIEWS))
@@ -42,6 +43,7 @@ class Fusion(nn.Module):
             return _apart(views, present)
         if self.kind == "token":
             return self._by_token(views, present)
+
         weights = self.weigh(views.vectors, present)
         return _together(
             views.vectors * weights[..., None],

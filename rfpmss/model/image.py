@@ -63,6 +63,7 @@ class ImageEncoder(nn.Module):
             pairs = list(zip(vectors.split(rows), tokens.split(rows), strict=True))
         else:
             pairs = [self._run(*view) for view in zip(VIEWS, stemmed, exist, strict=True)]
+
         pooled = [self.pool(*pair, count) for pair, count in zip(pairs, slices, strict=True)]
         vectors, tokens = (torch.stack(parts, dim=1) for parts in zip(*pooled, strict=True))
         absent = ~present[:, : len(VIEWS), None]
@@ -87,15 +88,18 @@ class ImageEncoder(nn.Module):
         tokens = rearrange(tokens, "(b s) p d -> b s p d", s=slices)
         if self.attend is None:
             return vectors.mean(dim=1), tokens.mean(dim=1)
+
         weight = self.attend(vectors).softmax(dim=1)
         return (vectors * weight).sum(dim=1), (tokens * weight[..., None]).sum(dim=1)
 
     def _run(self, trunk: str, x: Tensor, exist: Tensor) -> tuple[Tensor, Tensor]:
         if not (self.only_present and self.training):
             return self.trunks[trunk](x)
+
         index = exist.nonzero().squeeze(1)
         if not len(index):  # batch normalisation cannot take an empty batch; the result is unused
             index = torch.zeros_like(exist[:1], dtype=torch.int64)
+
         parts = self.trunks[trunk](x[index])
         blank = [part.new_zeros(len(x), *part.shape[1:]) for part in parts]
         vectors, tokens = (b.index_copy(0, index, p) for b, p in zip(blank, parts, strict=True))

@@ -53,6 +53,7 @@ def masked_mean(
     """
     if mask is None:
         return x.mean(dim=1)
+
     weight = mask.to(x.dtype)
     with cast_to("float32", x):
         return torch.einsum("btw,bt->bw", x, weight) / weight.sum(dim=1, keepdim=True)
@@ -99,6 +100,7 @@ class Standardise(nn.Module):
             mean = torch.where(enough, own_mean, mean)
             variance = torch.where(enough, own_variance, variance)
             self._follow(own_mean.detach(), own_variance.detach(), there.sum(dim=0))
+
         return ((x - mean) * (variance + EPS).rsqrt()).masked_fill(~exist[..., None], 0.0)
 
     @torch.no_grad()

@@ -82,6 +82,7 @@ class Projections(nn.Module):
         pairs.append(self.of["report"](text.tokens, text.mask))
         inputs, joint = (torch.stack(parts, dim=1) for parts in zip(*pairs, strict=True))
         absent = ~present[..., None]
+
         return inputs.masked_fill(absent, 0.0), joint.masked_fill(absent, 0.0)
 
     def compared(

@@ -48,8 +48,10 @@ class ReportEncoder(nn.Module):
         self.standardise = Standardise(1, width) if config.standardise else None
         self.recompute, self.frozen = config.recompute, config.text_frozen
         self.token_types = config.token_types
+
         if not self.token_types:
             nn.init.zeros_(self.bert.embeddings.token_type_embeddings.weight)
+
         self.freeze()
 
     def freeze(self) -> None:
@@ -61,6 +63,7 @@ class ReportEncoder(nn.Module):
         """
         if not self.token_types:
             self.bert.embeddings.token_type_embeddings.requires_grad_(requires_grad=False)
+
         if self.frozen:
             self.bert.embeddings.requires_grad_(requires_grad=False)
             for layer in self.bert.encoder.layer[: self.frozen]:
@@ -71,10 +74,12 @@ class ReportEncoder(nn.Module):
         tokens = tokens.masked_fill(~present[:, None], PAD)
         mask = tokens != PAD
         mask[:, 0] = True
+
         if self.recompute and torch.is_grad_enabled():
             hidden, pooled = checkpoint(self._read, tokens, mask, use_reentrant=False)
         else:
             hidden, pooled = self._read(tokens, mask)
+
         vectors = self.project(self._pool(hidden, mask, pooled))
         return Text(vectors.masked_fill(~present[:, None], 0.0), hidden, mask)
 

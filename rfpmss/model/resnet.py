@@ -41,6 +41,7 @@ class ResNetTrunk(nn.Module):
             blocks += [Bottleneck(4 * inner, inner, 1) for _ in range(depth - 1)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
             channels = 4 * inner
+
         self.stages = len(layers)
         self.project = nn.Linear(channels, config.dim)
 
@@ -73,10 +74,12 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(outer)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = nn.Sequential()
+
         if stride != 1 or channels != outer:
             self.downsample = nn.Sequential(
                 nn.Conv2d(channels, outer, 1, stride=stride, bias=False), nn.BatchNorm2d(outer)
             )
+
         for layer in (self.conv1, self.conv2, self.conv3, *self.downsample):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

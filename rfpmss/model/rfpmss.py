@@ -137,6 +137,7 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         vectors = study.readings[row, first]
         if width == 1:
             return greedy(self.decoder, memory, seen, vectors, length)
+
         return beam(self.decoder, memory, seen, vectors, length, width=width)
 
     @torch.no_grad()
@@ -152,6 +153,7 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
                 raise ValueError("attention needs model.backbone=vit, got a residual network")
             weights = trunk.attention(self.image.stem(view, images[i], present[:, i]))
             maps.append(rearrange(weights, "n (b s) q k -> n b s q k", b=len(present)))
+
         return tuple(maps)
 
     def _write(self, study: Study, tokens: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ def greedy(
         going = going & (report[:, place + 1] != END)
         if not going.any():
             break
+
     return report
 
 
@@ -76,6 +77,7 @@ def beam(
     _check(decoder, length)
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
+
     studies = len(memory)
     reports = torch.full((studies, width, length), PAD, device=memory.device)
     reports[:, :, 0] = START
@@ -101,6 +103,7 @@ def beam(
         caches = [_take(cache, (first + parent).flatten()) for cache in caches]
         if ((reports[:, :, place + 1] == END) | (reports[:, :, place + 1] == PAD)).all():
             break
+
     written = (reports != PAD).sum(dim=-1) - 1
     best = (likelihood / written.clamp(min=1) ** reward).argmax(dim=1)
     return reports[torch.arange(studies), best]

@@ -44,8 +44,10 @@ class MedicalImageTransformer(nn.Module):
         grid = size // config.patch
         self.aggregation = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.positions = nn.Parameter(torch.empty(1, 1 + grid**2, config.dim).normal_(std=0.02))
+
         with torch.no_grad():
             self.positions[0, 1:] = waves(grid, config.dim).to(self.positions)
+
         self.place = Join(config.dim) if config.position == "concatenate" else None
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
@@ -65,6 +67,7 @@ class MedicalImageTransformer(nn.Module):
             tokens = self.recur(tokens, aggregation)
         elif self.recurrence == "add":
             tokens = tokens + aggregation
+
         return aggregation.squeeze(1), tokens
 
     def layers(self, patches: Float[Tensor, "r p d"]) -> Float[Tensor, "r p+1 d"]:
@@ -75,6 +78,7 @@ class MedicalImageTransformer(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
+
         return x
 
     def embed(self, patches: Float[Tensor, "r p d"]) -> Float[Tensor, "r p+1 d"]:
@@ -89,6 +93,7 @@ class MedicalImageTransformer(nn.Module):
         for block in cast("list[Block]", list(self.blocks)):
             maps.append(block.attention.weights(block.norm1(x)).mean(dim=1))
             x = block(x)
+
         return torch.stack(maps)
 
 
@@ -108,4 +113,5 @@ def waves(grid: int, dim: int) -> Float[Tensor, "p d"]:
     rows = line[:, None].expand(grid, grid, -1)
     columns = line[None, :].expand(grid, grid, -1)
     both = torch.cat([rows, columns], dim=-1).flatten(0, 1)
+
     return nn.functional.pad(both, (0, dim - both.shape[1]))

@@ -78,9 +78,11 @@ class Bank(nn.Module):
         rows = min(len(features.present) * peers.size, len(self))
         if not rows:
             return
+
         where = (self.pointer + torch.arange(rows, device=self.pointer.device)) % len(self)
         for name in ("inputs", "joint", "present"):
             kept, new = getattr(self, name), peers.gather(getattr(features, name).detach())
             kept.index_copy_(0, where, new[-rows:].to(kept))
+
         self.pointer.add_(rows).remainder_(len(self))
         self.filled.add_(rows).clamp_(max=len(self))

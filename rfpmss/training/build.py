@@ -60,6 +60,7 @@ def build(
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
     if fresh:
         _load(model, config, start)
+
     kind = torch.float64 if config.train.precision == "float64" else torch.float32
     model = model.to(device, kind)
     train_only(model, config.train.stage)
@@ -67,9 +68,11 @@ def build(
     modules: dict[str, nn.Module] = {"model": model, "bank": bank}
     if config.train.ema:
         modules["average"] = averaged(model, config.train.ema)
+
     if config.train.compile:
         for name in COMPILED:
             getattr(model, name).compile()
+
     weights = weights_of(config.train.stage, config.loss)
     spine = Spine(model, bank, config.model_copy(update={"loss": weights}), peers)
     if config.train.parallel == "shard" and peers.size > 1:
@@ -77,6 +80,7 @@ def build(
         if config.train.ema:
             copy = cast("RFPMSS", modules["average"].module)
             parallel.shard(copy, copy, peers)
+
     return State(modules, _optimiser(model, config.train), tokenizer), spine
 
 
@@ -93,11 +97,13 @@ def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
             "train.stage=heads learns on trained encoders: name a run of stage backbone with "
             "--start RUN, or published weights with --model.image-weights"
         )
+
     try:
         for match in load(model, config.model) if start is None else []:
             print(match, file=sys.stderr)
     except ValueError as error:
         raise RunError(str(error)) from None
+
     if start is not None:
         try:
             load_weights(start / "model.safetensors", model, finite=True)
@@ -123,8 +129,10 @@ def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
         learning = list(muon.groups(model, config.matrix_rate))
     else:
         learning = [{"params": [p for p in model.parameters() if p.requires_grad]}]
+
     if config.text_rate != 1:
         learning = list(_apart(learning, model.report, config.text_rate))
+
     kept = [group for group in learning if group["params"]]
     return kinds[config.optimiser](kept, lr=config.lr, weight_decay=config.weight_decay)
 

@@ -44,6 +44,7 @@ def figures(
     sent = torch.stack([value.double() for value in (*values.values(), asked)])
     *shared, asked_any = peers.mean(sent).tolist()
     row = dict(zip(values, shared, strict=True))
+
     return {"step": step, **row}, asked_any > 0
 
 

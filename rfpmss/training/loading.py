@@ -26,6 +26,7 @@ def ahead(draw: Callable[[int], T], steps: Iterable[int], workers: int) -> Itera
     if not workers:
         yield from map(draw, steps)
         return
+
     threads = torch.get_num_threads()  # a new thread would take all cores
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
     try:

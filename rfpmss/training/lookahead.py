@@ -52,6 +52,7 @@ class Lookahead(torch.optim.SGD):
         for p in moving:
             if "slow" not in self.state[p]:
                 self.state[p] |= {"slow": p.detach().clone(), "since": 0}
+
         loss = super().step(closure)
         for p in moving:
             entry = self.state[p]
@@ -59,4 +60,5 @@ class Lookahead(torch.optim.SGD):
             if entry["since"] == self.every:
                 p.copy_(entry["slow"].lerp_(p, self.share))
                 entry["since"] = 0
+
         return loss

@@ -95,6 +95,7 @@ def loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) -> 
             if leave:
                 return _leave(stop.signal, job, step + 1)
             job.run.beat()
+
     return 0
 
 

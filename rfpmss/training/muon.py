@@ -62,6 +62,7 @@ class Muon(torch.optim.AdamW):
                 for matrix, step in zip(moving, steps, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"])
                     matrix.add_(like(step, matrix), alpha=-group["lr"])
+
         return loss
 
     def _look_ahead(self, matrix: Tensor) -> Tensor:
@@ -69,6 +70,7 @@ class Muon(torch.optim.AdamW):
         state, gradient = self.state[matrix], cast("Tensor", matrix.grad)
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(matrix)
+
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         return whole(torch.lerp(gradient, momentum, MOMENTUM))
 
@@ -89,6 +91,7 @@ def directions(matrices: list[Tensor]) -> list[Tensor]:
         stacked = orthogonal(torch.stack([found[place] for place in places])) * scale
         for place, done in zip(places, stacked, strict=True):
             found[place] = done
+
     return [
         torch.cat([found[place] for place, (of, _) in enumerate(parts) if of == at])
         for at in range(len(matrices))
@@ -107,6 +110,7 @@ def orthogonal(matrices: Float[Tensor, "*n r c"]) -> Float[Tensor, "*n r c"]:
     for _ in range(STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
+
     return x if wide else x.mT
 
 
@@ -118,6 +122,7 @@ def groups(model: nn.Module, rate: float) -> Iterator[dict[str, Any]]:
             continue
         hidden = parameter.ndim == 2 and not any(word in name for word in NOT_HIDDEN)
         (matrices if hidden else others).append(parameter)
+
     yield {"params": others, "matrices": False, "rate": 1.0}
     yield {"params": matrices, "matrices": True, "rate": rate}
 

@@ -77,9 +77,11 @@ def shard(root: nn.Module, model: RFPMSS, peers: Peers) -> None:
 def _units(model: RFPMSS) -> Iterator[nn.Module]:
     for trunk in model.image.trunks.values():
         yield from cast("Iterable[nn.Module]", getattr(trunk, "blocks", ()))
+
     yield from model.report.bert.encoder.layer
     yield from model.decoder.layers
     for projection in cast("Iterable[Projection]", model.project.of.values()):
         yield from () if projection.rebuild is None else (projection.rebuild,)
         yield projection
+
     yield from (model.image, model.fuse, model.report, model.decoder, model.anchors)

@@ -38,6 +38,7 @@ def read(model: RFPMSS, batch: Batch, config: Config) -> Reading:
     whole = [*(image.to(kind) for image in batch.images), batch.present, batch.tokens]
     if config.train.accumulate == 1:
         return _read(model, config, *whole)
+
     cut = zip(*(tensor.chunk(config.train.accumulate) for tensor in whole), strict=True)
     parts = [checkpoint(_read, model, config, *part, use_reentrant=False) for part in cut]
     features, totals, words = zip(*parts, strict=True)
@@ -56,8 +57,10 @@ def _read(
     write = config.loss.language > 0  # it costs a decoder
     with cast_to(config.train.precision, ct):
         features = model.read((ct, mri, pathology), present, tokens, write=write)
+
     if features.logits is None:
         return features, features.study.new_zeros(()), tokens.new_zeros(())
+
     pairs = features.readable & present[:, REPORT, None]
     return replace(features, logits=None), *surprise(features.logits, tokens, pairs)
 

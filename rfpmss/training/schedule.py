@@ -42,12 +42,14 @@ class Schedule:
         """
         if not len(studies):
             raise RunError("data must hold studies with split 'train', got none in the manifest")
+
         batch = min(config.batch, len(studies))
         if batch % ranks:
             raise RunError(
                 f"a batch must be a multiple of the {ranks} ranks, got {batch} studies: set "
                 f"--train.batch to at most {len(studies)} and such a multiple"
             )
+
         return cls(config, seed, studies, batch, len(studies) // batch)
 
     @property
@@ -80,8 +82,10 @@ class Schedule:
         config = self.config
         if config.schedule == "exponential":
             return config.lr * config.decay ** self.epoch(step)
+
         warm = max(1, int(self.steps * config.warmup))
         if step < warm:
             return config.lr * (step + 1) / warm
+
         part = min(1.0, (step - warm) / max(1, self.steps - warm))
         return config.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)

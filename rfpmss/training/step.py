@@ -38,6 +38,7 @@ def step(model: RFPMSS, bank: Bank, batch: Batch, config: Config, peers: Peers =
         **_structure(model, bank, features, config, peers),
     )
     bank.push(features, peers)
+
     return losses
 
 
@@ -53,13 +54,16 @@ def _structure(
         trivial, floor = spread(inputs, present, peers)
         error = reconstruction(inputs, features.rebuilt, present, peers)
         return {"consistency": error, "trivial": trivial, "floor": floor}
+
     pool = bank.join(features, config.assignment.start, peers)
     known = model.anchors(pool.inputs, pool.joint)
     own, cross = targets(
         known.own, known.cross, pool.present, config.assignment, config.loss, peers
     )
+
     if config.loss.stop_gradient:
         inputs = inputs.detach()
+
     scores = model.anchors(inputs, features.joint)
     told = own[-size:], cross[-size:], present, config.loss, peers
     trivial, floor = bounds(*told)
@@ -70,4 +74,5 @@ def _structure(
     }
     if config.assignment.start != "wait":
         return found
+
     return {name: value * pool.ready for name, value in found.items()}

@@ -28,6 +28,7 @@ def validate(spine: Spine, cohort: Cohort, tokenizer: Tokenizer) -> float | None
     studies = studies[: len(studies) - len(studies) % peers.size]
     if not len(studies):
         return None
+
     pointer, kind = spine.bank.pointer, spine.bank.inputs.dtype
     bank = spine.bank
     spine.bank = Bank(0, config.model).to(pointer.device, kind)
@@ -41,6 +42,7 @@ def validate(spine: Spine, cohort: Cohort, tokenizer: Tokenizer) -> float | None
         total, losses = spine(cohort.batch(own, tokenizer, augment=None).to(pointer.device))
         value = total if config.train.best == "loss" else getattr(losses, config.train.best)
         found.append(peers.mean(value.double()) * len(part))
+
     spine.bank = bank
     train_mode(model)
     return (torch.stack(found).sum() / len(studies)).item()

@@ -69,6 +69,7 @@ def sweep(table, u, v, rows, unit, _, height, first, last, top, rest, plain):
         if plain is not None:
             worst = max(worst, float(np.maximum.reduce(np.abs(sum_p - goal) / unit[part])))
             plain[chunk] += np.ones_like(grow) @ p
+
     return worst
 
 
@@ -86,6 +87,7 @@ def odds(table, u, v, part, rooms) -> tuple[Any, Any]:
     t, q = rooms[0][: e.shape[0]], rooms[1][: e.shape[0]]
     np.dot(u[part].astype(e.dtype)[:, None], v[None], out=t)
     t *= e
+
     return shares(t, q)
 
 
@@ -145,6 +147,7 @@ def transport_columns(sums, goal, power, yields, b, v):
     worst = worst_of(found * np.exp(b), want, want)
     b[:] = power * np.log(goal / found)
     v[:] = np.exp(b)
+
     return worst
 
 
@@ -159,6 +162,7 @@ def finish(table, u, v, capped, height, first, last, row_sums, column_sums):
             p = table[part]
             p *= v
             p *= u[part].astype(table.dtype)[:, None]
+
         row_sums[part] = p @ ones
         column_sums[chunk] += np.ones(p.shape[0], p.dtype) @ p
 
@@ -201,6 +205,7 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
         weight[chunk] += every @ q
         inverse = np.where(h > 0, 1 / h, 0)
         coupling[chunk] += q.T @ (q * inverse[:, None])
+
     return worst
 
 
@@ -216,16 +221,19 @@ def row_roots(cells, target, guess, goal) -> Any:
     ones, target = np.ones(k, cells.dtype), target.astype(np.float64)
     share = target / (k - target)
     below, above = share / np.maximum.reduce(cells, 1), share / np.minimum.reduce(cells, 1)
+
     if not guess[0] > 0.0:
         part = target / k
         means = (cells @ ones) / k, ((1 / cells) @ ones) / k
         guess = share * means[0] ** (part - 1.0) * means[1] ** part
+
     answer = u = np.minimum(np.maximum(guess, below), above)
     near = goal * target
     if cells.size <= FEW:
         found = plain_roots(cells, target, u, near, below, above)
         if found is not None:
             return found
+
     rows = None  # all of them, until some are settled and others are not
     for _ in range(60):
         t = cells * u.astype(cells.dtype)[:, None]
@@ -250,6 +258,7 @@ def row_roots(cells, target, guess, goal) -> Any:
         rows = np.flatnonzero(keep) if rows is None else rows[keep]
         cells, target, near = cells[keep], target[keep], near[keep]
         u, below, above = u[keep], below[keep], above[keep]
+
     return answer
 
 
@@ -270,6 +279,7 @@ def plain_roots(cells, target, u, near, below, above) -> Any:
         u = new
         if np.logical_and.reduce(np.abs(miss) <= near):
             return u
+
     return None
 
 
@@ -283,10 +293,12 @@ def newton_step(sums, weight, coupling, goal, unit, move):
     found, diagonal, matrix = (np.add.reduce(part) for part in (sums, weight, coupling))
     for part in (sums, weight, coupling):
         part.fill(0.0)
+
     pull = found - goal
     worst = worst_of(found, goal, unit)
     if not math.isfinite(worst):
         return math.inf, 0.0, math.inf
+
     ahead = float(pull @ move)
     size = float(np.add.reduce(diagonal)) / goal.shape[0]
     matrix *= -1.0
@@ -303,4 +315,5 @@ def newton_step(sums, weight, coupling, goal, unit, move):
         slope = float(pull @ move)
         if slope <= 0.0:  # as along the solution of any positive definite system
             break
+
     return worst, slope, ahead

@@ -53,6 +53,7 @@ def imported(name: str) -> ModuleType | None:
     except Exception as error:  # not the NumPy or LLVM that it was built for, a broken package
         give_up(error)
         return None
+
     _pass_on(said)
     return found
 
@@ -63,6 +64,7 @@ def _pass_on(said: list[warnings.WarningMessage]) -> None:
     if odd:
         text = " ".join(dict.fromkeys(odd))
         warnings.warn(f"numba takes its default: {text}", MultiskWarning, stacklevel=3)
+
     for one in said:
         if ENVIRONMENT not in str(one.message):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)

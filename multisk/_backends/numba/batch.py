@@ -52,13 +52,16 @@ class Batch:
         self.center, self.fits = fitted(*ends_of(system))
         if free is not None and not self.fits.all():  # forbidden scores count as 0 so far
             self.center, self.fits = fitted(*free_ends(x, free))
+
         self.scale = system.gap / eps
         self.middle = self.scale * self.center.astype(np.float64)
         self.yields = tuple([0.0 if rho is None else eps / rho for rho in system.relax])
         self.rows, self.row_unit, self.goal, self.unit, self.cells = goals_of(system, kind)
         self.b = np.zeros((count, k)) if init is None else init.double().numpy().copy()
+
         if init is not None and free_shift:
             self.b -= self.b.mean(1, keepdims=True)  # any shift is the same plan
+
         self.u, self.v = np.zeros((count, n)), filled((count, k), 1.0, kind)
         # Whole arrays have blocks of their own, and no threads to share chunks with.
         loops = compiled(kernels)
@@ -90,10 +93,12 @@ class Batch:
                 found = [Problem(self, p).run(one_by_one) for p in range(count)]
             self.steps, self.errors = (np.array(part) for part in zip(*found, strict=True))
             return
+
         threads = min(self.threads, count) if self.table.size >= SHARED_CELLS else 1
         if threads == 1:
             self.steps, self.errors = whole(self.kernels, 0, count)
             return
+
         ends = [count * thread // threads for thread in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
             found = pool.map(partial(whole, self.kernels), ends[:-1], ends[1:])
@@ -149,8 +154,10 @@ class Batch:
             shifted = self.shifted(piece)
             small = (shifted * low).exp_()
             shifted.mul_(self.scale).exp_()
+
             for cells in (small, shifted):
                 self.forbid(cells, piece)
+
             rows, ends = (self.rows, self.count), (*piece, self.height)
             self.kernels.first_batch(self.table, small.numpy(), *rows, self.u, top, rest, ends)
 
@@ -177,17 +184,20 @@ class Batch:
         finite = bool(usable.all())
         if not (finite or usable.any()):
             return otherwise(self.system, init)
+
         good = found <= tolerance
         missed = Status.STEPS_DONE.code
         if most is not None:
             limit = self.steps >= most
             missed = np.where(limit, Status.MAX_STEPS.code, Status.STALLED.code)
+
         code = np.where(good, Status.CONVERGED.code, missed).astype(np.int8)
         a, b, errors, steps, good, code = map(
             torch.from_numpy, (self.potential, self.b, found, self.steps, good, code)
         )
         raw = Raw(self.plan, a, b, errors, steps, good, code, finite=finite)
         raw.backend = name_of(self.kernels)
+
         if not finite:
             left = np.flatnonzero(~usable)
             index = torch.from_numpy(left)
@@ -197,6 +207,7 @@ class Batch:
             raw.converged[index], raw.code[index] = again.converged, again.code
             other = again.backend or "torch"
             raw.backend += "" if other == raw.backend else f", then {other}"
+
         return raw
 
 
@@ -220,6 +231,7 @@ class Problem:
         """Run `work(first, last)` for all chunks of rows; threads share the chunks."""
         if self.threads == 1:
             return [work(0, self.chunks)]
+
         ends = [self.chunks * thread // self.threads for thread in range(self.threads + 1)]
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(work, ends[:-1], ends[1:]))
@@ -244,6 +256,7 @@ class Problem:
         self.each(work)
         if not self.kernels.potentials(self.u, self.middle, self.potential):
             return math.inf
+
         goals = self.rows, self.row_unit, self.goal, self.unit, self.yields
         return float(self.kernels.verdict(row_sums, sums, self.u, self.b, *goals))
 
@@ -262,6 +275,7 @@ def free_ends(x: Tensor, free: Tensor) -> tuple[np.ndarray, np.ndarray]:
     low = x.masked_fill(~free, math.inf).amin(1).double()
     high = x.masked_fill(~free, -math.inf).amax(1).double()
     empty = low > high
+
     return low.masked_fill(empty, 0.0).numpy(), high.masked_fill(empty, 0.0).numpy()
 
 
@@ -272,6 +286,7 @@ def goals_of(system: System, kind: np.dtype) -> tuple[np.ndarray, ...]:
     if isinstance(even, Even):
         rows, goal = filled((count, n), even.budget, kind), filled((count, k), even.load(n, k))
         return rows, rows, goal, goal, filled((count, k), float(n))
+
     parts = even.rows, even.row_unit, even.columns, even.column_unit, even.column_cells
     return tuple([np.ascontiguousarray(part.numpy()) for part in parts])
 

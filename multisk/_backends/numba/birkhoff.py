@@ -52,6 +52,7 @@ def eliminate(w, g, x, n, floor, quiet):
             g[b] += share * g[a]
             for c in range(b + 1, n):
                 w[b, c] += share * w[a, c]
+
     for a in range(n - 1, -1, -1):
         found = g[a]
         for c in range(a + 1, n):
@@ -65,6 +66,7 @@ def couple(p, row_share, w, n, m):
     for a in range(m):
         for b in range(a + 1, m):
             w[a, b] = 0.0
+
     for i in range(n):
         for a in range(m):
             part = p[i, a] * row_share[i]
@@ -83,12 +85,15 @@ def stages_of(x, n, m):
             sound += 0.0 * here
             low, high = min(low, here), max(high, here)
         widest = max(widest, high - low)
+
     if sound != 0.0:
         return -1
+
     stages = 0
     while widest > 0.25 * SPREAD:
         widest *= 0.25
         stages += 1
+
     return stages
 
 
@@ -111,6 +116,7 @@ def row_step(e, factor, rows, p, v, n, m):
     """Plan with exact rows at these column factors, and its column sums."""
     for j in range(m):
         v[j] = 0.0
+
     for i in range(n):
         found = 0.0
         for j in range(m):
@@ -128,10 +134,12 @@ def newton_step(p, v, row_share, columns, quiet, w, g, d, factor, n, m):
     couple(p, row_share, w, n, m)
     for j in range(m):
         g[j] = columns[j] - v[j]
+
     eliminate(w, g, d, m, 0.0, quiet)
     low = high = d[0]
     for j in range(m):
         low, high = min(low, d[j]), max(high, d[j])
+
     reach = high - low
     length = 1.0 if reach <= 1.0 else math.log1p(reach) / reach
     for j in range(m):
@@ -154,10 +162,12 @@ def one_plan(x, margins, tolerance, p, e, w, b, factor, v, g, d, n, m):
     stage = stages_of(x, n, m)
     if stage < 0:
         return -1.0
+
     limit = ROUNDS + ROUNDS_A_STAGE * stage
     scale = 0.25**stage
     for j in range(m):
         b[j], factor[j] = 0.0, 1.0
+
     table_of(x, b, scale, rows, columns, e, n, m)
     for turn in range(limit):
         row_step(e, factor, rows, p, v, n, m)
@@ -169,6 +179,7 @@ def one_plan(x, margins, tolerance, p, e, w, b, factor, v, g, d, n, m):
             scale *= 4.0
             absorb(x, scale, 4.0, rows, columns, factor, b, e, n, m)
             continue
+
         if stage == 0 and worst <= tolerance:
             return worst
 
@@ -177,16 +188,19 @@ def one_plan(x, margins, tolerance, p, e, w, b, factor, v, g, d, n, m):
                 factor[j] *= columns[j] / v[j] if v[j] > 0.0 else 1.0
         else:
             newton_step(p, v, row_share, columns, 0.25 * tolerance, w, g, d, factor, n, m)
+
         low = high = 1.0
         for j in range(m):
             if columns[j] > 0.0:
                 low, high = min(low, factor[j]), max(high, factor[j])
         if high > FAR * low:
             absorb(x, scale, 1.0, rows, columns, factor, b, e, n, m)
+
     row_step(e, factor, rows, p, v, n, m)
     worst = 0.0
     for j in range(m):
         worst = max(worst, abs(v[j] - columns[j]) * share[j])
+
     return worst
 
 
@@ -224,6 +238,7 @@ def forward(x, rows, columns, tolerance, first, last, plan):
         for i in range(n):
             for j in range(m):
                 plan[t, i, j] = p[i, j]
+
     return largest, missed, bad
 
 
@@ -245,6 +260,7 @@ def backward(plan, grad, first, last, weigh, out):
             tilt[i] = found * share[i]
             for j in range(m):
                 g[j] += p[i, j] * (grad[t, i, j] - tilt[i])
+
         couple(p, share, w, n, m)
         eliminate(w, g, beta, m, FAINT, 0.0)
         for i in range(n):

@@ -51,6 +51,7 @@ def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached, pric
                 if high[p, j] == 0:
                     price[p, j] = math.inf
             approach(x[p], budgets[p], low[p], high[p], price[p], chosen[p], loads)
+
         cells = tables(x[p], budgets[p], chosen[p])
         if not given[p]:
             sides = low[p], high[p], price[p]
@@ -59,6 +60,7 @@ def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached, pric
         if priced:
             middle(loads, low[p], high[p], price[p], cells[1])
             gaps[p] = shortfall(x[p], budgets[p], chosen[p], loads, low[p], high[p], price[p])
+
     return -1
 
 
@@ -98,6 +100,7 @@ def largest(values):
     for j in range(values.shape[0]):
         if values[j] > found:
             found = values[j]
+
     return found
 
 
@@ -111,6 +114,7 @@ def best_columns(x, budgets, price, chosen, loads, last, out, rise):
     n, k = x.shape
     y, order, turn = np.empty(k), np.empty(k), 0
     loads[:] = 0
+
     for i in range(n):
         most, floor, count = budgets[i], out[i] - rise, 0
         for j in range(k):
@@ -137,6 +141,7 @@ def best_columns(x, budgets, price, chosen, loads, last, out, rise):
                 loads[j] += 1
                 equal -= 1
             j = j + 1 if j + 1 < k else 0
+
         turn += most
 
 
@@ -189,6 +194,7 @@ def select(values, most):
                 values[i], values[j] = values[j], values[i]
                 i += 1
                 j -= 1
+
         if at <= j:
             hi = j
         elif at >= i:
@@ -203,8 +209,10 @@ def between(pays, goal, otherwise):
     above, below = pays[goal - 1], -math.inf
     for i in range(goal, pays.shape[0]):
         below = max(below, pays[i])
+
     if math.isinf(above):
         return otherwise if math.isinf(below) else below
+
     return above if math.isinf(below) else 0.5 * (above + below)
 
 
@@ -219,6 +227,7 @@ def tables(x, budgets, chosen):
     first = np.zeros(n + 1, np.int64)
     for i in range(n):
         first[i + 1] = first[i] + budgets[i]
+
     count = first[n]
     row, column = np.empty(count, np.int32), np.empty(count, np.int32)
     after, before = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -238,8 +247,10 @@ def tables(x, budgets, chosen):
                 link(members, table, at, j)
                 y[j] = -math.inf
                 at += 1
+
         for cell in range(first[i], at):
             offer(x, y, members, table, cell)
+
     return members, table
 
 
@@ -252,10 +263,12 @@ def link(members, table, cell, u):
         size = spare.shape[0] - 1
         spare[size] -= 1
         slot[u] = spare[spare[size]]
+
     column[cell] = u
     after[cell], before[cell] = head[u], -1
     if head[u] >= 0:
         before[head[u]] = cell
+
     head[u] = cell
 
 
@@ -269,8 +282,10 @@ def unlink(members, table, cell):
         after[before[cell]] = after[cell]
     else:
         head[u] = after[cell]
+
     if after[cell] >= 0:
         before[after[cell]] = before[cell]
+
     if head[u] < 0:
         size = spare.shape[0] - 1
         cost[slot[u], :], arc[slot[u], :] = math.inf, -1
@@ -307,6 +322,7 @@ def rescan(x, chosen, members, table, u, w):
             if loss < best:
                 best, who = loss, cell
         cell = after[cell]
+
     cost[slot[u], w], arc[slot[u], w] = best, who
 
 
@@ -336,6 +352,7 @@ def exchange(x, chosen, members, table, u, w):
     unlink(members, table, moved)
     chosen[i, u], chosen[i, w] = False, True
     link(members, table, moved, w)
+
     # What the row offered for u is gone.
     if head[u] >= 0:
         stale = 0
@@ -347,6 +364,7 @@ def exchange(x, chosen, members, table, u, w):
             for v in range(k):
                 if arc[slot[u], v] == moved:
                     rescan(x, chosen, members, table, u, v)
+
     # Its other columns can no longer take w, and may take u.
     back = x[i, u]
     for cell in range(first[i], first[i + 1]):
@@ -358,9 +376,11 @@ def exchange(x, chosen, members, table, u, w):
         loss = x[i, v] - back
         if loss < cost[slot[v], u]:
             cost[slot[v], u], arc[slot[v], u] = loss, cell
+
     y = np.empty(k)
     for j in range(k):
         y[j] = -math.inf if chosen[i, j] else x[i, j]
+
     offer(x, y, members, table, moved)
 
 
@@ -376,6 +396,7 @@ def settle(x, chosen, loads, low, high, price, members, table, reached):
     widest = 0.0
     for u in range(k):
         widest = max(widest, -math.inf if math.isinf(price[u]) else abs(price[u]))
+
     firm = FIRM * max(spread(x), widest)
     distance, parent = np.empty(k + 1), np.empty(k + 1, np.int64)
     ends = np.empty(k + 1, np.int64)
@@ -410,9 +431,12 @@ def settle(x, chosen, loads, low, high, price, members, table, reached):
                     goal[at] -= 1
                 else:
                     exchange(x, chosen, members, table, u, at)
+
                 at = u
+
             excess[start] -= 1
             excess[end] += 1
+
     loads[:] = goal
     return True
 
@@ -425,6 +449,7 @@ def spread(x):
         for j in range(x.shape[1]):
             if x[i, j] > -math.inf:
                 least, most = min(least, x[i, j]), max(most, x[i, j])
+
     return max(most - least, 0.0)
 
 
@@ -439,6 +464,7 @@ def aim(loads, low, high, price, goal):
     for j in range(k):
         goal[j] = low[j]
         need += loads[j] - low[j]
+
     while True:
         below = -math.inf
         for j in range(k):
@@ -457,15 +483,18 @@ def aim(loads, low, high, price, goal):
         for j in range(k):
             if price[j] == level:
                 goal[j] = high[j]
+
     for j in range(k):
         if price[j] == level:
             goal[j] = min(max(loads[j], low[j]), high[j])
             need -= goal[j] - low[j]
+
     for j in range(k):
         if price[j] == level:
             more = min(max(need, low[j] - goal[j]), high[j] - goal[j])
             goal[j] += more
             need -= more
+
     return level
 
 
@@ -475,9 +504,11 @@ def search(table, goal, low, high, price, excess, want, done, distance, parent, 
     slot, _, cost, _ = table
     k = goal.shape[0]
     found = 0
+
     for v in range(k + 1):
         done[v], parent[v] = False, -1
         distance[v] = 0.0 if excess[v] > 0 else math.inf
+
     while True:
         near, at = math.inf, -1
         for v in range(k + 1):
@@ -491,6 +522,7 @@ def search(table, goal, low, high, price, excess, want, done, distance, parent, 
             found += 1
             if found == want:
                 return found
+
         here = price[at]
         if at == k:
             for v in range(k):
@@ -498,7 +530,9 @@ def search(table, goal, low, high, price, excess, want, done, distance, parent, 
                     reach = near + max(price[v] - here, 0.0)
                     if reach < distance[v]:
                         distance[v], parent[v] = reach, k
+
             continue
+
         if not done[k] and goal[at] < high[at]:
             reach = near + max(price[k] - here, 0.0)
             if reach < distance[k]:
@@ -527,9 +561,12 @@ def whole(table, goal, low, high, price, excess, parent, end, firm, first):
                 good = goal[at] > low[at] and abs(price[at] - price[k]) <= firm
             else:
                 good = slot[u] >= 0 and cost[slot[u], at] + price[at] - price[u] <= firm
+
             if not good:
                 return -1
+
         at = u
+
     return at if excess[at] > 0 and excess[end] < 0 else -1
 
 
@@ -549,6 +586,7 @@ def middle(loads, low, high, price, table):
     free = False
     for j in range(k):
         free |= high[j] > low[j]
+
     cost = between_nodes(nodes, free, loads, low, high, table)
     reach = widest(cost)
     if cost.shape[0] <= ALL_PAIRS:
@@ -558,13 +596,16 @@ def middle(loads, low, high, price, table):
         found = 0.5 * (nearest(back) - nearest(cost))
         for _ in range(SMOOTHING):
             centre(cost, back, found, reach)
+
     level = found[nodes.shape[0]] if free else 0.0
     price[:] = 0.0
     for a in range(nodes.shape[0]):
         price[nodes[a]] = found[a] - level
+
     for w in range(k):
         if high[w] == 0:
             price[w] = beyond(nodes, price, w, table) + reach
+
     if not free:
         price -= price.mean()
 
@@ -590,6 +631,7 @@ def between_nodes(nodes, free, loads, low, high, table):
             if slot[w] < 0 and high[w] > 0:
                 out = min(out, line[w])
         found[a, m] = out
+
     return found
 
 
@@ -604,6 +646,7 @@ def between_ends(cost):
     d = cost.copy()
     for v in range(m):
         d[v, v] = 0.0
+
     through = np.empty(m)  # a copy: the loop below has to know that it changes nothing here
     for v in range(m):
         through[:] = d[v]
@@ -614,17 +657,20 @@ def between_ends(cost):
                 for w in range(m):
                     reach = here + through[w]
                     line[w] = reach if reach < line[w] else line[w]
+
     far = 4.0 * widest(d)
     there, back = np.zeros(m), np.zeros(m)  # the cheapest chains out of a node, and into it
     for u in range(m):
         for w in range(m):
             there[u], back[w] = min(there[u], d[u, w]), min(back[w], d[u, w])
+
     found = np.zeros(m)
     for u in range(m):
         for w in range(m):
             distance = d[u, w] if d[u, w] < math.inf else far + there[u] + back[w]
             found[u] += 0.5 * distance / m
             found[w] -= 0.5 * distance / m
+
     return found
 
 
@@ -645,8 +691,10 @@ def nearest(cost):
                     distance[w] = here + line[w]
                     fresh[w] = True
                     settled = False
+
         if settled:
             break
+
     return distance
 
 
@@ -658,6 +706,7 @@ def widest(cost):
         for w in range(cost.shape[1]):
             if cost[u, w] < math.inf:
                 found = max(found, abs(cost[u, w]))
+
     return found if found > 0.0 else 1.0
 
 
@@ -672,6 +721,7 @@ def centre(cost, back, price, reach):
             rise = min(rise, cost[u, w] + price[w])
             fall = min(fall, back[u, w] - price[w])
         move[u] = 0.25 * (min(rise - price[u], reach) - min(fall + price[u], reach))
+
     price += move
 
 
@@ -683,6 +733,7 @@ def beyond(nodes, price, w, table):
     for a in range(nodes.shape[0]):
         u = nodes[a]
         found = max(found, price[u] - cost[slot[u], w])
+
     return found
 
 
@@ -700,9 +751,12 @@ def shortfall(x, budgets, chosen, loads, low, high, price):
                 own += y[j]
             else:
                 most = max(most, y[j])
+
         if least < most:
             select(y, budgets[i])
             gap += y[: budgets[i]].sum() - own
+
     for j in range(k):
         gap += price[j] * ((high[j] if price[j] > 0 else low[j]) - loads[j])
+
     return gap

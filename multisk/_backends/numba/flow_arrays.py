@@ -31,6 +31,7 @@ def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached, pric
         if priced:
             price[p] = middle(flow)
             gaps[p] = shortfall(*problem, price[p], chosen[p])
+
     return -1
 
 
@@ -78,6 +79,7 @@ def best_columns(x, budgets, price) -> tuple[Any, Any, Any]:
         some, more = wanted > 0, wanted < most
         last[part][some] = values[lines[some], wanted[some] - 1]
         out[part][more] = values[lines[more], wanted[more]]
+
     return chosen, last, out
 
 
@@ -115,6 +117,7 @@ class Flow:
             value = loss[best, np.arange(k)]
             better = value < cost
             cost[better], row[better] = value[better], part[best[better]]
+
         self.lines[u] = cost, row
 
     def scan_pair(self, u: int, w: int) -> None:
@@ -134,6 +137,7 @@ class Flow:
                 self.scan(u)
         else:
             del self.lines[u]
+
         for v in map(int, np.flatnonzero(self.chosen[i])):
             if v == w:
                 continue
@@ -143,9 +147,11 @@ class Flow:
             loss = self.x[i, v] - self.x[i, u]
             if loss < cost[u]:
                 cost[u], row[u] = loss, i
+
         if w not in self.lines:
             self.scan(w)
             return
+
         cost, row = self.lines[w]
         loss = self.x[i, w] - np.where(self.chosen[i], -math.inf, self.x[i])
         better = loss < cost
@@ -171,9 +177,12 @@ class Flow:
                     goal[at] -= 1
                 else:
                     self.exchange(u, at)
+
                 at = u
+
             excess[at] -= 1
             excess[end] += 1
+
         self.loads = goal
         return True
 
@@ -195,6 +204,7 @@ class Flow:
             else:
                 keep = 0.0 if goal[at] < self.high[at] else math.inf
                 step = np.append(self.lines[at][0] if at in self.lines else none, keep)
+
             reach = distance[at] + np.maximum(step + price - price[at], 0.0)
             better = (reach < distance) & ~done
             distance[better], parent[better] = reach[better], at
@@ -214,8 +224,10 @@ def aim(loads, low, high, price) -> tuple[float, Any]:
                 goal[j] += more
                 need -= more
             break
+
         need -= room
         goal[same] = high[same]
+
     return float(level), goal
 
 
@@ -227,11 +239,13 @@ def middle(flow: Flow) -> Any:
     lines = np.array([flow.lines[u][0] for u in map(int, nodes)]).reshape(m, k)
     cost = np.full((m + free, m + free), math.inf)
     cost[:m, :m] = lines[:, nodes]
+
     if free:
         idle = (loads == 0) & (high > 0)
         stays = np.where(loads[nodes] < high[nodes], 0.0, math.inf)
         cost[:m, m] = np.minimum(stays, lines[:, idle].min(1, initial=math.inf))
         cost[m, :m] = np.where(loads[nodes] > low[nodes], 0.0, math.inf)
+
     np.fill_diagonal(cost, math.inf)
     reach = widest(cost)
     if cost.shape[0] <= ALL_PAIRS:
@@ -242,10 +256,12 @@ def middle(flow: Flow) -> Any:
             room = cost - found[:, None] + found
             rise, fall = room.min(1), room.min(0)
             found = found + 0.25 * (np.minimum(rise, reach) - np.minimum(fall, reach))
+
     price = np.zeros(k)
     price[nodes] = found[:m] - (found[m] if free else 0.0)
     beyond = (price[nodes][:, None] - lines).max(0, initial=0.0) + reach
     price = np.where(high == 0, beyond, price)
+
     return price if free else price - price.mean()
 
 
@@ -260,6 +276,7 @@ def between_ends(cost) -> Any:
     np.fill_diagonal(d, 0.0)
     for v in range(d.shape[0]):
         np.minimum(d, d[:, v : v + 1] + d[v], out=d)
+
     there, back = d.min(1, initial=0.0), d.min(0, initial=0.0)
     d = np.where(np.isinf(d), 4.0 * widest(d) + there[:, None] + back, d)
     return 0.5 * (d.sum(1) - d.sum(0)) / max(1, d.shape[0])
@@ -273,6 +290,7 @@ def nearest(cost) -> Any:
         if not (reach < distance).any():
             break
         distance = reach
+
     return distance
 
 
@@ -284,4 +302,5 @@ def shortfall(x, budgets, low, high, price, chosen) -> float:
     gap = 0.0
     for i in np.flatnonzero(least < most):
         gap += np.sort(y[i])[::-1][: budgets[i]].sum() - y[i][chosen[i]].sum()
+
     return gap + float((price * (np.where(price > 0, high, low) - chosen.sum(0))).sum())

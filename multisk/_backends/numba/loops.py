@@ -40,8 +40,10 @@ def jit(function: Any) -> Any:
     except RuntimeError:  # numba found no place for a cache
         compiled_anew("written")
         return njit(boundscheck=False, **options)(plain)
+
     if hasattr(loop, "_cache"):
         loop._cache = Forgiving(loop._cache)
+
     return loop
 
 
@@ -174,6 +176,7 @@ def sweep_chunk(table, u, v, rows, unit, count, lo, hi, top, rest, plain):
             keep_q[j] = q
             sum_p += p
             sum_q += q
+
         worst = max(worst, abs(sum_p - rows[i]) / unit[i])
         grow = kind(rows[i] / sum_p)
         shrink = kind((free_cells(part_of(count, i), k) - rows[i]) / sum_q)
@@ -188,6 +191,7 @@ def sweep_chunk(table, u, v, rows, unit, count, lo, hi, top, rest, plain):
             flush(part_top, top)
             flush(part_rest, rest)
             flush(part_plain, plain)
+
     return worst
 
 
@@ -200,6 +204,7 @@ def sweep(table, u, v, rows, unit, count, height, first, last, top, rest, plain)
         hi = min(lo + height, table.shape[0])
         parts = top[chunk], rest[chunk], plain[chunk]
         worst = max(worst, sweep_chunk(table, u, v, rows, unit, count, lo, hi, *parts))
+
     return worst
 
 
@@ -218,6 +223,7 @@ def column_step(top, rest, goal, count, b, v):
             below += rest[chunk, j]
             top[chunk, j] = 0.0
             rest[chunk, j] = 0.0
+
         b[j] += math.log(goal[j] / above) - math.log((count[j] - goal[j]) / below)
         v[j] = math.exp(b[j])
 
@@ -234,6 +240,7 @@ def column_error(plain, goal, unit):
         worst = max(worst, abs(found - goal[j]) / unit[j])
         if not math.isfinite(found):
             worst = math.inf
+
     return worst
 
 
@@ -284,6 +291,7 @@ def transport_columns(sums, goal, power, yields, b, v):
             worst = math.inf
         b[j] = power * math.log(goal[j] / found)
         v[j] = math.exp(b[j])
+
     return worst
 
 
@@ -302,6 +310,7 @@ def finish_chunk(table, u, v, capped, lo, hi, row_sums, column_sums):
             e[j] = p
             part[j] += p
             found += p
+
         row_sums[i] = found
         if (i - lo) % BLOCK == BLOCK - 1 or i == hi - 1:
             flush(part, column_sums)
@@ -332,6 +341,7 @@ def potentials(u, middle, a):
         found = math.log(u[i]) - middle
         good = good and math.isfinite(found)
         a[i] = found
+
     return good
 
 
@@ -346,6 +356,7 @@ def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
             scale = max(want, 1e-30)
         miss = abs(row_sums[i] - want) / scale
         worst = max(worst, miss if math.isfinite(miss) else math.inf)
+
     for j in range(goal.shape[0]):
         found = 0.0
         for chunk in range(sums.shape[0]):
@@ -356,4 +367,5 @@ def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
             scale = max(want, 1e-30)
         miss = abs(found - want) / scale
         worst = max(worst, miss if math.isfinite(miss) else math.inf)
+
     return worst

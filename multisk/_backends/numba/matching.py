@@ -49,6 +49,7 @@ def match(x: Any, budgets: Any, low: Any, high: Any, prices: Any, *, priced: boo
     gaps, reached = np.zeros(b), np.zeros(k + 1, bool)
     sides = x, budgets, low, high, found
     failed = flow.match_batch(*sides, plan, given, gaps, reached, priced)
+
     return Matching(plan, found, gaps, int(failed), reached)
 
 
@@ -71,10 +72,12 @@ def assigned(x: Any, budgets: Any, low: Any, high: Any) -> tuple[Any, Any]:
     single &= (least == 0) | (least == total)
     if not single.any():
         return plan, given
+
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError:
         return plan, given
+
     for p in np.flatnonzero(single):
         rows = np.flatnonzero(budgets[p])
         columns = np.flatnonzero(high[p] if least[p] == 0 else low[p])
@@ -86,4 +89,5 @@ def assigned(x: Any, budgets: Any, low: Any, high: Any) -> tuple[Any, Any]:
             continue
         plan[p, rows[taken[0]], columns[taken[1]]] = True
         given[p] = True
+
     return plan, given

@@ -18,6 +18,7 @@ def root_between(cells, low, high, target, guess, goal):
     one = cells.dtype.type(1)
     odds = target / (k - target)
     below, above = odds / high, odds / low
+
     if not guess > 0.0:
         total, inverse = one * 0, one * 0
         for j in range(k):
@@ -25,6 +26,7 @@ def root_between(cells, low, high, target, guess, goal):
             inverse += one / cells[j]
         share = target / k  # right for small budgets by the first sum, for large ones by the other
         guess = odds * (total / k) ** (share - 1.0) * (inverse / k) ** share
+
     u = min(max(guess, below), above)
     for _ in range(60):
         scale = cells.dtype.type(u)
@@ -35,6 +37,7 @@ def root_between(cells, low, high, target, guess, goal):
             p = t * q
             found += p
             slope += p * q
+
         miss = found - target
         if abs(miss) <= goal * target:
             if slope > 0:
@@ -51,6 +54,7 @@ def root_between(cells, low, high, target, guess, goal):
         if abs(new - u) <= 1e-16 * u or not (new > 0.0):
             break
         u = new
+
     return u
 
 
@@ -61,8 +65,10 @@ def free_root(cells, target, guess, goal):
     for j in range(cells.shape[0]):
         some[count] = cells[j]
         count += cells[j] > 0
+
     if count == 0:
         return 1.0
+
     some = some[:count]
     return root_between(some, some.min(), some.max(), target, guess, goal)
 
@@ -76,8 +82,10 @@ def row_root(cells, target, guess, goal):
     high, low = cells[0], cells[0]
     for j in range(cells.shape[0]):
         high, low = max(high, cells[j]), min(low, cells[j])
+
     if low > 0:
         return root_between(cells, low, high, target, guess, goal)
+
     return free_root(cells, target, guess, goal)
 
 
@@ -123,6 +131,7 @@ def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
             part_w[j] += p * q
             w[slot, j] = p * q
             h += p * q
+
         worst = max(worst, abs(found - rows[i]) / unit[i])
         inverse = one / h if h > 0 else one * 0
         for j in range(k):
@@ -137,6 +146,7 @@ def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
             flush(part_w, weight)
             for j in range(k):
                 flush(part_c[j, : j + 1], coupling[j, : j + 1])
+
     return worst
 
 
@@ -149,6 +159,7 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
         hi = min(lo + height, table.shape[0])
         parts = sums[chunk], weight[chunk], coupling[chunk]
         worst = max(worst, newton_chunk(table, u, v, rows, unit, goal, lo, hi, *parts))
+
     return worst
 
 
@@ -185,6 +196,7 @@ def newton_step(sums, weight, coupling, goal, unit, move):
             weight[0, j] += weight[chunk, j]
             for m in range(j + 1):
                 coupling[0, j, m] += coupling[chunk, j, m]
+
     worst, size, ahead = 0.0, 0.0, 0.0
     for j in range(k):
         worst = max(worst, abs(sums[0, j] - goal[j]) / unit[j])
@@ -193,6 +205,7 @@ def newton_step(sums, weight, coupling, goal, unit, move):
         if not math.isfinite(sums[0, j]):
             worst = math.inf
             ahead = math.inf
+
     factor = np.empty((k, k))
     for damping in (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0):
         for j in range(k):
@@ -201,12 +214,15 @@ def newton_step(sums, weight, coupling, goal, unit, move):
             factor[j, j] = weight[0, j] - coupling[0, j, j] + size / k + size * damping
         if cholesky(factor):
             break
+
     for j in range(k):
         move[j] = goal[j] - sums[0, j]
+
     solve_triangles(factor, move)
     slope = 0.0
     for j in range(k):
         slope += (sums[0, j] - goal[j]) * move[j]
+
     sums[:], weight[:], coupling[:] = 0.0, 0.0, 0.0
     return worst, slope, ahead
 
@@ -225,6 +241,7 @@ def cholesky(s):
                 s[j, j] = math.sqrt(found)
             else:
                 return False
+
     return True
 
 
@@ -236,6 +253,7 @@ def solve_triangles(factor, x):
         for m in range(j):
             x[j] -= factor[j, m] * x[m]
         x[j] /= factor[j, j]
+
     for j in range(k - 1, -1, -1):
         x[j] /= factor[j, j]
         for m in range(j):

@@ -62,6 +62,7 @@ def sweep(
     loops = loops_for(system)
     if loops is None:
         return None
+
     batch = Batch(system, init, loops)
     # The plan's own error differs by rounding from the one that the last sweep saw.
     stop = max(0.5 * tolerance, tolerance - 8 * torch.finfo(system.scores.dtype).eps)
@@ -70,6 +71,7 @@ def sweep(
         transport_sweeps(batch, limits)
     else:
         assignment_sweeps(batch, (*limits, int(init is None), trial))
+
     return batch.gather(init, tolerance, most if steps is None else None, otherwise)
 
 
@@ -88,6 +90,7 @@ def newton(
     loops = loops_for_newton(system)
     if loops is None:
         return None
+
     batch = Batch(system, init, loops)
     double = system.scores.dtype == torch.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
@@ -97,6 +100,7 @@ def newton(
         lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
         lambda one: newton_one(one, limits),
     )
+
     return batch.gather(init, tolerance, most, otherwise)
 
 
@@ -127,6 +131,7 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int, float]
             one.kernels.shift(one.b, shorter - length, move, one.v)
             length = shorter
             continue
+
         error = max(by_row, by_column)
         if done == 0 and error > far:
             return -1
@@ -136,6 +141,7 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int, float]
         polish = polish and not reached
         last, length = abs(slope), 1.0
         one.kernels.shift(one.b, 1.0, move, one.v)
+
     return -1
 
 
@@ -150,6 +156,7 @@ def assignment_sweeps(batch: Batch, limits: Sweeping) -> None:
         batch.fill_and_sweep(low, top, rest)
     else:
         batch.fill()
+
     cells = batch.cells
     batch.run(
         lambda loops, *ends: loops.sweep_batch(
@@ -179,6 +186,7 @@ def sweep_one(one: Problem, top: np.ndarray, rest: np.ndarray, limits: Sweeping)
     else:
         one.kernels.shift(one.b, 0.0, one.b, one.v)
         one.each(answer)
+
     check, since, last = trial, 0, math.inf
     for done in range(begun, most):
         before = one.u if exactly else one.u.copy()
@@ -195,7 +203,9 @@ def sweep_one(one: Problem, top: np.ndarray, rest: np.ndarray, limits: Sweeping)
                 return done
             if not np.isfinite(error):
                 return done
+
         one.kernels.column_step(top, rest, *columns)
+
     return most
 
 
@@ -235,4 +245,5 @@ def transport_one(one: Problem, limits: tuple[bool, float, int, int]) -> int:
             return done
         if not np.isfinite(error):
             return done
+
     return most

@@ -90,6 +90,7 @@ def newton_batch(arrays, plans, limits):
                 shift(b[p], shorter - length, move, v[p])
                 length = shorter
                 continue
+
             error = max(by_row, by_column)
             if done == 0 and error > far:
                 break
@@ -100,8 +101,10 @@ def newton_batch(arrays, plans, limits):
             polish = polish and not reached
             before, length = abs(slope), 1.0
             shift(b[p], 1.0, move, v[p])
+
         if steps[p - first] >= 0:
             errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
+
     return steps, errors
 
 
@@ -128,6 +131,7 @@ def sweep_batch(arrays, cells, sums, plans, limits):
         else:
             shift(b[p], 0.0, b[p], v[p])
             answer_rows(table[p], u[p], v[p], rows[p], START, height, 0, chunks)
+
         steps[p - first] = most
         check, since, before = trial, 0, math.inf
         for done in range(begun, most):
@@ -150,8 +154,11 @@ def sweep_batch(arrays, cells, sums, plans, limits):
                 if not math.isfinite(error):
                     steps[p - first] = done
                     break
+
             column_step(top, rest, goal[p], cells[p], b[p], v[p])
+
         errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
+
     return steps, errors
 
 
@@ -190,10 +197,13 @@ def transport_batch(arrays, yields, plans, limits):
                 shift(b[p], 0.0, kept, v[p])
                 steps[p - first] = done
                 break
+
             if not math.isfinite(error):
                 steps[p - first] = done
                 break
+
         errors[p - first] = close(arrays, p, yields, height, capped=False)
+
     return steps, errors
 
 
@@ -207,4 +217,5 @@ def close(arrays, p, yields, height, capped):
     finish(table[p], u[p], v[p], capped, height, 0, chunks, row_sums, sums)
     if not potentials(u[p], middle[p], a[p]):
         return math.inf
+
     return verdict(row_sums, sums, u[p], b[p], rows[p], unit[p], goal[p], column_unit[p], yields)

@@ -59,8 +59,10 @@ def forward(
             step = torch.where(known, columns / v, 1.0).log()
         else:
             step = newton_step(p, v, rows, columns, 0.25 * tolerance)
+
         b = torch.where(cool[:, None], 4 * b, torch.where(done[:, None], b, b + step))
         stage = stage - cool.to(stage)
+
     plan[index], errors[index] = p, error
     return plan, errors
 
@@ -116,10 +118,12 @@ def eliminate(w: Tensor, g: Tensor, floor: float, quiet: float) -> Tensor:
         for b in range(a + 1, m):
             asks[b] = asks[b] + share[:, b - a - 1] * asks[a]
         w = w[:, 1:, 1:] + share[:, :, None] * ahead[a][:, None]
+
     x = g[:, :0]
     for a in reversed(range(m)):
         found = (asks[a] + (ahead[a] * x).sum(-1)) * one[a]
         x = torch.cat([found[:, None], x], -1)
+
     return x
 
 
@@ -133,4 +137,5 @@ def backward(plan: Tensor, grad: Tensor, *, weigh: bool) -> Tensor:
     beta = eliminate(couple(p, share), g, FAINT, 0.0)
     alpha = tilt - (p * beta[:, None]).sum(-1) * share
     here = grad - alpha[..., None] - beta[:, None]
+
     return p * here if weigh else here

@@ -21,6 +21,7 @@ def run(system: System, steps: int, order: str, tolerance: float) -> Raw:
     groups = system.groups
     if groups is None or system.group is not None:
         raise ValueError("dense must be False for Transport and for a group, got True")
+
     table, rows, columns = start(system, groups)
     lines = {"row": (row_normalize, rows), "column": (column_normalize, columns)}
     for _ in range(steps):
@@ -30,6 +31,7 @@ def run(system: System, steps: int, order: str, tolerance: float) -> Raw:
             else:
                 normalize, target = lines[name]
                 table = normalize(table, target, log=True)
+
     channels = table.exp()
     top = sum(groups.counts[: groups.top])
     plan = channels[:, :top].sum(1)
@@ -39,6 +41,7 @@ def run(system: System, steps: int, order: str, tolerance: float) -> Raw:
     good = error <= tolerance
     code = torch.where(good, Status.CONVERGED.code, Status.STEPS_DONE.code).to(torch.int8)
     count = torch.full_like(good, steps, dtype=torch.int64)
+
     return Raw(plan, *none, error, count, good, code, channels=channels)
 
 
@@ -51,7 +54,9 @@ def start(system: System, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
             tables.append(system.scores * split.scales[index])
             rows.append(split.row_targets[:, index] / count)
             columns.append(split.column_targets[:, index] / count)
+
     table = torch.stack(tables, 1)
     if system.margins.free is not None:
         table = table.masked_fill(~system.margins.free[:, None], -torch.inf)
+
     return table, torch.stack(rows, 1), torch.stack(columns, 1)

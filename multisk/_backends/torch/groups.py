@@ -33,6 +33,7 @@ class GroupSweeps:
             sums * (size / inside) if index < self.top else (count - sums) * (size / outside)
             for index, size in enumerate(groups.counts)
         ]
+
         return torch.stack(parts, 1)
 
     def first(self) -> tuple[Tensor, Tensor]:
@@ -47,8 +48,10 @@ class GroupSweeps:
             else:
                 change = passes.log_ratio(target, torch.zeros_like(target))
                 columns = (t + change[..., None]).logsumexp(-2)
+
             parts.append(change)
             sums = add_logs(sums, columns)
+
         assert sums is not None
         sums = total_logs(sums, self.system.group)
         return torch.cat(parts, 2), passes.log_ratio(self.column_targets, sums)
@@ -66,12 +69,14 @@ class GroupSweeps:
             new, columns = passes.sweep_groups(tile, self.scales, a[:, :, part], b, rows, free)
             parts.append(new)
             sums = add_logs(sums, columns)
+
         assert sums is not None
         sums = total_logs(sums, self.system.group)
         error = None
         if measure:
             _, row_sums, column_sums, _ = self.finish(a, b)
             error = violation(self.system, row_sums, column_sums, a, b)
+
         return torch.cat(parts, 2), b + passes.log_ratio(self.column_targets, sums), error
 
     def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
@@ -90,9 +95,11 @@ class GroupSweeps:
                 changes.append(change)
                 shares = shares + change[..., None]
             plans.append(shares[:, : self.top].exp().sum(1))
+
         plan = torch.cat(plans, 1)
         sums = total(plan.double().sum(-2), self.system.group)
         if self.rows_first:
             return plan, plan.sum(-1), sums, None
+
         scale = torch.cat(changes, 2)
         return plan, plan.sum(-1), sums, (scale, scale)

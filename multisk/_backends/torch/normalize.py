@@ -70,11 +70,13 @@ def _normalize(x: Tensor, dim: int, target: float | int | Tensor, *, log: bool) 
         raise ValueError(f"x must be a floating-point tensor, got {getattr(x, 'dtype', type(x))}")
     if x.ndim < -dim:
         raise ValueError(f"x must have at least {-dim} dimensions, got {x.ndim}")
+
     wide = x if x.dtype == torch.float64 else x.float()
     goal = _target(x, dim, target, wide)
     if kernels_run(x):
         whole = goal.reshape(()) if goal.numel() == 1 else goal.squeeze(dim)
         return torch.ops.multisk.normalize(x, whole, dim, log)[0]
+
     out = _log_scaled(wide, dim, goal) if log else _scaled(wide, dim, goal)
     return out.to(x.dtype)
 
@@ -84,6 +86,7 @@ def _target(x: Tensor, dim: int, target: float | int | Tensor, wide: Tensor) -> 
         return wide.new_full((), float(target))
     if target.ndim == 0:
         return target.to(wide)
+
     shape = x.shape[:dim] + x.shape[x.ndim + dim + 1 :]
     try:
         goal = target.to(wide).broadcast_to(shape)
@@ -91,6 +94,7 @@ def _target(x: Tensor, dim: int, target: float | int | Tensor, wide: Tensor) -> 
         raise ValueError(
             f"target must fit the shape {tuple(shape)}, got {tuple(target.shape)}"
         ) from None
+
     return goal.unsqueeze(dim)
 
 

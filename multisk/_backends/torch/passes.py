@@ -25,10 +25,13 @@ def exponent(x: Cells, scale: Scale, a: Rows | None, b: Columns | None, free: Fr
         t = t if b is None else t + b.to(t.dtype)[..., None, :]
         t = t if a is None else t + a.to(t.dtype)[..., None]
         return t if free is None else t.masked_fill(~free, -torch.inf)
+
     if b is not None:
         t.add_(b.to(t)[..., None, :])
+
     if a is not None:
         t.add_(a.to(t)[..., None])
+
     return t if free is None else t.masked_fill_(~free, -torch.inf)
 
 
@@ -48,6 +51,7 @@ def safe_logsumexp(t: Tensor, dim: int) -> Tensor:
     if not watched(t):
         found = t.logsumexp(dim)
         return found.masked_fill_(found == -torch.inf, 0.0)
+
     empty = (t == -torch.inf).all(dim, keepdim=True)
     return t.masked_fill(empty, 0.0).logsumexp(dim).masked_fill(empty.squeeze(dim), 0.0)
 
@@ -96,6 +100,7 @@ def sweep_linear(
     top, plain = torch.matmul(weights, p).unbind(-2)
     rest = torch.matmul(shrink[..., None, :], q).squeeze(-2)
     change = torch.where(live, grow / shrink.masked_fill(~live, 1.0), 1.0).log()
+
     return a + change, top, rest, plain, first
 
 
@@ -107,6 +112,7 @@ def sweep_log(
     top, rest = logsigmoid(t), logsigmoid(-t)
     if free is not None:
         top, rest = top.masked_fill(~free, -torch.inf), rest.masked_fill(~free, -torch.inf)
+
     grow, top_sum = log_row_scale(top, rows)
     shrink, rest_sum = log_row_scale(rest, cells - rows)
     p = top.exp()
@@ -172,6 +178,7 @@ def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -
     """A first guess of the rows' potentials: exact when the row's scores are all equal."""
     if plain:  # nothing is forbidden, and every budget is inside its bounds
         return torch.logit(rows / count) - y.mean(-1)
+
     live = (rows > 0) & (rows < count)
     share = torch.logit(torch.where(live, rows / count.clamp_min(1.0), 0.5))
     mean = y.masked_fill(y == -torch.inf, 0.0).sum(-1) / count.clamp_min(1.0)
@@ -192,6 +199,7 @@ def sigmoid_rows(y: Cells, rows: Rows, cells: Rows, a: Rows, tolerance: float) -
         guess, miss = newton_step(flat, target, guess)
         if not bool((miss > goal * target).any()):
             return guess.view_as(rows)
+
     left = (miss > goal * target).nonzero().squeeze(-1)
     guess[left] = bracketed_rows(flat[left], target[left], count[left], guess[left], goal)
     return guess.view_as(rows)
@@ -203,6 +211,7 @@ def attached_root(y: Cells, rows: Rows, a: Rows) -> Rows:
     slope = (p - p * p).sum(-1).detach()
     live = slope >= torch.finfo(slope.dtype).tiny
     miss = (p.sum(-1) - rows) / torch.where(live, slope, 1.0)
+
     return a - torch.where(live, miss - miss.detach(), 0.0)
 
 
@@ -213,6 +222,7 @@ def newton_step(y: Tensor, target: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     slope = (p - p * p).sum(-1)
     step = f / slope.clamp_min(1e-30)
     miss = f.abs()
+
     # A violation that the next step provably removes is as good as removed.
     return a - step.clamp(-8.0, 8.0), torch.where(step.abs() < 1e-4, miss * step.abs(), miss)
 
@@ -236,6 +246,7 @@ def bracketed_rows(y: Tensor, target: Tensor, count: Tensor, a: Tensor, goal: fl
         step = f / (p - p * p).sum(-1)
         inside = ((a - step) > low) & ((a - step) < high)
         a = torch.where(done, a, torch.where(inside, a - step, (low + high) / 2))
+
     return torch.where(live, a, 0.0)
 
 

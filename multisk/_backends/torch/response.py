@@ -64,6 +64,7 @@ class Tiled:
             moved = change(part, q)
             rows[:, :, part] = moved.sum(-1)
             columns += moved.sum(-2)
+
         return rows, columns
 
     def sums(self) -> Pair:
@@ -91,6 +92,7 @@ class Tiled:
             bent = slope(q, self.wish(grad[:, part], q) - change)
             found[:, part] = torch.einsum("c,bcnk->bnk", self.scales, bent)
             scales += torch.einsum("bnk,bcnk->bc", x[:, part], bent)
+
         return found, scales
 
     def change(self, part: slice, q: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
@@ -161,4 +163,5 @@ def balance(
         new = dot(residual, z)
         ratio = torch.where(good, new / norm.masked_fill(~good, 1.0), 0.0)
         move, norm = (z[0] + ratio * move[0], z[1] + ratio * move[1]), new
+
     return x

@@ -79,6 +79,7 @@ class TwoGroupSweeps:
         scales = [system.group_scales[end] for end in (0, -1)]
         if self.linear_first:
             return self.first_linear(scales)
+
         parts, top, rest = [], None, None
         for part in tiles(system):
             tile, free = cells(system, part)
@@ -89,6 +90,7 @@ class TwoGroupSweeps:
             )
             parts.append(grow - shrink)
             top, rest = add_logs(top, sums), add_logs(rest, other_sums)
+
         return torch.cat(parts, 1), self.column_step(0.0, top, rest, log=True)
 
     def first_linear(self, scales: list[Any]) -> tuple[Tensor, Tensor]:
@@ -103,6 +105,7 @@ class TwoGroupSweeps:
             shrink, other_sums = passes.first_linear(tile, scales[1], center, others)
             parts.append(grow - shrink)
             top, rest = top + sums.double(), rest + other_sums.double()
+
         return torch.cat(parts, 1), self.column_step(0.0, top, rest, log=False)
 
     def raw(self, t: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,6 +132,7 @@ class TwoGroupSweeps:
             with torch.no_grad():
                 root = passes.sigmoid_rows(y, rows, count, guess, 1e-6)
             parts.append(passes.attached_root(y, rows, root) if y.requires_grad else root)
+
         return torch.cat(parts, 1), b
 
     def next(self, a: Tensor, b: Tensor, *, measure: bool) -> tuple[Tensor, Tensor, Any]:
@@ -150,15 +154,19 @@ class TwoGroupSweeps:
                 rest = found[2].double() if rest is None else rest + found[2]
             else:
                 top, rest = add_logs(top, found[1]), add_logs(rest, found[2])
+
             plain = plain + found[3]
+
         new_b = self.column_step(b, top, rest, log=not self.linear)
         if not measure:
             return torch.cat(new, 1), new_b, None
+
         row_sums, column_sums = torch.cat(firsts, 1), total(plain, system.group)
         if not self.rows_first:
             row_sums = system.margins.rows
             sums = top if self.linear else top.exp()
             column_sums = total(sums, system.group)
+
         return torch.cat(new, 1), new_b, violation(system, row_sums, column_sums, a, b)
 
     def column_step(self, b: Any, top: Any, rest: Any, *, log: bool) -> Tensor:
@@ -170,6 +178,7 @@ class TwoGroupSweeps:
             top, rest = total(top, system.group), total(rest, system.group)
             ratio = (goal * rest) / ((count - goal) * top)
             return b + torch.where(live, ratio, 1.0).log()
+
         grow = passes.log_ratio(goal, total_logs(top, system.group))
         return b + grow - passes.log_ratio(count - goal, total_logs(rest, system.group))
 
@@ -188,6 +197,7 @@ class TwoGroupSweeps:
         system = self.system
         if self.rows_first:
             return *plan_of(system, a, b, None), None
+
         grows, shrinks = [], []
         for part in tiles(system):
             tile, free = cells(system, part)
@@ -198,6 +208,7 @@ class TwoGroupSweeps:
                 top, rest = (s.masked_fill(~free, -torch.inf) for s in (top, rest))
             grows.append(passes.log_ratio(rows, passes.safe_logsumexp(top, -1)))
             shrinks.append(passes.log_ratio(others, passes.safe_logsumexp(rest, -1)))
+
         scale = torch.cat(grows, 1), torch.cat(shrinks, 1)
         return *plan_of(system, a, b, scale[0]), scale
 
@@ -226,6 +237,7 @@ class TransportSweeps:
             a = self.row_step(b)
             b, error = self.column_step(a, b, measure=measure)
             return a, b, error
+
         b, error = self.column_step(a, b, measure=measure)
         return self.row_step(b), b, error
 
@@ -236,6 +248,7 @@ class TransportSweeps:
             tile, free = cells(system, part)
             y = passes.exponent(tile, system.scale, None, b, free)
             parts.append(passes.exp_rows(y, system.margins.rows[:, part], self.strength(0)))
+
         return torch.cat(parts, 1)
 
     def column_step(self, a: Tensor, b: Tensor, *, measure: bool) -> tuple[Tensor, Tensor | None]:
@@ -245,12 +258,14 @@ class TransportSweeps:
             tile, free = cells(system, part)
             y = passes.exponent(tile, system.scale, a[:, part], None, free)
             sums = add_logs(sums, y.logsumexp(-2))
+
         assert sums is not None
         sums = total_logs(sums, system.group)
         sums = torch.where(sums == -torch.inf, 0.0, sums)
         new = self.strength(1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
             return new, None
+
         rows = row_goal(system, a)
         goal = column_goal(system, b)
         column_sums = torch.where(goal > 0, (sums + b).exp(), 0.0)
@@ -274,9 +289,11 @@ def coldest(system: System) -> float | None:
     """The largest range of scale * scores in the batch, where the host may know it."""
     if system.spread is None:
         return None
+
     scale = system.scale
     if isinstance(scale, Tensor):
         if scale.device.type != "cpu" or not scale.numel():
             return None
         scale = float(scale.detach().max())
+
     return system.spread * scale

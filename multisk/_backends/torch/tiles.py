@@ -19,6 +19,7 @@ def tiles(system: System) -> Iterator[slice]:
     if not readable(system.scores) or torch.is_grad_enabled():
         yield slice(0, n)
         return
+
     height = max(1, TILE // max(1, b * k))
     for start in range(0, max(n, 1), height):
         yield slice(start, min(start + height, n))
@@ -71,10 +72,12 @@ def violation(
     miss = column_sums.double() - low
     if margins.upper is not None:
         miss = torch.where(miss < 0, miss, (column_sums - margins.upper).clamp_min(0.0))
+
     by_column = miss.abs() / unit
     worst = [part.flatten(1).amax(1) for part in (by_row, by_column) if part.shape[1]]
     if not worst:
         worst = [by_row.new_zeros(by_row.shape[0])]
+
     return largest(torch.stack(worst).amax(0), system.group)
 
 
@@ -97,6 +100,7 @@ def plan_of(
     if not readable(x) or torch.is_grad_enabled():
         plan = cells_of(system, slice(0, x.shape[1]), a, b, scale)
         return plan, plan.sum(-1), total(plan.sum(-2).double(), system.group)
+
     plan = torch.empty_like(x, memory_format=torch.contiguous_format)
     row_sums = x.new_empty(x.shape[:2])
     column_sums = x.new_zeros((x.shape[0], x.shape[2]), dtype=torch.float64)
@@ -105,4 +109,5 @@ def plan_of(
         plan[:, part] = p
         row_sums[:, part] = p.sum(-1)
         column_sums += p.sum(-2)
+
     return plan, row_sums, total(column_sums, system.group)

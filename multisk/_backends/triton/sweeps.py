@@ -26,6 +26,7 @@ def kernel_sweeps(system: System, order: str) -> Sweeps:
         return sweeps_of(system, order)
     if system.groups is None:
         return KernelTransport(system, order)
+
     return KernelTwo(system, order) if system.two_groups else KernelGroups(system, order)
 
 
@@ -57,10 +58,13 @@ def advance(
     """Potentials after `count` more sweeps."""
     if system.groups is not None and one_operator(system):
         return operators.sweep_exactly(system, count, state, rows_first=order == "row-column-depth")
+
     if state is None:
         state, count = sweeps.first(), count - 1
+
     for _ in range(count):
         state = sweeps.next(*state, measure=False)[:2]
+
     return state
 
 
@@ -85,6 +89,7 @@ class KernelTwo(TwoGroupSweeps):
         if measure:
             _, row_sums, column_sums, _ = self.finish(a, b)
             error = violation(self.system, row_sums, column_sums, a, b)
+
         after, sums = self.visit(a, b, first=False)
         return after, self.column_step(b, sums[0].double(), sums[1].double(), log=True), error
 
@@ -100,6 +105,7 @@ class KernelTwo(TwoGroupSweeps):
             column_cells=margins.column_cells,
             free=margins.free,
         )
+
         return kernels.sweep.sweep_sums(
             system.scores,
             torch.stack([per_problem(system, end) for end in ends], -1),
@@ -128,6 +134,7 @@ class KernelTransport(TransportSweeps):
         if self.rows_first:
             a, sums = self.visit(a, b, row_step=True)
             return a, *self.columns(a, b, sums, measure=measure)
+
         _, sums = self.visit(a, b, row_step=False)
         b, error = self.columns(a, b, sums, measure=measure)
         return self.row_step(b), b, error
@@ -146,6 +153,7 @@ class KernelTransport(TransportSweeps):
         new = self.strength(1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
             return new, None
+
         goal = column_goal(system, b)
         column_sums = torch.where(goal > 0, (sums + b).exp(), 0.0)
         return new, violation(system, row_goal(system, a), column_sums, a, b)
@@ -187,6 +195,7 @@ class KernelGroups(GroupSweeps):
         if measure:
             _, row_sums, column_sums, _ = self.finish(a, b)
             error = violation(self.system, row_sums, column_sums, a, b)
+
         after, sums = self.visit(a, b, first=False)
         return after, b + passes.log_ratio(self.column_targets, sums), error
 
@@ -210,6 +219,7 @@ class KernelGroups(GroupSweeps):
         table = kernels.groups.group_plan(shares_of(self.system, a, b), rows)
         sums = total(table.column_sums, self.system.group)
         scale = None if table.moves is None else (table.moves, table.moves)
+
         return table.plan, table.row_sums, sums, scale
 
 

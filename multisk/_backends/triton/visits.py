@@ -47,6 +47,7 @@ def newton(system: System, b: Tensor, a: Tensor | None) -> Local:
     assert found.height is not None
     bend = square_part(system, found.row_potential, b, found.bend, found.height)
     sums, weight = found.load.to(b), found.weight.to(b)
+
     return Local(found.row_potential, found.row_sums, sums, weight, bend)
 
 
@@ -56,8 +57,10 @@ def square_part(
     """W^T diag(1/h) W in float64: as the pass left it, or in blocks; empty for large K."""
     if bend is None and not forms_square(system):
         return b.new_zeros((b.shape[0], 0, 0), dtype=torch.float64)
+
     if bend is None:
         bend = kernels.wide.couple_columns(place(system, a, b), height)
+
     return bend.double()
 
 

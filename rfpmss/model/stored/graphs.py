@@ -40,6 +40,7 @@ class ImageSide(nn.Module):
         joint = self.project.compared(joint.masked_fill(~present[..., None], 0.0), present)
         study = self.fuse(views, present)
         vectors, _ = self.fuse.compared(study.readings, study.readable)
+
         return vectors, joint[:, : len(VIEWS)]
 
 
@@ -60,6 +61,7 @@ class TextSide(nn.Module):
         joint = joint.masked_fill(~present[:, None], 0.0)[:, None]
         shape = (0, 0, len(VIEWS), 0)  # no images here
         joint = self.project.compared(F.pad(joint, shape), F.pad(present[:, None], shape[2:]))
+
         return self.report.compared(text.vectors, present), joint[:, -1]
 
 
@@ -89,6 +91,7 @@ def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:
         for name, (side, example) in sides.items():
             dynamic = tuple({0: b} for _ in example)
             found[name] = _nameless(torch.export.export(side, example, dynamic_shapes=dynamic))
+
     return found
 
 
@@ -100,6 +103,7 @@ def write(model: RFPMSS, folder: Path) -> list[Path]:
         content = io.BytesIO()  # on a full disk torch's own writer ends the process
         torch.export.save(program, content)
         fill(paths[-1], content.getvalue())
+
     return paths
 
 
@@ -108,5 +112,6 @@ def _nameless(program: ExportedProgram) -> ExportedProgram:
     for node in program.graph.nodes:
         for name in ("stack_trace", "source_fn_stack", "nn_module_stack", "from_node"):
             node.meta.pop(name, None)
+
     program._example_inputs = None  # noqa: SLF001
     return program

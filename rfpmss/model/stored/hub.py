@@ -117,6 +117,7 @@ def require_whole(file: Path) -> None:
             f"{SAFETENSORS_SINGLE_FILE} must fit into the memory of this machine, "
             f"{SIZES[SAFETENSORS_SINGLE_FILE]:,} bytes, got {size:,} in {file}"
         )
+
     with safe_open(file, framework="pt"):  # compares both
         pass
 
@@ -133,6 +134,7 @@ def require_sums(folder: Path) -> None:
         return
     except (OSError, ValueError):
         raise ValueError(f"{SUMS} must be that of the exported model, got {folder}") from None
+
     said = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name, most in SIZES.items():
         path = folder / name
@@ -195,16 +197,19 @@ def require_shapes(
     """
     with torch.device("meta"):
         made = kind(model, data, vocabulary).state_dict()
+
     wanted = {name: list(tensor.shape) for name, tensor in made.items()}
     with safe_open(regular(file), framework="pt") as held:
         parts = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118 (no mapping)
         found = {name: list(part.get_shape()) for name, part in parts.items()}
         kinds = {name: str(part.get_dtype()) for name, part in parts.items()}
+
     for name, shape in wanted.items():
         if found.get(name, shape) != shape:
             raise ValueError(f"{name} must have the shape {shape}, got {found[name]} in {file}")
         if name in kinds:
             require_kind(name, KINDS.get(kinds[name], kinds[name]), made[name].dtype)
+
     absent = sum(prod(shape) for name, shape in wanted.items() if name not in found)
     if absent > sum(prod(shape) for shape in found.values()):  # tied weights are stored once
         raise ValueError(f"the file must hold the model's weights, got {absent:,} less in {file}")
@@ -242,9 +247,11 @@ def read_sizes(path: Path) -> None:
         raise ValueError(f"{CONFIG_NAME} {error} in {path}") from None
     except (OSError, ValueError):
         return  # whoever reads it next says so
+
     sections = ("model", "data")
     if not isinstance(found, dict) or any(not isinstance(found.get(n), dict) for n in sections):
         raise ValueError(f"{CONFIG_NAME} must be a JSON object with model and data, got {path}")
+
     check_vocabulary(found.get("vocabulary"))
 
 
@@ -295,6 +302,7 @@ class Published(
                 f"the model must be a folder with {CONFIG_NAME}, got {where}; "
                 f"`rfpmss export` makes one of a run"
             )
+
         try:
             if Path(where).is_dir():
                 require_whole(Path(where) / SAFETENSORS_SINGLE_FILE)
@@ -348,6 +356,7 @@ class Published(
                 token=token,
             )
             file = Path(found)
+
         make = cast("Callable[..., Any]", cls)
         sizes = ModelConfig.model_validate(model), DataConfig.model_validate(data)
         check_fit(*sizes)
@@ -357,4 +366,5 @@ class Published(
         load_model(made, regular(file), strict=True)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in made.state_dict().values()):
             raise ValueError(f"{SAFETENSORS_SINGLE_FILE} must hold finite weights, got {file}")
+
         return made.to(map_location).eval()

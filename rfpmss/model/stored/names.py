@@ -78,6 +78,7 @@ def resnet_names(state: State) -> State:
             new,
         )
         renamed[new] = tensor
+
     return renamed
 
 
@@ -88,6 +89,7 @@ def bert_names(state: State) -> State:
         new = name.removeprefix("bert.")
         new = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", new)
         renamed[re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", new)] = tensor
+
     return renamed
 
 
@@ -107,6 +109,7 @@ def _transpose(name: str, tensor: Tensor) -> Tensor:
         return tensor.permute(3, 2, 0, 1)
     if name.endswith("/kernel"):
         return tensor.T
+
     return tensor.flatten() if re.search(r"/(query|key|value)/bias$", name) else tensor
 
 
@@ -120,4 +123,5 @@ def _stack(state: State) -> State:
         parts = [f"{found[1]}{part}.{found[2]}" for part in ("query", "key", "value")]
         if all(part in stacked for part in parts):
             stacked[f"{found[1]}project.{found[2]}"] = torch.cat([stacked.pop(p) for p in parts])
+
     return stacked

@@ -63,6 +63,7 @@ class Match:
             entries = getattr(self, name)
             if entries:
                 lines.append(f"  {len(entries)} {name}: {'; '.join(entries)}")
+
         return "\n".join(lines)
 
 
@@ -77,15 +78,18 @@ def load(model: RFPMSS, config: ModelConfig) -> list[Match]:
         state = read(config.image_weights, "model.image_weights")
         fill = _fill_vit if config.backbone == "vit" else _fill_resnet
         matches += fill(model, state, config.image_weights)
+
     if config.text_weights:
         state = bert_names(read(config.text_weights, "model.text_weights"))
         matches.append(_fill_bert(model, state, config.text_weights))
+
     for match in matches:
         if not match.loaded and not match.adapted:
             raise ValueError(
                 f"weights for {match.part} must have names and shapes of the model, "
                 f"got none that fit in {match.source}"
             )
+
     return matches
 
 
@@ -112,8 +116,10 @@ def _digest(source: str) -> str:
         table = [(path.name, _sha256(path)) for path in _files(source, "weights")]
     except (OSError, ValueError):
         return ""
+
     if len(table) == 1:
         return table[0][1]
+
     lines = "".join(f"{digest}  {name}\n" for name, digest in table)
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -171,6 +177,7 @@ def _read_file(file: Path, name: str) -> State:
     except UNREADABLE as error:
         kind = type(error).__name__
         raise ValueError(f"{name} must be a readable weight file, got {file} ({kind})") from None
+
     return {key: value for key, value in found.items() if isinstance(value, Tensor)}
 
 
@@ -182,8 +189,10 @@ def _fill_vit(model: RFPMSS, state: State, source: str) -> list[Match]:
     for view in VIEWS:
         target = cast("PatchStem", model.image.stems[view])
         matches.append(_fill(f"stem of {view}", source, target, *_channels(stem, target)))
+
     for name, part in model.image.trunks.items():
         matches.append(_fill(f"trunk ({name})", source, part, *_positions(trunk, part)))
+
     return matches
 
 
@@ -196,12 +205,15 @@ def _fill_resnet(model: RFPMSS, state: State, source: str) -> list[Match]:
             f"model.resnet_width must be {len(kernel['weight'])}, the width of the weights in "
             f"{source}, got {own}"
         )
+
     matches = []
     for view in VIEWS:
         stem = cast("nn.Conv2d", model.image.stems[view])
         matches.append(_fill(f"stem of {view}", source, stem, *_inflate(kernel, stem.in_channels)))
+
     for name, part in model.image.trunks.items():
         matches.append(_fill(f"trunk ({name})", source, part, names, {}))
+
     return matches
 
 
@@ -211,6 +223,7 @@ def _fill_bert(model: RFPMSS, state: State, source: str) -> Match:
         rows = len(bert.state_dict()[key])
         changes[key] = f"first {rows} of {len(state[key])} positions"
         state[key] = state[key][:rows]
+
     return _fill("report", source, bert, state, changes)
 
 
@@ -228,6 +241,7 @@ def _fill(part: str, source: str, target: nn.Module, state: State, changes: dict
             tensor.copy_(state[name])
             changed = changes.get(name)
             match.adapted.append(f"{name}: {changed}") if changed else match.loaded.append(name)
+
     match.unused = [name for name in state if name not in own]
     return match
 
@@ -236,11 +250,13 @@ def _channels(stem: State, target: PatchStem) -> tuple[State, dict]:
     """Flatten the kernel of the patch convolution and fit it to the view's channels."""
     if "weight" not in stem:
         return stem, {}
+
     channels = target.linear.in_features // target.patch**2
     kernel, changes = _inflate({"weight": stem["weight"]}, channels)
     flat = {"linear.weight": rearrange(kernel["weight"], "d c i j -> d (c i j)")}
     if "bias" in stem:
         flat["linear.bias"] = stem["bias"]
+
     return flat, {f"linear.{name}": how for name, how in changes.items()}
 
 
@@ -248,6 +264,7 @@ def _inflate(kernel: State, channels: int) -> tuple[State, dict]:
     """Spread the mean over colours so that equal channels get the response of equal colours."""
     if not kernel or kernel["weight"].shape[1] == channels:
         return kernel, {}
+
     old = kernel["weight"].shape[1]
     mean = kernel["weight"].mean(dim=1, keepdim=True) * old / channels
     spread = mean.repeat(1, channels, 1, 1)
@@ -259,10 +276,12 @@ def _positions(trunk: State, target: nn.Module) -> tuple[State, dict]:
     wanted = target.state_dict()["positions"].shape[1] - 1
     if "positions" not in trunk or trunk["positions"].shape[1] - 1 == wanted:
         return trunk, {}
+
     first, grid = trunk["positions"].split([1, trunk["positions"].shape[1] - 1], dim=1)
     old, new = round(grid.shape[1] ** 0.5), round(wanted**0.5)
     square = rearrange(grid, "one (h w) d -> one d h w", h=old)
     resized = F.interpolate(square, size=(new, new), mode="bicubic", align_corners=False)
     grid = rearrange(resized, "one d h w -> one (h w) d")
     changed = {"positions": f"{old} x {old} grid resized to {new} x {new}"}
+
     return trunk | {"positions": torch.cat([first, grid], dim=1)}, changed
