@@ -51,7 +51,8 @@ FUNCTION = rf"(?:[Ll]['’])?(?:{'|'.join((*_patterns(_GERMAN), *_SMALL))})(?![\
 _GAP, _GAP1 = r"[ \t\u3000\u00a0]{0,3}", r"[ \t\u3000\u00a0]{1,3}"
 # A participle with a colon: `Vidiert: Keller`; and relatives, whose label may begin a finding.
 DONE = Labelled(
-    r"(?:(?:elektronisch )?(?:vidiert|visiert|validiert|diktiert|geschrieben|kontrolliert"
+    r"(?:(?:elektronisch )?(?:vidiert|visiert|validiert|verifiziert"
+    r"|autorisiert|diktiert|geschrieben|kontrolliert"
     r"|erstellt|geprüft|supervidiert|signiert|unterzeichnet|unterschrieben|freigegeben|befundet"
     r"|gelesen|gegengelesen|gesehen|untersucht)(?: (?:und \w{1,40}|von|durch|am \S{1,12})){0,2}"
     r"|(?:electronically )?(?:verified|approved|reviewed|transcribed|dictated|typed|checked"
@@ -103,7 +104,9 @@ _KIN = (
     r"|żona|mąż|matka|ojciec|córka|syn|opiekun|osoba kontaktowa)"
 )
 CLOSING = re.compile(
-    r"(?<![\w-])(?:(?:mit )?(?:freundlichen|kollegialen|besten|herzlichen|lieben) grü(?:ß|ss)en?"
+    r"(?<![\w-])(?:(?:mit )?"
+    r"(?:(?:freundlichen|kollegialen|besten|herzlichen|lieben|vielen),?(?: und)? ){1,3}"
+    r"grü(?:ß|ss)en?"
     r"|hochachtungsvoll|mfg|mkg|(?:(?:yours|very) )?(?:sincerely|truly|faithfully)(?: yours)?"
     r"|(?:kind|best|warm)(?:est)? regards|with (?:kind|best) (?:regards|wishes)|regards"
     r"|(?:bien )?(?:cordialement|confraternellement)|salutations(?: distinguées| confraternelles)?"
@@ -145,6 +148,20 @@ _HEARD = (
     r" (?:con|com|a)|(?:discusso|comunicato) (?:con|a)|(?:overlegd|besproken) met|doorgebeld aan)"
     rf"{_GAP1}(?!(?-i:{TITLE})\b)"  # which stays: `discussed with Dr. ___`
 )
+CALLED = re.compile(
+    r"(?<![\w-])(?:(?:patient(?:'?s)?|my|his|her) name is|heißt|s['’]appelle"
+    r"|(?:man|woman|male|female|boy|girl|lady|gentleman|mann|frau|patient(?:in)?) (?:named|namens)"
+    rf"|llamad[oa]|se llama|di nome|chamad[oa]){_GAP1}"
+    rf"(?=(?-i:[A-ZÀ-Þ][\w'’-]{{1,60}} [A-ZÀ-Þ]))",
+    re.IGNORECASE,
+)
+"""Before a given and a family name."""
+MAIDEN = re.compile(
+    r"(?<![\w-])(?:geb\.|geborene[rn]?|gebürtige|née|(?:apellido )?de soltera|nata|z domu|rozená"
+    r"|roz\.)\s(?=(?-i:[A-ZÀ-Þ][a-zß-ÿ])[\w'’-]{1,40}\s?[.,;)\n])",
+    re.IGNORECASE,
+)
+"""Before the name that somebody was born with."""
 TOLD = re.compile(_HEARD, re.IGNORECASE)
 TOLD_ONE = re.compile(
     rf"{_HEARD}(?=(?-i:[A-ZÀ-Þ])[\w'’-]{{1,60}}"

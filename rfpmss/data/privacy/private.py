@@ -76,6 +76,15 @@ _TRACES = re.compile(
     r"|(?:https?://|www\.)\S{1,2000}",
     re.IGNORECASE,
 )
+# Behind a word for calling, which stays.
+_CALLED = re.compile(
+    rf"(?<!\w){_SOON}((?:llam(?:ar|e|en)|localizable|contact(?:ar|e[dr]?|ez|able)?|avisar"
+    r"|call(?:ed|back)?|reach(?:ed|able)?|dial|appel(?:er|ez)|join(?:dre|able)|chiamare"
+    r"|reperibile|contattare|ligar|anrufen|erreichbar|rückruf|bellen|bereikbaar|zadzwonić)"
+    r"(?: [^\W\d_]{1,12}){0,3}:? )"
+    rf"(?=(?:[ ()+/.–-]{{0,3}}\d){{7}}){_PHONE}{_MEASURE}(?: ?(?:x|ext\.?) ?\d{{1,6}})?",
+    re.IGNORECASE,
+)
 # What physicians are registered by; the short ones need more digits, for they mean other things.
 _LICENCE = re.compile(
     r"(?<![\w-])(?:(?i:CRM(?:[-/ ]?[A-Z]{2})?|RQE|RPPS|ADELI|FINESS|LANR|BSNR|GMC|NPI|PWZ|AGB"
@@ -212,7 +221,8 @@ def redact(text: str, names: Iterable[str]) -> str:
         raise TextError(what, "put the report of each patient into a file of its own")
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
     text = _GLUED.sub(BLANK, text)
-    text = " ".join(_TRACES.sub(BLANK, _tidy(text)).split())
+    text = _CALLED.sub(rf"\1{BLANK}", _tidy(text))
+    text = " ".join(_TRACES.sub(BLANK, text).split())
     return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
 
 

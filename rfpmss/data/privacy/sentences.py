@@ -11,17 +11,19 @@ from functools import lru_cache
 
 from rfpmss.data.privacy import east_asian
 from rfpmss.data.privacy.functions import (
+    CALLED,
     CLOSING,
     DONE,
     FUNCTION,
     KIN_FIELD,
     KIN_NAMED,
     KIN_ONE,
+    MAIDEN,
     TOLD,
     TOLD_ONE,
 )
 from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, Labelled, uncased
-from rfpmss.data.privacy.persons import TITLE, UPPER, degreed, people, person, titles
+from rfpmss.data.privacy.persons import LOWER, TITLE, UPPER, degreed, people, person, titles
 from rfpmss.data.privacy.vocabulary import (
     ALSO_NAMES,
     DOUBLE,
@@ -191,6 +193,8 @@ _NAMES_RU = re.compile(
 _PERSON = Labelled(
     r"(?P<label>(?:(?:patient(?:'?s)?|pt|full|last|first|given|family|sur"
     r"|subject)[ _.]{0,3}){0,4}name"
+    r"(?P<both>(?: ?[/&,+] ?(?:id|mrn|dob|d\.o\.b\.?|no|number|nr)){1,3})?"
+    r"|(?:last|family)(?: name)?, ?first(?: name)?|(?:dr|dra|prof|dott)\.?|professor(?:in)?"
     r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
     r"|requesting physician"
     r"|attending|reading|resident|fellow|consultant"
@@ -203,6 +207,8 @@ _PERSON = Labelled(
     r"|transcribed(?: by)?|transcriptionist|typist|scribe"
     r"|reported by|read by|interpreted by|reviewed by|verified by|approved by|authori[sz]ed by"
     r"|author"
+    r"|(?:name|nachname|familienname) ?(?:[-/,&]|und) ?vorname|vor-"
+    r" ?(?:und|u\.|/) ?(?:nach|zu)?namen?"
     r"|name des patienten|patientenname|nachname|vorname|familienname|zuweiser|einsender|überweiser"
     r"|(?:befundender |zuweisender |behandelnder |verantwortlicher |überweisender )?arzt|ärztin"
     r"|hausarzt"
@@ -210,13 +216,15 @@ _PERSON = Labelled(
     r"| durch)?"
     r"|unterschrift|gezeichnet|freigegeben(?: von| durch)?|erstellt von|diktiert von"
     r"|validiert von|mtra?"
-    r"|nom(?: du patient| de famille| et prénom| usuel)?|prénoms?|patient\(e\)|radiologue"
+    r"|nom(?: du patient| de famille| usuel|(?: ?[-/,&] ?| et )pr[ée]noms?)?|pr[ée]noms?"
+    r"|patient\(e\)|radiologue"
     r"|signé(?: par)?"
     r"|médecin(?: traitant| prescripteur| référent| demandeur)?|prescripteur|validé par"
     r"|rédigé par|signataire"
     r"|compte[ -]rendu par|interprété par|manipulateur"
     r"|nombre(?: del paciente| y apellidos)?|apellidos?(?: y nombre)?|médic[oa](?: solicitante"
     r"| responsable)?"
+    r"|doctora|dottor(?:e|essa)|docteure?|doutora?|doktor(?:in)?"
     r"|radiólog[oa]|facultativo|firmado(?: por)?|firma|informado por|validado por|realizado por"
     r"|solicitante"
     r"|elaborado por|dictado por|patóloga|patólogo"
@@ -227,7 +235,7 @@ _PERSON = Labelled(
     rf"{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED})",
 )
 _PATIENT = re.compile(
-    rf"(?<![\w-])(?:(?:patient|patientin|patiente|paciente|paziente|pt|pat\.?)"
+    rf"(?<![\w-])(?:(?:patient|patientin|patient(?:/-?|\*|:|\()in\)?|patiente|paciente|paziente|pt|pat\.?)"
     rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))"
     # The chief complaint is called CC as well.
     r"|(?:cc|bcc|copy to|copies to|kopien? an|nachrichtlich(?: an)?|verteiler|copie à|con copia a"
@@ -254,7 +262,7 @@ _BY = re.compile(
     r"|freigegeben|diktiert"
     r"|erstellt|validiert|geprüft|untersucht|überwiesen|zugewiesen)(?: und \w{1,40})?"
     rf"{_WHEN} (?:von|durch)"
-    r"|gez\."
+    r"|gez\.|(?-i:i\. ?A\.)"
     r"|(?:(?:compte[ -]rendu|cr|examen|document)(?: \w{1,40})? )?(?:signé|rédigé|validé|interprété"
     r"|dicté|réalisé"
     r"|relu|établi|adressé)e?(?: (?:électroniquement|et \w{1,40}))?"
@@ -275,11 +283,11 @@ _BY = re.compile(
     re.IGNORECASE,
 )
 _DONE_BY = re.compile(
-    r"(?<![\w-])(?:(?:ordered|referred|requested|performed|attended|examined|seen|treated|operated"
+    r"(?<![\w-])(?:(?:assessed|evaluated|written|compiled|reported|report|note|letter|ordered|referred|requested|performed|attended|examined|seen|treated|operated"
     r"|consulted|supervised|assisted|witnessed|entered|completed|acquired|scanned|checked|confirmed"
     r"|prescribed|submitted|acknowledged|cosigned|co-signed|countersigned|electronically approved"
     r"|proofread|typed|created|updated|amended|addended|injected|administered|protocoll?ed)"
-    rf"{_WHEN} by"
+    rf"(?:{_WHEN}| in (?:the |our )?\w{{2,12}}) by"
     r"|(?:angefordert|angeordnet|beauftragt|durchgeführt|behandelt|betreut|operiert|beurteilt"
     r"|kontrolliert|gelesen|geschrieben|verfasst|gegengezeichnet|veranlasst|besprochen|gegengelesen"
     rf"|supervidiert|visitiert|transkribiert|bestätigt|abgenommen|eingewiesen){_WHEN} (?:von|durch)"
@@ -305,7 +313,7 @@ _FUNCTION_FIELD = Labelled(FUNCTION, rf"{_GAP}:{_GAP}", flags=re.NOFLAG)
 _FUNCTION = re.compile(rf"(?<![\w-]){FUNCTION}{_GAP1}")
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _NUMBERED = re.compile(
-    r"(?<![\w-])(?:(?:patient|study|exam|case|hospital|visit|encounter|account"
+    r"(?<![\w-])(?:(?:patient|pat\.?|study|exam|case|hospital|visit|encounter|account"
     r"|order)?[ _-]?(?:id|no|nr|number|#)"
     r"|mrn|medical record(?: (?:no|number))?|accession(?: (?:no|number))?|acc(?:\."
     r"|ession)? (?:no|#)|ssn"
@@ -332,7 +340,7 @@ _NUMBERED_BARE = re.compile(
 _BORN = re.compile(
     rf"(?<![\w-])(?:d\.?o\.?b\.?|date of birth|birth ?date|born|geburtsdatum|geb\.(?: am)?"
     rf"|geboren am"
-    rf"|date de naissance|née? le|ddn|fecha de nacimiento|f\.? ?nac\.?"
+    rf"|date de naissance|née? le|ddn|(?:n[º°]\.? )?f(?:echa|\.)? ?(?:de )?nac(?:imiento|\.)?"
     rf"|nacid[oa] el){_GAP}[:#]?{_GAP}"
     rf"{_DATE}{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
@@ -370,9 +378,10 @@ _TITLED = re.compile(
     r"(?:(?:acude|refiere|presenta|ingresa|consulta|padece|remitido)\b|(?:de )?\d{1,3} años))"
 )
 _CALLED = re.compile(
-    r"(?<![\w-])(?:patient(?:in|en|e)?"
-    r"|paciente)\s{1,3}(?:D\.|Dª\.?|Dña\.?|Don"
-    r"|Doña)?\s{0,3}(?=[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
+    r"(?<![\w-])(?:patient(?:in|en|e)?|pt\.?|pat\."
+    r"|paciente|paziente)\s{1,3}(?:D\.|Dª\.?|Dña\.?|Don"
+    r"|Doña)?\s{0,3}(?=(?-i:[A-ZÀ-Þ]\.\s?)[A-ZÀ-Þ][\w'’-]{2,60}"
+    r"|[A-ZÀ-Þ][\w'’-]{1,60}\s{1,3}[A-ZÀ-Þ][\w'’-])",
     re.IGNORECASE,
 )
 _AFTER = re.compile(
@@ -410,7 +419,9 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
     for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
         text = _persons(text, label, names, None, least=least, keep=True)
-    text = _persons(text, TOLD_ONE, names, _one_word, keep=True)
+    text = _persons(text, CALLED, names, None, least=2, keep=True)
+    for label in (TOLD_ONE, MAIDEN):
+        text = _persons(text, label, names, _one_word, keep=True)
     text = _persons(text, KIN_ONE, names, _one_word, keep=True)
     return _titled(text, names), names
 
@@ -550,10 +561,22 @@ def _persons(
             made += [text[start : found.end()], BLANK]
             start = end
             continue
-        made.append(text[start : found.start()])
+        made.append(_ARTICLE.sub("", text[start : found.start()]))
+        if found.groupdict().get("both") and (number := _NUMBER_BEHIND.match(text, end)):
+            end = number.end()
         after = _AFTER.match(text, end)
         start = after.end() if after else end
     return "".join((*made, text[start:]))
+
+
+_NUMBER_BEHIND = re.compile(r"(?:[ /,|;()-]{1,3}[A-Za-z]{0,4}\d[\w./-]{0,30}(?<![./-])\)?){1,3}")
+"""Behind the name in a field of both, `Name/ID: Jane Roe/4711`."""
+_ARTICLE = re.compile(
+    r"(?<![^\s.,;])(?:il|lo|la|le|l['’]|i|el|los|las|der|die|den|dem|das|o|a|os|as|de|het|the"
+    r"|un|una|une|ein|eine[rn]?) ?$",
+    re.IGNORECASE,
+)
+"""Before a label, as in `Il medico:`, which is left alone when the field goes."""
 
 
 def _long(name: str, least: int) -> bool:
@@ -604,6 +627,9 @@ def _titled(text: str, names: list[str]) -> str:
             end = _one_word(text, particles.end())
         if end is None:
             continue
+        if slashed := _SLASHED.match(text, end):
+            names.append(slashed[1])
+            end = slashed.end()
         names.append(text[begin:end])
         made += [text[start:begin], BLANK]
         start = end
@@ -634,6 +660,8 @@ def _called(text: str, names: list[str]) -> str:
 _PARTICLES = re.compile(
     r"(?:(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|di|da|dos|el|al|bin|ten)\s){1,3}"
 )
+_SLASHED = re.compile(rf"/([{UPPER}][{LOWER}'’-]{{2,40}})(?=[\s.,;)]|$)")
+"""A second name: `Dr. Huber/Schmidt`."""
 _CAPITAL = re.compile(rf"[{UPPER}][\w'’-]{{1,80}}")
 
 
