@@ -21,6 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+TOUR = "examples/tour.ipynb"
 PAGES = {
     "README.md": "index.md",
     "rfpmss/README.md": "pipeline.md",
@@ -28,10 +29,11 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
+    TOUR: "tutorials/tour.md",
     "examples": "examples.md",
     "benchmarks": "benchmarks.md",
 }
-"""Paths of the repository, and the pages that show them."""
+"""Paths of the repository, and the pages that show them; the first that fits counts."""
 
 ASSETS = (".png", ".csv", ".svg")
 LINK = re.compile(
@@ -54,9 +56,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             text = (ROOT / source).read_text(encoding="utf-8")
             files.append(File.generated(config, name, content=text))
     files.append(File.generated(config, "examples.md", content=examples()))
-    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
-        name = path.relative_to(ROOT / "docs").with_suffix(".md").as_posix()
-        files.append(File.generated(config, name, content=notebook(path)))
+    for path in [*sorted((ROOT / "docs").rglob("*.ipynb")), ROOT / TOUR]:
+        source = path.relative_to(ROOT).as_posix()
+        name = shown_at(source) or ""
+        files.append(File.generated(config, name, content=notebook(source, name)))
+    there = PAGES[TOUR].replace(".md", ".ipynb")
+    files.append(File.generated(config, there, abs_src_path=str(ROOT / TOUR)))
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.*")):
         if path.suffix in ASSETS:
             name = path.relative_to(ROOT).as_posix()
@@ -151,18 +156,19 @@ def examples() -> str:
     return "\n".join(parts)
 
 
-def notebook(path: Path) -> str:
-    """A notebook with its outputs as Markdown."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+def notebook(path: str, name: str) -> str:
+    """The repository's notebook `path` with its outputs, as the Markdown of the page `name`."""
+    cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
     parts = []
     for cell in cells:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(rewritten(source, path, name))
             continue
         parts.append(f"```python\n{source}\n```")
         parts += [text for output in cell["outputs"] if (text := shown(output))]
-    note = f"*A notebook: [{path.name}]({path.name}) runs on your machine as it stands.*"
+    file = PurePosixPath(path).name
+    note = f"*A notebook: [{file}]({file}) runs on your machine as it stands.*"
     title, _, rest = "\n\n".join(parts).partition("\n")
     return f"{title}\n\n{note}\n{rest}\n"
 

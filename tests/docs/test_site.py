@@ -33,12 +33,14 @@ SHOWN = {
         ("[a](../../examples)", "[a](../examples.md)"),
         ("[a](../../benchmarks/results/cpu.csv)", "[a](../benchmarks/results/cpu.csv)"),
     ],
+    "examples/tour.ipynb": [("[a](../docs/multisk/moe.md)", "[a](../multisk/moe.md)")],
     "README.md": [
         ("[a](docs/data.md#x)", "[a](data.md#x)"),
         ("[docs/scale.md](docs/scale.md)", "[How far it scales](scale.md)"),
         ("[how](multisk/moe.py)", "how (`multisk/moe.py`)"),
         ("[a](https://example.org)", "[a](https://example.org)"),
         ("[a](#guides)", "[a](#guides)"),
+        ("[the tour](examples/tour.ipynb)", "[the tour](tutorials/tour.md)"),
         ("```\n[a](docs/data.md)\n```", "```\n[a](docs/data.md)\n```"),
     ],
 }
