@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hmac import compare_digest
 from secrets import token_urlsafe
-from socket import create_server, socket
+from select import POLLIN, poll
+from socket import MSG_PEEK, create_server, socket
 from socketserver import BaseServer
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, request
@@ -27,6 +30,12 @@ NAMES = (HOST, "localhost")
 
 TIMEOUT = 20.0
 """Seconds that a connection may be silent."""
+
+QUEUE = 16
+"""Pages that are asked for and not made yet; a browser asks for one or two."""
+
+LOOK = 1.0
+"""Seconds between two looks at whether a browser still waits."""
 
 COOKIE = "rfpmss-view-{port}"
 """A browser sends the cookies of one name of a machine to all its ports."""
@@ -62,6 +71,56 @@ def view(arguments: Arguments) -> int:
         return 1
 
 
+class Queue:
+    """Whose page is made next: the model and its cache are one, requests are many."""
+
+    def __init__(self, places: int = QUEUE) -> None:
+        self._places = BoundedSemaphore(places)
+        self._one = Lock()
+
+    @contextmanager
+    def turn(self, client: socket | None) -> Iterator[str]:
+        """Wait for the turn of a client; in the body nobody else has one.
+
+        Args:
+            client: where its answer goes; None if that is not known.
+
+        Yields:
+            Why its page is not made; empty where it is its turn.
+        """
+        if not self._places.acquire(blocking=False):
+            yield "too many pages are asked for at once; load this one again later"
+            return
+        try:
+            gone = left(client)
+            while not gone and not self._one.acquire(timeout=LOOK):
+                gone = left(client)
+            if gone:
+                yield GONE
+                return
+            try:
+                yield GONE if left(client) else ""
+            finally:
+                self._one.release()
+        finally:
+            self._places.release()
+
+
+GONE = "nobody waits for this page any more"
+
+
+def left(client: socket | None) -> bool:
+    """Whether a client has closed its connection; what it may have sent is not taken."""
+    if client is None:
+        return False
+    try:
+        waiting = poll()
+        waiting.register(client, POLLIN)
+        return bool(waiting.poll(0)) and client.recv(1, MSG_PEEK) == b""
+    except (OSError, ValueError):  # reset, or closed on this side, too
+        return True
+
+
 def application(looker: Looker, token: str = "") -> Flask:
     """The list of studies under ``/`` and the pages ``/study/NAME`` of one run.
 
@@ -70,7 +129,7 @@ def application(looker: Looker, token: str = "") -> Flask:
         token: what a browser has to bring, once in the link and then in a cookie; none if empty.
     """
     app = Flask("rfpmss", static_folder=None, template_folder=None)
-    one = Lock()
+    queue = Queue()
 
     @app.before_request
     def _admit() -> Response | None:
@@ -106,15 +165,22 @@ def application(looker: Looker, token: str = "") -> Flask:
 
     @app.get("/study/<path:name>")
     def _study(name: str) -> Response:
-        try:
-            with one:  # the model and its cache are one, threads are many
-                patient = looker.look(name)
-        except ValueError as error:
-            return Response(f"{error}\n", 404, mimetype="text/plain")
-        content = {"patient": patient, "studies": looker.studies()}
-        return Response(fill("patient.html", content), mimetype="text/html")
+        return _page(looker, queue, name)
 
     return app
+
+
+def _page(looker: Looker, queue: Queue, name: str) -> Response:
+    """The page of a study, or why there is none."""
+    try:
+        with queue.turn(request.environ.get("werkzeug.socket")) as refused:
+            if refused:
+                return Response(f"{refused}\n", 503, {"Retry-After": "10"}, "text/plain")
+            patient = looker.look(name)
+    except ValueError as error:
+        return Response(f"{error}\n", 404, mimetype="text/plain")
+    content = {"patient": patient, "studies": looker.studies()}
+    return Response(fill("patient.html", content), mimetype="text/html")
 
 
 def _refusal(host: str, site: str | None, origin: str | None) -> tuple[int, str] | None:

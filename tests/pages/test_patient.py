@@ -209,6 +209,57 @@ def test_a_signal_ends_the_pages_in_one_line(number, capsys):
     assert capsys.readouterr().err == f"stopped by signal {int(number)}\n"
 
 
+@pytest.fixture
+def client():
+    """Both ends of a connection: the server's, and the browser's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(view.TIMEOUT)  # as the server sets it; nobody waits for it
+        yield ours, theirs
+
+
+def test_a_page_for_a_browser_that_has_gone_is_not_made(looker, client, monkeypatch):
+    ours, theirs = client
+    made = []
+    monkeypatch.setattr(looker, "look", lambda name: made.append(name) or 1 / 0)
+    pages = view.application(looker).test_client()
+    there = {"environ_overrides": {"werkzeug.socket": ours}, "headers": HERE}
+    for sent in (b"", b"the next request"):  # a browser that waits, or asks ahead
+        theirs.send(sent)
+        assert pages.get("/study/a", **there).status_code == 500
+    assert made == ["a", "a"]
+    ours.recv(64)
+    theirs.close()
+    answer = pages.get("/study/a", **there)
+    assert (answer.status_code, answer.text) == (503, f"{view.GONE}\n")
+    ours.close()
+    assert view.left(ours)
+    assert len(made) == 2
+
+
+def test_the_pages_that_wait_are_few_and_leave_when_their_browser_does(client, monkeypatch):
+    monkeypatch.setattr(view, "LOOK", 0.01)
+    ours, theirs = client
+    queue, said = view.Queue(places=2), []
+
+    def ask():
+        with queue.turn(ours) as refused:
+            said.append(refused)
+
+    with queue.turn(None) as first:
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        while queue._places.acquire(blocking=False):  # until it waits
+            queue._places.release()
+        with queue.turn(None) as third:
+            assert third == "too many pages are asked for at once; load this one again later"
+        theirs.close()
+        waiting.join(60)
+        assert said == [view.GONE]  # while the first page is still being made
+    with queue.turn(None) as fourth:
+        assert (first, fourth) == ("", "")
+
+
 def test_a_port_that_another_program_has_is_one_sentence(capfd):
     pytest.importorskip("werkzeug")
     with socket.create_server(("127.0.0.1", 0)) as other:
