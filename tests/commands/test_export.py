@@ -355,7 +355,7 @@ def altered(exported, tmp_path, change):
         (lambda c: c | {"model": c["model"] | {"depth": 2**40}}, "less than or equal to 1024"),
         (lambda c: c | {"model": c["model"] | {"dim": 65_536}}, "must have the shape"),
         (lambda c: c | {"model": c["model"] | {"decoder_depth": 1_024}}, "must hold the model's"),
-        (lambda c: c | {"data": c["data"] | {"tokens": 65_536}}, "must have the shape"),
+        (lambda c: c | {"data": c["data"] | {"tokens": 8_192}}, "must have the shape"),
         (lambda c: c | {"model": c["model"] | {"image_weights": "/etc/passwd"}}, None),
     ],
 )
