@@ -24,5 +24,5 @@ def test_a_run_without_a_checkpoint_is_refused_by_name_in_the_grid_too(tmp_path)
     with pytest.raises(OpenError, match="run_dir must hold a checkpoint, got"):
         open_run(tmp_path, None, "cpu")
     with pytest.raises(OpenError, match="run_dir must hold a checkpoint, got"):
-        score(tmp_path, "cpu")
+        score(tmp_path, None, "cpu")
     assert issubclass(OpenError, CheckpointError)  # train tells both in one line
