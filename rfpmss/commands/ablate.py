@@ -19,8 +19,8 @@ from rfpmss.common.files import appended, sentence, write_text
 from rfpmss.common.progress import progress
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import PRESETS, Config, second_edition
-from rfpmss.data.cohort.manifest import manifest_of, write
 from rfpmss.data.cohort.manifest import read as rows_of
+from rfpmss.data.cohort.manifest import write
 from rfpmss.data.cohort.verify import fingerprint_of
 from rfpmss.data.phantom import ensure_cohort
 from rfpmss.evaluation.grid import EQ6, VARIANTS, changed, chosen, kept, summary
@@ -35,6 +35,7 @@ from rfpmss.evaluation.page.tables import (
 from rfpmss.options.ablate import Arguments
 from rfpmss.runs import record
 from rfpmss.runs.children import Children
+from rfpmss.runs.folder import manifest_given, require_apart
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
@@ -100,6 +101,7 @@ def run(arguments: Arguments) -> int:
 
 def ablate(arguments: Arguments, names: list[str]) -> int:
     """Run what is missing, summarise what is there; return 0, or 1 if a run failed."""
+    require_apart(arguments.out, "--out")
     cells, failed = _cells(arguments, names)
     if not arguments.allow_config_change:
         _refuse_foreign(cells)
@@ -139,7 +141,7 @@ def _cells(arguments: Arguments, names: list[str]) -> tuple[list[Cell], list[str
     base = PRESETS[arguments.preset]()
     if arguments.edition > 1:
         base = second_edition(base)
-    elsewhere = manifest_of(arguments.elsewhere) if arguments.elsewhere else None
+    elsewhere = manifest_given(arguments.elsewhere, "--elsewhere") if arguments.elsewhere else None
     other = fingerprint_of(elsewhere).digest if elsewhere else None
     if arguments.epochs:
         train = base.train.model_copy(update={"epochs": arguments.epochs})
@@ -258,7 +260,7 @@ def _same(path: Path, config: Config) -> bool:
 
 def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path:
     """The manifest to train on; one with some modalities or views is written beside the whole."""
-    whole = manifest_of(data) if data else ensure_cohort(phantom)
+    whole = manifest_given(data) if data else ensure_cohort(phantom)
     if not variant.only and not variant.missing:
         return whole
     parts = variant.only or (f"missing-{variant.missing:.2f}",)

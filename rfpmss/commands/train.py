@@ -16,19 +16,18 @@ from rfpmss.common.ranks import local
 from rfpmss.config.arguments import TrainArguments
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import cut, train_tokenizer
-from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.data.phantom import ensure_cohort
 from rfpmss.evaluation.structure.learned import learned
 from rfpmss.model.stored.published import digests
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import load
 from rfpmss.runs.folder import (
-    ArgumentError,
     Bystander,
     Claim,
     Run,
     RunError,
     begin_again,
+    manifest_given,
     read_metrics,
     refuse_another,
 )
@@ -52,13 +51,9 @@ LOOK_FIRST = 10.0
 
 def run(arguments: TrainArguments) -> int:
     """Train and evaluate as the only process that writes into the run folder."""
-    data = None if arguments.data is None else manifest_of(arguments.data)
-    if data is not None and not data.is_file():
-        raise ArgumentError(
-            f"--data must be the manifest of a prepared cohort, or its folder, got {data}; write "
-            f"one with `python -m rfpmss.prepare hospital SRC --out DIR`"
-        )
-    with Claim(arguments.folder) as claim:
+    if arguments.data is not None:
+        manifest_given(arguments.data)
+    with Claim(arguments.folder, supervised=arguments.supervised) as claim:
         try:
             with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
                 status = train(arguments, peers, claim)
@@ -78,7 +73,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     config, folder = arguments.config, arguments.folder
     torch.set_num_threads(config.train.threads)
     peers.first(claim.take)
-    manifest = manifest_of(arguments.data) if arguments.data else _phantom(config)
+    manifest = manifest_given(arguments.data) if arguments.data else _phantom(config)
     one = not local()  # of a machine, whose ranks share its disk
     cohort = Cohort.open(manifest, config.data, verified=one)
     schedule = Schedule.of(config.train, config.seed, cohort.indices("train"), peers.size)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -271,18 +271,32 @@ def sync(path: Path) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that takes no file, before anything is computed for it.
+    """Refuse a folder that takes no file, before anything is computed for it; nothing stays.
 
     Raises:
         OSError: what the system says.
     """
     probe = folder / f".probe.{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
+    new = absent(folder)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
+        remove_empty(new)
+
+
+def absent(folder: Path) -> list[Path]:
+    """A folder and those above it that are not there yet, the deepest first."""
+    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the deepest first, that hold nothing."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def told(error: Exception, path: Path) -> OSError:

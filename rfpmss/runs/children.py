@@ -15,6 +15,7 @@ from types import TracebackType
 
 from rfpmss.common.errors import Interrupted
 from rfpmss.common.files import read_text
+from rfpmss.runs.interrupt import Heard
 
 GRACE = 30.0
 """Seconds in which ranks may save and leave after a signal."""
@@ -39,12 +40,17 @@ class Children:
     """
 
     def __init__(self, grace: float = GRACE) -> None:
-        self.signal = 0
+        self._heard = Heard()
         self._grace = grace
         self._over = False
         self._starting = False
         self._running: set[subprocess.Popen[bytes]] = set()
         self._before: dict[int, object] = {}
+
+    @property
+    def signal(self) -> int:
+        """The first signal; 0 before any came."""
+        return self._heard.first
 
     def run(self, words: Sequence[str], log: io.BufferedWriter | None = None) -> int:
         """Run ``python -m WORDS``; return its exit status, from any thread.
@@ -95,9 +101,10 @@ class Children:
                 signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _stop(self, number: int, _frame: object) -> None:
-        self.signal = self.signal or number
+        new = not self.signal
+        impatient = self._heard.impatient(number)
         self._over = True
-        if not self._starting:
+        if not self._starting and (new or impatient):
             raise Interrupted(self.signal)
 
     def _ask(self) -> None:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.config import Config
 from rfpmss.config.bounds import MOST_STEPS
 from rfpmss.data.cohort.fingerprint import Fingerprint
+from rfpmss.data.cohort.manifest import NAME, manifest_of, sum_of
 from rfpmss.runs import record
 from rfpmss.runs.stored import set_aside
 from rfpmss.runs.trackers import Name, Tracker, open_trackers
@@ -59,12 +60,23 @@ class ArgumentError(RunError):
 class Claim:
     """The right of one process to write into a run folder; the kernel takes it from the dead.
 
-    Nothing else in the folder is looked at or touched before `take` has succeeded.
+    Nothing else in the folder is looked at or touched before `take` has succeeded. Where the body
+    of a new run fails before it has `begun`, all that it made is removed.
+
+    Args:
+        folder: of the run; made if absent.
+        supervised: whether another process reads here why this one ended, and cleans up.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, supervised: bool = False) -> None:
         self.folder = folder
+        self.begun = False
+        """Whether there is something to keep."""
+        self._supervised = supervised
         self._file: BinaryIO | None = None
+        self._files: list[Path] = []
+        """Those that this process makes if it makes them."""
+        self._folders: list[Path] = []
 
     @property
     def held(self) -> bool:
@@ -81,6 +93,20 @@ class Claim:
         if self.held:
             return 0
         require_places(self.folder)
+        if not self._files:  # a supervisor takes it again and again
+            own = [self.folder / name for name in FILES if name != METRICS]
+            self._files = [path for path in own if not os.path.lexists(path)]
+            self._folders = files.absent(self.folder)
+        if self.folder / record.FILE in self._files:  # one from before this rule may go on
+            require_apart(self.folder, "run_dir")
+        while not self._in_place():  # its last holder may have removed what it had made
+            self.release()
+            self._file = self._locked()
+        for name in (ERROR, HEARTBEAT):
+            (self.folder / name).unlink(missing_ok=True)
+        return 0
+
+    def _locked(self) -> BinaryIO:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = files.appended(self.folder / LOCK)
         try:
@@ -93,10 +119,30 @@ class Claim:
                     f"is writing: wait for it or choose another --run-dir"
                 ) from None
             raise OSError(error.errno, error.strerror, str(self.folder)) from None
-        self._file = file
-        for name in (ERROR, HEARTBEAT):
-            (self.folder / name).unlink(missing_ok=True)
-        return 0
+        return file
+
+    @contextmanager
+    def cleaned(self) -> Iterator[None]:
+        """After the body, remove what the processes that it started made of a run never begun."""
+        try:
+            yield
+        finally:
+            if self._files and not (self.folder / record.FILE).exists():
+                with suppress(OSError, RunError), self:
+                    self.take()
+                    self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Remove what a start that never began has made here; a run that was there stays whole."""
+        if not self.held:
+            files.remove_empty(self._folders)
+        elif self._in_place() and self.folder / record.FILE in self._files:
+            kept = (ERROR, LOCK) if self._supervised else ()
+            for path in self._files:
+                if path.name not in kept:
+                    with suppress(OSError):
+                        path.unlink(missing_ok=True)
+            files.remove_empty(self._folders)
 
     def note(self, error: BaseException) -> None:
         """Say in the folder why this start ended, if it had the right to write there."""
@@ -146,7 +192,40 @@ class Claim:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None and not self.begun:
+            self._withdraw()
         self.release()
+
+
+def require_apart(folder: Path, name: str) -> None:
+    """Refuse to make a run, or a grid of them, in the folder of a prepared cohort.
+
+    Raises:
+        RunError: names both; nothing was written.
+    """
+    there = folder.resolve()
+    for place in (there, *there.parents):
+        if (place / NAME).is_file() and sum_of(place / NAME).is_file():
+            raise RunError(
+                f"{name} must lie outside of prepared cohorts, got {folder} in the cohort {place}; "
+                f"choose another folder"
+            )
+
+
+def manifest_given(data: Path, name: str = "--data") -> Path:
+    """The manifest that an option means: the file itself, or the one in a cohort's folder.
+
+    Raises:
+        ArgumentError: if there is none; names what was typed.
+    """
+    found = manifest_of(data)
+    if not found.is_file():
+        shown = f"{data}, a folder without {NAME}" if data.is_dir() else data
+        raise ArgumentError(
+            f"{name} must be the manifest of a prepared cohort, or its folder, got {shown}; write "
+            f"one with `python -m rfpmss.prepare hospital SRC --out DIR`"
+        )
+    return found
 
 
 def require_places(folder: Path) -> None:
@@ -259,6 +338,7 @@ class Run:
             _set_back(self.folder, step)
             fields = dict(record.leaves(self.config.model_dump(mode="json")))
             self._trackers = open_trackers(track, self.folder, fields, step)
+            self._claim.begun = True
             try:
                 yield
             finally:
@@ -327,8 +407,8 @@ class Line:
 
 
 def read_metrics(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:
-    """The rows of ``metrics.jsonl`` up to ``last_step``; what cannot be read is left out."""
-    rows = [line.row for line in _once(_lines(path))[0] if line.row is not None]
+    """The rows of ``metrics.jsonl`` up to ``last_step``, by step; unreadable ones are left out."""
+    rows = [line.row for line in _sorted(_once(_lines(path))[0]) if line.row is not None]
     return [row for row in rows if last_step is None or row["step"] <= last_step]
 
 
@@ -336,7 +416,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """The rows of ``metrics.jsonl``; what cannot be read, and what is missing, is said."""
     good, bad = _once(_lines(path))
     _say_damaged(path, bad, "are left out")
-    rows = [line.row for line in good if line.row is not None]
+    _say_disordered(path, good)
+    rows = [line.row for line in _sorted(good) if line.row is not None]
     steps = {row["step"] for row in rows}
     _say_lost(path, steps, max(steps, default=0))
     return rows
@@ -352,6 +433,11 @@ def _once(lines: list[Line]) -> tuple[list[Line], list[Line]]:
         if line.row is not None:
             seen.add(line.row["step"])
     return first, others
+
+
+def _sorted(lines: Sequence[Line]) -> list[Line]:
+    """Readable lines by their steps."""
+    return sorted(lines, key=lambda line: line.row["step"] if line.row else 0)
 
 
 def _lines(path: Path) -> list[Line]:
@@ -389,7 +475,8 @@ def _set_back(folder: Path, step: int) -> None:
         with files.appended(folder / DAMAGED) as file:
             file.writelines(line.text + b"\n" for line in bad)
         _say_damaged(path, bad, f"are set aside in {DAMAGED}")
-    kept = [line for line in good if line.row is not None and line.row["step"] <= step]
+    kept = [line for line in _sorted(good) if line.row is not None and line.row["step"] <= step]
+    _say_disordered(path, good)
     _say_lost(path, {line.row["step"] for line in kept if line.row is not None}, step)
     with files.whole(path) as file:
         file.writelines(line.text + b"\n" for line in kept)
@@ -403,6 +490,16 @@ def _say_damaged(path: Path, bad: list[Line], become: str) -> None:
         f"warning: {len(bad)} lines of {path} cannot be read or say a step again (line "
         f"{numbers}{', ...' if len(bad) > 10 else ''}) and {become}; all others stay\n"
     )
+
+
+def _say_disordered(path: Path, good: list[Line]) -> None:
+    ordered = _sorted(good)
+    if ordered != good:
+        first = next(line for line, other in zip(good, ordered, strict=True) if line is not other)
+        sys.stderr.write(
+            f"warning: the rows of {path} are out of order from line {first.number} on and are "
+            f"sorted by their steps\n"
+        )
 
 
 def _say_lost(path: Path, there: set[int], step: int) -> None:

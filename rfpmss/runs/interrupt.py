@@ -8,14 +8,35 @@ from types import TracebackType
 from rfpmss.common.errors import Interrupted
 
 
-class Stop:
-    """Remembers SIGTERM, SIGINT or SIGHUP while it is entered; a second one ends at once.
+class Heard:
+    """The signals that came so far.
 
-    SIGHUP comes, often twice, when the terminal goes away; under ``nohup`` it stays ignored.
+    A second one is impatience, but not where a terminal goes away: shell and kernel both send
+    SIGHUP then, and a session that ends sends SIGTERM beside it.
     """
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.first = 0
+        """Its number; 0 before any came."""
+        self._asked = False
+
+    def impatient(self, number: int) -> bool:
+        """Take note of a signal; whether somebody who asked already wants the end at once."""
+        self.first = self.first or number
+        if number == signal.SIGHUP:
+            return False
+        asked, self._asked = self._asked, True
+        return asked
+
+
+class Stop:
+    """Remembers SIGTERM, SIGINT or SIGHUP while it is entered; a second one ends at once.
+
+    Under ``nohup`` SIGHUP stays ignored; which ones count as a second one, `Heard` knows.
+    """
+
+    def __init__(self) -> None:
+        self._heard = Heard()
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Stop:
@@ -35,7 +56,11 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @property
+    def signal(self) -> int:
+        """The first signal; 0 before any came."""
+        return self._heard.first
+
     def _note(self, number: int, _frame: object) -> None:
-        if self.signal and number != signal.SIGHUP:  # shell and kernel both send that one
+        if self._heard.impatient(number):
             raise Interrupted(self.signal)
-        self.signal = self.signal or number

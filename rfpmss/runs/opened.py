@@ -16,6 +16,7 @@ from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import CheckpointError, Loaded
+from rfpmss.runs.folder import manifest_given
 from rfpmss.runs.origin import Origin
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     loaded = checkpoint.load(run_dir, device)
     known = stored(run_dir, loaded, allow_change=allow_change)
     torch.set_num_threads(loaded.config.train.threads)
-    manifest = manifest_of(data or Path(known["manifest"]))
+    manifest = manifest_given(data) if data else manifest_of(Path(known["manifest"]))
     cohort = Cohort.open(manifest, loaded.config.data)
     if not allow_change:
         _refuse_cohort(run_dir, known, cohort, given=data is not None)

@@ -38,9 +38,10 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
     ]
     environment = {"OMP_NUM_THREADS": str(arguments.config.train.threads)} | os.environ
     told = ""
-    with Stop() as stop:
+    claim = Claim(folder)
+    with Stop() as stop, claim.cleaned():
         for left in range(arguments.max_restarts, -1, -1):
-            with Claim(folder) as claim:  # refused while another process writes: nothing to retry
+            with claim:  # refused while another process writes: nothing to retry
                 claim.take()
             if told:
                 print(told, file=sys.stderr, flush=True)

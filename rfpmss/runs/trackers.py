@@ -60,19 +60,19 @@ def open_trackers(
     Raises:
         TrackerError: if a package is missing.
     """
-    opened: list[Tracker] = [Board(folder, step)]
+    modules = {}
     for name in names:
         for variable, value in QUIET[name].items():
             os.environ.setdefault(variable, value.format(folder=folder.resolve()))
         try:
-            module = importlib.import_module(name)
+            modules[name] = importlib.import_module(name)
         except ModuleNotFoundError as error:
             needs = "" if error.name == name else f", which needs {error.name}"
             raise TrackerError(
                 f"--track must name installed packages, got {name}{needs}: pip install {name}"
             ) from None
-        opened.append(ADAPTERS[name](module, folder, config))
-    return opened
+    opened: list[Tracker] = [Board(folder, step)]
+    return opened + [ADAPTERS[name](module, folder, config) for name, module in modules.items()]
 
 
 class Board:

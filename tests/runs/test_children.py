@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rfpmss.common.errors import Interrupted
+from rfpmss.runs.children import Children
+
 CHILD = """
 import signal, sys, time
 def leave(number, _):
@@ -64,6 +67,26 @@ def test_a_signal_ends_what_runs_saved_and_starts_nothing_more(
         ran, "x"
     )
     assert len(ran) == (2 if kind == "pool" else 1)
+
+
+def test_a_session_that_ends_sends_more_than_one_signal_and_all_is_saved() -> None:
+    for numbers, patient in (
+        ([signal.SIGHUP, signal.SIGHUP, signal.SIGTERM], True),
+        ([signal.SIGTERM, signal.SIGHUP], True),
+        ([signal.SIGHUP, signal.SIGTERM, signal.SIGINT], False),
+        ([signal.SIGTERM, signal.SIGTERM], False),
+    ):
+        with Children() as children:
+            with pytest.raises(Interrupted):
+                signal.raise_signal(numbers[0])
+            for number in numbers[1:-1]:
+                signal.raise_signal(number)
+            if patient:
+                signal.raise_signal(numbers[-1])
+            else:
+                with pytest.raises(Interrupted):
+                    signal.raise_signal(numbers[-1])
+        assert children.signal == numbers[0]
 
 
 def test_a_second_signal_ends_those_that_do_not_leave(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ from rfpmss.evaluation.page import write
 from rfpmss.runs import checkpoint
 from rfpmss.runs.content import ORIGIN
 from rfpmss.runs.origin import Origin
+from tests import warm
 
 TUNE = ["--fractions", "1", "--seeds", "0", "--modes", "full", "--epochs", "1"]
 
@@ -154,11 +154,10 @@ def test_ranks_that_hold_different_checkpoints_of_a_step_are_refused(
     for rank, folder in enumerate((run, other)):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
         ranks.append(
-            subprocess.Popen(
+            warm.start(
                 [sys.executable, "-m", "rfpmss.train", *words, "--run-dir", str(folder)],
                 env=os.environ | place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=warm.PIPE,
             )
         )
     said = [rank.communicate(timeout=120)[1] for rank in ranks]

@@ -96,6 +96,17 @@ def test_an_error_that_would_come_again_is_not_tried_again(
     assert (tmp_path / "starts").read_text() == "False"
 
 
+@pytest.mark.parametrize(
+    ("more", "left"), [("", []), ("open('config.yaml', 'w');", [".lock", "config.yaml", ERROR])]
+)
+def test_ranks_that_never_begin_leave_nothing(
+    more: str, left: list[str], supervise: Supervise, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert supervise(f"{more} open('error.txt', 'w'); exit(1)", restarts=2) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*left, "notes.txt"])
+
+
 def test_silence_after_a_step_is_a_hang(
     supervise: Supervise, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -414,8 +414,8 @@ def test_ranks_that_were_started_differently_are_refused_before_the_first_step(
     said = [rank.communicate(timeout=120)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [1, 1]
     assert "config.train.lr: 0.003 on rank 0, 0.5 on rank 1" in said[0]
-    assert "all ranks must be started with the same" in (tmp_path / "run" / ERROR).read_text()
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert "all ranks must be started with the same" in said[0]
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_kind_of_difference_between_ranks_is_named() -> None:
@@ -845,10 +845,10 @@ def test_a_log_on_a_full_disk_is_not_taken_for_the_disk_of_the_run(
 def test_a_terminal_that_goes_away_stops_a_run_saved(
     run: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    usual = torch.optim.AdamW.step
+    usual, numbers = torch.optim.AdamW.step, iter(())
 
     def hang_up(self, *rest):
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), next(numbers, signal.SIGHUP))
         return usual(self, *rest)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", hang_up)
@@ -856,6 +856,7 @@ def test_a_terminal_that_goes_away_stops_a_run_saved(
     try:  # under nohup it goes on
         assert start(run, cohort, "--max-steps", "3") == 0
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        numbers = iter([signal.SIGHUP, signal.SIGTERM])  # as when a session ends
         assert start(run, cohort, "--max-steps", "9") == 128 + 1
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -45,10 +45,10 @@ def export(wanted: Export) -> list[Written]:
     """
     if (wanted.out / INDEX).exists():
         raise DuplicateError(f"--out holds an export already ({INDEX})")
-    if not wanted.manifest.is_file():
+    manifest = manifest_of(wanted.manifest)
+    if not manifest.is_file():
         raise FileNotFoundError(2, "no such manifest", str(wanted.manifest))
     studies: dict[str, dict[str, list[Row]]] = {}
-    manifest = manifest_of(wanted.manifest)
     shards: dict[str, Shard] = {}
     for row in digested(read(manifest), manifest.parent, shards, every=True):
         studies.setdefault(row.split or "all", {}).setdefault(row.study_id, []).append(row)
