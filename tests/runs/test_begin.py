@@ -20,18 +20,6 @@ def start(folder: Path, data: Path, *words: str) -> int:
     return train.main([*fixed, "--train.save-every", "1", "--data", str(data), *words])
 
 
-@pytest.fixture(scope="module")
-def trained(smoke_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("begin") / "run"
-    assert start(folder, smoke_cohort, "--max-steps", "2") == 0
-    return folder
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
 def files(folder: Path) -> dict[Path, bytes]:
     found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {path: content for path, content in found.items() if path.name != "error.txt"}
