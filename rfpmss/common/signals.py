@@ -43,9 +43,15 @@ def raised() -> Iterator[None]:
     lost: list[int] = []
     hook = sys.unraisablehook
     sys.unraisablehook = partial(_again, lost, hook)
-    before = {number: signal.signal(number, _raise) for number in _heard()}
+    came: list[int] = []
+    before = {number: signal.signal(number, partial(_raise, came)) for number in _heard()}
     try:
-        yield
+        try:
+            yield
+        except Exception:
+            if came:  # a library in C has made an error of its own of it
+                raise Interrupted(came[0]) from None
+            raise
         if lost:
             raise Interrupted(lost[0])
     finally:
@@ -66,7 +72,8 @@ def _again(lost: list[int], hook: Callable[[Any], object], raised: Any) -> None:
     timer.start()
 
 
-def _raise(number: int, _frame: object) -> None:
+def _raise(came: list[int], number: int, _frame: object) -> None:
+    came.append(number)
     raise Interrupted(number)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from rfpmss import ablate, evaluate, finetune, reproduce, train
 from rfpmss.common import files as files_module
+from rfpmss.common.command import guarded
+from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence
 from rfpmss.runs import checkpoint
 from rfpmss.runs.folder import Claim, read_history, read_metrics
@@ -205,6 +207,20 @@ def test_rows_of_a_history_that_are_out_of_order_are_sorted_and_said(
     assert path.read_text().splitlines()[:2] == [one, two]
     read_history(path)
     assert "out of order" not in capsys.readouterr().err
+
+
+def test_a_signal_that_a_library_makes_an_error_of_is_still_a_signal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def body() -> int:
+        try:  # as torch does: "could not determine the shape of object type ..."
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            raise RfpmssError("use another checkpoint") from None
+        return 0
+
+    assert guarded(body) == 143
+    assert capsys.readouterr().err == "stopped by signal 15\n"
 
 
 def test_a_limit_of_open_files_is_said_with_its_way_out() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rfpmss import embed, evaluate
+from rfpmss import embed, evaluate, finetune
 from rfpmss.config import (
     PRESETS,
     AssignmentConfig,
@@ -211,7 +211,7 @@ def test_the_guide_to_training_names_options_and_fields_that_exist() -> None:
     assert len(named) > 10
     assert set(named) <= known
     options = set(re.findall(r"(--[a-z][a-z.-]+)", text)) - {"--nproc-per-node", "--help"}
-    kinds = (TrainArguments, evaluate.Arguments, embed.Arguments)  # adapting is theirs
+    kinds = (TrainArguments, evaluate.Arguments, embed.Arguments, finetune.Arguments)
     names = [name for kind in kinds for name in kind.__dataclass_fields__]
     own = {f"--{name.replace('_', '-')}" for name in names}
     fields = {f"--{name.replace('_', '-')}" for name in known}
