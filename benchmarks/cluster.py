@@ -1,16 +1,21 @@
 """Balanced k-means beside k-means-constrained: 20 data sets, equal sizes, equal first centres.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cluster [set ...]
+    OMP_NUM_THREADS=1 python -m benchmarks.cluster "132000 x 16, 25"    a large set, alone
 
 Writes `benchmarks/results/cluster.csv`. `inertia` is the sum of squared distances to the means of
 the clusters, worked out from the labels alone; `step_excess` how far the last assignment is above
 the best one to the same centres; `cpu_s` the processor time of a fit on one thread.
 k-means-constrained is no dependency (`pip install k-means-constrained`): where it is missing its
 rows are left as they are. scikit-learn's k-means without bounds is there for scale.
+
+The large sets (`LARGE`) are measured one at a time and by us alone, with the peak memory of the
+process, its data among it.
 """
 
 import importlib
 import importlib.util
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +38,17 @@ SHAPES = (
     *((5001, 32, 8), (20000, 50, 20)),
 )
 CASES = {f"{n} x {d}, {k}": (n, d, k, seed) for seed, (n, d, k) in enumerate(SHAPES)}
+LARGE: dict[str, tuple[tuple[int, int, int, int], dict[str, Any]]] = {
+    "132000 x 16, 25": ((132_000, 16, 25, 20), {}),
+    # A part of a fit: a few steps on batches, and no last exact assignment, whose tables would
+    # take some 40 GB. Its sizes are not bounded therefore.
+    "1000000 x 64, 1000": (
+        (1_000_000, 64, 1000, 21),
+        {"batch_size": 20_000, "max_iter": 3, "refine": False},
+    ),
+    # One exact assignment, from prices of zero, and the one to the centres it moves.
+    "20000 x 64, 1000": ((20_000, 64, 1000, 21), {"max_iter": 1}),
+}
 PEER = "k-means-constrained"
 Row = dict[str, Any]
 
@@ -106,6 +122,33 @@ def row_of(name: str, method: str) -> Row:
         "step_excess": f"{max(0.0, excess(x, fitted)):.1e}" if even else "",
         "steps": int(fitted.n_iter_),
         "cpu_s": f"{spent:.3f}",
+        "memory_gib": "",
+    }
+
+
+def large_row(name: str) -> Row:
+    """One large set by `BalancedKMeans`."""
+    shape, options = LARGE[name]
+    x, first = draw(*shape)
+    n, _, k, _ = shape
+    began = time.process_time()
+    fitted = BalancedKMeans(k, init=first, **options).fit(x)
+    spent = time.process_time() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    counts = fitted.counts_
+    even = counts.min() == n // k and counts.max() == -(-n // k)
+    told = ", ".join(f"{key}={value}" for key, value in options.items())
+    return {
+        "set": name,
+        "method": f"multisk({told})" if told else "multisk",
+        "inertia": f"{inertia(x, fitted.labels_):.10g}",
+        "smallest": int(counts.min()),
+        "largest": int(counts.max()),
+        "even": "yes" if even else "no",
+        "step_excess": "",
+        "steps": int(fitted.n_iter_),
+        "cpu_s": f"{spent:.3f}",
+        "memory_gib": f"{memory:.2f}",
     }
 
 
@@ -129,11 +172,15 @@ def summary(rows: list[Row]) -> list[str]:
 
 
 def main(names: list[str]) -> None:
-    """Measure the named sets, or all."""
+    """Measure the named sets, or all but the large ones."""
     torch.set_num_threads(1)
     ours(*draw(40, 2, 3, 0))  # loads, or compiles, the loops
     rows = []
     for name in names or CASES:
+        if name in LARGE:
+            rows.append(large_row(name))
+            print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+            continue
         for method, (_, package) in METHODS.items():
             if importlib.util.find_spec(package) is None:
                 print(f"set={name} method={method} skipped: not installed")

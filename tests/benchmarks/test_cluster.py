@@ -42,6 +42,20 @@ def test_a_missing_peer_is_skipped_by_name(monkeypatch, tmp_path, capsys):
     assert (row["smallest"], row["largest"], row["even"]) == ("7", "8", "yes")
 
 
+def test_a_large_set_says_what_part_of_a_fit_ran_and_its_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "FILE", tmp_path / "cluster.csv")
+    part = {"batch_size": 10, "max_iter": 2, "refine": False}
+    tiny = {"whole": ((30, 2, 4, 0), {}), "part": ((30, 2, 4, 0), part)}
+    monkeypatch.setattr(cluster, "LARGE", tiny)
+    cluster.main(["whole", "part"])
+    with cluster.FILE.open(newline="") as file:
+        rows = {row["set"]: row for row in csv.DictReader(file)}
+    assert (rows["whole"]["method"], rows["whole"]["even"]) == ("multisk", "yes")
+    assert rows["part"]["method"] == "multisk(batch_size=10, max_iter=2, refine=False)"
+    assert rows["part"]["steps"] == "2"
+    assert float(rows["part"]["memory_gib"]) > 0
+
+
 def test_the_peer_keeps_the_sizes_too():
     pytest.importorskip("k_means_constrained")
     x, first = cluster.draw(30, 2, 4, 0)
@@ -65,5 +79,5 @@ def test_the_rows_that_are_kept_keep_the_sizes():
     with cluster.FILE.open(newline="") as file:
         rows = list(csv.DictReader(file))
     mine = [row for row in rows if row["method"] == "multisk"]
-    assert {row["set"] for row in mine} == set(cluster.CASES)
-    assert all(row["even"] == "yes" and float(row["step_excess"]) <= 1e-9 for row in mine)
+    assert {row["set"] for row in mine} - set(cluster.LARGE) == set(cluster.CASES)
+    assert all(row["even"] == "yes" and float(row["step_excess"] or 0) <= 1e-9 for row in mine)
