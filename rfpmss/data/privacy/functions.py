@@ -136,6 +136,12 @@ KIN_ONE = re.compile(
     re.IGNORECASE,
 )
 """A relative and one name: `Lives with his daughter Amy`."""
+KIN_OF = re.compile(
+    rf"(?<![\w-]){_KIN}\s(?:of|de|del|des|du|di|della|do|da|von|van|der)\s"
+    r"(?=(?-i:[A-ZÀ-Þ][a-zß-ÿ]))(?![\w-]{1,40} (?:descent|origin|ancestry|ethnicity|background))",
+    re.IGNORECASE,
+)
+"""A relative before the patient's name: `la hija de Ana, Ainhoa`."""
 # Whom a finding was told: a name of one word goes where a time or a way follows.
 _HEARD = (
     r"(?<![\w-])(?:(?:discussed|communicated|reviewed|shared|spoken|spoke|conferred) (?:with|to)"

@@ -13,8 +13,13 @@ UPPER = "A-Z" + "".join(chr(c) for c in _CASED if chr(c).isupper())
 LOWER = "a-z" + "".join(chr(c) for c in _CASED if chr(c).islower())
 """Letters of a class of `re`."""
 
+_PLURAL = (
+    r"(?:[Dd]res|[Dd]r\.es|[Dd]ras|[Dd]rs|[Dd]ott\.?ri|[Dd]ott\.?sse|[Pp]rofs|[Pp]roff|MM|Mmes|[Ss]res"
+    r"|[Ss]ras|[Ss]rs|Messrs|Herren|[Dd]octors|[Dd]octores|[Dd]octeurs|[Dd]ottori|[Pp]rofessors"
+    r"|[Dd]outores)"
+)
 TITLE = (
-    r"(?:[Dd]r|[Dd]ra|[Dd]rs|PD|Priv|Doz|[Pp]rof|[Pp]rofessor|[Dd]octor|Pr|Dipl|med|univ|habil"
+    rf"(?:{_PLURAL}|[Dd]r|[Dd]ra|[Dd]rs|PD|Priv|Doz|[Pp]rof|[Pp]rofessor|[Dd]octor|Pr|Dipl|med|univ|habil"
     r"|[Hh]errn?|[Ff]rau|Frl|(?<!\d )Hrn?|Fr(?=\.)|Doktor(?:a|ze|owi|em)?"
     r"|Koll(?:eg(?:en?|in)|(?=\.))|OA|OÄ|CA|AÄ|FÄ"
     r"|Mr|Mrs|Ms|Miss|Mx|Sir|Rev|[Nn]urse|[Ss]ister|[Cc]olleague|Schwester|Pfleger|Fru"
@@ -162,6 +167,7 @@ def people(text: str, start: int, *, field: bool = False) -> int | None:
         'Jane Roe'
     """
     end = person(text, start, field=field)
+    end = None if end is None else together(text, start, end)
     for _ in range(PEOPLE):
         found = None if end is None else _AND.match(text, end)
         more = person(text, found.end(), field=field) if found else None
@@ -171,6 +177,33 @@ def people(text: str, start: int, *, field: bool = False) -> int | None:
         if titles(text, found.end()) == found.end() and " " not in said:
             break
         end = more
+    return end
+
+
+_MANY = re.compile(rf"{_PLURAL}\b")
+_JOINED = re.compile(r"\s?[/&+]\s?")
+_LISTED = re.compile(r"\s?[/&+,;]\s?|\s(?:and|und|et|y|e|en|og|och|i)\s")
+_ONE = re.compile(rf"[{UPPER}][\w'’-]{{1,40}}")
+
+
+def together(text: str, start: int, end: int) -> int:
+    """The end of the names that share the title at ``start`` with the one that ends at ``end``.
+
+    Example:
+        >>> texts = ("Drs. Smith, Roe and Jones saw", "Dr. Huber/Klein", "Dr. Huber and Klein")
+        >>> [text[: together(text, 0, person(text, 0))] for text in texts]
+        ['Drs. Smith, Roe and Jones', 'Dr. Huber/Klein', 'Dr. Huber']
+    """
+    if titles(text, start) == start:
+        return end
+    sign = _LISTED if _MANY.match(text, start) else _JOINED
+    for _ in range(PEOPLE):
+        found = sign.match(text, end)
+        place = titles(text, found.end()) if found else end
+        word = _ONE.match(text, place) if found else None
+        if not word or not _is_name(word[0], behind=True):
+            break
+        end = person(text, place) or word.end()
     return end
 
 

@@ -91,12 +91,17 @@ _LICENCE = re.compile(
     r"|(?:n[º°o]\.? ?(?:de )?)?colegiad[oa](?: n[º°o]\.?)?|nº col\.?|matr[ií]cula"
     r"|c[ée]dula profesional"
     r"|(?:nr )?prawa wykonywania zawodu|BIG-(?:nr|nummer|registratie(?:nummer)?)|ordem dos médicos"
+    r"|c[ée]d\. ?prof\.?|ordine dei medici(?: di \w{2,20})?|arztnummer|ahpra|scfhs|čl[ks]"
+    r"|diplom[ae]|sicil|коллеги[яи]|reg\. ?n[o.º°]{1,2}"
     r"|licen[cs]e|medical council|registration)|执业证(?:书)?(?:编)?号|執業證號"
     r"|医籍(?:登録)?番号|면허번호)"
-    r"(?: ?(?:no|nr|number|n[º°])\b)?[-:：#. ]{0,3}(?:[A-Z]{1,3}[-/ ]?)?\d[\d./-]{2,16}\d"
-    r"|(?<![\w-])(?:BIG|OMS|DEA|CMP|M\.?P\.?"
-    r"|M\.?N\.?)[-:# ]{1,3}(?:[A-Z]{2})?\d{4,12}(?![\w.]\d| ?[cm]m)"
+    r"(?: ?(?:no|nr|number|n[º°]|n\.[º°]?)(?!\w)\.?)?"
+    r"[-:：#. ]{0,3}(?:[A-Z]{1,3}[-/ ]?)?\d[\d./-]{2,16}\d"
+    r"|(?<![\w-])(?:BIG|OMS?|DEA|CMP|MCI|GMC|M\.?P\.?"
+    r"|M\.?N\.?)[-:# ]{1,3}(?:n[.º°]{1,2} ?)?(?:[A-Z]{2})?\d{4,12}(?![\w.]\d| ?[cm]m)"
 )
+_EMPTY = re.compile(r" ?\([ ,.]{0,2}\)|,? (?=[.,;])")
+"""Where a number stood."""
 _DIGITS = re.compile(r"\d{41,}")
 """Longer than any number; taken whole, so that the patterns above need not look for its end."""
 _GLUED = re.compile(r"___(?:-___){1,3}")
@@ -214,7 +219,7 @@ def redact(text: str, names: Iterable[str]) -> str:
     """
     text = unicodedata.normalize("NFC", text)
     text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
-    text, said = without_fields(without_places(_LICENCE.sub("", text), BLANK))
+    text, said = without_fields(without_places(_unregistered(text), BLANK))
     said = list(dict.fromkeys(said))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"
@@ -224,6 +229,12 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = _CALLED.sub(rf"\1{BLANK}", _tidy(text))
     text = " ".join(_TRACES.sub(BLANK, text).split())
     return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
+
+
+def _unregistered(text: str) -> str:
+    """A report without the numbers that physicians are registered by."""
+    made, count = _LICENCE.subn("", text)
+    return _EMPTY.sub("", made) if count else text
 
 
 def _tidy(text: str) -> str:

@@ -17,13 +17,14 @@ from rfpmss.data.privacy.functions import (
     FUNCTION,
     KIN_FIELD,
     KIN_NAMED,
+    KIN_OF,
     KIN_ONE,
     MAIDEN,
     TOLD,
     TOLD_ONE,
 )
 from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, Labelled, uncased
-from rfpmss.data.privacy.persons import LOWER, TITLE, UPPER, degreed, people, person, titles
+from rfpmss.data.privacy.persons import TITLE, UPPER, degreed, people, person, titles, together
 from rfpmss.data.privacy.vocabulary import (
     ALSO_NAMES,
     DOUBLE,
@@ -420,6 +421,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
         text = _persons(text, label, names, None, least=least, keep=True)
     text = _persons(text, CALLED, names, None, least=2, keep=True)
+    text = _relatives(text, names)
     for label in (TOLD_ONE, MAIDEN):
         text = _persons(text, label, names, _one_word, keep=True)
     text = _persons(text, KIN_ONE, names, _one_word, keep=True)
@@ -627,10 +629,10 @@ def _titled(text: str, names: list[str]) -> str:
             end = _one_word(text, particles.end())
         if end is None:
             continue
-        if slashed := _SLASHED.match(text, end):
-            names.append(slashed[1])
-            end = slashed.end()
-        names.append(text[begin:end])
+        end = together(text, found.start(), end)
+        names += re.split(_BETWEEN, text[begin:end])
+        if number := _REGISTERED.match(text, end):
+            end = number.end()
         made += [text[start:begin], BLANK]
         start = end
     return _degreed(_called("".join((*made, text[start:])), names), names)
@@ -641,6 +643,27 @@ def _degreed(text: str, names: list[str]) -> str:
     made, start = [], 0
     for begin, end in degreed(text):
         names.append(text[begin:end])
+        made += [text[start:begin], BLANK]
+        start = end
+    return "".join((*made, text[start:]))
+
+
+_SECOND = re.compile(rf",\s([{UPPER}][\w'’-]{{1,40}})(?=[\s,.;)]|$)")
+
+
+def _relatives(text: str, names: list[str]) -> str:
+    """Blank whose relative somebody is, and the relative's own name behind it."""
+    made, start = [], 0
+    for found in KIN_OF.finditer(text):
+        begin = found.end()
+        end = person(text, begin) or _one_word(text, begin)
+        if end is None or begin < start:
+            continue
+        second = _SECOND.match(text, end)
+        names.append(text[begin:end])
+        if second and not common(second[1]):
+            names.append(second[1])
+            end = second.end()
         made += [text[start:begin], BLANK]
         start = end
     return "".join((*made, text[start:]))
@@ -660,8 +683,9 @@ def _called(text: str, names: list[str]) -> str:
 _PARTICLES = re.compile(
     r"(?:(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|di|da|dos|el|al|bin|ten)\s){1,3}"
 )
-_SLASHED = re.compile(rf"/([{UPPER}][{LOWER}'’-]{{2,40}})(?=[\s.,;)]|$)")
-"""A second name: `Dr. Huber/Schmidt`."""
+_BETWEEN = re.compile(r"\s?[/&+;]\s?|\s(?:and|und|et|y|e|en|og|och|i)\s")
+_REGISTERED = re.compile(r",?\s?\((?:[^\W\d_][^\W\d_.º°-]{0,12}[.º°]?[ :-]?){0,3}\d[\d./-]{3,12}\)")
+"""Behind a name: whatever the label, it is what the person is registered by."""
 _CAPITAL = re.compile(rf"[{UPPER}][\w'’-]{{1,80}}")
 
 

@@ -181,6 +181,12 @@ _ENDINGS = re.compile(
     r"|ología|ción|ciones|siones|sión)",
     re.IGNORECASE,
 )
+_GIVEN = frozenset(
+    prefix + end
+    for prefix in "concep purifica asun encarna visita anuncia consola ascens".split()  # noqa: SIM905
+    for end in ("ción", "cion", "ión", "ion")
+)
+"""Given names that end as findings do."""
 SURNAMES = (
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏"
     "薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易"
@@ -241,4 +247,6 @@ def common(word: str) -> bool:
         ['Left', 'Raumforderung', 'Known']
     """
     plain = word.strip(".,;:'’-").lower()
-    return plain in COMMON or (len(plain) > 5 and _ENDINGS.fullmatch(plain) is not None)
+    if plain in COMMON:
+        return True
+    return len(plain) > 5 and plain not in _GIVEN and _ENDINGS.fullmatch(plain) is not None
