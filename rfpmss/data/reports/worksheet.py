@@ -174,6 +174,9 @@ def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table |
         return groups
     likely = [n for n, name in enumerate(names) if not no_report(name)]
     if not any(_sentences(n, rows, WORDS, SIGNS) for n in likely):
+        if any(_is_sentence(cell, WORDS, SIGNS) for row in rows for cell in row):
+            what = "no name of a column says that it holds reports, and texts repeat or are few"
+            raise ColumnError(what, OR_NOTHING)
         raise ColumnError(NO_REPORTS, OR_NOTHING)
     places = [n for n in likely if _sentences(n, rows, WORDS // 2 + 1, SIGNS // 2 + 1)]
     if len(places) > 1:
@@ -207,13 +210,13 @@ def _sentences(place: int, rows: Sequence[tuple[str, ...]], words: int, signs: i
         signs: of one in Chinese, Japanese or Korean.
     """
     cells = [row[place].strip() for row in rows if place < len(row) and row[place].strip()]
-    long = [
-        cell
-        for cell in cells
-        if len(re.findall(r"[^\W\d_]{2,}", cell)) >= words
-        or len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", cell)) >= signs
-    ]
+    long = [cell for cell in cells if _is_sentence(cell, words, signs)]
     return bool(cells) and 2 * len(long) >= len(cells) and len(set(long)) > len(long) / 2
+
+
+def _is_sentence(cell: str, words: int, signs: int) -> bool:
+    wide = re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", cell)
+    return len(re.findall(r"[^\W\d_]{2,}", cell)) >= words or len(wide) >= signs
 
 
 def _days(

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +13,7 @@ from rfpmss import prepare, train
 from rfpmss.config.sections import DataConfig
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import Row, read
-from rfpmss.data.cohort.splits import split
+from rfpmss.data.cohort.splits import RAISE, split, unscored
 from rfpmss.data.errors import PathError, UnreadableError
 from rfpmss.data.identity.owners import Item, owners
 from rfpmss.data.privacy.private import pseudonym, read_report, read_salt, redact
@@ -176,7 +177,7 @@ def test_no_identifier_reaches_the_manifest_the_messages_or_the_shards(
             said += file.read_bytes().decode("latin-1")
     for secret in ("quimby", "zebulon", "774411", "1.2.826", "quimby_z"):
         assert secret not in said.lower(), secret
-    assert next(row.report for row in rows if row.report) == "Mr. ___ (___) has a left mass."
+    assert next(row.report for row in rows if row.report) == "Mr. ___ has a left mass."
 
 
 def test_ids_depend_on_the_salt_and_stay_the_same_with_it(tmp_path: Path) -> None:
@@ -256,6 +257,16 @@ def test_splits_are_by_patient_seeded_and_of_the_shares_asked_for() -> None:
     assert abs(told.count("test") - 0.2 * len(told)) <= 1.5
     assert dealt == split(people[::-1], (0.7, 0.1, 0.2), 1)
     assert dealt != split(people, (0.7, 0.1, 0.2), 2)
+
+
+def test_a_larger_share_for_test_holds_enough_reports_out() -> None:
+    people = [Study(study_id=str(p), patient_id=str(p), report="x") for p in range(10)]
+    told = {
+        shares: unscored(Counter(split(people, shares, 0).values()))
+        for shares in ((0.8, 0.1, 0.1), (0.6, 0.1, 0.3))
+    }
+    assert [bool(why) for why in told.values()] == [True, False]
+    assert "--splits 0.6 0.1 0.3" in RAISE
 
 
 @pytest.mark.parametrize("reports", [1, 2, 5])

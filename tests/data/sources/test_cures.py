@@ -45,7 +45,9 @@ def advice() -> Iterator[tuple[str, str]]:
                 skip |= {id(part) for part in ast.walk(node)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+\b(?!:)|pip install", node.value)
+                found = re.findall(
+                    r"(?<![\w-])--[a-z][a-z0-9-]+(?:\.[a-z_]+)?\b(?!:)|pip install", node.value
+                )
                 if id(node) not in skip and found and node.value.strip() != found[0]:
                     yield from ((option, node.value) for option in found)
 
@@ -356,6 +358,10 @@ ELSEWHERE = {
     "pass --mapping BraTS2021_MappingToTCIA.xlsx, or --unmapped": (
         "data/sources/test_public_run.py",
         "test_both_trees_are_refused_unmapped_then_merged_split_shown_and_trained_on",
+    ),
+    "remove splits.csv and deal a larger share to test (--splits 0.6 0.1 0.3)": (
+        "data/identity/test_hospital.py",
+        "test_a_larger_share_for_test_holds_enough_reports_out",
     ),
     "(--label-columns takes it all the same)": (
         "data/reports/test_labels.py",
