@@ -29,6 +29,7 @@ from rfpmss.data.errors import (
 from rfpmss.data.phantom import anatomy
 from rfpmss.data.phantom.files import read_patient, write_patient
 from rfpmss.data.phantom.latents import Latents, draw
+from rfpmss.data.phantom.pose import HEIGHT
 from rfpmss.data.readers.text.tables import read_table
 from rfpmss.data.readers.volume import Volume, read_nifti
 from rfpmss.data.sources import brats, upenn
@@ -276,7 +277,7 @@ def phantom_mask(seed: int) -> tuple[Latents, Volume, Volume]:
     rng = np.random.default_rng(seed)
     latents = draw(rng)
     label = anatomy.tissue(anatomy.Head.draw(latents, rng), (80, 80, 40))
-    affine = np.diag([2.0, 2.0, anatomy.HEIGHT / 40, 1.0])
+    affine = np.diag([2.0, 2.0, HEIGHT / 40, 1.0])
     image = Volume((label > 0).astype(np.float32) * 100, affine)
     return latents, Volume(anatomy.segmentation(label), affine), image
 
