@@ -11,9 +11,11 @@ Loss-free balancing (Wang et al. 2024, arXiv:2408.15664) moves a bias by a fixed
 """
 
 import types
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -43,6 +45,7 @@ FITS = 50.0  # span of the exponents up to which float32 is the faster format
 SLOWEST = 0.05  # least gain of the moving average
 STEPS, FOLLOW = 10, 2  # dual steps that even a batch; that follow prices which drift
 BEYOND = 1.5  # overrelaxation of the dual steps after the first
+PATIENCE = 1 << 20  # tokens after which a router that nobody updates warns
 HALVINGS = 16  # of the range of a column's margins: its price to 2e-5 of that range
 
 
@@ -250,6 +253,9 @@ def balance(
 def violation(loads: Tensor) -> Tensor:
     """MaxVio: the largest load over the mean load, minus 1; (*batch, E) to (*batch,).
 
+    Without a token it is undefined: NaN. `BalancedRouter.loads` counts training alone; elsewhere
+    count the experts that came back: `experts.flatten().bincount(minlength=E)`.
+
     Example:
         >>> violation(torch.tensor([2, 2, 4]))
         tensor(0.5000)
@@ -264,7 +270,8 @@ class BalancedRouter(nn.Module):
     Routes use the prices of the last `update`, call that once an optimiser step (`attach` does).
     Only training with gradients observes tokens; evaluation changes nothing. Tokens are kept until
     the next update, every second one once `rows` are full; a token that is seen twice, as with
-    recomputed activations, or that is not finite changes no price.
+    recomputed activations, or that is not finite changes no price (but `loads` counts it twice).
+    A router that sees a million tokens in training and is never updated warns.
 
     Args:
         num_experts: E.
@@ -315,8 +322,14 @@ class BalancedRouter(nn.Module):
         group: Group | None = None,
     ) -> None:
         super().__init__()
+        for name, value in (("num_experts", num_experts), ("top_k", top_k)):
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise ValueError(f"{name} must be an int, got {value!r}")
         if not 0 < top_k < num_experts:
-            raise ValueError(f"top_k must lie between 0 and num_experts, got {top_k!r}")
+            raise ValueError(
+                f"top_k must be at least 1 and below num_experts ({num_experts}), got {top_k!r}; "
+                "the order is BalancedRouter(num_experts, top_k)"
+            )
         if score not in {"sigmoid", "softmax", "none"}:
             raise ValueError(f"score must be 'sigmoid', 'softmax' or 'none', got {score!r}")
         if keep != "auto" and not (isinstance(keep, int | float) and 0 <= keep < 1):
@@ -411,9 +424,20 @@ class BalancedRouter(nn.Module):
             self.held, self.stride = len(kept), 2 * self.stride
             self.seen[: self.held] = kept
             scores = scores[::2]
+            self.remind()
 
         self.seen[self.held : self.held + len(scores)] = scores
         self.held += len(scores)
+
+    def remind(self) -> None:
+        """Warn of a router that many tokens pass and nobody updates."""
+        tokens = self.stride * len(self.seen)
+        if tokens >= PATIENCE > tokens // 2 and int(self.updates) == 0:
+            warnings.warn(
+                f"some {tokens:,} tokens passed a BalancedRouter in training and its prices were "
+                "never updated: multisk.moe.attach(optimizer, model), or update() once a step",
+                stacklevel=5,
+            )
 
     @torch.no_grad()
     def update(self) -> None:
@@ -500,12 +524,30 @@ def update_all(routers: Iterable[BalancedRouter]) -> None:
 def attach(optimizer: torch.optim.Optimizer, model: nn.Module) -> Any:
     """Update all balanced routers of a model before every step of its optimiser.
 
+    Routers are looked for at each step: `attach` may come before `swap`.
+
     Returns:
         A handle; `handle.remove()` ends it.
+
+    Raises:
+        ValueError: When the first argument is no optimiser; and from the optimiser's step, when the
+            model has no router by then.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        kind = type(optimizer).__name__
+        raise ValueError(
+            f"optimizer must be a torch optimiser, got {kind}: attach(optimizer, model)"
+        )
 
     def before_step(*_: Any) -> None:
-        update_all(part for part in model.modules() if isinstance(part, BalancedRouter))
+        routers = [part for part in model.modules() if isinstance(part, BalancedRouter)]
+        if not routers:
+            raise ValueError(
+                "model must have a BalancedRouter when its optimiser steps, got none: swap it, or "
+                "call remove() of what attach returned"
+            )
+
+        update_all(routers)
         for gate in model.modules():
             export(gate)
 
@@ -536,7 +578,10 @@ def swap(
     """
     gates = [gate for gate in model.modules() if type(gate).__name__.lower().endswith("topkrouter")]
     if not gates:
-        raise ValueError("model must have modules called ...TopKRouter, got none")
+        raise ValueError(
+            "model must have modules called ...TopKRouter, as Mixtral, OLMoE, Qwen3-MoE and "
+            "DeepSeek-V3 of transformers 5 have, got none"
+        )
 
     for gate in gates:
         if isinstance(getattr(gate, "balanced", None), BalancedRouter):

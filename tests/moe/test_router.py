@@ -1,6 +1,7 @@
 """Routers: the contracts of Megatron's and torchtitan's, restated, and laws of prices."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -327,7 +328,8 @@ def test_the_gain_grows_with_drift_and_falls_with_noise():
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"top_k": 8}, "top_k must lie between 0 and num_experts, got 8"),
+        ({"top_k": 8}, "top_k must be at least 1 and below num_experts .8., got 8"),
+        ({"top_k": True}, "top_k must be an int, got True"),
         ({"keep": 1.5}, r"keep must be 'auto' or lie in \[0, 1\), got 1.5"),
         ({"rows": 1}, "rows must be at least 2, got 1"),
         ({"temperature": -1.0}, "temperature must be above 0, got -1.0"),
@@ -336,6 +338,32 @@ def test_the_gain_grows_with_drift_and_falls_with_noise():
 def test_options_outside_their_range_are_refused(options, rule):
     with pytest.raises(ValueError, match=rule):
         moe.BalancedRouter(**{"num_experts": E, "top_k": K} | options)
+
+
+def test_a_router_that_nobody_updates_says_so_once(monkeypatch):
+    monkeypatch.setattr(moe, "PATIENCE", 256)
+    router = moe.BalancedRouter(E, K, rows=64)
+    router.train()
+    for _ in range(4):  # 128 tokens: every second one is kept
+        router(torch.randn(32, E, requires_grad=True))
+    with pytest.warns(UserWarning, match="some 256 tokens passed a BalancedRouter .*attach"):
+        router(torch.randn(128, E, requires_grad=True))
+    for _ in range(20):
+        router(torch.randn(32, E, requires_grad=True))
+
+
+def test_attach_names_its_order_and_a_model_without_routers():
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    unchecked = inspect.unwrap(moe.attach)  # tests check annotations before the function does
+    with pytest.raises(ValueError, match=r"got Linear: attach\(optimizer, model\)"):
+        unchecked(model, optimizer)
+
+    handle = moe.attach(optimizer, model)  # a model may be swapped after this
+    with pytest.raises(ValueError, match="model must have a BalancedRouter when its optimiser"):
+        optimizer.step()
+    handle.remove()
+    optimizer.step()
 
 
 def test_logits_of_another_number_of_experts_are_refused():
