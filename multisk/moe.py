@@ -325,6 +325,7 @@ class BalancedRouter(nn.Module):
         for name, value in (("num_experts", num_experts), ("top_k", top_k)):
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise ValueError(f"{name} must be an int, got {value!r}")
+
         if not 0 < top_k < num_experts:
             raise ValueError(
                 f"top_k must be at least 1 and below num_experts ({num_experts}), got {top_k!r}; "

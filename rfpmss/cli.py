@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if words and words[0] in VERBS:
         with only_ours():  # libraries warn as soon as they are imported
             return importlib.import_module(f"rfpmss.{words[0]}").main(words[1:])
+
     with outlived():  # `rfpmss | head`
         return _answer(words)
 
@@ -45,12 +46,15 @@ def _answer(words: list[str]) -> int:
         print("\nrfpmss VERB --help shows a verb's options, rfpmss --version the release;")
         print('eval "$(rfpmss --completion)" completes verbs and options in bash and zsh.')
         return 0
+
     if words[0] == "--completion":
         print(script(list(VERBS)), end="")
         return 0
+
     if words[0] in ("-V", "--version"):
         print(f"rfpmss {version('multisk')}")
         return 0
+
     print(f"error: the verb must be one of {', '.join(VERBS)}, got {words[0]}", file=sys.stderr)
     return 2
 

@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
     return guarded(lambda: _run(arguments), arguments.out, room=TORCH)
 
 

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.supervised and "TORCHELASTIC_RUN_ID" not in os.environ:
         words = sys.argv[1:] if argv is None else argv
         return guarded(lambda: _supervise(arguments, words), arguments.folder)
+
     return guarded(
         lambda: _run(arguments),
         arguments.folder,

@@ -84,8 +84,10 @@ def run(arguments: Arguments) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
     if not arguments.list:
         return ablate(arguments, names)
+
     for name in names:
         variant = VARIANTS[name]
         changes = {
@@ -96,6 +98,7 @@ def run(arguments: Arguments) -> int:
         }
         told = ", ".join(f"{key}={value}" for key, value in changes.items()) or "nothing"
         print(f"{name:<16}{variant.table:<9}{variant.title}: {told}")
+
     return 0
 
 
@@ -105,6 +108,7 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
     cells, failed = _cells(arguments, names)
     if not arguments.allow_config_change:
         _refuse_foreign(cells)
+
     waiting = [cell for cell in cells if not cell.complete]
     try:
         with (
@@ -129,9 +133,11 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
             file=sys.stderr,
         )
         raise
+
     _summarise(arguments, names)
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
+
     print(f"tables: {arguments.out.resolve()}")
     return 1 if failed else 0
 
@@ -141,11 +147,13 @@ def _cells(arguments: Arguments, names: list[str]) -> tuple[list[Cell], list[str
     base = PRESETS[arguments.preset]()
     if arguments.edition > 1:
         base = second_edition(base)
+
     elsewhere = manifest_given(arguments.elsewhere, "--elsewhere") if arguments.elsewhere else None
     other = fingerprint_of(elsewhere).digest if elsewhere else None
     if arguments.epochs:
         train = base.train.model_copy(update={"epochs": arguments.epochs})
         base = base.model_copy(update={"train": train})
+
     known: dict[Path, Fingerprint] = {}
     cells, failed = [], []
     # Seeds first, so that an interrupted grid holds whole comparisons; what is slow comes last.
@@ -158,11 +166,13 @@ def _cells(arguments: Arguments, names: list[str]) -> tuple[list[Cell], list[str
         except ValueError as error:
             failed.append(f"{name}, seed {seed}: {str(error).splitlines()[-1]}")
             continue
+
         data = _data(arguments.data, config.phantom, VARIANTS[name])
         if data not in known:
             known[data] = fingerprint_of(data)
         folder = arguments.out / name / f"seed-{seed}"
         cells.append(Cell(name, seed, folder, config, data, known[data], elsewhere, other))
+
     return cells, failed
 
 
@@ -186,12 +196,15 @@ def _foreign(cell: Cell) -> list[str]:
     """How a cell that stands there differs from the one that is asked for."""
     if cell.wanted.is_file() and not _same(cell.wanted, cell.config):
         return [f"  {cell.folder} holds a run of another configuration"]
+
     try:
         run = record.read(cell.folder)
     except record.RecordError:
         run = None
+
     if run is None and not cell.complete:
         return []
+
     run = run or {}
     told = _told(cell.folder / COMPLETE) if cell.complete else {}
     known = {name: told.get(name) or run.get(name) for name in ("cohort", "code")}
@@ -199,10 +212,12 @@ def _foreign(cell: Cell) -> list[str]:
         return [f"  {cell.folder}: its cohort and its code are not known"]
     if cell.complete and cell.other and told.get("elsewhere") != cell.other:
         return [f"  {cell.folder} was not scored in this other hospital"]
+
     before = record.studies_of(cell.folder, run)
     now = {"cohort": cell.cohort.digest, "code": record.code()}
     lines = record.cohort_lines(known, now, before, cell.cohort)
     lines += record.code_lines(known, now)
+
     return [f"  {cell.folder}: {line.strip()}" for line in lines]
 
 
@@ -223,8 +238,10 @@ def _train(arguments: Arguments, cell: Cell, children: Children) -> float:
     path = cell.folder / "log.txt"
     with appended(path) as log:
         status = children.run(words, log)
+
     if status:
         raise RfpmssError(f"train ended with status {status}; see {path}")
+
     return time.monotonic() - began
 
 
@@ -232,6 +249,7 @@ def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
     """Score a trained cell; return what went wrong in it, if anything."""
     if isinstance(error := trained.exception(), Interrupted):
         raise error
+
     try:
         began = time.monotonic() - trained.result()
         device, allow = arguments.device or "cpu", arguments.allow_config_change
@@ -240,6 +258,7 @@ def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
         return sentence(error, cell.folder)
     except Exception as error:  # one cell's fault is that cell's
         return str(error) or type(error).__name__
+
     told = {
         "seconds": round(time.monotonic() - began, 1),
         "cohort": cell.cohort.digest,
@@ -263,6 +282,7 @@ def _data(data: Path | None, phantom: PhantomConfig, variant: Variant) -> Path:
     whole = manifest_given(data) if data else ensure_cohort(phantom)
     if not variant.only and not variant.missing:
         return whole
+
     parts = variant.only or (f"missing-{variant.missing:.2f}",)
     path = whole.with_name(f"{whole.stem}-{'-'.join(parts)}.csv")
     write(path, kept(rows_of(whole), variant))
@@ -292,6 +312,7 @@ def _summarise(arguments: Arguments, names: list[str]) -> None:
     if EQ6 in arguments.rows:
         mine = {name: cells for name, cells in found.items() if VARIANTS[name].experiment == EQ6}
         experiment(arguments.out, mine, arguments.seeds)
+
     lines = summary({name: seeds for name, seeds in found.items() if seeds})
     for line in lines:
         folders = list(found[line["row"]].values())
@@ -299,6 +320,7 @@ def _summarise(arguments: Arguments, names: list[str]) -> None:
         line["seconds"] = sum(spent) / len(spent)
         # Where the row comes from: each run's configuration, started by rfpmss.train.
         line["runs"] = [folder.relative_to(arguments.out).as_posix() for folder in folders]
+
     write_json(arguments.out / "ablation.json", lines)
     write_csv(arguments.out / "ablation.csv", lines)
     readable = [

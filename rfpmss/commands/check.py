@@ -31,27 +31,34 @@ def check(arguments: Arguments) -> int:
             f"COHORT must be the folder of a prepared cohort, or its manifest, got "
             f"{arguments.cohort}"
         )
+
     if arguments.accept:
         rows = parse(manifest)
         check_together(rows)
     else:
         rows = rows_of(manifest)
+
     known = "" if sum_of(manifest).is_file() else "; it has no sum, so missing rows cannot be seen"
     print(f"manifest: {len(rows)} rows, {len({row.study_id for row in rows})} studies{known}")
     images = [row for row in rows if row.path]
     found = pixel_digests(images, manifest.parent, {})
     damaged = compare(images, found)
     print(f"images: {len(images) - len(damaged)} of {len(images)} as they were prepared")
+
     if bare := sum(not row.digest for row in images):
         print(f"note: {bare} images have no digest; that they can be read is all that is known")
+
     for item in damaged:
         print(f"damaged: study {item.study}, {item.path}: {item.reason}", file=sys.stderr)
+
     if damaged:
         return _refuse(rows, {item.study for item in damaged})
+
     made = zip(images, map(str, found), strict=True)
     check_images([replace(row, digest=content) for row, content in made])
     if arguments.accept:  # last: what is refused changes nothing
         accept(manifest, rows)
+
     return 0
 
 

@@ -57,6 +57,7 @@ def run(arguments: Arguments) -> int:
         if error.filename is not None:
             raise
         raise RfpmssError(str(error)) from None
+
     print(f"{studies} studies: {arguments.out.resolve()}")
     return 0
 
@@ -79,6 +80,7 @@ def embed(arguments: Arguments) -> int:
             f"the tokenizer must have the {known} words of the model, got "
             f"{tokenizer.get_vocab_size()} in {arguments.model}"
         )
+
     digest = _sha256(arguments.model / "model.safetensors")
     with tempfile.TemporaryDirectory(prefix="rfpmss-embed-") as work:
         manifest = arguments.src
@@ -89,6 +91,7 @@ def embed(arguments: Arguments) -> int:
             print(f"note: {note}", file=sys.stderr)
         schema = _schema(model, digest, inputs=arguments.inputs, adapted=arguments.adapt)
         _write(arguments.out, schema, _tables(model, cohort, tokenizer, arguments.batch, schema))
+
     return len(cohort)
 
 
@@ -117,8 +120,10 @@ def _check(arguments: Arguments) -> None:
         raise ValueError(f"SRC must be an existing folder or manifest, got {src}")
     if out.exists():
         raise ValueError(f"--out must be a new file, got {out}; remove it or name another")
+
     if src is not None and src.is_file():
         _require_plain(arguments)
+
     if src is None or src.is_dir():
         check_places(src, out, arguments.salt)
 
@@ -144,6 +149,7 @@ def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> Path:
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
+
     keep_salt(secret, salt)
     choice = arguments.choice(size=data.resize, count=data.slices)
     made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
@@ -151,6 +157,7 @@ def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> Path:
         print(f"{sum(made.rejected.values())} files were left out:")
         print("\n".join(f"{count:>6}  {reason}" for reason, count in made.rejected.items()))
         print("`rfpmss prepare hospital` with the same options says which")
+
     return work / "manifest.csv"
 
 
@@ -162,9 +169,11 @@ def _schema(model: RFPMSS, digest: str, *, inputs: bool, adapted: bool) -> pa.Sc
     columns += [(f"joint_{m}", config.joint_dim, "unit vector, joint space") for m in MODALITIES]
     if inputs:
         columns += [(f"inputs_{m}", config.token_dim, "input-space feature") for m in MODALITIES]
+
     for name, size, meaning in columns:
         about = {"meaning": f"{meaning}; null where absent"}
         fields.append(pa.field(name, pa.list_(pa.float32(), size), metadata=about))
+
     said = {"model_sha256": digest, "writer": "rfpmss embed"} | (
         {"adapted": "yes"} if adapted else {}
     )
@@ -200,6 +209,7 @@ def _table(features: Features, studies: list, schema: pa.Schema) -> pa.Table:
     for i, name in enumerate(MODALITIES):
         vectors[f"joint_{name}"] = (features.joint[:, i], present[:, i])
         vectors[f"inputs_{name}"] = (features.inputs[:, i], present[:, i])
+
     columns = [
         pa.array([getattr(study, field.name) for study in studies])
         if field.name in ("patient_id", "study_id")

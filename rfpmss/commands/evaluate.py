@@ -35,11 +35,13 @@ def evaluate(arguments: Arguments) -> int:
             f"--split must have at least {LEAST} studies, got {count} in {arguments.split}; the "
             f"cohort has {there}"
         )
+
     name = _called(arguments, opened)
     if arguments.adapt:
         size = opened.config.train.batch
         for note in adapt(opened.model, opened.cohort, opened.tokenizer, size):
             print(f"note: {note}", file=sys.stderr)
+
     rows = evaluation.run(
         opened.model,
         opened.cohort,
@@ -53,6 +55,7 @@ def evaluate(arguments: Arguments) -> int:
     evaluation.print_table(rows)
     if arguments.beams:
         _reports(arguments, opened, name.replace("retrieval", "writing"))
+
     print(f"tables: {(arguments.run_dir / 'evaluation').resolve()}")
     return 0
 
@@ -66,6 +69,7 @@ def _called(arguments: Arguments, opened: Opened) -> str:
     adapted = "-adapted" if arguments.adapt else ""
     if arguments.name is None and arguments.data is None:
         return f"retrieval{adapted}"
+
     folder, digest = arguments.run_dir / "evaluation", opened.cohort.fingerprint.digest
     name = f"retrieval-{arguments.name or called(opened.manifest)}{adapted}"
     if not _foreign(folder, _of_split(name, arguments), digest):
@@ -76,6 +80,7 @@ def _called(arguments: Arguments, opened: Opened) -> str:
             f"stands in {folder} for another cohort or an unknown one; choose another name, or "
             f"remove {name}*"
         )
+
     longer = f"{name}-{digest[:12]}"
     print(
         f"note: the scores of another cohort, or an unknown one, are called {name}; these are "
@@ -104,6 +109,7 @@ def _reports(arguments: Arguments, opened: Opened, name: str) -> None:
     scored = score(opened.model, opened.cohort, opened.tokenizer, indices, size, arguments.beams)
     folder = arguments.run_dir / "evaluation"
     write(scored, folder, _of_split(name, arguments), opened.origin)
+
     for row in scored.findings:
         print(
             f"{row['search']}  {row['finding']}  {100 * row['right']:.1f} % right "

@@ -36,9 +36,11 @@ def run(arguments: Arguments) -> int:
         raise ExportError(f"--out must be a new or empty folder, got {arguments.out}")
     if arguments.out.resolve().is_relative_to((arguments.run / "checkpoints").resolve()):
         raise ExportError(f"--out must lie outside the checkpoints of RUN, got {arguments.out}")
+
     export(arguments)
     for path in sorted(arguments.out.iterdir()):
         print(f"{path.stat().st_size:>14,}  {path.name}")
+
     print(f'load it: RFPMSS.from_pretrained("{arguments.out}")')
     return 0
 
@@ -75,6 +77,7 @@ def describe(loaded: Loaded, run: Path) -> str:
     lines = ["## Size", "", "| part | parameters |", "|---|---|"]
     lines += [f"| {name} | {number:,} |" for name, number in parts.items()]
     lines += ["", "## Training", "", *_training(loaded), *_scores(loaded, run)]
+
     return "\n".join(lines)
 
 
@@ -84,6 +87,7 @@ def _training(loaded: Loaded) -> list[str]:
     loss, train = config.loss, config.train
     weights = ", ".join(f"{name} {getattr(loss, name):g}" for name in TERMS)
     cohort = record.checked(loaded.folder / record.FILE).get("cohort") or "not known"
+
     return [
         f"- preset `{config.preset}`, seed {config.seed}, {step} steps of {train.batch} "
         f"studies, {train.optimiser} at {train.lr:g}, {train.precision}",
@@ -110,13 +114,16 @@ def _scores(loaded: Loaded, run: Path) -> list[str]:
                 f"scores must be those of rfpmss evaluate, got others in {path}; remove it, or "
                 f"evaluate the run again"
             ) from None
+
         said = origin.of(folder, name, path.name)
         if other := mine.other(said):
             left.append(f"{path.name} is {other}")
             continue
         return ["", "## Zero-shot retrieval", "", _measured(said or {}, mine), "", *HEAD, *shown]
+
     if not left:
         return []
+
     print(
         f"note: the card has no scores: {'; '.join(left)}; `rfpmss evaluate --run-dir {run}`, then "
         f"export again",

@@ -68,11 +68,13 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
             rows += [about | row for row in table(outcome, PRETRAINED)]
             scores += [about | row for row in _scores(outcome)]
             _keep(outcome, opened, number)
+
     rows = adjust(rows)
     folder = opened.place / "evaluation"
     shown = asdict(first)
     if len(plans) > 1:
         shown["positive"] = ["(each value against the others)"]
+
     seconds = time.monotonic() - began
     said = {"plan": shown, "seconds": seconds, "rows": rows}
     said |= {"origin": asdict(opened.origin)} if opened.origin else {}
@@ -80,8 +82,10 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
     write_csv(folder / "finetune.csv", rows)
     write_latex(folder / "finetune.tex", [_readable(row) for row in rows])
     write_json(folder / "finetune_scores.json", scores, private=True)
+
     for row in rows:
         print("  ".join(str(cell) for cell in _readable(row).values()))
+
     print(f"tables: {folder.resolve()}")
     return 0
 
@@ -109,12 +113,15 @@ def _plans(arguments: Arguments, opened: Opened) -> list[Plan]:
             failures.append(error)
         else:
             plans.append(plan)
+
     if not plans:
         raise failures[0]
+
     shown = ", ".join(" or ".join(plan.positive) for plan in plans)
     print(f"learning {label}: {shown} against all others")
     for error in failures:
         print(f"left out: {error}", file=sys.stderr)
+
     return plans
 
 
@@ -145,6 +152,7 @@ def _keep(outcome: Outcome, opened: Opened, number: int) -> None:
     """The tuned encoder as safetensors; of several tasks the others have a number."""
     if outcome.classifier is None:
         return
+
     state = outcome.classifier.state_dict()
     name = f"finetuned{f'-{number}' if number > 1 else ''}.safetensors"
     told = {ORIGIN: opened.origin.weights} if opened.origin else None
@@ -168,7 +176,9 @@ def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
                 f"--baseline must have images of {opened.config.data.size} pixels, "
                 f"got {other.config.data.size} in {name}"
             )
+
         starts[name] = other.model
+
     return starts | _trained(arguments, opened) | _published(arguments, opened)
 
 
@@ -186,6 +196,7 @@ def _trained(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
         train_other(name, config, opened.manifest, folder, device, epochs, allow_change=allow)
         what = f"--train-baseline {name}"
         found[name] = load_other(folder, device, opened.cohort, what, allow_change=allow).model
+
     return found
 
 
@@ -198,10 +209,12 @@ def _labels(arguments: Arguments, opened: Opened, path: Path) -> RFPMSS:
     config, device = opened.config, arguments.device
     wanted = record.make(config, opened.manifest, cohort=opened.cohort.fingerprint)
     vocabulary = opened.tokenizer.get_vocab_size()
+
     if not path.is_file():
         epochs = arguments.baseline_epochs
         made = train_labels(config, opened.cohort, opened.tokenizer, device, epochs)
         _write(path, made.image.state_dict(), {RECORD: record.dumps(wanted)})
+
     model = random_start(config, vocabulary).to(device)
     told = load_encoder(path, model.image)
     if not arguments.allow_config_change:
@@ -215,6 +228,7 @@ def _labels(arguments: Arguments, opened: Opened, path: Path) -> RFPMSS:
                 f"{path} with\n" + "\n".join(lines) + "\nremove it to train it again, or pass "
                 "--allow-config-change to take it as it is"
             )
+
     return model
 
 
@@ -229,10 +243,12 @@ def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     """The same encoder with published weights, if a copy is named."""
     if arguments.image_weights is None:
         return {}
+
     config = opened.config.model.model_copy(update={"image_weights": str(arguments.image_weights)})
     model = random_start(opened.config, opened.tokenizer.get_vocab_size())
     for match in load(model, config):
         print(match, file=sys.stderr)
+
     return {PUBLISHED: model.to(arguments.device)}
 
 

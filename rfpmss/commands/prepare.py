@@ -71,6 +71,7 @@ def _work(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
         return public(arguments)
     if isinstance(arguments, Merge):
         return merge(arguments)
+
     return export(arguments) if isinstance(arguments, Export) else phantom(arguments)
 
 
@@ -80,9 +81,11 @@ def hospital(arguments: Hospital) -> int:
     if problem := _misplaced(arguments):
         print(f"error: {problem}", file=sys.stderr)
         return 2
+
     dry = arguments.dry_run
     if dry and src is None:
         return _show_server(arguments)
+
     secret = arguments.salt or out / SALT
     salt = secrets.token_bytes(32) if dry else draw_salt(secret)
     root, missing = arguments.source(src, out)
@@ -90,19 +93,25 @@ def hospital(arguments: Hospital) -> int:
     if stamp and stamp.holds(out):
         print(f"nothing has changed since the last run: {out / 'manifest.csv'}")
         return 0
+
     found = arguments.scan(root, salt, leave=out, missing=missing)
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
+
     if arguments.labels:
         found = _label(found, root, arguments)
+
     if dry:
         return 0
+
     keep_salt(secret, salt)
     if arguments.deidentify:
         _copy(found, arguments.deidentify.resolve(), salt, arguments)
+
     if arguments.shard is not None:
         return _prepare_part(arguments, found, root)
+
     forget(out)
     made = build(
         *(found, root, out, arguments.choice(size=arguments.size, count=arguments.views)),
@@ -111,8 +120,10 @@ def hospital(arguments: Hospital) -> int:
         workers=arguments.workers,
     )
     status = _tell(made, out)
+
     if stamp:
         stamp.keep(out)
+
     return status
 
 
@@ -125,6 +136,7 @@ def _prepare_part(arguments: Hospital, found: Found, root: Path) -> int:
     settings: tuple[object, ...] = (asdict(choice), arguments.splits, arguments.seed)
     if arguments.labels:
         settings += (sorted((study.study_id, study.labels) for study in found.studies),)
+
     part = Part(
         shard=shard,
         identity=identity(found, settings),
@@ -139,9 +151,11 @@ def _stamp(arguments: Hospital, root: Path, out: Path, salt: bytes) -> Stamp | N
     """What the cohort depends on; None where something else is made as well."""
     if arguments.shard or arguments.deidentify:
         return None
+
     options = asdict(arguments)
     for name in ("workers", "out", "src"):
         del options[name]
+
     files = [path for path in (arguments.mapping, arguments.labels) if path and path.is_file()]
     return Stamp.of(root, out, salt, options, files)
 
@@ -151,12 +165,14 @@ def _misplaced(arguments: Hospital) -> str:
     src = arguments.src
     if src is not None and not src.is_dir():
         return f"SRC must be an existing folder, got {src}"
+
     try:
         check_places(src, arguments.out, arguments.salt)
         if src is not None and arguments.deidentify:
             check_apart(src, arguments.deidentify, "--deidentify")
     except ValueError as error:
         return str(error)
+
     return ""
 
 
@@ -173,6 +189,7 @@ def _label(found: Found, root: Path, arguments: Hospital) -> Found:
         for path, reason in found.rejections
         if path != table or not reason.startswith("ColumnError")
     )
+
     return replace(found, studies=made.studies, rejections=lost)
 
 
@@ -185,8 +202,10 @@ def _show_server(arguments: Hospital) -> int:
     print(f"patients: {len({series.patient for series in found})}")
     print(f"studies: {len({series.study for series in found})}")
     _print("series", dict(sorted(counts.items())))
+
     if all(series.count is not None for series in found):
         print(f"instances: {sum(series.count or 0 for series in found)}")
+
     return 0
 
 
@@ -198,8 +217,10 @@ def _copy(found: Found, folder: Path, salt: bytes, arguments: Hospital) -> None:
     )
     made = write_copy(found, folder, salt, options, arguments.max_mib << 20)
     print(f"copy without identifiers: {made.files} files in {folder}")
+
     for reason, count in made.refused:
         print(f"not copied: {count} files: {reason}")
+
     print("faces in the images and names drawn into pixels are not removed; look before you share")
 
 
@@ -217,9 +238,11 @@ def phantom(arguments: Phantom) -> int:
         manifest = ensure_cohort(arguments.config, arguments.out, arguments.workers)
         print(f"manifest: {manifest}\npage: {write_page(manifest.parent)}")
         return 0
+
     folder = arguments.out / study_id(arguments.patient)
     if not folder.exists():
         write_patient(folder, arguments.patient, arguments.config)
+
     print(f"patient: {folder}")
     return 0
 
@@ -243,6 +266,7 @@ def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
     _print("series", made.series)
     _print_rejected(made.rejected)
     print(f"next: python -m rfpmss.prepare merge, with {out} and the other parts")
+
     return 0
 
 
@@ -254,10 +278,13 @@ def _tell(made: Summary, out: Path) -> int:
     kinds = ", ".join([*(f"{count} of {name}" for name, count in made.origins.items()), *derived])
     print(f"reports: {made.reports}" + (f" ({kinds})" if kinds else ""))
     _print_rejected(made.rejected)
+
     if not made.reports:
         print("note: training needs at least one report; put .txt files beside the images")
+
     if made.unscored:
         print(f"note: {made.unscored}; {RAISE}")
+
     print(f"manifest: {out / 'manifest.csv'}")
     print(f"page: {write_page(out)}")
     if made.doubles:
@@ -266,6 +293,7 @@ def _tell(made: Summary, out: Path) -> int:
             f"see {out / DOUBLES}; if a pair is one person, give both one folder, or one PatientID "
             "in the mapping file (patients:)"
         )
+
     if made.alike:
         print(
             f"note: {made.alike} pairs of patients have nearly the same image: one person under "
@@ -273,9 +301,11 @@ def _tell(made: Summary, out: Path) -> int:
             f"{out / DOUBLES}, look at them before you train, and give "
             "those that are one person one folder, or one PatientID in the mapping file (patients:)"
         )
+
     print(f"rejections: {out / REJECTIONS}")
     if (out / PRIVATE).exists():
         print(f"their paths: {out / PRIVATE} (may hold names; keep it to yourself)")
+
     return 0
 
 

@@ -21,4 +21,5 @@ def report(arguments: Arguments) -> int:
         origin=opened.origin,
     )
     print(f"page: {path.resolve()}")
+
     return 0

@@ -39,9 +39,11 @@ def run(arguments: Arguments) -> int:
             file=sys.stderr,
         )
         raise
+
     _targets(out)
     for line in failed:
         print(f"error: {line}; start again to go on from there", file=sys.stderr)
+
     print(f"tables: {out.resolve()}")
     print(f"page: {(out / 'seed-0' / 'report.html').resolve()}")
     return 1 if failed else 0
@@ -67,12 +69,14 @@ def _done(arguments: Arguments, steps: Sequence[list[str]]) -> dict[str, dict[st
                 else ["by code that is not known"]
             )
         ]
+
     if lines and not arguments.allow_config_change:
         raise RfpmssError(
             f"--out must hold steps that this code did, got {path} with\n"
             + "\n".join(lines)
             + "\nchoose another --out, or pass --allow-config-change to take them as they are"
         )
+
     return found
 
 
@@ -93,8 +97,10 @@ def _run(
             done[command] = {"command": command, **about, "code": record.code()}
             if status:
                 failed.append(f"{command} ended with status {status}")
+
         told.append(done[command])
         write_json(out / RECORD, told)
+
     return failed
 
 
@@ -118,5 +124,6 @@ def _targets(out: Path) -> None:
     write_csv(out / "targets.csv", rows)
     cells = [{"Seed": str(seed), **readable(target)} for seed, target in found]
     write_latex(out / "targets.tex", cells)
+
     for row in cells:
         print("  ".join(row.values()))

@@ -36,6 +36,7 @@ def score(folder: Path, elsewhere: Path | None, device: str, *, allow_change: bo
     write_json(folder / "evaluation" / arms.UNTOLD, untold(*parts, size))
     if elsewhere is None:
         return
+
     away = open_run(folder, elsewhere, device, allow_change=allow_change)
     parts = (away.model, away.cohort, away.tokenizer)
     for name in (arms.AWAY, arms.ADAPTED):
@@ -85,4 +86,5 @@ def _line(row: str, seed: int, folder: Path, run: arms.Run) -> dict[str, object]
     end = learned(read_metrics(log)) if log.is_file() else None
     if end is not None:
         values |= dict(zip(NAMES, (end.value, end.trivial, end.floor), strict=True))
+
     return values

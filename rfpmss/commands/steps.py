@@ -78,18 +78,21 @@ def commands(arguments: Arguments, budget: Budget) -> list[list[str]]:
     rows = ["--preset", "smoke" if budget.small_rows else arguments.preset]
     rows += ["--rows", *budget.rows, "--seeds", *map(str, budget.row_seeds)]
     rows += ["--jobs", str(arguments.jobs), "--out", str(out / "ablation")]
+
     for seed in budget.seeds:
         run = ["--run-dir", str(out / f"seed-{seed}")]
         steps.append(["rfpmss.train", *preset, "--seed", str(seed), "--no-evaluate", *run])
         steps.append(["rfpmss.evaluate", *run, "--beams", "1", "4"])
         steps.append(["rfpmss.evaluate", *run, "--data", str(manifest), "--name", "elsewhere"])
         steps.append(["rfpmss.finetune", *run, *_tuning(budget, budget.trained)])
+
     steps.append(["rfpmss.ablate", *rows])
     runs = [["--run-dir", str(out / f"seed-{seed}")] for seed in budget.seeds]
     if budget.late:
         steps += [["rfpmss.report", *run, "--quick"] for run in runs]
         tuning = _tuning(budget, budget.trained + budget.late)
         steps += [["rfpmss.finetune", *run, *tuning] for run in runs]
+
     told = ["--quick"] if budget.quick else []
     return steps + [["rfpmss.report", *run, *told] for run in runs]
 
@@ -110,6 +113,7 @@ def _elsewhere(out: Path, preset: str) -> tuple[list[str], Path]:
     words = ["rfpmss.prepare", "phantom", "--preset", preset, "--out", str(out / "elsewhere")]
     for name, value in changes.items():
         words += [f"--phantom.{name}", str(value)]
+
     return words, out / "elsewhere" / folder_name(config) / "manifest.csv"
 
 

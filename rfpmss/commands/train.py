@@ -53,6 +53,7 @@ def run(arguments: TrainArguments) -> int:
     """Train and evaluate as the only process that writes into the run folder."""
     if arguments.data is not None:
         manifest_given(arguments.data)
+
     with Claim(arguments.folder, supervised=arguments.supervised) as claim:
         try:
             with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
@@ -86,13 +87,16 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
         tokenizer = checkpoint.read_tokenizer(source)
     else:
         tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
+
     torch.manual_seed(config.seed)
     device = _device(arguments.device)
     studies = len(schedule.studies)
     state, spine = build(config, tokenizer, studies, device, peers, start, fresh=not found)
     steps = arguments.max_steps or schedule.steps
+
     if found:
         checkpoint.resume(found, state, config, cohort.fingerprint.digest)
+
     if not peers.rank:
         print(parts(spine.model))
         print(cohort.told("train"))
@@ -106,6 +110,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
                 f"asked for: nothing is trained; its weights are those of step {done}",
                 file=sys.stderr,
             )
+
     split = peers.size > 1 and config.train.parallel == "replicate"
     net = parallel.replicate(spine, peers) if split else spine
     run = Bystander() if peers.rank else _run(arguments, manifest, cohort, peers, claim, found)
@@ -123,11 +128,14 @@ def evaluate(arguments: TrainArguments) -> int:
         average = load(folder, device, "averaged")
         origin = origin_of(average, opened.cohort)
         evaluation.run(average.model, *rest, folder, name="retrieval_averaged", origin=origin)
+
     rows = evaluation.run(opened.model, *rest, folder, origin=opened.origin)
     page = evaluation.page(folder, opened.model, *rest, origin=opened.origin)
     evaluation.print_table(rows)
+
     if opened.config.loss.consistency and (end := learned(read_metrics(folder / "metrics.jsonl"))):
         print(end.sentence)
+
     print(f"page: {page.resolve()}")
     return 0
 
@@ -171,15 +179,18 @@ def _done(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Peer
     for stored in known if not arguments.allow_config_change else ():
         if stored:
             refuse_another(folder, stored, record.make(*asked), cohort.fingerprint)
+
     if found and known[0] and known[0].get("cohort") is None:
         print(
             f"note: {folder} was started before runs knew their cohort; whether it is the same "
             f"cannot be checked",
             file=sys.stderr,
         )
+
     if not found:
         _refuse_start(arguments, cohort)
         begin_again(folder, arguments.config.train.save_every)
+
     return checkpoint.step_of(found) if found else 0
 
 
@@ -189,6 +200,7 @@ def _refuse_start(arguments: TrainArguments, cohort: Cohort) -> None:
     known = record.read(start) if start else None
     if not start or not known:
         return
+
     if problem := record.trained_on(start, known, cohort.fingerprint):
         if not arguments.allow_config_change:
             raise RunError(f"{problem}, or pass --allow-config-change to go on with it")
@@ -203,9 +215,11 @@ def _stored(folder: Path, done: int, peers: Peers) -> Path | None:
     """
     if not done:
         return None
+
     there = [path for path in checkpoint.folders(folder) if checkpoint.step_of(path) == done]
     if len(there) > 1:
         there = [path for path in there if checkpoint.verify(path) is None]
+
     said = peers.texts(sha256(there[0] / checkpoint.MANIFEST) if there else "")
     if "" in said:
         raise RunError(
@@ -217,6 +231,7 @@ def _stored(folder: Path, done: int, peers: Peers) -> Path | None:
             f"run_dir must hold the same checkpoint on every machine, got files of different "
             f"content under {there[0]}; copy the run folder of one machine to all others"
         )
+
     return there[0]
 
 

@@ -91,6 +91,7 @@ class Queue:
         if not self._places.acquire(blocking=False):
             yield "too many pages are asked for at once; load this one again later"
             return
+
         try:
             gone = left(client)
             while not gone and not self._one.acquire(timeout=LOOK):
@@ -113,6 +114,7 @@ def left(client: socket | None) -> bool:
     """Whether a client has closed its connection; what it may have sent is not taken."""
     if client is None:
         return False
+
     try:
         waiting = poll()
         waiting.register(client, POLLIN)
@@ -138,14 +140,17 @@ def application(looker: Looker, token: str = "") -> Flask:
         )
         if refusal:
             return Response(f"{refusal[1]}\n", refusal[0], mimetype="text/plain")
+
         cookie = COOKIE.format(port=request.environ["SERVER_PORT"])
         brought = request.cookies.getlist(cookie)  # others may have set one of that name, too
         if not token or any(compare_digest(one.encode(), token.encode()) for one in brought):
             return None
+
         if compare_digest(request.args.get("token", "").encode(), token.encode()):
             answer = Response(status=303, headers={"Location": quote(request.path)})
             answer.set_cookie(cookie, token, httponly=True, samesite="Strict")
             return answer
+
         text = "open the link that rfpmss view printed: it holds the key to these pages\n"
         return Response(text, 403, mimetype="text/plain")
 
@@ -179,6 +184,7 @@ def _page(looker: Looker, queue: Queue, name: str) -> Response:
             patient = looker.look(name)
     except ValueError as error:
         return Response(f"{error}\n", 404, mimetype="text/plain")
+
     content = {"patient": patient, "studies": looker.studies()}
     return Response(fill("patient.html", content), mimetype="text/html")
 
@@ -189,6 +195,7 @@ def _refusal(host: str, site: str | None, origin: str | None) -> tuple[int, str]
         return 400, f"this page is served as {HOST} only"
     if site not in (None, "same-origin", "none") or origin not in (None, f"http://{host}"):
         return 403, "these pages answer no other site"
+
     return None
 
 
@@ -205,19 +212,23 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
                 self.path = ""  # which the log would take apart, too
                 self.send_error(400)
                 return
+
             super().run_wsgi()
 
     with _bound(port) as own:  # werkzeug would print its own lines about a port in use
         server = make_server(
             *(HOST, port, app), threaded=True, request_handler=Handler, fd=own.fileno()
         )
+
     server.handle_error = _unsaid
     key = f"?token={token}" if token else ""
     print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
+
     try:
         BaseServer.serve_forever(server)  # werkzeug's own takes a signal for an ordinary end
     finally:
         server.server_close()
+
     return 0
 
 

@@ -65,8 +65,10 @@ def _ended(
         if not _short(error):
             raise
         text, status, told = f"{SHORT}, got {_first(error)}", 1, error
+
     if shown(told):
         print(f"error: {text}", file=sys.stderr)
+
     return status
 
 
@@ -112,6 +114,7 @@ def _short(error: BaseException) -> bool:
         if isinstance(here, MemoryError) or any(words in said for words in SHORTAGES):
             return True
         here = here.__cause__ or here.__context__
+
     return False
 
 
@@ -124,11 +127,14 @@ def _unwritten(outputs: Sequence[Output]) -> int:
     """Say of outputs on a disk that took no more that they are incomplete; the exit status."""
     for output in outputs:
         output.flush()
+
     status = 0
     for output in outputs:
         if output.lost:
             print(f"error: {output.name}: {output.lost.strerror}", file=sys.stderr)
             status = status_of(output.lost)
+
     if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank whose work is done is not started again
         return 0
+
     return status

@@ -21,9 +21,11 @@ def require(name: str) -> str:
         works = float((torch.ones((), device=name) + 1).cpu()) == 2.0  # "meta" gives no number back
     except Exception:  # each backend of torch refuses in its own way
         works = False
+
     if not works:
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise DeviceError(
             f"--device must be a device of this machine, got {name}; there is {there}"
         )
+
     return name

@@ -67,6 +67,7 @@ class Peers:
             return x
         if x.dtype == torch.bool:
             return _gather(x.to(torch.uint8), self.group).bool()
+
         return _Gather.apply(x, self.group)  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()
@@ -74,6 +75,7 @@ class Peers:
         """The sum over ranks, without a gradient."""
         if self.group is None:
             return x
+
         x = x.clone()
         dist.all_reduce(x, group=self.group)
         return x
@@ -90,20 +92,24 @@ class Peers:
         """
         if self.group is None:
             return action()
+
         told = torch.full((), -1, dtype=torch.int64)
         try:
             if self.rank == 0:
                 told.fill_(action())
         finally:
             dist.broadcast(told, src=0, group=self.patient or self.group)
+
         if told < 0:
             raise PeerError("rank 0 stopped; its message says why")
+
         return int(told)
 
     def texts(self, own: str) -> list[str]:
         """What every rank says, in rank order, on every rank; they may come late."""
         if self.group is None:
             return [own]
+
         group = self.patient or self.group
         mine = torch.frombuffer(bytearray(own.encode()), dtype=torch.uint8)
         sizes = [torch.zeros((), dtype=torch.int64) for _ in range(self.size)]
@@ -113,6 +119,7 @@ class Peers:
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded, group=group)
         said = zip(parts, sizes, strict=True)
+
         return [bytes(part[: int(size)].tolist()).decode() for part, size in said]
 
 
@@ -136,6 +143,7 @@ def job(timeout: float) -> Iterator[Peers]:
     if size() == 1:
         yield ALONE
         return
+
     limit = timedelta(seconds=timeout)
     dist.init_process_group(timeout=PATIENCE)
     try:
@@ -168,6 +176,7 @@ def like(x: Tensor, target: Tensor) -> Tensor:
     """This rank's part of ``x``, where ``target`` is held in parts; otherwise ``x``."""
     if not hasattr(target, "full_tensor"):
         return x
+
     from torch.distributed.tensor import distribute_tensor
 
     mesh, placements = target.device_mesh, target.placements  # pyright: ignore

@@ -63,6 +63,7 @@ def whole(path: Path, *, private: bool = False, swept: bool = True) -> Iterator[
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
         sync(path.parent)
     except OSError as error:
         if error.filename is not None and str(error.filename) != str(temporary):
@@ -178,9 +179,11 @@ def descriptor(path: Path, how: int = os.O_RDONLY) -> int:
     mode = os.fstat(number).st_mode
     if stat.S_ISREG(mode):
         return number
+
     os.close(number)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
     raise OSError(errno.ENXIO, "Not a regular file", str(path))
 
 
@@ -327,6 +330,7 @@ def sentence(error: OSError, place: Path | None = None) -> str:
     way = way_of(error.errno)
     if error.errno in FULL - _WAYS.keys():
         return f"{reason}{where}{_free(path)}; {way} and start again"
+
     return f"{reason}{where}; {way}" if way else f"{reason}{where}"
 
 

@@ -25,4 +25,5 @@ def lock(path: Path, waiting: str = "") -> Iterator[None]:
             if waiting:
                 print(waiting, file=sys.stderr, flush=True)  # noqa: T201
             fcntl.flock(file, fcntl.LOCK_EX)
+
         yield

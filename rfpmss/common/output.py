@@ -37,6 +37,7 @@ class Output:
             except UnicodeEncodeError:  # LANG=C, or a path that is no text
                 coding = self._stream.encoding
                 self._stream.write(text.encode(coding, "backslashreplace").decode(coding))
+
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -68,6 +69,7 @@ class Output:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+
         with suppress(OSError):
             self._stream.flush()
 
@@ -79,6 +81,7 @@ def outlived() -> Iterator[list[Output]]:
     named = ((sys.stdout, "standard output"), (sys.stderr, "standard error"))
     outputs = [Output(stream, name) if stream else None for stream, name in named]
     sys.stdout, sys.stderr = outputs  # pyright: ignore[reportAttributeAccessIssue]
+
     try:
         yield [output for output in outputs if output]
     finally:

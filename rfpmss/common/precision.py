@@ -21,4 +21,5 @@ def cast_to(kind: str, x: Tensor) -> AbstractContextManager[object]:
         return nullcontext()
     if kind == "float32" and not torch.is_autocast_enabled(device):
         return nullcontext()  # nothing to switch off; an exported graph holds no such context
+
     return torch.autocast(device, dtype=torch.bfloat16, enabled=kind == "bfloat16")

@@ -38,9 +38,11 @@ def progress(
     if quiet:
         yield _nothing
         return
+
     if not sys.stderr.isatty():
         yield _lines(title, total, start, unit)
         return
+
     bar, advance = _terminal(title, total, start, unit)
     with bar:
         yield advance
@@ -82,6 +84,7 @@ def _lines(title: str, total: int, start: int, unit: str) -> Advance:
         now = time.monotonic()
         if done < total and now - last < LINE_EVERY:
             return
+
         last = now
         rate = (done - start) / max(now - began, 1e-9)
         left = (total - done) / max(rate, 1e-9)
@@ -104,4 +107,5 @@ def memory(device: object = "cpu") -> str:
         used = torch.cuda.max_memory_allocated(str(device))
     else:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
     return f"{used / 2**30:.1f} GiB"

@@ -39,6 +39,7 @@ def size() -> int:
         _number("MASTER_PORT", None, most=65_535)
         if not os.environ.get("MASTER_ADDR"):
             raise RankError(f"MASTER_ADDR must name a machine, got none; {WAY}")
+
     return count
 
 

@@ -40,6 +40,7 @@ def raised() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
+
     lost: list[int] = []
     hook = sys.unraisablehook
     sys.unraisablehook = partial(_again, lost, hook)
@@ -52,6 +53,7 @@ def raised() -> Iterator[None]:
             if came:  # a library in C has made an error of its own of it
                 raise Interrupted(came[0]) from None
             raise
+
         if lost:
             raise Interrupted(lost[0])
     finally:
@@ -66,6 +68,7 @@ def _again(lost: list[int], hook: Callable[[Any], object], raised: Any) -> None:
     if not isinstance(raised.exc_value, Interrupted):
         hook(raised)
         return
+
     lost.append(raised.exc_value.signal)
     timer = Timer(SOON, lambda: lost and os.kill(os.getpid(), lost[0]))
     timer.daemon = True

@@ -43,6 +43,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise StrictError(f"must name each key once, got {twice[:60]!r} twice")
+
     return found
 
 

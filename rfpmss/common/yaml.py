@@ -61,6 +61,7 @@ class Plain(yaml.SafeLoader):
                 f"must hold numbers of at most {LONGEST_NUMBER} characters, got {len(text):,} in "
                 f"line {node.start_mark.line + 1}"
             )
+
         make = self.construct_yaml_int if node.tag.endswith(":int") else self.construct_yaml_float
         return make(node)
 
@@ -75,6 +76,7 @@ class Plain(yaml.SafeLoader):
             if key in seen:
                 raise TwiceError(str(key), entry.start_mark.line + 1)
             seen.add(key)
+
         return node
 
 
@@ -103,8 +105,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     with opened(path) as file:
         content = file.read(LARGEST + 1)
+
     if len(content) > LARGEST:
         raise YamlError(f"must have at most {LARGEST:,} bytes")
+
     try:
         found = yaml.load(content.decode("utf-8"), Loader=Plain)
     except UnicodeDecodeError:
@@ -117,6 +121,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a constructor of PyYAML raises what it likes for `!!bool x`
         raise YamlError(f"must be YAML ({type(error).__name__}: {str(error)[:200]})") from None
+
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise YamlError("must hold a mapping of fields")
+
     return found

@@ -96,11 +96,13 @@ class Config(Frozen):
                 f"assignment.loads must have model.anchors={self.model.anchors} entries, "
                 f"got {len(self.assignment.loads)}"
             )
+
         weights, size = self.loss.pair_weights, len(MODALITIES)
         if weights is not None and [len(row) for row in weights] != [size] * size:
             raise ValueError(f"loss.pair_weights must be {size} rows of {size} numbers")
         if (self.loss.structure == "reconstruction") and not self.model.rebuild:
             raise ValueError("loss.structure=reconstruction needs model.rebuild, got False")
+
         return self
 
 
@@ -122,6 +124,7 @@ def paper_standardised() -> Config:
     changes = {"standardise": True, "study_words": True, "token_types": False}
     model = config.model.model_copy(update=changes)
     loss = config.loss.model_copy(update={"readout": "guarded"})
+
     return config.model_copy(update={"preset": "paper-standardised", "model": model, "loss": loss})
 
 
@@ -256,6 +259,7 @@ def second_edition(config: Config) -> Config:
     phantom: dict[str, object] = {"edition": 2, **HARD}
     if config.preset != "smoke":
         phantom["test"] = max(config.phantom.test, CANDIDATES)
+
     data = {
         "tokens": max(config.data.tokens, READS),
         "vocabulary": max(config.data.vocabulary, 1024),

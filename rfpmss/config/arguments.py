@@ -137,9 +137,11 @@ def asked(parse: Callable[[], Arguments], *, text: bool = False) -> Arguments:
     """
     with outlived(), _wide_enough(), _in_one_sentence():
         found = parse()
+
     require_reachable(found)
     if text:
         require_places(found)
+
     return found
 
 
@@ -158,13 +160,16 @@ def _told(event: Any) -> None:
     """Raise what is wrong with a value; options that are missing or unknown are tyro's to say."""
     if type(event).__name__ != "InstantiationFailure":
         return
+
     raised = sys.exc_info()[1]
     refused = raised.__context__ if raised and raised.__context__ else raised
     if isinstance(refused, ValidationError):
         raise ValueError(_sentence(refused, _section(refused.title))) from None
+
     message = " ".join(str(event.message).split())
     if event.argument is None:
         raise ValueError(message) from None
+
     lowered = event.argument.lowered
     name = (lowered.name_or_flags or (event.argument.field.extern_name,))[0]
     raise ValueError(f"{name} must be {lowered.metavar}: {message}") from None
@@ -203,6 +208,7 @@ def parse(kind: type[Arguments], argv: list[str] | None, prog: str, about: str |
         _refuse(_sentence(error))
     except ValueError as error:
         _refuse(str(error))
+
     try:
         return asked(
             lambda: tyro.cli(kind, args=given, default=default, prog=prog, description=about),
@@ -219,27 +225,33 @@ def _starting_point(argv: list[str]) -> Config:
     if name not in PRESETS:
         hint = _hint(name, PRESETS)
         raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}{hint}")
+
     second = value_of(argv, "--phantom.edition") == "2"
     path = value_of(argv, "--config-file")
     if path is None:
         return second_edition(PRESETS[name]()) if second else PRESETS[name]()
+
     require_path(Path(path), "--config-file")
     if not Path(path).is_file():
         raise ValueError(f"--config-file must be an existing file, got {path}")
+
     try:
         content = read_mapping(Path(path))
     except YamlError as error:
         raise ValueError(f"--config-file {error}, got {path}") from None
     except OSError as error:
         raise ValueError(f"--config-file must be readable, got {sentence(error)}") from None
+
     given = content.get("config", content)
     if not isinstance(given, dict) or not _named(given):
         raise ValueError(
             f"--config-file must hold a mapping of fields under config, got {_shown(given)}"
         )
+
     said = given.get("preset")
     if value_of(argv, "--preset") is None and isinstance(said, str) and said in PRESETS:
         name = said
+
     # The record of a run holds every field of its release: what it lacks did not exist then.
     below = Config() if "manifest" in content else PRESETS[name]()
     cohort = given.get("phantom")
@@ -247,6 +259,7 @@ def _starting_point(argv: list[str]) -> Config:
         second or (isinstance(cohort, dict) and cohort.get("edition") == 2)
     ):
         below = second_edition(below)
+
     return Config.model_validate(_over(below.model_dump(), given))
 
 
@@ -265,6 +278,7 @@ def _over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = _over(here, value)
         else:
             found[key] = value
+
     return found
 
 
@@ -275,6 +289,7 @@ def value_of(argv: Sequence[str], option: str) -> str | None:
         name, equals, value = word.partition("=")
         if name.replace("_", "-") == option and (equals or place + 1 < len(argv)):
             found = value if equals else argv[place + 1]
+
     return found
 
 
@@ -284,9 +299,11 @@ def _sentence(error: ValidationError, before: str = "") -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"there is no field {name}{_hint(name, _names(Config))}"
+
     text = problem["msg"].removeprefix("Value error, ")
     if not name:
         return text
+
     shown = f"{before}{name.replace('_', '-')}" if before else name
     text = text.replace("Input should be", "must be", 1)
     between = " " if text.startswith("must ") else ": "
@@ -309,6 +326,7 @@ def _names(kind: type[BaseModel], prefix: str = "") -> list[str]:
         found.append(f"{prefix}{name}")
         if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
             found += _names(entry.annotation, f"{prefix}{name}.")
+
     return found
 
 

@@ -123,6 +123,7 @@ def require_reachable(options: object) -> None:
             "the current folder must exist, got one that was removed or cannot be reached; change "
             "to another one"
         ) from None
+
     for shown, path in _places(options):
         require_path(path, shown)
 

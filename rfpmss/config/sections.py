@@ -88,6 +88,7 @@ def _bounds(found: Iterable[object]) -> list[str]:
                 words.append(f"{sign} {_plain(getattr(item, name))}")
         inner = getattr(item, "metadata", None) or getattr(item, "__metadata__", ())
         words += _bounds((*inner, *get_args(item)))
+
     return list(dict.fromkeys(words))
 
 

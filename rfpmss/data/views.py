@@ -80,6 +80,7 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     """
     if view == "pathology":
         return _pathology(source, choice)
+
     loaded = load(source, choice.gaps, choice.limit, choice.fewest)
     first, shown = loaded.volumes[0], loaded.names
     left = list(loaded.unused)
@@ -88,15 +89,18 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     else:
         scaled = _scaled(loaded, left)
         channels, shown = _sequences(scaled), tuple(scaled)
+
     mask = loaded.mask
     if mask is not None and source.mask is not None:
         name = "/".join(source.mask.parts[-3:])
         if doubt := doubt_of(mask.array, name):
             left.append((source.mask, Notice(doubt, ONLY_TUMOUR)))
         mask = replace(mask, array=tumour(mask.array, name))
+
     if mask is not None and source.mask is not None and is_whole(mask, first):
         left.append((source.mask, UnusedError(HEAD)))
         mask = None
+
     unused = tuple((path, describe(error)) for path, error in left)
     return replace(
         _slices(channels, first, mask, choice),
@@ -114,6 +118,7 @@ def _windows(hounsfield: Float32[np.ndarray, "z y x"]) -> list[Float32[np.ndarra
     for centre, width in WINDOWS:
         shown = np.clip(hounsfield, centre - width / 2, centre + width / 2)
         result.append(_standard(shown, shown[inside], FLOOR * width))
+
     return result
 
 
@@ -128,10 +133,12 @@ def in_skull(hounsfield: Float32[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y 
     for axis in (1, 2):
         enclosed &= np.logical_or.accumulate(bone, axis=axis)
         enclosed &= np.flip(np.logical_or.accumulate(np.flip(bone, axis), axis=axis), axis)
+
     soft = (hounsfield > 0) & (hounsfield < 80)
     inside = enclosed & soft
     if inside.sum() < 0.02 * inside.size:
         inside = soft if soft.sum() > 0.01 * soft.size else np.ones_like(soft)
+
     return inside
 
 
@@ -149,9 +156,11 @@ def _scaled(loaded: Loaded, left: Left) -> dict[str, Float32[np.ndarray, "z y x"
         except ValuesError as error:
             errors.append(error)
             left += [(path, error) for path in paths]
+
     if not scaled:
         errors[0].files = tuple(left)
         raise errors[0]
+
     return scaled
 
 
@@ -171,6 +180,7 @@ def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
     sample = image.reshape(-1)[:: max(image.size // 50_000, 1)]
     if len(np.unique(sample[:1000])) <= 2 and two_valued(array):
         raise ValuesError("the voxels hold two values, as a mask's do", AS_MASK)
+
     low, high = np.percentile(sample, (1, 99))
     inside = sample[sample > low + 0.1 * (high - low)]
     return _standard(image, inside if inside.size > 16 else sample, 0.0)
@@ -203,12 +213,14 @@ def _slices(
     else:
         shown = next((channel for channel in channels if channel.any()), channels[0])
         order, found = _by_content(shown, choice.count), None
+
     images, boxes = [], []
     for k in order.tolist():
         picture = np.stack([channel[k] for channel in channels], axis=-1)
         square, frame = _square(picture, volume, choice.size)
         images.append(encode(square.transpose(2, 0, 1)))
         boxes.append(_box(found, k, volume.array.shape, frame) if found is not None else None)
+
     return Views(np.stack(images), tuple(boxes))
 
 
@@ -217,6 +229,7 @@ def _inside(mask: Volume, volume: Volume) -> Float64[np.ndarray, "n 3"]:
     z, y, x = np.nonzero(mask.array > 0)
     if mask.array.shape == volume.array.shape and np.abs(mask.affine - volume.affine).max() < 1e-3:
         return np.stack([x, y, z], axis=1).astype(np.float64)
+
     points = np.stack([x, y, z, np.ones_like(x)], axis=1) @ mask.affine.T
     points = (points @ np.linalg.inv(volume.affine).T)[:, :3]
     limits = np.array(volume.array.shape[::-1]) - 0.5
@@ -229,6 +242,7 @@ def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int
     best = int(area.argmax())
     if count == 1:
         return np.array([best])
+
     touched = np.flatnonzero(area > 0.3 * area.max())
     spread = touched[np.linspace(0, len(touched) - 1, count).round().astype(int)]
     return np.array([best, *[k for k in spread if k != best], *[best] * count][:count])
@@ -240,6 +254,7 @@ def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarr
     good = np.flatnonzero(detail >= 0.8 * detail.max())
     if count == 1:
         return good[[len(good) // 2]]
+
     places = np.linspace(0, len(good) - 1, count + 2)[1:-1].round().astype(int)
     return good[places]
 
@@ -253,11 +268,13 @@ def _square(
     if abs(dx - dy) > 1e-3 * dx:
         h = max(round(h * dy / dx), 1)
         picture = resize(picture, (h, w))
+
     side = max(h, w)
     top, left = (side - h) // 2, (side - w) // 2
     if h != w:
         around = ((top, side - h - top), (left, side - w - left), (0, 0))
         picture = np.pad(picture, around, mode="edge")
+
     new = min(size, side)
     return resize(picture, (new, new)), (left, top, h, side)
 
@@ -271,22 +288,26 @@ def _box(
     here = points[np.abs(points[:, 2] - k) <= 0.5]
     if not len(here):
         return None
+
     left, top, height, side = frame
     stretch = height / shape[1]  # rows were resized to the pixel size of columns
     x0, y0 = here[:, 0].min(), here[:, 1].min()
     x1, y1 = here[:, 0].max() + 1, here[:, 1].max() + 1
     values = (x0 + left, y0 * stretch + top, x1 + left, y1 * stretch + top)
     a, b, c, d = (float(np.clip(value / side, 0, 1)) for value in values)
+
     return a, b, c, d
 
 
 def _pathology(source: Source, choice: Choice) -> Views:
     if source.kind not in ("slide", "image"):
         raise UnsupportedError(f"a {source.kind} file is no slide")
+
     reader = slide.open_slide if source.kind == "slide" else slide.open_image
     with reader(source.paths[0], choice.slide_mpp, choice.limit) as opened:
         found = slide.tiles(opened, choice.size, choice.mpp, choice.count, choice.limit)
         finest = opened.levels[0]
+
     images = np.ascontiguousarray(found.transpose(0, 3, 1, 2))
     assert images.shape[1] == CHANNELS["pathology"]
     return Views(

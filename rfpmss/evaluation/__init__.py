@@ -53,6 +53,7 @@ def run(
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
         scored = rows(embeddings, findings_of(cohort, indices), controls(cohort, indices))
         single = queries(embeddings)
+
     write_json(folder / f"{name}_queries.json", single, private=True)
     write_retrieval(scored, folder, name)
     mark(origin, folder, name, (f"{name}.json", f"{name}_full.json"), split)

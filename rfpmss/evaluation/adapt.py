@@ -47,6 +47,7 @@ def adapt(model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, size: int) -> lis
             "--adapt needs a model with model.standardise, got one without: it has no means and "
             "deviations to adapt; train again with a preset that has them"
         )
+
     joint, readings, reports = Sums(), Sums(), Sums()
     model.eval()
     device = next(model.parameters()).device
@@ -67,8 +68,10 @@ def adapt(model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, size: int) -> lis
             f"--adapt needs at least {ENOUGH} studies of a modality, got "
             + ", ".join(f"{count} of {name}" for name, count in few.items())
         )
+
     for part, sums in ((project, joint), (fuse, readings), (report, reports)):
         part.adapt(sums)
+
     return [
         f"{name}: {count} studies, fewer than {ENOUGH}; the figures of training are kept"
         for name, count in few.items()

@@ -81,6 +81,7 @@ def endpoints() -> tuple[Endpoint, ...]:
     ]
     found = [*recalls, *areas, *ranks]
     order = (PRIMARY, SECONDARY, DESCRIBED)
+
     return tuple(sorted(found, key=lambda endpoint: order.index(endpoint.family)))
 
 
@@ -108,12 +109,14 @@ def read(folder: Path) -> dict[str, Figure]:
                 for measure, each in (("r5", hits), ("log_rank", np.log(ranks))):
                     figure = Figure(float(each.mean()), each, patients)
                     found[_name(place, pair, measure)] = figure
+
     path = scores / UNTOLD
     with trusted(path):
         rows = [row for row in read_rows(path) if row["auc"] is not None]
         for space in SPACES:
             if areas := [float(row["auc"]) for row in rows if row["space"] == space]:
                 found[f"untold_{space}_auc"] = Figure(float(np.mean(areas)))
+
     return found
 
 
@@ -126,6 +129,7 @@ def controls(folder: Path) -> dict[str, dict[str, Any]]:
             for row in read_rows(path):
                 kept = {key: row.get(f"{key}_r5") for key in ("chance", "ceiling", "outline")}
                 found[_name(place, (row["query"], row["gallery"]), "r5")] = kept
+
     return found | {f"untold_{space}_auc": {"chance": 0.5} for space in SPACES}
 
 
@@ -164,6 +168,7 @@ def compare(
         adjusted = holm([float(str(line["p"])) for line in tested])
         for line, p_value in zip(tested, adjusted, strict=True):
             line["p_holm"] = p_value
+
     yield from lines
 
 
@@ -183,6 +188,7 @@ def _line(
     }
     if len(gains) > 1:
         line["sd"] = float(gains.std(ddof=1))
+
     figures = [figure for pair in pairs for figure in pair]
     if not np.unique([len(figure.patients) for figure in figures]).size == 1 or any(
         (figure.patients != figures[0].patients).any() for figure in figures
@@ -191,10 +197,12 @@ def _line(
             f"runs of {name} and {NONE} must be scored on the same queries, got others for "
             f"{endpoint.name}; remove complete.json in their folders and start again"
         )
+
     if len(figures[0].patients):
         each = np.mean([mine.each - other.each for mine, other in pairs], axis=0)
         found = paired_interval(each, figures[0].patients)
         line |= {"patient_low": found.low, "patient_high": found.high}
+
     return line
 
 
@@ -209,9 +217,11 @@ def paired_t(
     """
     if len(gains) < 2:
         return None, None, None
+
     error = gains.std(ddof=1) / np.sqrt(len(gains))
     if error == 0:
         return float(gains[0]), float(gains[0]), 1.0 if gains[0] == 0 else 0.0
+
     width = stats.t.ppf(0.5 + level / 2, len(gains) - 1) * error
     p_value = 2 * stats.t.sf(abs(gains.mean()) / error, len(gains) - 1)
     return float(gains.mean() - width), float(gains.mean() + width), float(p_value)

@@ -152,9 +152,11 @@ def changed(config: Config, variant: Variant, seed: int) -> Config:
     for path, value in variant.changes.items():
         section, field = path.split(".")
         tree[section][field] = value
+
     for path, factor in (variant.scale or {}).items():
         section, field = path.split(".")
         tree[section][field] = max(1, round(tree[section][field] * factor))
+
     return Config.model_validate(tree)
 
 
@@ -171,6 +173,7 @@ def chosen(names: Sequence[str]) -> list[str]:
                 f"rows must be of {', '.join(VARIANTS)}, a table of {', '.join(sorted(tables))}, "
                 f"or all, got {name}"
             )
+
     return [
         name
         for name, variant in VARIANTS.items()
@@ -218,15 +221,18 @@ def summary(folders: Mapping[str, Mapping[int, Path]], draws: int = 2000) -> lis
                 line[f"r{k}_sd"] = (
                     float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else 0.0
                 )
+
             line |= {"difference_r5": None, "p_bootstrap": None, "p_holm": None}
             if name != OURS and pair in ours and np.array_equal(ours[pair][0], patients):
                 gain = hits[5].mean(axis=0) - ours[pair][1][5].mean(axis=0)
                 paired = paired_interval(gain, patients, draws=max(draws, _fine(len(patients))))
                 line |= {"difference_r5": paired.difference, "p_bootstrap": paired.p_value}
             lines.append(line)
+
     tested = [line for line in lines if line["p_bootstrap"] is not None]
     for line, p_value in zip(tested, holm([line["p_bootstrap"] for line in tested]), strict=True):
         line["p_holm"] = p_value
+
     return lines
 
 
@@ -268,4 +274,5 @@ def _queries(folder: Path) -> dict[tuple[str, str], tuple[np.ndarray, dict[int, 
             if any(len(values) != len(patients) for values in hits.values()):
                 raise ValueError
             found[str(entry["query"]), str(entry["gallery"])] = patients, hits
+
     return found

@@ -48,6 +48,7 @@ class Delong:
         free = variances > rounding * size.max()
         if not free.any():
             return 1.0 if np.abs(difference).max() <= rounding else 0.0
+
         statistic = ((difference @ axes[:, free]) ** 2 / variances[free]).sum()
         return float(stats.chi2.sf(statistic, free.sum()))
 
@@ -70,11 +71,13 @@ def delong(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, "s n"]) -
     m, n = cases.shape[1], controls.shape[1]
     if m < 2 or n < 2:
         raise ValueError(f"positive must hold two of each kind, got {m} positive, {n} negative")
+
     # Mid-ranks give the placement values without comparing every pair.
     together = stats.rankdata(np.concatenate([cases, controls], axis=1), axis=1)
     above = (together[:, :m] - stats.rankdata(cases, axis=1)) / n
     below = 1 - (together[:, m:] - stats.rankdata(controls, axis=1)) / m
     covariance = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
+
     return Delong(above.mean(axis=1), covariance)
 
 
@@ -90,6 +93,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(stepped, 1.0)
+
     return adjusted.tolist()
 
 
@@ -120,6 +124,7 @@ def _means(values: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.
     """The mean on each of the resamples of whole groups."""
     if not len(values):
         raise ValueError("values must not be empty, got none")
+
     _, group = np.unique(groups, return_inverse=True)
     drawn = _drawn(int(group.max()) + 1, draws, seed)
     return (drawn @ np.bincount(group, weights=values)) / (drawn @ np.bincount(group))
@@ -205,6 +210,7 @@ def paired_areas(
         found = np.append(found, sums[defined] / pairs[defined])
         if len(found) >= draws:
             return _paired(float(gains.mean()), found[:draws], level)
+
     raise ValueError(
         f"positive must leave two cases of each kind in most resamples of the patients, got "
         f"{positive.sum()} positive and {(~positive).sum()} negative cases"

@@ -56,6 +56,7 @@ class Arguments:
             raise ValueError(f"--fractions must be in (0, 1], got {self.fractions}")
         if not self.seeds or not self.modes or not self.fractions or not self.views:
             raise ValueError("--seeds, --modes, --fractions and --views must not be empty")
+
         within(self, 1, MOST_PASSES, "epochs", "baseline_epochs")
         within(self, 0, SEED, "seeds")
         distinct(self, "seeds", "fractions", "views", "modes", "train_baseline", "positive")

@@ -49,6 +49,7 @@ class Hospital(FolderOptions):
             Shard.parse(self.shard)
             if self.salt is None:
                 raise ValueError("--shard needs --salt FILE, the same secret for all parts")
+
         if self.label_columns and self.labels is None:
             raise ValueError("--label-columns needs --labels TABLE")
         if self.deidentify is None and (self.keep_dates or self.keep_descriptions):

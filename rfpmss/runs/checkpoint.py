@@ -209,6 +209,7 @@ def load(run_dir: Path, device: str = "cpu", weights: Weights = "last") -> Loade
         except CheckpointError:
             if verify(folder) is None:
                 raise
+
     return load_folder(chosen(run_dir, weights), device, weights)
 
 
@@ -247,14 +248,17 @@ def load_folder(folder: Path, device: str = "cpu", weights: Weights = "last") ->
         else:
             run_dir = folder.parents[1]
             raise CheckpointError(f"averaged weights need a run with train.ema, got {run_dir}")
+
     if bad := undefined(model.state_dict()):
         raise CheckpointError(
             f"a checkpoint must hold finite weights, got {folder} with infinite or undefined "
             f"values in {', '.join(bad[:3])}; use an earlier one, or train again with a lower "
             f"train.lr"
         )
+
     with fitting(folder, MANIFEST):  # which was whole, but may be pruned by now
         digest = weights_of(folder, averaged=weights == "averaged")
+
     return Loaded(folder, model.to(device).eval(), tokenizer, config, digest)
 
 
@@ -272,11 +276,13 @@ def load_encoder(path: Path, encoder: nn.Module) -> dict[str, str]:
         problem = f"infinite or undefined values in {', '.join(bad[:3])}" if bad else ""
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         problem = _clause(error)
+
     if problem:
         raise CheckpointError(
             f"weights must be whole, finite and of this encoder, got {path}: {problem}; remove the "
             f"file to train them again"
         )
+
     return told
 
 
@@ -316,6 +322,7 @@ def resume(folder: Path, state: State, config: Config, cohort: str) -> None:
     there = record.checked(folder / record.FILE)
     if lines := _changed(there, config, UNUSED):
         raise _fixed(folder, lines)
+
     try:
         with fitting(folder, "*.safetensors"):
             restore(folder, state)
@@ -380,9 +387,11 @@ def _clause(error: Exception) -> str:
     """The first telling line of an error of another library."""
     if isinstance(error, KeyError):
         return f"{error} is missing"
+
     if isinstance(error, ValidationError):
         problem = error.errors()[0]
         return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if not line.endswith(":")), type(error).__name__)
     return told[:200]
@@ -415,6 +424,7 @@ def _make_room(final: Path) -> None:
     """Move away what stands under a new checkpoint's name: damaged, or of another step."""
     if not final.exists() and not final.is_symlink():
         return
+
     other = at(final.parents[1], step_of(final))
     if not ours(final):
         set_aside(final)
@@ -428,15 +438,19 @@ def _fill(folder: Path, content: Content, progress: dict) -> None:
     free = shutil.disk_usage(folder).free
     if free < content.size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     for name, tensors in content.tensors.items():
         _save_tensors(folder / f"{name}.safetensors", tensors)
+
     for name, text in content.texts.items():
         _write(folder / name, text)
+
     _write(folder / PROGRESS, json.dumps(progress))
     files.fill(folder / "config.yaml", files.read_bytes(folder.parents[1] / "config.yaml"))
     found = sorted(folder.iterdir())
     table = {path.name: {"sha256": sha256(path), "size": path.stat().st_size} for path in found}
     _write(folder / MANIFEST, json.dumps(table, indent=1))
+
     for path in (*found, folder / MANIFEST, folder):
         files.sync(path)
 

@@ -70,9 +70,11 @@ class Children:
                 self._running.add(child)
         finally:
             self._starting = False
+
         if self._over:
             self._ask()
             raise Interrupted(self.signal)
+
         return child.wait()
 
     def __enter__(self) -> Children:
@@ -125,11 +127,13 @@ def family(root: int) -> set[Process]:
             children.setdefault(parent, []).append(process)
             if process[0] == root:
                 own.add(process)
+
     waiting = list(own)
     while waiting:
         new = children.get(waiting.pop()[0], [])
         own.update(new)
         waiting += new
+
     return own
 
 

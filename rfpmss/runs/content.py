@@ -77,6 +77,7 @@ def collect(state: State, peers: Peers) -> Content:
             complete = whole(own)
             if not peers.rank:
                 entries[name] = own if complete is own else complete.cpu()
+
     texts = {
         "optimiser.json": json.dumps(scalars),
         "tokenizer.json": state.tokenizer.to_str(),
@@ -95,6 +96,7 @@ def restore(folder: Path, state: State) -> None:
     """
     for name, module in state.modules.items():
         load_weights(folder / f"{name}.safetensors", module, finite=True)
+
     optimiser, scalars = state.optimiser, strict.loads(read_text(folder / "optimiser.json"))
     groups = optimiser.state_dict()["param_groups"]
     if [group["params"] for group in scalars["param_groups"]] != [g["params"] for g in groups]:
@@ -111,6 +113,7 @@ def restore(folder: Path, state: State) -> None:
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 entries[name] = like(value, parameter)
+
     optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
 
@@ -120,6 +123,7 @@ def _remembered(optimiser: torch.optim.Optimizer, group: dict) -> set[str]:
         return {"momentum_buffer", "slow", "since"}
     if group.get("matrices"):  # rfpmss.training.muon
         return {"momentum"}
+
     return {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -132,6 +136,7 @@ def _require_moments(
             f"the optimiser must keep {', '.join(sorted(names))} of parameter {index}, got "
             f"{', '.join(sorted(entries))}"
         )
+
     for name, value in entries.items():
         if name in ("since", "step"):
             number = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
@@ -141,6 +146,7 @@ def _require_moments(
             fits = isinstance(value, Tensor) and value.shape == parameter.shape
             fits = fits and value.dtype.is_floating_point and not undefined({name: value})
             fits = fits and (name != "exp_avg_sq" or not bool((value < 0).any()))  # its root
+
         if not fits:
             raise ValueError(f"the optimiser's {name} of parameter {index} must be that of a run")
 
@@ -161,8 +167,10 @@ def load_weights(path: Path, module: nn.Module, *, finite: bool = False) -> None
     found = load_file(regular(path))
     if finite and (bad := undefined(found)):
         raise ValueError(f"must hold finite values, got others in {', '.join(bad[:3])}")
+
     for name in found.keys() & own.keys():
         require_kind(name, found[name].dtype, own[name].dtype)
+
     module.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in found.items()})
 
 
@@ -183,6 +191,7 @@ def _flatten(state: dict) -> tuple[dict[str, Tensor], dict]:
                 tensors[f"{index}.{name}"] = value
             else:
                 scalars[f"{index}.{name}"] = value
+
     return tensors, {"state": scalars, "param_groups": state["param_groups"]}
 
 

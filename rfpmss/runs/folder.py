@@ -92,18 +92,23 @@ class Claim:
         """
         if self.held:
             return 0
+
         require_places(self.folder)
         if not self._files:  # a supervisor takes it again and again
             own = [self.folder / name for name in FILES if name != METRICS]
             self._files = [path for path in own if not os.path.lexists(path)]
             self._folders = files.absent(self.folder)
+
         if self.folder / record.FILE in self._files:  # one from before this rule may go on
             require_apart(self.folder, "run_dir")
+
         while not self._in_place():  # its last holder may have removed what it had made
             self.release()
             self._file = self._locked()
+
         for name in (ERROR, HEARTBEAT):
             (self.folder / name).unlink(missing_ok=True)
+
         return 0
 
     def _locked(self) -> BinaryIO:
@@ -118,7 +123,9 @@ class Claim:
                     f"run_dir must not be in use, got {self.folder}, into which another process "
                     f"is writing: wait for it or choose another --run-dir"
                 ) from None
+
             raise OSError(error.errno, error.strerror, str(self.folder)) from None
+
         return file
 
     @contextmanager
@@ -148,6 +155,7 @@ class Claim:
         """Say in the folder why this start ended, if it had the right to write there."""
         if not self._in_place():
             return
+
         text = files.sentence(error, self.folder) if isinstance(error, OSError) else str(error)
         try:
             files.write_text(self.folder / ERROR, f"{text}\n", private=True)
@@ -225,6 +233,7 @@ def manifest_given(data: Path, name: str = "--data") -> Path:
             f"{name} must be the manifest of a prepared cohort, or its folder, got {shown}; write "
             f"one with `python -m rfpmss.prepare hospital SRC --out DIR`"
         )
+
     return found
 
 
@@ -364,6 +373,7 @@ class Run:
         self._claim.require()
         with files.appended(self.folder / METRICS) as file:
             file.write(json.dumps(row).encode() + b"\n")
+
         figures = {name: value for name, value in row.items() if name != "step"}
         for tracker in self._trackers:
             tracker.log(figures, row["step"])
@@ -420,6 +430,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     rows = [line.row for line in _sorted(good) if line.row is not None]
     steps = {row["step"] for row in rows}
     _say_lost(path, steps, max(steps, default=0))
+
     return rows
 
 
@@ -432,6 +443,7 @@ def _once(lines: list[Line]) -> tuple[list[Line], list[Line]]:
         (first if new else others).append(line)
         if line.row is not None:
             seen.add(line.row["step"])
+
     return first, others
 
 
@@ -453,8 +465,10 @@ def _row(text: bytes) -> dict[str, Any] | None:
         row = strict.loads(text)
     except (ValueError, RecursionError):
         return None
+
     if not isinstance(row, dict) or not all(_number(value) for value in row.values()):
         return None
+
     step = row.get("step")
     return row if strict.whole(step) and 0 < step < MOST_STEPS else None
 
@@ -470,11 +484,13 @@ def _set_back(folder: Path, step: int) -> None:
     if not path.exists():
         _say_lost(path, set(), step)
         return
+
     good, bad = _once(_lines(path))
     if bad:
         with files.appended(folder / DAMAGED) as file:
             file.writelines(line.text + b"\n" for line in bad)
         _say_damaged(path, bad, f"are set aside in {DAMAGED}")
+
     kept = [line for line in _sorted(good) if line.row is not None and line.row["step"] <= step]
     _say_disordered(path, good)
     _say_lost(path, {line.row["step"] for line in kept if line.row is not None}, step)
@@ -509,6 +525,7 @@ def _say_lost(path: Path, there: set[int], step: int) -> None:
         if number > before + 1:
             gaps.append(f"{before + 1} to {number - 1}" if number > before + 2 else f"{before + 1}")
         before = number
+
     if gaps:
         shown = ", ".join(gaps[:10]) + (", ..." if len(gaps) > 10 else "")
         sys.stderr.write(
@@ -537,6 +554,7 @@ def begin_again(folder: Path, save_every: int) -> None:
             f"copies of them back, choose another --run-dir, or move checkpoints and {METRICS} "
             f"away to begin again at step 0"
         )
+
     if last:
         other = set_aside(path)
         sys.stderr.write(

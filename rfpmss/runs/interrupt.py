@@ -25,6 +25,7 @@ class Heard:
         self.first = self.first or number
         if number == signal.SIGHUP:
             return False
+
         asked, self._asked = self._asked, True
         return asked
 
@@ -43,8 +44,10 @@ class Stop:
         asks = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             asks.append(signal.SIGHUP)
+
         for number in asks:
             self._before[number] = signal.signal(number, self._note)
+
         return self
 
     def __exit__(

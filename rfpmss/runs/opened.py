@@ -127,6 +127,7 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     cohort = Cohort.open(manifest, loaded.config.data)
     if not allow_change:
         _refuse_cohort(run_dir, known, cohort, given=data is not None)
+
     origin = origin_of(loaded, cohort)
     own = data is None or known.get("cohort") == cohort.fingerprint.digest
     place = run_dir if own else elsewhere(run_dir, manifest, cohort)
@@ -182,6 +183,7 @@ def load_other(
         raise OpenError(f"{name}: {error}") from None
     except OSError as error:
         raise OpenError(f"{name}: {sentence(error, run_dir)}") from None
+
     return loaded
 
 
@@ -216,6 +218,7 @@ def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Recor
     mine, code = record.read(run_dir), record.code()
     if mine is None or allow_change:
         return known
+
     before = record.studies_of(run_dir, mine)
     lines = record.differences(
         {name: known[name] for name in SAME if name in known},
@@ -229,18 +232,21 @@ def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Recor
             + "\n".join(lines)
             + f"\ntrain on to the next checkpoint, {ALLOW}"
         )
+
     trained = known.get("code") or code
     if trained.get("release") != code["release"]:
         raise OpenError(
             f"the run must be of release {code['release']}, got {run_dir} of "
             f"{trained.get('release')}; use that release, {ALLOW}"
         )
+
     if trained != code:
         sys.stderr.write(
             f"note: {run_dir} was trained with other sources or another torch "
             f"({trained.get('sources')}, {trained.get('torch')}) than this "
             f"({code['sources']}, {code['torch']})\n"
         )
+
     return known
 
 
@@ -250,6 +256,7 @@ def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given
     if known.get("cohort") is None:
         _note_unknown(run_dir)
         return
+
     if not given:
         lines = record.cohort_lines(known, {"cohort": now.digest, "truth": now.truth}, before, now)
         if lines:
@@ -258,6 +265,8 @@ def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given
                 + "\n".join(lines)
                 + f"\nname another cohort with --data, {ALLOW}"
             )
+
         return
+
     if problem := record.trained_on(run_dir, known, now):
         raise OpenError(f"{problem}, {ALLOW}")

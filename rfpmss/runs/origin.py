@@ -41,6 +41,7 @@ class Origin:
             return "of weights that are not known"
         if said.get("weights") == self.weights:
             return ""
+
         return f"of other weights (step {said.get('step')}; these are of step {self.step})"
 
 
@@ -50,6 +51,7 @@ def mark(origin: Origin | None, folder: Path, name: str, files: Sequence[str], s
     if origin is None:
         path.unlink(missing_ok=True)
         return
+
     digests = {file: sha256(folder / file) for file in files}
     said = asdict(origin) | {"split": split, "files": digests}
     write_text(path, json.dumps(said, indent=1) + "\n")
@@ -72,4 +74,5 @@ def of(folder: Path, name: str, file: str) -> dict[str, Any] | None:
         known = known and all(isinstance(said[n], str) for n in ("weights", "cohort", "split"))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
     return said if known else None

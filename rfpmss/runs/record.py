@@ -113,6 +113,7 @@ def start_of(start: Path, recorded: Start | None = None) -> Start | None:
     found = same or next((path for path, _ in there if verify(path) is None), None)
     if found is None:
         return recorded
+
     known = read(start) or {}
     return {"step": step_of(found), "weights": weights_of(found), "cohort": known.get("cohort")}
 
@@ -140,6 +141,7 @@ def code() -> dict[str, str]:
             if counts(name.replace("/", ".").removesuffix(".__init__")):
                 found.update(f"{name}\0".encode())
                 found.update(hashlib.sha256(read_bytes(path)).digest())
+
     return {
         "release": _release(),
         "sources": found.hexdigest()[:16],
@@ -159,6 +161,7 @@ def counts(module: str) -> bool | None:
         name = ".".join(parts[:length])
         if name in SOURCES or name in APART:
             return name in SOURCES
+
     return None
 
 
@@ -186,6 +189,7 @@ def read(run_dir: Path) -> Record | None:
             return checked(path)
         except RecordError as error:
             problem = str(error)
+
     for folder in folders(run_dir):
         if verify(folder) is None:
             found = checked(folder / FILE)
@@ -194,8 +198,10 @@ def read(run_dir: Path) -> Record | None:
                 f"the copy in {folder} is used\n"
             )
             return found
+
     if problem:
         raise RecordError(f"{problem}; no checkpoint holds a copy: choose another --run-dir")
+
     return None
 
 
@@ -209,12 +215,14 @@ def checked(path: Path) -> Record:
         found = read_mapping(path)
     except YamlError as error:
         raise RecordError(f"{path} {error}") from None
+
     if not isinstance(found.get("config"), dict) or not isinstance(found.get("manifest"), str):
         raise RecordError(f"{path} must hold manifest and config of a run")
     if not isinstance(found.get("started_from"), dict | None):
         raise RecordError(f"{path} must say of the run it started from step, weights and cohort")
     if not isinstance(found.get("published"), dict | None):
         raise RecordError(f"{path} must say of published weights their digests")
+
     return found
 
 
@@ -247,6 +255,7 @@ def differences(
     ignored = {"cohort", "truth"} | ({"manifest"} if moved else set())
     if None not in (left.get("started_from.weights"), right.get("started_from.weights")):
         ignored.add("start")  # the weights are compared, wherever they lie
+
     lines = cohort_lines(old, new, before, now)
     for name in sorted(left.keys() | right.keys()):
         known = name.startswith("config.") or name in left
@@ -255,6 +264,7 @@ def differences(
         if name == "config.train.epochs" and _grows(left.get(name), right.get(name)):
             continue
         lines.append(f"  {name}: {left.get(name)} there, {right.get(name)} requested")
+
     return lines
 
 
@@ -265,9 +275,11 @@ def cohort_lines(
     one, two = old.get("cohort"), new.get("cohort")
     if one is None or two is None:
         return []
+
     if one == two:
         other = "truth" in old and "truth" in new and old["truth"] != new["truth"]
         return [f"  cohort: its {TRUTH}, which says what counts as found, changed"] if other else []
+
     named = before.changes(now) if before is not None and now is not None else []
     return [f"  cohort: {line}" for line in named] or [f"  cohort: {one} there, {two} requested"]
 
@@ -312,15 +324,18 @@ def _line(run_dir: Path, known: Record) -> Iterator[tuple[Path, Record | None]]:
 def _trained_on(run_dir: Path, known: Record | None, now: Fingerprint) -> str:
     if known is not None and known.get("cohort") in (None, now.digest):
         return ""
+
     before = studies_of(run_dir, known) if known else None
     if before is None:
         return (
             f"held-out studies must not have been trained on, which cannot be known: "
             f"{run_dir / STUDIES} is missing, damaged or of another run; put it back"
         )
+
     seen = [name for split in ("val", "test") for name in before.trained(now, split)]
     if not seen:
         return ""
+
     return (
         f"held-out studies must not have been trained on, got {len(seen)} in --data that are "
         f"training studies of {run_dir}, or of the same patients: {', '.join(seen[:5])}; give them "
@@ -339,6 +354,7 @@ def disagreements(records: Sequence[Record]) -> list[str]:
             for name in sorted(first.keys() | own.keys())
             if first.get(name) != own.get(name)
         ]
+
     return lines
 
 
@@ -350,6 +366,7 @@ def leaves(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
             found += leaves(value, f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", value))
+
     return found
 
 

@@ -67,10 +67,12 @@ def verify(folder: Path) -> str | None:
         expected = {name: (entry["sha256"], entry["size"]) for name, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"
+
     if any(name not in expected for name in NEEDED):
         return f"{MANIFEST} is incomplete"
     if any(name != Path(name).name for name in expected):
         return f"{MANIFEST} names files elsewhere"
+
     damages = (_damage(folder / name, *entry) for name, entry in expected.items())
     return next(filter(None, damages), None)
 
@@ -86,6 +88,7 @@ def _damage(path: Path, digest: str, size: int) -> str | None:
             return f"{path.name} does not match its SHA-256"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
+
     return None
 
 
@@ -108,6 +111,7 @@ def prune(run_dir: Path, keep: int, written: Path) -> None:
     """
     if verify(written) is not None:
         return
+
     found = folders(run_dir)
     good = [folder for folder in found if folder == written or verify(folder) is None]
     scored = {folder: score for folder in good if (score := score_of(folder)) is not None}
@@ -134,6 +138,7 @@ def set_aside(path: Path) -> Path:
     other = next(name for name in names if not os.path.lexists(name))
     path.rename(other)
     sys.stderr.write(f"warning: {path} was in the way of a file of the run: it is {other} now\n")
+
     return other
 
 
@@ -142,6 +147,7 @@ def discard(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         files.remove(folder)
         return
+
     aside = folder.with_name(f"{LEFT}{folder.name}")
     files.remove(aside)
     folder.rename(aside)
@@ -157,6 +163,7 @@ def latest(run_dir: Path) -> Path | None:
             return folder
         rest = "trying the one before" if at < len(found) else "there is none before"
         sys.stderr.write(f"skipping {folder}: {damage}; {rest}\n")
+
     return None
 
 

@@ -52,6 +52,7 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
                 return status
             hope = f"starting afresh, {left} restarts left" if left else "no restarts left"
             told = f"training ended with status {status}: {hope}"
+
     print(told, file=sys.stderr, flush=True)
     return status
 
@@ -77,6 +78,7 @@ def _watch(
             time.sleep(POLL)
     finally:
         kill(members | family(torchrun.pid))
+
     return torchrun.wait()
 
 
@@ -93,6 +95,8 @@ class Pulse:
         except OSError:
             self._last = 0
             return 0.0
+
         if beat != self._last:
             self._last, self._since = beat, time.monotonic()
+
         return time.monotonic() - self._since

@@ -71,6 +71,7 @@ def open_trackers(
             raise TrackerError(
                 f"--track must name installed packages, got {name}{needs}: pip install {name}"
             ) from None
+
     opened: list[Tracker] = [Board(folder, step)]
     return opened + [ADAPTERS[name](module, folder, config) for name, module in modules.items()]
 

@@ -57,6 +57,7 @@ def uniform(
             state = _mix(state + np.uint64(0x9E3779B97F4A7C15)) ^ part
         counter = np.arange(1, draws + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         bits = _mix(_mix(state)[:, None] + counter)
+
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -74,6 +75,7 @@ def draw(config: DataConfig, seed: int, epoch: int, index: Int64[np.ndarray, " b
         pose = u[:, _DRAWS:].reshape(-1, views, 3)
     else:
         pose = np.repeat(u[:, None, 1:4], views, axis=1)
+
     return Draw(
         flip=u[:, 0] < config.flip,
         angle=np.radians(config.rotation) * (2 * pose[:, :, 0] - 1),
@@ -141,6 +143,7 @@ def _axes(
     x, y = (1 - ratio) * drawn.shift[:, view].T[:, :, None]
     columns = turn * (ratio * mirror * steps)
     rows = turn * (x + 1j * y + 1j * ratio * steps)
+
     return (
         torch.from_numpy(columns.astype(np.complex64)),
         torch.from_numpy(rows.astype(np.complex64)),
@@ -164,6 +167,7 @@ def centre(
             flat, (side, side), mode="bilinear", antialias=True, align_corners=False
         )
         images = flat.reshape(b, s, c, side, side)
+
     low = (side - config.size) // 2
     return images[..., low : low + config.size, low : low + config.size].contiguous()
 

@@ -108,15 +108,18 @@ class Cohort:
                 f"there is no manifest {manifest}; write one with "
                 "`python -m rfpmss.prepare <source> SRC --out DIR`"
             )
+
         shards: dict[str, Shard] = {}
         rows = digested(read(manifest), manifest.parent, shards, every=verified)
         groups: dict[str, list[Row]] = {}
         for row in rows:
             groups.setdefault(row.study_id, []).append(row)
+
         studies = tuple(_study(rows) for rows in groups.values())
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / TRUTH)
         records = tuple(truth.get(s.study_id) for s in studies)
+
         return cls(studies, places, config, records, Fingerprint.of(rows, truth_of(manifest)))
 
     def __len__(self) -> int:
@@ -137,6 +140,7 @@ class Cohort:
         texts = sum(study.report is not None for study in mine)
         derived = sum(study.derived for study in mine)
         line = f"reports for {texts} of {len(mine)} studies ({split})"
+
         return f"{line}; {derived} of them derived from masks or tables" if derived else line
 
     def unscored(self) -> str:
@@ -158,6 +162,7 @@ class Cohort:
         place = self.places[index][VIEWS.index(view)]
         if place is None or place.boxes[0] is None:
             return None
+
         side, size = self.config.resize, self.config.size
         low = (side - size) // 2
         a, b, c, d = (float(np.clip(v * side - low, 0, size)) for v in place.boxes[0])
@@ -193,6 +198,7 @@ class Cohort:
         tokens = encode(tokenizer, shown, self.config.tokens)
         mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
         tokens[~mask[:, -1]] = PAD
+
         return Batch((ct, mri, pathology), mask, tokens, torch.from_numpy(index))
 
     def images(
@@ -215,13 +221,16 @@ class Cohort:
         places = [self.places[i][view] for i in index]
         if not any(places):
             return torch.zeros(()).expand(shape)  # nobody has it: one zero in place of megabytes
+
         result = augmenting.empty(*shape)
         for position, place in enumerate(places):
             if place is None:
                 result[position].zero_()
+
         for number in range(self.config.series):
             found = [place.series(number) if place else None for place in places]
             self._one_series(found, result[:, number * count : (number + 1) * count], view, drawn)
+
         return result
 
     def _one_series(
@@ -237,6 +246,7 @@ class Cohort:
         for position, place in enumerate(places):
             if place is not None:
                 groups.setdefault(id(place.shard), []).append(position)
+
         for positions in groups.values():
             chosen = [place for p in positions if (place := places[p])]
             pick = np.zeros(len(positions)) if drawn is None else drawn.pick[positions]
@@ -259,6 +269,7 @@ def _scale(view: int) -> augmenting.Scale:
     channels = CHANNELS[VIEWS[view]]
     if VIEWS[view] != "pathology":
         return np.full(channels, 1 / CODE_STEP), np.full(channels, -CODE_ZERO / CODE_STEP)
+
     mean, deviation = np.array(STAIN_MEAN), np.array(STAIN_DEVIATION)
     return 1 / (255 * deviation), -mean / deviation
 
@@ -291,6 +302,7 @@ def _study(rows: list[Row]) -> Study:
 def _truth(path: Path) -> dict[str, Record]:
     if not path.is_file():
         return {}
+
     try:
         records = json.loads(read_text(path))
         return {

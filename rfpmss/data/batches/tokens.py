@@ -45,10 +45,12 @@ def _swap(match: re.Match[str]) -> str:
     word = match.group()
     if word[0] in CHINESE:
         return CHINESE[word] if len(word) == 1 else word
+
     other = ENGLISH[word.lower()]
     for case in (str.lower, str.upper, str.capitalize):
         if word == case(word):
             return case(other)
+
     return word  # mixed case is no word that a person wrote
 
 
@@ -65,6 +67,7 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
     texts = [text for text in reports if text.strip()]
     if not texts:
         raise TextError("there is no report with text to learn words from")
+
     corpus = [*texts, *(swap_sides(text) for text in texts)]
     learner = _tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
     # The trainer numbers letters inside words in the order of a randomised hash and breaks ties by
@@ -74,6 +77,7 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
         vocab_size=size, special_tokens=[*SPECIAL, *inside], show_progress=False
     )
     learner.train_from_iterator(corpus, trainer)
+
     # Letters are no special tokens: keep what was learned, not the markings.
     return _tokenizer(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))  # type: ignore[call-arg]
 
@@ -93,6 +97,7 @@ def load_tokenizer(text: str) -> Tokenizer:
     found = strict.loads(text)
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise ValueError("must be a JSON object with a model")
+
     vocabulary = found["model"].pop("vocab", None)
     if not isinstance(vocabulary, dict) or not all(type(n) is int for n in vocabulary.values()):
         raise ValueError("must give each word of its model a whole number")
@@ -100,12 +105,15 @@ def load_tokenizer(text: str) -> Tokenizer:
         raise ValueError("the ids of the words must be 0, 1, 2 ...")
     if {name: vocabulary.get(name) for name in SPECIAL} != SPECIAL:
         raise ValueError(f"must begin with the words {', '.join(SPECIAL)}")
+
     made = _tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # type: ignore[call-arg]
     ours = json.loads(_tokenizer(models.WordPiece({}, unk_token="[UNK]")).to_str())  # type: ignore[call-arg]
     del ours["model"]["vocab"]
+
     for name in sorted(found.keys() | ours.keys()):
         if found.get(name) != ours.get(name):
             raise ValueError(f"{name} must be that of a tokenizer of rfpmss")
+
     return made
 
 
@@ -133,11 +141,13 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Int64[Ten
     """
     if length < 2:
         raise ValueError(f"length must be at least 2, got {length}")
+
     ids = np.full((len(texts), length), PAD, np.int64)
     coded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     for row, item in zip(ids, coded, strict=True):
         words = item.ids[: length - 2]
         row[0], row[1 : 1 + len(words)], row[1 + len(words)] = START, words, END
+
     return torch.from_numpy(ids)
 
 
@@ -191,6 +201,7 @@ def cut(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Cut:
                 long += 1
                 kept = item.offsets[length - 2][0]
                 lost += sum(found.end() > kept for found in _WORD.finditer(text))
+
     return Cut(len(texts), long, words, lost, longest, length)
 
 
@@ -202,4 +213,5 @@ def decode(tokenizer: Tokenizer, ids: Int64[Tensor, " t"] | Sequence[int]) -> st
             break
         if word not in (PAD, START):
             words.append(int(word))
+
     return tokenizer.decode(words, skip_special_tokens=False)

@@ -154,6 +154,7 @@ def build(
         write_reading(out, found.reading)
         summary = finish(made.pieces(), made.studies, made.refused, out, shares, seed)
         shutil.rmtree(out / PIECES)
+
     return summary
 
 
@@ -168,10 +169,12 @@ def decode(found: Found, root: Path, out: Path, choice: Choice, workers: int) ->
         missing = (s for s in found.studies if not piece_path(folder, s.study_id).exists())
         images = choice.count * sum(len(series(study)) for study in missing)
         raise FullError(out, images * 4 * choice.size**2) from None  # at most four channels
+
     kept, lost = _kept(found, folder)
     refused = [(_safe(p, root), reason) for p, reason in (*found.rejections, *lost)]
     if found.salt is not None:
         refused = hide(out, refused, found.salt)
+
     return Decoded(folder=folder, studies=kept, refused=refused)
 
 
@@ -195,6 +198,7 @@ def finish(
     duplicates.write(out, found)
     if not studies:
         raise IncompleteError(f"no study could be prepared; {REJECTIONS} says why")
+
     studies = [replace(study, split=dealt[study.patient_id]) for study in studies]
     # Also of patients whose files are absent this time: they come back to their own split.
     rows = ({"patient_id": p, "split": s} for p, s in sorted({**known, **dealt}.items()))
@@ -203,6 +207,7 @@ def finish(
     _room(out, sum(path.stat().st_size for path in pieces))
     written = assemble(out, pieces, studies)
     write(out / NAME, written)
+
     return Summary(
         studies=len(studies),
         reports=sum(study.report is not None for study in studies),
@@ -241,6 +246,7 @@ def _fingerprint(found: Found, choice: Choice) -> str:
                 digest.update(f"\0{about.st_mtime_ns}\n".encode())
             how = (source.kind, source.volume, source.frames, source.channels, source.parts)
             digest.update(f"{how}\n".encode())
+
     return digest.hexdigest()[:16]
 
 
@@ -249,6 +255,7 @@ def _decode(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int
     for other in pieces.parent.iterdir():
         if other != pieces:
             remove(other)
+
     clear(pieces)
     try:
         _fill(studies, pieces, choice, workers)
@@ -267,6 +274,7 @@ def _fill(studies: Sequence[Study], pieces: Path, choice: Choice, workers: int) 
                 write_piece(pieces, study, choice)
                 advance()
             return
+
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(workers, len(missing)), context, end_with_parent) as pool:
             with _no_main(), unheard():
@@ -331,6 +339,7 @@ def _kept(found: Found, pieces: Path) -> tuple[list[Study], list[Rejection]]:
         error = IncompleteError("no image of the report's study can be used")
         reports = found.reports.get(study.study_id, ())
         lost += [(path, describe(error)) for path in reports if path not in refused]
+
     return kept, lost
 
 
@@ -338,6 +347,7 @@ def _known(out: Path) -> dict[str, str]:
     path = out / SPLIT_FILE
     if not path.is_symlink() and not path.exists():
         return {}
+
     known: dict[str, str] = {}
     try:
         with opened_text(path, newline="") as file:
@@ -353,6 +363,7 @@ def _known(out: Path) -> dict[str, str]:
                     raise DataError(f"{SPLIT_FILE} names a patient in two splits (line {line})")
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(f"{SPLIT_FILE} is damaged") from None
+
     return known
 
 

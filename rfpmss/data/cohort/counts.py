@@ -78,9 +78,11 @@ def visits(rows: Sequence[Row]) -> list[Line]:
     studies: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         studies[row.patient_id].add(row.study_id)
+
     by_count: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_count[len(studies[row.patient_id])].append(row)
+
     return [
         _line(f"{count} {'visit' if count == 1 else 'visits'}", mine)
         for count, mine in sorted(by_count.items())
@@ -115,8 +117,10 @@ def rejected(path: Path) -> list[tuple[str, int]]:
     """
     if not path.is_file():
         return []
+
     with opened_text(path, newline="") as file:
         counts = Counter(row.get("reason") or "" for row in csv.DictReader(file))
+
     shown: Counter[str] = Counter()
     further: dict[str, list[int]] = defaultdict(list)
     for reason, count in counts.most_common():
@@ -125,8 +129,10 @@ def rejected(path: Path) -> list[tuple[str, int]]:
             shown[reason] = count
         else:
             further[kind].append(count)
+
     for kind, rest in further.items():
         shown[f"{kind}: {len(rest)} further reasons of this class"] = sum(rest)
+
     return shown.most_common()
 
 
@@ -170,6 +176,7 @@ def _histogram(title: str, values: Sequence[float | int]) -> Chart:
     counts = Counter(values)
     if len(counts) <= BINS:
         return Chart(title, _bars((f"{value:g}", counts[value]) for value in sorted(counts)))
+
     width = _round_width((max(values) - min(values)) / BINS)
     places = Counter(int(value / width + 1e-9) for value in values)
     return Chart(
@@ -192,6 +199,7 @@ def _round_width(width: float) -> float:
     power = 10.0 ** (len(str(int(width))) - 1) if width >= 1 else 1.0
     while width < power:
         power /= 10
+
     step = next(step for step in (1, 2, 5, 10) if width <= step * power * (1 + 1e-9))
     return float(f"{step * power:.6g}")
 
@@ -227,6 +235,7 @@ def _sides(rows: Sequence[Row], folder: Path) -> Counter[str]:
         shard = open_shard(jail(folder, name))
         view = Path(name).name.partition("-")[0]
         counts[f"{view}: {shard.shape[-1]} ({shard.shape[1]} per study)"] += number
+
     return counts
 
 
@@ -237,6 +246,7 @@ def _vocabulary(rows: Sequence[Row]) -> Chart:
         for word in sorted(set(_split(row.report))):
             patients[word].add(row.patient_id)
             reports[word] += 1
+
     shown = Counter({w: n for w, n in reports.items() if len(patients[w]) >= SHARED})
     note = f"of {len(reports)} words in all; those of fewer than {SHARED} patients are not shown"
     return Chart("Reports with a word", _bars(shown.most_common(2 * MOST)), note)
@@ -252,6 +262,7 @@ def _labels(rows: Sequence[Row]) -> Iterable[Chart]:
     for row in rows:
         for name, value in unpack_labels(row.labels):
             patients[name][value].add(row.patient_id)
+
     for name, values in sorted(patients.items()):
         shared = {value: len(who) for value, who in values.items() if len(who) >= SHARED}
         hidden = len(values) - len(shared)

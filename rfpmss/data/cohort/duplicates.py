@@ -66,6 +66,7 @@ def doubles(studies: Sequence[Study], notes: Sequence[Mapping[str, dict]]) -> li
             if "digest" in note:
                 view = name.partition(".")[0]
                 by_view[view].append((study, note["digest"], note["coarse"]))
+
     for view, items in sorted(by_view.items()):
         first: dict[str, Study] = {}
         for study, content, _ in items:
@@ -73,12 +74,14 @@ def doubles(studies: Sequence[Study], notes: Sequence[Mapping[str, dict]]) -> li
             if known.patient_id != study.patient_id:
                 found.append(Double(known, study, view, exact=True))
         found += _near(view, items)
+
     return found
 
 
 def _near(view: str, items: Sequence[tuple[Study, str, str]]) -> Iterable[Double]:
     if len(items) > LARGEST:
         return
+
     prints = np.stack([np.frombuffer(bytes.fromhex(c), np.uint8) for _, _, c in items])
     for number, (study, content, _) in enumerate(items):
         differ = np.bitwise_count(prints[number + 1 :] ^ prints[number]).sum(axis=1)
@@ -107,9 +110,11 @@ def groups(found: Iterable[Double], studies: Iterable[Study] = ()) -> dict[str, 
     for study in studies:
         if study.kin and first.setdefault(study.kin, study.patient_id) != study.patient_id:
             pairs.append((first[study.kin], study.patient_id))
+
     for one, other in pairs:
         a, b = sorted((top(one), top(other)))
         root[b] = a
+
     return {patient: top(patient) for patient in root}
 
 
@@ -118,6 +123,7 @@ def read(out: Path) -> dict[str, int]:
     path = out / FILE
     if not path.is_file():
         return {}
+
     with opened_text(path, newline="") as file:
         return dict(Counter(row["kind"] for row in csv.DictReader(file)))
 
@@ -128,6 +134,7 @@ def write(out: Path, found: Sequence[Double]) -> None:
     if not found:
         path.unlink(missing_ok=True)
         return
+
     rows = (
         {
             "study": double.one.study_id,

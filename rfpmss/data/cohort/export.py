@@ -45,13 +45,16 @@ def export(wanted: Export) -> list[Written]:
     """
     if (wanted.out / INDEX).exists():
         raise DuplicateError(f"--out holds an export already ({INDEX})")
+
     manifest = manifest_of(wanted.manifest)
     if not manifest.is_file():
         raise FileNotFoundError(2, "no such manifest", str(wanted.manifest))
+
     studies: dict[str, dict[str, list[Row]]] = {}
     shards: dict[str, Shard] = {}
     for row in digested(read(manifest), manifest.parent, shards, every=True):
         studies.setdefault(row.split or "all", {}).setdefault(row.study_id, []).append(row)
+
     wanted.out.mkdir(parents=True, exist_ok=True)
     made = []
     for split, members in sorted(studies.items()):
@@ -61,6 +64,7 @@ def export(wanted: Export) -> list[Written]:
             path = wanted.out / f"{split}-{number:06d}.tar"
             _write(path, block, manifest.parent, shards)
             made.append(Written(path.name, len(block), path.stat().st_size))
+
     index = [vars(item) for item in made]
     write_text(wanted.out / INDEX, json.dumps(index, indent=1) + "\n")
     return made
@@ -87,6 +91,7 @@ def _parts(
     key = rows[0].study_id
     if "." in key or "/" in key:
         raise DataError("a study_id holds a dot or a slash, which tar samples cannot")
+
     about = {
         **{"study_id": key, "patient_id": rows[0].patient_id, "split": rows[0].split},
         **{"labels": dict(unpack_labels(rows[0].labels)), "derived": False, "series": {}},
@@ -106,4 +111,5 @@ def _parts(
         data = io.BytesIO()
         np.save(data, np.ascontiguousarray(image), allow_pickle=False)
         yield f"{key}.{name}.npy", data.getvalue()
+
     yield f"{key}.json", json.dumps(about, ensure_ascii=False).encode()

@@ -91,6 +91,7 @@ class Fingerprint:
             if old[name].split != new[name].split:
                 move = f"({old[name].split or 'none'} to {new[name].split or 'none'})"
                 moves.setdefault(move, []).append(name)
+
         found += [
             _clause(names, f"changed its split {move}", f"changed their split {move}")
             for move, names in moves.items()
@@ -98,8 +99,10 @@ class Fingerprint:
         for name_of, what in (("patient", "patient"), ("images", "images"), ("text", TEXT)):
             names = [n for n in both if getattr(old[n], name_of) != getattr(new[n], name_of)]
             found.append(_clause(names, f"changed its {what}", f"changed their {what}"))
+
         if not any(found) and self.studies != now.studies:
             found.append("the order of the studies changed")
+
         return [clause for clause in found if clause]
 
     def trained(self, now: Fingerprint, split: str) -> list[str]:

@@ -117,6 +117,7 @@ def summed(rows: Sequence[Row]) -> dict[str, object]:
     for row in rows:
         said = {name: value.strip() for name, value in vars(row).items() if value.strip()}
         found.update(json.dumps(said, sort_keys=True).encode() + b"\n")
+
     return {"rows": len(rows), "sha256": found.hexdigest()}
 
 
@@ -175,6 +176,7 @@ def _lines(file: io.TextIOBase | Iterable[str]) -> Iterator[tuple[int, dict[str 
         raise TextError(f"the manifest lacks the columns {', '.join(sorted(absent))}")
     if twice := sorted({name for name in COLUMNS if names.count(name) > 1}):
         raise TextError(f"the manifest has the columns {', '.join(twice)} twice")
+
     yield from enumerate(reader, start=2)
 
 
@@ -206,11 +208,13 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
         return
     except (OSError, ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
         raise ChangedError(f"the file {sum_of(path).name} beside the manifest is damaged") from None
+
     if truth is not None and _digest(path.with_name(TRUTH)) != truth:
         raise ChangedError(
             f"{TRUTH} beside the manifest must be as it was written, got another content or none",
             "generate the cohort again, or accept it with rfpmss check COHORT --accept",
         )
+
     found = summed(rows)
     if wanted == (found["rows"], found["sha256"]):
         return
@@ -218,6 +222,7 @@ def _compare(path: Path, rows: Sequence[Row]) -> None:
         raise ChangedError(f"the file {sum_of(path).name} beside the manifest is damaged")
     if wanted[0] != found["rows"]:
         raise ChangedError(f"the manifest must have {wanted[0]} rows, got {found['rows']}")
+
     raise ChangedError("the manifest must be as it was written, got other content in its rows")
 
 
@@ -246,6 +251,7 @@ def check_together(rows: Sequence[Row]) -> None:
                 f"a patient stands in the splits {splits[row.patient_id]!r} and {row.split!r} "
                 f"(line {number} of the manifest)"
             )
+
     check_images(rows)
     _check_reports(rows)
 
@@ -268,6 +274,7 @@ def check_images(rows: Iterable[Row]) -> None:
                 raise DuplicateError(
                     f"the lines {first} and {number} of the manifest name the same stored image"
                 )
+
         if row.digest and splits.setdefault(row.digest, row.split) != row.split:
             raise LeakageError(
                 f"the same image stands in the splits {splits[row.digest]!r} and {row.split!r} "
@@ -293,6 +300,7 @@ def reference(path: str) -> tuple[str, int]:
             f"the path of an image must end in #ROW, a number from 0, got {place[:20]!r} "
             f"in the manifest"
         )
+
     return file, int(place)
 
 
@@ -309,6 +317,7 @@ def _check_row(row: Row, number: int) -> None:
         )
     if not row.patient_id or not row.study_id:
         raise TextError(f"line {number} of the manifest has no patient_id or no study_id")
+
     if row.path:
         check_relative(row.path)
 
@@ -361,6 +370,7 @@ def jail(root: Path, path: str) -> Path:
     inside = Path(realpath(root / path))  # of a circle of links as well
     if not inside.is_relative_to(realpath(root)):
         raise PathError("a link leads out of its folder")
+
     return inside
 
 

@@ -101,6 +101,7 @@ def build_part(
         record = json.loads(json.dumps(record))  # as the merge will read it
         record[SUMS] = _sums(out, record)
         write_text(out / RECORD, json.dumps(record, ensure_ascii=False) + "\n")
+
     names = [name.partition(".")[0] for study in made.studies for name in series(study)]
     return Summary(
         studies=len(made.studies),
@@ -131,7 +132,9 @@ def merge(wanted: Merge) -> Summary:
             piece = piece_path(folder, study.study_id)
             _require_piece(piece, item.get("piece"), path)
             studies.append((item["place"], study, piece))
+
         refused += _refused(path)
+
     studies.sort(key=lambda item: item[0])
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
@@ -154,6 +157,7 @@ def _open(part: Path) -> dict[str, Any]:
             f"a part must have a {RECORD}, got {part} without: it is not finished or no part; run "
             f"it again"
         )
+
     try:
         record = json.loads(read_text(path))
         said = record.pop(SUMS, None)
@@ -161,15 +165,18 @@ def _open(part: Path) -> dict[str, Any]:
         same = said is None or said == _sums(part, record)
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TextError(f"{RECORD} of the part {part} is damaged", AGAIN) from None
+
     if not same:
         raise ChangedError(
             f"a part must be as it was written, got another {RECORD} or {REJECTIONS} in {part}",
             AGAIN,
         )
+
     if said is None:
         sys.stderr.write(
             f"note: {part} was made before parts had sums; whether it was changed is not known\n"
         )
+
     return record
 
 
@@ -229,9 +236,11 @@ def _complete(records: Sequence[Mapping[str, Any]]) -> None:
             "the parts are not of one cohort: the files, the settings or the secret of the ids "
             "differ between them"
         )
+
     numbers, count = [record["shard"] for record in records], records[0]["of"]
     if len(set(numbers)) < len(numbers):
         raise DuplicateError("a part is given twice")
+
     if missing := sorted(set(range(1, count + 1)) - set(numbers)):
         text = ", ".join(f"{number}/{count}" for number in missing)
         raise IncompleteError(f"these parts are missing: {text}")

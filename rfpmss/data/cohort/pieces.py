@@ -39,6 +39,7 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
         except Exception:
             notes[name] = {"reason": describe(UnforeseenError("a reader failed"))}
             continue
+
         arrays[name] = made.images
         notes[name] = {
             "shape": made.images.shape,
@@ -50,6 +51,7 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
             "coarse": coarse(made.images),
             "unused": _numbered(source, made.unused),
         }
+
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
     # A look for what dead writers left, once a study, would list all pieces each time.
     with whole(piece_path(folder, study.study_id), private=True, swept=False) as file:

@@ -52,6 +52,7 @@ def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place
             raise UnreadableError(f"the shard {shard.name} is no stack of {row.modality} images")
         place = Place(shard, number, _boxes(row.boxes, shard.shape[1]))
         found.setdefault(row.modality, []).append(place)
+
     result = {view: replace(first, further=tuple(rest)) for view, (first, *rest) in found.items()}
     return tuple(result.get(view) for view in VIEWS)
 
@@ -65,30 +66,37 @@ def entry(row: Row, root: Path, shards: dict[str, Shard]) -> tuple[Shard, int]:
     name, number = reference(row.path)
     if name not in shards:  # thousands of rows share a shard: its path is resolved once
         shards[name] = open_shard(jail(root, name))
+
     shard = shards[name]
     if number >= len(shard):
         raise UnreadableError(f"the shard {shard.name} has no row {number}")
+
     return shard, number
 
 
 def _boxes(text: str, count: int) -> tuple[Box | None, ...]:
     if not text:
         return (None,) * count
+
     boxes = tuple(_box(item) for item in text.split("|"))
     if len(boxes) != count:
         raise TextError(f"boxes must be one for each of {count} images, got {len(boxes)}")
+
     return boxes
 
 
 def _box(text: str) -> Box | None:
     if not text.strip():
         return None
+
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split())
     except ValueError:
         x0 = y0 = x1 = y1 = math.nan
+
     if not all(math.isfinite(side) for side in (x0, y0, x1, y1)):
         raise TextError("a box must be four numbers x0 y0 x1 y1, got something else")
+
     return (x0, y0, x1, y1)
 
 
@@ -101,6 +109,7 @@ def gather(
     for position, place in enumerate(places):
         for k, image in enumerate(_which(pick[position], count, shard.shape[1])):
             stack[position, k] = shard[place.row, image]
+
     return stack
 
 

@@ -147,6 +147,7 @@ def assemble(root: Path, pieces: Sequence[Path], studies: Sequence[Study]) -> li
         places = _write_shards(shards, paths, notes, f"{start // SIZE:05d}")
         for study, said, place in zip(block, notes, places, strict=True):
             rows += _rows(study, said, place)
+
     return rows
 
 
@@ -167,14 +168,17 @@ def _write_shards(
             stacks[f"shards/{file}"] = _new(shards / file, (len(numbers), *shape))
             for row, (number, key) in enumerate(numbers):
                 places[number][key] = f"shards/{file}#{row}"
+
     for path, place in zip(paths, places, strict=True):
         with _open_piece(path) as piece:
             for key, where in place.items():
                 file, row = reference(where)
                 stacks[file][row] = piece[key]
+
     for file, stack in stacks.items():
         stack.flush()
         sync(shards.parent / file)
+
     return places
 
 
@@ -187,6 +191,7 @@ def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
+
     return stack
 
 
@@ -212,6 +217,7 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             grid=" ".join(map(str, notes[name]["grid"])),
             digest=notes[name]["digest"],
         )
+
     if study.report is not None:
         yield Row(
             **common,
@@ -258,6 +264,7 @@ class Shard:
             self._number = descriptor(path)
         except OSError:
             raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
+
         weakref.finalize(self, os.close, self._number)
         self.shape, self._offset = self._header()
 
@@ -274,9 +281,11 @@ class Shard:
         if isinstance(first, slice):
             chosen = [self._study(row) for row in range(*first.indices(len(self)))]
             return np.stack(chosen)[(slice(None), *rest)]
+
         row = range(len(self))[first]
         if rest and isinstance(rest[0], int | np.integer):
             return self._read(row, range(self.shape[1])[rest[0]])[tuple(rest[1:])]
+
         return self._study(row)[tuple(rest)]
 
     def _study(self, row: int) -> UInt8[np.ndarray, "s c h w"]:
@@ -296,6 +305,7 @@ class Shard:
                 found += part
         except OSError:
             raise UnreadableError(f"the shard {self.name} cannot be read") from None
+
         return np.frombuffer(found, np.uint8).reshape(shape)
 
     def _header(self) -> tuple[tuple[int, ...], int]:
@@ -306,6 +316,7 @@ class Shard:
                 shape, fortran, kind = read(file)
             except (OSError, ValueError, TypeError, OverflowError, SyntaxError, RecursionError):
                 raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
+
             fits = len(shape) == len(SIDES) and all(
                 isinstance(side, int) and 0 < side <= most
                 for side, most in zip(shape, SIDES, strict=True)
@@ -315,6 +326,7 @@ class Shard:
                     f"the shard {self.name} must be a stack of 8-bit images, "
                     f"got {kind.str} of shape {shape}"
                 )
+
             return shape, file.tell()
 
 

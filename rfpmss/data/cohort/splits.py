@@ -45,6 +45,7 @@ def split(
     """
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
         raise ValueError(f"shares must be positive for train and sum to 1, got {shares}")
+
     head = dict(together or {})
     patients = {study.patient_id for study in studies}
     has = _kinds([replace(s, patient_id=head.get(s.patient_id, s.patient_id)) for s in studies])
@@ -65,6 +66,7 @@ def split(
         name = max(SPLITS, key=lambda s: need[s] / whole * number - given[s])
         given[name] += 1
         result[patient] = name
+
     result = _one_report_trains(result, has, settled)
     return {patient: result[head.get(patient, patient)] for patient in sorted(patients)}
 
@@ -84,9 +86,11 @@ def unscored(reports: Mapping[str, int]) -> str:
     total, held = sum(reports.values()), reports.get("test", 0)
     if not total or held > 1:
         return ""
+
     start = f"{'none' if not held else 'one'} of the {total} reports is held out (split test): "
     if not held:
         return start + "no retrieval with reports and no generated report can be scored"
+
     return start + "retrieval with reports needs two"
 
 
@@ -122,6 +126,7 @@ def _kinds(studies: Sequence[Study]) -> dict[str, tuple[bool, int]]:
         views = sum(view is not None for view in study.views)
         mine = (study.report is None, -views)
         result[study.patient_id] = min(mine, result.get(study.patient_id, mine))
+
     return result
 
 
@@ -136,6 +141,7 @@ def _one_report_trains(
             result[mine], result[other] = "train", result[mine]
         elif mine:
             result[mine] = "train"
+
     return result
 
 

@@ -52,8 +52,10 @@ class Stamp:
         digest = hmac.new(salt, digestmod=hashlib.sha256)
         digest.update(json.dumps([str(root), str(out), options], default=str).encode())
         digest.update(_program().encode())
+
         for path in files:
             digest.update(hashlib.sha256(read_bytes(path)).digest())
+
         newest = 0
         for path in _everything(root, out):
             try:
@@ -64,6 +66,7 @@ class Stamp:
             times = (about.st_mtime_ns, about.st_ctime_ns)
             digest.update(b"%b\0%r\n" % (name, (about.st_mode, about.st_size, about.st_ino, times)))
             newest = max(newest, about.st_ctime_ns)
+
         return cls(digest.hexdigest(), settled=newest < began - RACY)
 
     def holds(self, out: Path) -> bool:
@@ -80,6 +83,7 @@ class Stamp:
         path.unlink(missing_ok=True)
         if not self.settled:
             return
+
         text = json.dumps({"digest": self.digest, "outputs": _outputs(out)})
         write_text(path, text, private=True)
 
@@ -104,6 +108,7 @@ def _outputs(out: Path) -> dict[str, list[int]]:
         if path.is_file() and not path.name.startswith((RECORD, ".lock")):
             about = path.stat()
             result[str(path.relative_to(out))] = [about.st_size, about.st_mtime_ns, about.st_ino]
+
     return result
 
 
@@ -113,6 +118,7 @@ def _program() -> str:
     package = Path(__file__).parents[2]
     for path in sorted(package.rglob("*.py")):
         digest.update(read_bytes(path))
+
     installed = ((d.name, d.version) for d in importlib.metadata.distributions())
     digest.update(repr(sorted(installed)).encode())
     return digest.hexdigest()

@@ -59,6 +59,7 @@ def digested(
             f"{len(names)} studies have images that are not as they were prepared, in "
             f"{', '.join(files[:NAMED])}: {', '.join(names[:NAMED])}{more}"
         )
+
     made = {row.path: content for row, content in zip(chosen, found, strict=True)}
     whole = [replace(row, digest=row.digest or str(made.get(row.path, ""))) for row in rows]
     check_images(whole)  # now by the digests that the manifest left out, too
@@ -78,6 +79,7 @@ def compare(rows: Sequence[Row], found: Sequence[str | DataError]) -> list[Damag
             damaged.append(Damage(row.study_id, row.path, content.reason))
         elif row.digest and row.digest != content:
             damaged.append(Damage(row.study_id, row.path, "the pixels are not those of the digest"))
+
     return damaged
 
 
@@ -112,6 +114,7 @@ def pixel_digests(
 
     if len(rows) < 2:
         return [one(row) for row in rows]
+
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(one, rows))
 

@@ -66,9 +66,11 @@ def counted_names(
             if shape := _shape(name, parse):
                 inside = folders[depth, shape].setdefault(plain(name), _Inside())
                 inside.add(path, depth, header=path in headers, parse=parse)
+
         if path not in headers and (shape := _shape(_head(path), parse)):
             inside = files[path.parent, shape].setdefault(_head(path), _Inside())
             inside.sequences.add(sequence_of(stem(path)))
+
     people = [found for found in folders.values() if _people(found)]
     return Heads(
         {name: name for found in people for name in found},
@@ -115,6 +117,7 @@ def _people(found: Mapping[str, _Inside]) -> bool:
     """Whether names that differ by their numbers are patients, and not heaps of them."""
     if len(found) < 2:
         return False
+
     for name, inside in found.items():
         others = [other for key, other in found.items() if key != name]
         elsewhere = set[str]().union(*(other.names for other in others))
@@ -125,6 +128,7 @@ def _people(found: Mapping[str, _Inside]) -> bool:
             return False
         if len(alone) > 1 or any(rank(who) >= ID for who in inside.names):
             return False
+
     return True
 
 
@@ -135,10 +139,12 @@ def _shape(text: str, parse: Parse) -> str:
     counted = [token for token in tokens if _counts(token)]
     if len(counted) != 1 or len(_NUMBER.findall(counted[0])) != 1:
         return ""
+
     said = parse(text)
     words = said.kinds and not said.who and not said.times
     if not words and not _several(name):
         return ""
+
     return "-".join(_NUMBER.sub("#", t) if t in counted else t for t in tokens)
 
 
@@ -167,7 +173,9 @@ def _head(path: PurePosixPath) -> str:
     tokens = plain(stem(path)).split("-")
     while len(tokens) > 1 and sequence_of(tokens[0]):
         del tokens[0]
+
     place = next((n for n, token in enumerate(tokens) if _counts(token)), None)
     if place is None or _PARTS & set(tokens[: place + 1]):
         return ""
+
     return "-".join(tokens[: place + 1])

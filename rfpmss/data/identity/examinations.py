@@ -31,13 +31,16 @@ def without_series_folders(
         if study:
             places[study].add(path.parent)
             persons[study].add(person)
+
     heads = {study: _common([f.parts for f in found]) for study, found in places.items()}
     if not _apart(heads, places) or any(len(found) > 1 for found in persons.values()):
         return [path for path, _, _ in files]
+
     depths: dict[int, set[int]] = defaultdict(set)
     for study, found in places.items():
         for folder in found if len(found) > 1 else ():
             depths[len(folder.parts)].add(len(heads[study]))
+
     result = []
     for path, study, _ in files:
         depth = len(heads.get(study, path.parent.parts))
@@ -45,6 +48,7 @@ def without_series_folders(
             usual = depths.get(depth, set())
             depth = min(usual) if len(usual) == 1 else depth
         result.append(PurePosixPath(*path.parts[:depth], path.name))
+
     return result
 
 
@@ -61,4 +65,5 @@ def _apart(heads: dict[str, tuple[str, ...]], places: dict[str, set[PurePosixPat
         for folder in found:
             for depth in range(len(folder.parts) + 1):
                 above[folder.parts[:depth]].add(study)
+
     return len(heads) > 1 and all(above[head] == {study} for study, head in heads.items())

@@ -43,6 +43,7 @@ def _doubly_timed(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
             if times and not any(time.weak for time in times):
                 places = found[owner, visit, folder.parent]
                 places.setdefault(plain(folder.name), set()).add(sequence)
+
     for places in found.values():
         sets = list(places.values())
         if any(one & other for n, one in enumerate(sets) for other in sets[:n]):
@@ -50,6 +51,7 @@ def _doubly_timed(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
                 "2 folders of one patient that each name a time hold the same sequences and were "
                 "read as one visit; name their times so that they differ, such as visit1 and visit2"
             )
+
     return ""
 
 
@@ -60,9 +62,11 @@ def _parted(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
         if head := _head(path):
             owners[path.parent, head].add(owner)
             paths[path.parent, head] = path
+
     torn = [key for key, found in owners.items() if len(found) > 1]
     if not torn:
         return ""
+
     names = "1 name" if len(torn) == 1 else f"{len(torn)} names"
     return (
         f"files of {names} but for their sequences (such as {_masked(paths[torn[0]])}) were read "
@@ -85,6 +89,7 @@ def _head(path: PurePosixPath) -> str:
     place = next((n for n, token in enumerate(tokens) if n and describes(token)), 0)
     head, rest = tokens[:place], tokens[place:]
     alone = bool(head) and not parse("-".join(rest), file=True).who
+
     return "-".join(head) if alone and re.search(r"\d", "".join(head)) else ""
 
 
@@ -95,6 +100,7 @@ def _merged(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
             for place in filter(None, (path.parent, _scan(path))):
                 shape = re.sub(r"\d+", "#", place.as_posix())
                 found[owner, visit, shape].setdefault(place, set()).add(sequence)
+
     for places in found.values():
         same = [
             f for f, own in places.items() if sum(len(own & o) > 1 for o in places.values()) > 1
@@ -106,6 +112,7 @@ def _merged(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
                 if len(set(parts)) > 1
             )
             return _number_alone(len(same), depth, files=same[0].name.endswith(_FILES))
+
     return ""
 
 

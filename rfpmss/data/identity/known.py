@@ -121,6 +121,7 @@ class Known:
                     book[spelling].add(owner)
             if kind == "id" and (parts := re.fullmatch(r"(\D+?)-?0*(\d+)", plain(name))):
                 numbered[parts[1].strip("-")][parts[2]].add(owner)
+
         # One prefix for all: `sub-01`, `sub-02`. Two prefixes number two different series.
         several = {prefix: found for prefix, found in numbered.items() if len(found) > 1}
         numbers = next(iter(several.values())) if len(several) == 1 else {}
@@ -166,18 +167,21 @@ class Known:
         named = self._owner(said, kind, zeros=zeros)
         if kind != "id":
             return named, ()
+
         whole = next(_of_path(said), said.strip())
         for name in (parse_id(whole), parse(whole, file=True)):
             if name.who and (name.times or name.kinds):
                 owner = self._owner(name.who, kind, zeros=zeros)
                 if owner is not None and owner == (named or owner):
                     return owner, name.times
+
         return named, ()
 
     def _owner(self, said: str, kind: Kind, *, zeros: bool) -> str | None:
         for part in _of_path(said) if kind == "id" else ():
             if (owner := self._owner(part, kind, zeros=zeros)) is not None:
                 return owner
+
         books = self.books.get(kind, ())
         spellings = _spellings(said)
         for level, (book, spelling) in enumerate(zip(books, spellings, strict=False)):
@@ -186,9 +190,11 @@ class Known:
             if not zeros and level < 2 and spelling.isdigit():
                 found = found | books[2].get(spellings[2], frozenset())
             return next(iter(found)) if len(found) == 1 else None
+
         if kind == "id" and spellings[2].isdigit():
             found = self.numbers.get(spellings[2], frozenset())
             return next(iter(found)) if len(found) == 1 else None
+
         return None
 
     def exam(self, said: str) -> Exam | None:

@@ -142,6 +142,7 @@ class Layout:
         for path in images:
             if path not in headers:
                 by_folder[path.parent].append(self._stem(path))
+
         marks = {folder: time_words(stems) for folder, stems in by_folder.items()}
         self._marks = {folder: words for folder, words in marks.items() if words}
         self.tee = _tee(images) or any(words - {"pre", "post"} for words in marks.values())
@@ -150,6 +151,7 @@ class Layout:
         words = visit_numbers(named, MOST_VISITS, tee=self.tee, words=True)
         if level:
             self._owned |= {folder for folder in words if len(folder.parts) == level}
+
         twins = _twins(images)
         self._counted = any(
             _COUNTED.fullmatch(word)
@@ -172,6 +174,7 @@ class Layout:
         self._restored = False
         self._common = 0
         self._plain: dict[PurePosixPath, _Taken] = {}
+
         if level:
             self._repeats(images)
         else:
@@ -191,15 +194,18 @@ class Layout:
                 f"visits of {len(words)} patients; pass --patient-level {depth} if each of these "
                 "folders is a patient, or move the files of each patient into a folder of its own"
             )
+
         taken = self._without_common(images)
         nameless = [p for p, t in taken.items() if not t.parts and not t.file.who]
         if nameless:
             self._restore({path: taken[path] for path in nameless})
             taken = {path: self._take(path) for path in images}
+
         self._suffixes = self._find_suffixes(taken.values())
         if self._suffixes:
             self._plain.clear()
             taken = {path: self._take(path) for path in images}
+
         self._decide([t for t in taken.values() if t.parts])
 
     def _parse(self, text: str, *, file: bool = False) -> Name:
@@ -226,12 +232,14 @@ class Layout:
         """What a path says, be it of an image or of any other file."""
         if self.level:
             return self._level(path)
+
         taken = self._take(path)
         whos = taken.whos
         index = self._index(whos)
         times = list(taken.times)
         if index < 0:
             return Place((), (), tuple(times), taken.file.who, taken.file.kinds, _rule(times))
+
         if whos in self._as_times:
             person = taken.parts[-1]
             outer = [Time(f"timepoint {w}", weak=True) for w in whos[:-1]]
@@ -240,20 +248,24 @@ class Layout:
         else:
             home = (*taken.groups, *whos[: index + 1])
             raw = tuple(part.text for part in taken.parts[: index + 1])
+
         if not [t for t in times if not _dated(t)] and whos not in self._as_times:
             below = [
                 part.name.who for part in taken.parts[index + 1 :] if self._tells(part.name.who)
             ]
             times += [Time(f"folder {who}", weak=True) for who in below[:1]]
+
         return Place(home, raw, tuple(times), taken.file.who, taken.file.kinds, _rule(times))
 
     def _index(self, whos: Home) -> int:
         """The place of the patient among the candidates of a path."""
         if not whos:
             return -1
+
         for depth in range(len(whos), 0, -1):
             if whos[:depth] in self._persons:
                 return self._persons[whos[:depth]]
+
         persons = [n for n, who in enumerate(whos) if rank(who) == PERSON]
         return persons[0] if persons else len(whos) - 1
 
@@ -263,9 +275,11 @@ class Layout:
         found = self._plain.get(folder)
         if found is None:
             found = self._plain[folder] = self._folders(folder)
+
         name = self._file(path)
         if not name.who and (head := self._heads.of(path)) and not found.parts:
             name = replace(name, who=head)
+
         labels = {t.label for t in found.times}
         days = any(_dated(t) for t in found.times)
         new = [t for t in name.times if t.label not in labels and not (days and _dated(t))]
@@ -277,14 +291,17 @@ class Layout:
             return Name("")
         if own := self._numbered_visit(path):
             return own
+
         words = self._marks.get(path.parent, frozenset())
         text = self._stem(path)
         name = self._reduced(self._parse(self._timed_stem(path), file=True))
         if "pre" not in words and path.parent in self._agents and _BARE_END.search(plain(text)):
             times = tuple(t for t in name.times if not t.phase)
             name = replace(name, times=times, kinds=(*name.kinds, "contrast"))
+
         if self._restored and not name.who and len(name.number) > 2:
             return replace(name, who=f"number-{name.number}")
+
         return name
 
     def _numbered_visit(self, path: PurePosixPath) -> Name | None:
@@ -292,6 +309,7 @@ class Layout:
         found = after(path) if self._owned else None
         if found is None or found[0] not in self._owned:
             return None
+
         folder, number, what = found
         kinds = parse(what, file=True).kinds
         return Name(plain(folder.name), (Time(f"visit {int(number)}"),), kinds)
@@ -300,10 +318,12 @@ class Layout:
         own = next((f for f in (folder, *folder.parents) if f in self._owned), None)
         if own is None:
             return self._unowned(folder)
+
         above, depth = self._unowned(own.parent), len(own.parts)
         part = _Part(own.name, Name(plain(own.name)), depth, sure=True)
         below = [self._name(text, below=True) for _, text in _dates_joined(folder.parts[depth:])]
         times = tuple(time for name in below for time in name.times)
+
         return replace(above, parts=(*above.parts, part), times=(*above.times, *times))
 
     def _unowned(self, folder: PurePosixPath) -> _Taken:
@@ -329,9 +349,12 @@ class Layout:
                 continue
             elif name.who and not self._content(text, name, parts, times):
                 parts.append(_Part(text, name, depth))
+
             times += name.times
+
         if not parts and self._restored:
             parts = self._numbered(folder)
+
         return _Taken(tuple(parts), tuple(times), tuple(groups), tuple(sets))
 
     def _beneath(self, text: str, parts: Sequence[_Part]) -> str:
@@ -345,6 +368,7 @@ class Layout:
         name = plain(text)
         if not said.times or said.who:
             return []
+
         heads = (head for head in self._heads.folders if name.startswith(f"{head}-"))
         timed = [head for head in heads if self._parse(name[len(head) + 1 :]).times]
         return [_Part(text, Name(head), depth) for head in timed[:1]]
@@ -359,6 +383,7 @@ class Layout:
             times.append(Time(f"folder {who}", weak=True))
         else:
             return False
+
         return True
 
     def _name(self, text: str, *, below: bool) -> Name:
@@ -371,6 +396,7 @@ class Layout:
         name = self._reduced(self._parse(text))
         if text in self._years:
             return Name("", (Time(f"date {self._years[text]}", weak=True),), name.kinds)
+
         if name.times:
             if below and _ORDINAL.fullmatch(name.who):  # 1_preop, 2_postop
                 number = Time(f"visit {int(name.who)}", weak=True)
@@ -378,12 +404,15 @@ class Layout:
                 return replace(name, who="", times=(*name.times, *more))
             junk = name.who in self._junk or GROUP.fullmatch(name.who)
             return replace(name, who="") if junk else name
+
         if not self._counted or not (below or name.who):
             return name
+
         words = [word for word in (plain(text), *name.kinds) if _COUNTED.fullmatch(word)]
         if words and plain(text) in self._texts:  # MRI1, OAS1_0001_MR2: scans with the same files
             number = int(re.sub(r"\D", "", words[0]))
             return replace(name, times=(Time(f"scan {number}", weak=True),))
+
         return name
 
     def _numbered_times(self, images: Iterable[PurePosixPath]) -> set[tuple[Time, ...]]:
@@ -393,6 +422,7 @@ class Layout:
             name = self._parse(folder.name)
             if name.times and _ORDINAL.fullmatch(name.who):
                 found[folder.parent, name.times].add(name.who)
+
         return {times for (_, times), numbers in found.items() if len(numbers) > 1}
 
     def _numbered(self, folder: PurePosixPath) -> list[_Part]:
@@ -407,10 +437,12 @@ class Layout:
         """Without a number at the end that counts visits."""
         if name.who not in self._suffixes:
             return name
+
         who, mark = self._suffixes[name.who]
         time = Time(f"visit {int(mark)}" if mark.isdecimal() else f"folder {mark}")
         if _YEAR.fullmatch(mark):
             time = Time(f"date {mark}", weak=True)
+
         return Name(who, (*name.times, time), name.kinds, name.number)
 
     def _content(
@@ -419,11 +451,13 @@ class Layout:
         """A folder below the patient that says what is in it, or how it was made."""
         if not parts or (name.rank == PERSON and parts[-1].name.rank != PERSON):
             return False
+
         above = max(part.name.rank for part in parts)
         if (times or name.times) and name.rank <= above:
             return True
         if plain(text) in self._texts and all(map(_EXAM.fullmatch, name.kinds)):
             return False  # IRM_M3 and IRM_M6 with the same files are two examinations
+
         return bool(name.kinds) and (above >= ID or not re.search(r"\d{3}", name.who))
 
     def _level(self, path: PurePosixPath) -> Place:
@@ -442,6 +476,7 @@ class Layout:
             ]
             whos = [who for who in whos if who]
             times += [Time(f"folder {who}", weak=True) for who in whos[:1] if self._tells(who)]
+
         return Place(home, raw, tuple(dict.fromkeys(times)), file.who, file.kinds, _rule(times))
 
     def _tells(self, who: str) -> bool:
@@ -471,6 +506,7 @@ class Layout:
             self._common = 0
             self._plain.clear()
             taken = {path: self._take(path) for path in images}
+
         return taken
 
     def _telling(self, part: _Part) -> bool:
@@ -484,6 +520,7 @@ class Layout:
             for depth, text in enumerate(folder.parts):
                 name = self._parse(text)
                 beside[depth].add(name.who if name.times and name.rank < PERSON else "")
+
         return {who for whos in beside.values() if len(whos) == 1 for who in whos if who}
 
     def _restore(self, taken: Mapping[PurePosixPath, _Taken]) -> None:
@@ -494,6 +531,7 @@ class Layout:
         if self._restored:
             self._plain.clear()
             return
+
         labels = {t.label for each in taken.values() for t in each.times if t.weak}
         labels |= {each.file.number for each in taken.values() if each.file.number}
         if len(labels) > 1:
@@ -528,11 +566,13 @@ class Layout:
             for name, depth in [(p.name, p.depth) for p in t.parts] or [(t.file, 0)]:
                 if name.who and not name.times:
                     depths[name.who] = max(depths.get(name.who, 0), depth)
+
         names = depths.keys()
         result, doubtful = _marked(names, settled=_with_visits(taken))
         doubtful |= _counted_names(names) | _short_dates(names) | _glued(names)
         if doubtful:
             self._endings(doubtful, [d for n, d in depths.items() if _begins(n, doubtful)])
+
         return result
 
     def _endings(self, stems: Collection[str], depths: Sequence[int]) -> None:
@@ -562,10 +602,12 @@ class Layout:
         for whos in sets:
             for part in set(whos):
                 self._sub[part] += 1
+
         self._sub = Counter({w: len({h[: h.index(w)] for h in sets if w in h}) for w in self._sub})
         for whos, index in self._choose(list(sets), sets).items():
             self._persons[whos[: index + 1]] = index
             self._persons[whos] = index
+
         self._alone(taken)
 
     def _alone(self, taken: Sequence[_Taken]) -> None:
@@ -576,6 +618,7 @@ class Layout:
         counted = all(time.weak and not _dated(time) for time in scans)
         if len({part.name.who for part in folders}) > 1 or not counted or len(labels - {()}) < 2:
             return
+
         part = min(folders, key=lambda part: part.depth)
         if part.name.rank == WORD and not part.sure and all(len(t.parts) == 1 for t in taken):
             self._say(
@@ -590,6 +633,7 @@ class Layout:
         sets: dict[tuple[tuple[str, ...], str], set[tuple[str, ...]]] = defaultdict(set)
         for each in taken:
             sets[each.groups, each.whos[0]].add(each.sets)
+
         count = sum(len(found) > 1 for found in sets.values())
         if count:
             depth = max(each.parts[0].depth for each in taken)
@@ -612,9 +656,11 @@ class Layout:
         above: dict[str, set[Home]] = defaultdict(set)
         for home, index in chosen.items():
             above[home[index]].add(home[:index])
+
         repeated = {name: heads for name, heads in above.items() if len(heads) > 1}
         if not repeated:
             return
+
         heads = {head[-1] if head else "" for found in repeated.values() for head in found}
         if all(re.fullmatch(r"[vtmwdy]-?\d{1,3}", head) for head in heads):
             self._as_times = {home for home, index in chosen.items() if index == len(home) - 1}
@@ -642,17 +688,22 @@ class Layout:
                 self._two_levels(homes, sets, shift)
                 break
             shift += 1
+
         if all(len(h) == shift + 1 for h in homes):
             return dict.fromkeys(homes, shift)
+
         tops: dict[str, set[Home]] = defaultdict(set)
         for home in homes:
             tops[home[shift]].add(home[shift + 1 :])
+
         if all(len(below) == 1 for below in tops.values()):
             return dict.fromkeys(homes, shift)
+
         index = shift + _level_of(tops)
         if index < shift:
             self._two_levels(homes, sets, shift)
             index = shift
+
         return {h: min(index, len(h) - 1) for h in homes}
 
     def _two_levels(self, homes: list[Home], sets: Mapping[Home, _Taken], shift: int) -> None:
@@ -690,6 +741,7 @@ def _with_visits(taken: Iterable[_Taken]) -> set[str]:
         if each.parts:
             told = tuple(t.label for t in each.times if not t.weak or _dated(t))
             times[each.parts[-1].name.who].add(told)
+
     several = sum(len(found) > 1 for found in times.values())
     all_timed = all(() not in found for found in times.values())
     return set(times) if 2 * several >= len(times) and all_timed else set()
@@ -711,9 +763,11 @@ def _marked(
         if found["head"] in names and (found["by"] or len(found["mark"]) == 1):
             # P1 beside "P1 (1)" or P1b
             stems[found["head"]].add("")
+
     many = max(map(len, stems.values()), default=0)
     if many < 2 or many > max(MOST_VISITS, len(stems)):
         return {}, set()
+
     heads = Counter(found["mark"] for found in split.values())
     counted = len(stems) > 1 and all(map(_from_one, stems.values()))
     result: dict[str, tuple[str, str]] = {}
@@ -727,6 +781,7 @@ def _marked(
             result[name] = (found["head"], found["mark"])
         elif surely is None and name not in settled:
             doubtful.add(found["head"])
+
     return result, doubtful
 
 
@@ -737,6 +792,7 @@ def _counted_names(names: Collection[str]) -> set[str]:
         found = re.fullmatch(r"(.*[^\d-])-(\d{1,2})", name)
         if found and rank(name) < PERSON and not GROUP.fullmatch(found[1]):
             stems[found[1]].add(found[2].lstrip("0"))
+
     repeated = Counter(number for numbers in stems.values() for number in numbers)
     return {
         stem
@@ -757,6 +813,7 @@ def _short_dates(names: Iterable[str]) -> set[str]:
         if not found:
             return set()
         stems[found[1]].add(found[2])
+
     return {stem for stem, dates in stems.items() if len(stems) > 1 and len(dates) > 1}
 
 
@@ -769,11 +826,13 @@ def _glued(names: Collection[str]) -> set[str]:
     for name in names:
         if match := re.fullmatch(r"(?P<word>.*[^\d-]-?)(?P<head>\d{2,})(?P<last>\d\d)", name):
             found[match["word"]][match["head"]].add(match["last"])
+
     result: set[str] = set()
     for word, heads in found.items():
         most = max(map(len, heads.values()))
         if len(heads) > 1 and all(map(_from_one, heads.values())) and 1 < most <= MOST_VISITS:
             result |= {word + head for head, last in heads.items() if len(last) > 1}
+
     return result
 
 
@@ -814,15 +873,19 @@ def _suffix(found: re.Match[str], *, several: bool, repeated: bool) -> bool | No
     if re.fullmatch(r"(?:19|20)\d\d", last):  # patient_2021_17: numbered within a year, or a month
         plain_word = re.fullmatch(r"[a-z]+-?\d{4}", head) and rank(head) != PERSON
         return doubtful if plain_word and mark.isdecimal() and int(mark) <= 12 else False
+
     if not found["by"]:  # P1a, P1b
         return doubtful if len(mark) == 1 else False
+
     if mark.isdecimal():
         surely = _number(found, repeated=repeated)
         return doubtful if surely is None else surely
+
     if rank(head) < PERSON and not mark.isalpha():
         return False
     if rank(head) < ID:
         return doubtful
+
     return True if rank(head) == PERSON or repeated else doubtful
 
 
@@ -831,6 +894,7 @@ def _number(found: re.Match[str], *, repeated: bool) -> bool | None:
     last, mark = found["last"], found["mark"]
     if rank(found["head"]) == PERSON or len(last) >= 5:
         return True
+
     narrow = len(mark) <= max(len(last), 2 if repeated else 0)
     return None if narrow or _YEAR.fullmatch(mark) else False
 
@@ -859,8 +923,10 @@ def _level_of(tops: Mapping[str, set[Home]]) -> int:
             return 0
         few = each <= MOST_VISITS or each <= len(tops)
         return 0 if ranks <= {SHORT, WORD} and few and repeated else -1
+
     if outer == SHORT and ranks == {SHORT} and _narrower(inner, tops):
         return 0
+
     people = len(inner) >= FEWEST_PATIENTS * len(tops)
     return 1 if outer == WORD and not repeated and not direct and people else -1
 
@@ -882,6 +948,7 @@ def _tee(paths: Sequence[PurePosixPath]) -> bool:
             inside[folder.lower()] |= {
                 kind for kind in ("flair", "t1", "t2", "ct", "dwi") if kind in name.split()
             }
+
     several = any(kinds - {folder} for folder, kinds in inside.items())
     return bool(found - {"t1", "t2"}) or several
 
@@ -899,6 +966,7 @@ def _twins(paths: Sequence[PurePosixPath]) -> set[str]:
         for folder in path.parents[:-1]:
             inside = path.relative_to(folder).as_posix().lower()
             seen[folder.parent, inside.replace(folder.name.lower(), "")].add(folder.name)
+
     return {name for names in seen.values() if len(names) > 1 for name in names}
 
 
@@ -913,6 +981,7 @@ def _heaps(paths: Sequence[PurePosixPath], *, tee: bool) -> set[str]:
         who = parse(stem(path), file=True, tee=tee).who
         if folder.core and folder.core != folder.who and rank(who) >= ID:
             found[path.parent.parent, folder.core].setdefault(folder.who, set()).add(who)
+
     return {
         folder
         for folders in found.values()
@@ -932,11 +1001,14 @@ def _years(paths: Sequence[PurePosixPath]) -> dict[str, str]:
     }
     if len(tops) < len({path.parts[0] for path in paths}) or not all(found.values()):
         return {}
+
     below: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         below[path.parts[0]].add(parse(path.parts[1]).who)
+
     if not all(whos - {""} for whos in below.values()):
         return {}
+
     return {top: year[1] for top, year in found.items() if year}
 
 
@@ -950,10 +1022,12 @@ def _like_dates(paths: Iterable[PurePosixPath], known: Iterable[str]) -> frozens
         for place in (path.with_name(stem(path)), *path.parents[:-1]):
             if found := _LEADING.match(place.name):
                 beside[place.parent].add(found[0])
+
     numbers = {text for text in known if _EIGHT.fullmatch(text)}
     for found in beside.values():
         if not all(parse(number).times for number in found):
             numbers |= {number for number in found if _EIGHT.fullmatch(number)}
+
     return frozenset(numbers)
 
 
@@ -971,6 +1045,7 @@ def _agents(names: Iterable[tuple[PurePosixPath, str]]) -> set[PurePosixPath]:
             bare.add(folder)
         elif parse(name, file=True).kinds:
             others.add(folder)
+
     return bare & others
 
 
@@ -988,6 +1063,7 @@ def _dates_joined(parts: Sequence[str]) -> list[tuple[int, str]]:
             result[-1] = (depth, joined)
         else:
             result.append((depth, text))
+
     return result
 
 
@@ -996,6 +1072,7 @@ def _shared_depth(paths: Sequence[PurePosixPath]) -> int:
     folders = [path.parts[:-1] for path in paths]
     if not folders:
         return 0
+
     first, last = min(folders), max(folders)
     same = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
     return next(same, min(len(first), len(last)))
@@ -1013,4 +1090,5 @@ def _rule(times: Sequence[Time]) -> str:
         return "dates in names"
     if all(time.label.startswith("folder ") for time in times):
         return "folders that recur or are numbered"
+
     return "words in names"

@@ -104,6 +104,7 @@ def _programs(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
             roots.add(path.parent)
         elif ending not in _BESIDE:
             images.update(path.parents)
+
     named = {f for path in paths for f in path.parents[:-1] if _FOLDER.fullmatch(f.name)}
     whole = {folder for folder in roots | named if folder not in images and folder.parts}
     error = UnsupportedError("a file of a viewing program, neither image nor report")
@@ -130,6 +131,7 @@ def _derivatives(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataErro
         elif any(_SUBJECT.fullmatch(part) for part in path.parts[:-1]):
             for folder in path.parents:
                 subjects[folder] = True
+
     error = UnusedError(
         "derivatives and sourcedata of a BIDS data set are other forms of its images, which are "
         "used themselves"

@@ -70,6 +70,7 @@ class Words:
         """A path whose folders that are called by a word of ``sequences`` are called as usual."""
         if not self.sequences:
             return path
+
         usual = {_plain(word): f"{sequence}_image" for word, sequence in self.sequences.items()}
         folders = (usual.get(_plain(folder), folder) for folder in path.parts[:-1])
         return PurePosixPath(*folders, path.name)
@@ -104,6 +105,7 @@ class Words:
         """
         if not self.patients:
             return ""
+
         spelled = map(_plain, (*whole, *paths))
         found = next((name for name in spelled if name in self._patients), "")
         return found or next(filter(None, map(self._beginning, map(_plain, paths))), "")
@@ -115,6 +117,7 @@ class Words:
             if head in self._patients:
                 who = parse(rest, file=True).who
                 return head if re.fullmatch(r"[\d-]*[a-z]?", who) else ""
+
         return ""
 
     @cached_property
@@ -142,6 +145,7 @@ def read_mapping(path: Path | None) -> Words:
         return Words()
     if path.stat().st_size > MIB:
         raise TextError("the mapping file is longer than 1 MiB")
+
     try:
         said = yaml.load(read_text(path, "utf-8-sig"), Loader=Plain)  # no aliases, no key twice
     except TwiceError as error:  # the key may be a patient
@@ -150,10 +154,12 @@ def read_mapping(path: Path | None) -> Words:
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise TextError("the mapping file is no YAML file in UTF-8") from None
+
     if said is None:
         return Words()
     if not isinstance(said, dict) or set(said) - set(KEYS):
         raise TextError(f"the mapping file may hold the keys {', '.join(KEYS)} and no others")
+
     return Words(
         sequences=_choices(said, "sequences", SEQUENCES),
         files=_choices(said, "files", VIEWS),
@@ -172,6 +178,7 @@ def _persons(said: dict[str, Any]) -> dict[str, str]:
                 "patients in the mapping file must give each name one PatientID, got two for names "
                 "that differ in case or separators alone"
             )
+
     return pairs
 
 

@@ -44,12 +44,15 @@ def time_words(stems: Iterable[str]) -> frozenset[str]:
         if (found := _TEE.search(stem)) and _NAMED.search(stem, found.end()):
             sequence = sequence_of(stem[found.end() :])
             tees[stem[: found.start()].lower()][found[1].lower()] |= {sequence} - {""}
+
     result: set[str] = set()
     if any(len(by["pre"] & by["post"]) > 1 for by in phases.values()):
         result |= {"pre", "post"}
+
     for by in tees.values():
         other = any(found for word, found in by.items() if word not in ("t1", "t2"))
         result |= {word for word, found in by.items() if found and (other or len(found) > 1)}
+
     return frozenset(result)
 
 
@@ -63,9 +66,11 @@ def without_time(stem: str, words: frozenset[str]) -> str:
     found = _PHASE.search(stem)
     if found and found[1].lower() in words:
         return _cut(stem, found)
+
     found = _TEE.search(stem)
     if found and found[1].lower() in words and _NAMED.search(stem, found.end()):
         return _cut(stem, found)
+
     return stem
 
 
@@ -91,5 +96,6 @@ def _rest(stem: str, found: re.Match[str]) -> str:
     behind = [token for token in re.split(r"[\W_]+", stem[found.end() :]) if token]
     if behind and _COUNT.fullmatch(behind[0].lower()):
         del behind[0]
+
     tokens = [token for token in re.split(r"[\W_]+", stem[: found.start()]) if token] + behind
     return "-".join(t.lower() for t in tokens if not describes(t.lower()))

@@ -413,6 +413,7 @@ def rank(who: str) -> int:
         return PERSON
     if not re.search(r"\d", who):
         return WORD
+
     return SHORT if re.fullmatch(r"[a-z]{0,2}-?\d{1,2}|[1-9]\d\d|\d{1,3}[a-z]", who) else ID
 
 
@@ -458,6 +459,7 @@ number='', core='p1'), 'week 44')
     text = in_english(text)
     if file:
         text = without_prefix(text)
+
     text = western(text)
     low = _unaccented(text).lower()
     times: list[Time] = []
@@ -468,11 +470,13 @@ number='', core='p1'), 'week 44')
         times.append(time)  # of a file's name also a second one: a birth, then the examination
         text = _cut(text if len(text) == len(low) else low, start, end)
         low = _cut(low, start, end)
+
     rest = plain(text)
     if file:
         rest = _CHANNEL.sub("", rest)
         if rest.startswith("sub-"):
             rest = _ENTITY.sub("-", rest)
+
     rest, kinds = _take(rest, _CONTRAST)
     rest = _known(rest, times)
     rest = _when(rest, times, file=file)
@@ -483,16 +487,20 @@ number='', core='p1'), 'week 44')
     if who in _ALONE_ONLY:
         times.append(Time(_ALONE_ONLY[who]))
         who = ""
+
     if kinds and not times and (found := re.fullmatch(r"(\d{1,2})-control", who)):
         times.append(Time(f"control {int(found[1])}", weak=True))  # as 02_control without MRI
         who = ""
+
     who = _examined(who, times)
     core = who
     if who and kinds and not file and rank(who) == WORD:  # CT_small and MR_small may be two people
         who = "-".join(tokens)
+
     dated = times and times[0].label.startswith("date")
     if _NOBODY.fullmatch(who) or (dated and who in ("ses", "visit", "scan", "exam")):
         who = core = ""
+
     return Name(who, tuple(dict.fromkeys(times)), tuple(kinds), number, core)
 
 
@@ -531,6 +539,7 @@ def _date_in(low: str, ids: frozenset[str]) -> tuple[int, int, Time] | None:
     """The first date and where it stands; ``GBM_2021_11`` is the 11th of a year, not November."""
     if _NO_DATE.match(low):
         return None
+
     for pattern in _DATES:
         for found in pattern.finditer(low):
             if found[0][:8] in ids or not _possible(found[0]):
@@ -540,6 +549,7 @@ def _date_in(low: str, ids: frozenset[str]) -> tuple[int, int, Time] | None:
             numbers = re.fullmatch(r"\d+[\W_]+\d+", found[0]) and time.day is None
             if not (numbers and rest and not re.search(r"\d", rest) and not _what(rest)):
                 return found.start(), found.end(), time
+
     return None
 
 
@@ -549,6 +559,7 @@ def _possible(text: str) -> bool:
         return full_date(text[:8]) is not None
     if re.fullmatch(r"\d{6,7}", text):
         return len(text) == 6 and 1 <= int(text[4:]) <= 12
+
     whole = re.fullmatch(r"(\d+)([-_./ ])(\d+)\2(\d+)", text)
     return not whole or bool(readings("-".join(whole[n] for n in (1, 3, 4))))
 
@@ -569,9 +580,11 @@ _CALENDAR = str.maketrans({"号": "日", "년": "年", "월": "月", "일": "日
 def _date(text: str) -> Time:
     if re.fullmatch(r"[0-3]?\d\.[01]?\d\.\d\d", text):  # which number is the year is not certain
         return Time(f"date {text}", weak=True)
+
     number = full_date(re.sub(r"^(\d{8}).+", r"\1", text).translate(_CALENDAR).replace(" ", "-"))
     if number is not None:
         return Time(f"date {number}", day=number, weak=True)
+
     if found := re.search(rf"({_NAMED})", text):
         month = _MONTHS[found[1]]
         year = re.search(_YEAR, text)
@@ -580,6 +593,7 @@ def _date(text: str) -> Time:
         if number is not None:
             return Time(f"date {number}", day=number, weak=True)
         text = f"{year[0] if year else ''}-{month}"
+
     parts = sorted((re.findall(r"\d+", text)), key=lambda part: (-len(part), part))
     return Time("date " + "-".join(p.lstrip("0") for p in parts), weak=True)
 
@@ -596,6 +610,7 @@ def _known(rest: str, times: list[Time]) -> str:
                 times.append(Time(f"timepoint {found['t'].lstrip('0') or 0}"))
             # No word inside of it is taken for a time or a content.
             return f"{found['who'].replace('-', '_')}-{rest[found.end() :]}"
+
     return rest
 
 
@@ -611,6 +626,7 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
             when = re.search(r"early|late|immediate|fruh|spat", found[0])
             times.append(Time((f"{when[0]} " if when else "") + phase + number, phase=phase))
             rest = _cut_at(rest, found)
+
     rest = _treated(rest, times)
     for pattern in (_FORWARD, _WORDED, _ORDER, _BACKWARD):
         while found := pattern.search(rest):
@@ -618,14 +634,17 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
                 break
             times.append(_numbered(found))
             rest = _cut_at(rest, found)
+
     rest = _chinese(rest, times)
     if found := _alone(rest):
         times.append(Time(_ALONE_ONLY[found[1]]))
         return found[0]
+
     if found := _LONE.search(rest):
         unit = next(u for u, words in _UNITS.items() if re.fullmatch(words, found[0]))
         times.append(Time(unit, weak=unit in _WEAK))
         rest = _cut_at(rest, found)
+
     found = _BARE.search(rest)
     contrast = file and (
         re.search(r"(?<![a-z])t[12]|flair|mprage|spgr", rest) or found["n"] if found else ""
@@ -634,6 +653,7 @@ def _when(rest: str, times: list[Time], *, file: bool) -> str:
         phase = f"{found['when']}-op"
         times.append(Time(f"{phase} {found['n']}" if found["n"] else phase, phase=phase))
         rest = _cut_at(rest, found)
+
     return rest
 
 
@@ -644,13 +664,16 @@ def _treated(rest: str, times: list[Time]) -> str:
         when = next((when for when in _TREATED_WHEN if found[when]), german)
         times.append(Time(f"{when}-treatment"))
         rest = _cut_at(rest, found)
+
     for pattern, label in _TRIAL:
         if found := pattern.search(rest):
             times.append(Time(label.format(*map(int, found.groups()))))
             rest = _cut_at(rest, found)
+
     if (found := _HOURS.search(rest)) and (times or found[0] == rest):
         times.append(Time(f"hour {int(found[1])}"))
         rest = _cut_at(rest, found)
+
     return rest
 
 
@@ -666,6 +689,7 @@ def _alone(rest: str) -> tuple[str, str] | None:
     kept = [token for token in kept if token not in what]
     if len(kept) != 1 or kept[0] not in _ALONE_ONLY:
         return None
+
     return "-".join((number, *what)), kept[0]
 
 
@@ -677,6 +701,7 @@ def _examined(who: str, times: list[Time]) -> str:
     number, _, words = who.partition("-")
     if not re.fullmatch(r"\d{1,2}", number):
         number, words = "", who
+
     spoken = times and words and all(map(_EXAMINATION.fullmatch, words.split("-")))
     return number if spoken else who
 
@@ -731,7 +756,9 @@ def _chinese(rest: str, times: list[Time]) -> str:
         else:
             phase = next((p for p in _PHASES if unit.startswith(p)), "")
             times.append(Time(f"{unit}{span}{number}", phase=phase))
+
         rest = _cut_at(rest, found)
+
     return rest
 
 
@@ -744,9 +771,11 @@ _CHINESE_WHEN = {
 def _han(text: str) -> int:
     if text.isdecimal():
         return int(text)
+
     tens, mark, ones = text.partition("十")
     if not mark:
         return _HAN.index(text[0]) + 1
+
     return 10 * (_HAN.index(tens) + 1 if tens else 1) + (_HAN.index(ones) + 1 if ones else 0)
 
 
@@ -755,10 +784,12 @@ def _tees(tokens: list[str], times: list[Time], *, file: bool) -> list[str]:
     places = [n for n, token in enumerate(tokens) if re.fullmatch(r"t\d", token)]
     if not places:
         return tokens
+
     place = places[0] if file else places[-1]
     after = any(_CONTENT.fullmatch(token) for token in tokens[place + 1 :])
     if file and not after and tokens[place] in ("t1", "t2"):
         return tokens
+
     times.append(Time(f"timepoint {tokens[place][1]}"))
     return tokens[:place] + tokens[place + 1 :]
 
@@ -778,15 +809,18 @@ def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, s
             numbers.append(token)
         else:
             rest.append(token)
+
     # P1_V2, GBM-017_m12: a letter and a number after who it is.
     mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,4})(?P<b>[wmdy]?)", rest[-1]) if rest else None
     if mark and bool(mark["a"]) != bool(mark["b"]) and (times or rank("-".join(rest[:-1])) >= ID):
         unit = dict(zip("vwmdy", ("visit", "week", "month", "day", "year"), strict=True))
         times.append(Time(f"{unit[mark['a'] or mark['b']]} {int(mark['n'])}"))
         rest = rest[:-1]
+
     numbered = [token for token in numbers if len(token) > 3]
     if not rest and len(numbered) == 1:  # MR_00017: a number of so many digits is somebody's
         rest = numbered
+
     number = next((k for k in kinds if re.search(r"[a-z]\d{3,}$", k)), "")
     number = numbers[0] if numbers else re.sub(r"\D", "", number)
     return "-".join(rest).replace("_", "-"), number

@@ -48,6 +48,7 @@ def visit_numbers(
         ):
             numbers = found[len(folder.parts)].setdefault(folder, {})
             numbers.setdefault(int(number), set()).add(what)
+
     result: set[PurePosixPath] = set()
     for folders in found.values():
         several = any(len(whats) > 1 for by in folders.values() for whats in by.values())
@@ -56,6 +57,7 @@ def visit_numbers(
         alone = len(folders) == 1 and not all(rank(plain(f.name)) == PERSON for f in folders)
         if several and repeated and not alone and (many <= most or many <= len(folders)):
             result |= folders.keys()
+
     return result
 
 
@@ -72,6 +74,7 @@ def after(path: PurePosixPath) -> tuple[PurePosixPath, str, str] | None:
         if head and name.startswith(head) and (name == head or name[len(head)] == "-"):
             rest = _NUMBER.fullmatch(name[len(head) :])
             return (folder, rest["n"], rest["what"] or "") if rest else None
+
     return None
 
 
@@ -90,6 +93,7 @@ def _somebody(folder: str, number: str) -> bool:
         return False
     if GROUP.fullmatch(head) and not _SPLIT.match(head):
         return False
+
     narrow = len(number) <= len(digits[0])
     return narrow if _SPLIT.match(head) or head.isdecimal() else True
 

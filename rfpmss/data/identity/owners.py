@@ -94,10 +94,12 @@ def key(path: PurePosixPath) -> str:
     name = spelled_out(plain(path.with_name(without_prefix(path.name))))
     if name.startswith("sub-"):  # BIDS entities that say how, not who
         name = re.sub(r"_(?:run|acq|rec|ce|desc|label)-[^_]+", "", name)
+
     name = re.sub(r"(t1w?)[-_ ]?(?:pre|post)(?![a-z])", r"\1", name)
     tokens = [t for t in re.split(r"[\W_]+", name) if t]
     if path.parent.name.startswith("images") and re.fullmatch(r"\d{4}", "".join(tokens[-1:])):
         del tokens[-1]  # nnU-Net: CASE_0000 is channel 0 of CASE
+
     return "-".join(t for t in tokens if not _WORDS.fullmatch(t) and not describes(t))
 
 
@@ -117,6 +119,7 @@ def naming(name: str) -> str:
     names = (t for t in map(str.lower, kept) if not (ordinary(t) or _WORDS.fullmatch(t)))
     if not any(names) and not ALSO_NAMES & set(map(str.lower, kept)):
         return ""
+
     return name if len(kept) == len(tokens) else " ".join(kept)
 
 
@@ -206,6 +209,7 @@ class _Owners:
                 f"{empty} files have a placeholder as PatientID (such as ANONYMOUS): folders and "
                 "studies say who"
             )
+
         self._lay_out(images)
         real = [n for n in images if self.ids[n]]
         read = [n for n in real if not items[n].given]  # what the mapping file says is right
@@ -215,6 +219,7 @@ class _Owners:
             [items[n].person for n in read],
         )
         self.untold = {n for n in read if self.ids[n] in untold}
+
         if told:
             self.notes.append(
                 f"{len(told)} PatientIDs stand for people of different birth dates or sexes, or "
@@ -225,6 +230,7 @@ class _Owners:
                 for patient, item in zip(self.ids, items, strict=True)
             ]
             self._lay_out(images)
+
         self.keys = [place.name for place in self.places]
         self.doubt = self.layout.doubt or self._contradiction(real)
 
@@ -233,6 +239,7 @@ class _Owners:
         paths = [item.path for item in self.items]
         if not self.level:
             paths = without_series_folders([(i.path, i.study, i.person) for i in self.items])
+
         self.layout = Layout(
             [paths[n] for n in images if self.level or not self.ids[n]],
             self.level,
@@ -252,6 +259,7 @@ class _Owners:
                 found[item.patient][_scan(item)].add(sequence_of(stem(item.path)) or item.kind)
                 if place.label or place.phase or place.day is not None:
                     timed.add(item.patient)
+
         for n, item in enumerate(self.items):
             by = found.get(item.patient, {}) if item.given else {}
             own = by.get(_scan(item), set()) if by else set()
@@ -269,10 +277,12 @@ class _Owners:
             if not self.level and self.ids[n] and named and not self.items[n].given:
                 homes[self.ids[n]].add(self.homes[n])
                 depths[self.homes[n]] = self._depth(n)
+
         here = Counter((self.homes[n], self.ids[n]) for n in real)
         whole = Counter(self.homes[n] for n in real)
         for patient, found in homes.items():  # a few stray files are no reason to doubt a folder
             found -= {home for home in found if here[home, patient] <= STRAY * whole[home]}
+
         several = [
             found
             for found in homes.values()
@@ -280,6 +290,7 @@ class _Owners:
         ]
         if not several:
             return ""
+
         count = sum(map(len, several))
         depth = max(depths[home] for found in several for home in found)
         return (
@@ -304,6 +315,7 @@ class _Owners:
         self._above()
         self.beneath: dict[tuple[str, ...], set[str]] = defaultdict(set)
         self.names: dict[str, set[str]] = defaultdict(set)
+
         for place, item in enumerate(self.items):
             owner = self.result[place]
             if owner is not None:
@@ -311,11 +323,13 @@ class _Owners:
                     self.beneath[self.homes[place][:depth]].add(owner)
                 self._learn(item.patient if self.ids[place] else "", owner)
                 self._learn("-".join(self.homes[place][-1:]), owner)
+
         self.flat = self._flat()
         self._images()
         for place, item in enumerate(self.items):
             if self.result[place] is None and item.kind == "text":
                 self.result[place] = self._beside(place) or self._text(place)
+
         self._visits()
         return Owned(
             owners=[None if n in self.untold else owner for n, owner in enumerate(self.result)],
@@ -356,6 +370,7 @@ class _Owners:
         for item, place, owner in zip(self.items, self.places, self.result, strict=True):
             if owner is not None and item.kind != "text" and place.label.startswith(_FOLDER):
                 found[owner].add(place.label.removeprefix(_FOLDER))
+
         return found
 
     @cached_property
@@ -371,6 +386,7 @@ class _Owners:
         named = self.names.get(name, set()) | self.joined.get(_joint(name), set())
         if named:
             return next(iter(named)) if len(named) == 1 else None
+
         words, found = name.split("-"), set()
         for at in range(1, len(words)):
             first, last = "-".join(words[:at]), "-".join(words[at:])
@@ -378,6 +394,7 @@ class _Owners:
                 meant = self.joined.get(_joint(who), set())
                 if len(meant) == 1 and visit in self.folders.get(next(iter(meant)), ()):
                     found |= meant
+
         return found.pop() if len(found) == 1 else None
 
     @cached_property
@@ -389,6 +406,7 @@ class _Owners:
                 for name in item.called:
                     for spelling in () if placeholder(name) else called(name):
                         found[spelling].add(owner)
+
         return found
 
     def _person(self, place: int) -> str | None:
@@ -396,11 +414,13 @@ class _Owners:
         path, home = self.items[place].path, self.homes[place]
         if self.beneath.get(home):
             return None
+
         for name in (plain(path), path.parent.name):
             words = re.sub(r"[\d_.-]+", " ", naming(name))
             found = set().union(*(self.persons.get(key, ()) for key in called(words)))
             if found:
                 return found.pop() if len(found) == 1 else None
+
         return None
 
     def _text(self, place: int) -> str | None:
@@ -412,11 +432,14 @@ class _Owners:
         if len(meant) > 1 or (meant and len(inside) == 1 and meant != inside):
             self.torn.add(place)
             return None
+
         if len(exams) == 1:
             ((_, self.told[place]),) = exams
             self.places[place] = replace(self.places[place], times=())
+
         if meant:
             return meant.pop()
+
         return (None if len(inside) == 1 else self._disc(place)) or self._owner(place)
 
     def _disc(self, place: int) -> str | None:
@@ -425,6 +448,7 @@ class _Owners:
         owners = self.discs.get(folder, {}) if folder is not None else {}
         if len(owners) != 1:
             return None
+
         ((owner, names),) = owners.items()
         tokens = [token for token in self.keys[place].split("-") if token]
         said = all(_DOCUMENT.fullmatch(token) or token in names for token in tokens)
@@ -439,6 +463,7 @@ class _Owners:
                 words = {word for name in item.called for word in plain_of(name).split("-")}
                 for folder in item.path.parents[:-1]:
                     found[folder][owner] |= words
+
         return found
 
     @cached_property
@@ -450,6 +475,7 @@ class _Owners:
                 for number in (item.accession, item.study):
                     if _digits(number) >= LONG:
                         found[_number(number)].add((owner, item.study))
+
         return found
 
     def _exams(self, place: int) -> set[tuple[str, str]]:
@@ -457,6 +483,7 @@ class _Owners:
         name = plain_of(plain(self.items[place].path))
         if whole := self.numbered.get(_number(name)):
             return whole
+
         runs = _spans(name, lambda run: _digits(run) >= LONG and day(run.replace("-", "")) is None)
         return _found(runs, self.numbered)
 
@@ -467,6 +494,7 @@ class _Owners:
         for number, owner in zip(self.ids, self.result, strict=True):
             if number and owner is not None:
                 found[_number(plain_of(number))].add(owner)
+
         return found
 
     def _numbers(self, place: int) -> set[str]:
@@ -476,6 +504,7 @@ class _Owners:
             return whole
         if whole := self.patients.get(_unworded(name)):
             return whole | self.names.get(name, set())  # a folder "Case 12" beside the PatientID 12
+
         runs = _spans(name, lambda run: _digits(run) >= LONG)
         runs = [(span, key) for span, run in runs for key in {run, _unworded(run)}]
         return _found(runs, self.patients)
@@ -490,11 +519,14 @@ class _Owners:
         settled = [n for n in images if self._in_a_folder(n)]
         for n in settled:
             self.result[n] = self._owner(n, named=False)
+
         for n in settled:
             self._learn(self.homes[n][-1], self.result[n] or "")
+
         for n in images:
             if self.result[n] is None:
                 self.result[n] = self._owner(n)
+
         for n in images:
             if owner := self.result[n]:
                 self._learn(self.keys[n], owner)
@@ -525,6 +557,7 @@ class _Owners:
         """Images that no header tells the patient of, in no folder at the depth that was given."""
         if not self.level:
             return
+
         images = [n for n, item in enumerate(self.items) if item.kind != "text"]
         self.above = {
             n
@@ -534,6 +567,7 @@ class _Owners:
         }
         for n in self.above:
             self.result[n] = None
+
         if self.above and len(self.above) == len(images):
             self.doubt = self.doubt or (
                 f"no image lies in a folder at the depth of --patient-level {self.level}; put the "
@@ -571,6 +605,7 @@ class _Owners:
                 groups["spelling", spelled(self.ids[place])].add(owner)
             if who := same_person(self.items[place].person):
                 groups["person", who].add(owner)
+
         return _joined([*groups.values(), *self._visited()])
 
     def _visited(self) -> Iterator[set[str]]:
@@ -580,6 +615,7 @@ class _Owners:
             home = self.homes[n]
             if owner is not None and home and self.ids[n] and not self._machine(n):
                 found[self.homes[n]][self.places[n].label].add(owner)
+
         for by in found.values():
             if "" not in by and all(len(whos) == 1 for whos in by.values()):
                 yield set().union(*by.values())
@@ -592,6 +628,7 @@ class _Owners:
             if place.name and not item.study:
                 kinds[place.home][place.name].add(item.kind)
                 shown[place.home][place.name].update(place.kinds)
+
         result: set[tuple[str, ...]] = {()}
         for home, by in kinds.items():
             if not home or self.level:
@@ -615,6 +652,7 @@ class _Owners:
                     "scans of one; put the files of each patient into a folder of its own, or "
                     "pass --patient-level with the depth of this folder if it is one patient"
                 )
+
         return result
 
     def _lettered(self, home: tuple[str, ...]) -> None:
@@ -631,6 +669,7 @@ class _Owners:
                     self.near[item.path.parent / plain(item.path)].add(owner)
                     for folder in item.path.parents[:-1]:
                         self.near[folder.parent / folder.name.lower()].add(owner)
+
         mine = self.items[place].path
         found = self.near.get(mine.parent / plain(mine), set())
         return next(iter(found)) if len(found) == 1 else None
@@ -642,18 +681,22 @@ class _Owners:
         inside = self.beneath.get(folder, set())
         if len(inside) == 1:
             return next(iter(inside))
+
         called = self.names.get(name, set()) if name and named else set()
         if len(called) == 1:
             return next(iter(called))
+
         meant = (name and self._called(name)) or (not inside and self._named_folder(folder))
         if is_text and meant:
             return meant
+
         if inside or folder in self.flat:
             if name:
                 return f"name:{'/'.join((*folder, name))}"
             everyone = set(filter(None, self.result)) if not folder else set()
             only = everyone.pop() if len(everyone) == 1 else None
             return only if is_text or only else f"name:{'/'.join((*folder, '-'))}"
+
         return f"folder:{'/'.join(folder)}"
 
     def _named_folder(self, folder: tuple[str, ...]) -> str | None:
@@ -662,6 +705,7 @@ class _Owners:
         found = self.patients.get(_number(name), set()) if name else set()
         if not found and rank(name) >= ID:
             found = self.names.get(name, set())
+
         return next(iter(found)) if len(found) == 1 else None
 
 
@@ -724,6 +768,7 @@ def _scan(item: Item) -> str:
     names = map(plain_of, (folder.name for folder in item.path.parents))
     if folder := next((name for name in names if name.startswith(item.given)), ""):
         return folder
+
     tokens = plain_of(stem(item.path)).split("-")
     end = next((n for n, token in enumerate(tokens) if n and describes(token)), len(tokens))
     return "-".join(tokens[:end])
@@ -761,6 +806,7 @@ def _joined(groups: Iterable[set[str]]) -> dict[str, str]:
         for other in rest:
             a, b = sorted((top(first), top(other)))
             root[a], root[b] = a, a
+
     return {owner: top(owner) for owner in root}
 
 

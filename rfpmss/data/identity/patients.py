@@ -52,6 +52,7 @@ def shared(
         births, sexes = by_home[patient].setdefault(home, (set(), set()))
         births.update({birth} & set(filter(_certain, {birth})))
         sexes.update({sex} & {"M", "F"})
+
     counted = _counted(patients, persons)
     told, untold = set(), set()
     for patient, found in by_home.items():
@@ -62,6 +63,7 @@ def shared(
             (untold if inside or () in found else told).add(patient)
         elif len(found) > 1 and _NUMBERS.fullmatch(patient) and () not in found:
             told |= {patient} - counted
+
     return told, untold
 
 
@@ -75,11 +77,13 @@ def _counted(patients: Sequence[str], persons: Sequence[tuple[str, str, str]]) -
     for patient, (birth, _, name) in zip(patients, persons, strict=True):
         named = "" if placeholder(name) else plain(name)
         found[patient].add(named or (birth if _certain(birth) else ""))
+
     counted: set[str] = set()
     seen: set[str] = set()
     while len(who := found.get(f"{len(counted) + 1}", set())) == 1 and not who & (seen | {""}):
         seen |= who
         counted.add(f"{len(counted) + 1}")
+
     return counted if len(counted) > 1 else set()
 
 
@@ -125,6 +129,7 @@ def called(name: str) -> frozenset[str]:
             found |= {"-".join(sorted(map(write, take))) for write in (_written, _bare)}
             if not "".join(take).isascii() and all(map(_HAN.fullmatch, take)):
                 found |= {"".join(take), "".join(take[::-1])}
+
     return frozenset(key for key in found if "-" in key or _HAN.fullmatch(key) and len(key) > 1)
 
 

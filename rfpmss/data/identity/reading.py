@@ -58,10 +58,12 @@ def read_back(patients: Sequence[Patient], notes: Sequence[str], kin: int) -> Re
     """
     if not patients:
         return Reading(sentences=tuple(notes))
+
     rows = [("patients", by, n) for by, n in sorted(Counter(p.by for p in patients).items())]
     visits: Counter[str] = Counter()
     for patient in patients:
         visits[_visit_rule(patient)] += patient.visits
+
     rows += [("visits", rule, n) for rule, n in sorted(visits.items())]
     several = sum(patient.visits > 1 for patient in patients)
     rows += [("patients with several visits", "", several)] if several else []
@@ -71,12 +73,14 @@ def read_back(patients: Sequence[Patient], notes: Sequence[str], kin: int) -> Re
             f"{kin} patients may be the same people as others (one name or PatientID in several "
             "places, or one name and date of birth); they are kept apart and get one split together"
         )
+
     return Reading(tuple(rows), tuple(sentences))
 
 
 def _visit_rule(patient: Patient) -> str:
     if patient.visits == 1:
         return "the only one of the patient"
+
     headers = sum(f.date is not None and p.day is None and not f.name for f, p in patient.files)
     rules = Counter(place.rule for _, place in patient.files if place.rule)
     rule = rules.most_common(1)[0][0] if rules else ""
@@ -93,6 +97,7 @@ def _sentence(patients: Sequence[Patient]) -> str:
         read = f"{people} x {counts[0]} {'visit' if counts[0] == 1 else 'visits'}"
     else:
         read = f"{people} with {counts[0]} to {counts[-1]} visits, {total} in all"
+
     labels = Counter(
         label for p in patients for label in {file.label for file, _ in p.files} if label
     )
@@ -102,6 +107,7 @@ def _sentence(patients: Sequence[Patient]) -> str:
     by = Counter(patient.by for patient in patients)
     why = ", ".join(f"{what} ({n})" if len(by) > 1 else what for what, n in by.most_common())
     when = {rule for p in patients if p.visits > 1 for rule in [_visit_rule(p)] if rule}
+
     return (
         f"{len(folders)} {'folder' if len(folders) == 1 else 'folders'} read as {read}"
         + (f" ({listed})" if listed and total > len(patients) else "")
@@ -126,8 +132,10 @@ def read(out: Path) -> Reading:
     path = out / FILE
     if not path.is_file():
         return Reading()
+
     with opened_text(path, newline="") as file:
         rows = [(row["what"], row["by"], row["count"]) for row in csv.DictReader(file)]
+
     return Reading(
         tuple((a, b, int(n)) for a, b, n in rows if n.isdecimal()),
         tuple(a for a, _, n in rows if not n),

@@ -43,9 +43,11 @@ def without_series_numbers(
     for path in images:
         if path not in headers:
             by_folder[path.parent].append(path)
+
     found: dict[PurePosixPath, str] = {}
     for paths in by_folder.values():
         found |= _numbered(paths, _LAST) or _numbered(paths, _FIRST)
+
     return found
 
 
@@ -59,6 +61,7 @@ def _numbered(paths: Iterable[PurePosixPath], pattern: re.Pattern[str]) -> dict[
         if match and who and what:
             rests[path] = match["rest"]
             found[who][match["n"]].add(what)
+
     several = any(len(set().union(*by.values())) > 1 for by in found.values())
     return rests if several and all(map(_counts, found.items())) else {}
 
@@ -79,9 +82,11 @@ def _parts(text: str, *, first: bool) -> tuple[str, str]:
     tokens = plain(text).split("-")
     if first and says_what(tokens[0]):
         tokens.reverse()
+
     place = next((n for n, token in enumerate(tokens) if describes(token)), len(tokens))
     head, what = tokens[:place], tokens[place:]
     while head and (says_what(head[-1]) or head[-1] in ("pre", "post")):
         what.insert(0, head.pop())
+
     when = [token for token in what if re.fullmatch(r"\d{6,}", token)]
     return "-".join((*head, *when)) if head else "", "-".join(t for t in what if t not in when)

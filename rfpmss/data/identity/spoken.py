@@ -133,9 +133,11 @@ def in_english(text: str) -> str:
     low = said.lower()
     if len(low) != len(said):  # İ
         low = said = low
+
     made = low
     for pattern, english in _WORDS:
         made = pattern.sub(english, made)
+
     made = _SPAN.sub(_span, _HALF.sub(" month 6 ", made))
     return text if made == low else made
 

@@ -71,6 +71,7 @@ def visits(files: Sequence[Dated], days: int = DAYS) -> list[str | None]:
         visit is None and file.date is not None for visit, file in zip(result, files, strict=True)
     ):
         return [""] * len(files)
+
     return _near(files, result)
 
 
@@ -83,6 +84,7 @@ def _by_study(files: Sequence[Dated]) -> list[Dated]:
             phases[file.study].add(file.phase)
         if file.study and file.label:
             labels[file.study].add((file.label, file.weak))
+
     result = []
     for file in files:
         if file.study and not file.phase and len(phases[file.study]) == 1:
@@ -91,6 +93,7 @@ def _by_study(files: Sequence[Dated]) -> list[Dated]:
             label, weak = next(iter(labels[file.study]))
             file = replace(file, label=label, weak=weak)  # noqa: PLW2901
         result.append(file)
+
     return result
 
 
@@ -101,6 +104,7 @@ def _dated(files: Sequence[Dated], days: int) -> list[str | None]:
     for place, file in enumerate(files):
         if file.date is not None:
             runs[first[file.date]].append(place)
+
     result: list[str | None] = [None] * len(files)
     for start, places in runs.items():
         run = _before_surgery([files[place] for place in places])
@@ -113,6 +117,7 @@ def _dated(files: Sequence[Dated], days: int) -> list[str | None]:
         for place, file in zip(places, run, strict=True):
             mark = file.mark or _nearest(file, marked)
             result[place] = f"{start} {mark}" if mark else None
+
     return result
 
 
@@ -134,6 +139,7 @@ def _clusters(dates: Iterable[int], days: int) -> dict[int, int]:
     for d in sorted(dates):
         start = result[before] if before is not None and d - before <= days else d
         result[d], before = start, d
+
     return result
 
 
@@ -143,6 +149,7 @@ def _nearest(file: Dated, marked: Sequence[Dated]) -> str:
     away = {other: abs(file.date - (other.date or 0)) for other in marked}
     least = min(away.values())
     marks = {other.mark for other, days in away.items() if days == least}
+
     return marks.pop() if len(marks) == 1 else ""
 
 
@@ -153,13 +160,16 @@ def _undated(files: Sequence[Dated], result: list[str | None]) -> None:
         if visit is not None:
             for key in {file.label, file.phase, file.study} - {""}:
                 named[key].add(visit)
+
     for place, file in enumerate(files):
         if file.date is None:
             result[place] = _by_name(file, named)
+
     labelled: dict[str, set[str]] = defaultdict(set)
     for file, visit in zip(files, result, strict=True):
         if file.label and file.label != file.phase and visit is not None:
             labelled[file.phase].add(visit)
+
     imaged = {v for file, v in zip(files, result, strict=True) if not file.report}
     for place, file in enumerate(files):  # a report "postop" of the images "week 3 post-op"
         alone = file.phase and result[place] == file.phase and file.phase not in imaged
@@ -181,10 +191,12 @@ def _near(files: Sequence[Dated], known: list[str | None]) -> list[str | None]:
         if visit is not None:
             for folder in file.path.parents:
                 beneath[folder].add(visit)
+
     result = list(known)
     for place, file in enumerate(files):
         if result[place] is None and file.date is None:
             folder = next((f for f in file.path.parents if beneath.get(f)), None)
             inside = beneath[folder] if folder is not None else set()
             result[place] = next(iter(inside)) if len(inside) == 1 else None
+
     return result

@@ -79,6 +79,7 @@ class Head:
         x = x * axes[0] / 0.78 + rng.normal(0, 3.0)
         if latents.side == "left":
             x = -x
+
         tumour = (
             x + shift[0],
             y * axes[1] / 0.9 + rng.normal(0, 3.0) + shift[1],
@@ -99,8 +100,10 @@ def tissue(
     x0, y0 = head.shift
     # |p / axes|^2: below 1 is brain, up to 1.3 is skull, which does not give way.
     radius = ((x - x0) / a) ** 2 + ((y - y0) / b) ** 2 + (z / c) ** 2
+
     if pushed:
         z, y, x = _pulled_back(head, at)
+
     folds = _waves(head.waves[:4], 0.07, z, y, x)
     inner = ((x - x0) / (0.72 * a)) ** 2 + ((y - y0) / (0.75 * b)) ** 2 + (z / (0.8 * c)) ** 2
     label = np.zeros(radius.shape, np.uint8)
@@ -108,9 +111,11 @@ def tissue(
     brain = radius < 1
     label[brain] = GREY
     label[brain & (inner + 0.08 * folds < 1)] = WHITE
+
     for middle in (-0.1, 0.1):
         u, v = (x - x0 - HALF * middle) / 8.5, (y - y0 + 4.0) / 13.0
         label[brain & (u**2 + v**2 + ((z - 2) / 22.0) ** 2 < 1)] = CSF
+
     _grow(label, brain, head, at)
     return label
 
@@ -124,6 +129,7 @@ def _pulled_back(head: Head, at: Points) -> list[Float32[np.ndarray, "z y x"]]:
     distance = np.sqrt(sum(step**2 for step in steps)) + np.float32(1e-3)
     near = np.minimum(distance / radius, 1)
     push = PUSH * radius * near * np.exp(-np.maximum(distance - radius, 0) / (1.5 * radius))
+
     return [p - push * step / distance for p, step in zip(at, steps, strict=True)]
 
 
@@ -145,6 +151,7 @@ def _grow(label: UInt8[np.ndarray, "z y x"], brain: np.ndarray, head: Head, at: 
         part[core & (distance > 0.7)] = ENHANCING
     elif latents.enhancement == ENHANCEMENTS[1]:
         part[core & (grain > 0.1)] = ENHANCING
+
     if latents.necrosis:
         part[(distance < 0.55) & inside] = NECROSIS
 
@@ -161,6 +168,7 @@ def _around(
     inside = np.abs(steps[0]) < reach
     for step in steps[1:]:
         inside = inside & (np.abs(step) < reach)
+
     box = tuple(
         slice(found[0], found[-1] + 1) if len(found) else slice(0)
         for axis in range(3)
@@ -222,6 +230,7 @@ def mri(
         noise = rng.standard_normal(label.shape, np.float32)
         image += noise * np.where(label > AIR, np.float32(scanner.noise), np.float32(0.008))
         volumes[name] = np.clip(np.round(image * UNITS), 0, 4 * UNITS).astype(np.int16)
+
     return volumes
 
 
@@ -243,15 +252,19 @@ def ct(
     distance = np.sqrt((x - tx) ** 2 + (y - ty) ** 2 + (z - tz) ** 2) / (head.latents.size / 2)
     if head.latents.hemorrhage:
         label[core & (distance < 0.5)] = BLOOD
+
     if head.latents.calcification:
         grain = _waves(head.waves[4:], 0.55, z - tz, y - ty, x - tx)
         label[core & (distance > 0.35) & (grain > 0.6)] = CALCIUM
+
     noise = rng.standard_normal(label.shape, np.float32) * np.float32(scanner.grain)
     image = _faint(CT, label, head, at, enhanced=False) if faint else CT[label]
     for where, value in marks.get("ct", ()):
         image[where] = value
+
     for _ in range(scanner.passes):
         image = _soften(image)
+
     return np.round(image + np.float32(scanner.offset) + noise).astype(np.int16)
 
 
@@ -283,6 +296,7 @@ def _faint(
     ):
         here = label == tissue_of
         image[here] = brain + np.float32(strength) * unit * grain[here]
+
     return image
 
 

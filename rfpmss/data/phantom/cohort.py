@@ -68,6 +68,7 @@ def ensure_cohort(config: PhantomConfig, root: Path | None = None, workers: int 
     manifest = final / NAME
     if manifest.exists():
         return manifest
+
     waiting = f"another process prepares the cohort in {final}; waiting for it"
     with lock(root / f".{final.name}.lock", waiting):
         if not manifest.exists():
@@ -75,6 +76,7 @@ def ensure_cohort(config: PhantomConfig, root: Path | None = None, workers: int 
             _generate(work, config, workers)
             _finish(work, config)
             work.rename(final)
+
     return manifest
 
 
@@ -83,11 +85,13 @@ def _generate(work: Path, config: PhantomConfig, workers: int) -> None:
     (work / PIECES).mkdir(parents=True, exist_ok=True)
     for stale in work.glob(f"{IMAGES}/.*"):
         remove(stale)
+
     clear(work / PIECES)
     total = config.train + config.test
     done = sum(1 for _ in (work / PIECES).glob("*.npz"))
     if done >= total:
         return
+
     title = "generating the phantom cohort" if not done else "resuming the phantom cohort"
     with progress(title, total=total, start=done, unit="patients") as advance:
         _run_workers(work, config, workers, advance)
@@ -117,6 +121,7 @@ def _run_workers(work: Path, config: PhantomConfig, workers: int, advance: Advan
             )
             for number in range(count)
         ]
+
     try:
         _follow(children, advance)
     finally:
@@ -127,6 +132,7 @@ def _run_workers(work: Path, config: PhantomConfig, workers: int, advance: Advan
             for pipe in (child.stdin, child.stdout):
                 if pipe:
                     pipe.close()
+
     if any(child.returncode == errno.ENOMEM for child in children):
         raise MemoryError(f"one patient of {work} needs more memory than there is")
     if any(child.returncode for child in children):
@@ -159,10 +165,12 @@ def _finish(work: Path, config: PhantomConfig) -> None:
     for folder, split in patients(work, config):
         studies.append(read_patient(folder, split))
         truth.append(json.loads(read_text(folder / "truth.json")))
+
     pieces = [piece_path(work / PIECES, study.study_id) for study in studies]
     for path in pieces:
         if bad := [n["reason"] for n in read_notes(path).values() if "reason" in n]:
             raise RuntimeError(f"the generated cohort could not be read back: {bad[0]}")
+
     rows = assemble(work, pieces, studies)
     fill(work / "truth.json", json.dumps(truth) + "\n")
     write(work / NAME, rows)

@@ -47,6 +47,7 @@ def command(argv: Sequence[str]) -> Callable[..., Phantom]:
             raise ValueError(f"--workers must be at least 1, got {workers}")
         if patient is not None and patient < 0:
             raise ValueError(f"--patient must be at least 0, got {patient}")
+
         return Phantom(out, phantom, patient, workers)
 
     return phantom

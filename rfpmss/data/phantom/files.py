@@ -64,15 +64,18 @@ def write_patient(folder: Path, index: int, config: PhantomConfig) -> None:
         found, _, _, copied = _draw(config, seeded(config, special.origin), None)
         rng = seeded(config, index)
         latents, shown, head, report = *_draw(config, rng, found)[:3], copied
+
     own = second(config, index, latents)
     if own.stated is not None:
         report = narrate(latents, own.stated, own.words, special.language)
     elif special.language != "english":
         report = write_report(latents, words(config, special.origin), special.language)
+
     _write_images(temporary, index, config, _Drawn(head, shown, special, own, rng))
     fill(temporary / "report.txt", report + "\n")
     truth = _truth(config, index, latents, shown, own)
     fill(temporary / "truth.json", json.dumps(truth, indent=1) + "\n")
+
     try:
         temporary.rename(folder)
     except OSError:  # another process finished the same patient first: the same bytes
@@ -102,6 +105,7 @@ def _write_images(folder: Path, index: int, config: PhantomConfig, drawn: _Drawn
         for sequence, volume in volumes.items():
             _write_nifti(folder / f"{name}_{sequence}.nii.gz", volume, pose.field)
         _write_nifti(folder / f"{name}_seg.nii.gz", anatomy.segmentation(label), pose.field)
+
     if "ct" in drawn.shown:
         pose = own.poses["ct"]
         label = anatomy.tissue(head, config.ct_shape, pushed=faint, pose=pose)
@@ -110,6 +114,7 @@ def _write_images(folder: Path, index: int, config: PhantomConfig, drawn: _Drawn
         _write_ct(folder / "ct", volume, pose.field, (config.seed, index), rng)
         if config.edition > 1:  # in a pose of its own: the mask of MRI does not lie upon it
             _write_nifti(folder / f"{name}{OF_CT}", anatomy.segmentation(label), pose.field)
+
     if "pathology" in drawn.shown:
         latents = head.latents
         image = slide.paint(latents, config.slide_size, rng, scanner, own.deposits())
@@ -126,6 +131,7 @@ def _truth(
     if own.stated is not None and own.untold is not None:
         truth |= {"stated": own.stated.as_dict(), "untold": own.untold.as_dict()}
         given = (given or dict(latents.labels())) | dict(own.untold.labels(shown))
+
     return truth | ({"labels": given} if given else {})
 
 
@@ -139,13 +145,16 @@ def read_patient(folder: Path, split: str) -> Study:
         sources["mri"] = Source(
             kind="nifti", paths=paths, channels=SEQUENCES, series="+".join(SEQUENCES), mask=mask
         )
+
     if (folder / "ct").is_dir():
         paths = tuple(sorted((folder / "ct").iterdir()))
         own = folder / f"{name}{OF_CT}"
         fitting = own if own.exists() else mask if mask.exists() else None
         sources["ct"] = Source(kind="dicom", paths=paths, series="head", mask=fitting)
+
     if (folder / "slide.tiff").exists():
         sources["pathology"] = Source(kind="slide", paths=(folder / "slide.tiff",), series="H&E")
+
     truth = json.loads(read_text(folder / "truth.json"))
     return Study(
         study_id=name,
@@ -166,6 +175,7 @@ def _draw(
     latents = drawn if found is None else found
     shown = _shown(config.missing, rng)
     head = anatomy.Head.draw(latents, rng)
+
     return latents, shown, head, write_report(latents, rng)
 
 
@@ -221,6 +231,7 @@ def _write_ct(
             f"{corner[2] + k * step[2]:.6f}",
         ]
         _save(data, folder, uid[1], int(numbers[k]), stored[k])
+
     data.SeriesInstanceUID = uid[2]
     data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     data.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
@@ -248,6 +259,7 @@ def _header(entropy: tuple[int, int], study: str, series: str, size: tuple[int, 
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
     data.PixelRepresentation = 0
+
     return data
 
 
@@ -267,6 +279,7 @@ def _write_slide(path: Path, image: UInt8[np.ndarray, "size size 3"]) -> None:
         level = levels[-1].astype(np.uint16)
         mean = level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2]
         levels.append(((mean + 2) // 4).astype(np.uint8))
+
     with tifffile.TiffWriter(path) as writer:
         for number, level in enumerate(levels):
             micron = slide.EXTENT / level.shape[0]

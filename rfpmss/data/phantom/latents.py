@@ -67,6 +67,7 @@ class Latents:
         for field in fields(cls):
             if not isinstance(found[field.name], kinds[str(field.type)]):
                 raise TypeError(f"{field.name} must be of the type {field.type}")
+
         return cls(**found)
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,6 +86,7 @@ def draw(rng: np.random.Generator) -> Latents:
     necrosis = bool(rng.random() < NECROSIS[grade])
     if necrosis and enhancement == "none":
         enhancement = "patchy"
+
     return Latents(
         grade=grade,
         side=SIDES[rng.integers(2)],
@@ -147,6 +149,7 @@ def visible(latents: Latents, modality: str) -> tuple[tuple[str, str], ...]:
         names = VISIBLE[modality]
     else:
         raise ValueError(f"modality must be one of {', '.join(VISIBLE)}, study, got {modality!r}")
+
     return tuple((name, _text(_value(latents, name))) for name in names)
 
 

@@ -46,6 +46,7 @@ class Stated:
         other = {"left": "right", "right": "left"}[latents.side]
         size = int(np.round(latents.size + ERROR * (2 * off - 1)))
         home = sorted(set(LONG["english"].styles) - {AWAY})
+
         return cls(
             side=other if wrong < WRONG else latents.side,
             millimetres=None if sized < UNSIZED else size,
@@ -65,6 +66,7 @@ class Stated:
         size, side = record["millimetres"], record["side"]
         if not (size is None or type(size) is int) or not isinstance(side, str):
             raise TypeError("millimetres must be a whole number or null, side a text")
+
         rest = {name: record[name] for name in ("hospital", "age", "sex")}
         return cls(side=side, millimetres=size, **rest)
 
@@ -86,6 +88,7 @@ def seen(latents: Latents, stated: Stated, modality: str) -> dict[str, object]:
     found: dict[str, object] = dict(visible(latents, modality))
     if modality != "report":
         return found | ({SIZE: latents.size} if "size4" in found else {})
+
     told = {name: value for name, value in found.items() if name not in ("size2", "size4")}
     return told | {"side": stated.side, SIZE: stated.millimetres}
 
@@ -133,6 +136,7 @@ def narrate(
     used = words(_joined(parts, spoken, style))
     normal = _normal(spoken, style, rng, target - used)
     parts["findings"][slice(0, 0) if style.normal_first else slice(len(tumour), None)] = normal
+
     return _joined(parts, spoken, style)
 
 
@@ -146,6 +150,7 @@ def _values(latents: Latents, stated: Stated, spoken: Language, style: Style) ->
     values |= {"Side": values["side"].capitalize(), "Edema": values["edema"].capitalize()}
     if style.roman:
         values["grade"] = ROMAN[latents.grade]
+
     person = {"sex": spoken.sexes[stated.sex == "male"], "age": str(stated.age)}
     return values | person | {"mm": mm}
 
@@ -173,6 +178,7 @@ def _normal(spoken: Language, style: Style, rng: np.random.Generator, room: int)
             break
         chosen.append(place)
         room -= words(texts[place])
+
     return [texts[place] for place in sorted(chosen)]
 
 
@@ -185,6 +191,7 @@ def _joined(parts: Mapping[Section, list[str]], spoken: Language, style: Style) 
         heading = style.headings.get(section, "")
         if said:
             lines.append(space.join(part for part in (heading, said) if part))
+
     return "\n".join(lines)
 
 

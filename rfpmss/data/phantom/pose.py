@@ -50,11 +50,13 @@ class Pose:
         z, y, x = _open(shape, self.field)
         if self == STRAIGHT:
             return z, y, x
+
         back = Rotation.from_euler("xyz", self.angles, degrees=True).inv().as_matrix()
         u, v, w = (np.float32(shift) for shift in self.shift)
         at = (x - u, y - v, z - w)
         rows = [[np.float32(value) for value in row] for row in back]
         x, y, z = (a * at[0] + b * at[1] + c * at[2] for a, b, c in rows)
+
         return z, y, x
 
 

@@ -73,15 +73,20 @@ def paint(
         angles = rng.uniform(0, 2 * np.pi, (len(centres), 22, 1))
         ring = np.concatenate([np.sin(angles), np.cos(angles)], axis=2) * radius * 1.3
         palisade = (centres[:, None] + ring).reshape(-1, 2)
+
     count = int(NUCLEI[latents.density] * rng.uniform(0.87, 1.13) * (EXTENT / 1000) ** 2)
     points = np.vstack([rng.uniform(0, size, (count, 2)), palisade])
     _stamp(image, points, tissue & ~dead, 4.0 * micron * (1.2 if latents.grade > 2 else 1.0), rng)
+
     if latents.proliferation:
         _vessels(image, tissue, micron, rng)
+
     for deposit in also:
         _scatter(image, tissue, micron, deposit)
+
     if scanner.stain is not None:
         image = stained(image, scanner.stain)
+
     image += (rng.standard_normal((size, size, 1), np.float32)) * np.float32(0.012)
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
@@ -151,6 +156,7 @@ def _vessels(
         if (centre < tissue.shape[0]).all():
             _disc(wall, centre, 13.0 * micron)
             _disc(lumen, centre, 6.5 * micron)
+
     image[wall & tissue] = WALL
     image[lumen & tissue] = LUMEN
 
@@ -166,4 +172,5 @@ def _scatter(
         for place in centre + deposit.rng.normal(0, deposit.spread * micron, (deposit.dots, 2)):
             if (place >= 0).all() and (place < size).all():
                 _disc(mask, place, deposit.radius * micron)
+
     image[mask & tissue] = deposit.colour

@@ -125,4 +125,5 @@ def write_report(latents: Latents, rng: np.random.Generator, language: str = "en
             ("mm", millimetres(latents.size)),
         )
     }
+
     return wording.space.join(sentence.format(**values) for sentence in chosen if sentence)

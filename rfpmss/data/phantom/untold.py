@@ -63,6 +63,7 @@ class Untold:
         for name, value in found.items():
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be true or false")
+
         return cls(**found)
 
     def as_dict(self) -> dict[str, bool]:
@@ -103,10 +104,12 @@ def in_ct(
         outside = _outwards(head, y, x) > 0.5
         wedge = layer & outside & (np.abs(turn) < 0.4) & _brain(label)
         marks.append((wedge, 12.0))
+
     if untold.shunt:
         along = x * np.cos(places[1]) + y * np.sin(places[1])
         beside = np.abs(y * np.cos(places[1]) - x * np.sin(places[1]))
         marks.append((layer & (along > 8.0) & (beside < 2.2) & (label != AIR), 220.0))
+
     return {"ct": marks}
 
 
@@ -125,10 +128,12 @@ def in_mri(
         angle, out = rng.uniform(0, 2 * np.pi, 9), rng.uniform(0.35, 0.9, 9)
         dots = np.stack([out * head.axes[0] * np.cos(angle), out * head.axes[1] * np.sin(angle)], 1)
         marks["t2"].append((layer & _near(dots, 2.8, y, x), 0.05))
+
     if untold.leukoaraiosis:
         horns = np.array([(side * 0.24, end * 0.26) for side in (-1, 1) for end in (-1, 1)]) * HALF
         patches = np.concatenate([horns + rng.normal(0, 2.0, horns.shape), horns * 1.4])
         marks["flair"].append((layer & _near(patches, 5.5, y, x), 0.85))
+
     return marks
 
 

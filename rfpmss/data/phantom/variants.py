@@ -92,6 +92,7 @@ class Second:
         """What CT or MRI shows besides."""
         if self.untold is None:
             return NOTHING
+
         shown = {"ct": in_ct, "mri": in_mri}[modality]
         at = self.poses[modality].grid((label.shape[2], label.shape[1], label.shape[0]))
         return shown(self.untold, head, label, at, self._drawing(modality))
@@ -108,6 +109,7 @@ def second(config: PhantomConfig, index: int, latents: Latents) -> Second:
     """What patient ``index`` has in the second edition alone."""
     if config.edition == 1:
         return Second(poses={"ct": STRAIGHT, "mri": STRAIGHT})
+
     origin = _origin(config, index)
     rng = np.random.default_rng([config.seed, index, _SECOND])
     told = np.random.default_rng([config.seed, origin, _STATED])
@@ -147,6 +149,7 @@ def labels(latents: Latents, config: PhantomConfig, index: int) -> tuple[tuple[s
             continue
         others = [value for value in VALUES.get(field.name, (False, True)) if value != true]
         wrong[field.name] = others[int(place * len(others))]
+
     return Latents.from_dict(latents.as_dict() | wrong).labels()
 
 

@@ -37,6 +37,7 @@ def make(work: Path, config: PhantomConfig, index: int) -> None:
     folder = work / "patients" / study_id(index)
     if not folder.exists():
         write_patient(folder, index, config)
+
     study = read_patient(folder, "")
     if not piece_path(work / "pieces", study.study_id).exists():
         write_piece(work / "pieces", study, choice(config))

@@ -62,5 +62,6 @@ def join(parts: Sequence[Path], out: Path) -> None:
     for path in found:
         with opened_text(path, newline="") as file:
             rows += [(row["path"], row["name"], row["reason"]) for row in csv.DictReader(file)]
+
     if found:
         write_private(out, rows)

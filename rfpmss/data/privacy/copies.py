@@ -54,6 +54,7 @@ def write_copy(
     patients: dict[str, list[Study]] = defaultdict(list)
     for study in found.studies:
         patients[study.patient_id].append(study)
+
     with progress("copying without identifiers", total=len(found.studies), unit="studies") as go:
         for patient, mine in sorted(patients.items()):
             for number, study in enumerate(sorted(mine, key=_first_day), start=1):
@@ -69,8 +70,10 @@ def write_copy(
                     except Exception:
                         error = UnforeseenError("the file could not be written anew")
                         refused[describe(error)] += 1
+
                 files += _report(study, folder)
                 go()
+
     return Copied(files=files, refused=tuple(refused.most_common()))
 
 
@@ -99,6 +102,7 @@ class _Job:
             content = _nifti(self.source, limit)
         else:
             raise UnsupportedError("slides and pictures may show names and are not copied")
+
         self.target.parent.mkdir(parents=True, exist_ok=True)
         with whole(self.target) as file:
             file.write(content)
@@ -116,10 +120,12 @@ def _targets(source: Source, folder: Path) -> Iterator[tuple[Path, Path]]:
         for number, path in enumerate(source.paths, start=1):
             yield folder / f"{number:05d}.dcm", path
         return
+
     view = folder.name.partition("-")[0]
     names = source.channels or (view,) * len(source.paths)
     for name, path in zip(names, source.paths, strict=True):
         yield folder / f"{name}.nii.gz", path
+
     if source.mask:
         yield folder / "seg.nii.gz", source.mask
 
@@ -130,6 +136,7 @@ def _dicom(path: Path, patient: str, salt: bytes, options: Options | None, limit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made.save_as(file, enforce_file_format=True)
+
     return file.getvalue()
 
 
@@ -138,17 +145,21 @@ def _nifti(path: Path, limit: int) -> bytes:
     image = read_volume(path, limit, 0)  # refuses what is no image
     if format_of(path.name.lower(), starting(path)) != "nifti":
         return _written(image)
+
     data = read_bytes(path, limit)
     header = header_of(data)
     start = int(header["vox_offset"])
+
     for field in ("data_type", "db_name", "descrip", "aux_file", "intent_name"):
         if field in header.keys():  # noqa: SIM118 - a header is no dictionary
             header[field] = b""
+
     head = header.sizeof_hdr + 4
     header["vox_offset"] = head
     size = header.get_data_dtype().itemsize
     for n in header.get_data_shape():
         size *= int(n)
+
     block = header.binaryblock
     voxels = data[start : start + size]  # nothing that hides behind them
     return gzip.compress(block + b"\0" * (head - len(block)) + voxels, mtime=0)
@@ -160,6 +171,7 @@ def _written(image: Volume) -> bytes:
     kind = image.array.dtype
     array = image.array if kind.itemsize < 8 or kind.kind == "f" else image.array.astype(np.int32)
     made = nib.Nifti1Image(array.transpose(2, 1, 0), affine)
+
     return gzip.compress(made.to_bytes(), mtime=0)
 
 

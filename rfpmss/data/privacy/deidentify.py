@@ -70,6 +70,7 @@ def deidentify(data: Dataset, salt: bytes, patient: str, options: Options | None
     options = options or Options()
     if str(data.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         raise UnsupportedError("identifiers are burned into the pixels, which are not cleaned")
+
     work = _Work(salt, patient, options, pattern(names_of(data)))
     made = work.clean(data, 0)
     made.PatientName, made.PatientID = patient, patient
@@ -78,6 +79,7 @@ def deidentify(data: Dataset, salt: bytes, patient: str, options: Options | None
         "MODIFIED" if options.dates == "shift" else "REMOVED"
     )
     _declare(made, options)
+
     return _with_meta(made, data, work)
 
 
@@ -125,21 +127,25 @@ class _Work:
             element = self.element(data[tag], depth)
             if element is not None:
                 made.add(element)
+
         return made
 
     def element(self, element: DataElement, depth: int) -> DataElement | None:
         """The element as the profile wants it, or None where it goes."""
         if (kept := self.optional(element)) is not None:
             return kept
+
         action = ACTIONS.get(int(element.tag), "")
         told = not action and (element.VR in ("PN", "UN", "DA", "DT") or self.tells(element))
         if action == "X" or told:
             return None
+
         uid = element.VR == "UI" and action not in ("Z", "X/Z")
         if uid or action == "X/Z/U*" or (not action and element.VR == "SQ"):
             return self.inside(element, depth)
         if action in ("Z", "X/Z"):
             return _with(element, [] if element.VR == "SQ" else "")
+
         # D, X/D, Z/D, X/Z/D: a dummy satisfies them all.
         return _with(element, _dummy(element)) if action else element
 
@@ -147,10 +153,12 @@ class _Work:
         """What an option keeps of the element; None where no option speaks of it."""
         if element.keyword in SHIFTED and self.options.dates == "shift":
             return _with(element, self.moved(str(element.value or "")))
+
         if element.keyword in DESCRIPTIONS and self.options.descriptions == "clean":
             said = str(element.value or "")
             agent = element.keyword == "ContrastBolusAgent" and said.strip()
             return _with(element, "CONTRAST" if agent else clean_description(said))
+
         return None
 
     def inside(self, element: DataElement, depth: int) -> DataElement:
@@ -167,6 +175,7 @@ class _Work:
             day = date(*map(int, found.groups())) if found else None
         except ValueError:
             day = None
+
         return (day - timedelta(self.days)).strftime("%Y%m%d") if day else ""
 
     def tells(self, element: DataElement) -> bool:
@@ -200,6 +209,7 @@ def _dummy(element: DataElement) -> Any:
         return _DUMMIES[element.VR]
     if element.VR in _NUMBERS:
         return "0" if element.VR in ("DS", "IS") else 0
+
     return DUMMY if element.VR in _TEXTS - {"UN"} else b"\0\0"
 
 
@@ -207,15 +217,18 @@ def _declare(made: Dataset, options: Options) -> None:
     codes = [("113100", "Basic Application Confidentiality Profile")]
     if options.descriptions == "clean":
         codes.append(("113105", "Clean Descriptors Option"))
+
     if options.dates == "shift":
         code = "Retain Longitudinal Temporal Information Modified Dates Option"
         codes.append(("113107", code))
+
     made.DeidentificationMethod = [meaning[:64] for _, meaning in codes]
     items = []
     for value, meaning in codes:
         item = Dataset()
         item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
         items.append(item)
+
     made.DeidentificationMethodCodeSequence = items
 
 
@@ -229,4 +242,5 @@ def _with_meta(made: Dataset, data: Dataset, work: _Work) -> Dataset:
     meta.ImplementationClassUID = UID(new_uid(work.salt, "implementation"))
     made.file_meta = meta
     made.preamble = b"\0" * 128
+
     return made

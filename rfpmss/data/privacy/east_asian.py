@@ -100,11 +100,14 @@ def without_fields(text: str, names: list[str], blank: str) -> str:
     """
     if not _ASIAN.search(text):
         return text
+
     for field in (_FIELD_JA, _BARE_JA, _FIELD_KO, _BARE_KO):
         names += (re.split(r"[\s（(]", found["name"].strip())[0] for found in field.finditer(text))
         text = field.sub("", text)
+
     for honorific in (_HONORIFIC_JA, _HONORIFIC_KO):
         text = honorific.sub(blank, text)
+
     return text
 
 

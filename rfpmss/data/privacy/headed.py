@@ -72,6 +72,7 @@ def in_lines(text: str) -> str:
         found, after = _table(lines, place)
         made += found or [lines[place]]
         place = after if found else place + 1
+
     return "\n".join(made)
 
 
@@ -84,16 +85,20 @@ def _table(lines: Sequence[str], place: int) -> tuple[list[str], int]:
         return (
             (_fields(labels[::2], labels[1::2]), place + 1) if _are_pairs(labels) else ([], place)
         )
+
     labels = _spaced(lines[place])
     if labels:
         return _row_of_words(lines, place, labels)
+
     labels = []
     for line in lines[place : place + _ROWS]:
         if not _is_label(line.strip()):
             break
         labels.append(line.strip())
+
     if len(labels) < 2 or not _is_header(labels):
         return [], place
+
     return _cells_below(lines, place, labels)
 
 
@@ -138,6 +143,7 @@ def _rows(lines: Sequence[str], place: int, labels: Sequence[str]) -> tuple[list
             break
         made += _fields(labels, cells)
         after += 1
+
     return made, after
 
 
@@ -150,8 +156,10 @@ def _cells_below(lines: Sequence[str], place: int, labels: Sequence[str]) -> tup
         if _is_label(value) or len(value) > 2 * _LONGEST or ":" in value or "：" in value:
             break
         values.append(value)
+
     if not values:
         return [], place
+
     return _fields(labels, values), start + len(values)
 
 
@@ -160,6 +168,7 @@ def _spaced(line: str) -> list[str]:
     words = line.split()
     if not 2 <= len(words) <= 2 * _WORDS or len(line) > 2 * _LONGEST:
         return []
+
     labels: list[str] = []
     while words:
         for count in (3, 2, 1):
@@ -168,8 +177,10 @@ def _spaced(line: str) -> list[str]:
                 break
         else:
             return []
+
         labels.append(said)
         del words[:count]
+
     return labels if len(labels) > 1 and any(map(_who, labels)) else []
 
 
@@ -177,6 +188,7 @@ def _row_of_words(lines: Sequence[str], place: int, labels: Sequence[str]) -> tu
     """A line of values with single blanks: the words before the first number are the name."""
     if place + 1 == len(lines):
         return [], place
+
     line = lines[place + 1].strip()
     words = line.split()
     if len(words) == len(labels):
@@ -187,10 +199,12 @@ def _row_of_words(lines: Sequence[str], place: int, labels: Sequence[str]) -> tu
         or re.search(r"[a-zß-ÿ]{2}\.$", line)
     ):
         return [], place
+
     number = next(n for n, word in enumerate(words) if re.search(r"\d", word))
     named = any(re.search(r"nam|nom|姓名|氏名|성명", label, re.IGNORECASE) for label in labels)
     fields = [f"Name: {' '.join(words[:number])}"] if number and named else []
     rest = [word for word in words[number:] if not re.search(r"\d{2}", word)]
+
     return [*fields, " ".join(rest)], place + 2
 
 
@@ -209,6 +223,7 @@ def _fields(labels: Sequence[str], cells: Sequence[str]) -> list[str]:
             made.append(f"Name: {cell}" if not says_who(f"{label}") else f"{label}: {cell}")
         elif says_who(label):
             made.append(f"{label}: {cell}")
+
     return made + list(cells[len(labels) :])
 
 

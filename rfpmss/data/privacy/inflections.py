@@ -50,10 +50,13 @@ def blanked(text: str, names: Iterable[str], by: str, *, cased: bool = False) ->
     near = [name for name in names if any(stem in way for stem in _stems(name) for way in said)]
     if not near:  # to compile a pattern costs more than all else
         return text
+
     if found := pattern(near, cased=cased):
         text = found.sub(by, text)
+
     if found := inflected(near):
         text = found.sub(lambda match: by if _is_form(match, cased=cased) else match[0], text)
+
     return text
 
 
@@ -113,12 +116,15 @@ def inflected(names: Iterable[str]) -> re.Pattern[str] | None:
             free[rf"{letters(part[:-1])}(?:{_CASES if len(part) > 4 else '[aąeęiouy]'})"] = None
         if len(part) > 4:
             free[rf"{word}[{QUOTES}]?{_LETTER}{{1,3}}"] = None
+
     for name in names:
         for spelling in re.split(r"[=\\]", name):
             plain |= dict.fromkeys(_initialled(spelling))
             plain |= dict.fromkeys(_also_a_word(spelling))
+
     if not plain:
         return None
+
     forms = f"{'|'.join(plain)}|(?P<free>{'|'.join(free) or '(?!)'})"
     return re.compile(rf"(?<![{_OUTSIDE}])(?:{forms})(?![{_OUTSIDE}])", re.IGNORECASE)
 
@@ -128,6 +134,7 @@ def _initialled(name: str) -> Iterator[str]:
     parts = [part for part in re.split(r"[\s^,.]+", name.strip()) if part.isalpha()]
     if not 2 <= len(parts) <= 5 or any(map(HAN.search, parts)):
         return
+
     for place, part in enumerate(parts):
         if len(part) < 3 or ordinary(part):
             continue

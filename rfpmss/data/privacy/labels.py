@@ -243,6 +243,7 @@ def _unmarked(word: str) -> str:
         within = letter == "[" or (within and letter != "]")
         base = unicodedata.normalize("NFD", letter)[0]
         made += letter if within or base == letter or letter >= "\u0500" else f"[{letter}{base}]"
+
     return made
 
 
@@ -298,6 +299,7 @@ class Labelled:
         for found in self.finditer(text):
             made += [text[start : found.start()], by]
             start = found.end()
+
         return "".join((*made, text[start:]))
 
     def _found(self, before: str) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ def readings(raw: bytes, decoded: str) -> tuple[str, ...]:
                     continue
                 found[text] = None
                 found[unicodedata.normalize("NFKC", text)] = None
+
     return tuple(text for text in found if text.strip())
 
 
@@ -59,6 +60,7 @@ def parts_of(names: Iterable[str]) -> list[str]:
     for name in names:
         parts |= {name, *re.split(r"[\s^,=_/\\.\-;·、，]+", name)}
         parts |= {spelling.replace("^", "") for spelling in name.split("=")}
+
     wanted = {p for p in parts if len(p) > (3 if p.isdigit() else 2 if p.isascii() else 1)}
     return sorted((p for p in wanted if not ordinary(p)), key=lambda p: (-len(p), p))
 
@@ -86,14 +88,17 @@ def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | N
         for spelling in re.split(r"[=\\]", name):
             for form in _joined(spelling):
                 forms[form] = None
+
     for part in parts_of(names):
         word = particled(part) or (letters(part) if part.isascii() else _spaced(part))
         if cased and part[0].isupper() and not re.search(r"[\s,^]", part):
             forms[rf"{_TITLES}{word}"] = None
             word = rf"(?-i:(?![a-zß-öø-ÿ]))(?:{word})"
         forms[word] = None
+
     if not forms:
         return None
+
     order = sorted(forms, key=lambda form: (-len(form), form))
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(order)})(?![A-Za-z0-9])", re.IGNORECASE)
 
@@ -122,6 +127,7 @@ def apart(name: str) -> str:
             made.append(re.sub("(?<=[a-z])(?=[A-Z])", "^", spelling))
         else:
             made.append(spelling)
+
     return "=".join(made)
 
 
@@ -137,6 +143,7 @@ def particled(word: str) -> str:
     found = _PARTICLES.match(word) if word.isalpha() else None
     if not found or ordinary(word[found.end() :]) or ordinary(word):
         return ""
+
     long = re.fullmatch("(?i)(van|de)(der|den|de|la|los|lla)", found[1])
     pieces = [*(long.groups() if long else found.groups()), word[found.end() :]]
     return rf"[\s{QUOTES}-]{{0,2}}".join(map(letters, pieces))
@@ -156,6 +163,7 @@ def _accented() -> dict[str, str]:
         base = unicodedata.normalize("NFD", letter)[0]
         if letter == letter.lower() and base.isascii() and base.isalpha() and base == base.lower():
             found[base] = found.get(base, "") + letter
+
     return found
 
 
@@ -186,7 +194,9 @@ def letters(word: str) -> str:
             form = f"(?:{form}|[{_PAIRS[text]}])"
         elif text in _WRITTEN:
             form = f"(?:{form}|{_WRITTEN[text]})"
+
         made.append(form)
+
     return "".join(made)
 
 
@@ -197,15 +207,18 @@ def _joined(name: str) -> Iterable[str]:
         if len(parts) == 1 and re.fullmatch(r"[\u3400-\u9fff]{2,4}", parts[0]):
             yield _spaced(parts[0])
         return
+
     apart = r"[\s,.^·-]{0,9}" if all(map(HAN.match, parts)) else r"[\s,.^-]{1,9}"
     for order in (parts, parts[::-1], [*parts[1:], parts[0]]):
         yield apart.join(map(letters, order))
         if not all(map(HAN.match, parts)) and sum(map(len, parts)) > 4:
             yield letters("".join(order))
+
     family, given = parts[0], parts[-1]
     words = re.split(r"[\s_]+", re.split(r"[\^,]", name.strip())[0])
     if re.search(r"[\^,]", name) and len(words) > 1:
         yield rf"[\s{QUOTES}-]{{0,2}}".join(map(letters, words))  # van der Bergh, VanDerBergh
+
     if not HAN.match(family):
         # `J. Doe`, and a surname that is a word as well, behind a title.
         yield rf"{letters(given[0])}\.\s{{0,3}}{letters(family)}"

@@ -143,8 +143,10 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
         ):
             comma, place = True, place + 1
             taken.append(",")
+
     if not count or (not named and _begins_a_sentence(text, start, end, count)):
         return None
+
     return _repeated(_DEGREE, text, end, DEGREES)
 
 
@@ -177,6 +179,7 @@ def people(text: str, start: int, *, field: bool = False) -> int | None:
         if titles(text, found.end()) == found.end() and " " not in said:
             break
         end = more
+
     return end
 
 
@@ -196,6 +199,7 @@ def together(text: str, start: int, end: int) -> int:
     """
     if titles(text, start) == start:
         return end
+
     sign = _LISTED if _MANY.match(text, start) else _JOINED
     for _ in range(PEOPLE):
         found = sign.match(text, end)
@@ -204,6 +208,7 @@ def together(text: str, start: int, end: int) -> int:
         if not word or not _is_name(word[0], behind=True):
             break
         end = person(text, place) or word.end()
+
     return end
 
 
@@ -266,6 +271,7 @@ def _repeated(pattern: re.Pattern[str], text: str, place: int, most: int) -> int
         if not found:
             break
         place = found.end()
+
     return place
 
 
@@ -314,9 +320,11 @@ def _sentence(text: str, found: re.Match[str], taken: list[str]) -> bool:
         return True
     if len(names) < 2 and not common(word):
         return False
+
     goes_on = _goes_on(text, found.end())
     if _PARTICLE.match(text, _spaces(text, found.end())) and not common(word):
         return False
+
     return _NOUN.match(text, found.end()) is not None and (not goes_on or word.endswith("ly"))
 
 
@@ -361,6 +369,7 @@ def _apart(line: str) -> str:
         label = max(cell.rfind(":"), cell.rfind("："))
         labelled = labelled or label >= 0
         words = len(cell[label + 1 :].split()) + (words if label < 0 else 0)
+
     return "".join(made)
 
 
@@ -370,6 +379,7 @@ def _ends_a_field(before: str, after: str) -> bool:
         return False
     if not _OPENS.match(after):
         return False
+
     word = _WORD.match(after)
     goes_on = word and _goes_on(after, word.end()) and not before[-1:].isdigit()
     return bool(_LABELLED.match(after) or (_SMALL.search(after) and not goes_on))

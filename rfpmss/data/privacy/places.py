@@ -156,6 +156,7 @@ def without_places(text: str, blank: str) -> str:
     """
     if _WIDE.search(text):
         text = _ASIAN.sub(blank, _HAN_LIVES.sub(rf"\1{blank}", text))
+
     text = _LIVING.sub(lambda found: _living(found, blank), text)
     text = _STREET.sub(lambda found: _street(found, blank), text)
     return _BARE_TOWN.sub(lambda found: _town(found, blank), text)
@@ -167,6 +168,7 @@ def _living(found: re.Match[str], blank: str) -> str:
     first = re.search(rf"[{UPPER}][\w'’-]*|\d", value)
     if first is None or (common(first[0]) and not re.search(r"\d", value)):
         return found[0]
+
     return found[0][: found.start("value") - found.start()] + blank
 
 
@@ -175,10 +177,12 @@ def _street(found: re.Match[str], blank: str) -> str:
     words = re.findall(rf"[{UPPER}][{LOWER}'’-]+", found[0])
     if all(common(word) or _KIND.fullmatch(word) for word in words):
         return found[0]
+
     town = found["town"]
     if town and all(map(common, re.findall(r"[^\W\d_]+", town))):
         cut = found[0].rindex(town)
         return blank + found[0][found[0].rindex(",", 0, cut) :]
+
     return blank
 
 

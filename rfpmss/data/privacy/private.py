@@ -131,10 +131,13 @@ def draw_salt(path: Path) -> bytes:
                 "the salt of this cohort is gone, and with another everybody would be somebody "
                 "else; put it back, or prepare into a new folder"
             )
+
         return secrets.token_hex(32).encode()
+
     text = read_text(path, "ascii", "replace").strip()
     if len(text) < 16:
         raise UnreadableError("the salt must have at least 16 characters")
+
     return text.encode()
 
 
@@ -174,10 +177,12 @@ def read_report(path: Path) -> str:
     """
     if path.stat().st_size > LARGEST_TEXT:
         raise TextError("the text is longer than a report can be")
+
     data = read_bytes(path)
     text = decode_text(data)
     if "\0" in text:
         raise TextError("the text holds binary data")
+
     return clean(text)
 
 
@@ -193,6 +198,7 @@ def clean(text: str) -> str:
     text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
     if not any(letter.isalpha() for letter in text):
         raise TextError("the report is empty")
+
     return text
 
 
@@ -224,10 +230,12 @@ def redact(text: str, names: Iterable[str]) -> str:
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"
         raise TextError(what, "put the report of each patient into a file of its own")
+
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
     text = _GLUED.sub(BLANK, text)
     text = _CALLED.sub(rf"\1{BLANK}", _tidy(text))
     text = " ".join(_TRACES.sub(BLANK, text).split())
+
     return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
 
 

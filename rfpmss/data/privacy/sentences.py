@@ -406,9 +406,11 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = east_asian.without_fields(text, names, BLANK)
     if _HAN_LETTER.search(text):
         text = _chinese(text, names)
+
     text = _NUMBERS_ZH.sub("", _field(text, _NAMES_RU, names))
     for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
+
     text = _persons(text, _PERSON, names, _loose)
     text = _persons(text, NAMED, names, _otherwise)
     text = _persons(text, PATIENT, names, uncased)
@@ -417,13 +419,16 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _persons(text, DONE, names, _also_words)
     for label in (KIN_FIELD, CLOSING):
         text = _persons(text, label, names, None, least=2)
+
     text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
     for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
         text = _persons(text, label, names, None, least=least, keep=True)
+
     text = _persons(text, CALLED, names, None, least=2, keep=True)
     text = _relatives(text, names)
     for label in (TOLD_ONE, MAIDEN):
         text = _persons(text, label, names, _one_word, keep=True)
+
     text = _persons(text, KIN_ONE, names, _one_word, keep=True)
     return _titled(text, names), names
 
@@ -435,10 +440,12 @@ def _chinese(text: str, names: list[str]) -> str:
     """A report without the Chinese fields and phrases that say who."""
     for pattern in (_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH):
         text = _field(text, pattern, names)
+
     text = _HOSPITAL_ZH.sub(BLANK, text)
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
     text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
     text = _KIN_SAID_ZH.sub(rf"\1{BLANK}", text)
+
     return _LISTED_ZH.sub(BLANK, text)
 
 
@@ -481,6 +488,7 @@ def joined(text: str) -> str:
             continue
         made.append(line)
         label = said if alone else None
+
     return "\n".join(made)
 
 
@@ -490,6 +498,7 @@ def _answers(label: str, said: str, *, cell: bool) -> bool:
         return cell and len(said) < LONGEST_VALUE and says_who(label)
     if cell or _VALUE_ALONE.fullmatch(said):
         return True
+
     words = said.replace(",", " ").split()
     return 0 < len(words) <= 6 and _only_names(said, words)
 
@@ -568,6 +577,7 @@ def _persons(
             end = number.end()
         after = _AFTER.match(text, end)
         start = after.end() if after else end
+
     return "".join((*made, text[start:]))
 
 
@@ -635,6 +645,7 @@ def _titled(text: str, names: list[str]) -> str:
             end = number.end()
         made += [text[start:begin], BLANK]
         start = end
+
     return _degreed(_called("".join((*made, text[start:])), names), names)
 
 
@@ -645,6 +656,7 @@ def _degreed(text: str, names: list[str]) -> str:
         names.append(text[begin:end])
         made += [text[start:begin], BLANK]
         start = end
+
     return "".join((*made, text[start:]))
 
 
@@ -666,6 +678,7 @@ def _relatives(text: str, names: list[str]) -> str:
             end = second.end()
         made += [text[start:begin], BLANK]
         start = end
+
     return "".join((*made, text[start:]))
 
 
@@ -677,6 +690,7 @@ def _called(text: str, names: list[str]) -> str:
             names.append(text[found.end() : end])
             made += [text[start : found.end()], BLANK]
             start = end
+
     return "".join((*made, text[start:]))
 
 

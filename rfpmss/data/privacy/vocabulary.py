@@ -227,6 +227,7 @@ def ordinary(word: str) -> bool:
     low = word.lower()
     if low in ORDINARY:
         return True
+
     least = 1 if low > "\u2e80" else 4  # Chinese has no blanks
     pieces: list[str | None] = [""] + [None] * len(
         low
@@ -236,6 +237,7 @@ def ordinary(word: str) -> bool:
             before, piece = pieces[start], low[start:end]
             if before is not None and piece in ORDINARY and piece not in ALSO_NAMES:
                 pieces[end] = max(before, piece, pieces[end] or "", key=len)
+
     return len(pieces[-1] or "") > 1  # 左中 may be a name
 
 

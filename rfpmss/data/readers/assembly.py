@@ -73,6 +73,7 @@ def load(source: Source, gaps: Gaps = "refuse", limit: int = MAX_BYTES, fewest: 
         volumes = _dicom(source, gaps, limit, fewest, left)
     else:
         raise UnsupportedError(f"a {source.kind} file is no volume")
+
     mask = _mask(source, limit, left)
     arrays, names, paths = zip(*volumes, strict=True)
     return Loaded(arrays, names, paths, mask, tuple(left))
@@ -91,6 +92,7 @@ def _files(source: Source, gaps: Gaps, limit: int, left: Left) -> list[_Named]:
             read[number] = _file(path, limit, frame, left)
         except DataError as error:
             left.append((path, error))
+
     if not read:
         error = left[0][1]
         error.files = tuple(left)
@@ -108,6 +110,7 @@ def _files(source: Source, gaps: Gaps, limit: int, left: Left) -> list[_Named]:
         error = GeometryError(f"{what} lies on another grid than the others", LAY)
         left.append((source.paths[number], error))
         del read[number]
+
     return [(volume, names[n], (source.paths[n],)) for n, volume in read.items()]
 
 
@@ -126,6 +129,7 @@ def _commonest(volumes: Sequence[Volume]) -> Volume:
 def _mask(source: Source, limit: int, left: Left) -> Volume | None:
     if source.mask is None:
         return None
+
     try:
         if kind_of(source.mask) == "dicom":
             return read_segments(source.mask, limit)
@@ -151,12 +155,15 @@ def _dicom(source: Source, gaps: Gaps, limit: int, fewest: int, left: Left) -> l
             failures.append(error)
             left += error.each(paths)
             continue
+
         volumes.append((volume, name, paths))
         left += mine
+
     if not volumes:
         error = failures[0]
         error.files = tuple(left)
         raise error
+
     return volumes
 
 
@@ -202,12 +209,15 @@ def _read_series(
             left.append((path, error))
             unknown += not isinstance(error, LocalizerError | UnsupportedError)
             continue
+
         planes += mine
         owner |= dict.fromkeys(map(id, mine), path)
+
     if not planes:
         if all(isinstance(error, LocalizerError) for _, error in left):
             raise IncompleteError("the series holds nothing but localizers", NOTHING)
         raise left[0][1]
+
     named = len(left)
     planes = _placed(planes, owner, left)
     unknown += len(left) - named
@@ -216,6 +226,7 @@ def _read_series(
     chosen = choose(found, volume)
     if len(chosen) < fewest:
         raise ShortError(f"the largest stack of the series has {len(chosen)} of {fewest} slices")
+
     lost: list[tuple[dicom.Frame, DataError]] = []
     try:
         made = dicom.assemble(chosen.planes, gaps, lost)
@@ -224,11 +235,13 @@ def _read_series(
         raise
     finally:
         left += {owner[id(plane)]: error for plane, error in lost}.items()
+
     kept = len(chosen) - len(lost)
     if kept < fewest:
         raise ShortError(f"only {kept} slices of the series can be read, {fewest} are wanted")
     if unknown and unknown >= kept - 1:
         raise GeometryError("too few slices can be read to tell whether any are missing between")
+
     _leave(found, chosen, owner, left)
     return made
 
@@ -252,6 +265,7 @@ def _placed(planes: list[dicom.Frame], owner: dict[int, Path], left: Left) -> li
     placed = [p for p in planes if p.position is not None and p.orientation is not None]
     if not placed:
         return planes
+
     error = GeometryError("the image does not say where it lies", CORRECT)
     lost = {owner[id(plane)] for plane in planes} - {owner[id(plane)] for plane in placed}
     left += [(path, error) for path in sorted(lost)]
@@ -282,6 +296,7 @@ def _leave(found: Sequence[Stack], chosen: Stack, owner: dict[int, Path], left: 
         if stack is not chosen:
             error = _other(stack, chosen, len(found))
             reasons |= {owner[id(plane)]: error for plane in stack.planes}
+
     taken = {owner[id(plane)] for plane in chosen.planes}
     named = {path for path, _ in left}
     for path, error in reasons.items():

@@ -84,10 +84,12 @@ def format_of(name: str, start: bytes) -> Format | None:
     """
     if start[344:347] == b"n+1" or start[4:7] == b"n+2":
         return "nifti"
+
     if name.endswith(PAIRS):
         if start[344:347] == b"ni1" or start[4:7] == b"ni2":
             return "pair"
         return "analyze" if start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") else None
+
     minc = name.endswith(".mnc")
     meta = name.endswith((".mha", ".mhd")) and re.search(rb"^\s*NDims\s*=", start, re.MULTILINE)
     fits: dict[Format, bool] = {
@@ -102,8 +104,10 @@ def starting(path: Path) -> bytes:
     """The first bytes of a file, unpacked if it is gzip data."""
     with opened(path) as file:
         start = file.read(4096)
+
     if start[:2] != b"\x1f\x8b":
         return start
+
     try:
         return zlib.decompressobj(31).decompress(start, 1024)
     except zlib.error:
@@ -124,16 +128,20 @@ def _head_of(path: Path) -> Head:
     if kind == "itk":
         reader, shape, affine = _itk_head(path, MAX_BYTES)
         return Head(shape, _itk_type(reader), affine)
+
     header: Any
     if kind in (None, "nifti", "pair"):
         header = header_of(start)
         return Head(_shape(header), header.get_data_dtype(), placed(header)[0])
+
     if kind == "minc1":
         image = _minc(path, MAX_BYTES)
         return Head(tuple(image.shape), np.dtype(np.float32), image.affine)
+
     if kind == "analyze":
         header = _analyze(start)
         return Head(_shape(header), header.get_data_dtype(), _analyze_affine(path))
+
     header = _mgh(start)
     affine = np.asarray(header.get_best_affine(), np.float64)
     return Head(_shape(header), header.get_data_dtype(), affine)
@@ -162,11 +170,14 @@ def read_volume(path: Path, limit: int = MAX_BYTES, frame: int | None = None) ->
         return _read_pair(path, limit, frame)
     if kind == "mgh":
         return _read_mgh(path, limit, frame)
+
     if kind == "minc1":
         image = _minc(path, limit)
         return _volume(np.asarray(_loaded(image)), image.affine, frame, ())
+
     if kind == "itk":
         return _read_itk(path, limit, frame)
+
     return read_nifti(path, limit, frame)
 
 
@@ -175,10 +186,12 @@ def belongs_to(path: Path) -> Path | None:
     name = path.name.lower()
     if not name.endswith(VOXELS):
         return None
+
     stem = path.name[: len(name.removesuffix(".gz").rpartition(".")[0])]
     for other in sorted(path.parent.glob(f"{_escaped(stem)}.*")):
         if other.name.lower().endswith(PAIRS) and name.endswith((".img", ".img.gz")):
             return other
+
     named = _detached(path.parent, path.parent.stat().st_mtime_ns)
     return named.get(path.name)
 
@@ -196,6 +209,7 @@ def _detached(folder: Path, _changed: int) -> dict[str, Path]:
                     found.setdefault(name, header)
             except (DataError, OSError):
                 continue
+
     return found
 
 
@@ -225,13 +239,16 @@ def _read_pair(path: Path, limit: int, frame: int | None) -> Volume:
         offset, kind, shape = int(header["vox_offset"]), header.get_data_dtype(), _shape(header)
     except Exception:
         raise UnreadableError("the header is damaged") from None
+
     data = _packed(_image_of(path), kind, shape, offset, limit)
     array = voxels(data, offset, kind, shape, frame)
     if not analyze:
         return _finished(scaled(array, header), *placed(header))
+
     slope, intercept = header.get_slope_inter()
     if slope not in (None, 1.0) or intercept:
         array = array.astype(np.float32) * np.float32(slope or 1) + np.float32(intercept or 0)
+
     note = "Analyze does not say which side is left: x is taken to run to the left, as in nibabel"
     return _finished(array, _analyze_affine(path), (note,))
 
@@ -253,6 +270,7 @@ def _image_of(path: Path) -> Path:
     for other in sorted(path.parent.glob(f"{_escaped(stem)}.*")):
         if other.name[len(stem) :].lower() in (".img", ".img.gz"):
             return _plain(other)
+
     raise IncompleteError("the header has no file of voxels (.img) beside it", PUT_BACK)
 
 
@@ -266,6 +284,7 @@ def _packed(path: Path, kind: np.dtype, shape: tuple[int, ...], offset: int, lim
     """The bytes of a file up to the last voxel, unpacked, never more."""
     if not shape or min(shape) < 1 or offset < 0:
         raise UnreadableError("the dimensions in the header are impossible")
+
     needed = offset + kind.itemsize * int(np.prod([int(n) for n in shape], dtype=object))
     check_size(needed, path.stat().st_size, limit)
     with opened(path) as file:
@@ -296,6 +315,7 @@ def _read_mgh(path: Path, limit: int, frame: int | None) -> Volume:
         affine = np.asarray(header.get_best_affine(), np.float64)
     except Exception:
         raise UnreadableError("the MGH header is damaged") from None
+
     data = _packed(path, kind, shape, 284, limit)
     return _finished(voxels(data, 284, kind, shape, frame), affine, ())
 
@@ -311,6 +331,7 @@ def _minc(path: Path, limit: int) -> Any:
             image = nib.Minc1Image.from_filename(str(regular(path)))
     except Exception:
         raise UnreadableError("the MINC file is damaged") from None
+
     needed = 8 * int(np.prod([int(n) for n in image.shape], dtype=object))
     check_size(needed, path.stat().st_size, limit)
     return image
@@ -331,18 +352,23 @@ def _volume(
     """One volume of an array with axes i, j, k and perhaps a fourth."""
     if array.dtype.kind not in "iuf":
         raise ValuesError(f"voxels are of the type {array.dtype}, not plain numbers")
+
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
+
     if array.ndim == 2:
         array = array[..., None]
+
     if array.ndim == 4:
         if frame is None:
             raise ChoiceError(f"the file holds {array.shape[3]} volumes and none was chosen")
         if not 0 <= frame < array.shape[3]:
             raise ChoiceError(f"the file holds {array.shape[3]} volumes, not volume {frame}")
         array = array[..., frame]
+
     if array.ndim != 3:
         raise GeometryError("the file holds no image of three dimensions", NOTHING)
+
     return _finished(array, np.asarray(affine, np.float64), notes)
 
 
@@ -357,6 +383,7 @@ def _text(path: Path) -> list[str]:
     """
     with opened(path) as file:
         start = file.read(HEADER)
+
     nrrd = start[:4] == b"NRRD"
     lines = []
     for line in start.split(b"\n"):
@@ -366,8 +393,10 @@ def _text(path: Path) -> list[str]:
         lines.append(text)
         if not nrrd and re.match(r"\s*ElementDataFile\s*[:=]", text):
             return lines
+
     if not nrrd or len(start) == HEADER:
         raise UnreadableError("the header has no end")
+
     return lines
 
 
@@ -390,6 +419,7 @@ def _data_file(path: Path) -> str | None:
         return None
     if len(names) > 1:
         raise UnreadableError("the header names its voxels twice")
+
     name = names[0]
     if name.upper() in ("LOCAL", ""):
         return None
@@ -399,6 +429,7 @@ def _data_file(path: Path) -> str | None:
         raise PathError("the header names a file of voxels outside of its own folder")
     if not (path.parent / name).exists():
         raise IncompleteError("the file of voxels that the header names is not there", PUT_BACK)
+
     _plain(path.parent / name)
     return name
 
@@ -417,11 +448,13 @@ def _itk_head(path: Path, limit: int) -> tuple[Any, tuple[int, ...], np.ndarray]
     stored = path.stat().st_size
     if path.suffix.lower() != ".mnc" and (name := _data_file(path)):
         stored += (path.parent / name).stat().st_size
+
     sitk = _itk()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(regular(path)))
     minc = path.suffix.lower() == ".mnc"
     reader.SetImageIO("MINCImageIO" if minc else _reader_of(path))
+
     try:
         with _quiet():
             reader.ReadImageInformation()
@@ -438,12 +471,15 @@ def _itk_head(path: Path, limit: int) -> tuple[Any, tuple[int, ...], np.ndarray]
         raise
     except Exception:
         raise UnreadableError("the header is damaged") from None
+
     if not shape or min(shape) < 1:
         raise UnreadableError("the dimensions in the header are impossible")
+
     needed = size * parts * int(np.prod(shape, dtype=object))
     check_size(needed, stored, limit)
     if parts > 1:
         shape = (*shape[:3], parts)
+
     return reader, shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
@@ -475,6 +511,7 @@ def _itk_type(reader: Any) -> np.dtype:
     found = re.search(r"(8|16|32|64)-bit (unsigned|signed|float)", kind)
     if found is None:
         raise ValuesError("voxels are not plain numbers")
+
     code = {"unsigned": "u", "signed": "i", "float": "f"}[found[2]]
     return np.dtype(f"{code}{int(found[1]) // 8}")
 
@@ -491,14 +528,17 @@ def _read_itk(path: Path, limit: int, frame: int | None) -> Volume:
         raise BombError("the memory does not suffice") from None
     except Exception:
         raise UnreadableError("the voxels are damaged or end too early") from None
+
     if parts > 1:
         array = np.moveaxis(array, -1, 0)
+
     array = array.T
     fields = dict(_fields(path)) if path.suffix.lower() != ".mnc" else {}
     notes = _unplaced(fields) if fields else ()
     if parts > 1 and any(name.startswith("segment") for name in fields):
         # Layers of 3D Slicer: segments that overlap stand in layers of their own.
         return _finished(array.max(axis=-1), affine, notes)
+
     return _volume(array, affine, frame, notes)
 
 

@@ -30,8 +30,10 @@ def same_grid(a: Volume, b: Volume, tolerance: float | None = None) -> bool:
     """
     if a.array.shape != b.array.shape:
         return False
+
     if tolerance is None:
         tolerance = max(OFF * min(a.spacing), ROUNDING)
+
     ends = [(0, n - 1) for n in a.array.shape[::-1]]
     corners = np.array([(*corner, 1) for corner in product(*ends)]).T
     apart = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0)
@@ -59,6 +61,7 @@ def onto(volume: Volume, reference: Volume) -> Volume:
     """
     if same_grid(volume, reference, 1e-4):
         return volume
+
     image = _smooth(volume, reference)
     matrix = np.linalg.inv(volume.affine) @ reference.affine  # (x, y, z) to (x, y, z)
     turn = np.array([2, 1, 0])
@@ -67,6 +70,7 @@ def onto(volume: Volume, reference: Volume) -> Volume:
     inside = _inside(linear, shift, shape, image.shape)
     if inside < COVERED:
         raise GeometryError(f"the series covers {inside:.0%} of the one it shall be laid upon")
+
     low = float(image.min())
     # Voxels are boxes: the half voxel around the outermost centres is inside.
     padded = np.pad(image, 1, mode="edge")
@@ -88,6 +92,7 @@ def _smooth(volume: Volume, reference: Volume) -> Float32[np.ndarray, "z y x"]:
     ratio = np.abs(steps).max(axis=1)[::-1]  # voxels of z, y, x that one step of the reference is
     sigma = np.where(ratio > 1.01, 0.5 * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
     image = volume.array.astype(np.float32)
+
     return ndimage.gaussian_filter(image, sigma) if sigma.any() else image
 
 

@@ -71,11 +71,13 @@ def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = N
         raise PathError("the file is a link")
     if not path.is_file():
         raise UnsupportedError("it is no plain file")
+
     relative = PurePosixPath(path.relative_to(root).as_posix())
     words = words or Words()
     view = words.view(relative)
     if view == "ignore":
         raise UnusedError("the mapping file says to leave it out")
+
     file = File(path=path, relative=relative, kind=kind_of(path))
     try:
         files = _look(file, limit, words, view)
@@ -83,6 +85,7 @@ def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = N
         raise
     except Exception:
         raise UnforeseenError("a reader failed") from None
+
     return files
 
 
@@ -97,12 +100,14 @@ def _look(file: File, limit: int, words: Words, view: str) -> list[File]:
         raise UnsupportedError("the text lies in a folder of programs")
     if file.kind == "text":
         return [_text(file, words, view)]
+
     if file.kind == "document":
         text, note = read_document(file.path)
         if shape_of(text).rows > 1 and view != "report":
             raise TextError(*_TABLE)
         about = replace(file, kind="text", view="report", told="document", note=note)
         return [replace(about, text=clean(text))]
+
     return [replace(file, view="pathology", told="image file")]
 
 
@@ -119,10 +124,12 @@ def _text(file: File, words: Words, view: str) -> File:
     if file.path.stat().st_size <= LARGEST:
         with suppress(TextError):  # told when the report is read
             shape = shape_of(decode_text(read_bytes(file.path)))
+
     if shape.plain or words.table(file.relative):
         return replace(file, kind="table", view="report", told="table")
     if shape.rows and view != "report":
         raise TextError(*_TABLE)
+
     return replace(file, view="report", told="text file")
 
 
@@ -159,17 +166,22 @@ def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
             replace(file, view="mri", sequence=name, told=told, volume=number)
             for name, number in zip(names, volumes, strict=True)
         ]
+
     if not (given or view) and kind_told(file.relative) == ELSEWHERE:
         raise BodyPartError("its name is that of another part of the body than the head")
+
     guess, sequence, told = nifti.view_of(file.path, file.relative, limit)
     if not given and guess == "mri" and told != "file name":
         folders = (folder.name for folder in file.relative.parents[:-1])
         if mapped := next(filter(None, map(words.sequence, folders)), ""):
             sequence, told = mapped, FOLDER_MAPPED
+
     if given:
         guess, sequence, told = "mri", given, "mapping"
+
     if view:
         guess, told = view, "mapping"
+
     return [replace(file, view=guess, sequence=sequence if guess == "mri" else "", told=told)]
 
 
@@ -207,6 +219,7 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         image = data.get("Rows") is not None
     except Exception:
         raise UnreadableError("the DICOM header holds values that cannot be") from None
+
     if index:
         raise _index(data, file.path.parent)
     if modality == "SR":
@@ -215,17 +228,21 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
         )
     if modality == "SM" and image:
         return replace(file, kind="slide", view="pathology", told="modality")
+
     if modality == "SEG" and image:
         tumour_segments(data)
         return replace(file, kind="seg", view=TUMOUR, told="modality")
+
     _refuse_others(data, modality, image=image)
     planes = dicom.frames(data, limit, pixels=False)
     if not file.series:
         raise UnreadableError("the image does not say which series it belongs to")
+
     found = _nature(data)
     given = words.sequence(told) if modality == "MR" else ""
     if not (given or view) and found.kind == ELSEWHERE:
         raise BodyPartError("the series is of another part of the body than the head")
+
     return replace(
         file,
         view=view if view in ("ct", "mri") else {"CT": "ct", "MR": "mri"}[modality],
@@ -246,6 +263,7 @@ def _refuse_others(data: Dataset, modality: str, *, image: bool) -> None:
         raise UnreadableError("the DICOM header is damaged or ends too early")
     if not image:
         raise UnsupportedError("the DICOM file holds no image")
+
     if modality not in ("CT", "MR"):
         shown = modality if re.fullmatch("[A-Z]{1,16}", modality) else "not given"
         raise UnsupportedError(f"the modality is {shown}, neither CT nor MR")
@@ -297,10 +315,13 @@ def _index(data: Dataset, folder: Path) -> DataError:
         ]
     except Exception:
         return UnreadableError("the DICOMDIR is damaged")
+
     if any(part in ("..", "") or "/" in part or "\0" in part for ids in listed for part in ids):
         return PathError("the DICOMDIR names a file outside of its folder")
+
     lower = {p.relative_to(folder).as_posix().lower() for p in folder.rglob("*")} if listed else ()
     missing = sum("/".join(ids).lower() not in lower for ids in listed)
     if missing:
         return IncompleteError(f"the DICOMDIR lists {missing} files that are not there")
+
     return UnusedError("the DICOMDIR is an index; the files it lists are read themselves")

@@ -174,6 +174,7 @@ def words_of(name: str) -> set[str]:
         word = re.sub(r"(?<=\D)\d+$", "", word)  # noqa: PLW2901
         words.update(_cut(word))
         words.update(piece for piece in _CJK if piece in word)
+
     return words - {""}
 
 
@@ -181,12 +182,14 @@ def _cut(word: str) -> tuple[str, ...]:
     """The words of a compound, such as ``tumorkontur`` or ``tumorvolumen``; known words first."""
     if word in _KNOWN:
         return (word,)
+
     cuts = [(word[:at], word[at:]) for at in range(3, len(word) - 2)]
     cuts += [(one, other[1:]) for one, other in cuts if other[0] in "sn" and len(other) > 3]
     both = next((cut for cut in cuts if cut[0] in _PARTS and cut[1] in _PARTS), None)
     long = sorted(cuts, key=lambda cut: -len(cut[0]))
     first = next((cut for cut in long if len(cut[0]) > 4 and cut[0] in _PARTS), None)
     last = next((cut for cut in cuts if len(cut[1]) > 4 and cut[1] in _PARTS), None)
+
     return both or first or last or (word,)
 
 
@@ -221,6 +224,7 @@ def _lent(words: set[str], folder: str) -> set[str]:
         return set()
     if re.search(r"\d", re.sub(r"^\d{1,2}[-_. ]+", "", folder)):
         return set()
+
     above = words_of(folder)
     return above if why_not(above) or _has(above, _MASK) or not _has(words, _MASK) else set()
 
@@ -231,6 +235,7 @@ def _of_what(words: set[str], above: set[str]) -> str:
         return BRAIN
     if _has(words, _LESION):
         return TUMOUR
+
     return BRAIN if _has(words, _HEAD) or above & _ORGANS else TUMOUR
 
 
@@ -247,9 +252,11 @@ def why_not(words: set[str]) -> str:
         return "another finding than the tumour"
     if _has(words, _CAVITY):
         return "a resection cavity"
+
     only = words & _LESION <= _GENERIC and not any(_CJK.get(word) is _LESION for word in words)
     if only and words & _GENERIC and any(white <= words for white in _WHITE):
         return "another finding than the tumour"
+
     return ""
 
 
@@ -275,6 +282,7 @@ def may_be(name: str, folder: str = "") -> str:
         return TUMOUR
     if _has(words, _HEAD) or words_of(folder) & _ORGANS:
         return BRAIN
+
     lone = not any(map(str.isalpha, words)) and _has(words_of(name), _LESION)  # lesion_02.nii.gz
     return TUMOUR if words & _WEAK or lone else ""
 
@@ -316,9 +324,11 @@ def holds_labels(path: Path, limit: int = MAX_BYTES) -> bool:
         array = read_volume(path, limit, 0).array
     except DataError:
         return True  # the reader says later what is wrong
+
     sample = array.reshape(-1)[:: max(array.size // 200_000, 1)]
     if len(np.unique(sample)) > FEW:
         return False
+
     return array.dtype.kind in "iub" or bool((array == np.rint(array)).all())
 
 
@@ -417,11 +427,13 @@ def scheme_of(labels: set[int], name: str = "", wanted: str = "auto") -> Scheme:
             "the mask holds the labels 3 and 4, and nothing says whether 4 is the enhancing tumour "
             "(until 2021) or the resection cavity (from 2024); say which with --mask-labels"
         )
+
     if unknown := found - scheme.labels:
         raise ValuesError(
             f"the mask holds the label {min(unknown)}, which is none of "
             f"{', '.join(map(str, sorted(scheme.labels)))}"
         )
+
     return scheme
 
 
@@ -464,6 +476,7 @@ def cavity_of(labels: Shaped[np.ndarray, "z y x"], name: str) -> int | None:
         return CAVITY
     if any(words.search(name) for words in (_OLD, _OLDEST, _PEDIATRIC)):
         return None
+
     found = set(np.unique(labels).tolist()) - {0}
     return CAVITY if {3, CAVITY} <= found <= {1, 2, 3, CAVITY} else None
 
@@ -473,11 +486,13 @@ def doubt_of(labels: Shaped[np.ndarray, "z y x"], name: str) -> str:
     known = (_NEW, _OLD, _OLDEST, _PEDIATRIC)
     if any(words.search(name) for words in known) or not (labels == CAVITY).any():
         return ""
+
     found = set(np.unique(labels).tolist()) - {0}
     if cavity_of(labels, name):
         return "label 4 is taken for a resection cavity, since label 3 is there as well"
     if found <= {1, 2, CAVITY} and found != {CAVITY}:
         return "label 4 is taken for the enhancing tumour, since label 3 is not there"
+
     return ""
 
 
@@ -500,5 +515,6 @@ def is_whole(mask: Volume, image: Volume | None) -> bool:
         return True
     if image is None or labelled.shape != image.array.shape:
         return False
+
     head = image.array > image.array.min()
     return bool(labelled.sum() > MOST_OF_HEAD * max(head.sum(), 1))

@@ -45,6 +45,7 @@ def words_of(path: PurePosixPath, stem: str) -> tuple[str, str]:
     """
     if kind_of(stem):
         return stem, "file name"
+
     inside = [stem] if _describing(stem) or _AGENT.fullmatch(stem) else []
     for folder in folders_of(path):
         words = " ".join((folder, *inside))
@@ -52,6 +53,7 @@ def words_of(path: PurePosixPath, stem: str) -> tuple[str, str]:
             return words, "folder name"
         if _describing(folder):
             inside.insert(0, folder)
+
     return "", ""
 
 
@@ -88,6 +90,7 @@ def _without_kind(folder: str) -> str:
         return ""
     if not (kind_of(folder) and _describing(folder)):
         return folder.lower()
+
     return "-".join(token for token in tokens if not _is_content(token))
 
 

@@ -58,9 +58,11 @@ def view_of(path: Path, relative: PurePosixPath, limit: int = MAX_BYTES) -> tupl
     sequence = sequence_of(stem) or _beside(path, stem)
     if mask := _mask(path, stem, relative, named=bool(sequence), limit=limit):
         return mask[0], "", mask[1]
+
     words, told = (stem, "file name") if sequence else words_of(relative, stem)
     if told == "file name" or (told and not _two_valued(path, limit)):
         return "mri", sequence or sequence_of(words), told
+
     return _by_modality(path, stem, relative.parent.name, limit)
 
 
@@ -70,12 +72,15 @@ def _by_modality(path: Path, stem: str, folder: str, limit: int) -> tuple[str, s
         named = set(re.split(r"[^0-9a-z]+", words.lower()))
         if named & {"ct", "mr", "mri"}:
             return ("ct" if "ct" in named else "mri"), "", told
+
     try:
         array = read_volume(path, limit, 0).array
     except DataError:
         return "mri", "", "nothing"  # the reader says later what is wrong
+
     if masks.two_valued(array):
         return UNNAMED, "", "voxel values"
+
     return ("ct" if array.min() < AIR else "mri"), "", "voxel values"
 
 
@@ -110,6 +115,7 @@ def _beside(path: Path, stem: str) -> str:
 
     if not there("FLAIR T2") or there("T1 T1W T1C T1CE T1GD"):
         return ""
+
     return "t1" if found[2].lower() == "pre" else "t1ce"
 
 
@@ -129,9 +135,11 @@ def _mask(
             if not named and masks.holds_shares(read_volume(path, limit, 0).array):
                 raise UnsupportedError("a map of probabilities, not of labels")
             return None
+
         if kind := masks.may_be(stem, folder):
             believed = not (kind == BRAIN and named) and masks.holds_labels(path, limit)
             return (kind, "voxel values") if believed else None
+
     return None
 
 
@@ -147,14 +155,17 @@ def channels_of(path: Path) -> tuple[str, ...] | str | None:
     """
     if not re.match(r"images(?:T[rs]|V)", path.parent.name):
         return None
+
     names = _described(path.parent.parent / DESCRIPTION)
     if not names:
         return None
     if found := _CHANNEL.fullmatch(stem_of(PurePosixPath(path.name))):
         return names.get(int(found[2]))
+
     shape, _, _ = _header(path)
     if len(shape) == 4 and shape[3] == len(names) and set(names) == set(range(len(names))):
         return tuple(names[number] for number in range(len(names)))
+
     return None
 
 
@@ -181,6 +192,7 @@ def grid_of(path: Path) -> Volume | None:
     shape, _, affine = _header(path)
     if len(shape) < 3:
         return None
+
     try:
         return orient(np.broadcast_to(np.uint8(0), shape[:3]), affine)
     except DataError:
@@ -209,6 +221,7 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
             groups["sequences", *place, str(shows_part(path))].append(number)
         elif view not in (BRAIN, UNNAMED):
             groups["single", str(path)].append(number)
+
     result = []
     for name, members in groups.items():
         mine = found.get(_place(files[members[0]][0]), [])
@@ -219,6 +232,7 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
         for part in _distinct(members, files):
             part.sort(key=lambda number: SEQUENCES.index(files[number][2]))
             result.append(Bundle(tuple(part), tuple(files[n][2] for n in part), best))
+
     return result
 
 
@@ -244,6 +258,7 @@ def merged(found: Sequence[Bundle], paths: Sequence[Path], homes: Sequence[str])
                 break
         else:
             result.append(bundle)
+
     return result
 
 
@@ -257,6 +272,7 @@ def _joins(
     mine, theirs = grids[id(one)], grids[id(other)]
     if mine is None or theirs is None or set(one.channels) & set(other.channels):
         return False
+
     both = [PurePosixPath(paths[bundle.members[0]]) for bundle in (one, other)]
     near = homes[one.members[0]] == homes[other.members[0]]
     alike = near and shows_part(both[0]) == shows_part(both[1])
@@ -287,6 +303,7 @@ def _place(path: PurePosixPath) -> tuple[str, str]:
         return str(folder.parent), key(path)
     if name.lower() in ("img", "images"):
         return str(folder.parent), key(path)
+
     return str(folder.with_name(name)) if name and folder.name else str(folder), key(path)
 
 
@@ -308,4 +325,5 @@ def _distinct(
                 break
         else:
             parts.append([number])
+
     return parts

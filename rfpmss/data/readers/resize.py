@@ -24,6 +24,7 @@ def resize(
     """
     if image.shape[:2] == size:
         return image
+
     flat = image.astype(np.float32).reshape(image.shape[0], -1)
     flat = weights(image.shape[0], size[0]) @ flat
     rows = flat.reshape(size[0], image.shape[1], -1)
@@ -32,6 +33,7 @@ def resize(
     if image.dtype.kind in "iu":
         info = np.iinfo(image.dtype)
         return np.clip(np.round(result), info.min, info.max).astype(image.dtype)
+
     return result
 
 
@@ -43,4 +45,5 @@ def weights(old: int, new: int) -> Float32[np.ndarray, "new old"]:
     reach = max(scale, 1.0)
     table = np.maximum(1 - np.abs(np.arange(old) - centre[:, None]) / reach, 0)
     table /= table.sum(axis=1, keepdims=True)
+
     return table.astype(np.float32)

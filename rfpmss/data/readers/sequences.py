@@ -260,6 +260,7 @@ def kind_of(text: str, *, contrast: bool | None = None) -> str:
     there = set(ideas)
     if "head" in there:
         there.discard(ELSEWHERE)
+
     t1, t2 = "t1" in there, "t2" in there
     weighted = t1 or t2
     t1 |= not weighted and "t1 by technique" in there
@@ -274,6 +275,7 @@ def kind_of(text: str, *, contrast: bool | None = None) -> str:
         (t1, "t1"),
     )
     found = next((kind for holds, kind in rules if holds), "")
+
     return _contrasted(ideas, given=contrast) if found == "t1" else found
 
 
@@ -287,6 +289,7 @@ def _contrasted(ideas: Sequence[str], *, given: bool | None) -> str:
         return {True: "t1ce", False: "t1", None: ""}[given]
     if "native" in ideas or given is False:
         return "t1"
+
     return "t1ce" if "contrast" in ideas or given else "t1"
 
 
@@ -323,6 +326,7 @@ def describes(word: str) -> bool:
     low = _fold(word)
     if low in _HOW:
         return True
+
     telling = {*FOUR, "pd", "flair", "contrast", "native", "swi", "dwi", "adc", "t2star", "stir"}
     telling |= {"t1 by technique", "perfusion", "mra"}
     if len(low) < 2 or low in (
@@ -339,6 +343,7 @@ def describes(word: str) -> bool:
         "press",
     ):
         return False
+
     pieces = _cut(low) if low.isascii() else _ideas_cjk(low)
     return bool(pieces) and bool(telling & set(pieces))
 
@@ -378,6 +383,7 @@ def _fold(text: str) -> str:
     text = re.sub(r"(?<=[a-z]{2})(?=T[12]|[A-Z][a-z]{2})", " ", text)
     low = text.lower().replace("т1", "t1").replace("т2", "t2")
     low = "".join(c for c in unicodedata.normalize("NFD", low) if not unicodedata.combining(c))
+
     return unicodedata.normalize("NFC", low).translate(_LETTERS)
 
 
@@ -519,6 +525,7 @@ _KM = {"o": "without", "v": "without", "m": "with", "n": "post"}
 def _ideas(low: str) -> Iterator[str]:
     for pattern, by in _SIGNS:
         low = re.sub(pattern, by, low)
+
     for part in re.findall(r"[a-z0-9*а-яі]+|[^\x00-\x7fа-яі]+", low):
         if part.isascii():
             yield from _cut(part) or _around(part)
@@ -536,6 +543,7 @@ def _ideas_cjk(text: str) -> list[str]:
         if word:
             found.append(WORDS[word])
         at += len(word) or 1
+
     return found
 
 
@@ -554,6 +562,7 @@ def _cut(part: str) -> list[str]:
     """
     if found := _word(part):
         return found
+
     glued = bool(re.search(r"t[12]|pd|km$", part))
     best: list[list[str] | None] = [[]] + [None] * len(part)
     for end in range(1, len(part) + 1):
@@ -566,6 +575,7 @@ def _cut(part: str) -> list[str]:
                 continue
             if idea and (best[end] is None or len(before) + 1 < len(best[end] or [])):
                 best[end] = [*before, idea]
+
     return best[-1] or []
 
 
@@ -575,9 +585,11 @@ def _piece(part: str, start: int, end: int, piece: str) -> str:
         return WORDS[piece]
     if piece in _BEFORE and start == 0 and re.match(r"t[12]", part[end:]):
         return _BEFORE[piece]
+
     for weight, letters in _AFTER.items():
         if piece in letters and re.search(rf"{weight}w?i?$", part[:start]):
             return letters[piece]
+
     return ""
 
 
@@ -586,6 +598,7 @@ def _around(part: str) -> list[str]:
     found = re.match(r"(?:ax|sag|cor|tra|[seo])?(t1|t2)(?![0-9])w?(.*)", part)
     if not found:
         return ["flair"] if "flair" in part else []
+
     rest = _cut(found[2]) or _word(found[2]) or (["flair"] if "flair" in found[2] else [])
     return [found[1], *rest]
 
@@ -622,6 +635,7 @@ def _negated(ideas: list[str], at: int) -> Iterator[str]:
     if idea == "contrast":
         yield "native"
         return
+
     ahead = [other for other in ideas[at + 1 : at + 4] if other not in _FILL][:1]
     close = ahead == ["contrast"]
     if idea == "pre" or close:

@@ -63,16 +63,19 @@ def kind_of(path: Path) -> Kind:
     """
     with opened(path) as file:
         head = file.read(1024)
+
     name = path.name.lower()
     if not head:
         raise UnreadableError("the file is empty")
     if name.endswith(SCANNER_NAMES):
         return "slide"
+
     _refuse_cut(path, name, head)
     if (header := belongs_to(path)) is not None:
         raise UnusedError(f"its voxels are read with the {header.suffix} file beside it")
     if kind := _by_bytes(name, head):
         return kind
+
     return _by_name(name, head)
 
 
@@ -80,12 +83,15 @@ def _refuse_cut(path: Path, name: str, head: bytes) -> None:
     """An Office file whose copy ended early has no list of its parts, which stands at its end."""
     if head.startswith(OLD_OFFICE) and ole_cut(path, head):
         raise UnreadableError("the old Word or Excel file is damaged")
+
     what = next((what for endings, what in ZIPPED.items() if name.endswith(endings)), "")
     if not what or not head.startswith(b"PK"):
         return
+
     with opened(path) as file:
         if not zipfile.is_zipfile(file):
             raise UnreadableError(f"the {what} file is damaged")
+
     if what == "OpenDocument":
         raise UnsupportedError("the file is of OpenDocument", "save it as DOCX or XLSX")
 
@@ -103,6 +109,7 @@ def ole_cut(path: Path, head: bytes) -> bool:
     first = int.from_bytes(head[48:52], "little")
     if len(head) < 512 or (max((first, *tables)) + 2) * sector > size:
         return True
+
     last = 0
     with opened(path) as file:
         for order, number in enumerate(tables):
@@ -110,6 +117,7 @@ def ole_cut(path: Path, head: bytes) -> bool:
             entries = memoryview(file.read(sector)).cast("I")
             full = [n for n, entry in enumerate(entries) if entry != _FREE]
             last = max(last, order * (sector // 4) + full[-1] if full else 0)
+
     return (last + 1) * sector >= size
 
 
@@ -125,15 +133,19 @@ def _by_name(name: str, head: bytes) -> Kind:
         raise UnreadableError("the file is named as an image and is none")
     if kind := _office(name, head):
         return kind
+
     _refuse_volume(name)
     if head.startswith(ARCHIVES) or head[257:262] == b"ustar" or head[:2] == b"\x1f\x8b":
         raise UnsupportedError("the file is an archive", UNPACK)
+
     if name.endswith(TEXT_NAMES):
         if name.startswith(NOT_REPORTS):
             raise UnsupportedError("the text is about files, no report")
         return "text"
+
     if name.endswith(TABLE_NAMES):
         return "table"
+
     raise UnsupportedError(UNKNOWN)
 
 
@@ -145,12 +157,14 @@ def _office(name: str, head: bytes) -> Kind | None:
         if name.startswith(NOT_REPORTS):
             raise UnsupportedError("the text is about files, no report")
         return "document"
+
     if head.startswith(b"PK\3\4") and name.endswith((".docx", *WORKBOOKS)):
         return "document" if name.endswith(".docx") else "table"
     if head.startswith(OLD_OFFICE):
         raise UnsupportedError("the file is an old Word or Excel file", "save it as DOCX or XLSX")
     if name.endswith((*DOCUMENT_NAMES, *WORKBOOKS)):
         raise UnreadableError("the file is named as a document and is none")
+
     return None
 
 
@@ -159,6 +173,7 @@ def _refuse_volume(name: str) -> None:
     for endings, what in OTHERS.items():
         if name.endswith(endings):
             raise UnsupportedError(f"the file is of {what}", CONVERT)
+
     if name.endswith(VOLUME_NAMES):
         raise UnreadableError("the file is named as an image and is none, or lacks its header")
 
@@ -170,6 +185,7 @@ def _by_bytes(name: str, head: bytes) -> Kind | None:
         return "slide"
     if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
         return "image"
+
     start = head
     if head[:2] == b"\x1f\x8b":
         try:
@@ -178,6 +194,7 @@ def _by_bytes(name: str, head: bytes) -> Kind | None:
             return None
         if start[128:132] == b"DICM":
             return "dicom"
+
     return "nifti" if format_of(name, start) else None
 
 
@@ -186,5 +203,6 @@ def bare_dicom(head: bytes) -> bool:
     group, element = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
     if (group, element) not in ((2, 0), (2, 1), (2, 2), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16)):
         return False
+
     explicit = head[4:6].isalpha() and head[4:6].isupper()
     return explicit or int.from_bytes(head[4:8], "little") < 256

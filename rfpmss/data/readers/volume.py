@@ -104,10 +104,12 @@ def read_nifti(path: Path, limit: int = MAX_BYTES, frame: int | None = None) -> 
         shape = tuple(int(n) for n in header.get_data_shape())
     except Exception:
         raise UnreadableError("the NIfTI header is damaged") from None
+
     if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
         raise UnreadableError("the file is no single-file NIfTI")
     if not 1 <= int(header["dim"][0]) <= 7:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
+
     array = scaled(voxels(data, offset, kind, shape, frame), header)
     array, filled = fill_background(array)
     affine, doubts = placed(header)
@@ -121,6 +123,7 @@ def scaled(array: np.ndarray, header: Nifti1Header) -> np.ndarray:
         return array
     if not np.isfinite(intercept):
         raise ValuesError("the scale of the voxels is not finite")
+
     return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
@@ -143,14 +146,17 @@ def fill_background(array: Shaped[np.ndarray, "*shape"]) -> tuple[np.ndarray, tu
     """
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array, ()
+
     empty = np.isnan(array)
     if empty.all() or np.isinf(array).any():
         raise ValuesError("voxels are not finite")
+
     parts, count = ndimage.label(empty)  # type: ignore[misc]
     long = [axis for axis, size in enumerate(array.shape) if size > 1]
     edges = [np.take(parts, end, axis) for axis in long for end in (0, -1)]
     if len(set(np.concatenate([edge.ravel() for edge in edges]).tolist()) - {0}) < count:
         raise ValuesError("voxels inside of the image are not finite")
+
     low = array[~empty].min()
     note = f"{empty.mean():.0%} of the voxels, all around the image, are no numbers: set to {low:g}"
     return np.where(empty, low, array), (note,)
@@ -168,12 +174,14 @@ def placed(header: Nifti1Header) -> tuple[np.ndarray, tuple[str, ...]]:
     if not given:
         note = "the header does not say how the image lies; its axes are taken for Left, Anterior, "
         return header.get_base_affine(), (note + "Superior",)
+
     if not sound:
         return given[0], ()  # refused by `orient` with its reason
     if len(given) > len(sound):
         return sound[0], ("one of the header's two transforms is unusable; the other is taken",)
     if len(sound) == 1:
         return sound[0], ()
+
     first, second = (form[:3, :3] for form in sound)
     if np.linalg.det(first) * np.linalg.det(second) < 0:
         raise GeometryError(
@@ -181,10 +189,12 @@ def placed(header: Nifti1Header) -> tuple[np.ndarray, tuple[str, ...]]:
             "not known",
             CORRECT,
         )
+
     ends = np.array([int(n) for n in header["dim"][1:4]]) * [[0, 0, 0], [1, 1, 1]]
     apart = np.linalg.norm(ends @ (first - second).T + (sound[0] - sound[1])[:3, 3], axis=1).max()
     if apart > np.linalg.norm(first, axis=0).max():
         return sound[0], ("sform and qform of the header differ; the sform is taken",)
+
     return sound[0], ()
 
 
@@ -192,6 +202,7 @@ def _form(header: Nifti1Header, name: str) -> np.ndarray | None:
     """A transform of the header; None if its code says that it is not set."""
     if int(header[f"{name}_code"]) <= 0:
         return None
+
     try:
         return np.asarray(getattr(header, f"get_{name}")(), np.float64)
     except Exception:
@@ -250,8 +261,10 @@ def inflate(data: bytes, needed: int) -> bytes:
         if not stream.eof:
             break
         data = stream.unused_data
+
     if total < needed:
         raise UnreadableError("the gzip data ends too early")
+
     return b"".join(parts)
 
 
@@ -287,25 +300,31 @@ def _needed(first: bytes) -> int:
         dims = [int(n) for n in header["dim"]]
     except Exception:
         raise UnreadableError("the NIfTI header is damaged") from None
+
     if not 1 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1 or offset < 0:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
+
     total = size
     for n in dims[1 : dims[0] + 1]:
         total *= n
+
     return total + offset
 
 
 def _three(shape: tuple[int, ...], frame: int | None) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise UnreadableError("the dimensions in the NIfTI header are impossible")
+
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+
     if len(shape) == 4 and frame is not None:
         return shape
     if len(shape) > 3:
         raise ChoiceError(f"the file holds {np.prod(shape[3:])} volumes and none was chosen")
     if len(shape) < 2:
         raise GeometryError("the file holds no image, only a line of voxels", NOTHING)
+
     return shape if len(shape) == 3 else (*shape, 1)
 
 
@@ -324,16 +343,20 @@ def voxels(
     shape = _three(shape, frame)
     if kind.kind not in "iuf":
         raise ValuesError(f"voxels are of the type {kind}, not plain numbers")
+
     count = 1
     for n in shape:
         count *= n
+
     if offset < 0 or offset + count * kind.itemsize > len(data):
         raise UnreadableError("the voxels end too early")
+
     array = np.frombuffer(data, kind, count, offset).reshape(shape, order="F")
     if array.ndim == 4:
         if not -array.shape[3] <= (frame or 0) < array.shape[3]:
             raise ChoiceError(f"the file holds {array.shape[3]} volumes, not volume {frame}")
         array = array[..., frame or 0]
+
     return array.astype(kind.newbyteorder("="), copy=False)
 
 
@@ -348,13 +371,16 @@ def orient(array: np.ndarray, affine: np.ndarray) -> Volume:
         raise GeometryError("the affine is not finite", CORRECT)
     if not _spans(affine):
         raise GeometryError("the affine does not span three directions", CORRECT)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         now = nib.orientations.io_orientation(affine)
         to = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt(AXES))
         turned = nib.orientations.apply_orientation(array, to)
         moved = affine @ nib.orientations.inv_ornt_aff(to, array.shape)
+
     x, y = np.linalg.norm(moved[:3, :2], axis=0)
     if max(x, y) > LONGEST * min(x, y):
         raise GeometryError(f"pixels are more than {LONGEST} times as long as wide", CORRECT)
+
     return Volume(turned.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ moved)

@@ -79,6 +79,7 @@ def patient_column(
     if given:
         place = list(names).index(given)
         return max(_readings(place, names, rows, known, ("id", "exam", "name")), key=_claim)
+
     columns = []
     for place, name in enumerate(names):
         r = rank(name)
@@ -86,9 +87,11 @@ def patient_column(
             continue
         kinds = KINDS.get(r, ("id", "exam"))
         columns.append(max(_readings(place, names, rows, known, kinds), key=_claim))
+
     matching = [column for column in columns if _believable(column, len(rows))]
     if not matching:
         return _by_name(columns)
+
     return _best(matching, columns)
 
 
@@ -117,6 +120,7 @@ def _readings(
             several = _several_persons(owners, names, rows)
             owners = tuple(None if n in several else owner for n, owner in enumerate(owners))
         found.append(Column(place, name, rank(name), kind, tuple(cells), owners, counts))
+
     return found
 
 
@@ -133,12 +137,14 @@ def _several_persons(
     for n, owner in enumerate(owners):
         if owner is not None:
             groups[owner].append(n)
+
     several: set[int] = set()
     for group in groups.values():
         dates = {rows[n][min(orders)[1]].strip() for n in group} - {""} if orders else set()
         differ = any(len({plain(rows[n][place]) for n in group} - {""}) > 1 for place in own)
         if len(group) > 1 and (len(dates) < len(group) or differ):
             several.update(group)
+
     return several
 
 
@@ -168,12 +174,15 @@ def _best(matching: Sequence[Column], columns: Sequence[Column]) -> Column:
             return _best([column for column in matching if column is not best], columns)
         if other.rank > best.rank or (other.claim, other.rank) == (best.claim, best.rank):
             raise ColumnError(_tie(best, other))
+
     if best.rank == Rank.COUNTER and best.counts:
         raise ColumnError(_numbers(best))
+
     # A column that counts the rows is none of patients where another one is named for them.
     rivals = [c for c in columns if c.rank >= Rank.NAME and c is not best and not any(c.owners)]
     if best.counts and best.rank < Rank.NAME and rivals:
         raise ColumnError(_tie(best, rivals[0]))
+
     return best
 
 
@@ -196,6 +205,7 @@ def witnesses(
             column = max(_readings(place, names, rows, known, KINDS[r]), key=_claim)
             if not column.counts and 2 * column.claim[0] >= best.claim[0]:
                 found.append(column)
+
     return found
 
 
@@ -217,6 +227,7 @@ def owner_of_row(best: Column, others: Sequence[Column], row: int) -> str | None
         raise OwnerError("two columns of the row name different patients", ROW)
     if mine is None and best.cells[row]:
         return None
+
     return next(iter(said), None)
 
 

@@ -250,6 +250,7 @@ def timed_text(name: str) -> tuple[int, Time] | None:
     read = parse(name, tee=True)
     if not read.times or _PRIOR.search(name):
         return None
+
     order = text_order(" ".join((*read.kinds, read.who)))
     return None if order is None else (order, read.times[0])
 

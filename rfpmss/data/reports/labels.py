@@ -114,12 +114,15 @@ def join(
     known = identities.known
     dates = [n for n, name in enumerate(names) if date_order(name) is not None]
     dates.sort(key=lambda n: date_order(names[n]) or 0)
+
     try:
         patient = patient_column(names, rows, known, skip=dates)
     except ColumnError as error:
         raise LabelError(error.reason) from None
+
     if known.owner(names[patient.place], patient.kind):
         raise LabelError("the first row of the table names a patient; it must name the columns")
+
     others = witnesses(patient, names, rows, known)
     skip = {patient.place, *dates, *(column.place for column in others)}
     labels, left = _labels(names, rows, skip, wanted)
@@ -130,6 +133,7 @@ def join(
     for number, line in enumerate(lines):
         exam = named_exam(patient, others, number, known)
         joiner.add(line, owners[number], settled[number], exam, labels, number)
+
     joiner.ambiguous = [lines[number] for number in contradictory]
     joiner.nobody = [line for line in joiner.nobody if line not in joiner.ambiguous]
     return joiner.finish(labels, left, patient.name)
@@ -144,16 +148,19 @@ def read_cells(table: Path) -> tuple[list[str], list[int], list[list[str]]]:
     """
     if not table.is_file():
         raise LabelError("--labels must name a file")
+
     if table.suffix.lower() == ".xlsx":
         found = read_table(table)
         names = list(found[0]) if found else []
         both = [(n, [row.get(name, "") for name in names]) for n, row in enumerate(found, start=2)]
     else:
         names, both = _delimited(table)
+
     if len(names) < 2 or not both:
         raise LabelError("the table has no row, or no second column")
     if len(set(names)) < len(names):
         raise LabelError("the table has two columns of one name")
+
     both = [(line, row) for line, row in both if any(row)]
     return names, [line for line, _ in both], [row for _, row in both]
 
@@ -161,6 +168,7 @@ def read_cells(table: Path) -> tuple[list[str], list[int], list[list[str]]]:
 def _delimited(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if table.stat().st_size > LARGEST:
         raise BombError("the table is larger than a table of patients can be")
+
     text = decode_text(read_bytes(table))
     header = text.partition("\n")[0]
     separator = max("\t;,", key=header.count)  # the first one on a tie
@@ -172,12 +180,15 @@ def _delimited(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             line = reader.line_num + 1
     except csv.Error:
         raise LabelError(f"a quotation mark is left open near line {line}") from None
+
     names = rows[0][1] if rows else []
     while names and not names[-1]:
         names = names[:-1]
+
     for line, row in rows[1:]:
         if len(row) > len(names) and any(row[len(names) :]):
             raise LabelError(f"line {line} has more cells than the table has columns")
+
     width = len(names)
     return names, [(line, (row + [""] * width)[:width]) for line, row in rows[1:]]
 
@@ -191,6 +202,7 @@ def _labels(
     """The labels, and the columns that are none, each with the reason."""
     if absent := [name for name in wanted if name not in names]:
         raise LabelError(f"--label-columns must name columns of the table, got {absent[0]}")
+
     labels, left = [], []
     for place, name in enumerate(names):
         if place in skip or not name or (wanted and name not in wanted):
@@ -201,6 +213,7 @@ def _labels(
             left.append((name, reason))
         else:
             labels.append(label)
+
     return labels, left
 
 
@@ -212,11 +225,13 @@ def _label(name: str, cells: Sequence[str]) -> _Label:
         return _Label(
             name, tuple(_shown(n) if n is not None else "" for n in numbers), numbers=True
         )
+
     # One word in two spellings is one value: the commoner spelling.
     folded = [unicodedata.normalize("NFKC", value).casefold() for value in values]
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for key, value in zip(folded, values, strict=True):
         spellings[key][value] += 1
+
     best = {key: min(found, key=lambda v: (-found[v], v)) for key, found in spellings.items()}
     return _Label(name, tuple(best[key] for key in folded), numbers=False)
 
@@ -230,10 +245,12 @@ def _number(value: str) -> float | None:
     """
     if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", value):
         return None
+
     try:
         number = float(value.replace(",", ".") if value.count(",") == 1 else value)
     except ValueError:
         return None
+
     return number if math.isfinite(number) else None
 
 
@@ -259,6 +276,7 @@ def _unfit(label: _Label, *, asked: bool) -> str:
         return "it names persons or numbers them"
     if not values:
         return "it is empty"
+
     return _no_number(label, values) if label.numbers else _no_class(label, values, asked=asked)
 
 
@@ -273,9 +291,11 @@ def _no_class(label: _Label, values: Sequence[str], *, asked: bool) -> str:
         return "it holds dates"
     if text_order(label.name) is not None or max(map(len, values)) > LONGEST:
         return "it holds texts"
+
     different = len(set(values))
     if not asked and (different > MOST or (different > 2 and 2 * different > len(values))):
         return "its values differ from patient to patient (--label-columns takes it all the same)"
+
     return ""
 
 
@@ -293,6 +313,7 @@ def _owners(
         except OwnerError:
             owners.append(None)
             contradictory.append(row)
+
     return owners, contradictory
 
 
@@ -304,8 +325,10 @@ class _Joiner:
         self.root = root
         self.days = identities.days
         self.mine: dict[str, list[Study]] = defaultdict(list)
+
         for study in studies:
             self.mine[identities.owners[study.study_id]].append(study)
+
         self.given: dict[tuple[str, str], tuple[str, int]] = {}
         self.nobody: list[int] = []
         self.ambiguous: list[int] = []
@@ -326,9 +349,11 @@ class _Joiner:
         if not mine:
             self.nobody.append(line)
             return
+
         chosen = self._visit(mine, date, exam)
         if not chosen:
             self.far.append(line)
+
         for study in chosen:
             for label in labels:
                 if value := label.values[row]:
@@ -342,10 +367,12 @@ class _Joiner:
             named = self.root / exam.place
             if found := [s for s in mine if any(named in v.paths for v in series(s).values())]:
                 return found
+
         days = exam.days if exam and exam.days else {date} if date is not None else set()
         dated = [(study, self.days.get(study.study_id, frozenset())) for study in mine]
         if not days or (len(mine) == 1 and not dated[0][1]):
             return mine
+
         apart = [
             min((abs(one - other) for one in days for other in there), default=DAYS + 1)
             for _, there in dated
@@ -363,8 +390,10 @@ class _Joiner:
                 f"the lines {one} and {other} of the table give one patient different values of "
                 f"{name!r}; keep one of them, or add a column `exam date` if they are visits"
             )
+
         if not self.given:
             raise LabelError(self._nothing(labels, left))
+
         studies = []
         words = [label.name for label in labels if not label.numbers]
         words += [label.name for label in labels if label.numbers and _few(label)]
@@ -376,6 +405,7 @@ class _Joiner:
             ]
             stratum = "\0".join(dict(mine).get(name, "") for name in words)
             studies.append(replace(study, labels=(*study.labels, *mine), stratum=stratum))
+
         return Joined(tuple(studies), tuple(self._sentences(labels, left, patient, studies)))
 
     def _nothing(self, labels: Sequence[_Label], left: Sequence[tuple[str, str]]) -> str:
@@ -394,8 +424,10 @@ class _Joiner:
         yield f"labels, patient in {patient or '(no name)'}:"
         for label in labels:
             yield f"  {label.name}: {_distribution(label, studies)}"
+
         for name, reason in left:
             yield f"  not taken: {name}: {reason}"
+
         for lines, what in (
             (self.nobody, "rows that belong to no patient of the images"),
             (self.ambiguous, "rows that name two patients in two columns"),
@@ -404,6 +436,7 @@ class _Joiner:
             if lines:
                 shown = ", ".join(map(str, lines[:SHOWN])) + (", ..." * (len(lines) > SHOWN))
                 yield f"  not used, {what}: {len(lines)} (lines {shown})"
+
         without = len({s.patient_id for s in studies} - {s.patient_id for s in studies if s.labels})
         if without:
             yield f"  patients without a label: {without}"
@@ -420,11 +453,14 @@ def _distribution(label: _Label, studies: Sequence[Study]) -> str:
     for study in studies:
         if (value := study.label(label.name)) is not None:
             patients[value].add(study.patient_id)
+
     total = len(set().union(*patients.values()))
     if label.numbers and not _few(label):
         return f"{total} patients, numbers"
+
     shown = [f"{len(who)} {value}" for value, who in sorted(patients.items()) if len(who) >= SHARED]
     hidden = len(patients) - len(shown)
     if hidden:
         shown.append(f"values of fewer than {SHARED} patients: {hidden}")
+
     return f"{total} patients ({', '.join(shown)})"

@@ -50,6 +50,7 @@ class Mentions:
         """The patients whom the text of a file names; none of a file that cannot be read."""
         if not self.owners:
             return set()
+
         try:
             return self.patients(file.text if file.text is not None else read_report(file.path))
         except (DataError, OSError):

@@ -39,10 +39,12 @@ def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
             exams[plain(name)].append((owner, file, True))
         if file.date is not None:
             days[owner].add(file.date)
+
     plain_ids = {plain(name): owner for owner, kind, name in names if kind == "id"}
     for name, patient in words.patients.items():
         if (owner := plain_ids.get(plain(patient))) is not None:
             names[owner, "id", name] = None
+
     return Known.of(
         names,
         {owner: frozenset(found) for owner, found in days.items()},
@@ -57,8 +59,10 @@ def _called(file: File, at: Place) -> Iterator[tuple[Kind, str]]:
     folders = (*at.raw[-1:], *at.home[-1:])
     for name in dict.fromkeys(filter(None, (file.patient, *file.others, *folders, *named))):
         yield "id", name
+
     for name in filter(None, (file.accession, file.study)):
         yield "exam", name
+
     for name in file.persons:  # alphabetic, ideographic and phonetic (PS3.5, 6.2.1)
         for spelling in filter(None, map(str.strip, name.split("="))):
             yield "name", spelling
@@ -74,12 +78,14 @@ def _exam(found: Sequence[tuple[str, File, bool]]) -> Exam | None:
     owners = {owner for owner, _, _ in found}
     if len(owners) > 1:
         return None
+
     days = frozenset(file.date for _, file, _ in found if file.date is not None)
     by_name = all(named for _, _, named in found)
     beside = len({file.relative.parent for _, file, _ in found}) == 1
     place = found[0][1].relative if by_name and beside else None
     if by_name and (place is None or found[0][1].series):
         return None
+
     return Exam(owners.pop(), days, place)
 
 

@@ -73,6 +73,7 @@ def _workbook(path: Path, table: Table | None) -> list[Sheet]:
             widest = max(len(row) for _, row in rows[start:])
             header = rows[start][1] + ("",) * (widest - len(rows[start][1]))
             found.append(Sheet(((rows[start][0], header), *rows[start + 1 :]), ragged=True))
+
     return found
 
 
@@ -80,12 +81,15 @@ def _delimited(path: Path, table: Table | None) -> Sheet:
     """A CSV or TSV file, read with the separator that gives known columns and whole rows."""
     if path.stat().st_size > LARGEST:
         raise BombError("the table is larger than a table of patients can be")
+
     text = decode_text(read_bytes(path))
     if "\0" in text:
         raise TextError("the table holds binary data")
+
     marked = re.match(r"sep=(.)\r?\n?", text)  # a hint for Excel
     if marked:
         text = text[marked.end() :]
+
     readings, damaged = [], None
     for separator in (marked[1],) if marked else SEPARATORS:
         try:
@@ -93,11 +97,13 @@ def _delimited(path: Path, table: Table | None) -> Sheet:
                 readings.append((_worth(rows, table), rows))
         except _OpenQuote as error:
             damaged = error
+
     worth, rows = max(readings, key=lambda reading: reading[0], default=((0, 0.0), []))
     if damaged and worth[0] < 2:
         raise TextError(f"a quotation mark is left open in the table near line {damaged}")
     if not rows:
         raise TextError("the table is empty")
+
     return Sheet(tuple(rows[_header(rows, table) :]))
 
 
@@ -115,6 +121,7 @@ def _rows(text: str, separator: str) -> list[tuple[int, tuple[str, ...]]]:
             line = reader.line_num + 1
     except csv.Error:
         raise _OpenQuote(str(line)) from None
+
     return rows
 
 
@@ -124,6 +131,7 @@ def _worth(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> 
     names = [name.strip() for name in rows[start][1]]
     width = len(names)
     same = sum(len(row) == width for _, row in rows[start:])
+
     return _recognised(names, table) if width > 1 else 0, same / len(rows)
 
 
@@ -133,6 +141,7 @@ def _header(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) ->
     known = [_recognised(names, table) for names in first]
     if max(known) > 1:
         return known.index(max(known))
+
     return 0
 
 
@@ -140,6 +149,7 @@ def _recognised(names: Sequence[str], table: Table | None) -> int:
     """Names of columns that are known; a text and something else make a header."""
     if table:
         return len({table.patient, *table.text, table.date} & set(names))
+
     texts = sum(text_order(name) is not None for name in names)
     others = sum(text_order(name) is None and says_who_or_when(name) for name in names)
     return texts + others
@@ -188,6 +198,7 @@ def shape_of(text: str) -> Shape:
     shapes = [_headed(_cells(text, separator)) for separator in SEPARATORS]
     if found := [shape for shape in shapes if shape.rows]:
         return max(found, key=lambda shape: (shape.plain, shape.rows))
+
     lines = [line for line in text.splitlines() if line.strip()]
     wide = _headed([tuple(_GAPS.split(line.strip())) for line in lines])
     rows = wide.rows or max(_uniform(lines, *cells) for cells in _CELLS.values())
@@ -216,6 +227,7 @@ def _headed(rows: Sequence[tuple[str, ...]]) -> Shape:
             return Shape(len(body), plain=2 * same > len(body))
         if len(names) > 2 and same == len(body):
             return Shape(len(body), plain=texts or sum(map(says_who_or_when, names)) > 1)
+
     return Shape()
 
 
@@ -244,6 +256,7 @@ def _blocks(lines: Sequence[str]) -> int:
     for found in filter(None, map(_FIELD.match, lines)):
         if rank(found[1]) == Rank.PATIENT:
             said.setdefault(fold(found[1]), set()).add(fold(found[2]))
+
     most = max(map(len, said.values()), default=0)
     return most if most > 1 else 0
 
@@ -263,9 +276,11 @@ def _uniform(lines: Sequence[str], separator: re.Pattern[str], least: int) -> in
     width = max(Counter(widths).items(), key=lambda item: item[1], default=(0, 0))[0]
     if width < 2 or widths.count(width) < max(_UNIFORM * len(widths), 2):
         return 0
+
     first = [row[0] for row in rows if len(row) == width]
     ids = all(re.search(r"\d", cell) and re.fullmatch(r"[\w./-]{1,40}", cell) for cell in first[1:])
     points = all(re.fullmatch(r"\d{1,3}[.):]|[•*–-]", cell) for cell in first)
     if ids and len(set(first)) == len(first) and not points:
         return len(rows)
+
     return len(rows) if width >= least and len(rows) > 2 else 0

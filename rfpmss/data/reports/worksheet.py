@@ -105,8 +105,10 @@ def read_reports(
             told += found
         except (ColumnError, TextError) as error:
             refused = refused or error
+
     if taken is None or (refused and not told):
         raise refused or TextError("the table is empty")
+
     return taken, told
 
 
@@ -115,6 +117,7 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     wanted = {table.patient, *table.text, *filter(None, [table.date])} if table else set()
     if absent := wanted - set(names):
         raise TextError(f"the table lacks {len(absent)} of the columns that --mapping names")
+
     rows = [(line, cells) for line, cells in sheet.rows[1:] if any(map(str.strip, cells))]
     groups = _texts(names, [cells for _, cells in rows], table)
     texts = [place for places, _ in groups for place in places]
@@ -127,10 +130,12 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     cells = [row for _, row in whole]
     if table is None and _labels(names, texts, cells):
         raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
+
     skip = (*texts, *dates)
     patient = patient_column(names, cells, known, skip=skip, given=table.patient if table else "")
     if not (dates or table):
         dates = _days(names, cells, (*texts, patient.place), patient, known, days)
+
     taken = Table(
         file="*",
         patient=patient.name,
@@ -144,6 +149,7 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
             whole, patient, names, places, [] if time and not one else dates[:1], known, days
         )
         found += [_at(row, time, alone=len(groups) == 1) if time else row for row in told]
+
     return taken, [*broken, *found]
 
 
@@ -162,26 +168,31 @@ def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table |
     """The columns of text; one of another name where it alone holds sentences."""
     if table:
         return [([names.index(name) for name in table.text], None)]
+
     orders = [(order, n) for n, name in enumerate(names) if (order := text_order(name)) is not None]
     groups: Texts = [([place for _, place in sorted(orders)], None)] if orders else []
     timed: dict[Time, list[tuple[int, int]]] = defaultdict(list)
     for place, name in enumerate(names):
         if text_order(name) is None and (found := timed_text(name)):
             timed[found[1]].append((found[0], place))
+
     groups += [([place for _, place in sorted(places)], time) for time, places in timed.items()]
     if groups:
         _counted([names[place] for places, _ in groups for place in places])
         return groups
+
     likely = [n for n, name in enumerate(names) if not no_report(name)]
     if not any(_sentences(n, rows, WORDS, SIGNS) for n in likely):
         if any(_is_sentence(cell, WORDS, SIGNS) for row in rows for cell in row):
             what = "no name of a column says that it holds reports, and texts repeat or are few"
             raise ColumnError(what, OR_NOTHING)
         raise ColumnError(NO_REPORTS, OR_NOTHING)
+
     places = [n for n in likely if _sentences(n, rows, WORDS // 2 + 1, SIGNS // 2 + 1)]
     if len(places) > 1:
         shown = " and ".join(repr(names[n]) for n in places)
         raise ColumnError(f"the columns {shown} hold sentences, and no name says which the reports")
+
     return [(places, None)]
 
 
@@ -191,6 +202,7 @@ def _counted(names: Sequence[str]) -> None:
     for name in names:
         if found := counted_text(name):
             by_stem[found].append(name)
+
     if several := next((found for found in by_stem.values() if len(found) > 1), None):
         shown = " and ".join(map(repr, several))
         raise ColumnError(f"the columns {shown} may hold parts of one report, or several reports")
@@ -244,6 +256,7 @@ def _days(
         ]
         if near and 2 * sum(near) > len(near):
             found[place] = sum(day in set(e) for day, e in zip(settled, examined, strict=True))
+
     best = [place for place, same in found.items() if same == max(found.values())]
     return best if len(best) == 1 else []
 
@@ -286,6 +299,7 @@ def _whole(
         if len(cells) == width:
             what = "the text goes on in the next cell"
         broken.append(Told(line, None, "-", "", None, None, (), error=RowError(what)))
+
     return whole, broken
 
 
@@ -296,6 +310,7 @@ def _named(
     places = name_parts(names)
     if places is None:
         return list(rows)
+
     family, given = places
     return [
         (line, (*row[:family], f"{row[family]}^{row[given]}".strip("^ "), *row[family + 1 :]))
@@ -391,6 +406,7 @@ def _label(
         labels = {time.label for time in read.times}
         if unit or not read.who:
             found |= labels if unit else labels & known.labels
+
     return found.pop() if len(found) == 1 else ""
 
 
@@ -406,6 +422,7 @@ def _owners(
         except OwnerError as error:
             owners.append(None)
             errors.append(error)
+
     return owners, errors
 
 

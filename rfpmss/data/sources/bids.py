@@ -65,8 +65,10 @@ def find(root: Path, wanted: Sequence[str] = ()) -> Found:
     images, drawn = _sorted(seen, root, refused)
     if not images:
         raise expected([path for path, _ in seen], root, EXPECTED)
+
     for visit, paths in _named_masks(root, wanted).items():
         drawn[visit] = paths + drawn.get(visit, [])
+
     labels = _participants(root, refused)
     studies = []
     for visit, sequences in sorted(images.items(), key=lambda item: item[0].name):
@@ -86,9 +88,11 @@ def find(root: Path, wanted: Sequence[str] = ()) -> Found:
                 labels=labels.get(visit.subject, ()),
             )
         )
+
     for paths in drawn.values():
         error = IncompleteError("the session has no image that the mask could belong to")
         refused |= dict.fromkeys(paths, error)
+
     told = tuple((str(path.relative_to(root)), error) for path, error in refused.items())
     return Found(tuple(studies), told)
 
@@ -113,6 +117,7 @@ def _sorted(
             drawn[visit].append(path)
         elif visit and path.parent.name == "anat" and (sequence := sequence_of(rest)):
             images[visit][sequence].append(path)
+
     return images, dict(drawn)
 
 
@@ -122,6 +127,7 @@ def _visit(path: Path) -> tuple[_Visit | None, str]:
     found = _NAME.fullmatch(stem)
     if not found:
         return None, stem
+
     return _Visit(found["sub"], found["ses"] or ""), found["rest"]
 
 
@@ -146,6 +152,7 @@ def _named_masks(root: Path, wanted: Sequence[str]) -> Mapping[_Visit, list[Path
         for visit, path in usable:
             if masks.kind_of(path.name) != BRAIN:
                 found[visit].append(path)
+
     return found
 
 
@@ -154,15 +161,18 @@ def _participants(root: Path, refused: Refused) -> dict[str, tuple[tuple[str, st
     path = root / "participants.tsv"
     if not path.is_file():
         return {}
+
     try:
         with opened_text(path, "utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t", strict=True))
     except (UnicodeDecodeError, csv.Error):
         refused[path] = TextError("participants.tsv is no table in UTF-8")
         return {}
+
     result = {}
     for row in rows:
         subject = (row.get("participant_id") or "").strip().removeprefix("sub-")
         kept = {c: (v or "").strip() for c, v in row.items() if c and _COLUMNS.fullmatch(c)}
         result[subject] = tuple((c.lower(), v) for c, v in kept.items() if not missing(v))
+
     return result

@@ -77,8 +77,10 @@ def find(root: Path, crosswalk: Crosswalk | None = None) -> Found:
         except DataError as error:
             folder = not _named(path) and path.parent.name.lower() in _TASK2
             rejections[str(inside.parent if folder else inside)] = error
+
     if not cases:
         raise expected(seen, root, EXPECTED)
+
     mgmt = {**(crosswalk.mgmt if crosswalk else {}), **_labels(tables, root, rejections)}
     studies = []
     for case, files in sorted(cases.items()):
@@ -87,6 +89,7 @@ def find(root: Path, crosswalk: Crosswalk | None = None) -> Found:
             studies.append(_study(case, files, mgmt.get(case)))
         except DataError as error:
             rejections[folder] = error
+
     return Found(tuple(studies), tuple(rejections.items()))
 
 
@@ -136,9 +139,11 @@ def _named(path: Path) -> tuple[str, str] | None:
         case = found["case"]
         case = f"BraTS2021_{case}" if case.isdecimal() else case
         return re.sub("brats2021", "BraTS2021", case, flags=re.I), _PARTS[found["part"].lower()]
+
     folder = path.parent.name
     if _STRAY.fullmatch(path.name) and re.fullmatch("|".join(_CASES), folder, re.IGNORECASE):
         return folder, "seg"
+
     return None
 
 
@@ -157,11 +162,13 @@ def _sort(path: Path, cases: dict[str, dict[str, Path]]) -> None:
 def _add(cases: dict[str, dict[str, Path]], case: str, part: str, path: Path) -> None:
     if path.parent.name.lower() == "old":
         raise UnsupportedError("an earlier version in a folder named old")
+
     files = cases.setdefault(case, {})
     if files and next(iter(files.values())).parent != path.parent:
         raise DuplicateError("the case stands in two folders")
     if part in files:
         raise DuplicateError("the sequence stands twice, packed and unpacked")
+
     files[part] = path
 
 
@@ -186,6 +193,7 @@ def _labels(tables: list[Path], root: Path, rejections: dict[str, DataError]) ->
     result: dict[str, str] = {}
     if table is None:
         return result
+
     try:
         for row in read_table(table):
             number, value = row.get("BraTS21ID", ""), row.get("MGMT_value", "")
@@ -194,4 +202,5 @@ def _labels(tables: list[Path], root: Path, rejections: dict[str, DataError]) ->
     except DataError as error:
         rejections[str(table.relative_to(root))] = error
         return {}
+
     return result

@@ -52,6 +52,7 @@ def prepare(wanted: Public) -> Summary:
     mine = shard.take(whole) if shard else whole
     if wanted.derive_reports:
         mine = _derived(mine, wanted)
+
     out = wanted.out.resolve()
     if shard is None:
         return build(
@@ -60,6 +61,7 @@ def prepare(wanted: Public) -> Summary:
             seed=wanted.seed,
             workers=wanted.workers,
         )
+
     part = Part(
         shard=shard,
         identity=identity(whole, settings),
@@ -82,19 +84,24 @@ def find(wanted: Public) -> Found:
         if folder:
             root = folder.resolve()
             cases = _both(cases, _absolute(brats.find(root, crosswalk), root))
+
     if not wanted.unmapped:
         names = [study.study_id for study in cases.studies]
         brats.refuse_releases(names, upenn=wanted.upenn_gbm is not None)
+
     if wanted.upenn_gbm:
         root = wanted.upenn_gbm.resolve()
         images = "unstripped" if wanted.unstripped else "stripped"
         scans = _absolute(upenn.find(root, images), root)
+
     if wanted.bids:
         root = wanted.bids.resolve()
         others = _absolute(bids.find(root, wanted.bids_masks), root)
+
     if wanted.mr_rate:
         root = wanted.mr_rate.resolve()
         others = _both(others, _absolute(mrrate.find(root), root))
+
     merged = _both(merge(cases, scans, crosswalk, unmapped=wanted.unmapped), others)
     return _reported(merged, wanted.reports.resolve()) if wanted.reports else merged
 
@@ -105,6 +112,7 @@ def _both(one: Found, other: Found) -> Found:
     twice = [study for study in other.studies if study.study_id in known]
     fresh = [study for study in other.studies if study.study_id not in known]
     error = DuplicateError("the case stands in another folder")
+
     return replace(
         one,
         studies=tuple(sorted((*one.studies, *fresh), key=lambda study: study.study_id)),
@@ -148,8 +156,10 @@ def _derived(found: hospital.Found, wanted: Public) -> hospital.Found:
                 assert source is not None
                 assert source.mask is not None
                 rejections.append((source.mask, describe(error)))
+
             studies.append(study)
             advance()
+
     return replace(found, studies=tuple(studies), rejections=tuple(rejections))
 
 
@@ -164,4 +174,5 @@ def _labels(found: hospital.Found, limit: int) -> set[int]:
             labels |= labels_of(read_nifti(source.mask, limit))
         except DataError:
             continue  # told when the report is derived
+
     return labels

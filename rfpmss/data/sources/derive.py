@@ -72,9 +72,11 @@ def derive(
     """
     if study.report is not None:
         return study
+
     source = study.views[VIEWS.index("mri")]
     if source is None or source.mask is None:
         raise IncompleteError("a report can only be derived from a mask, and there is none")
+
     mask, image = read_volume(source.mask, limit), read_volume(source.paths[0], limit)
     known = scheme_of({*labels_of(mask), *others}, source.mask.name, scheme)
     text = describe(findings(mask, image, known))
@@ -96,21 +98,25 @@ def findings(mask: Volume, image: Volume, scheme: Scheme | None = None) -> Findi
     """
     if mask.array.shape != image.array.shape or np.abs(mask.affine - image.affine).max() > 1e-2:
         raise GeometryError("the mask lies on another grid than the image")
+
     meant = scheme or scheme_of(labels_of(mask))
     known = ((meant.core, CORE), (meant.edema, EDEMA), (meant.enhancing, ENHANCING))
     labels = np.zeros(mask.array.shape, np.uint8)
     for stored, label in known:
         labels[mask.array == stored] = label
+
     tumour = (labels == CORE) | (labels == ENHANCING)
     whole = labels > 0
     cavity = bool(meant.cavity and (mask.array == meant.cavity).any())
     if not whole.any():
         raise IncompleteError("the mask holds no tumour" if cavity else "the mask is empty")
+
     centre = _place(tumour if tumour.any() else whole, image)
     voxel = float(np.abs(np.linalg.det(mask.affine[:3, :3]))) / 1000
     cells = {label: int((labels == label).sum()) for label in (CORE, EDEMA, ENHANCING)}
     count = cells[CORE] + cells[ENHANCING]
     ring = _surrounds(labels)
+
     return Findings(
         side="midline" if abs(centre[0]) < MIDLINE else ("left" if centre[0] > 0 else "right"),
         lobe=_lobe(centre),
@@ -176,6 +182,7 @@ def _place(region: Bool[np.ndarray, "z y x"], image: Volume) -> Float64[np.ndarr
     box = [np.flatnonzero(head.any(axis=other)) for other in ((0, 1), (0, 2), (1, 2))]
     if not all(len(axis) for axis in box):
         raise ValuesError("all voxels have the same value")
+
     middle = np.array([(axis[0] + axis[-1]) / 2 for axis in box])
     half = np.array([max((axis[-1] - axis[0]) / 2, 1.0) for axis in box])
     return (centre - middle) / half
@@ -187,6 +194,7 @@ def _lobe(centre: Float64[np.ndarray, " 3"]) -> str:
         return "occipital"
     if side > 0.42 and up < 0.05 and back > -0.45:
         return "temporal"
+
     return "frontal" if back < -0.12 else "parietal"
 
 
@@ -204,12 +212,14 @@ def _surrounds(labels: Shaped[np.ndarray, "z y x"]) -> bool:
     core = labels == CORE
     if not core.any():
         return False
+
     rim = labels == ENHANCING
     enclosed = core
     for axis in (1, 2):
         enclosed = enclosed & np.logical_or.accumulate(rim, axis=axis)
         back = np.flip(np.logical_or.accumulate(np.flip(rim, axis), axis=axis), axis)
         enclosed = enclosed & back
+
     return bool(enclosed.sum() > 0.5 * core.sum())
 
 

@@ -162,11 +162,13 @@ def fetch(server: Server, cache: Path) -> list[Rejection]:
                 continue
             error = OwnerError("the study on the server has no PatientID")
             rejections.append((cache / f"study-{_hash(series.study)}", describe(error)))
+
         wanted = {_place(cache, key): key for key in sorted(set(keys))}
         if not wanted:
             raise NothingError("the server holds no image and no report that is asked for")
         _tidy(cache, set(wanted))
         rejections += _download_all(client, wanted)
+
     return list(dict.fromkeys(rejections))
 
 
@@ -186,7 +188,9 @@ def _download_all(client: DICOMwebClient, wanted: dict[Path, Key]) -> list[Rejec
                     raise ServerError(
                         f"{len(failed)} of {len(wanted)} instances cannot be had: {failure.reason}"
                     ) from None
+
             advance()
+
     return failed
 
 
@@ -294,6 +298,7 @@ def _all(key: str, ask: Callable[[int, int], list[dict[str, Any]]]) -> Iterator[
         offset += len(page)
         if not fresh:  # a server may give smaller pages than asked for
             return
+
     raise ServerError("the server repeats its list without end")
 
 
@@ -339,8 +344,10 @@ def _asked(ask: Callable[[], Any], *, once: bool = False) -> Any:
         if not error.again or not left:
             break
         time.sleep(PAUSE * 2 ** (TRIES - 1 - left))
+
     if once and error.single:
         raise _Failure(error.reason)
+
     raise ServerError(error.reason)
 
 
@@ -372,6 +379,7 @@ def _trouble(error: Exception) -> _Trouble:
 
     if isinstance(error, found.HTTPError) and error.response is not None:
         return _status(error.response.status_code)
+
     for kind, trouble in (
         (
             found.TooManyRedirects,
@@ -390,6 +398,7 @@ def _trouble(error: Exception) -> _Trouble:
     ):
         if isinstance(error, kind):
             return trouble
+
     return _Trouble("the answer of the server is no DICOMweb", single=True)
 
 
@@ -424,6 +433,7 @@ class _client:  # noqa: N801 - used as a function
 
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
         client = DICOMwebClient(
             self.server.url.rstrip("/"),
             session=self.session,
@@ -462,6 +472,7 @@ def _session(server: Server) -> Session:
     elif server.auth:
         user, _, password = server.auth.partition(":")
         session.auth = (user, password)
+
     return session
 
 
@@ -488,6 +499,7 @@ def _read_whole(response: Response, limit: int) -> None:
                 raise _Cut(f"the answer is larger than {most >> 20} MiB", again=False)
             if time.monotonic() > stop:
                 raise _Cut("the server does not answer in time", again=True)
+
     response._content = b"".join(parts)  # what iter_content took is gone otherwise
     response._content_consumed = True
     boundary = re.search(r'boundary="?([^";]+)', kind)

@@ -61,6 +61,7 @@ class FolderOptions:
             raise ValueError("--mpp and --tile-mpp must be positive")
         if (self.src is None) == (self.dicomweb is None):
             raise ValueError("one of SRC and --dicomweb URL must be given")
+
         self.server()
 
     def server(self) -> Server | None:
@@ -73,11 +74,13 @@ class FolderOptions:
             if self.dicomweb_patients or self.dicomweb_dates:
                 raise ValueError("--dicomweb-patients and --dicomweb-dates need --dicomweb URL")
             return None
+
         if find_spec("dicomweb_client") is None:
             raise ValueError(
                 "--dicomweb needs the package dicomweb-client: pip install -c constraints.txt "
                 "'.[rfpmss,dicomweb]' in the folder of the source code"
             )
+
         return Server(
             url=self.dicomweb,
             patients=self.dicomweb_patients,
@@ -101,6 +104,7 @@ class FolderOptions:
         cache = out.with_name(out.name + SUFFIX)
         lost = fetch(server, cache)
         print(f"downloaded: {cache} (holds names; delete it once you need it no more)")  # noqa: T201
+
         return cache, lost
 
     def find(self, src: Path | None, out: Path, salt: bytes) -> tuple[Found, Path]:
@@ -152,6 +156,7 @@ class FolderOptions:
             words=read_mapping(self.mapping),
             days=DAYS if self.visits == "apart" else None,
         )
+
         return replace(found, rejections=(*missing, *found.rejections))
 
     def choice(self, *, size: int, count: int) -> Choice:
@@ -200,6 +205,7 @@ def check_places(src: Path | None, out: Path, salt: Path | None) -> None:
     """
     if src is None:
         return
+
     check_apart(src, out)
     if salt is not None and not salt.exists():
         check_apart(src, salt, "a new --salt")

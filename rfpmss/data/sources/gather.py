@@ -88,6 +88,7 @@ def studies(
             lost.append((file, describe(error)))
         else:
             groups[visit].append(file)
+
     examined = any(file.kind != "text" for file in members)
     for visit, files in sorted(groups.items()):
         if all(file.kind == "text" for file in files):
@@ -120,6 +121,7 @@ def _imageless(report: File, *, examined: bool, untold: bool = False) -> DataErr
         return OwnerError("no image of the patient is of the time that the column names", ADD)
     if untold:
         return OwnerError("the report is named after no patient with images")
+
     return IncompleteError("the report belongs to no image")
 
 
@@ -205,6 +207,7 @@ def _study(
     if not candidates:
         lost += [(f, describe(_imageless(f, examined=False))) for f in members if f.kind == "text"]
         return None
+
     best = {view: next((s for _, v, s in candidates if v == view), None) for view in VIEWS}
     return Study(
         study_id=pseudonym(salt, "s", identity),
@@ -219,6 +222,7 @@ def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Ca
     used = {source.mask for _, _, source in candidates}
     free = [file for file in members if file.view == TUMOUR and file.path not in used]
     free.sort(key=lambda file: masks.rank(stem_of(file.relative)))
+
     for order, view, source in candidates:
         mask = source.mask
         if free and source.kind in ("nifti", "dicom") and (mask is None or _whole(mask, source)):
@@ -227,6 +231,7 @@ def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Ca
             mine = [f for f in free if _fits(f, source, grids, frames)]
             seen = [f.path for f in mine if len(mine) == 1 or not _whole(f.path, source)]
             mask = next(iter(seen), mask or next((f.path for f in mine), None))
+
         yield (*order[:2], int(mask is None), *order[3:]), view, replace(source, mask=mask)
 
 
@@ -237,6 +242,7 @@ def _whole(path: Path, source: Source) -> bool:
         image = read_volume(source.paths[0]) if source.kind == "nifti" else None
     except DataError:
         return False  # told when the image is decoded
+
     name = "/".join(path.parts[-3:])
     return masks.is_whole(replace(mask, array=masks.tumour(mask.array, name)), image)
 
@@ -247,6 +253,7 @@ def _fits(mask: File, source: Source, grids: Sequence[Volume], frames: set[str])
         return nifti.same_place(mask.path, grids)
     if source.kind != "dicom" or (mask.frame and frames and mask.frame not in frames):
         return False
+
     grid = segments.grid_of(mask.path)
     return grid is not None and segments.lies_on(grid, grids)
 
@@ -263,6 +270,7 @@ def _without_surveys(
             continue
         reason = describe(LocalizerError("the series is a scout or survey"))
         lost += [(file, reason) for file in members if file.path in source.paths]
+
     return kept
 
 
@@ -270,6 +278,7 @@ def _grids(source: Source) -> list[Volume]:
     """The grids of a source's series, by headers alone."""
     if source.kind == "nifti":
         return [grid for path in set(source.paths) if (grid := nifti.grid_of(path))]
+
     found, start = [], 0
     for count in source.parts or (len(source.paths),):
         planes = []
@@ -278,9 +287,11 @@ def _grids(source: Source) -> list[Volume]:
                 planes += dicom.frames(dicom.read_file(path, pixels=False), pixels=False)
             except DataError:
                 continue  # told when the series is decoded
+
         start += count
         if grid := grid_of(planes):
             found.append(grid)
+
     return found
 
 
@@ -303,6 +314,7 @@ def _idle(members: Sequence[File], candidates: Sequence[Candidate]) -> Iterator[
         elif fits := [s for s in sources if s.mask and _fits(file, s, _grids(s), set())]:
             whole = file.kind == "nifti" and any(_whole(file.path, s) for s in fits)
             error = UnusedError(HEAD if whole else "another mask of the same image is used")
+
         yield file, describe(error)
 
 
@@ -314,6 +326,7 @@ def _series(members: Sequence[File], salt: bytes, volume: int | None) -> Iterato
             # A phase image, or a second echo, is of the same series and of another kind.
             apart = file.sequence or "none" if file.told in ("image type", "timing") else ""
             groups[file.view, file.series, apart].append(file)
+
     frames: dict[tuple[str, int], dict[str, list[File]]] = defaultdict(dict)
     rest = []
     for (view, *_), files in groups.items():
@@ -325,12 +338,14 @@ def _series(members: Sequence[File], salt: bytes, volume: int | None) -> Iterato
         both = sorted((files, known.get(first.sequence, [])), key=_preference)
         known[first.sequence] = both[0]
         rest += [(view, both[1])] if both[1] else []
+
     for known in frames.values():
         order = sorted(
             known, key=lambda name: (_preference(known[name])[:-1], REFERENCE.index(name))
         )
         if order:
             yield _source("mri", order, [known[name] for name in order], salt, volume)
+
     for view, files in rest:
         yield _source(view, [files[0].sequence], [files], salt, volume)
 
@@ -403,6 +418,7 @@ def _slides(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
     for file in members:
         if file.kind in ("slide", "image"):
             groups[file.series or str(file.relative)].append(file)
+
     for name, files in groups.items():
         sizes = {file.path: file.path.stat().st_size for file in files}
         kind = "slide" if files[0].kind == "slide" else "image"
@@ -426,4 +442,5 @@ def _report(texts: Sequence[File], names: set[str], lost: Lost) -> str | None:
                 lost.append((file, describe(Notice(file.note, SCAN))))
         except DataError as error:
             lost.append((file, describe(error)))
+
     return " ".join(parts) or None

@@ -121,6 +121,7 @@ def scan(
     members = list(zip(files, owned.owners, owned.places, strict=True))
     for row, owner in _rows(tables, words, known, days, lost, rejections):
         members.append((row, owner, Place()))
+
     groups = _groups(members, owned, Mentions.of(known, owned.kin), lost)
     shared = _shared(groups, owned.kin)
     pictured = any(file.kind != "text" for both in groups.values() for file, _ in both)
@@ -140,6 +141,7 @@ def scan(
             made.append(replace(study, kin=kin))
             reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
             whose[study.study_id] = owner
+
     made.sort(key=lambda study: study.study_id)
     notes = (*owned.notes, *_doubled(made), *_ignored(ignored))
     unread = [
@@ -150,6 +152,7 @@ def scan(
         and not reason.startswith(UnusedError.__name__)
     ]
     rejections += _rejected(lost)
+
     return Found(
         studies=tuple(made),
         reports=reports,
@@ -178,6 +181,7 @@ def _doubled(studies: Sequence[Study]) -> Iterator[str]:
             for n, one in enumerate(found)
             for other in found[:n]
         )
+
     if count:
         yield (
             f"{count} {'visit has' if count == 1 else 'visits have'} several sequences twice in "
@@ -207,6 +211,7 @@ def _groups(
     for file, owner, _ in members:
         if owner is not None and file.kind != "text":
             labels[owner] |= {file.label, file.phase}
+
     paths = {file.relative: file for file, _, _ in members if not file.name}
     for number, (file, owner, place) in enumerate(members):
         if id(file) in unusable:
@@ -227,6 +232,7 @@ def _groups(
             lost.append((file, describe(error)))
         else:
             groups[owner].append((_row(file, paths, labels[owner]), place))
+
     return groups
 
 
@@ -242,6 +248,7 @@ def _of_others(
         )
     if owner is not None and named - {owned.kin.get(owner, owner)}:
         return OwnerError("its text holds the number of another patient of the cohort", TEXT)
+
     return None
 
 
@@ -279,6 +286,7 @@ def _row(row: File, files: Mapping[PurePosixPath, File], labels: set[str]) -> Fi
     """
     if row.timed or (row.name and row.phase and labels - {""}):
         return row
+
     image = files.get(row.place) if row.place else None
     if image is None:
         count, _, number = row.label.partition(" ")
@@ -286,6 +294,7 @@ def _row(row: File, files: Mapping[PurePosixPath, File], labels: set[str]) -> Fi
         apart = count in others or (others and number not in ("", "0", "1"))
         known = not row.name or row.label in labels or apart
         return row if known else replace(row, label="", phase="")
+
     date = row.date if row.date is not None else image.date
     return replace(row, date=date, label=image.label, phase=image.phase, weak=image.weak)
 
@@ -342,6 +351,7 @@ def _look_at_all(
     paths = [path for path in found if not _of_system(path, root)]
     if not paths:
         raise EmptyError("SRC holds no files")
+
     left = left_out([PurePosixPath(path.relative_to(root)) for path in paths])
     with progress("looking at the files", total=len(paths), unit="files") as advance:
         for path in paths:
@@ -359,7 +369,9 @@ def _look_at_all(
             except OSError:
                 rejections.append((path, describe(UnreadableError("the file cannot be opened"))))
                 unread.append(relative)
+
             advance()
+
     return files, unread, len(found) - len(paths)
 
 
@@ -400,6 +412,7 @@ def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:
             continue
         seen.add(image)
         result.append(file)
+
     return result
 
 
@@ -409,6 +422,7 @@ def _item(file: File, words: Words, level: int) -> Item:
     whole = [name for name in (file.patient, key(file.relative)) if name]
     named = words.called(whole, [stem(file.relative), *folders])
     given = words.patient(named)
+
     return Item(
         path=words.spelled(file.relative),
         kind="text" if file.kind == "text" else file.view,
@@ -428,6 +442,7 @@ def _shared(groups: Mapping[str, Sequence[tuple[File, Place]]], kin: Mapping[str
         words = {part for _, place in members for part in place.raw}
         for word in words | {key(file.relative) for file, _ in members if not file.name}:
             owners_of[word].add(kin.get(owner, owner))
+
     return {word for word, found in owners_of.items() if len(found) > 1}
 
 
@@ -438,6 +453,7 @@ def _names(owner: str, members: Sequence[tuple[File, Place]], shared: set[str]) 
     told = {part for _, place in own for part in place.raw}
     told |= {key(file.relative) for file, _ in own if file.kind in ("text", "nifti")}
     told |= {owner.partition(":")[2].rpartition("/")[2]}
+
     return (names | set(map(naming, told - shared))) - {""}
 
 
@@ -450,6 +466,7 @@ def _untold(owner: str, members: Sequence[tuple[File, Place]], level: int) -> bo
             place.home and rank(place.home[-1]) == WORD and place.name not in ("", place.home[-1])
             for _, place in members
         )
+
     return owner.startswith("name:")
 
 
@@ -458,6 +475,7 @@ def _rejected(lost: Lost) -> Iterator[Rejection]:
     rows: dict[tuple[Path, str], int] = Counter()
     for file, reason in lost:
         rows[file.path, reason] += 1
+
     tables = {file.path for file, _ in lost if file.name}
     for (path, reason), count in rows.items():
         if path in tables:
@@ -483,7 +501,9 @@ def _guesses(files: Sequence[File]) -> tuple[tuple[str, str, int], ...]:
                 continue
             seen.add((file.view, file.series))
             what += " series"
+
         found[what, file.told] += 1
+
     return tuple((what, told, count) for (what, told), count in sorted(found.items()))
 
 
@@ -495,6 +515,7 @@ def show(found: Found) -> str:
     lines = [f"{a:<{first}}  {b:<{second}}  {c:>6}".rstrip() for a, b, c in rows]
     lost = reasons(reason for _, reason in found.rejections)
     lines += [f"left out: {count:>6}  {reason}" for reason, count in lost]
+
     return "\n".join((*lines, *found.reading.sentences, *_reports(found)))
 
 
@@ -503,5 +524,6 @@ def _reports(found: Found) -> Iterator[str]:
     lost = sum(count for _, count in found.reports_left_out)
     if found.report_count:
         yield f"reports: {found.report_count} found, {found.report_count - lost} kept"
+
     for reason, count in found.reports_left_out:
         yield f"  {count} left out: {reason}"

@@ -50,13 +50,16 @@ def find(root: Path) -> Found:
             tables.append(path)
         elif named and path.parent.name in _FOLDERS and named["kind"] in _SEQUENCES:
             series[named["study"]][path.parent.name][_SEQUENCES[named["kind"]]].append(path)
+
     if not series:
         raise expected(seen, root, EXPECTED)
+
     patients = _patients(tables)
     if not patients:
         raise IncompleteError(
             "no splits.csv or *_metadata.csv says which patient a study of MR-RATE is of"
         )
+
     studies = []
     for study, folders in sorted(series.items()):
         chosen = folders[next(name for name in _FOLDERS if name in folders)]
@@ -77,6 +80,7 @@ def find(root: Path) -> Found:
                 views=tuple(source if view == "mri" else None for view in VIEWS),
             )
         )
+
     told = tuple((str(path.relative_to(root)), error) for path, error in refused.items())
     return Found(tuple(studies), told)
 
@@ -88,6 +92,7 @@ def _patients(tables: list[Path]) -> dict[str, str]:
         for row in read_table(table):
             if row.get("study_uid") and row.get("patient_uid"):
                 result[row["study_uid"]] = row["patient_uid"]
+
     return result
 
 

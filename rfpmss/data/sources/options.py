@@ -65,10 +65,13 @@ class Public:
         for name in ("views", "size", "max_mib", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+
         if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
             raise ValueError("--splits must be three shares that sum to 1, the first above 0")
+
         if self.shard is not None:
             Shard.parse(self.shard)
+
         if not self.folders:
             raise ValueError(
                 "one of --brats, --brats2021, --upenn-gbm, --bids and --mr-rate is needed"

@@ -67,6 +67,7 @@ def read_crosswalk(path: Path) -> Crosswalk:
         for column, cell in row.items():
             if re.match(r"mgmt.*(?:value|status)", column, re.IGNORECASE) and not missing(cell):
                 mgmt[case] = methylation(cell)
+
     return Crosswalk(patients, mgmt)
 
 
@@ -81,6 +82,7 @@ def methylation(value: str) -> str:
     known = {"1": "methylated", "0": "unmethylated"}
     if (word := known.get(word, word)) not in known.values():
         raise TextError(f"MGMT must be 0, 1, methylated or unmethylated, got {value[:20]!r}")
+
     return word
 
 
@@ -106,7 +108,9 @@ def merge(brats: Found, upenn: Found, crosswalk: Crosswalk | None, *, unmapped: 
                 "447 cases of BraTS2021 are patients of UPENN-GBM and no mapping file was given; "
                 "pass --mapping BraTS2021_MappingToTCIA.xlsx, or --unmapped to use both anyway"
             )
+
         crosswalk = Crosswalk({}, {})
+
     there = {study.study_id: study for study in upenn.studies}
     kept, dropped = [], []
     for study in brats.studies:
@@ -119,6 +123,7 @@ def merge(brats: Found, upenn: Found, crosswalk: Crosswalk | None, *, unmapped: 
             )
         else:
             kept.append(replace(study, patient_id=patient) if patient else study)
+
     return Found(
         tuple(sorted((*kept, *there.values()), key=lambda study: study.study_id)),
         (*brats.rejections, *upenn.rejections, *dropped),
@@ -134,6 +139,7 @@ def _with_labels(study: Study, other: Study) -> Study:
     if mine and not mine.mask and theirs and theirs.mask:
         views[VIEWS.index("mri")] = replace(mine, mask=theirs.mask)
         extra = (*extra, ("mask", "brats2021"))
+
     return replace(study, labels=(*study.labels, *extra), views=tuple(views))
 
 
@@ -147,6 +153,7 @@ def walk(root: Path) -> Iterator[tuple[Path, DataError | None]]:
     """
     if not root.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(root))
+
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not of_system(name, folder=True))
         for name in list(names):
@@ -189,6 +196,7 @@ def expected(found: Iterable[Path], root: Path, names: str) -> IncompleteError:
         {k if re.fullmatch(r"[.a-z0-9]{1,12}", k) else "other": n for k, n in kinds.items()}
     )
     there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no file"
+
     return IncompleteError(
         f"no file of {root} has a name of the cohort: found {there}; expected {names}; "
         "for folders with names of your own use `prepare hospital`, else check the folder"

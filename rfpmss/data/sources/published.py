@@ -82,12 +82,14 @@ def read_published(path: Path, refused: Refused) -> list[Report]:
             found += _read(file, asked=file == path)
         except DataError as error:
             refused.append((file, error))
+
     if not found:
         raise IncompleteError(
             f"{path} holds no report of a known layout: expected CASE_flair_text.txt (TextBraTS), "
             "global_finding.json (RadGenome-Brain), case -> Predicted Report (BTReport), "
             "study_uid and report (MR-RATE), or CASE.txt; check the folder"
         )
+
     return _joined(found, refused)
 
 
@@ -109,12 +111,15 @@ def _read(file: Path, *, asked: bool) -> Iterator[Report]:
 def _json(file: Path) -> Iterator[Report]:
     if file.stat().st_size > LARGEST:
         raise BombError("the file is larger than a file of reports can be")
+
     try:
         said = json.loads(read_text(file, "utf-8-sig"))
     except (ValueError, UnicodeDecodeError, RecursionError):
         raise TextError("the file is no JSON in UTF-8") from None
+
     if not isinstance(said, dict):
         raise UnsupportedError("the JSON file is no table of cases and reports")
+
     ours = "finding" in file.stem.lower() or file.stem.lower() == "impression"
     origin = "RadGenome-Brain MRI" if ours else "JSON file"
     count = 0
@@ -122,6 +127,7 @@ def _json(file: Path) -> Iterator[Report]:
         for report in _value(str(case), value, origin, file):
             count += 1
             yield report
+
     if not count:
         raise UnsupportedError("the JSON file holds no texts by case")
 
@@ -140,6 +146,7 @@ def _value(case: str, value: Any, origin: str, file: Path) -> Iterator[Report]:
             assert model is not None
             yield Report(case, texts[models[0]], f"BTReport {model[1]}", file, derived=True)
             return
+
         for key in ("report", "text", "findings", "impression"):
             if key in texts:
                 yield Report(case, texts[key], origin, file)
@@ -184,9 +191,11 @@ def _joined(found: Sequence[Report], refused: Refused) -> list[Report]:
             result[key] = replace(known, text=f"{known.text}\n{report.text}")
         else:
             clashes[report.file] = None
+
     for file in clashes:
         error = DuplicateError("cases of the file have a report from another publisher already")
         refused.append((file, error))
+
     return list(result.values())
 
 
@@ -216,6 +225,7 @@ def join(studies: Sequence[Study], reports: Sequence[Report], refused: Refused) 
     patients: dict[str, list[int]] = {}
     for number, study in enumerate(studies):
         patients.setdefault(plain(study.patient_id), []).append(number)
+
     result = list(studies)
     lost: dict[Path, int] = {}
     for report in reports:
@@ -230,10 +240,13 @@ def join(studies: Sequence[Study], reports: Sequence[Report], refused: Refused) 
         except DataError as error:
             refused.append((report.file, error))
             continue
+
         result[number] = replace(
             result[number], report=text, derived=report.derived, origin=report.origin
         )
+
     for file, count in lost.items():
         what = "1 report belongs" if count == 1 else f"{count} reports belong"
         refused.append((file, IncompleteError(f"{what} to no study of the cohort")))
+
     return result

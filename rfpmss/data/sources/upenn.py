@@ -75,8 +75,10 @@ def find(root: Path, images: Literal["stripped", "unstripped"] = "stripped") -> 
                 _add((scans if scan else masks).setdefault(found.group(1), {}), part, path)
             except DataError as error:
                 rejections[inside] = error
+
     if not scans and not masks:
         raise expected([path for path, _ in walk(root)], root, EXPECTED[images])
+
     clinical = _clinical(tables, root, rejections)
     pathology = _pathology(tables, slides, root, rejections)
     studies = []
@@ -93,6 +95,7 @@ def find(root: Path, images: Literal["stripped", "unstripped"] = "stripped") -> 
             )
         except DataError as error:
             rejections[scan_id] = error
+
     return Found(tuple(studies), tuple(rejections.items()))
 
 
@@ -116,10 +119,12 @@ def _study(
     labels = [("visit", "baseline" if visit == _BASELINE else "follow-up"), *clinical]
     if mask:
         labels.append(("mask", "manual" if "segm" in masks else "automatic"))
+
     sources: dict[str, Source | None] = dict.fromkeys(VIEWS)
     sources["mri"] = mri_source(files, mask)
     if visit == _BASELINE and patient in pathology:
         sources["pathology"] = Source(kind="slide", paths=(pathology[patient],), series="H&E")
+
     return Study(
         study_id=scan,
         patient_id=patient,
@@ -134,6 +139,7 @@ def _clinical(
     table = find_table(tables, r"UPENN-GBM_clinical_info_v[\d.]+\.csv")
     if table is None:
         return {}
+
     try:
         rows = read_table(table)
         return {row["ID"]: _labels(row) for row in rows if row.get("ID")}
@@ -148,6 +154,7 @@ def _labels(row: dict[str, str]) -> tuple[tuple[str, str], ...]:
         value = row.get(column, "")
         if name not in labels and not missing(value):
             labels[name] = methylation(value) if name == "mgmt" else value
+
     return tuple(labels.items())
 
 
@@ -167,10 +174,12 @@ def _pathology(
                     result.setdefault(patient.group(), slides[slide.removesuffix(".ndpi")])
         except DataError as error:
             rejections[str(table.relative_to(root))] = error
+
     used = set(result.values())
     for path in slides.values():
         if path not in used:
             rejections[str(path.relative_to(root))] = UnsupportedError(
                 "no radiology_mapping.csv says whose slide this is, or its patient has another"
             )
+
     return result

@@ -28,6 +28,7 @@ def box_of(heat: Float[np.ndarray, "h w"], threshold: float) -> Box:
     parts = np.empty(heat.shape, np.int32)
     ndimage.label(heat >= min(threshold, float(heat[top])), output=parts)
     rows, columns = np.nonzero(parts == parts[top])
+
     return (
         *(float(columns.min()), float(rows.min())),
         *(float(columns.max() + 1), float(rows.max() + 1)),
@@ -45,6 +46,7 @@ def overlap_of(first: Box, second: Box) -> float:
     height = min(first[3], second[3]) - max(first[1], second[1])
     common = max(width, 0.0) * max(height, 0.0)
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+
     return common / (areas - common) if areas > common else 0.0
 
 

@@ -82,6 +82,7 @@ def cases(cohort: Cohort, view: str, limit: int | None = None) -> Cases | None:
         box = cohort.box(i, view)
         if box is not None:
             references[i] = box
+
     splits = {
         name: np.array([i for i in cohort.indices(name) if i in references], np.int64)
         for name in ("train", "val", "test")
@@ -89,6 +90,7 @@ def cases(cohort: Cohort, view: str, limit: int | None = None) -> Cases | None:
     validation = splits["val"] if len(splits["val"]) else splits["train"][-VALIDATION:]
     if not len(validation) or not len(splits["test"]):
         return None
+
     test = splits["test"][:limit]
     patients = [cohort.studies[i].patient_id for i in test]
     return Cases(validation[: min(limit or VALIDATION, VALIDATION)], test, patients, references)
@@ -117,6 +119,7 @@ def ground(
     chosen = cases(cohort, view, limit)
     if chosen is None:
         return []
+
     methods: list[tuple[str, bool, Callable[[Batch], dict[str, Tensor]]]] = [
         ("pretrained, one layer", False, lambda batch: _layers(model.image, batch, view)),
         ("pretrained, rollout", False, lambda batch: _rollout(model.image, batch, view)),
@@ -134,6 +137,7 @@ def ground(
             ("fine-tuned, rollout", False, lambda batch: _rollout(image, batch, view)),
             ("fine-tuned, gradient", False, lambda batch: _answer(tuned, batch, view)),
         ]
+
     return [
         _grounded(name, maker, cohort, tokenizer, chosen, control=control)
         for name, control, maker in methods
@@ -183,6 +187,7 @@ def table(
                 "validation_iou": item.validation_iou,
             }
         )
+
     return rows
 
 
@@ -219,6 +224,7 @@ def _grounded(
     threshold, reached = tried[variant]
     heats = _heats(maker, cohort, tokenizer, chosen.test)[variant]
     references = [chosen.references[int(i)] for i in chosen.test]
+
     return Grounded(
         method=name,
         variant=variant,
@@ -290,6 +296,7 @@ def _decoder(model: RFPMSS, batch: Batch, view: str) -> dict[str, Tensor]:
     words = (batch.tokens[:, 1 : looks.shape[1] + 1] != 0).to(looks)
     told = batch.present[:, MODALITIES.index("report"), None].to(looks)
     weights = words * told + (1 - told)
+
     return {"": (looks * weights[..., None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)}
 
 
@@ -300,6 +307,7 @@ def _intensity(batch: Batch, view: str) -> dict[str, Tensor]:
     for channel in range(CHANNELS[view]):
         flat = images[:, channel].flatten(1)
         found |= {f"bright, channel {channel + 1}": flat, f"dark, channel {channel + 1}": -flat}
+
     return found
 
 

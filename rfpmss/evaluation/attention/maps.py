@@ -49,6 +49,7 @@ def gradient_rollout(
     for attention, gradient in zip(weights, gradients, strict=True):
         update = (attention * gradient).clamp(min=0).mean(dim=1)
         relevance = relevance + update @ relevance
+
     return relevance[..., 0, 1:]
 
 
@@ -67,6 +68,7 @@ def gradient_map(
     with torch.enable_grad():
         weights, values, rows = _weights(image, view, lambda: target(batch), batch, whole=True)
         gradients = torch.autograd.grad(values.sum(), weights, allow_unused=True)
+
     kept = [
         (w[rows].detach(), torch.zeros_like(w[rows]) if g is None else g[rows])
         for w, g in zip(weights, gradients, strict=True)
@@ -84,9 +86,11 @@ def gaze(model: RFPMSS, batch: Batch) -> Float[Tensor, "b w v p"]:
     look = cast("Attention", model.decoder.stack[-1].look)
     with torch.no_grad(), recorded([look]) as found:
         model(batch.images, batch.present, batch.tokens)
+
     weights = found[0].mean(dim=1)
     if len(weights) != len(batch.tokens):
         raise ValueError("gaze needs model.fusion=view or token, got none")
+
     return rearrange(weights, "b w (v p) -> b w v p", v=len(VIEWS))
 
 
@@ -100,6 +104,7 @@ def recorded(layers: Sequence[Attention]) -> Iterator[list[Tensor]]:
     found: list[Tensor] = []
     for layer in layers:
         layer._mix = _written_out(layer, found)  # type: ignore[method-assign]
+
     try:
         yield found
     finally:
@@ -113,6 +118,7 @@ def enlarge(maps: Float[Tensor, "n p"], size: int) -> Float[np.ndarray, "n size 
     grid = rearrange(maps, "n (i j) -> n 1 i j", i=side)
     large = F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False)[:, 0]
     low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
+
     return ((large - low) / (high - low).clamp(min=1e-12)).detach().cpu().numpy()
 
 
@@ -124,11 +130,14 @@ def _written_out(layer: Attention, found: list[Tensor]) -> Callable[..., Tensor]
         if causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -torch.inf)
+
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
+
         weights = scores.softmax(dim=-1)
         if torch.is_grad_enabled() and not weights.requires_grad:
             weights.requires_grad_()
+
         found.append(weights)
         return layer.out(rearrange(weights @ value, "b h t e -> b t (h e)"))
 
@@ -147,16 +156,20 @@ def _weights(
     trunk = cast("nn.Module", image.trunk(view))
     if not isinstance(trunk, MedicalImageTransformer):
         raise ValueError("attention needs model.backbone=vit, got a residual network")
+
     blocks = cast("list[Block]", list(trunk.blocks))
     with recorded([block.attention for block in blocks]) as found:
         value = run()
+
     rows = slice(None)
     if image.trunk(VIEWS[0]) is image.trunk(VIEWS[-1]):  # one trunk: the views lie one by one
         counts = [len(view) * view.shape[1] for view in batch.images]
         start = sum(counts[: VIEWS.index(view)])
         rows = slice(start, start + counts[VIEWS.index(view)])
+
     if whole:
         return found, cast("Tensor", value), rows
+
     return [_first_slice(part[rows], batch, view) for part in found], torch.zeros(0), rows
 
 

@@ -116,10 +116,12 @@ def stack_of(
     images = stored(cohort, tokenizer, index, view)
     if images is None:
         return None
+
     heats = [None] * len(images)
     if _attends(model):
         maps = rollout(layer_maps(model.image, alone(images, view), view))
         heats = list(enlarge(maps, images.shape[-1]))
+
     marks = tuple(
         Mark(
             "" if heat is None else heat_uri(heat),
@@ -145,6 +147,7 @@ def channels(
     if view == "pathology":
         tiles = tuple(data_uri(stained(image)) for image in images)
         return tuple(Channel(caption, tiles) for caption, _ in shown)
+
     grey = {caption: codes(images[:, place]) for caption, place in shown}
     common = None if view == "ct" else window_of(np.stack(list(grey.values())))
     return tuple(
@@ -160,6 +163,7 @@ def stored(
     place = cohort.places[index][VIEWS.index(view)]
     if place is None:
         return None
+
     sizes = {"slices": int(place.shard.shape[1]), "series": 1}
     whole = replace(cohort, config=cohort.config.model_copy(update=sizes))
     return whole.batch([index], tokenizer, augment=None).images[VIEWS.index(view)][0]
@@ -175,6 +179,7 @@ def alone(images: Float32[Tensor, "s c h w"], view: str) -> Batch:
     present = torch.tensor([name == view for name in MODALITIES]).expand(count, -1)
     tokens = torch.zeros(count, 2, dtype=torch.int64)
     ct, mri, pathology = shown
+
     return Batch((ct, mri, pathology), present, tokens, torch.arange(count))
 
 
@@ -183,6 +188,7 @@ def reference(cohort: Cohort, index: int, view: str, number: int) -> Box | None:
     place = cohort.places[index][VIEWS.index(view)]
     if place is None:
         return None
+
     from_there = replace(place, boxes=place.boxes[number:])
     row = tuple(from_there if name == view else None for name in VIEWS)
     return replace(cohort, places=(row,)).box(0, view)

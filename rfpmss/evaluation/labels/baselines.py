@@ -67,6 +67,7 @@ def train_other(
     made = changed(config, OTHERS[name], config.seed)
     if epochs is not None:
         made = made.model_copy(update={"train": made.train.model_copy(update={"epochs": epochs})})
+
     folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / "wanted.yaml"
     write_text(wanted, yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
@@ -76,6 +77,7 @@ def train_other(
     log = folder / "log.txt"
     with appended(log) as file, Children() as children:
         status = children.run(words, file)
+
     if status:
         raise ValueError(f"the baseline {name} ended with status {status}; see {log}")
 
@@ -108,6 +110,7 @@ def train_labels(
         raise ValueError(
             "pretraining on labels needs training reports that state findings, got none"
         )
+
     model = random_start(config, tokenizer.get_vocab_size(), config.seed).to(device)
     studies = cohort.indices("train")
     size = min(config.train.batch, len(studies))
@@ -141,6 +144,7 @@ def train_labels(
                     optimiser.step()
                     rate.step()
                     advance(loss=f"{loss.item():.3f}")
+
     return model.eval()
 
 
@@ -157,6 +161,7 @@ def classes_of(reports: Sequence[str]) -> Classes:
             for name, value in read_findings(shown).items():
                 if name not in NUMBERS:
                     values.setdefault(name, set()).add(value)
+
     return {
         name: {value: place for place, value in enumerate(sorted(found))}
         for name, found in sorted(values.items())
@@ -178,6 +183,7 @@ def _losses(
         if (target >= 0).any():
             total = total + F.cross_entropy(answers, target, ignore_index=-1)
             count += 1
+
     return total / max(1, count)
 
 

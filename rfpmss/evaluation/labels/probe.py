@@ -47,6 +47,7 @@ class Task:
         count = max(1, round(fraction * len(labels)))
         ranks = np.where(labels, labels.cumsum(), (~labels).cumsum())
         needed = np.flatnonzero(ranks <= 2)
+
         return self.train[: max(count, needed.max(initial=0) + 1)]
 
     def targets(
@@ -104,9 +105,11 @@ def task(
     few = min(_patients(held, positive, patients)) < FEW
     if few:
         train = np.concatenate([train, held])
+
     train = train[nested_order(positive[train], patients[train], seed)]
     if few:
         train, held = _hold_out(train, positive, patients, validation)
+
     for part, studies in (("train", train), ("val", held), ("test", split["test"])):
         counts = _patients(studies, positive, patients)
         if min(counts) < FEW:
@@ -115,6 +118,7 @@ def task(
                 f"are {counts[1]} with it and {counts[0]} without, {FEW} of each are the least; "
                 "add labelled patients, or prepare them with larger shares of --splits"
             )
+
     title = f"{name} {' or '.join(values)}"
     return Task(
         name=title,
@@ -156,6 +160,7 @@ def _hold_out(
             mine = list(dict.fromkeys(patients[train[positive[train] == kind]].tolist()))
             chosen += mine[-max(FEW, round(validation * len(mine))) :]
         apart = np.isin(patients[train], chosen)
+
     return train[~apart], train[apart]
 
 
@@ -178,6 +183,7 @@ def nested_order(
         place[draw.permutation(of_kind)] = (np.arange(len(of_kind)) + draw.random()) / max(
             1, len(of_kind)
         )
+
     return np.argsort(place[group], kind="stable")
 
 
@@ -200,6 +206,7 @@ def linear_probe(
         area = roc_auc_score(problem.positive[problem.validation], held)
         if area > best:
             best, scores = area, fitted.decision_function(scaled[problem.test])
+
     return scores
 
 
@@ -250,12 +257,14 @@ def tune(
             loss.backward()
             nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
             optimiser.step()
+
         area = roc_auc_score(held, predict(classifier, cohort, tokenizer, problem.validation))
         waited += 1
         if area > best:
             best, state, waited = area, copy.deepcopy(classifier.state_dict()), 0
         if waited >= tuning.patience:
             break
+
     classifier.load_state_dict(state)
     return classifier, predict(classifier, cohort, tokenizer, problem.test)
 
@@ -271,6 +280,7 @@ def predict(
             classifier(cohort.batch(part, tokenizer, augment=None).to(device)).cpu().numpy()
             for part in np.array_split(indices, max(1, len(indices) // 64))
         ]
+
     return _finite(np.concatenate(parts).astype(float), "scores of the tuned encoder")
 
 
@@ -301,6 +311,7 @@ def image_features(
             batch = cohort.batch(part, tokenizer, augment=None).to(device)
             vectors = model.image(batch.images, only(batch.present, views)).vectors
             found.append(vectors.flatten(1).cpu().numpy())
+
     return _finite(np.concatenate(found).astype(float), "features of the encoder")
 
 
@@ -319,4 +330,5 @@ def _batches(
     while len(batches) < max(tuning.steps, len(chosen) // size):
         order = draw.permutation(chosen)
         batches += [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
+
     return batches

@@ -103,8 +103,10 @@ def transfer(
                 )
                 if model is next(iter(starts.values())) and fraction == max(plan.fractions):
                     classifier = classifier or tuned
+
             scores.setdefault((name, mode, fraction), []).append(found)
             advance()
+
     patients = np.array([cohort.studies[i].patient_id for i in first.test])
     stacked = {key: np.stack(rows) for key, rows in scores.items()}
     return Outcome(stacked, first.positive[first.test], patients, classifier)
@@ -141,7 +143,9 @@ def table(outcome: Outcome, reference: str, draws: int = 1000) -> list[dict[str,
                 "p_delong": delong(outcome.positive, both).p_value([contrast]),
                 "p_bootstrap": paired.p_value,
             }
+
         rows.append(row)
+
     return adjust(rows)
 
 
@@ -151,6 +155,7 @@ def adjust(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     adjusted = holm([float(str(row["p_delong"])) for row in compared])
     for row, p_value in zip(compared, adjusted, strict=True):
         row["p_holm"] = p_value
+
     return rows
 
 

@@ -45,6 +45,7 @@ def untold(
     findings = [name for name in SHOWN_BY if name in labelled]
     if not findings:
         return []
+
     embeddings = embed(model, cohort, tokenizer, np.arange(len(cohort)), size)
     return [
         {"finding": name, "modality": SHOWN_BY[name], "space": space}
@@ -68,6 +69,7 @@ def _area(cohort: Cohort, name: str, features: Float[np.ndarray, "n f"]) -> dict
         problems = [task(cohort, name, ("yes",), seed) for seed in DRAWS]
     except ValueError:
         return {"labels": 0, "n": 0, "positive": 0, "auc": None}
+
     test = problems[0].test
     positive = problems[0].positive[test]
     scores = np.stack([linear_probe(features, problem, FRACTION) for problem in problems])

@@ -66,9 +66,11 @@ def choose_label(studies: Sequence[Study], label: str | None) -> str:
         )
     if label is None and len(names) > 1 and GRADE not in names:
         raise ValueError(f"--label must name one of the labels {', '.join(names)}")
+
     wanted = label or (GRADE if GRADE in names else names[0])
     if wanted not in names:
         raise ValueError(f"--label must be one of {', '.join(names)}, got {wanted}")
+
     return wanted
 
 
@@ -84,18 +86,22 @@ def choose_positive(
     for study in studies:
         if (value := study.label(label)) is not None:
             patients[value].add(study.patient_id)
+
     values = sorted(patients, key=lambda v: (_number(v) is None, _number(v) or 0.0, v))
     if positive:
         _check(label, positive, values)
         return [tuple(positive)]
+
     if label == GRADE and "4" in values:
         return [("4",)]
     if len(values) == 1:
         raise ValueError(f"label {label} has one value for all patients; there is nothing to learn")
+
     if len(values) == 2:
         named = [value for value in values if value.lower() in _POSITIVE]
         rarer = min(values, key=lambda value: (len(patients[value]), value))
         return [(named[0] if len(named) == 1 else rarer,)]
+
     numbers = [number for number in map(_number, values) if number is not None]
     if len(values) > CLASSES and len(numbers) == len(values):
         middle = sorted(numbers)[len(numbers) // 2]
@@ -103,11 +109,13 @@ def choose_positive(
             f"label {label} has {len(values)} different numbers from {min(numbers):g} to "
             f"{max(numbers):g}; pass a bound as --positive '>={middle:g}'"
         )
+
     if len(values) > CLASSES:
         raise ValueError(
             f"label {label} has {len(values)} values; name those that count as positive with "
             "--positive"
         )
+
     return [(value,) for value in values]
 
 
@@ -116,5 +124,6 @@ def _check(label: str, positive: Sequence[str], values: Sequence[str]) -> None:
     if absent:
         shown = ", ".join(values[:CLASSES]) + (", ..." if len(values) > CLASSES else "")
         raise ValueError(f"--positive must be values of {label} ({shown}), got {absent[0]}")
+
     if all(is_positive(value, positive) for value in values):
         raise ValueError(f"--positive must leave some value of {label} out, got all of them")

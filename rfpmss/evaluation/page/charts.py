@@ -56,11 +56,13 @@ def curve(
     x, y = np.asarray(steps, float), np.asarray(values, float)
     if not len(x) or len(x) != len(y):
         raise ValueError(f"steps and values must be as long, not empty, got {len(x)}, {len(y)}")
+
     smooth = running_mean(y, max(1, len(y) // 40))
     low, high = float(y.min()), float(y.max())
     for reference in (references or {}).values():
         if 2 * low - high < reference < 2 * high - low:
             low, high = min(low, reference), max(high, reference)
+
     ticks = nice(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
     at_x = _scale(x[0], x[-1], LEFT, WIDTH - RIGHT)
@@ -68,6 +70,7 @@ def curve(
     chosen = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
     marks = sorted({int(x[0]), int(x[len(x) // 2]), int(x[-1])})
     inside = {name: at for name, at in (references or {}).items() if low <= at <= high}
+
     return Curve(
         name=name,
         raw=_path(at_x(x[chosen]), at_y(y[chosen])),
@@ -91,6 +94,7 @@ def nice(low: float, high: float, count: int = 4) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power * count >= span * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+
     return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
 
 

@@ -133,6 +133,7 @@ def retrieved(cohort: Cohort, tokenizer: Tokenizer, embeddings: Embeddings) -> l
     ranks = rank(matching.scores, queries, gallery)
     if not len(ranks.query):
         return []
+
     positions = ranks.positions()
     order = np.argsort(positions, kind="stable")
     found = []
@@ -162,10 +163,12 @@ def retrieved(cohort: Cohort, tokenizer: Tokenizer, embeddings: Embeddings) -> l
                     compared=shared(study.report or "", query.report or ""),
                 )
             )
+
         rank_of = float(positions[chosen])
         found.append(
             Example(query.study_id, query.report or "", percentile, rank_of, len(gallery), hits)
         )
+
     return found
 
 
@@ -185,6 +188,7 @@ def write_reports(
         batch = cohort.batch(indices[start : start + size], tokenizer, augment=None).to(device)
         written = model.generate(batch.images, batch.present, cohort.config.tokens, width=width)
         texts += [decode(tokenizer, row) for row in written.cpu()]
+
     return texts
 
 
@@ -195,6 +199,7 @@ def written(
     told = [i for i, index in enumerate(indices) if cohort.studies[index].report][:count]
     if not told:
         return []
+
     batch = cohort.batch(indices[told], tokenizer, augment=None)
     found = []
     for row, i in enumerate(told):
@@ -209,6 +214,7 @@ def written(
                 compared=compare(texts[i], original),
             )
         )
+
     return found
 
 
@@ -230,6 +236,7 @@ def finding_accuracy(
     ]
     for _, true in pairs:
         names |= dict.fromkeys(true)
+
     table = []
     for name in names:
         rows = [place for place, (_, true) in enumerate(pairs) if name in true]
@@ -250,4 +257,5 @@ def finding_accuracy(
                 "majority": majority / len(stated),
             }
         )
+
     return table

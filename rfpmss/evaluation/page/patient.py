@@ -139,6 +139,7 @@ class Looker:
                 f"STUDY must be one of the cohort's {len(names)} studies, such as "
                 f"{', '.join(near)}; got {study}"
             )
+
         return names.index(study)
 
     def look(self, study: str) -> Patient:
@@ -155,6 +156,7 @@ class Looker:
         batch = cohort.batch([index], tokenizer, augment=None)
         if bool(batch.present[0, : len(VIEWS)].any()):
             [generated] = write_reports(model, cohort, tokenizer, np.array([index]), 1)
+
         judged = generated is not None and entry.report
         return Patient(
             study_id=entry.study_id,
@@ -184,6 +186,7 @@ class Looker:
         visits: dict[str, list[str]] = {}
         for name in self.studies():
             visits.setdefault(owner[name], []).append(name)
+
         people = list(visits)
         place = people.index(studies[index].patient_id)
         return Around(
@@ -198,6 +201,7 @@ class Looker:
         decoding = opened.config.model.backbone == "vit" and opened.config.model.fusion != "none"
         if not told or not decoding or not bool(batch.present[0, : len(VIEWS)].any()):
             return []
+
         moved = batch.to(next(opened.model.parameters()).device)
         looks = gaze(opened.model, moved)[0].cpu()
         words = []
@@ -212,6 +216,7 @@ class Looker:
                 if bool(batch.present[0, i])
             }
             words.append(Word(text, drawn))
+
         return words
 
     def _embeddings(self, split: str) -> Embeddings:
@@ -234,6 +239,7 @@ class Looker:
             if query != gallery
         ]
         known = [direction for direction in found if direction is not None]
+
         return sorted(known, key=lambda one: (one.query, one.gallery) != MAIN)
 
     def _direction(
@@ -243,6 +249,7 @@ class Looker:
         rows = np.flatnonzero(matching.rows == position)
         if not len(rows) or not len(matching.columns):
             return None
+
         scores = matching.scores[rows[0]]
         order = np.argsort(-scores, kind="stable")
         columns = matching.columns[order]
@@ -252,6 +259,7 @@ class Looker:
         cohort = self.opened.cohort
         batch = cohort.batch(chosen, self.opened.tokenizer, augment=None)
         asked = cohort.studies[int(embeddings.index[position])].report or ""
+
         return Direction(
             query=query,
             gallery=gallery,

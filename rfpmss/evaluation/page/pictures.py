@@ -86,6 +86,7 @@ def channels_of(view: str, images: Float[np.ndarray, "s c h w"]) -> Channels:
         return Channels(named)
     if all(np.array_equal(images[:, 0], images[:, place]) for place in range(1, len(named))):
         return Channels(((UNKNOWN, 0),))
+
     blank = {name for name, place in named if np.ptp(images[:, place]) == 0}
     return Channels(
         tuple(entry for entry in named if entry[0] not in blank),
@@ -104,6 +105,7 @@ def pictures(batch: Batch, row: int) -> list[Picture]:
             pixels = shown_pixels(image, channel)
             caption = f"{TITLES[view]} {name}"
             found.append(Picture(caption, data_uri(pixels), pixels.shape[0], view))
+
     return found
 
 
@@ -176,4 +178,5 @@ def heat_uri(heat: Float[np.ndarray, "h w"]) -> str:
     pixels[..., 3] = (heat.clip(0, 1) * 190).round().astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png")
+
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

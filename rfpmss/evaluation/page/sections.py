@@ -95,6 +95,7 @@ def reports(run: Opened) -> dict[str, Any]:
         ],
         private=True,
     )
+
     return {
         "findings": findings,
         "wording": words,
@@ -110,6 +111,7 @@ def examples(run: Opened) -> dict[str, Any]:
         for part in (row, *row["hits"]):
             part.pop("report")
             part.pop("pictures", None)
+
     write_json(run.folder / "examples.json", rows, private=True)
     return {"examples": found}
 
@@ -120,6 +122,7 @@ def anchors(run: Opened) -> dict[str, Any]:
     names = [run.cohort.studies[index].study_id for index in run.embeddings.index]
     if assignment.solver == "none":
         return {"names": names, "comparisons": [], "overlap": [], "carried": []}
+
     assigned = anchoring.assignments(run.model, run.embeddings, assignment)
     overlap = anchoring.overlap(assigned, run.embeddings.present, assignment.k)
     values = structure.labels(run.cohort, run.embeddings.index)
@@ -134,6 +137,7 @@ def anchors(run: Opened) -> dict[str, Any]:
             carried.append(
                 {"modality": name, "rows": structure.carried(assigned[rows, place, place], some)}
             )
+
     compared = anchoring.comparisons(run.embeddings, assigned)
     told = [
         {
@@ -150,6 +154,7 @@ def anchors(run: Opened) -> dict[str, Any]:
         private=True,
     )
     write_table(run.folder / "anchors.json", overlap)
+
     return {"names": names, "comparisons": compared, "overlap": overlap, "carried": carried}
 
 
@@ -176,6 +181,7 @@ def space(run: Opened) -> dict[str, Any]:
         private=True,
     )
     write_table(run.folder / "structure.json", kept)
+
     return {
         "kept": kept,
         "maps": [
@@ -200,6 +206,7 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
     nothing: dict[str, Any] = {"grounding": [], "overlays": [], "overlay_method": "", "stacks": []}
     if run.config.model.backbone != "vit" or run.config.model.fusion == "none":
         return nothing
+
     fresh = random_start(run.config, run.tokenizer.get_vocab_size())
     fresh = fresh.to(next(run.model.parameters()).device)
     rows, studies, overlays, stacks, shown = [], [], [], [], ""
@@ -220,6 +227,7 @@ def attention(run: Opened, tuned: Classifier | None, *, quick: bool) -> dict[str
             overlays = _overlays(run, best, view, chosen.test, references)
             rolled = next(f for f in found if f.method == METHOD)
             stacks = _stacks(run, view, chosen.test, rolled.threshold)
+
     write_json(run.folder / "attention.json", rows)
     write_table(run.folder / "attention.json", rows)
     write_json(run.folder / "attention_studies.json", studies, private=True)
@@ -236,6 +244,7 @@ def _stacks(run: Opened, view: str, indices: np.ndarray, threshold: float) -> li
         stack = stack_of(run.model, run.cohort, run.tokenizer, index, view, threshold)
         if stack and len(stack.marks) > 1:
             found.append({"study": run.cohort.studies[index].study_id, "stack": stack})
+
     return found
 
 

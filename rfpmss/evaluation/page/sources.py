@@ -61,6 +61,7 @@ def source(part: str, run: str = "RUN", name: str = "NAME") -> Source:
     file, words = PARTS[part]
     if name.endswith(ADAPTED):
         words = words.replace("--name {name}", "--adapt --name {name}")
+
     stem = name.removesuffix(ADAPTED)
     command = words.format(run=shlex.quote(run), name=shlex.quote(stem))
     return Source(f"evaluation/{file.format(name=name)}", f"python -m rfpmss.{command}")

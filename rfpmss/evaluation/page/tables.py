@@ -53,6 +53,7 @@ def print_table(rows: Sequence[Row]) -> None:
             "no retrieval table: it needs two studies of the split, each with two modalities\n"
         )
         return
+
     heads = ("retrieval", "n", "chance R@5", "R@5 (95 %)", "ceiling", "R@1", "median rank")
     lines = [
         (
@@ -70,6 +71,7 @@ def print_table(rows: Sequence[Row]) -> None:
         _rich(heads, lines)
     else:
         _plain(heads, lines)
+
     for row in chosen:
         if row.outline_r5 is not None:
             sys.stdout.write(
@@ -109,6 +111,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+
     with trusted(path):
         found = _read_json(path)
         if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
@@ -124,6 +127,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
+
     with trusted(path):
         found = _read_json(path)
         if not isinstance(found, dict):
@@ -164,6 +168,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer = csv.DictWriter(table, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows([{name: _harmless(value) for name, value in row.items()} for row in rows])
+
     write_text(path, table.getvalue())
 
 
@@ -191,6 +196,7 @@ def write_latex(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     if not rows:
         write_text(path, "% no rows\n")
         return
+
     heads = list(rows[0])
     lines = [r"\begin{tabular}{" + "l" + "r" * (len(heads) - 1) + "}", r"\toprule"]
     lines.append(" & ".join(map(_tex, heads)) + r" \\")
@@ -209,6 +215,7 @@ def _readable(row: Row) -> dict[str, object]:
         )
         cells[f"R@{k} (95 %)"] = f"{score} ({low}, {high})"
         cells[f"chance / ceiling @{k}"] = f"{chance} / {ceiling}"
+
     cells["outline @5"] = percent(row.outline_r5)
     return cells | {"MedR": f"{row.medr:g}", "MeanR": f"{row.meanr:.1f}"}
 
@@ -217,8 +224,10 @@ def _rich(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     table = Table(title="Zero-shot retrieval on held-out patients, %")
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place else "left")
+
     for line in lines:
         table.add_row(*line)
+
     Console().print(table)
 
 

@@ -87,6 +87,7 @@ def write_targets(run_dir: Path) -> list[Target]:
     write_json(path, rows)
     write_csv(path.with_suffix(".csv"), rows)
     write_latex(path.with_suffix(".tex"), [readable(target) for target in found])
+
     return found
 
 
@@ -145,6 +146,7 @@ def _retrieval(rows: Mapping[tuple[str, str], Mapping[str, Any]], run_dir: Path)
                 **_told("retrieval", f"{query}, {gallery}, r{k}", run_dir),
             )
         )
+
     return found
 
 
@@ -154,6 +156,7 @@ def _gain(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     best = max(of_random, key=lambda row: row["auc"], default=None)
     value = None if best is None else best["difference"]
     mode = "any mode" if best is None else best["mode"]
+
     return Target(
         name="AUC at 10 % labels above random weights",
         wanted=f"at least {GAIN:+.2f}",
@@ -177,6 +180,7 @@ def _attention(rows: Sequence[Mapping[str, Any]], run_dir: Path) -> Target:
     method = "fine-tuned" if chosen is None else chosen["method"]
     above = None if chosen is None or bar is None else bool(chosen["iou"] > bar)
     met, note = _judged(met=above, n=chosen.get("n") if chosen else None)
+
     return Target(
         name="attention IoU after fine-tuning, MRI",
         wanted="above every control",
@@ -217,6 +221,7 @@ def _judged(
         return None, f"too few patients: {n}"
     if chance is not None and chance >= 1:
         return None, "chance is 1: so small a gallery cannot be missed"
+
     return met, ""
 
 

@@ -134,11 +134,13 @@ def page(
         content |= sections.space(run)
         content |= sections.attention(run, tuned_of(run_dir, model, origin), quick=quick)
         model.train(training)
+
     content["targets"] = write_targets(run_dir)
     path = run_dir / "report.html"
     stored = [run_dir / source(part).file for part in STORED]
     with trusted(*stored, *(run_dir / "evaluation").glob(ELSEWHERE)):
         write_text(path, render(content), private=True)
+
     return path
 
 
@@ -148,9 +150,11 @@ def _stale(
     """Scores of other commands that are not of these weights: where they stand, and how not."""
     if origin is None:
         return []
+
     said = {source(part).file: found.get("origin") for part, found in stored.items() if found}
     for path in sorted(folder.glob(ELSEWHERE)):
         said[f"{folder.name}/{path.name}"] = of(folder, path.stem.removesuffix("_full"), path.name)
+
     return [(file, other) for file, entry in said.items() if (other := origin.other(entry))]
 
 
@@ -177,6 +181,7 @@ def _about(
     path = run_dir / source("about").file
     write_json(path, found)
     write_table(path.with_name("cohort.json"), [_flat(row) for row in found["counts"]])
+
     return found
 
 
@@ -232,6 +237,7 @@ def fill(template: str, content: dict[str, Any]) -> str:
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
+
     return (
         _environment()
         .get_template(template)
@@ -264,6 +270,7 @@ def tuned_of(run_dir: Path, model: RFPMSS, origin: Origin | None) -> Classifier 
     path = run_dir / "finetuned.safetensors"
     if not path.is_file():
         return None
+
     tuned = Classifier(model)
     try:
         with safe_open(regular(path), framework="pt") as file:
@@ -275,6 +282,7 @@ def tuned_of(run_dir: Path, model: RFPMSS, origin: Origin | None) -> Classifier 
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         sys.stderr.write(f"note: {path} is left out of the page: {reason}; finetune again\n")
         return None
+
     return tuned.to(next(model.parameters()).device).eval()
 
 
@@ -317,6 +325,7 @@ def _counts(cohort: Cohort) -> list[dict[str, Any]]:
                 "modalities": [have[name] for name in MODALITIES],
             }
         )
+
     return table
 
 
@@ -329,6 +338,7 @@ def _settings(config: Config) -> list[tuple[str, list[tuple[str, str]]]]:
             sections.append((name, [(key, str(inner)) for key, inner in value.items()]))
         else:
             plain.append((name, str(value)))
+
     return [("run", plain), *sections]
 
 
@@ -339,6 +349,7 @@ def _versions() -> list[tuple[str, str]]:
             found.append((name, version(name)))
         except PackageNotFoundError:
             found.append((name, "not installed, imported from its folder"))
+
     return found
 
 

@@ -45,6 +45,7 @@ def agreement(queries: Sequence[Findings], gallery: Sequence[Findings]) -> Float
         left = [codes.setdefault(row.get(name), len(codes)) for row in queries]
         right = [codes.setdefault(row.get(name), len(codes)) for row in gallery]
         total += np.asarray(left)[:, None] == np.asarray(right)[None, :]
+
     return total
 
 
@@ -72,4 +73,5 @@ def label_ceiling(
     for given, true in zip(labels, truth, strict=True):
         for name in given.keys() & true.keys():
             right.setdefault(name, []).append(given[name] == true[name])
+
     return {name: sum(hits) / len(hits) for name, hits in sorted(right.items())}

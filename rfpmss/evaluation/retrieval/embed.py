@@ -77,11 +77,13 @@ def embed(
     """
     if not len(indices):
         raise ScoreError("indices must name at least one study, got none")
+
     names = ("inputs", "joint", "study", "report", "present")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for features in _features(model, cohort, tokenizer, indices, size):
         for name, part in parts.items():
             part.append(getattr(features, name).cpu().numpy())
+
     patients = np.array([cohort.studies[i].patient_id for i in indices])
     joined = {name: np.concatenate(part) for name, part in parts.items()}
     refuse_undefined(joined, [cohort.studies[i].study_id for i in indices])
@@ -101,6 +103,7 @@ def refuse_undefined(features: Mapping[str, np.ndarray], studies: Sequence[str])
     finite = np.ones(len(studies), bool)
     for values in features.values():
         finite &= np.isfinite(values.reshape(len(studies), -1)).all(axis=1)
+
     bad = [name for name, fine in zip(studies, finite, strict=True) if not fine]
     if bad:
         raise ScoreError(
@@ -122,6 +125,7 @@ def match(embeddings: Embeddings, query: str, gallery: str) -> Matching:
     """
     if query not in SIDES or gallery not in SIDES or query == gallery:
         raise ValueError(f"query and gallery must be two of {SIDES}, got {query} and {gallery}")
+
     if {query, gallery} == {"study", "report"}:
         some = embeddings.present[:, : len(VIEWS)].any(axis=1)
         told = embeddings.present[:, MODALITIES.index("report")]
@@ -131,6 +135,7 @@ def match(embeddings: Embeddings, query: str, gallery: str) -> Matching:
             side: _in_joint_space(embeddings, side, other)
             for side, other in ((query, gallery), (gallery, query))
         }
+
     (left, have), (right, held) = sides[query], sides[gallery]
     rows, columns = np.flatnonzero(have), np.flatnonzero(held)
     return Matching(rows, columns, cosines(left[rows], right[columns]))
@@ -140,6 +145,7 @@ def _in_joint_space(embeddings: Embeddings, side: str, other: str) -> tuple[np.n
     if side != "study":
         place = MODALITIES.index(side)
         return embeddings.joint[:, place], embeddings.present[:, place]
+
     places = [i for i, view in enumerate(VIEWS) if view != other]
     present = embeddings.present[:, places]
     vectors = unit(embeddings.joint[:, places]) * present[..., None]
@@ -152,6 +158,7 @@ def _features(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
+
     try:
         with torch.no_grad():
             for start in range(0, len(indices), size):

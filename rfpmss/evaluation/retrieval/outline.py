@@ -61,6 +61,7 @@ def aligned(heads: Bool[np.ndarray, "b s s"]) -> Bool[np.ndarray, "b s s"]:
         at = np.round(v).astype(int), np.round(u).astype(int)
         inside = (at[0] >= 0) & (at[0] < side) & (at[1] >= 0) & (at[1] < side)
         into[inside] = mask[at[0][inside], at[1][inside]]
+
     return found
 
 

@@ -81,11 +81,13 @@ def rank(
         )
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite, got infinite or undefined ones")
+
     correct = queries[:, None] == gallery[None, :]
     query = np.flatnonzero(correct.any(axis=1))
     scores, correct = scores[query].round(DIGITS), correct[query]
     best = np.where(correct, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     equal = scores == best
+
     return Ranks(
         query=query,
         ahead=(scores > best).sum(axis=1),
@@ -124,4 +126,5 @@ def _all_wrong(
     for i in range(int(right.max(initial=0))):
         left = np.maximum(items - drawn - i, 0) / np.maximum(items - i, 1)
         result *= np.where(i < right, left, 1.0)
+
     return result

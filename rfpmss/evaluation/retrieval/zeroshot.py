@@ -114,6 +114,7 @@ def queries(embeddings: Embeddings) -> list[dict[str, object]]:
                     **{f"hit{k}": ranks.hits(k).tolist() for k in DEPTHS},
                 }
             )
+
     return table
 
 
@@ -130,6 +131,7 @@ def findings_of(cohort: Cohort, indices: Int[np.ndarray, " n"]) -> list[dict[str
                 for name in MODALITIES
             }
         )
+
     return found
 
 
@@ -145,6 +147,7 @@ def _row(
     ranks = rank(matching.scores, asked, offered)
     if not len(ranks.query):
         return None
+
     patients = asked[ranks.query]
     figures: dict[str, float | None] = {}
     for k in DEPTHS:
@@ -152,6 +155,7 @@ def _row(
         figures[f"r{k}"] = float(hits.mean())
         figures[f"r{k}_low"], figures[f"r{k}_high"] = interval(hits, patients)
         figures[f"chance_r{k}"] = float(ranks.chance(k).mean())
+
     best = None
     if findings is not None:
         left = [_shown(findings[i], embeddings.present[i], query, gallery) for i in matching.rows]
@@ -159,16 +163,19 @@ def _row(
             _shown(findings[i], embeddings.present[i], gallery, query) for i in matching.columns
         ]
         best = rank(agreement(left, right), asked, offered)
+
     if outlines:
         places = np.ix_(matching.rows, matching.columns)
         plain = [rank(scores[places], asked, offered) for scores in outlines]
         figures |= {
             f"outline_r{k}": max(float(one.hits(k).mean()) for one in plain) for k in DEPTHS
         }
+
     figures["medr"] = float(np.median(ranks.positions()))
     figures["meanr"] = float(ranks.positions().mean())
     figures["chance_meanr"] = float(((ranks.gallery + 1) / (ranks.relevant + 1)).mean())
     names = {"query": query, "gallery": gallery, "n": len(ranks.query), "items": ranks.gallery}
+
     return Row(**names, **figures, **_ceiling(best))  # type: ignore[arg-type]
 
 
@@ -185,8 +192,10 @@ def _shown(findings: dict[str, Findings], present: np.ndarray, side: str, other:
     """Findings that a side shows; the study shows what its views (but not ``other``) show."""
     if side != "study":
         return findings[side]
+
     shown: dict[str, object] = {}
     for place, view in enumerate(VIEWS):
         if view != other and present[place]:
             shown |= findings[view]
+
     return shown

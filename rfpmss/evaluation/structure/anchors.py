@@ -66,6 +66,7 @@ def assignments(
         scores = cross.permute(1, 2, 0, 3).reshape(-1, len(present), anchors)
         rows = present.T.repeat_interleave(count, dim=0)
         plan = assign(scores.double(), rows, config)
+
     chosen = torch.zeros_like(plan, dtype=torch.bool)
     chosen.scatter_(-1, plan.topk(config.k, dim=-1).indices, value=True)
     chosen &= rows[..., None]
@@ -101,6 +102,7 @@ def overlap(
                     "chance": k / assigned.shape[-1],
                 }
             )
+
     return table
 
 
@@ -113,6 +115,7 @@ def comparisons(embeddings: Embeddings, assigned: Bool[np.ndarray, "n a m k"]) -
             one = int(rows[0])
             pair = (Sample(one, first), Sample(one, second))
             found.append(_compare(f"One patient: {first} and {second}", second, pair, assigned))
+
     for modality in ("mri", "ct"):
         rows = np.flatnonzero(_present(embeddings, modality))
         if len(rows) < 3:
@@ -124,6 +127,7 @@ def comparisons(embeddings: Embeddings, assigned: Bool[np.ndarray, "n a m k"]) -
             title = f"Two patients: {modality} and its {word} {modality}"
             found.append(_compare(title, modality, pair, assigned))
         break
+
     return found
 
 

@@ -45,11 +45,13 @@ def maps(embeddings: Embeddings, seed: int = 0) -> list[Map]:
     points = embeddings.joint[study, modality].astype(np.float64)
     if len(points) < 12:
         return []
+
     from sklearn.manifold import TSNE
 
     near = min(30.0, (len(points) - 1) / 3)
     tsne = TSNE(2, perplexity=near, init="pca", random_state=seed).fit_transform(points)
     placed = {"principal components": pca(points), "t-SNE": tsne, "UMAP": umap(points, seed)}
+
     return [
         Map(name, _framed(xy.astype(np.float64)), study, modality)
         for name, xy in placed.items()
@@ -76,6 +78,7 @@ def umap(points: Float[np.ndarray, "n d"], seed: int = 0) -> Float[np.ndarray, "
             module = importlib.import_module("umap")
         except ImportError:
             return None
+
     near, start = min(15, len(points) - 1), pca(points).astype(np.float32)
     made = module.UMAP(n_neighbors=near, init=start, random_state=seed, n_jobs=1)
     return made.fit_transform(points)
@@ -125,6 +128,7 @@ def preservation(embeddings: Embeddings, neighbours: int = 10) -> list[dict[str,
                 "cka_shuffled": cka(before, after[shuffled]),
             }
         )
+
     return table
 
 
@@ -138,6 +142,7 @@ def labels(cohort: Cohort, indices: Int[np.ndarray, " n"]) -> dict[str, list[str
         if any(value is None for value in values) or len(set(values)) < 2:
             continue
         found[name] = _binned([str(value) for value in values])
+
     return found
 
 
@@ -163,6 +168,7 @@ def carried(
                 "excess": np.maximum(found - chance, 0.0).tolist(),
             }
         )
+
     return table
 
 
@@ -175,6 +181,7 @@ def _information(
     marginal = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(joint > 0, joint * np.log2(joint / marginal), 0.0)
+
     return terms.sum(axis=(0, 1))
 
 
@@ -188,8 +195,10 @@ def _binned(values: list[str]) -> list[str]:
         numbers = np.array([float(value) for value in values])
     except ValueError:
         return values
+
     if len(np.unique(numbers)) <= 2 * BINS:
         return values
+
     edges = np.quantile(numbers, np.arange(1, BINS) / BINS)
     return [f"quarter {int(part) + 1}" for part in np.searchsorted(edges, numbers, side="right")]
 

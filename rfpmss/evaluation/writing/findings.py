@@ -49,6 +49,7 @@ def read_findings(text: str) -> dict[str, str]:
         read = _of_chinese if _HAN.search(sentence) else _of_sentence
         for name, value in read(sentence).items():
             found.setdefault(name, value)
+
     return found
 
 
@@ -64,16 +65,22 @@ def _of_sentence(sentence: str) -> dict[str, str]:
     for name, values in (("side", SIDES), ("lobe", LOBES)):
         if word := _one_of(sentence, values):
             found[name] = word
+
     if size := re.search(r"\b(\d+(?:\.\d+)?)\s*(mm|cm)\b", sentence):
         found["size"] = _millimetres(size[1], size[2])
+
     if grade := re.search(r"\bgrade\s*(\d|i{1,3}|iv)\b", sentence):
         found["grade"] = _ROMAN.get(grade[1], grade[1])
+
     if "edema" in sentence and (word := _one_of(sentence, AMOUNTS)):
         found["edema"] = word
+
     if re.search(r"cellularity|cell density", sentence) and (word := _one_of(sentence, DENSITIES)):
         found["density"] = word
+
     if re.search(r"\benhance", sentence) or "enhancement" in sentence:
         found["enhancement"] = _enhancement(sentence)
+
     for name, pattern in (
         ("necrosis", r"necro"),
         ("hemorrhage", r"ha?emorrhage|\bblood\b"),
@@ -82,6 +89,7 @@ def _of_sentence(sentence: str) -> dict[str, str]:
     ):
         if re.search(pattern, sentence):
             found[name] = "no" if _NO.search(sentence) else "yes"
+
     return found
 
 
@@ -91,19 +99,25 @@ def _of_chinese(sentence: str) -> dict[str, str]:
     found: dict[str, str] = {}
     if side := re.search(r"[左右]", sentence):
         found["side"] = _WORDS["side"][side[0]]
+
     if lobe := re.search(r"([额顶颞枕])叶", sentence):
         found["lobe"] = _WORDS["lobe"][lobe[1]]
+
     if size := re.search(r"(\d+(?:\.\d+)?)\s*(mm|毫米|cm|厘米)", sentence):
         found["size"] = _millimetres(size[1], size[2])
+
     if grade := re.search(r"(\d|i{1,3}|iv)\s*级", sentence):
         found["grade"] = _ROMAN.get(grade[1], grade[1])
+
     for name, topic in (("edema", "水肿"), ("density", "细胞密度")):
         around = rf"{'|'.join(_WORDS[name])}"
         if topic in sentence and (word := re.search(around, sentence)):
             found[name] = _WORDS[name][word[0]]
+
     if "强化" in sentence:
         ring = "ring" if re.search(r"环|厚壁", sentence) else "patchy"
         found["enhancement"] = "none" if _NONE.search(sentence) else ring
+
     for name, pattern in (
         ("necrosis", r"坏死"),
         ("hemorrhage", r"出血|积血"),
@@ -112,6 +126,7 @@ def _of_chinese(sentence: str) -> dict[str, str]:
     ):
         if re.search(pattern, sentence):
             found[name] = "no" if _NONE.search(sentence) else "yes"
+
     return found
 
 

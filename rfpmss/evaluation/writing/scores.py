@@ -60,6 +60,7 @@ def score(
         texts = write_reports(model, cohort, tokenizer, told, size, width=width)
         findings += [name | row for row in finding_accuracy(texts, originals, patients)]
         wording.append(name | scores(texts, originals))
+
     return Scored(findings, wording)
 
 

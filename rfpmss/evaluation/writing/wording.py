@@ -36,10 +36,12 @@ def scores(texts: Sequence[str], originals: Sequence[str]) -> dict[str, float]:
         raise ValueError(
             f"texts and originals must be as many, not none, got {len(texts)}, {len(originals)}"
         )
+
     told, true = [words(text) for text in texts], [words(text) for text in originals]
     found = {f"bleu{n}": bleu(told, true, n) for n in ORDERS}
     pairs = list(zip(told, true, strict=True))
     found["rouge_l"] = sum(rouge_l(*pair) for pair in pairs) / len(pairs)
+
     return found | {"cider": cider(told, true)}
 
 
@@ -56,6 +58,7 @@ def bleu(told: Sequence[list[str]], true: Sequence[list[str]], longest: int) -> 
         if not matched:
             return 0.0
         logs += math.log(matched / total) / longest
+
     length, wanted = sum(map(len, told)), sum(map(len, true))
     return math.exp(logs + min(0.0, 1 - wanted / length))
 
@@ -69,6 +72,7 @@ def rouge_l(told: list[str], true: list[str]) -> float:
             above = row[j]
             row[j] = corner + 1 if word == other else max(above, row[j - 1])
             corner = above
+
     total = len(told) + len(true)
     return 2 * row[-1] / total if total else 0.0
 
@@ -86,6 +90,7 @@ def cider(told: Sequence[list[str]], true: Sequence[list[str]]) -> float:
             norm = math.sqrt(sum(v * v for v in x.values()) * sum(v * v for v in y.values()))
             if norm:
                 total += sum(v * y[gram] for gram, v in x.items() if gram in y) / norm
+
     return 10 * total / (len(ORDERS) * len(true))
 
 

@@ -92,6 +92,7 @@ def write_page(folder: Path) -> Path:
     )
     path = folder / PAGE
     write_text(path, page + "\n")
+
     return path
 
 
@@ -121,6 +122,7 @@ def _shown(rows: Sequence[Row], folder: Path) -> list[Shown]:
     for row in rows:
         if row.path and row.modality in VIEWS:
             images.setdefault(row.study_id, {}).setdefault(row.modality, row)
+
     most = max(map(len, images.values()), default=0)
     full = [name for name, views in images.items() if len(views) == most]
     rest = [name for name in images if name not in set(full)]
@@ -129,6 +131,7 @@ def _shown(rows: Sequence[Row], folder: Path) -> list[Shown]:
     missing = {view for view in VIEWS if not any(view in images[name] for name in chosen)}
     for view in sorted(missing):  # no view of the cohort stays unseen
         chosen += _spread([name for name in rest if view in images[name]], 1)
+
     return [
         Shown(
             name,
@@ -155,8 +158,10 @@ def _png(view: str, image: UInt8[np.ndarray, "c h w"]) -> str:
     shown = image[_CHANNEL[view]] if view in _CHANNEL else image[:3].transpose(1, 2, 0)
     if view == "mri" and np.ptp(shown) == 0:  # no FLAIR: the first sequence that there is
         shown = next((channel for channel in image if np.ptp(channel)), shown)
+
     picture = Image.fromarray(np.ascontiguousarray(shown))
     picture.thumbnail((SIDE, SIDE))
     data = io.BytesIO()
     picture.save(data, "PNG", optimize=True)
+
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

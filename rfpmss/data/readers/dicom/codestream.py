@@ -27,8 +27,10 @@ def size_of(stream: bytes) -> tuple[int, int] | None:
     if start >= 0 and stream[:2] != b"\xff\xd8":
         x, y, x0, y0 = (int.from_bytes(stream[start + k : start + k + 4]) for k in (8, 12, 16, 20))
         return y - y0, x - x0
+
     if stream[:2] != b"\xff\xd8":
         return None
+
     place = 2
     while place + 9 <= len(stream):
         if stream[place] != 0xFF:
@@ -40,6 +42,7 @@ def size_of(stream: bytes) -> tuple[int, int] | None:
         bare = marker in _BARE or marker == 0xFF
         step = int.from_bytes(stream[place + 2 : place + 4])
         place += (1 if marker == 0xFF else 2) if bare else 2 + step
+
     return None
 
 
@@ -52,6 +55,7 @@ def check_frames(data: Dataset, rows: int, columns: int, count: int) -> None:
     syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is None or not syntax.is_encapsulated or "PixelData" not in data:
         return
+
     for stream in generate_frames(data.PixelData, number_of_frames=count):
         found = size_of(stream)
         if found is not None and found != (rows, columns):

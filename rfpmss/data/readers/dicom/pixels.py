@@ -21,6 +21,7 @@ def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
     data = plane.data
     if plane.error is not None:
         raise plane.error
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -34,19 +35,25 @@ def decode(plane: Frame) -> Float32[np.ndarray, "y x"]:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise UnreadableError("the pixels are damaged or end too early") from None
         raise
+
     if pixels.ndim == 3:
         pixels = pixels[plane.number]
+
     if pixels.ndim != 2:
         raise UnsupportedError("the pixels are no plane")
+
     inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"
     shown = _turned(pixels, data) if inverted else pixels
     with np.errstate(over="ignore", invalid="ignore"):
         image = shown.astype(np.float32) * np.float32(plane.slope) + np.float32(plane.intercept)
+
     if not np.isfinite(image).all():
         raise ValuesError("pixels are not finite")
+
     empty = _padding(pixels, data)
     if empty.any() and not empty.all():
         image[empty] = image[~empty].min()
+
     return image
 
 
@@ -55,6 +62,7 @@ def _padding(pixels: Shaped[np.ndarray, "y x"], data: Dataset) -> Bool[np.ndarra
     first = data.get("PixelPaddingValue")
     if first is None:
         return np.zeros(pixels.shape, bool)
+
     last = data.get("PixelPaddingRangeLimit")
     low, high = sorted((first, first if last is None else last))
     return (pixels >= low) & (pixels <= high)
@@ -68,6 +76,7 @@ def _turned(pixels: Integer[np.ndarray, "y x"], data: Dataset) -> Integer[np.nda
     """
     if data.get("Modality") == "CT":
         return pixels
+
     signed = data.get("PixelRepresentation", 0) == 1
     top = -1 if signed else 2 ** int(data.get("BitsStored", 16)) - 1
     return top - pixels.astype(np.int64)

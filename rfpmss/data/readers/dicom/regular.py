@@ -28,6 +28,7 @@ def straighten(
     """
     if np.abs(moves).max() < 1e-3:
         return array, (0, 0)
+
     low = np.floor(moves.min(axis=0) + 1e-6).astype(int)
     high = np.ceil(moves.max(axis=0) - 1e-6).astype(int)
     shape = tuple(np.array(array.shape[1:]) + high - low)
@@ -44,6 +45,7 @@ def straighten(
         )
         for plane, move in zip(array, moves, strict=True)
     ]
+
     return np.stack(result).astype(np.float32), (int(low[0]), int(low[1]))
 
 
@@ -61,4 +63,5 @@ def interpolate(
     right = np.clip(np.searchsorted(along, new), 1, len(along) - 1)
     share = ((new - along[right - 1]) / (along[right] - along[right - 1])).astype(np.float32)
     share = share[:, None, None]
+
     return array[right - 1] * (1 - share) + array[right] * share

@@ -47,9 +47,11 @@ def tumour_segments(data: Dataset) -> list[int]:
         ranked = [(_rank(item), int(item.SegmentNumber)) for item in data.SegmentSequence]
     except (AttributeError, TypeError, ValueError):
         raise UnreadableError("the segmentation does not describe its segments") from None
+
     best = min((rank for rank, _ in ranked if rank is not None), default=None)
     if best is None:
         raise UnusedError("the segmentation shows parts of the body and no tumour")
+
     return [number for rank, number in ranked if rank == best]
 
 
@@ -69,6 +71,7 @@ def _rank(item: Dataset) -> int | None:
             return 0
         if masks.shows_head(text):
             return None
+
     values = {str(code.get("CodeValue", "") or "") for code in codes}
     return None if values & ANATOMY else 1
 
@@ -87,6 +90,7 @@ def read_segments(path: Path, limit: int = MAX_BYTES) -> Volume:
     planes = dicom.frames(data, limit)
     if errors := [plane.error for plane in planes if plane.error]:
         raise errors[0]
+
     wanted = set(tumour_segments(data))
     pixels = _pixels(data, len(planes))
     affine, shape, places = _lattice(data, planes)
@@ -96,6 +100,7 @@ def read_segments(path: Path, limit: int = MAX_BYTES) -> Volume:
             array[place] |= np.isin(image, list(wanted))
         elif _segment(plane) in wanted:
             array[place] |= image
+
     return orient(array.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
 
@@ -123,6 +128,7 @@ def _lies_on(mask: Volume, image: Volume) -> bool:
     steps = np.diag(np.linalg.inv(image.affine)[:3, :3] @ mask.affine[:3, :3])
     inside = (found > -0.5) & (found < np.array(image.array.shape[::-1]) - 0.5)
     whole = np.abs(found - np.rint(found)).max() <= OFF
+
     return bool(whole and inside.all() and np.abs(steps[:2] - 1).max() < OFF)
 
 
@@ -140,11 +146,13 @@ def _pixels(data: Dataset, count: int) -> Any:
         pixels = data.pixel_array.reshape(count, int(data.Rows), int(data.Columns))
     except Exception:
         raise UnreadableError("the pixels of the segmentation cannot be decoded") from None
+
     kind = str(data.get("SegmentationType", "")).upper()
     if kind == "FRACTIONAL":
         return (2 * pixels.astype(np.int32) >= int(data.MaximumFractionalValue)).astype(np.uint8)
     if kind not in ("BINARY", "LABELMAP"):
         raise UnsupportedError("the segmentation is of a type that is not known here")
+
     return pixels
 
 
@@ -155,6 +163,7 @@ def _lattice(
     first = planes[0]
     if any(plane.position is None or plane.orientation is None for plane in planes):
         raise GeometryError("the segmentation does not say where it lies", CORRECT)
+
     assert first.orientation is not None
     if any(
         np.abs(plane.orientation - first.orientation).max() > 1e-3  # type: ignore[operator]
@@ -162,6 +171,7 @@ def _lattice(
         for plane in planes
     ):
         raise GeometryError("the images of the segmentation are not parallel", CORRECT)
+
     row, column = (v / np.linalg.norm(v) for v in (first.orientation[:3], first.orientation[3:]))
     positions = np.stack([plane.position for plane in planes])  # type: ignore[misc]
     along = positions @ np.cross(row, column)
@@ -177,11 +187,13 @@ def _lattice(
         spread = np.abs(positions - positions[low] - np.rint(places)[:, None] * line).max()
         if spread > max(OFF * step, dicom.ROUNDING):
             raise GeometryError("the images of the segmentation lie on no regular grid", CORRECT)
+
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
     affine[:3, 2], affine[:3, 3] = line, positions[low]
     count = np.rint(places).astype(int)
     if count.max() >= dicom.MAX_FRAMES:
         raise GeometryError("the images of the segmentation lie on no regular grid", CORRECT)
+
     shape = (int(count.max()) + 1, int(data.Rows), int(data.Columns))
     return affine, shape, count.tolist()

@@ -92,8 +92,10 @@ def nature(data: Dataset) -> Nature:
         kind, told = kind_of_ct(data, description), "modality"
     else:
         kind, told = kind_of_mr(data, description)
+
     if elsewhere(data, description):
         kind, told = ELSEWHERE, "body part"
+
     return Nature(kind, told, demerits_of(data, kind, description))
 
 
@@ -111,6 +113,7 @@ def demerits_of(data: Dataset, kind: str, description: str) -> tuple[int, ...]:
         or bool(_BONE.search(words))
     )
     known = kind in FOUR or (ct and not kind)
+
     return (
         0 if known else distance(kind),
         int(is_part(description)),
@@ -129,10 +132,12 @@ def kind_of_ct(data: Dataset, description: str) -> str:
     """Scouts, perfusion, angiography and projections are no plain head CT."""
     if computed := next((_COMPUTED[v] for v in _values(data)[2:] if v in _COMPUTED), ""):
         return computed
+
     ideas = set(ideas_of(description))
     for idea in (LOCALIZER, "perfusion", "mra", "projection", "subtraction"):
         if idea in ideas:
             return idea
+
     return ""
 
 
@@ -142,21 +147,26 @@ def kind_of_mr(data: Dataset, description: str) -> tuple[str, str]:
     computed = next((_COMPUTED[v] for v in image_type[2:] if v in _COMPUTED), "")
     if computed:
         return computed, "image type"
+
     contrast = agent(data)
     words = kind_of(description, contrast=contrast)
     told = "series description"
     if not words and "t1" not in ideas_of(description):
         words, told = kind_of(_text(data, "ProtocolName"), contrast=contrast), "protocol name"
+
     spoken = _CONTRASTS.get(_text(data, "AcquisitionContrast").upper(), "")
     timing = spoken or timing_of(data)
     if words and words not in FOUR:
         return words, told
+
     if not words:
         if timing == "t1":
             timing = "t1ce" if contrast else "t1"
         return timing, ("timing" if timing else "nothing")
+
     if timing and timing != words.removesuffix("ce"):
         return _settle(words, timing), "timing"
+
     return words, told
 
 
@@ -168,6 +178,7 @@ def _settle(words: str, timing: str) -> str:
         return "t1"  # "Ax FLAIR" with an inversion of 0.8 s: a T1 FLAIR
     if timing in FOUR:
         return ""
+
     return timing
 
 
@@ -175,11 +186,13 @@ def agent(data: Dataset) -> bool | None:
     """Whether a contrast agent was given; None where the header does not say."""
     if data.get("ContrastBolusAgentSequence"):
         return True
+
     name = re.sub(r"[\W_]+", " ", _text(data, "ContrastBolusAgent").lower()).strip()
     if name in _NO_AGENT:
         return False
     if name in _UNKNOWN_AGENT:
         return True if (_number(data, "ContrastBolusVolume") or 0) > 0 else None
+
     return True
 
 
@@ -205,6 +218,7 @@ def timing_of(data: Dataset) -> str:
         (echo <= 30 and 0 < repetition <= 1200, "t1"),
         (echo <= 40 and repetition >= 1500, "pd"),
     )
+
     return next((kind for holds, kind in rules if holds), "")
 
 
@@ -225,6 +239,7 @@ def elsewhere(data: Dataset, description: str) -> bool:
             return False
         if ELSEWHERE in ideas or text.strip().lower() in _LIMBS:
             return True
+
     return False
 
 
@@ -235,6 +250,7 @@ def spot(plane: Frame) -> tuple[float, ...]:
     """
     if plane.position is None or plane.orientation is None:
         return ()
+
     normal = np.cross(plane.orientation[:3], plane.orientation[3:])
     turned = np.round(plane.orientation, 2) + 0.0  # no negative zero
     return (*map(float, turned), round(float(plane.position @ normal), 2))
@@ -249,6 +265,7 @@ def largest(spots: Sequence[tuple[float, ...]]) -> int:
     for one in spots:
         if one:
             stacks[one[:-1]].add(one[-1])
+
     return max(map(len, stacks.values()), default=len(spots))
 
 
@@ -258,8 +275,10 @@ def grid_of(planes: Sequence[Frame]) -> Volume | None:
     for plane in planes:
         if one := spot(plane):
             stacks[one[:-1]].setdefault(one[-1], plane)
+
     if not stacks:
         return None
+
     stack = max(stacks.values(), key=len)
     ordered = [stack[place] for place in sorted(stack)]
     first, last = ordered[0], ordered[-1]
@@ -270,6 +289,7 @@ def grid_of(planes: Sequence[Frame]) -> Volume | None:
     step = np.cross(row, column) * (first.thickness or 1.0)
     if len(ordered) > 1:
         step = (last.position - first.position) / (len(ordered) - 1)
+
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
     affine[:3, 2], affine[:3, 3] = step, first.position
@@ -304,9 +324,11 @@ def _number(data: Dataset, *names: str) -> float | None:
     for group in shared[:1]:
         for element in group:
             holders += list(element.value)[:1] if element.VR == "SQ" else []
+
     for holder in holders:
         for name in names:
             found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*", _list(holder.get(name))[0])
             if found:
                 return float(found[1])
+
     return None

@@ -49,6 +49,7 @@ def _traits(plane: Frame) -> tuple[str, ...]:
     names = [str(plane.data.get(name, "") or "").strip() for name in _NAMES]
     if not any(names):
         return ()
+
     more = [str(plane.data.get(name, "") or "") for name in _MORE]
     keys = [str(read(plane)) for name, read in KEYS.items() if name not in _EACH_ITS_OWN]
     return (*names, *more, *keys)
@@ -93,6 +94,7 @@ def regroup(files: Sequence[File]) -> tuple[list[File], list[tuple[Path, DataErr
             f"{len(numbers)} images with a series identifier each are one series by their headers"
         )
         notices.append((files[first].path, Notice(f"{what}, and read as one")))
+
     return result, notices
 
 
@@ -116,6 +118,7 @@ def strays(files: Sequence[File]) -> tuple[list[File], list[tuple[File, DataErro
     for file in files:
         if file.kind == "dicom" and file.series:
             series[file.relative.parent, file.study, file.series][file.patient] += 1
+
     kept, left = [], []
     for file in files:
         counts = series.get((file.relative.parent, file.study, file.series), Counter())
@@ -125,6 +128,7 @@ def strays(files: Sequence[File]) -> tuple[list[File], list[tuple[File, DataErro
             left.append((file, OwnerError(what, STRAY)))
         else:
             kept.append(file)
+
     return kept, left
 
 
@@ -135,6 +139,7 @@ def one_day(files: Sequence[File]) -> list[File]:
         if file.series and file.date is not None:
             key = file.patient, file.series
             days[key] = min(file.date, days.get(key, file.date))
+
     return [
         replace(file, date=days.get((file.patient, file.series), file.date))
         if file.series
@@ -181,6 +186,7 @@ def sparse(
             refused |= {id(file) for file in group}
         elif hint:
             said.append((group[0], Notice(f"{hint}: some may be missing in between")))
+
     return [file for file in files if id(file) not in refused], said
 
 
@@ -194,6 +200,7 @@ def _step(group: Sequence[File]) -> tuple[float | None, int]:
     stacks: dict[tuple[float, ...], set[float]] = defaultdict(set)
     for file in group:
         stacks[file.spot[:-1]].add(file.spot[-1])
+
     places = max(stacks.values(), key=len)
     return (step_of([*places]) if len(places) > 1 else None), len(places)
 
@@ -218,9 +225,11 @@ def _hint(group: Sequence[File], step: float) -> str:
         return (
             f"slices lie {step:.2f} mm apart and SpacingBetweenSlices says {first.distance:.2f} mm"
         )
+
     steps = np.unique(np.diff(_numbers(group)))
     if len(group) >= FEWEST and len(steps) == 1 and steps[0] >= 2:
         return f"the instance numbers of the images go up by {steps[0]:.0f}"
+
     return ""
 
 
@@ -230,6 +239,7 @@ def _whole(group: Sequence[File], step: float) -> bool:
     assert first is not None
     if first.distance and abs(first.distance - step) <= max(TOLERANCE * step, ROUNDING):
         return True
+
     numbers = _numbers(group)
     return bool(numbers) and numbers[-1] - numbers[0] == len(group) - 1
 
@@ -245,4 +255,5 @@ def step_of(places: Sequence[float]) -> float | None:
     # Places are rounded to 0.01 mm, which comes on top of what `assemble` allows.
     allowed = max(TOLERANCE * usual, ROUNDING) + 0.01
     even = usual > 2 * ROUNDING and np.abs(steps - usual).max() <= allowed
+
     return float(steps.mean()) if even else None

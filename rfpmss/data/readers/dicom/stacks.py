@@ -60,6 +60,7 @@ def stacks(planes: Iterable[Frame]) -> list[Stack]:
                 break
         else:
             groups.append([plane])
+
     found = [stack for group in groups for stack in _untangle(group)]
     return sorted(found, key=len, reverse=True)
 
@@ -84,6 +85,7 @@ def choose(found: Sequence[Stack], volume: int | None = None) -> Stack:
         return first
     if not 0 <= volume < len(same):
         raise ChoiceError(f"the series holds {len(same)} volumes, not volume {volume}")
+
     return same[volume]
 
 
@@ -116,8 +118,10 @@ def _untangle(group: list[Frame]) -> list[Stack]:
         if len(whole) < len(made) or max(map(len, whole)) < HALF * len(set(places)):
             continue
         best = [Stack(s.planes, by, n, s.copies) for n, s in enumerate(whole)]
+
     if len(best) != 2 and (stack := _first_of_each(group, places)) is not None:
         return [stack]
+
     return best or _by_number(group, places) or [Stack(group)]
 
 
@@ -126,12 +130,14 @@ def _places(group: Sequence[Frame]) -> list[int]:
     first = group[0]
     if first.orientation is None or any(plane.position is None for plane in group):
         return list(range(len(group)))
+
     normal = np.cross(first.orientation[:3], first.orientation[3:])
     along = np.array([plane.position @ normal for plane in group])  # type: ignore[operator]
     order = np.argsort(along, kind="stable")
     steps = np.diff(along[order], prepend=along[order[0]]) > SAME
     result = np.empty(len(group), int)
     result[order] = np.cumsum(steps)
+
     return result.tolist()
 
 
@@ -152,6 +158,7 @@ def _without_copies(group: Sequence[Frame], places: Sequence[int]) -> Stack | No
             copies.append(plane)
         else:
             return None
+
     return Stack(list(kept.values()), copies=tuple(copies))
 
 
@@ -161,6 +168,7 @@ def _equal(a: Frame, b: Frame) -> bool:
         return False
     if any(int(plane.data.get("NumberOfFrames", 1) or 1) != 1 for plane in (a, b)):
         return False
+
     one, two = a.data.get("PixelData"), b.data.get("PixelData")
     return bool(one and one == two and (a.slope, a.intercept) == (b.slope, b.intercept))
 
@@ -175,8 +183,10 @@ def _first_of_each(group: Sequence[Frame], places: Sequence[int]) -> Stack | Non
             extras.append(group[n])
         else:
             kept[places[n]] = group[n]
+
     if len(extras) > max(EXTRAS * len(kept), 1) or len(kept) < 3:
         return None
+
     return Stack(list(kept.values()), extras=tuple(extras))
 
 
@@ -191,6 +201,7 @@ def _by_number(group: Sequence[Frame], places: Sequence[int]) -> list[Stack]:
     numbers = [_number(plane.data.get("InstanceNumber")) for plane in group]
     if set(Counter(places).values()) != {volumes} or len(set(numbers)) < len(group):
         return []
+
     order = sorted(range(len(group)), key=lambda n: numbers[n])
     along = [places[n] for n in order]
     one_after_another = [order[k * count : (k + 1) * count] for k in range(volumes)]
@@ -205,6 +216,7 @@ def _by_number(group: Sequence[Frame], places: Sequence[int]) -> list[Stack]:
                 Stack([group[n] for n in part], "order of the instance numbers", k)
                 for k, part in enumerate(parts)
             ]
+
     return []
 
 
@@ -215,6 +227,7 @@ def _keyed(group: Sequence[Frame]) -> Iterable[tuple[str, list[list[Frame]]]]:
         found = [read(plane) for plane in group]
         if len(set(found)) > 1:
             values[label] = found
+
     for names in (*((name,) for name in values), *combinations(values, 2)):
         parts: dict[tuple, list[Frame]] = defaultdict(list)
         for n, plane in enumerate(group):
@@ -284,6 +297,7 @@ def _private_blocks(data: Dataset) -> dict[tuple[int, str], int]:
     for tag in data.keys():  # noqa: SIM118 - iterating a data set decodes its elements
         if tag >> 16 in _PRIVATE_GROUPS and 0x10 <= tag & 0xFFFF <= 0xFF:
             found.setdefault((tag >> 16, str(data[tag].value).strip()), tag & 0xFFFF)
+
     return found
 
 
@@ -298,6 +312,7 @@ def _private_b_value(data: Dataset) -> float:
             value = value.decode("ascii", "ignore").strip("\0 ")
         first = value if isinstance(value, int | float | str) else next(iter(value), None)
         return _number(first) % 1e9  # GE adds 1e9 to it
+
     return -1.0
 
 

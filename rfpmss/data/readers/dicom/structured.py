@@ -51,10 +51,12 @@ def report_text(data: Dataset) -> str:
         raise
     except Exception:
         raise UnreadableError("the content of the structured report is damaged") from None
+
     if len(text) > LARGEST:
         raise TextError("the text is longer than a report can be")
     if not any(letter.isalpha() for letter in text):
         raise TextError("the report is empty")
+
     return text
 
 
@@ -68,10 +70,12 @@ def _letters(data: Dataset) -> Letters:
     values = [value for value in found if not value.isascii() and MARK not in value]
     if not values:
         return {}
+
     whole = MARK.join(values)
     declared = convert_encodings(data.get("SpecificCharacterSet") or "ISO_IR 6")
     if data.get("SpecificCharacterSet") and plausible(whole, declared):
         return {}
+
     return dict(zip(values, decode_text(whole).split(MARK.decode()), strict=True))
 
 
@@ -93,6 +97,7 @@ def _texts(items: Iterable[Dataset], depth: int) -> Iterator[bytes]:
 def _lines(items: Iterable[Dataset], known: Letters, depth: int) -> Iterator[str]:
     if depth > DEPTH:
         raise TextError("the structured report is nested too deeply")
+
     for item in items:
         if item.get("RelationshipType") == "HAS OBS CONTEXT":
             continue
@@ -108,10 +113,12 @@ def _line(item: Dataset, known: Letters, *, has_content: bool) -> str:
         return _text(item, "TextValue", known)
     if kind == "CODE":
         return f"{about}: {_meaning(item.get('ConceptCodeSequence'), known)}."
+
     if kind == "NUM" and (values := item.get("MeasuredValueSequence")):
         number = values[0].get("NumericValue", "")
         unit = values[0].get("MeasurementUnitsCodeSequence")
         return f"{about}: {number} {unit[0].get('CodeValue', '') if unit else ''}".strip() + "."
+
     return f"{about}:" if kind == "CONTAINER" and has_content and about else ""
 
 
@@ -145,6 +152,7 @@ def names_by_keyword(data: Dataset) -> dict[str, tuple[str, ...]]:
             for reading in readings(raw, decoded):
                 said = filter(None, map(str.strip, reading.split("\\")))
                 found[element.keyword] |= dict.fromkeys(said)
+
     return {keyword: tuple(values) for keyword, values in found.items()}
 
 
@@ -152,6 +160,7 @@ def _named(data: Dataset, depth: int) -> Iterator[tuple[Any, bytes]]:
     """Elements that name somebody, each with its bytes; all others stay undecoded."""
     if depth > DEPTH:
         return
+
     tags = _tags()
     for tag, raw in list(data.items()):
         group = tag >> 16
@@ -176,6 +185,7 @@ def _vr(element: Any) -> str:
     """Of an element that may not be decoded yet; implicit ones do not say it."""
     if element.VR:
         return element.VR
+
     try:
         return dictionary_VR(element.tag)
     except KeyError:

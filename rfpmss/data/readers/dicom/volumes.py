@@ -91,6 +91,7 @@ def read_file(path: Path, limit: int = MAX_BYTES, *, pixels: bool = True) -> Dat
             raise UnreadableError("the file is no DICOM file") from None
         except Exception:
             raise UnreadableError("the DICOM file is damaged") from None
+
     return data
 
 
@@ -106,8 +107,10 @@ def _unpacked(file: io.BufferedIOBase, stored: int, limit: int) -> bytes:
                 chunk = stream.unconsumed_tail
     except zlib.error:
         raise UnreadableError("the gzip data is damaged") from None
+
     if not stream.eof:
         raise UnreadableError("the gzip data ends too early")
+
     return b"".join(parts)
 
 
@@ -117,6 +120,7 @@ def refuse_deflated_bomb(file: io.BufferedIOBase, stored: int, limit: int) -> No
     start = head.find(b"1.2.840.10008.1.2.1.99")
     if start < 0 or head[128:132] != b"DICM":
         return
+
     length = int.from_bytes(head[140:144], "little") if head[132:136] == b"\2\0\0\0" else 0
     file.seek(144 + length)
     stream, total = zlib.decompressobj(-15), 0
@@ -147,6 +151,7 @@ def frames(data: Dataset, limit: int = MAX_BYTES, *, pixels: bool = True) -> lis
             check_frames(data, int(data.Rows), int(data.Columns), len(result))
         except DataError as error:
             return [replace(plane, error=error) for plane in result]
+
         return result
     except DataError:
         raise
@@ -159,9 +164,11 @@ def _frames(data: Dataset, limit: int, *, pixels: bool) -> list[Frame]:
     rows, columns = int(data.get("Rows", 0) or 0), int(data.get("Columns", 0) or 0)
     if rows < 1 or columns < 1:
         raise UnreadableError("the image has no rows or columns")
+
     count = int(data.get("NumberOfFrames", 1) or 1)
     if not 0 < count <= MAX_FRAMES:
         raise BombError(f"the file claims {count} frames")
+
     needed = rows * columns * count * max(int(data.get("BitsAllocated", 8)) // 8, 1)
     check_size(needed, len(data.PixelData) if "PixelData" in data else needed, limit)
     shared = _groups(data, "SharedFunctionalGroupsSequence", 0)
@@ -173,11 +180,13 @@ def _refuse_others(data: Dataset, *, pixels: bool) -> None:
     kind = str(data.get("SOPClassUID", ""))
     if what := NO_IMAGE.get(kind):
         raise UnsupportedError(f"the DICOM file holds {what}, no image", NOTHING)
+
     stored = ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if pixels else ("Rows",)
     if not any(name in data for name in stored):
         if data.get("Rows") and kind in IMAGES:
             raise UnreadableError("the DICOM file ends before its pixels")
         raise UnsupportedError("the DICOM file holds no image")
+
     types = [str(part).upper() for part in data.get("ImageType", None) or []]
     if "LOCALIZER" in types:
         raise LocalizerError("the image is a localizer")
@@ -200,6 +209,7 @@ def _frame(data: Dataset, number: int, shared: Any) -> Frame:
     orientation = _vector(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
     if orientation is not None:
         _check_orientation(orientation)
+
     return Frame(
         data=data,
         number=number,
@@ -218,6 +228,7 @@ def _check_length(data: Dataset, count: int) -> None:
     syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
     if (syntax is not None and syntax.is_compressed) or "PixelData" not in data:
         return
+
     bits = int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated", 8)) * count
     if len(data.PixelData) < (bits + 7) // 8:
         raise UnreadableError("the pixels end too early")
@@ -242,6 +253,7 @@ def _spacing(value: Any) -> tuple[float, float]:
         raise GeometryError("the image does not say how large its pixels are", CORRECT)
     if not all(0 < number < 1000 for number in numbers):
         raise GeometryError("the pixel spacing is not positive", CORRECT)
+
     return float(numbers[0]), float(numbers[1])
 
 
@@ -280,8 +292,10 @@ def assemble(
         if len(group) == 1:
             return _flat(first)
         raise GeometryError("slices do not say where they lie")
+
     if any(np.abs(np.subtract(p.spacing, first.spacing)).max() > 1e-3 for p in group):
         raise GeometryError("slices have different pixel spacings")
+
     row, column = (v / np.linalg.norm(v) for v in (first.orientation[:3], first.orientation[3:]))
     normal = np.cross(row, column)
     planes = sorted(group, key=lambda plane: float(plane.position @ normal))  # type: ignore[operator]
@@ -298,8 +312,10 @@ def assemble(
             if lost is None:
                 raise
             lost.append((plane, error))
+
     if not kept:
         raise lost[0][1] if lost else GeometryError("the stack is empty")
+
     if len(kept) < len(planes):
         step, along = lay.step(kept, [plane for plane in planes if plane not in kept])
 
@@ -307,12 +323,14 @@ def assemble(
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
     affine[:3, 3] = kept[0].position
+
     if along is not None:
         offsets = np.stack([plane.position - kept[0].position for plane in kept])  # type: ignore[operator]
         moves = offsets @ np.stack([column / first.spacing[0], row / first.spacing[1]], axis=1)
         array, corner = straighten(array, moves)
         affine[:3, 3] += affine[:3, 1] * corner[0] + affine[:3, 0] * corner[1]
         array = interpolate(array, along, float(np.linalg.norm(step)))
+
     affine[:3, 2] = step
     return orient(array.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
@@ -344,15 +362,18 @@ class _Lay:
         """
         if len(planes) + len(lost) == 1:
             return self.normal * (planes[0].thickness or 1.0), None
+
         positions = np.stack([plane.position for plane in planes])  # type: ignore[misc]
         along = positions @ self.normal
         gone = np.array([plane.position @ self.normal for plane in lost])  # type: ignore[operator]
         usual = float(np.median(np.diff(np.sort(np.concatenate([along, gone])))))
         if len(planes) == 1:
             return self.normal * usual, None
+
         steps = np.diff(along)
         if steps.min() < 1e-3:
             raise GeometryError("two slices lie at the same position and nothing tells them apart")
+
         inside = ((gone > along[0]) & (gone < along[-1])).sum()
         if inside and self.gaps == "refuse":
             raise GeometryError(
@@ -360,6 +381,7 @@ class _Lay:
                 "in its own line, and leave a gap",
                 RESAMPLE,
             )
+
         straight = self._straight(positions, along)
         worst = float(steps[np.abs(steps - usual).argmax()])
         even = abs(worst - usual) <= max(TOLERANCE * usual, ROUNDING)
@@ -372,6 +394,7 @@ class _Lay:
             raise GeometryError(f"a gap of {worst:.2f} mm is too wide to be interpolated")
         if even and straight:
             return (positions[-1] - positions[0]) / (len(planes) - 1), None
+
         return self.normal * usual, along
 
     def _straight(self, positions: np.ndarray, along: np.ndarray) -> bool:
@@ -385,13 +408,16 @@ class _Lay:
                     f"slices lie shifted against each other by up to {shift:.2f} mm", RESAMPLE
                 )
             return False
+
         sideways = float(np.linalg.norm(line - self.normal))
         if sideways <= TOLERANCE or sideways * (along[-1] - along[0]) <= ROUNDING:
             return True
+
         angle = float(np.degrees(np.arctan(sideways)))
         if self.gaps == "refuse" or angle > STEEPEST:
             what = "the gantry is tilted" if self.ct else "the stack is sheared"
             raise GeometryError(
                 f"{what} by {angle:.1f} degrees", RESAMPLE if angle <= STEEPEST else None
             )
+
         return False

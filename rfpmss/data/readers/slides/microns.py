@@ -37,10 +37,12 @@ def microns(page: Any) -> float | None:
     first = page.parent.pages[0].description or ""
     if "OME" in first:  # OME-XML stands in the first page, which need not be the largest
         text = first
+
     for read in (_ome, _aperio, _imagej):
         sides = read(text, page)
         if sides is not None:
             return _one(*sides)
+
     return _one(*_tags(page))
 
 
@@ -62,14 +64,17 @@ def _ome(text: str, page: Any) -> Sides | None:
         return None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         return None, None
+
     try:
         root = ElementTree.fromstring(text.strip("\0 \r\n\t"))  # noqa: S314 - entities are refused
     except (ElementTree.ParseError, ValueError):
         return None, None
+
     found = [item for item in root.iter() if item.tag.rpartition("}")[2] == "Pixels"]
     mine = [item for item in found if item.get("SizeX") == str(page.imagewidth)]
     if not found:
         return None, None
+
     item = (mine or found)[0]
     return _length(item, "X"), _length(item, "Y")
 
@@ -93,11 +98,13 @@ def _aperio(text: str, page: Any) -> Sides | None:
     """``MPP = 0.25``, microns by definition, or ``PhysicalSizeX=...`` outside of OME-XML."""
     if found := re.search(rf"\bMPP\s*[=:]\s*['\"]?{_NUMBER}", text):
         return float(found[1]), None
+
     sides = {}
     for axis in "XY":
         if found := re.search(rf"PhysicalSize{axis}\s*=\s*['\"]?{_NUMBER}", text):
             unit = re.search(rf"PhysicalSize{axis}Unit\s*=\s*['\"]([^'\"]*)['\"]", text)
             sides[axis] = _times(float(found[1]), unit[1] if unit else "um")
+
     return (sides.get("X"), sides.get("Y")) if sides else None
 
 
@@ -105,9 +112,11 @@ def _imagej(text: str, page: Any) -> Sides | None:
     """ImageJ counts pixels per unit in the resolution tags and names the unit in words."""
     if not text.startswith("ImageJ="):
         return None
+
     unit = re.search(r"^unit=(.*)$", text, re.MULTILINE)
     if unit is None:
         return None
+
     name = re.sub(r"\\u00[bB]5", "u", unit[1])  # ImageJ escapes the Greek letter
     width, height = (_per(page, tag) for tag in ("XResolution", "YResolution"))
     return width and _times(width, name), height and _times(height, name)
@@ -118,8 +127,10 @@ def _tags(page: Any) -> Sides:
         unit = TIFF_UNITS.get(int(page.tags.valueof("ResolutionUnit", 1)))
     except (TypeError, ValueError):
         unit = None
+
     if unit is None:
         return None, None
+
     width, height = (_per(page, tag) for tag in ("XResolution", "YResolution"))
     return width and width * unit, height and height * unit
 

@@ -76,10 +76,12 @@ def open_slide(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
     """
     with opened(path) as start:
         tiff = start.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
     kind = vendor.format_of(path)
     if tiff and kind not in ("", vendor.PLAIN, "hamamatsu"):
         with _open_tiff(path, 1.0):  # refuses implausible tiles before OpenSlide sees them
             pass
+
     reader = _open_tiff if tiff and kind in ("", vendor.PLAIN) else _open_vendor
     with reader(path, mpp) as slide:
         yield slide
@@ -101,6 +103,7 @@ def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
         file = tifffile.TiffFile(regular(path))
     except Exception:
         raise UnreadableError("the TIFF file is damaged") from None
+
     with file:
         try:
             pages = _pyramid(_listed(file.pages))
@@ -109,6 +112,7 @@ def _open_tiff(path: Path, mpp: float | None) -> Iterator[Slide]:
             raise
         except Exception:
             raise UnreadableError("the TIFF directory is damaged") from None
+
         scale = mpp or microns(pages[0])
         if scale is None:
             raise ScaleError("the slide does not say how large its pixels are")
@@ -142,6 +146,7 @@ def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
         raise BombError("the image claims more pixels than can be believed") from None
     except Exception:
         raise UnreadableError("the image file is damaged") from None
+
     with image:
         if image.mode not in ("RGB", "RGBA", "P"):
             raise UnsupportedError("the image is grey; CT and MR are read from DICOM or NIfTI")
@@ -154,6 +159,7 @@ def open_image(path: Path, mpp: float | None = None, limit: int = MAX_BYTES) -> 
                 pixels = np.asarray(image.convert("RGB"))
         except Exception:
             raise UnreadableError("the image's pixels are damaged or end too early") from None
+
     yield Slide((Level(pixels, mpp, pixels.shape[:2]),))
 
 
@@ -173,14 +179,18 @@ def _pyramid(pages: list[Any]) -> list[TiffPage]:
     whole = [page for page in pages if isinstance(page, tifffile.TiffPage)]
     for page in list(whole):
         whole += [sub for sub in _listed(page.pages or ()) if isinstance(sub, tifffile.TiffPage)]
+
     if not whole:
         raise UnreadableError("the TIFF file holds no image directory")
+
     colour = [page for page in whole if page.samplesperpixel in (3, 4) and page.dtype == np.uint8]
     if not colour:
         raise UnsupportedError("the TIFF file holds no 8-bit colour image")
+
     largest = max(colour, key=lambda page: page.imagewidth * page.imagelength)
     if largest.imagewidth < 1 or largest.imagelength < 1:
         raise UnreadableError("the slide has no rows or columns")
+
     ratio = largest.imagewidth / largest.imagelength
     keep = [
         page
@@ -227,6 +237,7 @@ def tiles(
             else region(source, low, (side, side))
         )
         result.append(resize(_pad(part, side), (size, size)))
+
     return np.stack([result[n % len(result)] for n in range(count)])
 
 
@@ -237,6 +248,7 @@ def _places(picture: UInt8[np.ndarray, "h w 3"], side: float) -> list[tuple[floa
     h, w = grey.shape
     if not mask.any():
         raise UnsupportedError("the slide shows no tissue")
+
     places = []
     for y in _lattice(h, side):
         for x in _lattice(w, side):
@@ -244,6 +256,7 @@ def _places(picture: UInt8[np.ndarray, "h w 3"], side: float) -> list[tuple[floa
             share = float(mask[window].mean())
             detail = float(grey[window].std())
             places.append((min(share, TISSUE * 2) // TISSUE, detail * share, y, x))
+
     places.sort(key=lambda place: (-place[0], -place[1], place[2], place[3]))
     good = [place for place in places if place[0] > 0] or places[:1]
     return [(y, x) for _, _, y, x in good]
@@ -272,6 +285,7 @@ def region(
         return page.read(corner, shape)
     if isinstance(page, np.ndarray):
         return page[corner[0] : corner[0] + shape[0], corner[1] : corner[1] + shape[1]]
+
     try:
         return _region(page, corner, shape)
     except DataError:
@@ -296,6 +310,7 @@ def _region(
     step_y = min(step_y, page.imagelength) if not page.is_tiled else step_y
     if page.planarconfig != 1:
         raise UnsupportedError("the slide stores its colours in separate planes")
+
     check_size(step_y * step_x * page.samplesperpixel, 1 << 40, MAX_BYTES)
     across = -(-page.imagewidth // step_x)
     file = page.parent.filehandle
@@ -316,4 +331,5 @@ def _region(
             y1, x1 = min(y0 + block.shape[0], height), min(x0 + block.shape[1], width)
             top, left = max(y0, 0), max(x0, 0)
             result[top:y1, left:x1] = block[top - y0 : y1 - y0, left - x0 : x1 - x0]
+
     return result

@@ -40,6 +40,7 @@ def tissue_mask(image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     through = pixels * (np.array(WHITE, np.float32) / np.array(_glass(pixels), np.float32))
     stained = _pink(through) > PINK
     dark = through.mean(axis=-1) < DARK * WHITE[0]
+
     return (stained | dark) & (pixels.max(axis=-1) > BLACK) & ~_pen(through)
 
 
@@ -54,6 +55,7 @@ def _glass(pixels: Float32[np.ndarray, "h w 3"]) -> tuple[float, ...]:
     # The paler half: bright tissue at the edge of the range does not move it.
     if len(clear) < 16:
         return WHITE
+
     brightness = clear.mean(axis=1)
     return tuple(np.median(clear[brightness >= np.median(brightness)], axis=0).tolist())
 
@@ -65,4 +67,5 @@ def _pen(pixels: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     bluish = (blue > red + 70) & (green > red)
     reddish = (red > 150) & (green < 80) & (blue < green + 20)
     black = (pixels.max(axis=-1) < 55) & (np.ptp(pixels, axis=-1) < 15)
+
     return greenish | bluish | reddish | black

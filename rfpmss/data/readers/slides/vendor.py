@@ -41,6 +41,7 @@ class Plane:
             part = np.asarray(self.slide.read_region(place, self.number, (width, height)))
         except Exception:
             raise UnreadableError("the slide's pixels are damaged or end too early") from None
+
         seen = part[..., 3:].astype(np.uint16)
         colours = (part[..., :3].astype(np.uint16) * seen + 255 * (255 - seen) + 127) // 255
         return colours.astype(np.uint8)
@@ -52,6 +53,7 @@ def format_of(path: Path) -> str:
         import openslide
     except ImportError:
         return ""
+
     try:
         return openslide.OpenSlide.detect_format(str(path)) or ""
     except Exception:
@@ -68,12 +70,14 @@ def open_planes(path: Path) -> Iterator[list[Plane]]:
     """
     if not format_of(path):
         raise CodecError("a slide of this kind needs OpenSlide, or OpenSlide does not know it")
+
     import openslide
 
     try:
         slide = openslide.OpenSlide(str(regular(path)))
     except Exception:
         raise UnreadableError("the slide is damaged or a part of it is missing") from None
+
     with slide:
         try:
             scale = float(slide.properties.get("openslide.mpp-x", "nan"))
@@ -84,6 +88,7 @@ def open_planes(path: Path) -> Iterator[list[Plane]]:
             ]
         except Exception:
             raise UnreadableError("the slide's properties are damaged") from None
+
         yield planes
 
 

@@ -94,15 +94,18 @@ def _written(text: str) -> tuple[int, ...]:
         year, separator, month, of_month = found.groups()
         if separator or len(month) == len(of_month) == 2:
             return _days((year, month, of_month))
+
     if found := _DAY_MONTH_YEAR.search(text):
         return _days((found[3], _month(found[2]), found[1]))
     if found := _MONTH_DAY_YEAR.search(text):
         return _days((found[3], _month(found[1]), found[2]))
     if found := _YEAR_MONTH_DAY.search(text):
         return _days((found[1], _month(found[2]), found[3]))
+
     if found := _YEAR_LAST.search(text):
         first, separator, second, year = found.groups()
         return _either(first, second, year, separator)
+
     return ()
 
 
@@ -136,6 +139,7 @@ def _western_cell(cell: str) -> str:
         return f"{_REPUBLIC + int(found[1])}-{found[3]}-{found[4]}{cell[found.end() :]}"
     if found := _REPUBLIC_DIGITS.fullmatch(cell):
         return f"{_REPUBLIC + int(found[1])}-{found[2]}-{found[3]}"
+
     return _BUDDHIST_YEAR.sub(lambda year: str(int(year[0]) + _BUDDHIST), western(cell))
 
 
@@ -158,6 +162,7 @@ def _days(*readings: tuple[str, str | int, str]) -> tuple[int, ...]:
             found.append(date(int(year), int(month), int(of_month)).toordinal())
         except ValueError:
             continue
+
     return tuple(dict.fromkeys(found))
 
 
@@ -180,13 +185,16 @@ def readings(cell: str) -> tuple[int, ...]:
     text = _western_cell(cell.strip())
     if found := _written(text):
         return found
+
     if found := _SHORT_YEAR.fullmatch(text):
         first, separator, second, year = found.groups()
         return _either(first, second, _century(year), separator)
+
     if found := _SHORT_MONTH.fullmatch(text):
         return _days((_century(found[3]), _month(found[2]), found[1]))
     if (found := _SERIAL.fullmatch(text)) and _FIRST_SERIAL <= int(found[1]) <= _LAST_SERIAL:
         return tuple(start + int(found[1]) for start in SERIALS)
+
     return ()
 
 
@@ -225,6 +233,7 @@ def settle(cells: Sequence[str], examined: Sequence[Iterable[int]], apart: int) 
         # Where both are far from every examination, neither can be its report's.
         far = days[0] if exams and not near else None
         result.append(near[0] if len(near) == 1 else far)
+
     return result
 
 
@@ -236,15 +245,18 @@ def _order(
     firsts.discard(None)
     if len(firsts) == 1:
         return firsts.pop()
+
     same = [0, 0]
     for days, exams in zip(read, examined, strict=True):
         if len(days) == 2:
             for place, d in enumerate(days):
                 same[place] += d in set(exams)
+
     if not firsts and same[0] != same[1] and 0 in same:
         return same.index(max(same))
     if read and all(map(_serial, cells)):
         return 0 if same[0] >= same[1] else 1
+
     return None
 
 

@@ -54,6 +54,7 @@ def read_document(path: Path) -> tuple[str, str]:
     """
     if path.stat().st_size > LARGEST:
         raise BombError("the document is larger than a report can be")
+
     data, note = read_bytes(path), ""
     if data.startswith(b"PK"):
         text = _word(path)
@@ -65,10 +66,12 @@ def read_document(path: Path) -> tuple[str, str]:
         text = _rtf(data)
     else:
         text = _html(data)
+
     if len(text) > LONGEST:
         raise TextError("the text is longer than a report can be")
     if not any(letter.isalpha() for letter in text):
         raise TextError("the document holds no text, perhaps a picture of it", SCAN)
+
     return text, note
 
 
@@ -119,6 +122,7 @@ def _pdf(path: Path) -> tuple[str, str]:
         from pypdf import PdfReader
     except ImportError:
         raise UnsupportedError("reports in PDF need the library pypdf", EXTRA) from None
+
     try:
         with opened(path) as file:
             reader = PdfReader(file)
@@ -132,9 +136,11 @@ def _pdf(path: Path) -> tuple[str, str]:
         raise
     except Exception:
         raise UnreadableError("the PDF is damaged or locked") from None
+
     strange = sum(not (c.isprintable() or c in "\n\t\r") or c == "\ufffd" for c in text)
     if 50 * strange > len(text) or "(cid:" in text:
         raise TextError("the PDF does not say which letters its fonts show", SCAN)
+
     empty = sum(not any(letter.isalnum() for letter in page) for page in pages)
     what = "1 page" if empty == 1 else f"{empty} pages"
     note = f"{what} of {len(pages)} without text, blank or a picture, left out" if empty else ""
@@ -153,10 +159,12 @@ def _rtf(data: bytes) -> str:
         from striprtf.striprtf import rtf_to_text
     except ImportError:
         raise UnsupportedError("reports in RTF need the library striprtf", EXTRA) from None
+
     text = decode_text(data)
     braces = re.sub(r"\\[{}\\]", "", text)
     if braces.count("{") > braces.count("}"):  # the outermost group ends with the file
         raise UnreadableError("the RTF file is damaged")
+
     try:
         return rtf_to_text(_shown(text), errors="strict")
     except Exception:
@@ -203,7 +211,9 @@ def _shown(text: str) -> str:
             token = f";\n{token}"
         elif hidden and (word == "u" or not word) and token not in ("\\*", "\n", "\r"):
             token = ""
+
         made.append(token)
+
     return "".join(made)
 
 
@@ -215,6 +225,7 @@ def _html(data: bytes) -> str:
             text = data.decode(declared[1].decode("ascii"))
         except (LookupError, UnicodeDecodeError):
             text = None
+
     reader = _Page()
     reader.feed(_closed(text if text is not None else decode_text(data)))
     reader.close()
@@ -233,6 +244,7 @@ def _closed(text: str) -> str:
         close = "-->" if found.group() == "<!--" else ">"
         end = text.find(close, found.end())
         place = end + len(close) if end >= 0 else len(text)
+
     made.append(text[place:])
     text = "".join(made)
     last = text.rfind(">") + 1
@@ -288,14 +300,18 @@ class _Page(HTMLParser):
         """Start of an element."""
         if tag not in self.INLINE:
             self.parts.append("\n" if tag not in ("td", "th") else "\t")
+
         if tag not in self.HEAD and self.open and self.open[-1][0] == "head":
             self.open.pop()
+
         if tag in self.ENDS:
             self._end(*self.ENDS[tag])
+
         if tag in self.VOID:
             return
         if len(self.open) == DEPTH:
             raise UnreadableError("the elements of the page are nested too deeply")
+
         said = dict(attrs)
         styled = _UNSEEN.search(said.get("style") or "")
         gone = tag in self.GONE or "hidden" in said or styled is not None
@@ -314,6 +330,7 @@ class _Page(HTMLParser):
                 last = place
             elif self.open[place][0] in within:
                 break
+
         if last is not None:
             del self.open[last:]
 
@@ -323,6 +340,7 @@ class _Page(HTMLParser):
             if self.open[place][0] == tag:
                 del self.open[place:]
                 break
+
         if tag not in self.INLINE:
             self.parts.append("\n")
 

@@ -61,13 +61,16 @@ def decode_text(data: bytes) -> str:
     for mark, code in _MARKS:
         if data.startswith(mark):
             return _strict(data, code)
+
     if b"\0" in data:
         return _wide(data)
     if data.isascii():
         return _escaped(data)
+
     text = _decoded(data, "utf-8")
     if text is None:
         return _legacy(data)
+
     _refuse_misread(text)
     # Pairs of bytes such as those of 一 are UTF-8 by chance; three bytes a letter never are.
     doubtful = max(text[:SAMPLE]) < "\u0800" and weigh(text[:SAMPLE]) < POOREST * _foreign(text) / 2
@@ -83,13 +86,16 @@ def plausible(data: bytes, codes: Sequence[str]) -> bool:
     """
     if len(codes) > 1:
         return True
+
     text = _decoded(data, codes[0])
     if text is None or "\ufffd" in text:
         return False
+
     try:
         _refuse_misread(text)
     except TextError:
         return False
+
     return weigh(text[:SAMPLE]) >= POOREST * _foreign(text)
 
 
@@ -122,6 +128,7 @@ def _wide(data: bytes) -> str:
         ]
         if found and max(found)[0] > POOREST * max(1, _foreign(max(found)[1])):
             return max(found)[1]
+
     raise TextError("the text holds binary data")
 
 
@@ -131,8 +138,10 @@ def _escaped(data: bytes) -> str:
     for escape, code in codes.items():
         if escape in data:
             return _strict(data, code)
+
     if re.search(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}", data):
         return _strict(data, "hz")
+
     return _narrow(data)
 
 
@@ -154,6 +163,7 @@ def _narrow(data: bytes) -> str:
             return _strict(data, code)
         if mean > USUAL or (mean > RARE and not _ORDINARY.fullmatch(data)):
             raise TextError("the text can be read in two encodings, and gives other words in each")
+
     return data.decode("ascii")
 
 
@@ -161,6 +171,7 @@ def _refuse_misread(text: str) -> None:
     """Refuse UTF-8 that was made of bytes that were misread before."""
     if "\ufffd" in text or "锟斤拷" in text:
         raise TextError("letters of the text were lost when it was converted before")
+
     sample = text[:SAMPLE]
     mine = weigh(sample)
     for wrong, right in _CONFUSED:
@@ -188,11 +199,13 @@ def _legacy(data: bytes) -> str:
         if text is not None:
             sample = text[:SAMPLE]
             readings[text] = max(readings.get(text, -math.inf), weight(sample) + prior)
+
     order = sorted(readings, key=lambda text: readings[text], reverse=True)
     if not order or readings[order[0]] < POOREST * _foreign(order[0]):
         raise TextError("the text is in no known encoding")
     if len(order) > 1 and readings[order[0]] - readings[order[1]] < AHEAD:
         raise TextError("the text can be read in two encodings, and gives other words in each")
+
     return order[0]
 
 
@@ -216,6 +229,7 @@ def _eastern(language: str) -> Callable[[str], float]:
         for letter, count in Counter(c for c in text if c > "\x7f").items():
             usual = letter in _WIDE or "\uff01" <= letter <= "\uff5e" or letter in _SIGNS
             total += count * table.get(letter, -5.0 if usual else _strange(letter))
+
         # One such letter between Latin ones is a misread accent.
         return total - 6.0 * len(re.findall(r"[a-z][^\x00-\x7f][a-z]", text))
 
@@ -239,6 +253,7 @@ def _western(languages: Mapping[str, tuple[str, str]]) -> Callable[[str], float]
             known = set("".join(known for known, _ in languages.values()))
             total += sum(n * _OTHER for c, n in found.items() if c.lower() not in known)
             total -= 8.0
+
         said = Counter(re.findall(r"[^\W\d_]+", text.lower()))
         support = [sum(min(said[word], 2) for word in words.split()) for words in fitting]
         # Signs inside words and capitals behind small letters are misread letters.
@@ -246,6 +261,7 @@ def _western(languages: Mapping[str, tuple[str, str]]) -> Callable[[str], float]
         latin = sum(c.isalpha() for c in text)
         dense = sum(n for c, n in found.items() if c.isalpha() and c not in _SIGNS) > 0.4 * latin
         bonus = 3.0 * min(max(support, default=0), 4)
+
         return total + bonus - 12.0 * len(inside) - 12.0 * dense
 
     return weight
@@ -258,6 +274,7 @@ def _cyrillic(text: str) -> float:
     for c, n in found.items():
         small = table.get(c, -3.0 if c in _SIGNS else _STRANGE)
         total += n * (small if c == c.lower() else table.get(c.lower(), _STRANGE) - 3.0)
+
     mixed = re.findall(r"[а-я][А-Я]|[A-Za-z][а-яА-Я]|[а-яА-Я][A-Za-z]", text)
     mixed += 20 * _RUN.findall(text)
     few = sum(found.values()) < 3  # `é` alone is no Russian word

@@ -46,6 +46,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return _named(_sheet(path))
     if path.stat().st_size > LARGEST:
         raise BombError("the table is larger than a table of patients can be")
+
     try:
         with opened_text(path, "utf-8-sig", newline="") as file:
             return _named([[cell.strip() for cell in row] for row in csv.reader(file, strict=True)])
@@ -69,9 +70,11 @@ def _named(rows: list[list[str]]) -> list[dict[str, str]]:
         raise TextError("the table is empty")
     if any(FORMULA in row for row in rows):
         raise TextError("a cell holds a formula without a value, or an error", RESAVE)
+
     header = rows[0]
     if len(set(filter(None, header))) < len(list(filter(None, header))):
         raise TextError("the table has two columns of the same name")
+
     return [
         {name: cell for name, cell in zip(header, row, strict=False) if name} for row in rows[1:]
     ]
@@ -96,8 +99,10 @@ def read_sheets(path: Path, most: int = SHEETS) -> Iterator[list[list[str]]]:
             sheets = [part(archive, name) for name in names[:most]]
     except (zipfile.BadZipFile, ElementTree.ParseError, EOFError, OSError, RuntimeError):
         raise UnreadableError("the Excel file is damaged") from None
+
     if len(names) > SHEETS:
         raise BombError("the workbook has more sheets than a table of patients can have")
+
     yield from (_cells(sheet, strings) for sheet in sheets)
 
 
@@ -114,6 +119,7 @@ def _cells(sheet: ElementTree.Element, strings: list[str]) -> list[list[str]]:
         for position, cell in enumerate(row.iter(f"{_SPACE}c")):
             cells[_column(cell.get("r", ""), position)] = _text(cell, strings)
         rows.append([cells.get(n, "") for n in range(max(cells, default=-1) + 1)])
+
     return rows
 
 
@@ -123,8 +129,10 @@ def part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
         if name == _STRINGS:
             return ElementTree.Element("none")
         raise UnreadableError("the document lacks its main part")
+
     if archive.getinfo(name).file_size > LARGEST_PART:
         raise BombError("the table is larger than a table of patients can be")
+
     data = archive.read(name)
     if data.count(b"<") > TAGS:
         raise BombError("the table has more cells than a table of patients can have")
@@ -132,6 +140,7 @@ def part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
         raise UnreadableError("the document is not in UTF-8")
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise UnreadableError("the document defines entities of its own")
+
     return ElementTree.fromstring(data)  # noqa: S314 - entities are refused above
 
 
@@ -140,23 +149,29 @@ def _column(reference: str, position: int) -> int:
     letters = re.match(r"[A-Z]{1,3}", reference)
     if not letters:
         return position
+
     number = 0
     for letter in letters.group():
         number = 26 * number + ord(letter) - ord("A") + 1
+
     if number > COLUMNS:
         raise BombError("the table has more columns than a table of patients can have")
+
     return number - 1
 
 
 def _text(cell: ElementTree.Element, strings: list[str]) -> str:
     if cell.get("t") == "inlineStr":
         return "".join(_string(item) for item in cell.iterfind(f"{_SPACE}is")).strip()
+
     value = (cell.findtext(f"{_SPACE}v") or "").strip()
     computed = cell.find(f"{_SPACE}f") is not None and cell.get("t") != "str"
     if cell.get("t") == "e" or (computed and not value):
         return FORMULA
+
     if cell.get("t") == "s":
         if not value.isdecimal() or int(value) >= len(strings):
             raise UnreadableError("the XLSX file refers to a text that it does not hold")
         return strings[int(value)].strip()
+
     return value.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", value) else value
