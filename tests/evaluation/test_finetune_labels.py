@@ -1,6 +1,7 @@
 """Labels of one's own patients: what is learned, what is refused, and a table at the end."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -148,7 +149,7 @@ def test_several_classes_are_learned_each_against_the_others(own, tmp_path, monk
     arguments = finetune.Arguments(
         run_dir=tmp_path, fractions=(1.0,), seeds=(0,), modes=("linear",), epochs=1
     )
-    assert finetune.finetune(arguments, own) == 0
+    assert finetune.finetune(arguments, replace(own, place=tmp_path)) == 0
     shown = capsys.readouterr()
     assert "learning kind: a, b against all others" in shown.out
     assert "left out: too few patients to learn kind c" in shown.err

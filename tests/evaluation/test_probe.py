@@ -1,5 +1,6 @@
 """Few-label learning: nesting by patient, no leak, areas and tests as they should be."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -239,7 +240,7 @@ def test_the_command_writes_its_table_and_the_tuned_encoder(opened, tmp_path, mo
         seeds=(0, 1),
         epochs=1,
     )
-    assert finetune.finetune(arguments, opened) == 0
+    assert finetune.finetune(arguments, replace(opened, place=tmp_path)) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 2 * 2 + 1
     assert {p.name for p in (tmp_path / "evaluation").iterdir()} == {
         *("finetune.json", "finetune.csv", "finetune.tex", "finetune_scores.json")

@@ -69,8 +69,7 @@ def test_without_originals_there_is_nothing_to_score(parts):
 def test_the_command_scores_reports_when_asked(parts, tmp_path, monkeypatch, capsys):
     model, cohort, tokenizer = parts
     found = opened.Opened(model, cohort, tokenizer, smoke())
-    monkeypatch.setattr(body, "require_run", lambda _: None)
-    monkeypatch.setattr(body, "open_run", lambda *_, **__: found)
+    monkeypatch.setattr(body, "open_to_write", lambda _: found)
     state = torch.get_rng_state()
     assert evaluate.main(["--run-dir", str(tmp_path), "--beams", "1"]) == 0
     assert torch.equal(state, torch.get_rng_state())

@@ -84,7 +84,8 @@ def _generate(work: Path, config: PhantomConfig, workers: int) -> None:
     """Write and decode all patients that are not there yet, in parallel."""
     (work / PIECES).mkdir(parents=True, exist_ok=True)
     for stale in work.glob(f"{IMAGES}/.*"):
-        remove(stale)
+        if not _being_written(stale):
+            remove(stale)
 
     clear(work / PIECES)
     total = config.train + config.test
@@ -95,6 +96,21 @@ def _generate(work: Path, config: PhantomConfig, workers: int) -> None:
     title = "generating the phantom cohort" if not done else "resuming the phantom cohort"
     with progress(title, total=total, start=done, unit="patients") as advance:
         _run_workers(work, config, workers, advance)
+
+
+def _being_written(temporary: Path) -> bool:
+    """Whether the process lives that a patient's unfinished folder is named by.
+
+    A worker whose parent was killed ends its patient first. A folder emptied under it would get the
+    name of a complete one.
+    """
+    try:
+        os.kill(int(temporary.name.rpartition(".")[2]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _run_workers(work: Path, config: PhantomConfig, workers: int, advance: Advance) -> None:

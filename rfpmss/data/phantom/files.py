@@ -54,7 +54,7 @@ def write_patient(folder: Path, index: int, config: PhantomConfig) -> None:
 
     The same configuration and index give the same bytes, whatever else is generated.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")  # see `cohort._being_written`
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     special = variant(config, index)

@@ -17,6 +17,7 @@ import tifffile
 from rfpmss.config.sections import VIEWS, DataConfig
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.phantom import VISIBLE, Latents, draw, ensure_cohort, visible
+from rfpmss.data.phantom import cohort as cohorts
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
 from rfpmss.data.phantom.pose import FIELD, HEIGHT
 from rfpmss.data.phantom.text import write_report
@@ -184,6 +185,18 @@ def test_a_run_killed_half_way_is_resumed_to_the_same_bytes(cohort: Path, tmp_pa
     process.communicate()
     assert not list(tmp_path.glob("phantom-*")), "a half cohort stands under the final name"
     assert content(ensure_cohort(SMALL, tmp_path).parent) == content(cohort.parent)
+
+
+def test_an_unfinished_patient_is_removed_unless_its_worker_lives(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    work = tmp_path / "work"
+    for number in (os.getpid(), ended.pid):
+        (work / "patients" / f".Phantom_00003.{number}").mkdir(parents=True)
+    cohorts._generate(work, SMALL.model_copy(update={"train": 0, "test": 0}), 1)
+    assert [path.name for path in (work / "patients").iterdir()] == [
+        f".Phantom_00003.{os.getpid()}"
+    ]
 
 
 def test_two_processes_at_once_make_one_cohort(cohort: Path, tmp_path: Path) -> None:
