@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -36,14 +37,18 @@ from rfpmss.options.ablate import Arguments
 from rfpmss.runs import record
 from rfpmss.runs.children import Children
 from rfpmss.runs.folder import manifest_given, require_apart
+from rfpmss.runs.stored import sha256
 
 if TYPE_CHECKING:
     from rfpmss.config import PhantomConfig
     from rfpmss.data.cohort.fingerprint import Fingerprint
     from rfpmss.evaluation.grid import Variant
 
+SCORES = "evaluation"
+"""Folder of a cell's scores."""
 COMPLETE = "complete.json"
-"""In the folder of a cell that is trained and scored: its seconds, cohort and code."""
+"""In the folder of a cell that is trained and scored: its seconds, cohort and code, and the digest
+of every file of its scores."""
 
 
 NAMED = 10
@@ -108,6 +113,7 @@ def ablate(arguments: Arguments, names: list[str]) -> int:
     cells, failed = _cells(arguments, names)
     if not arguments.allow_config_change:
         _refuse_foreign(cells)
+    _require_scores(cells)
 
     waiting = [cell for cell in cells if not cell.complete]
     try:
@@ -192,6 +198,38 @@ def _refuse_foreign(cells: Sequence[Cell]) -> None:
         )
 
 
+def _require_scores(cells: Sequence[Cell]) -> None:
+    """Refuse scores that are not as their cell wrote them: others' would go into the tables.
+
+    Raises:
+        RfpmssError: names each file.
+    """
+    found = [line for cell in cells if cell.complete for line in _changed(cell)]
+    if found:
+        more = [f"  and {len(found) - NAMED} others"] if len(found) > NAMED else []
+        raise RfpmssError(
+            "scores of finished cells must be as they were written, got\n"
+            + "\n".join([*found[:NAMED], *more])
+            + f"\nremove {COMPLETE} there and start again: the cells are scored anew, not trained"
+        )
+
+
+def _changed(cell: Cell) -> list[str]:
+    """Files of a finished cell's scores that are gone, or others than it wrote."""
+    with trusted(cell.folder / COMPLETE):
+        digests = dict(_told(cell.folder / COMPLETE).get("scores", {}))
+
+    lines = []
+    for name, digest in digests.items():
+        path = cell.folder / SCORES / name
+        if not path.is_file():
+            lines.append(f"  {path} is missing")
+        elif sha256(path) != digest:
+            lines.append(f"  {path} was changed, or is of another run")
+
+    return lines
+
+
 def _foreign(cell: Cell) -> list[str]:
     """How a cell that stands there differs from the one that is asked for."""
     if cell.wanted.is_file() and not _same(cell.wanted, cell.config):
@@ -210,6 +248,8 @@ def _foreign(cell: Cell) -> list[str]:
     known = {name: told.get(name) or run.get(name) for name in ("cohort", "code")}
     if not all(known.values()):
         return [f"  {cell.folder}: its cohort and its code are not known"]
+    if cell.complete and "scores" not in told:
+        return [f"  {cell.folder}: the digests of its scores are not known"]
     if cell.complete and cell.other and told.get("elsewhere") != cell.other:
         return [f"  {cell.folder} was not scored in this other hospital"]
 
@@ -263,6 +303,9 @@ def _finish(arguments: Arguments, cell: Cell, trained: Future[float]) -> str:
         "seconds": round(time.monotonic() - began, 1),
         "cohort": cell.cohort.digest,
         "code": record.code(),
+        "scores": {
+            path.name: sha256(path) for path in sorted((cell.folder / SCORES).glob("*.json"))
+        },
         **({"elsewhere": cell.other} if cell.other else {}),
     }
     write_text(cell.folder / COMPLETE, json.dumps(told))
@@ -297,7 +340,10 @@ def _told(path: Path) -> dict[str, Any]:
 
 def _seconds(path: Path) -> float:
     with trusted(path):
-        return float(_told(path)["seconds"])
+        seconds = float(_told(path)["seconds"])
+        if not math.isfinite(seconds):
+            raise ValueError
+        return seconds
 
 
 def _summarise(arguments: Arguments, names: list[str]) -> None:

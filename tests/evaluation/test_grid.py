@@ -90,6 +90,12 @@ def test_scores_of_somebody_else_are_one_sentence(content, tmp_path):
     (tmp_path / "complete.json").write_text(content)
     with pytest.raises(TableError, match=r"complete\.json, which is damaged"):
         grid._seconds(tmp_path / "complete.json")
+    (tmp_path / "complete.json").write_text('{"seconds": 1e400}')
+    with pytest.raises(TableError, match=r"complete\.json, which is damaged"):
+        grid._seconds(tmp_path / "complete.json")
+    (folder / "evaluation" / "retrieval_queries.json").unlink()
+    with pytest.raises(TableError, match=r"got no .*retrieval_queries\.json; run the command"):
+        summary({OURS: {0: folder}})
     (tmp_path / "run" / "evaluation").mkdir(parents=True)
     (tmp_path / "run" / "evaluation" / "finetune.json").write_text(content)
     with pytest.raises(TableError, match=r"finetune\.json, which is damaged"):
@@ -273,6 +279,35 @@ def test_finished_cells_of_another_cohort_or_code_are_no_cells_of_this_one(
     allow = "--allow-config-change"
     assert ablate.main([*words, "--data", str(other), allow]) == 0
     assert len(scored) == 2
+
+
+def test_scores_of_another_cell_or_edited_ones_go_into_no_table(
+    tmp_path, monkeypatch, capsys, scored, smoke_cohort
+):
+    monkeypatch.setattr(Children, "run", lambda *_: 0)
+    out = tmp_path / "out"
+    words = ["--out", str(out), "--rows", "no-sspc", "--seeds", "0", "--preset", "smoke"]
+    words += ["--data", str(smoke_cohort)]
+    assert ablate.main(words) == 0
+    mine = out / "no-sspc" / "seed-0" / "evaluation" / "retrieval_queries.json"
+    right, table = mine.read_bytes(), (out / "ablation.csv").read_bytes()
+
+    rows = json.loads(right)
+    rows[0]["hit5"] = [1.0 - hit for hit in rows[0]["hit5"]]
+    for change in (lambda: mine.write_text(json.dumps(rows)), mine.unlink):
+        change()
+        capsys.readouterr()
+        assert ablate.main(words) == 1
+        error = capsys.readouterr().err
+        assert str(mine) in error
+        assert "the cells are scored anew" in error
+        assert (out / "ablation.csv").read_bytes() == table
+
+    (out / "no-sspc" / "seed-0" / "complete.json").unlink()
+    shutil.rmtree(mine.parent)
+    assert ablate.main(words) == 0
+    assert mine.read_bytes() == right
+    assert len(scored) == 3
 
 
 def test_the_arms_of_a_seed_come_before_the_next_seed_and_keep_their_other_hospital(

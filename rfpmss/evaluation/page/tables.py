@@ -154,6 +154,12 @@ def trusted(*paths: Path) -> Iterator[None]:
         if isinstance(error, RfpmssError):
             raise
         there = [path for path in paths if path.exists()]
+        if not there:
+            raise TableError(
+                f"scores must be there, got no {' or '.join(map(str, paths))}; run the command "
+                "that writes it again"
+            ) from None
+
         names = ", ".join(map(str, there)) + (", one of" if len(there) > 1 else ",")
         raise TableError(
             f"scores must be JSON as rfpmss wrote it, got {names} which is damaged or holds "
