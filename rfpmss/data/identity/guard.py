@@ -7,8 +7,8 @@ alone and hold the same sequences are not one visit: where a reading says otherw
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from rfpmss.data.identity.names import parse, plain, says_what
@@ -30,7 +30,88 @@ def contradiction(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
         ''
     """
     files = list(files)
-    return _parted(files) or _merged(files) or _doubly_timed(files)
+    return (
+        _parted(files)
+        or _merged(files)
+        or _doubly_timed(files)
+        or _one_each(files)
+        or _nobody(files)
+    )
+
+
+def _one_each(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
+    """Folders beside each other whose files were read as a patient each, by different sequences.
+
+    Patients of one folder have the same sequences; those of an examination differ.
+    """
+    found: dict[PurePosixPath, dict[str, set[tuple[str, ...]]]] = defaultdict(dict)
+    for path, owner, _ in files:
+        if path.parent.parts:
+            kinds = parse(stem(path), file=True).kinds
+            found[path.parent].setdefault(owner, set()).add(tuple(sorted(kinds)))
+
+    torn = [folder for folder, by in found.items() if len(by) > 1 and _apart(by.values())]
+    beside = [f for f in found if torn and len(f.parts) == len(torn[0].parts)]
+    if len(beside) < 2:
+        return ""
+
+    return (
+        f"{len(torn)} folders hold files of different sequences whose names were read as a patient "
+        "each, and whether the folders or the files are patients cannot be told; pass "
+        f"--patient-level {_first_apart(beside)} if each of these folders is a patient, or put the "
+        "files of each patient into a folder of its own"
+    )
+
+
+def _apart(sets: Collection[set[tuple[str, ...]]]) -> bool:
+    """Whether no two sets have anything in common, and each holds something that is said."""
+    every = set().union(*sets)
+    return () not in every and len(every) == sum(map(len, sets))
+
+
+def _nobody(files: Collection[tuple[PurePosixPath, str, Hashable]]) -> str:
+    """Folders beside each other with the same sequences, some of which name nobody: KM, PS, FS.
+
+    Initials may be words for what is in a folder as well, KM for contrast.
+    """
+    found: dict[tuple[Hashable, int], dict[PurePosixPath, set[str]]] = defaultdict(dict)
+    count = Counter(path.parent for path, _, _ in files)
+    lost: set[PurePosixPath] = set()
+    for path, owner, visit in files:
+        sequence, folder = sequence_of(stem(path)), path.parent
+        if sequence and folder.parts and owner.startswith(_NAMED):
+            found[visit, len(folder.parts)].setdefault(folder, set()).add(sequence)
+            name = owner.removeprefix("folder:").rpartition("/")[2]
+            said = plain(folder.as_posix())
+            if owner == "name:-" or not any(word in said for word in name.split("-")):
+                lost.add(folder)
+
+    for places in found.values():
+        alike = [
+            f
+            for f, own in places.items()
+            if count[f] > 1
+            and any(own & other and count[g] > 1 for g, other in places.items() if g != f)
+        ]
+        if len(alike) > 1 and lost & set(alike):
+            return (
+                f"{len(alike)} folders hold the same sequences, and some are named by words for "
+                "what is in them, so that whether they are patients cannot be told; pass "
+                f"--patient-level {_first_apart(alike)} if each of these folders is a patient, or "
+                "put all into one folder named after the patient"
+            )
+
+    return ""
+
+
+_NAMED = ("name:-", "folder:")
+"""Owners by folders, or by nothing."""
+
+
+def _first_apart(folders: Sequence[PurePosixPath]) -> int:
+    """The depth, from 1, at which folders differ."""
+    depths = enumerate(zip(*(f.parts for f in folders), strict=True), 1)
+    return next((depth for depth, parts in depths if len(set(parts)) > 1), 1)
 
 
 def _doubly_timed(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
@@ -106,11 +187,7 @@ def _merged(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
             f for f, own in places.items() if sum(len(own & o) > 1 for o in places.values()) > 1
         ]
         if len(same) > 1:
-            depth = 1 + min(
-                n
-                for n, parts in enumerate(zip(*(f.parts for f in same), strict=True))
-                if len(set(parts)) > 1
-            )
+            depth = _first_apart(same)
             return _number_alone(len(same), depth, files=same[0].name.endswith(_FILES))
 
     return ""

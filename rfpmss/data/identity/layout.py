@@ -29,7 +29,7 @@ from rfpmss.data.identity.names import (
     rank,
 )
 from rfpmss.data.identity.numbered import after, stem, visit_numbers
-from rfpmss.data.identity.running import without_series_numbers
+from rfpmss.data.identity.running import series_names, without_series_numbers
 from rfpmss.data.readers.sequences import sequence_of
 
 MOST_VISITS = 12
@@ -136,7 +136,10 @@ class Layout:
         self.headers = headers
         self._images = images
         self.known = {text.strip().lower() for text in known}
-        self._stems = without_series_numbers(images, headers)
+        self._series = series_names(images, headers)
+        self._stems = without_series_numbers(
+            [path for path in images if path not in self._series], headers
+        )
         self._ids = _like_dates(images, self.known)
         by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
         for path in images:
@@ -291,6 +294,10 @@ class Layout:
             return Name("")
         if own := self._numbered_visit(path):
             return own
+
+        if path in self._series:
+            text = with_surgery(self._series[path], self._marks.get(path.parent, frozenset()))
+            return replace(self._parse(text, file=True), who="", number="", core="")
 
         words = self._marks.get(path.parent, frozenset())
         text = self._stem(path)

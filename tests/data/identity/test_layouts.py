@@ -171,6 +171,49 @@ def test_no_layout_puts_a_patient_into_two_splits_or_takes_two_for_one(paths: Tr
                 assert mine[path] != mine[other], (path, other)
 
 
+PROTOCOLS = (
+    *("t1_mprage_sag_p2_iso", "t2_tirm_tra_dark-fluid", "t1_mprage_sag_p2_iso_KM", "T1_AX"),
+    *("T2_AX", "t1_fl2d_sag", "t2_haste_tra", "t2_spc_da-fl_sag", "FSE2D_T2_AX", "Ax_T1_FSE"),
+    *("Ax_T2_FLAIR_PROPELLER", "Ax_BRAVO_+C", "sT1W_3D_TFE", "T2W_TSE_tra", "FLAIR_longTR"),
+    *("ep2d_diff_b1000_ADC", "t2_blade_tra_320", "t1_vibe_fs_tra_p3_dixon", "WIP_T2_TSE_SENSE"),
+)
+FOLDERS = (
+    *("Meier", "Schulz", "Özdemir", "Smith", "JD", "KM", "PS", "XY", "A1", "A2", "AB01", "AB02"),
+    *("HC01", "PT01", "SI01", "TO01", "ST01", "ST02", "MR001", "10023456", "Case 1", "张三", "v1"),
+)
+
+
+@given(
+    folders=st.lists(st.sampled_from(FOLDERS), min_size=2, max_size=4, unique=True),
+    own=st.lists(
+        st.lists(st.sampled_from(PROTOCOLS), min_size=2, max_size=4, unique=True),
+        min_size=4,
+        max_size=4,
+    ),
+    alike=st.booleans(),
+    first=st.sampled_from([1, 11, 301, 1001]),
+    name=st.sampled_from(["{n}_{d}", "{d}_{n}", "{n}-{d}", "{n:03d}_{d}", "S{n}_{d}", "{d}"]),
+    above=st.sampled_from(["", "data/"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_no_patient_is_torn_by_the_names_that_dcm2niix_gives(
+    folders: list[str], own: list[list[str]], alike: bool, first: int, name: str, above: str
+) -> None:
+    paths: Truth = {}
+    for k, folder in enumerate(folders):
+        for n, protocol in enumerate(own[0 if alike else k], first + k):
+            paths[f"{above}{folder}/{name.format(n=n, d=protocol)}.nii.gz"] = (folder, "")
+
+    found = scan(paths)
+    if found.doubt:
+        assert "--patient-level" in found.doubt
+        return
+    whose: dict[str, set[str]] = {}
+    for path, patient in patients(found).items():
+        whose.setdefault(paths[path][0], set()).add(patient)
+    assert all(len(mine) == 1 for mine in whose.values()), whose
+
+
 # -- evidence of the headers --
 
 
