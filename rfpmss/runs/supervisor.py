@@ -32,7 +32,7 @@ def supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
     """
     folder = arguments.folder
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *(sys.executable, "-m", "rfpmss.runs.launcher", "--standalone"),
         *("--local-addr", "127.0.0.1", "--nproc-per-node", str(arguments.ranks)),
         *("-m", "rfpmss.train", *argv),
     ]

@@ -1,5 +1,6 @@
 """The supervisor with stand-ins for torchrun: what it ends, starts again and passes on."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from rfpmss.common.command import guarded
 from rfpmss.config import smoke
 from rfpmss.config.arguments import TrainArguments
-from rfpmss.runs import children, supervisor
+from rfpmss.runs import children, launcher, supervisor
 from rfpmss.runs.folder import ERROR
 from rfpmss.runs.interrupt import Stop
 
@@ -201,3 +204,39 @@ def test_a_supervisor_that_came_second_does_not_try_again(
     assert len(tries) == 1
     assert "afresh" not in capsys.readouterr().err
     assert (tmp_path / "heartbeat").exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        (None, 0, ""),
+        (SignalException("got 15", sigval=signal.SIGTERM), 128 + signal.SIGTERM, ""),
+        (
+            ChildFailedError("rfpmss.train", {3: ProcessFailure(3, 77, 74, "")}),
+            1,
+            "rank 3 ended with status 74; the other ranks were ended\n",
+        ),
+        (
+            ChildFailedError("rfpmss.train", {0: ProcessFailure(0, 77, -9, "")}),
+            1,
+            "rank 0 ended by signal 9; the other ranks were ended\n",
+        ),
+    ],
+)
+def test_the_end_of_torchrun_is_a_status_and_no_traceback(
+    end: Exception | None,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def torchrun() -> None:
+        if end is not None:
+            raise end
+
+    monkeypatch.setattr(launcher, "torchrun", torchrun)
+    try:
+        assert launcher.main() == status
+    finally:
+        logging.disable(logging.NOTSET)
+    assert capsys.readouterr().err == said
