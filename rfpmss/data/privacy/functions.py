@@ -77,7 +77,7 @@ DONE = Labelled(
     r" (?:läkare|læge|lege)|henvis(?:er|ende (?:læge|lege)|t af|t av)|rekvirent"
     r"|beställare|bestiller"
     r"|(?:ansvarig|undersökande|granskande|besvarande|behandlande|svarande) läkare|läkare"
-    r"|överläkare|granskare|granskad av|svarsläkare|svar(?:at)? av|signerat? av|dikterat? av"
+    r"|överläkare|granskare|granska[dt] av|svarsläkare|svar(?:at)? av|signerat? av|dikterat? av"
     r"|utlåtande av|röntgenläkare|(?:ansvarlig|undersøgende|beskrivende|henvisende|behandlende)"
     r" (?:læge|lege|radiolog)|(?:over)?(?:læge|lege)|beskrevet a[fv]|besvaret a[fv]|dikteret af"
     r"|diktert av|godkendt af|godkjent av|signert av|signeret af|underskrift|sjuksköterska"
@@ -123,6 +123,7 @@ KIN_NAMED = re.compile(
 KIN_ONE = re.compile(
     r"(?<![\w-])(?:(?:his|her|their|the|with|seine[rmn]?|ihre[rmn]?|son|sa|ses|su|sus|sua|seu"
     r"|suo|suoi"
+    r"|da|do|das|dos|pel[ao]|com [ao]|la|el|il|della|dal|dalla"
     r"|zijn|haar|jego|jej)\s(?:\w{3,12}\s)?(?:wife|husband|mother|father|son|daughter|spouse"
     r"|partner|sister"
     r"|brother|aunt|uncle|niece|nephew|grand(?:son|daughter|mother|father)|caregiver|ehefrau"
@@ -163,8 +164,9 @@ CALLED = re.compile(
 )
 """Before a given and a family name."""
 MAIDEN = re.compile(
-    r"(?<![\w-])(?:geb\.|geborene[rn]?|gebürtige|née|(?:apellido )?de soltera|nata|z domu|rozená"
-    r"|roz\.)\s(?=(?-i:[A-ZÀ-Þ][a-zß-ÿ])[\w'’-]{1,40}\s?[.,;)\n])",
+    r"(?<![\w-])(?:geb\.|geborene[rn]?|gebürtige|née?|(?:apellido )?de soltera|nata|z domu|rozená"
+    r"|roz\.)\s(?=(?-i:[A-ZÀ-Þ][A-ZÀ-Þa-zß-ÿ])[\w'’-]{1,40}"
+    r"(?:\s?[.,;)\n]|\s(?:le|il|el|am|on|op|em|dnia|\d)|$))",
     re.IGNORECASE,
 )
 """Before the name that somebody was born with."""

@@ -28,6 +28,12 @@ _CASES = (
     "|ého|ému|ým|ých|ego|emu"
 )
 
+# Russian: Иванова, Ивановой; Достоевский, Достоевского; Мария, Марии.
+_CASES_RU = (
+    "а|я|о|е|и|ы|у|ю|й|ь|ой|ей|ёй|ою|ею|ого|его|ому|ему|ым|им|ом|ем|ём|ий|ый|ая|яя|ую|юю|ии|ию|ия|ией"
+    "|ых|их|ыми|ими"
+)
+
 
 def blanked(text: str, names: Iterable[str], by: str, *, cased: bool = False) -> str:
     """A text with all forms of the names replaced, those of cases and with initials as well.
@@ -111,6 +117,10 @@ def inflected(names: Iterable[str]) -> re.Pattern[str] | None:
             continue
         word = particled(part) or letters(part)
         plain[rf"{word}(?:{_POSSESSIVE}|s|es|ens?)"] = None
+        if re.fullmatch("[А-ЯЁа-яё]+", part):
+            if len(part) > 3:
+                free[rf"{letters(part.rstrip('аяоеиыйьАЯОЕИЫЙЬ'))}(?:{_CASES_RU})?"] = None
+            continue
         ends = PLAIN.get(part[-1].lower(), part[-1].lower()) in "aeioy"
         if ends and len(part) > 3:
             free[rf"{letters(part[:-1])}(?:{_CASES if len(part) > 4 else '[aąeęiouy]'})"] = None

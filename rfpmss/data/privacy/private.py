@@ -38,6 +38,7 @@ _PHONES = (
     # Behind a word for it, in any form; some words have other meanings, too.
     rf"(?<!\w){_SOON}(?:tel(?:efon|ephone|[eé]fono|efax)?|t[eé]l(?:[eé]phone)?|(?:tele)?phone|fax|handy"
     r"|telefone|telem[oó]vel|celular|cellulare|telefono|movil|tel[eé]fono (?:fijo|m[oó]vil)|gsm"
+    r"|tfno|tlfno|tlfn|tlf|telf"
     r"|mobil(?:nummer|telefon)|handynummer|telefoon(?:nummer)?|telefonnummer|telefonszám|mobitel"
     r"|телефон|тел|моб(?:ильный)?|сот(?:овый)?|τηλ(?:έφωνο)?|κινητό|telepon|telp|điện thoại|sđt"
     r"|puhelin|matkapuhelin|携帯(?:電話)?|手机|手機|휴대(?:폰|전화)|연락처|هاتف|الهاتف|جوال"
@@ -62,6 +63,9 @@ _PHONES = (
 _TRACES = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s?(?:[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}"
     r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)"
+    # Years of Japanese and Taiwanese eras.
+    r"|(?:令和|平成|昭和|大正|明治|民[国國])\s?(?:元|\d{1,3})\s?[年./-]\s?\d{1,2}\s?[月./-]\s?\d{1,2}日?"
+    r"|(?<![A-Za-z0-9])[RHS]\.?\d{1,2}[./-](?:0?[1-9]|1[0-2])[./-](?:0?[1-9]|[12]\d|3[01])(?![\d./])"
     r"|(?<![\d.,])\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:19|20)\d\d(?!\d)"
     r"|(?<![\d.,/])(?:0?[1-9]|[12]\d|3[01])([./])(?:0?[1-9]|[12]\d|3[01])\2\d\d(?![\d./]|\s?[cm]m)"
     rf"|(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"

@@ -150,6 +150,33 @@ _LISTED_ZH = re.compile(
     rf"(?<![{_HAN}])(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
     rf"(?=[\s，,、]{{1,3}}[男女]性?[\s，,、]{{1,3}}\d{{1,3}}{_GAP}岁)"
 )
+_BEHIND_RU = "|".join(
+    rf"(?<=(?i:{word})\s)"
+    for word in (
+        *("пациент", "пациента", "пациенту", "пациентка", "пациентки", "пациентке", "пациентку"),
+        *("больной", "больная", "больного", "больному", "больную"),
+    )
+)
+# `Иванова М.П.`, `М. П. Иванова`, `у пациентки Ивановой` in any case.
+_INITIALS_RU = re.compile(
+    r"(?<!\w)(?:(?P<name>[А-ЯЁ][а-яё]{2,40}(?:-[А-ЯЁ][а-яё]{2,40})?)\s[А-ЯЁ]\.\s?[А-ЯЁ]\."
+    r"|[А-ЯЁ]\.\s?[А-ЯЁ]\.\s?(?P<last>[А-ЯЁ][а-яё]{2,40}(?:-[А-ЯЁ][а-яё]{2,40})?)"
+    rf"|(?:{_BEHIND_RU})(?P<one>[А-ЯЁ][а-яё]{{2,40}}))(?!\w)"
+)
+_AGED = re.compile(
+    rf"(?<![\w-])(?:(?P<name>[{UPPER}][\w'’-]{{1,40}}(?:\s[{UPPER}][\w'’-]{{1,40}})?,\s"
+    rf"[{UPPER}][\w'’-]{{1,40}}(?:\s[{UPPER}][\w'’-]{{1,40}})?)"
+    rf"|(?<=(?i:bei|von|für)\s)(?P<given>[{UPPER}][\w'’-]{{1,40}}\s[{UPPER}][\w'’-]{{1,40}}))"
+    r"(?=,\s\d{1,3}\s?(?:J\.|Jahre?|Jährig|j\.|y\.?o\.?|y/o|years?|ans|años|anni|anos|jaar|lat|år)"
+    r"(?!\w))"
+)
+"""A family and a given name before an age: `bei Koch, Sabine, 41 J.`"""
+_BORN_IN = re.compile(
+    r"(?<![\w-])((?i:nat[oa] (?:ad?|in)|nacid[oa] en|née? à|geb(?:oren|\.) in"
+    r"|nascid[oa] (?:em|n[oa])"
+    rf"|born in)\s)[{UPPER}][\w'’-]{{1,40}}(?:[ -][{UPPER}][\w'’-]{{1,40}}){{0,2}}"
+)
+
 _RANK_ZH = (
     r"(?:副?主任(?:医师|医生|技师|护师)?|(?:主治|住院|首席)?(?:医师|医生|技师|护师)|副?教授"
     r"|大夫|護士|护士长?"
@@ -348,7 +375,7 @@ _BORN = re.compile(
 )
 _FIVE = r"[+(]?\d(?:[ ()/.-]{0,2}\d){4}"
 _CONTACT = re.compile(
-    rf"(?<![\w-])(?:phone|telephone|tel|mobile|cell|fax|telefon|handy|téléphone|teléfono|móvil"
+    rf"(?<![\w-])(?:phone|telephone|tel|tfno|tlfno|tlfn|tlf|telf|mobile|cell|fax|telefon|handy|téléphone|teléfono|móvil"
     rf"|e-?mail|mail"
     rf"|pager|correo){_GAP}\.?{_GAP}(?:[:#]|{_DASH}(?={_GAP}{_FIVE})){_GAP}"
     rf"(?:[+\d(][\d ()/.+-]{{0,60}}\d|\d{{1,60}}"
@@ -408,6 +435,8 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         text = _chinese(text, names)
 
     text = _NUMBERS_ZH.sub("", _field(text, _NAMES_RU, names))
+    text = _blanked(text, _INITIALS_RU, names)
+    text = _BORN_IN.sub(rf"\1{BLANK}", text)
     for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
 
@@ -425,6 +454,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
         text = _persons(text, label, names, None, least=least, keep=True)
 
     text = _persons(text, CALLED, names, None, least=2, keep=True)
+    text = _blanked(text, _AGED, names)
     text = _relatives(text, names)
     for label in (TOLD_ONE, MAIDEN):
         text = _persons(text, label, names, _one_word, keep=True)
@@ -442,15 +472,34 @@ def _chinese(text: str, names: list[str]) -> str:
         text = _field(text, pattern, names)
 
     text = _HOSPITAL_ZH.sub(BLANK, text)
+    names += (found[0].removeprefix(found[1]) for found in _PATIENT_ZH.finditer(text))
     text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
     text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
     text = _KIN_SAID_ZH.sub(rf"\1{BLANK}", text)
 
+    names += _LISTED_ZH.findall(text)
     return _LISTED_ZH.sub(BLANK, text)
 
 
+def _blanked(text: str, pattern: re.Pattern[str], names: list[str]) -> str:
+    """Blank the names that a pattern finds, but those of ordinary words."""
+
+    def blank(found: re.Match[str]) -> str:
+        said = next(filter(None, found.groups()))
+        words = re.findall(r"[\w'’-]+", said)
+        if all(common(word) and word.lower() not in ALSO_NAMES for word in words):
+            return found[0]
+        names.append(said)
+        return BLANK
+
+    return pattern.sub(blank, text)
+
+
 def _field(text: str, pattern: re.Pattern[str], names: list[str]) -> str:
-    names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
+    if pattern is _NAMES_RU:  # a family name and more, parted by blanks
+        names += (found[0].split(":", 1)[1].strip() for found in pattern.finditer(text))
+    else:
+        names += filter(None, (_value(found.group()) for found in pattern.finditer(text)))
     return pattern.sub("", text)
 
 
