@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from rfpmss.model.stored.published import load
 from rfpmss.options.finetune import PRETRAINED, PUBLISHED, RANDOM, Arguments
 from rfpmss.runs import record
 from rfpmss.runs.checkpoint import load_encoder
-from rfpmss.runs.content import ORIGIN
+from rfpmss.runs.content import ORIGIN, TASK
 from rfpmss.runs.opened import load_other, open_to_write
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
             about = {"value": " or ".join(plan.positive)} if len(plans) > 1 else {}
             rows += [about | row for row in table(outcome, PRETRAINED)]
             scores += [about | row for row in _scores(outcome)]
-            _keep(outcome, opened, number)
+            _keep(outcome, opened, number, _task(plan))
 
     rows = adjust(rows)
     folder = opened.place / "evaluation"
@@ -76,7 +77,7 @@ def finetune(arguments: Arguments, opened: Opened) -> int:
         shown["positive"] = ["(each value against the others)"]
 
     seconds = time.monotonic() - began
-    said = {"plan": shown, "seconds": seconds, "rows": rows}
+    said = {"plan": shown, TASK: _task(first), "seconds": seconds, "rows": rows}
     said |= {"origin": asdict(opened.origin)} if opened.origin else {}
     write_json(folder / "finetune.json", said)
     write_csv(folder / "finetune.csv", rows)
@@ -148,15 +149,20 @@ def _scores(outcome: Outcome) -> list[dict[str, object]]:
     ]
 
 
-def _keep(outcome: Outcome, opened: Opened, number: int) -> None:
+def _keep(outcome: Outcome, opened: Opened, number: int, task: str) -> None:
     """The tuned encoder as safetensors; of several tasks the others have a number."""
     if outcome.classifier is None:
         return
 
     state = outcome.classifier.state_dict()
     name = f"finetuned{f'-{number}' if number > 1 else ''}.safetensors"
-    told = {ORIGIN: opened.origin.weights} if opened.origin else None
+    told = {TASK: task} | ({ORIGIN: opened.origin.weights} if opened.origin else {})
     _write(opened.place / name, state, told)
+
+
+def _task(plan: Plan) -> str:
+    """What a plan learns: an encoder of one task is not shown beside the table of another."""
+    return json.dumps({"label": plan.label, "positive": plan.positive, "views": plan.views})
 
 
 def _starts(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:

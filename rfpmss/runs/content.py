@@ -27,6 +27,9 @@ BLOCK = 4096
 ORIGIN = "weights"
 """Entry in a file of tuned weights: SHA-256 of those that they were tuned from."""
 
+TASK = "task"
+"""Entry there, and in the table of fine-tuning: what was learned, as JSON."""
+
 HEADER = 256
 """Bytes that describe a tensor in a file."""
 

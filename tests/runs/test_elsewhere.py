@@ -20,7 +20,7 @@ from rfpmss.data.cohort import manifest
 from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import write
 from rfpmss.runs import checkpoint
-from rfpmss.runs.content import ORIGIN
+from rfpmss.runs.content import ORIGIN, TASK
 from rfpmss.runs.origin import Origin
 from tests import warm
 
@@ -93,6 +93,25 @@ def test_an_encoder_that_was_tuned_from_other_weights_is_not_shown(
         assert (tuned is not None) == taken
         note = "finetuned.safetensors is left out of the page: it was tuned from other"
         assert (note in capsys.readouterr().err) != taken
+
+
+def test_an_encoder_that_was_tuned_on_another_label_is_not_shown(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = checkpoint.load(trained)
+    made = {"head.weight": torch.zeros(1, 8), "head.bias": torch.zeros(1)}
+    lazy = Classifier(found.model).state_dict().items()
+    state = {k: made["head." + k.rpartition(".")[2]] if is_lazy(v) else v for k, v in lazy}
+    (tmp_path / "evaluation").mkdir()
+    for tuned, table in (("grade", "grade"), ("grade", "side"), (None, "side"), (None, None)):
+        told = {ORIGIN: found.weights} | ({TASK: tuned} if tuned else {})
+        save_file(state, tmp_path / "finetuned.safetensors", told)
+        rows = {"rows": []} | ({TASK: table} if table else {})
+        (tmp_path / "evaluation" / "finetune.json").write_text(json.dumps(rows))
+        shown = write.tuned_of(tmp_path, found.model, Origin(2, found.weights, "c"))
+        assert (shown is not None) == (tuned == table)
+        note = "it was tuned on another label than the table of fine-tuning; finetune again"
+        assert (note in capsys.readouterr().err) != (tuned == table)
 
 
 def test_published_weights_are_known_again(

@@ -39,7 +39,7 @@ from rfpmss.evaluation.page.targets import write_targets
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.statistics import ENOUGH
 from rfpmss.evaluation.structure.learned import learned
-from rfpmss.runs.content import ORIGIN, load_weights
+from rfpmss.runs.content import ORIGIN, TASK, load_weights
 from rfpmss.runs.folder import METRICS, read_history
 from rfpmss.runs.origin import Origin, of
 
@@ -266,7 +266,7 @@ def _environment() -> Environment:
 
 
 def tuned_of(run_dir: Path, model: RFPMSS, origin: Origin | None) -> Classifier | None:
-    """The encoder that ``rfpmss.finetune`` left, if it was tuned from this model."""
+    """The encoder that ``rfpmss.finetune`` left, if it is of this model and of its table's task."""
     path = run_dir / "finetuned.safetensors"
     if not path.is_file():
         return None
@@ -274,9 +274,12 @@ def tuned_of(run_dir: Path, model: RFPMSS, origin: Origin | None) -> Classifier 
     tuned = Classifier(model)
     try:
         with safe_open(regular(path), framework="pt") as file:
-            said = (file.metadata() or {}).get(ORIGIN)
-        if origin is not None and said != origin.weights:
+            said = file.metadata() or {}
+        if origin is not None and said.get(ORIGIN) != origin.weights:
             raise ValueError("it was tuned from other weights, or from unknown ones")
+        table = read_object(run_dir / source("labels").file)
+        if table and said.get(TASK) != table.get(TASK):
+            raise ValueError("it was tuned on another label than the table of fine-tuning")
         load_weights(path, tuned, finite=True)
     except (RuntimeError, ValueError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
