@@ -28,6 +28,9 @@ _PROTOCOL = re.compile(
 )
 """Words of protocols that would be numbers or names of patients: p2 is parallel imaging."""
 
+_CONTRAST = ("pre", "post")
+"""Names of files that may mean contrast or an operation."""
+
 
 def series_names(
     images: Iterable[PurePosixPath], headers: Container[PurePosixPath] = ()
@@ -68,6 +71,8 @@ def series_names(
     folders = Counter(name for named in left.values() for name in {n for n, _ in named.values()})
     for named in left.values():
         recurs = sum(folders[name] > 1 for name, _ in named.values())
+        if any(name in _CONTRAST for name, _ in named.values()):
+            continue  # `marks` tells PRE and POST beside FLAIR from an operation
         if len(named) > 1 and 2 * recurs >= len(named) and _one_examination(named):
             found |= {path: rest for path, (_, rest) in named.items()}
 
