@@ -328,6 +328,8 @@ def sentence(error: OSError, place: Path | None = None) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     where = f" ({path})" if path and error.errno not in (errno.EMFILE, errno.ENFILE) else ""
     way = way_of(error.errno)
+    if error.errno == errno.EEXIST and path and path.is_symlink() and not path.exists():
+        way = "a link that leads nowhere stands there: remove it, or choose another path"
     if error.errno in FULL - _WAYS.keys():
         return f"{reason}{where}{_free(path)}; {way} and start again"
 

@@ -1,9 +1,10 @@
-"""JSON as it was meant: no key twice, no NaN, and true is no number."""
+"""JSON as it was meant: no key twice, finite numbers, and true is no number."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, TypeGuard
+import math
+from typing import Any, NoReturn, TypeGuard
 
 
 class StrictError(ValueError):
@@ -14,8 +15,8 @@ def loads(text: str | bytes) -> Any:
     """What a JSON text holds.
 
     Raises:
-        StrictError: if it names a key twice (the last one would count), or holds NaN or an
-            infinity, which JSON has not.
+        StrictError: if it names a key twice (the last one would count), or holds NaN, an
+            infinity, or a number beyond all floats.
         ValueError: if it is no JSON, or no UTF-8.
         RecursionError: if it is nested beyond all use.
 
@@ -24,7 +25,7 @@ def loads(text: str | bytes) -> Any:
         {'step': 3}
     """
     words = text.decode("utf-8") if isinstance(text, bytes) else text
-    return json.loads(words, object_pairs_hook=_once, parse_constant=_refuse)
+    return json.loads(words, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
 
 
 def whole(value: object) -> TypeGuard[int]:
@@ -47,5 +48,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse(name: str) -> None:
+def _finite(digits: str) -> float:
+    """Of 1e400 Python makes an infinity."""
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits[:60])
+
+
+def _refuse(name: str) -> NoReturn:
     raise StrictError(f"must hold finite numbers, got {name}")

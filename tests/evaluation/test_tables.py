@@ -8,7 +8,14 @@ import pytest
 from scipy import stats
 
 from rfpmss.evaluation.page import charts
-from rfpmss.evaluation.page.tables import print_table, write_csv, write_latex, write_retrieval
+from rfpmss.evaluation.page.tables import (
+    TableError,
+    print_table,
+    read_rows,
+    write_csv,
+    write_latex,
+    write_retrieval,
+)
 from rfpmss.evaluation.retrieval.zeroshot import CONTRACT, Row
 from rfpmss.evaluation.statistics import interval
 
@@ -32,6 +39,13 @@ def test_the_retrieval_file_has_exactly_the_fields_of_the_contract(tmp_path):
         (line,) = csv.DictReader(file)
     assert line.keys() == full.keys()
     assert float(line["r10"]) == full["r10"]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
+def test_a_number_that_is_not_finite_is_of_a_damaged_file(number, tmp_path):
+    (tmp_path / "rows.json").write_text(f'[{{"seconds": {number}}}]')
+    with pytest.raises(TableError, match=r"rows\.json, which is damaged"):
+        read_rows(tmp_path / "rows.json")
 
 
 def test_a_number_that_is_none_is_refused_instead_of_written(tmp_path):

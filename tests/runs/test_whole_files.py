@@ -104,6 +104,13 @@ FAULTS = [
 ]
 
 
+def test_a_link_that_leads_nowhere_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "evaluation").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileExistsError) as caught:
+        (tmp_path / "evaluation").mkdir(parents=True, exist_ok=True)
+    assert "a link that leads nowhere stands there" in files.sentence(caught.value)
+
+
 @pytest.mark.parametrize(("number", "status", "words"), FAULTS)
 def test_an_error_of_the_disk_is_one_sentence_and_a_status(
     number: int, status: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
