@@ -27,10 +27,11 @@ from rfpmss.runs.content import ORIGIN, TASK
 from rfpmss.runs.opened import load_other, open_to_write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from rfpmss.evaluation.labels.probe import Task
     from rfpmss.evaluation.labels.transfer import Outcome
     from rfpmss.model.rfpmss import RFPMSS
     from rfpmss.runs.opened import Opened
@@ -108,12 +109,12 @@ def _plans(arguments: Arguments, opened: Opened) -> list[Plan]:
             tuning=Tuning(epochs=arguments.epochs),
         )
         try:
-            for seed in plan.seeds:
-                task(cohort, label, positive, seed)
+            made = [task(cohort, label, positive, seed) for seed in plan.seeds]
         except ValueError as error:
             failures.append(error)
         else:
             plans.append(plan)
+            _say_few(plan, made)
 
     if not plans:
         raise failures[0]
@@ -124,6 +125,20 @@ def _plans(arguments: Arguments, opened: Opened) -> list[Plan]:
         print(f"left out: {error}", file=sys.stderr)
 
     return plans
+
+
+def _say_few(plan: Plan, made: Sequence[Task]) -> None:
+    """Say where a fraction is too small to hold two studies of each kind: more are used."""
+    for fraction in plan.fractions:
+        asked = round(fraction * len(made[0].train))
+        used = [len(problem.subset(fraction)) for problem in made]
+        if max(used) > asked:
+            span = str(min(used)) if min(used) == max(used) else f"{min(used)} to {max(used)}"
+            print(
+                f"note: --fractions {fraction:g} of {len(made[0].train)} training studies is "
+                f"{asked}; {span} are used, so that two of each kind are among them",
+                file=sys.stderr,
+            )
 
 
 def _check_views(arguments: Arguments, opened: Opened, label: str) -> None:

@@ -168,3 +168,13 @@ def test_views_that_no_labelled_patient_has_are_refused(own, tmp_path):
     arguments = finetune.Arguments(run_dir=tmp_path, views=("ct", "pathology"))
     with pytest.raises(ValueError, match=r"an image of --views ct pathology; they have mri"):
         finetune.finetune(arguments, bare)
+
+
+def test_a_fraction_that_holds_too_few_says_how_many_are_used(capsys):
+    problem = task(cohort_of(people(["yes", "no", "no"] * 20)), "idh", ("yes",), 0)
+    plan = finetune.Plan(fractions=(1e-9, 1.0))
+    finetune._say_few(plan, [problem])
+    [line] = capsys.readouterr().err.splitlines()
+    kinds = problem.positive[problem.train]
+    used = next(k for k in range(len(kinds)) if 2 <= kinds[:k].sum() <= k - 2)
+    assert line.startswith(f"note: --fractions 1e-09 of {len(kinds)} training studies is 0; {used}")
