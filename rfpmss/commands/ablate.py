@@ -36,7 +36,7 @@ from rfpmss.evaluation.page.tables import (
 from rfpmss.options.ablate import Arguments
 from rfpmss.runs import record
 from rfpmss.runs.children import Children
-from rfpmss.runs.folder import manifest_given, require_apart
+from rfpmss.runs.folder import alone, manifest_given, require_files
 from rfpmss.runs.stored import sha256
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def run(arguments: Arguments) -> int:
         return 2
 
     if not arguments.list:
-        return ablate(arguments, names)
+        with alone(arguments.out):
+            return ablate(arguments, names)
 
     for name in names:
         variant = VARIANTS[name]
@@ -109,8 +110,8 @@ def run(arguments: Arguments) -> int:
 
 def ablate(arguments: Arguments, names: list[str]) -> int:
     """Run what is missing, summarise what is there; return 0, or 1 if a run failed."""
-    require_apart(arguments.out, "--out")
     cells, failed = _cells(arguments, names)
+    require_files(*(cell.folder for cell in cells), *(cell.folder / SCORES for cell in cells))
     if not arguments.allow_config_change:
         _refuse_foreign(cells)
     _require_scores(cells)

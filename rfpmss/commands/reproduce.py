@@ -17,7 +17,7 @@ from rfpmss.evaluation.page.targets import readable, targets
 from rfpmss.options.reproduce import Arguments
 from rfpmss.runs import record
 from rfpmss.runs.children import GRACE, Children
-from rfpmss.runs.folder import require_apart
+from rfpmss.runs.folder import alone
 
 RECORD = "commands.json"
 """In the folder: the steps, their status, seconds and code."""
@@ -25,9 +25,13 @@ RECORD = "commands.json"
 
 def run(arguments: Arguments) -> int:
     """Run the steps that are not done, write the targets; return 0, or 1 if a step failed."""
+    with alone(arguments.out):
+        return _reproduce(arguments)
+
+
+def _reproduce(arguments: Arguments) -> int:
     steps = commands(arguments, BUDGETS[arguments.budget])
     out = arguments.out
-    require_apart(out, "--out")
     done = _done(arguments, steps)
     try:
         with Children(grace=2 * GRACE) as children:  # a step may wait for its own

@@ -40,6 +40,9 @@ FOLDERS = ("checkpoints", "evaluation", "tensorboard")
 FILES = (ERROR, HEARTBEAT, LOCK, METRICS, record.FILE, record.STUDIES, "report.html")
 """What a run writes into its folder."""
 
+WRITTEN = {".json", ".csv", ".tex", ".html", ".safetensors"}
+"""How the names of files end that commands after training write."""
+
 MOST_VALUE = 1e100
 """Figures of a history stay below, so that their sums are finite."""
 
@@ -104,29 +107,12 @@ class Claim:
 
         while not self._in_place():  # its last holder may have removed what it had made
             self.release()
-            self._file = self._locked()
+            self._file = _locked(self.folder, "run_dir", "--run-dir")
 
         for name in (ERROR, HEARTBEAT):
             (self.folder / name).unlink(missing_ok=True)
 
         return 0
-
-    def _locked(self) -> BinaryIO:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = files.appended(self.folder / LOCK)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process dies
-        except OSError as error:
-            file.close()
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise RunError(
-                    f"run_dir must not be in use, got {self.folder}, into which another process "
-                    f"is writing: wait for it or choose another --run-dir"
-                ) from None
-
-            raise OSError(error.errno, error.strerror, str(self.folder)) from None
-
-        return file
 
     @contextmanager
     def cleaned(self) -> Iterator[None]:
@@ -176,14 +162,7 @@ class Claim:
             )
 
     def _in_place(self) -> bool:
-        if self._file is None:
-            return False
-        try:
-            return os.path.samestat(
-                os.fstat(self._file.fileno()), (self.folder / LOCK).stat(follow_symlinks=False)
-            )
-        except OSError:
-            return False
+        return self._file is not None and _in_place(self._file, self.folder)
 
     def release(self) -> None:
         """Give it back."""
@@ -205,6 +184,61 @@ class Claim:
         self.release()
 
 
+def _locked(folder: Path, name: str, option: str) -> BinaryIO:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = files.appended(folder / LOCK)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process dies
+    except OSError as error:
+        file.close()
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise RunError(
+                f"{name} must not be in use, got {folder}, into which another process is writing: "
+                f"wait for it or choose another {option}"
+            ) from None
+
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+    return file
+
+
+def _in_place(file: BinaryIO, folder: Path) -> bool:
+    """Whether the lock that is held is the one that another process would find."""
+    try:
+        there = (folder / LOCK).stat(follow_symlinks=False)
+        return os.path.samestat(os.fstat(file.fileno()), there)
+    except OSError:
+        return False
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that works in the folder of several runs, made if absent.
+
+    The lock stays, unless nothing else came there.
+
+    Raises:
+        RunError: if another process works there, the folder is that of a cohort, or a folder
+            stands in place of a file.
+        OSError: if the folder cannot be made or written.
+    """
+    require_apart(folder, "--out")
+    new = files.absent(folder)
+    file = _locked(folder, "--out", "--out")
+    while not _in_place(file, folder):  # its last holder has just removed what it had made
+        file.close()
+        file = _locked(folder, "--out", "--out")
+
+    try:
+        require_files(folder)
+        yield
+    finally:
+        if new and os.listdir(folder) == [LOCK]:
+            (folder / LOCK).unlink()
+            files.remove_empty(new)
+        file.close()
+
+
 def require_apart(folder: Path, name: str) -> None:
     """Refuse to make a run, or a grid of them, in the folder of a prepared cohort.
 
@@ -218,6 +252,20 @@ def require_apart(folder: Path, name: str) -> None:
                 f"{name} must lie outside of prepared cohorts, got {folder} in the cohort {place}; "
                 f"choose another folder"
             )
+
+
+def require_files(*folders: Path) -> None:
+    """Refuse folders that stand in place of files, before anything is computed for those.
+
+    Raises:
+        RunError: names the first.
+    """
+    for folder in folders:
+        for path in sorted(folder.glob("*")):
+            if path.suffix in WRITTEN and path.is_dir() and not path.is_symlink():
+                raise RunError(
+                    f"{path} must be a regular file or not be there yet, got a folder; move it away"
+                )
 
 
 def manifest_given(data: Path, name: str = "--data") -> Path:

@@ -16,7 +16,7 @@ from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import manifest_of
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import CheckpointError, Loaded
-from rfpmss.runs.folder import manifest_given
+from rfpmss.runs.folder import manifest_given, require_files
 from rfpmss.runs.origin import Origin
 
 if TYPE_CHECKING:
@@ -85,11 +85,17 @@ def open_to_write(asked: Asked) -> Opened:
 
     Raises:
         OpenError: as `open_run`.
+        RunError: if a folder stands in place of a file.
         OSError: if the folder takes no file.
     """
     require_run(asked.run_dir)
     require_writable(asked.run_dir / "evaluation")
-    return open_run(asked.run_dir, asked.data, asked.device, allow_change=asked.allow_config_change)
+    require_files(asked.run_dir, asked.run_dir / "evaluation")
+    allow = asked.allow_config_change
+    opened = open_run(asked.run_dir, asked.data, asked.device, allow_change=allow)
+    require_files(opened.place, opened.place / "evaluation")
+
+    return opened
 
 
 def open_run(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfpmss import ablate
+from rfpmss import ablate, reproduce
 from rfpmss.commands import ablate as grid
 from rfpmss.common.yaml import read_mapping
 from rfpmss.config import PRESETS, VIEWS, Config, second_edition, smoke
@@ -19,7 +19,7 @@ from rfpmss.data.cohort.verify import fingerprint_of
 from rfpmss.evaluation.grid import EQ6, OURS, VARIANTS, changed, chosen, summary
 from rfpmss.evaluation.page.tables import TableError
 from rfpmss.evaluation.page.targets import targets
-from rfpmss.runs import record
+from rfpmss.runs import folder, record
 from rfpmss.runs.children import Children
 
 RECIPE = {name for name, variant in VARIANTS.items() if variant.table == "recipe"} | {
@@ -308,6 +308,39 @@ def test_scores_of_another_cell_or_edited_ones_go_into_no_table(
     assert ablate.main(words) == 0
     assert mine.read_bytes() == right
     assert len(scored) == 3
+
+
+@pytest.mark.parametrize("command", [ablate, reproduce])
+def test_one_folder_takes_one_grid_at_a_time(command, tmp_path, monkeypatch, capsys):
+    def child(*_):
+        raise AssertionError("a refused process has started a run")
+
+    monkeypatch.setattr(Children, "run", child)
+    out = tmp_path / "out"
+    words = ["--out", str(out), "--preset", "smoke"]
+    with folder.alone(out):
+        assert command.main(words) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: --out must not be in use, got {out}, into which another")
+        assert error.count("\n") == 1
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    assert not out.exists()  # nothing came there
+
+
+def test_a_folder_in_place_of_a_file_is_found_before_the_work(
+    tmp_path, monkeypatch, capsys, scored, smoke_cohort
+):
+    calls = []
+    monkeypatch.setattr(Children, "run", lambda *_: calls.append(1) or 0)
+    words = ["--rows", "no-sspc", "--seeds", "0", "--preset", "smoke", "--data", str(smoke_cohort)]
+    for number, name in enumerate(
+        ("ablation.csv", "no-sspc/seed-0/complete.json", "no-sspc/seed-0/evaluation/untold.json")
+    ):
+        out = tmp_path / str(number)
+        (out / name).mkdir(parents=True)
+        assert ablate.main(["--out", str(out), *words]) == 1
+        assert f"error: {out / name} must be a regular file" in capsys.readouterr().err
+    assert not calls
 
 
 def test_the_arms_of_a_seed_come_before_the_next_seed_and_keep_their_other_hospital(
