@@ -218,7 +218,11 @@ def _require_scores(cells: Sequence[Cell]) -> None:
 def _changed(cell: Cell) -> list[str]:
     """Files of a finished cell's scores that are gone, or others than it wrote."""
     with trusted(cell.folder / COMPLETE):
-        digests = dict(_told(cell.folder / COMPLETE).get("scores", {}))
+        told = _told(cell.folder / COMPLETE)
+        digests = dict(told.get("scores", {}))
+
+    if "scores" not in told:  # of before; see `_foreign`
+        print(f"note: {cell.folder}: scores without digests, taken as they are", file=sys.stderr)
 
     lines = []
     for name, digest in digests.items():

@@ -278,6 +278,7 @@ def test_finished_cells_of_another_cohort_or_code_are_no_cells_of_this_one(
     assert (out / "ablation.csv").read_bytes() == before
     allow = "--allow-config-change"
     assert ablate.main([*words, "--data", str(other), allow]) == 0
+    assert capsys.readouterr().err.count("scores without digests, taken as they are") == 2
     assert len(scored) == 2
 
 
