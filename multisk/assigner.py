@@ -18,9 +18,8 @@ from multisk._problem.problem import (
     python_number,
     readable,
 )
-from multisk._problem.system import System, check_plain, prepare
+from multisk._problem.system import System, check_plain, power, prepare
 from multisk._problem.types import Group, Number, Scores, Whole
-from multisk._semidual.semidual import strength
 from multisk._solution.solution import Solution
 from multisk._solve import solve
 from multisk._solvers.base import OptionalSolver, check_solver
@@ -224,7 +223,7 @@ def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
 
     y = passes.exponent(system.scores, system.scale, None, b, margins.free)
     if system.groups is None:
-        a = passes.row_answer(y, margins.rows, margins.row_cells, strength=strength(system, 0))
+        a = passes.row_answer(y, margins.rows, margins.row_cells, strength=power(system, 0))
         return passes.row_plan(y, a, capped=False)
 
     with torch.no_grad():

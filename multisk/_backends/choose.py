@@ -227,7 +227,8 @@ def loops_for(system: System) -> ModuleType | None:
     x, wanted = system.scores, forced()
     if wanted in {"torch", "triton"} or x.device.type != "cpu" or system.group is not None:
         return None
-    if x.numel() == 0 or system.ends is None or isinstance(system.eps, Tensor):
+    differ = any(isinstance(value, Tensor) for value in (system.eps, *system.relax))
+    if x.numel() == 0 or system.ends is None or differ:
         return None
 
     given = None if isinstance(system.budgets, Even) else system.budgets

@@ -14,7 +14,7 @@ from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
 from multisk._problem.frame import taken_apart
 from multisk._problem.status import verdict
-from multisk._problem.system import System
+from multisk._problem.system import System, yielding
 
 Three = tuple[Tensor, Tensor, Tensor]
 
@@ -31,7 +31,7 @@ def yields_of(system: System) -> Tensor | None:
     """How fast the margins yield, eps / strength, as (b, 2); None for an assignment."""
     if system.groups is not None:
         return None
-    sides = [0.0 if rho is None else system.eps / rho for rho in system.relax]
+    sides = [yielding(system, side) for side in (0, 1)]
     return torch.stack([per_problem(system, side) for side in sides], -1)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from multisk._backends.triton import kernels
 from multisk._problem.collapse import Groups
 from multisk._problem.margins import Margins
-from multisk._problem.system import System
+from multisk._problem.system import Strength, System
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Asked:
         rows, row_cells, columns, column_cells = margins or self.margins
         units = (torch.where(rows > 0, rows, 1.0), torch.where(columns > 0, columns, 1.0))
         eps = (1 / self.scale.to(self.scores.dtype)).view(-1, 1, 1)
-        relax: list[float | None] = [None, None]
+        relax: list[Strength] = [None, None]
         if self.yields is not None and bool((self.yields > 0).any()):
             relax = [strength_of(eps, self.yields[:, side]) for side in (0, 1)]
 
@@ -102,10 +102,15 @@ class Asked:
         )
 
 
-def strength_of(eps: Tensor, tau: Tensor) -> float | None:
-    """The KL strength eps / tau of a margin, one for the whole batch; None where it is exact."""
+def strength_of(eps: Tensor, tau: Tensor) -> Strength:
+    """The KL strength eps / tau of a margin, a number where all are equal; None where exact."""
     first = float(tau[0])
-    return float(eps[0]) / first if first > 0 else None
+    if not first > 0:
+        return None
+
+    each = eps.reshape(-1) / tau.to(eps)
+    close = (each / each[0] - 1).abs() <= 8 * torch.finfo(eps.dtype).eps
+    return float(eps[0]) / first if bool(close.all()) else each.view(-1, 1, 1)
 
 
 def being_captured(x: Tensor) -> bool:

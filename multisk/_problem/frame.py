@@ -21,7 +21,7 @@ PARTS = (
     "free",
     "ones",
 )
-Tensors = list[Tensor | None]  # scores, eps, the parts of the margins, start
+Tensors = list[Tensor | None]  # scores, eps, strengths (two), the parts of the margins, start
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,34 @@ class Frame:
 
     eps: float | None  # None where it is a tensor
     groups: Groups | None
-    relax: tuple[float | None, float | None]
+    relax: tuple[float | None, float | None]  # None where exact, or a tensor
 
     def system(self, tensors: Tensors) -> tuple[System, Tensor | None]:
         """The system and the start, once the tensors have values."""
-        scores, eps, *parts, start = tensors
+        scores, eps, first, second, *parts, start = tensors
         assert scores is not None
         heat = self.eps if eps is None else eps
         assert heat is not None
         margins = Margins(**dict(zip(PARTS, parts, strict=True)))  # pyright: ignore[reportArgumentType]
         batch, dtype = scores.shape[:1], scores.dtype
         ends = ends_of(scores)
-        system = System(scores, heat, margins, self.groups, self.relax, ends, None, batch, dtype)
+        relax = (
+            self.relax[0] if first is None else first,
+            self.relax[1] if second is None else second,
+        )
+        system = System(scores, heat, margins, self.groups, relax, ends, None, batch, dtype)
 
         return system, start
 
 
 def taken_apart(system: System, start: Tensor | None) -> tuple[Frame, Tensors]:
     """The system as numbers and tensors."""
-    eps = system.eps
-    frame = Frame(None if isinstance(eps, Tensor) else eps, system.groups, system.relax)
-    heat = eps if isinstance(eps, Tensor) else None
+    values = system.eps, *system.relax
+    eps, first, second = (None if isinstance(value, Tensor) else value for value in values)
+    tensors = [value if isinstance(value, Tensor) else None for value in values]
     parts = [getattr(system.margins, name) for name in PARTS]
 
-    return frame, [system.scores, heat, *parts, start]
+    return Frame(eps, system.groups, (first, second)), [system.scores, *tensors, *parts, start]
 
 
 def ends_of(scores: Tensor) -> tuple[float, float] | None:

@@ -81,7 +81,8 @@ class Transport:
         mask: Boolean (*batch, N, K); False forbids the pair. Scores there are never read.
         relax: None keeps both margins exact. A pair (rows, columns) of strengths above 0 replaces
             a margin by the penalty strength * KL(sum of the plan | margin); None inside the pair
-            keeps that side exact.
+            keeps that side exact. A strength is a float or a tensor (*batch), which may require a
+            gradient.
 
     Raises:
         ValueError: When a field breaks its rule.
@@ -241,6 +242,13 @@ def check_relax(relax: Any) -> None:
         raise ValueError(f"relax must be None or a pair (rows, columns), got {relax!r}")
 
     for strength in relax:
+        if isinstance(strength, Tensor):
+            check_real_tensor("relax", strength)
+            if readable(strength) and not bool(((strength > 0) & strength.isfinite()).all()):
+                bad = first_bad(strength, strength > 0)
+                raise ValueError(f"relax must hold tensors that are finite and above 0, got {bad}")
+            continue
+
         number = isinstance(strength, int | float) and not isinstance(strength, bool)
         if strength is not None and not (number and strength > 0):
             raise ValueError(f"relax must hold strengths above 0 or None, got {relax!r}")

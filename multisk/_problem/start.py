@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from multisk._problem.sharding import largest
-from multisk._problem.system import System, column
+from multisk._problem.system import System
 
 FAR = 60.0  # what budgets and capacities can add to the range of the scores
 TAME = 25.0  # potentials that differ by less leave every exponent in float32's range
@@ -54,9 +54,14 @@ def reach(system: System) -> Tensor:
     bound = 2 * spread * scale + FAR
     for strength in system.relax:
         if strength is not None:
-            bound = bound + FAR * (strength / torch.as_tensor(column(system.eps)).reshape(-1))
+            bound = bound + FAR * (flat(strength) / flat(system.eps))
 
     return bound
+
+
+def flat(value: float | Tensor) -> Tensor:
+    """A number, or one a problem, as a tensor with one dimension."""
+    return torch.as_tensor(value).reshape(-1)
 
 
 def centred(system: System, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

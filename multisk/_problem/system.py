@@ -18,6 +18,7 @@ from multisk._problem.problem import MultiAssignment, Transport, has_values, rea
 from multisk._problem.sharding import together
 from multisk._problem.status import Findings, Status
 
+Strength = float | Float[Tensor, "b 1 1"] | None  # of a KL penalty; None: the margin is exact
 FORBID = " (to forbid a pair pass mask=, False there; its score is then not read)"
 HUGE = 1e30  # nobody's similarity: torch.finfo(...).min, or -1e38
 
@@ -35,7 +36,7 @@ class System:
     eps: float | Float[Tensor, "b 1 1"]
     budgets: Margins | Even
     groups: Groups | None
-    relax: tuple[float | None, float | None]
+    relax: tuple[Strength, Strength]
     ends: tuple[float, float] | None  # least and largest score where the host may know them
     code: Int8[Tensor, " b"] | None
     batch: torch.Size
@@ -91,7 +92,7 @@ class System:
         """Whether anything that the plan depends on asks for a gradient."""
         if self.scores.requires_grad or self.levels is not None:
             return True
-        if isinstance(self.eps, Tensor) and self.eps.requires_grad:
+        if any(isinstance(t, Tensor) and t.requires_grad for t in (self.eps, *self.relax)):
             return True
 
         margins = self.budgets  # an even share of numbers asks for none
@@ -107,15 +108,16 @@ class System:
         return self.groups is None or len(self.groups.scales) == 2
 
     def detach(self) -> "System":
-        """The same system without gradients."""
-        if not self.differentiable:
+        """The same system without gradients, its strengths as numbers where they are."""
+        if not self.differentiable and not any(isinstance(x, Tensor) for x in self.relax):
             return self
 
         eps = self.eps.detach() if isinstance(self.eps, Tensor) else self.eps
         budgets = (
             self.budgets if isinstance(self.budgets, Even) else self.budgets.map(Tensor.detach)
         )
-        return replace(self, scores=self.scores.detach(), eps=eps, budgets=budgets, levels=None)
+        scores, relax = self.scores.detach(), plain_strengths(self.relax)
+        return replace(self, scores=scores, eps=eps, budgets=budgets, levels=None, relax=relax)
 
     def take(self, index: Tensor) -> "System":
         """The problems at `index` of the batch."""
@@ -124,7 +126,9 @@ class System:
         if isinstance(budgets, Margins):
             budgets = budgets.map(lambda x: x[index])
 
-        return replace(self, scores=self.scores[index], eps=eps, budgets=budgets)
+        first, second = (x[index] if isinstance(x, Tensor) else x for x in self.relax)
+        relax = first, second
+        return replace(self, scores=self.scores[index], eps=eps, budgets=budgets, relax=relax)
 
 
 def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = None) -> System:
@@ -143,11 +147,11 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
     if isinstance(problem, MultiAssignment):
         margins = assignment_margins(x, problem, mask, batch, findings, group)
         groups = _groups(problem, k)
-        relax: tuple[float | None, float | None] = (None, None)
+        relax: tuple[Strength, Strength] = (None, None)
     else:
         margins = transport_margins(x, problem, mask, batch, findings, group)
         groups = None
-        relax = _strengths(problem)
+        relax = _strengths(problem, batch, x)
 
     levels = None if groups is None else _levels(problem, groups, x)
     eps = _temperature(problem.eps, batch, x)
@@ -320,31 +324,51 @@ def _levels(problem: Any, groups: Groups, x: Tensor) -> Float[Tensor, " c"] | No
     return torch.stack([part.mean() for part in parts])
 
 
-def _strengths(problem: Transport) -> tuple[float | None, float | None]:
+def _strengths(problem: Transport, batch: torch.Size, x: Tensor) -> tuple[Strength, Strength]:
     if problem.relax is None:
         return (None, None)
-    rows, columns = problem.relax
-    return _strength(rows), _strength(columns)
+
+    first, second = (_strength(given, batch, x) for given in problem.relax)
+    return first, second
 
 
-def _strength(given: float | None) -> float | None:
+def _strength(given: float | Tensor | None, batch: torch.Size, x: Tensor) -> Strength:
     """None for an infinite strength: the margin is exact."""
+    if isinstance(given, Tensor):
+        return per_problem("relax", given, batch, x)
+
     return None if given is None or given == float("inf") else float(given)
+
+
+def plain_strengths(relax: tuple[Strength, Strength]) -> tuple[Strength, Strength]:
+    """The strengths without gradients; what the host sees to be one number is a number."""
+    found: list[Strength] = []
+    for strength in relax:
+        if isinstance(strength, Tensor):
+            strength = strength.detach()
+            if readable(strength) and strength.numel() and bool((strength == strength[0]).all()):
+                strength = float(strength[0])
+        found.append(strength)
+
+    return found[0], found[1]
 
 
 def _temperature(
     eps: float | int | Tensor, batch: torch.Size, x: Tensor
 ) -> float | Float[Tensor, "b 1 1"]:
-    if not isinstance(eps, Tensor):
-        return float(eps)
-    if eps.device != x.device:
-        raise ValueError(f"eps must be on {x.device} like the scores, got {eps.device}")
+    return per_problem("eps", eps, batch, x) if isinstance(eps, Tensor) else float(eps)
+
+
+def per_problem(name: str, value: Tensor, batch: torch.Size, x: Tensor) -> Float[Tensor, "b 1 1"]:
+    """One number a problem, in the solver's precision."""
+    if value.device != x.device:
+        raise ValueError(f"{name} must be on {x.device} like the scores, got {value.device}")
 
     try:
-        return eps.to(x.dtype).broadcast_to(batch).reshape(-1, 1, 1)
+        return value.to(x.dtype).broadcast_to(batch).reshape(-1, 1, 1)
     except RuntimeError:
         raise ValueError(
-            f"eps must fit the batch shape {tuple(batch)}, got {tuple(eps.shape)}"
+            f"{name} must fit the batch shape {tuple(batch)}, got {tuple(value.shape)}"
         ) from None
 
 
@@ -377,6 +401,20 @@ def forbidding(least: float) -> str:
     return FORBID if least <= -HUGE else ""
 
 
-def column(eps: float | Tensor) -> float | Tensor:
-    """(b, 1, 1) as (b, 1)."""
-    return eps.squeeze(-1) if isinstance(eps, Tensor) else eps
+def column(value: float | Tensor) -> float | Tensor:
+    """A temperature or strength beside potentials: (b, 1, 1) as (b, 1)."""
+    return value.squeeze(-1) if isinstance(value, Tensor) else value
+
+
+def yielding(system: System, side: int) -> float | Tensor:
+    """How fast a margin yields, eps / strength: a number or (b, 1); 0 for an exact one."""
+    strength = system.relax[side]
+    return 0.0 if strength is None else column(system.eps) / column(strength)
+
+
+def power(system: System, side: int) -> float | Tensor:
+    """Exponent of a relaxed margin's update, strength / (strength + eps); 1 for an exact one."""
+    strength = system.relax[side]
+    if strength is None:
+        return 1.0
+    return column(strength) / (column(strength) + column(system.eps))

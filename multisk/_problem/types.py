@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     Temperature = int | float | Tensor
     Load = int | float | Tensor
     Capacity = Load | tuple[Load, Load] | list[Load]
-    Relaxed = tuple[float | None, float | None] | list[float | None]
+    Yielding = float | Tensor | None
+    Relaxed = tuple[Yielding, Yielding] | list[Yielding]
     Scores = Tensor
     Values = Tensor
     Count = int

@@ -157,7 +157,9 @@ def widen(system: System) -> System:
         margins.ones,
     )
     eps = system.eps.double() if isinstance(system.eps, Tensor) else system.eps
-    return replace(system, scores=system.scores.double(), eps=eps, budgets=double)
+    first, second = (x.double() if isinstance(x, Tensor) else x for x in system.relax)
+    scores, relax = system.scores.double(), (first, second)
+    return replace(system, scores=scores, eps=eps, budgets=double, relax=relax)
 
 
 def narrow(point: Point, system: System) -> Point:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from multisk._backends.torch import passes
-from multisk._backends.torch.tiles import cells, column, column_goal, tiles, violation
-from multisk._problem.system import System
+from multisk._backends.torch.tiles import cells, column_goal, tiles, violation
+from multisk._problem.system import System, power, yielding
 from multisk._semidual.schur import solve_iteratively
 from multisk._semidual.semidual import Point
 
@@ -126,7 +126,7 @@ def shifted(system: System, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     if system.relax == (None, None):
         return b, a
 
-    yields = [0.0 if rho is None else column(system.eps) / rho for rho in system.relax]
+    yields = [yielding(system, side) for side in (0, 1)]
     margins = system.margins
     logs = []
     for mass, potential, give in ((margins.rows, a, yields[0]), (margins.columns, b, yields[1])):
@@ -161,7 +161,7 @@ def direction(system: System, point: Point) -> Tensor:
     yields = power(system, 0)
     weight = point.sums
     if system.relax[1] is not None:
-        weight = weight + column_goal(system, point.b) * (column(system.eps) / system.relax[1])
+        weight = weight + column_goal(system, point.b) * yielding(system, 1)
 
     h = point.row_sums / yields
     inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
@@ -193,9 +193,3 @@ def direction(system: System, point: Point) -> Tensor:
         move = move - move.mean(-1, keepdim=True)
 
     return torch.where(move.isfinite() & (weight > 0), move, 0.0)
-
-
-def power(system: System, side: int) -> float | Tensor:
-    """Exponent of a relaxed margin's update, 1 for an exact margin."""
-    rho = system.relax[side]
-    return 1.0 if rho is None else rho / (rho + column(system.eps))

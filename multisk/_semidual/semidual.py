@@ -10,10 +10,10 @@ from torch import Tensor
 from multisk._backends.base import Local
 from multisk._backends.choose import forms_square, kernels_visit
 from multisk._backends.torch import passes
-from multisk._backends.torch.tiles import cells, column, column_goal, tiles, violation
+from multisk._backends.torch.tiles import cells, column_goal, tiles, violation
 from multisk._backends.triton import visits
 from multisk._problem.sharding import total
-from multisk._problem.system import System
+from multisk._problem.system import System, power, yielding
 from multisk._semidual.interval import best_shift, kinked_step, pull_along, pull_at
 from multisk._semidual.schur import solve_dense, solve_iteratively
 
@@ -86,7 +86,7 @@ def visit(
         pull, held = pull_at(b, sums, margins.columns, margins.upper)
 
     if system.relax[1] is not None:
-        weight = weight + column_goal(system, b) * (column(system.eps) / system.relax[1])
+        weight = weight + column_goal(system, b) * yielding(system, 1)
 
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
     return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
@@ -110,7 +110,7 @@ def in_tiles(
             y,
             margins.rows[:, part],
             margins.row_cells[:, part],
-            strength=strength(system, 0) if system.groups is None else None,
+            strength=power(system, 0) if system.groups is None else None,
             tolerance=tolerance,
             guess=None if a is None else a[:, part],
             plain=free is None,
@@ -118,7 +118,7 @@ def in_tiles(
         p = passes.row_plan(y, potential, capped=system.groups is not None)
         sums_here = p.sum(-1)
         if system.groups is None:
-            w, h = p, sums_here / strength(system, 0)
+            w, h = p, sums_here / power(system, 0)
         else:
             w = p - p * p
             h = w.sum(-1)
@@ -213,15 +213,9 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
         w = p if system.groups is None else p - p * p
         h = w.sum(-1)
         if system.groups is None:
-            h = h / strength(system, 0)
+            h = h / power(system, 0)
         answer = torch.matmul(w, x.to(w)[..., None]).squeeze(-1)
         answer = torch.where(h > 0, answer / h.masked_fill(h <= 0, 1.0), 0.0)
         out += torch.matmul(answer[:, None], w).squeeze(1)
 
     return total(out, system.group)
-
-
-def strength(system: System, side: int) -> float | Tensor:
-    """Exponent of a relaxed margin's update, 1 for an exact margin."""
-    rho = system.relax[side]
-    return 1.0 if rho is None else rho / (rho + column(system.eps))

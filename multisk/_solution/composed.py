@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from multisk._problem.system import System, column
+from multisk._problem.system import System, yielding
 
 STEPS = 2
 Pair = tuple[Tensor, Tensor]  # something for rows (b, n) and for columns (b, k)
@@ -77,17 +77,16 @@ def linked(system: System, t: Tensor) -> Pair:
 
 def asked(system: System, a: Tensor, b: Tensor) -> tuple[Pair, Pair, Tensor | None]:
     """What the sums shall be, how fast relaxed margins yield, and the columns that stand still."""
-    margins, (first, second) = system.margins, system.relax
+    margins = system.margins
     rows, columns = margins.rows.double(), margins.columns.double()
     extra_rows, extra_columns = torch.zeros_like(a), torch.zeros_like(b)
-    eps = column(system.eps)
-    if first is not None:
-        rows = rows * (-a * (eps / first)).exp()
-        extra_rows = rows * (eps / first)
+    if system.relax[0] is not None:
+        rows = rows * (-a * yielding(system, 0)).exp()
+        extra_rows = rows * yielding(system, 0)
 
-    if second is not None:
-        columns = columns * (-b * (eps / second)).exp()
-        extra_columns = columns * (eps / second)
+    if system.relax[1] is not None:
+        columns = columns * (-b * yielding(system, 1)).exp()
+        extra_columns = columns * yielding(system, 1)
 
     held = None
     if margins.upper is not None:

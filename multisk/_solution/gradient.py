@@ -10,7 +10,7 @@ from torch import Tensor
 from multisk._backends.base import Raw
 from multisk._backends.choose import operator_unrolls
 from multisk._problem.problem import has_values, readable
-from multisk._problem.system import System
+from multisk._problem.system import Strength, System
 from multisk._solution.implicit import Implicit, ImplicitPlan, Side
 from multisk._solution.implicit_groups import attach_groups
 from multisk._solution.unroll import Replay, unrolled_plan
@@ -73,7 +73,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     )
 
 
-def rho(eps: float | Tensor, strength: float | None) -> float | Tensor:
+def rho(eps: float | Tensor, strength: Strength) -> float | Tensor:
     """Eps / strength: how fast a relaxed margin yields; 0 for an exact one."""
     return 0.0 if strength is None else eps / strength
 

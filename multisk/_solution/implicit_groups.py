@@ -9,10 +9,9 @@ from torch import Tensor
 from multisk._backends.base import Raw
 from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.response import balance
-from multisk._backends.torch.tiles import column
 from multisk._backends.triton.response import response_at
 from multisk._problem.sharding import total
-from multisk._problem.system import System
+from multisk._problem.system import System, column
 
 
 @dataclass(eq=False)

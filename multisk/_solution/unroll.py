@@ -15,7 +15,8 @@ from multisk._problem.start import centred, settled
 from multisk._problem.system import System
 from multisk._solution.composed import log_link
 
-Five = tuple[Tensor | None, ...]  # scores, eps, rows, columns, levels, or their cotangents
+Inputs = tuple[Tensor | None, ...]  # scores, eps, strengths (two), rows, columns, levels
+COUNT = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +97,9 @@ def unrolled_plan(
 
     `kept` is what the sweeps left; None makes them once more in the backward pass.
     """
-    eps = system.eps if isinstance(system.eps, Tensor) else None
+    given = [x if isinstance(x, Tensor) else None for x in (system.eps, *system.relax)]
     what = Unrolled(system.detach(), replay, by_operator)
-    inputs = system.scores, eps, system.margins.rows, system.margins.columns, system.levels
+    inputs = system.scores, *given, system.margins.rows, system.margins.columns, system.levels
     return UnrolledPlan.apply(plan, what, *inputs, *(kept or ()))  # pyright: ignore[reportReturnType]
 
 
@@ -110,14 +111,17 @@ class Unrolled:
     replay: Replay
     by_operator: bool
 
-    def at(self, inputs: Five) -> System:
+    def at(self, inputs: Inputs) -> System:
         """The system as a function of the inputs."""
-        scores, eps, rows, columns, levels = inputs
+        scores, *given, rows, columns, levels = inputs
         assert scores is not None
         margins = replace(self.system.margins, rows=rows, columns=columns)
-        heat = self.system.eps if eps is None else eps
+        plain = self.system.eps, *self.system.relax
+        eps, *relax = (old if new is None else new for old, new in zip(plain, given, strict=True))
+        strengths = relax[0], relax[1]
+        parts: dict[str, Any] = {"eps": eps, "relax": strengths, "levels": levels}
 
-        return replace(self.system, scores=scores, eps=heat, budgets=margins, levels=levels)
+        return replace(self.system, scores=scores, budgets=margins, **parts)
 
 
 class UnrolledPlan(torch.autograd.Function):
@@ -134,7 +138,7 @@ class UnrolledPlan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Cotangents of every input; by the replay where they are differentiated themselves."""
         what: Unrolled = ctx.what
-        inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        inputs, kept = ctx.saved_tensors[:COUNT], ctx.saved_tensors[COUNT:]
         if torch.is_grad_enabled() or wrapped(grad):
             found = again_cotangents(what, inputs, grad)
         elif what.by_operator:
@@ -145,7 +149,7 @@ class UnrolledPlan(torch.autograd.Function):
         return None, None, *found, *(None for _ in kept)
 
 
-def stepwise_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
+def stepwise_cotangents(what: Unrolled, inputs: Inputs, grad: Tensor) -> Inputs:
     """Sweep by sweep backwards: the potentials are kept, one sweep's cells at a time."""
     replay = what.replay
     model = sweeps_of(what.system, replay.order)
@@ -196,9 +200,9 @@ def stepwise_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
     return tuple(sums)
 
 
-def operator_cotangents(what: Unrolled, inputs: Five, kept: Any, grad: Tensor) -> Five:
+def operator_cotangents(what: Unrolled, inputs: Inputs, kept: Any, grad: Tensor) -> Inputs:
     """By the operator."""
-    scores, eps, rows, columns, _ = inputs
+    scores, eps, _, _, rows, columns, _ = inputs
     assert scores is not None
     assert rows is not None
     assert columns is not None
@@ -220,12 +224,13 @@ def operator_cotangents(what: Unrolled, inputs: Five, kept: Any, grad: Tensor) -
         list(kept),
     )
     if eps is None:
-        return x, None, row, column, None
+        return x, None, None, None, row, column, None
 
-    return x, -(scale * scales).sum(-1).view_as(eps) / eps, row, column, None
+    heat = -(scale * scales).sum(-1).view_as(eps) / eps
+    return x, heat, None, None, row, column, None
 
 
-def again_cotangents(what: Unrolled, inputs: Five, grad: Tensor) -> Five:
+def again_cotangents(what: Unrolled, inputs: Inputs, grad: Tensor) -> Inputs:
     """In plain differentiable operations, for a second derivative."""
     with torch.enable_grad():
         plan = what.replay.plan(what.at(inputs))

@@ -8,9 +8,9 @@ from torch import Tensor
 from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.passes import exponent
 from multisk._backends.torch.response import Tiled
-from multisk._backends.torch.tiles import cells, column, column_goal, row_goal, tiles
+from multisk._backends.torch.tiles import cells, column_goal, row_goal, tiles
 from multisk._problem.sharding import total
-from multisk._problem.system import System
+from multisk._problem.system import Strength, System, column
 from multisk._solution.answer import Answer
 
 
@@ -30,9 +30,9 @@ def value(solution: Answer) -> Tensor:
     if solution.mode in {"unroll", "composed"} and system.two_groups:
         return objective(system, raw, plan).view(system.batch)
 
-    eps = system.eps if isinstance(system.eps, Tensor) else None
+    given = (value if isinstance(value, Tensor) else None for value in (system.eps, *system.relax))
     sides = margin_inputs(system)
-    found = Envelope.apply(solution, plan, system.scores, eps, system.levels, *sides)
+    found = Envelope.apply(solution, plan, system.scores, *given, system.levels, *sides)
     assert isinstance(found, Tensor)
 
     return found.view(system.batch)
@@ -62,10 +62,16 @@ def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
         (system.relax[1], total(plan.sum(-2), system.group), system.margins.columns),
     ):
         if strength is not None:
-            miss = (strength * divergence(sums.double(), goal.double()).sum(-1)).to(found.dtype)
+            miss = divergence(sums.double(), goal.double()).sum(-1)
+            miss = (flat(strength) * miss).to(found.dtype)
             found = found - (total(miss, system.group) if goal is system.margins.rows else miss)
 
     return found
+
+
+def flat(value: float | Tensor) -> float | Tensor:
+    """A number a problem, (b, 1, 1), as (b,)."""
+    return value.reshape(-1) if isinstance(value, Tensor) else value
 
 
 def entropy(system: System, plan: Tensor) -> Tensor:
@@ -103,7 +109,10 @@ def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Envelope(torch.autograd.Function):
-    """At the optimum the objective moves as if the plan stood still: dV/dX = P, dV/dr = -eps a."""
+    """At the optimum the objective moves as if the plan stood still.
+
+    So dV/dX = P, dV/dr = -eps a, and a strength costs its margin's divergence.
+    """
 
     @staticmethod
     def forward(ctx: Any, solution: Answer, plan: Tensor, *inputs: Tensor | None) -> Tensor:
@@ -115,7 +124,7 @@ class Envelope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """First derivatives; the scores' one stays differentiable through the plan."""
-        plan, x, eps, levels, rows, columns, upper = ctx.saved_tensors
+        plan, x, eps, *strengths, levels, rows, columns, upper = ctx.saved_tensors
         solution: Answer = ctx.solution
         system, raw = solution.system.detach(), solution.raw
         if solution.mode == "unroll":
@@ -125,7 +134,8 @@ class Envelope(torch.autograd.Function):
             )
 
         again = torch.is_grad_enabled() and (grad.requires_grad or plan.requires_grad)
-        others = any(t is not None and t.requires_grad for t in (eps, levels, rows, columns, upper))
+        given = eps, *strengths, levels, rows, columns, upper
+        others = any(t is not None and t.requires_grad for t in given)
         if again and (others or not system.two_groups):
             raise NotImplementedError(
                 "value can be differentiated twice with respect to the scores only, "
@@ -147,8 +157,19 @@ class Envelope(torch.autograd.Function):
             earned = total(earned, system.group)
             grad_levels = torch.einsum("b,bc->c", grad.to(earned.dtype), earned).to(levels.dtype)
 
+        sums = plan.sum(-1), total(plan.sum(-2), system.group)
+        missed = (
+            strength_cost(goal, by_line, grad) if strength is not None else None
+            for strength, goal, by_line in zip(strengths, (rows, columns), sums, strict=True)
+        )
         prices = margin_prices(system, raw, grad)
-        return None, None, g * reward, grad_eps, grad_levels, *prices
+        return None, None, g * reward, grad_eps, *missed, grad_levels, *prices
+
+
+def strength_cost(goal: Tensor, sums: Tensor, grad: Tensor) -> Tensor:
+    """Cotangent of a KL strength, (b, 1, 1)."""
+    cost = divergence(sums.double(), goal.double()).sum(-1)
+    return (-grad * cost).to(grad.dtype).view(-1, 1, 1)
 
 
 def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -166,6 +187,7 @@ def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tenso
         if strength is None:
             price = -eps * potential
         else:  # rho (sum / margin - 1), and sum / margin = exp(-a eps / rho)
+            strength = column(strength)
             price = strength * ((-potential * eps / strength).exp() - 1)
         prices.append(grad[:, None] * price)
 
@@ -241,7 +263,7 @@ def group_logs(system: System, a: Tensor, b: Tensor) -> Tensor:
 
 
 def price_of(
-    strength: float | None,
+    strength: Strength,
     sums: Tensor,
     goal: Tensor,
     potential: Tensor,
@@ -250,6 +272,6 @@ def price_of(
 ) -> Tensor:
     """One side's part of the gap."""
     if strength is not None:
-        return strength * divergence(sums, goal).sum(-1)
+        return flat(strength) * divergence(sums, goal).sum(-1)
     miss = sums - goal if miss is None else miss
     return (eps * (miss * potential).abs()).sum(-1)

@@ -159,10 +159,10 @@ def sweeps_needed(system: System, tolerance: float) -> float:
 
     Example: strengths of ten temperatures on both sides want 73 sweeps to 1e-6.
     """
-    if isinstance(system.eps, Tensor):
+    if isinstance(system.eps, Tensor) or any(isinstance(x, Tensor) for x in system.relax):
         return math.inf
 
-    strengths = [strength for strength in system.relax if strength is not None]
+    strengths = [float(strength) for strength in system.relax if strength is not None]
     rate = math.prod(strength / (strength + system.eps) for strength in strengths)
     return math.log(tolerance) / math.log(rate) if 0 < rate < 1 else math.inf
 

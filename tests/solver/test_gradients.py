@@ -100,6 +100,26 @@ def test_transport_derivatives_balanced_and_relaxed(relax, solver):
     assert gradcheck(call, (scores(5, 4), eps, random(5, low=0.5), random(4, seed=1, low=0.5)))
 
 
+@pytest.mark.parametrize("solver", [SHARP, SWEPT, Sinkhorn(steps=4), None])
+def test_transport_derivatives_in_the_strengths(solver):
+    def both(x, eps, rows, columns):
+        solution = solve(x, Transport(eps=eps, relax=(rows, columns)), solver)
+        return *plan_and_value(solution), solution.log_plan
+
+    def one(x, columns):
+        return plan_and_value(solve(x, Transport(eps=0.5, relax=(None, columns)), solver))
+
+    rows, columns = (torch.tensor(t, dtype=torch.float64) for t in ([1.0, 0.3], 0.7))
+    rows, columns = rows.requires_grad_(), columns.requires_grad_()
+    x, eps = scores(2, 5, 4), torch.tensor([0.5, 0.4], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(both, (x, eps, rows, columns))
+    assert gradcheck(one, (x, columns))
+    together = solve(x, Transport(eps=0.5, relax=(rows, 2.0)), SHARP).plan
+    for problem, strength in enumerate(rows.tolist()):
+        alone = solve(x[problem], Transport(eps=0.5, relax=(strength, 2.0)), SHARP).plan
+        assert (together[problem] - alone).abs().max() <= 1e-10
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("scales", [None, [1.0, 0.7, 0.7, 0.1]])

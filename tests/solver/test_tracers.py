@@ -181,6 +181,27 @@ def test_vmap_over_temperatures_budgets_and_loads():
     torch.testing.assert_close(plans[1], solve(X, MultiAssignment(1), SHARP).plan)
 
 
+def test_vmap_and_forward_mode_over_strengths():
+    def call(strength):
+        solution = solve(X, Transport(eps=0.4, relax=(strength, 0.5)), SHARP)
+        return solution.plan, solution.value
+
+    strengths = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    alone = [call(strength) for strength in strengths]
+    for found, want in zip(vmap(call)(strengths), zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(want))
+
+    one = torch.ones_like(strengths[0])
+    tangents = jvp(call, (strengths[0],), (one,))[1]
+    with forward_ad.dual_level():
+        dual = call(forward_ad.make_dual(strengths[0], one))
+        twins = [forward_ad.unpack_dual(x).tangent for x in dual]
+    above, below = call(0.3 + 1e-5), call(0.3 - 1e-5)
+    for found, twin, high, low in zip(tangents, twins, above, below, strict=True):
+        torch.testing.assert_close(found, (high - low) / 2e-5, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(twin, found)
+
+
 def test_more_than_two_channel_scales_map_but_have_no_derivative_in_transforms():
     problem = MultiAssignment(2, eps=0.4, damping=LEVELS)
     batch = scores(2, 6, 4)

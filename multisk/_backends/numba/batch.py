@@ -55,7 +55,7 @@ class Batch:
 
         self.scale = system.gap / eps
         self.middle = self.scale * self.center.astype(np.float64)
-        self.yields = tuple([0.0 if rho is None else eps / rho for rho in system.relax])
+        self.yields = tuple([0.0 if rho is None else eps / float(rho) for rho in system.relax])
         self.rows, self.row_unit, self.goal, self.unit, self.cells = goals_of(system, kind)
         self.b = np.zeros((count, k)) if init is None else init.double().numpy().copy()
 

@@ -10,7 +10,6 @@ from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.tiles import (
     add_logs,
     cells,
-    column,
     column_goal,
     plan_of,
     row_goal,
@@ -20,7 +19,7 @@ from multisk._backends.torch.tiles import (
 )
 from multisk._problem.sharding import total
 from multisk._problem.start import tame
-from multisk._problem.system import System
+from multisk._problem.system import System, power
 
 ORDERS = ("row-column-depth", "column-depth-row")
 Scales = tuple[Tensor, Tensor] | None
@@ -247,7 +246,7 @@ class TransportSweeps:
         for part in tiles(system):
             tile, free = cells(system, part)
             y = passes.exponent(tile, system.scale, None, b, free)
-            parts.append(passes.exp_rows(y, system.margins.rows[:, part], self.strength(0)))
+            parts.append(passes.exp_rows(y, system.margins.rows[:, part], power(system, 0)))
 
         return torch.cat(parts, 1)
 
@@ -262,7 +261,7 @@ class TransportSweeps:
         assert sums is not None
         sums = total_logs(sums, system.group)
         sums = torch.where(sums == -torch.inf, 0.0, sums)
-        new = self.strength(1) * passes.log_ratio(system.margins.columns, sums)
+        new = power(system, 1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
             return new, None
 
@@ -274,11 +273,6 @@ class TransportSweeps:
     def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
         """The error is that of the plan between the sweep's row step and its column step."""
         return new_a if self.rows_first else a
-
-    def strength(self, side: int) -> float | Tensor:
-        """Exponent of a relaxed margin's update, 1 for an exact margin."""
-        rho = self.system.relax[side]
-        return 1.0 if rho is None else rho / (rho + column(self.system.eps))
 
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """The plan exp(T)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from multisk._backends.torch.passes import exponent
 from multisk._problem.problem import readable
 from multisk._problem.sharding import largest, total
-from multisk._problem.system import System, column
+from multisk._problem.system import System, yielding
 
 TILE = 1 << 17  # cells a visit: the handful of temporaries stays in a core's cache
 
@@ -47,16 +47,14 @@ def total_logs(sums: Tensor, group: object) -> Tensor:
 
 def row_goal(system: System, a: Tensor) -> Tensor:
     """What the rows shall sum to; a relaxed margin yields with its own potential."""
-    strength = system.relax[0]
     rows = system.margins.rows
-    return rows if strength is None else rows * (-a * (column(system.eps) / strength)).exp()
+    return rows if system.relax[0] is None else rows * (-a * yielding(system, 0)).exp()
 
 
 def column_goal(system: System, b: Tensor) -> Tensor:
     """What the columns shall sum to; the lower bounds for intervals."""
-    strength = system.relax[1]
     columns = system.margins.columns
-    return columns if strength is None else columns * (-b * (column(system.eps) / strength)).exp()
+    return columns if system.relax[1] is None else columns * (-b * yielding(system, 1)).exp()
 
 
 def violation(

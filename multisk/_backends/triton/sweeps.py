@@ -14,7 +14,7 @@ from multisk._backends.torch.sweeps import Sweeps, TransportSweeps, TwoGroupSwee
 from multisk._backends.torch.tiles import column_goal, row_goal, total_logs, violation
 from multisk._backends.triton import kernels, visits
 from multisk._problem.sharding import total
-from multisk._problem.system import System
+from multisk._problem.system import System, power
 
 LOOK = 10  # sweeps between two looks
 Scales = tuple[Tensor, Tensor] | None
@@ -150,7 +150,7 @@ class KernelTransport(TransportSweeps):
         system = self.system
         sums = total_logs(sums.double(), system.group)
         sums = torch.where(sums == -torch.inf, 0.0, sums)
-        new = self.strength(1) * passes.log_ratio(system.margins.columns, sums)
+        new = power(system, 1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
             return new, None
 

@@ -121,6 +121,10 @@ REFUSED = {
     ),
     "mass in a masked row": (lambda: solve(X, Transport(eps=1, mask=POOR)), "rows must be 0 where"),
     "relax negative": (lambda: Transport(eps=1, relax=(-1.0, None)), "relax must hold strengths"),
+    "relax tensor": (
+        lambda: Transport(eps=1, relax=(torch.tensor([1.0, -2.0]), None)),
+        r"relax must hold tensors that are finite and above 0, got -2.0 at index \(1,\)",
+    ),
     "not a solver": (lambda: solve(X, MultiAssignment(1), "newton"), "solver must be"),
     "a solver's class": (
         lambda: solve(X, MultiAssignment(1), Newton),
