@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
 
 # Latin, Greek, Cyrillic and Armenian.
@@ -111,7 +112,7 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
         place = _spaces(text, place)
         following = place
         following = _repeated(_PARTICLE, text, following, PARTICLES)
-        if following > place and count and not _WORD.match(text, following):
+        if following > place and count and not _names_more(text, place, following, taken):
             break
         place = following
         found = _WORD.match(text, place)
@@ -148,6 +149,22 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
         return None
 
     return _repeated(_DEGREE, text, end, DEGREES)
+
+
+_PURPOSE = re.compile(r"zu|zur|vom")
+_ACRONYM = re.compile(rf"[{UPPER}]{{2,5}}(?!\w)")
+
+
+def _names_more(text: str, place: int, following: int, taken: list[str]) -> bool:
+    """Whether particles behind a name lead to more of it: `Eva zur Heide`, but `Berg zur MRT`."""
+    if not _WORD.match(text, following):
+        return False
+    if _ACRONYM.match(text, following) and not all(map(str.isupper, taken)):
+        return False
+    if not _PURPOSE.match(text, place):
+        return True
+
+    return taken[-1].lower() in lexicon().given
 
 
 _LABEL = re.compile(r"[\w'’-]{1,80}\.?[ \t\u00a0]{0,2}[:：]")

@@ -18,6 +18,7 @@ from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
+from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
 from rfpmss.data.readers.text.dates import MONTH
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MIB
@@ -71,6 +72,7 @@ _TRACES = re.compile(
     rf"|(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"
     r"(?:de\s{1,3}|del\s{1,3})?"
     r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s{1,3})?(?:19|20)\d\d(?!\d)"
+    r"|(?<!\d)\d{1,2} [\u0e00-\u0e7f.]{3,12} (?:พ\.ศ\. ?)?2[45]\d\d(?!\d)"  # Thai, of Buddha's era
     rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"
     r"|(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
     rf"|{_PHONES}"
@@ -230,7 +232,8 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = unicodedata.normalize("NFC", text)
     text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
     text, said = without_fields(without_places(_unregistered(text), BLANK))
-    said = list(dict.fromkeys(said))
+    text, more = without_unlabelled(without_the_old(text, BLANK), BLANK)
+    said = list(dict.fromkeys((*said, *more)))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"
         raise TextError(what, "put the report of each patient into a file of its own")

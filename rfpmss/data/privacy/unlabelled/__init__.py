@@ -1,0 +1,1 @@
+"""Names of people and hospitals that no label, title or header tells."""
