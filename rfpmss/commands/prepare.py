@@ -30,6 +30,7 @@ from rfpmss.data.privacy.aliases import PRIVATE
 from rfpmss.data.privacy.copies import write_copy
 from rfpmss.data.privacy.deidentify import Options
 from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
+from rfpmss.data.privacy.unlabelled.rare import FILE as WORDS
 from rfpmss.data.reports.labels import join
 from rfpmss.data.sources.cohorts import prepare
 from rfpmss.data.sources.dicomweb import find_series
@@ -300,6 +301,12 @@ def _tell(made: Summary, out: Path) -> int:
             "two names, who may be in two splits, or mere likeness; see "
             f"{out / DOUBLES}, look at them before you train, and give "
             "those that are one person one folder, or one PatientID in the mapping file (patients:)"
+        )
+
+    if made.rare:
+        print(
+            f"note: {made.rare} reports hold words that no other patient's report and no "
+            f"vocabulary has, which may be names: look through {out / WORDS} (keep it to yourself)"
         )
 
     print(f"rejections: {out / REJECTIONS}")

@@ -45,6 +45,7 @@ from rfpmss.data.cohort.splits import SPLITS, split, unscored
 from rfpmss.data.errors import DataError, IncompleteError, describe
 from rfpmss.data.identity.reading import write as write_reading
 from rfpmss.data.privacy.aliases import hide
+from rfpmss.data.privacy.unlabelled import rare
 from rfpmss.data.sources.hospital import Found
 from rfpmss.data.study import Study
 from rfpmss.data.views import Choice
@@ -116,6 +117,8 @@ class Summary:
     """Pairs of patients with the same image."""
     alike: int = 0
     """Pairs of patients with nearly the same image."""
+    rare: int = 0
+    """Reports with words that only one patient's reports have and no vocabulary."""
     unscored: str = ""
     """What cannot be scored for want of held-out reports."""
 
@@ -206,6 +209,7 @@ def finish(
     (out / NAME).unlink(missing_ok=True)  # never an old manifest beside new shards
     _room(out, sum(path.stat().st_size for path in pieces))
     written = assemble(out, pieces, studies)
+    rare.write(out, rare.rare(studies))
     write(out / NAME, written)
 
     return Summary(
@@ -218,6 +222,7 @@ def finish(
         origins=dict(sorted(Counter(s.origin for s in studies if s.origin).items())),
         doubles=len({(d.one.patient_id, d.other.patient_id) for d in found if d.exact}),
         alike=len({(d.one.patient_id, d.other.patient_id) for d in found if not d.exact}),
+        rare=rare.reports(out),
         unscored=unscored(Counter(s.split for s in studies if s.report is not None)),
     )
 

@@ -45,12 +45,15 @@ def alias(salt: bytes, path: str) -> str:
 
 def write_private(out: Path, rows: Iterable[tuple[str, str, str]]) -> None:
     """Write path, salted name and reason of every refused file."""
-    path = out / PRIVATE
+    write_table(out / PRIVATE, COLUMNS, sorted(rows))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table that its owner alone can read."""
     path.unlink(missing_ok=True)
     mask = os.umask(0o077)
     try:
-        table = (dict(zip(COLUMNS, row, strict=True)) for row in sorted(rows))
-        write_csv(path, COLUMNS, table)
+        write_csv(path, tuple(columns), (dict(zip(columns, row, strict=True)) for row in rows))
     finally:
         os.umask(mask)
 

@@ -28,6 +28,7 @@ from rfpmss.data.cohort.manifest import NAME, Row, jail, read
 from rfpmss.data.cohort.shards import open_shard
 from rfpmss.data.cohort.splits import RAISE, unscored
 from rfpmss.data.identity import reading
+from rfpmss.data.privacy.unlabelled import rare
 from rfpmss.data.study import SIDES
 
 PAGE = "cohort.html"
@@ -82,6 +83,7 @@ def write_page(folder: Path) -> Path:
         visits=visits(rows),
         reading=reading.read(folder),
         doubles=duplicates.read(folder),
+        rare=rare.reports(folder),
         modalities=MODALITIES,
         derived=sum(row.derived == "yes" for row in rows),
         rejected=rejected(folder / REJECTIONS),
