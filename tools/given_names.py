@@ -45,7 +45,7 @@ OWN_GIVEN = {
     "ar": "محمد أحمد محمود علي حسن حسين فاطمة عائشة مريم خديجة زينب عمر خالد يوسف إبراهيم عبدالله"
     " مصطفى سعيد ناصر فهد سلمان سارة نورة هدى ليلى رانيا سلمى ياسر طارق كريم سامي وليد عادل جمال"
     " عبد هشام ماجد منى أمينة رقية",
-    "ar-Latn": "Mohammed Mohamed Muhammad Mohammad Ahmed Ahmad Mahmoud Ali Hassan Hussein Fatima"
+    "ar-Latn": "Zinedine Abderrahmane Abdellah Mounir Nabil Hicham Yassine Soufiane Nadia Samira Latifa Zohra Kenza Tarek Wael Hani Mohammed Mohamed Muhammad Mohammad Ahmed Ahmad Mahmoud Ali Hassan Hussein Fatima"
     " Aisha Maryam Khadija Zainab Omar Khalid Yusuf Youssef Ibrahim Abdullah Abdul Mustafa Nasser"
     " Fahad Salman Noura Huda Layla Leila Rania Salma Yasser Tariq Karim Samir Walid Mona Amina"
     " Bilal Hamza Rachid Abdelkader Abdelaziz Naima Malika Farida",
@@ -68,6 +68,7 @@ OWN_GIVEN = {
     "is": "Guðrún Sigurður Einar Jón Sigríður Kristín Ólafur Þórunn Helga Björn Gunnar",
     "hu": "Erzsébet László Gábor Zsuzsanna Ilona István Katalin Zoltán Ágnes Judit Ferenc Attila",
     "cs": "Lenka Petra Hana Tereza Kateřina Veronika Lucie Markéta Pavel Tomáš Ondřej Lukáš Jakub Vojtěch Marek Milan Josef Jaroslav Zdeňka Vladimír Jiří Zuzana Miroslav Božena Václav Ludmila Květa Radka",
+    "en": "Piers Alasdair Bartholomew Quentin Lucinda Marguerite Shanice Rupert Hugo Giles Nigel Fergus Hamish Ewan Callum Imogen Tamsin Saoirse Niamh Siobhan Aoife Ciaran Padraig Declan Rhys Gareth Sian Angharad Rosalind Philippa Cordelia Percival",
     "de": "Rüdiger Friedhelm Edeltraud Hildegard Burkhard Melanie Ingeborg Waltraud Gudrun Gisela Brunhilde Heinz Günter Günther Horst Manfred Helmut Detlef Torsten Thorsten Karsten Kerstin Birgit Bettina Annette Gabriele Christa Irmgard Anneliese Reinhard Ekkehard Hartmut Dietmar Volker Holger Ralf Rolf Stefan Stephan Steffen Jürgen Jörg Katharina Friederike Annegret Sebastian Wolfgang Sigrid Uwe Anselm Heike Silke"
     " Gerda Sabine Renate Ursula Dieter Matthias Elisabeth Johannes Lukas Jana Tobias Claudia",
     "fr": "Ghislaine Thibault Clémence Bertrand Gaëlle Maëlle Yannick Loïc Solène Anaïs Cécile Agnès Sylvie Martine Chantal Josiane Ginette Yvette Gisèle Thérèse Geneviève Françoise Gérard Hervé Rémi Rémy Benoît Jérôme Frédéric Stéphane Cédric Mickaël Hélène Mathilde Sylvain Aurélie Colette Guillaume Sandrine Étienne Véronique Béatrice"
@@ -75,7 +76,7 @@ OWN_GIVEN = {
     "es": "Asunción Encarnación Purificación Eugenia Rodrigo Begoña Nuria Montserrat Jordi Iñaki Aitor Ainhoa Itziar Leire Ximena Íñigo Rocío Amparo Milagros Rosario Fermín Saturnino Teófilo Hortensia Yolanda Raquel Iván Óscar Álvaro Andrés Ramón Jesús Guadalupe Inmaculada Remedios Concepción Ernesto Joaquín Esteban Gonzalo Francisco",
     "pt": "Rogério Márcia Cláudia Sérgio Luciana Adriana Vanessa Rodrigo Fábio Antônio António Francisca Tereza Aparecida Vinícius Caio Otávio Cecília Letícia Natália Jéssica Patrícia Sônia Sónia Inês Rui Nuno Tiago Duarte Rita Catarina Mónica Simone Edson Gilberto Wagner Wellington Raimundo Severino Cícero Benedita Terezinha Conceição Thiago Raimunda Gustavo Juliana Fernanda Henrique Joaquim João José Luís",
     "it": "Giuseppina Donatella Ornella Francesca Alessandro Lorenzo Matteo Stefano Chiara",
-    "nl": "Marieke Jeroen Annelies Femke Willemijn Sjoerd Bram Sanne Pieter-Jan Wouter Joost",
+    "nl": "Geertruida Hendrika Cornelia Johanna Wilhelmina Gerrit Dirk Jaap Kees Henk Hendrik Willem Marloes Marjolein Anneke Ineke Marieke Jeroen Annelies Femke Willemijn Sjoerd Bram Sanne Pieter-Jan Wouter Joost",
     "el": "Γεώργιος Μαρία Δημήτριος Κωνσταντίνος Κωνσταντίνα Ελένη Ιωάννης Νικόλαος Αικατερίνη",
     "uk": "Олександр Оксана Марія Тарас Богдан Юрій Андрій Наталія Галина Ірина Тетяна Микола",
     "bg": "Георги Иванка Димитър Тодор Пенка Стоян Красимир Цветана",

@@ -32,19 +32,27 @@ def squeeze(text: str) -> str:
     return " ".join(text.replace("___", " ").split())
 
 
-@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: row["text"][:40])
-def test_a_sentence_keeps_its_findings_and_loses_its_names(row: dict[str, str]) -> None:
-    left = redact(row["text"], filter(None, row["header"].split(";")))
-    assert row["stays"].replace(" ", "") in squeeze(left).replace(" ", ""), left
-    for word in filter(None, row["goes"].split(";")):
-        assert word not in left, left
+def test_a_sentence_keeps_its_findings_and_loses_its_names() -> None:
+    wrong = []
+    for row in SENTENCES:
+        left = redact(row["text"], filter(None, row["header"].split(";")))
+        stays = row["stays"].replace(" ", "") in squeeze(left).replace(" ", "")
+        if not stays or any(word in left for word in filter(None, row["goes"].split(";"))):
+            wrong.append((row["text"], left))
+    assert wrong == []
+    assert len(SENTENCES) > 890
 
 
-@pytest.mark.parametrize("row", HEADED, ids=lambda row: row["text"][:40])
-def test_a_value_below_its_label_goes_and_other_columns_stay(row: dict[str, str]) -> None:
-    text = row["text"].replace("{tab}", "\t").replace("{line}", "\n")
-    assert redact(text, []) == row["stays"]
-    assert not any(word in row["stays"] for word in filter(None, row["goes"].split(";")))
+def test_a_value_below_its_label_goes_and_other_columns_stay() -> None:
+    wrong = []
+    for row in HEADED:
+        text = row["text"].replace("{tab}", "\t").replace("{line}", "\n")
+        left = redact(text, [])
+        told = any(word in row["stays"] for word in filter(None, row["goes"].split(";")))
+        if left != row["stays"] or told:
+            wrong.append((text, left))
+    assert wrong == []
+    assert len(HEADED) > 20
 
 
 def test_marks_that_only_a_printer_sees_hide_no_name_and_part_no_word() -> None:
@@ -143,7 +151,7 @@ def test_no_warning_of_a_library_is_shown_by_a_command(tmp_path: Path) -> None:
         content = path.read_bytes()
         path.write_bytes(content.replace(place.encode(), secret.ljust(len(place), "1").encode()))
     command = [sys.executable, "-W", "always", "-m", "rfpmss.prepare", "hospital"]
-    command += [str(tmp_path / "src"), "--out", str(tmp_path / "out"), "--workers", "2"]
+    command += [str(tmp_path / "src"), "--out", str(tmp_path / "out"), "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert secret not in done.stdout + done.stderr

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from rfpmss.data.privacy.persons import UPPER
 from rfpmss.data.privacy.unlabelled.lexicon import Lexicon, lexicon
@@ -83,7 +84,7 @@ _HEARD = (
     r"|didiskusikan dengan"
     r"|dibincangkan dengan|обсуждено с|консультирован|обговорено з|обсъдено с|консултован"
     r"|συζητήθηκε με"
-    r"|lives with|accompanied by|signed|reviewed by|read by"
+    r"|cheers|regards|thanks|hello|lives with|accompanied by|signed|reviewed by|read by"
 )
 _BEFORE = re.compile(
     rf"(?<![\w-])(?:(?:{_KIN}|{_ROLE}|{_HEARD}),?\s{{1,2}}|(?:{_KIN})\s\()$", re.IGNORECASE
@@ -180,7 +181,7 @@ def _words(text: str, run: re.Match[str], known: Lexicon) -> list[_Word]:
         if not found:
             break
         word = found["word"]
-        kind = _kind(word, known)
+        kind = _kind(word)
         comma = "," in found["before"]
         start, end = found.span("word")
         made.append(_Word(start=start, end=end, kind=kind, comma=comma, low=word.lower()))
@@ -193,8 +194,9 @@ def _words(text: str, run: re.Match[str], known: Lexicon) -> list[_Word]:
     return made
 
 
-def _kind(word: str, known: Lexicon) -> str:
-    low = word.lower()
+@lru_cache(maxsize=1 << 14)
+def _kind(word: str) -> str:
+    low, known = word.lower(), lexicon()
     if word.endswith("."):
         return "initial"
     if len(word) < 2 or any(map(str.isdigit, word)) or _is_word(low, known):
@@ -246,7 +248,9 @@ def _parts(words: Sequence[_Word]) -> Iterator[list[_Word]]:
     """The stretches between words that are none of names, and between names of a list."""
     part: list[_Word] = []
     for word in words:
-        joins = len(part) == 1 and word.kind in ("given", "weak", "initial")
+        joins = len(part) == 1 and (
+            word.kind in ("given", "weak", "initial") or part[0].kind == "family"
+        )
         if word.kind == "no" or (word.comma and not joins):
             if part:
                 yield part
@@ -305,7 +309,7 @@ def _without_a_beginning(part: list[_Word]) -> list[_Word]:
 
 
 _OPENS = re.compile(r"(?:^|\n|[(\[（/]|\s[-–—]{1,2} )\s?$")
-_CLOSES = re.compile(r"\s?(?:$|\n|[)\]）/])")
+_CLOSES = re.compile(r"\s?(?:$|\n|[)\]）/]|[-–—]{1,2}\s)")
 
 
 def _among_people(text: str, start: int, end: int) -> bool:
