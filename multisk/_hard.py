@@ -225,9 +225,12 @@ def whole_margins(system: System) -> tuple[Any, Any, Any, Tensor | None]:
     """Whole row budgets (b, n), bounds of the loads (b, k), and the mask (b, n, k).
 
     Raises:
-        ValueError: For fractional row budgets.
+        ValueError: For fractional row budgets, and intervals of them.
     """
     margins = system.margins
+    if system.bounded_rows:
+        raise ValueError("k must be exact for a hard assignment, got an interval (use Exact)")
+
     rows, lower = margins.rows.double(), margins.columns
     top = lower if margins.upper is None else margins.upper
     if margins.ones is not None:  # settled cells count like all others here

@@ -178,8 +178,12 @@ class BalancedAssigner(nn.Module):
 
 
 def check_levels(problem: Any) -> None:
-    """Require a problem whose columns have one potential each."""
+    """Require a problem whose columns have one potential each, and whose rows stand alone."""
     check_problem(problem)
+    for name in ("k", "rows"):
+        if isinstance(getattr(problem, name, None), tuple | list):
+            raise ValueError(f"{name} must be exact for an assigner, got an interval")
+
     damping = getattr(problem, "damping", 0.0)
     if isinstance(damping, Tensor) and damping.unique().numel() > 2:
         raise ValueError("damping must have at most two levels, got a vector with more")
@@ -188,7 +192,7 @@ def check_levels(problem: Any) -> None:
 def free_shift(problem: Problem) -> bool:
     """Whether adding a constant to all column potentials changes nothing."""
     if isinstance(problem, Transport):
-        return problem.relax is None
+        return problem.relax is None and not isinstance(problem.columns, tuple | list)
     return not isinstance(problem.capacity, tuple | list) and problem.capacity_factor is None
 
 
@@ -196,7 +200,9 @@ def without_loads(problem: Problem) -> Problem:
     """The same question without column budgets, except that closed columns stay closed."""
     if isinstance(problem, Transport):
         relax = None if problem.relax is None else (problem.relax[0], None)
-        return replace(problem, columns=None, relax=relax, mask=opened(problem, problem.columns))
+        loads = problem.columns
+        loads = loads[1] if isinstance(loads, tuple | list) else loads
+        return replace(problem, columns=None, relax=relax, mask=opened(problem, loads))
 
     capacity = problem.capacity
     top = capacity[1] if isinstance(capacity, tuple | list) else capacity

@@ -144,7 +144,7 @@ def kernels_serve(system: System, *, traced: bool = False) -> bool:
     """
     x = system.scores
     now = traced or not torch.compiler.is_compiling()
-    return now and x.shape[2] <= WIDEST and kernels_run(x)
+    return now and x.shape[2] <= WIDEST and not system.bounded_rows and kernels_run(x)
 
 
 def kernels_visit(system: System) -> bool:
@@ -184,6 +184,8 @@ def one_derivative(system: System) -> bool:
     """Whether one operator is the whole implicit derivative: also of intervals."""
     x = system.scores
     if not (system.two_groups and system.group is None and x.numel() > 0):
+        return False
+    if system.bounded_rows:
         return False
     return narrow(x) and (kernels_run(x) or torch.compiler.is_compiling())
 
@@ -232,7 +234,7 @@ def loops_for(system: System) -> ModuleType | None:
         return None
 
     given = None if isinstance(system.budgets, Even) else system.budgets
-    exact = given is None or given.upper is None
+    exact = given is None or (given.upper is None and given.row_upper is None)
     if not (exact and system.two_groups) or torch.compiler.is_compiling() or kernels_run(x):
         return None
 

@@ -20,6 +20,8 @@ PARTS = (
     "column_cells",
     "free",
     "ones",
+    "row_upper",
+    "mass",
 )
 Tensors = list[Tensor | None]  # scores, eps, strengths (two), the parts of the margins, start
 

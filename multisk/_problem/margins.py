@@ -17,7 +17,7 @@ from multisk._problem.status import Findings, Status
 class Margins:
     """What the free cells have to sum to, and by which unit a violation is measured."""
 
-    rows: Float[Tensor, "b n"]
+    rows: Float[Tensor, "b n"]  # the lower bounds when `row_upper` is set
     columns: Float[Tensor, "b k"]  # float64; the lower bounds when `upper` is set
     upper: Float[Tensor, "b k"] | None
     row_unit: Float[Tensor, "b n"]  # the whole budget, 1 where that is 0
@@ -27,6 +27,8 @@ class Margins:
     free: Bool[Tensor, "b n k"] | None = None
     ones: Bool[Tensor, "b n k"] | None = None
     mask: Bool[Tensor, "b n k"] | None = None  # as it was given, before any cell was settled
+    row_upper: Float[Tensor, "b n"] | None = None
+    mass: Float[Tensor, "b 1"] | None = None  # float64; the plan's sum where rows are intervals
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Margins":
         """Apply `change` to every tensor."""
@@ -77,17 +79,24 @@ def assignment_margins(
 ) -> Margins | Even:
     """Budgets of a `MultiAssignment`, checked; boundary budgets are settled into cells."""
     b, n, k = x.shape
-    simple = isinstance(problem.k, int) and 0 < problem.k < k
+    even = problem.k if isinstance(problem.k, int) else 0
+    simple = 0 < even < k
     capacity = problem.capacity
     if problem.capacity_factor is not None and problem.capacity_factor > 1:
         capacity = Factor(problem.capacity_factor)
 
     simple = simple and mask is None and capacity is None
     if simple and group is None:
-        return _even(x, float(problem.k))
+        return _even(x, float(even))
 
     row_cells = x.new_full((b, n), float(k)) if mask is None else mask.sum(-1).to(x.dtype)
-    rows = together(lambda: _rows(problem.k, x, batch, row_cells, findings), x, group)
+    bounded = isinstance(problem.k, tuple | list)
+    if bounded:
+        alone(group)
+        rows, row_upper = _budgets(problem.k, x, batch, row_cells, findings)
+    else:
+        rows = together(lambda: _rows("k", problem.k, x, batch, row_cells, findings), x, group)
+        row_upper = None
     if mask is None:
         count = total(rows.new_ones((b, 1), dtype=torch.float64) * n, group)
         column_cells = count.expand(b, k)
@@ -95,11 +104,15 @@ def assignment_margins(
         column_cells = total(mask.sum(-2).double(), group)
 
     everything = total(rows.double().sum(-1, keepdim=True), group)
-    lower, upper = _columns(capacity, everything, column_cells, mask, batch, findings)
+    if row_upper is not None:
+        lower, upper = _bounded_columns(capacity, column_cells, batch, findings)
+        check_overlap("k", (rows, row_upper), "capacity", (lower, upper), findings)
+    else:
+        lower, upper = _columns(capacity, everything, column_cells, mask, batch, findings)
     if simple:
         return Margins(rows, lower, None, rows, lower, row_cells, column_cells)
 
-    return _settle(rows, lower, upper, mask, x, findings, group)
+    return _settle((rows, row_upper), lower, upper, mask, x, findings, group)
 
 
 def transport_margins(
@@ -116,15 +129,16 @@ def transport_margins(
     if even and group is None and x.numel():
         return _even(x, 1.0)
 
-    rows = together(lambda: _row_masses(problem.rows, x, batch, findings), x, group)
+    rows = together(lambda: row_masses(problem.rows, x, batch, findings), x, group)
     everything = total(rows.double().sum(-1, keepdim=True), group)
     if problem.columns is None:
         columns = everything.expand(b, k) / max(k, 1)
     else:
-        columns = _fit("columns", problem.columns, (k,), x.double(), batch)
-        _check_masses("columns", columns, findings)
+        columns = fit("columns", problem.columns, (k,), x.double(), batch)
+        check_masses("columns", columns, findings)
         if problem.relax is None or (problem.relax[0] is None and problem.relax[1] is None):
-            columns = _balanced("columns", columns, everything, problem.columns, findings)
+            assert isinstance(problem.columns, Tensor)  # pairs are `bounded_margins`'
+            columns = balanced("columns", columns, everything, problem.columns, findings)
 
     free = mask
     if problem.rows is not None or problem.columns is not None:
@@ -157,25 +171,47 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _rows(
-    k: int | float | Tensor, x: Tensor, batch: torch.Size, cells: Tensor, findings: Findings
+    name: str, k: Any, x: Tensor, batch: torch.Size, cells: Tensor, findings: Findings
 ) -> Float[Tensor, "b n"]:
-    if isinstance(k, Tensor):
-        rows = _fit("k", k, (x.shape[1],), x, batch)
-    else:
-        rows = x.new_full(x.shape[:2], float(k))
-    _check_rows(k, rows, cells, x.shape[2], findings)
+    rows = fit(name, k, (x.shape[1],), x, batch)
+    _check_rows(name, k, rows, cells, x.shape[2], findings)
     return rows
 
 
-def _row_masses(
-    mass: Tensor | None, x: Tensor, batch: torch.Size, findings: Findings
-) -> Float[Tensor, "b n"]:
-    rows = x.new_ones(x.shape[:2]) if mass is None else _fit("rows", mass, (x.shape[1],), x, batch)
-    _check_masses("rows", rows, findings)
+def _budgets(
+    k: Any, x: Tensor, batch: torch.Size, cells: Tensor, findings: Findings
+) -> tuple[Tensor, Tensor]:
+    """The least and the most columns of every row."""
+    lower = _rows("k[0]", k[0], x, batch, cells, findings)
+    upper = fit("k[1]", k[1], (x.shape[1],), x, batch)
+    check_order("k", lower, upper, findings)
+    return lower, torch.minimum(upper, cells)
+
+
+def _bounded_columns(
+    capacity: Any, cells: Tensor, batch: torch.Size, findings: Findings
+) -> tuple[Tensor, Tensor | None]:
+    """Loads, or their bounds, where no total is known."""
+    pair = capacity if isinstance(capacity, tuple | list) else None
+    name, size = ("capacity" if pair is None else "capacity[0]"), (cells.shape[1],)
+    lower = fit(name, capacity if pair is None else pair[0], size, cells, batch)
+    _check_loads(name, lower, cells, findings, "a column's load")
+    if pair is None:
+        return lower, None
+
+    upper = fit("capacity[1]", pair[1], size, cells, batch)
+    check_order("capacity", lower, upper, findings)
+    return lower, torch.minimum(upper, cells)
+
+
+def row_masses(mass: Any, x: Tensor, batch: torch.Size, findings: Findings) -> Float[Tensor, "b n"]:
+    """The rows' exact masses, 1 each where none are given."""
+    rows = x.new_ones(x.shape[:2]) if mass is None else fit("rows", mass, (x.shape[1],), x, batch)
+    check_masses("rows", rows, findings)
     return rows
 
 
-def _fit(name: str, value: Any, tail: tuple[int], x: Tensor, batch: torch.Size) -> Tensor:
+def fit(name: str, value: Any, tail: tuple[int, ...], x: Tensor, batch: torch.Size) -> Tensor:
     """Broadcast a margin to (b, tail) in the dtype of `x`; a number is the same everywhere."""
     if not isinstance(value, Tensor):
         return x.new_full((x.shape[0], *tail), float(value))
@@ -189,9 +225,11 @@ def _fit(name: str, value: Any, tail: tuple[int], x: Tensor, batch: torch.Size) 
         raise ValueError(f"{name} must fit the shape {shape}, got {tuple(value.shape)}") from None
 
 
-def _check_rows(k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Findings) -> None:
+def _check_rows(
+    name: str, k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Findings
+) -> None:
     if isinstance(k, int) and k > columns:
-        raise ValueError(f"k must not exceed the number of columns ({columns}), got {k}")
+        raise ValueError(f"{name} must not exceed the number of columns ({columns}), got {k}")
 
     rows = rows.detach()
 
@@ -200,7 +238,7 @@ def _check_rows(k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Fin
         row = int(bad.nonzero()[0, 0])
         value, most = rows[problem, row].item(), int(cells[problem, row])
         hint = "" if most else " (give a fully masked row the budget 0 through a tensor k)"
-        rule = f"k must lie between 0 and the row's {most} allowed columns{hint}"
+        rule = f"{name} must lie between 0 and the row's {most} allowed columns{hint}"
 
         return f"{rule}, got {value:g} in row {row}"
 
@@ -208,7 +246,8 @@ def _check_rows(k: Any, rows: Tensor, cells: Tensor, columns: int, findings: Fin
     findings.require(bad, Status.INFEASIBLE, message)
 
 
-def _check_masses(name: str, mass: Tensor, findings: Findings) -> None:
+def check_masses(name: str, mass: Tensor, findings: Findings) -> None:
+    """Require finite masses of at least 0."""
     mass = mass.detach()
     good = (mass >= 0) & mass.isfinite()
 
@@ -253,18 +292,15 @@ def _columns(
         return _at_most(capacity, load, everything, cells, findings)
 
     if not isinstance(capacity, tuple | list):
-        load = _fit("capacity", capacity, (k,), cells, batch)
+        load = fit("capacity", capacity, (k,), cells, batch)
         _check_loads("capacity", load, cells, findings, "a column's load")
         given = capacity if isinstance(capacity, Tensor) else load
-        return _balanced("capacity", load, everything, given, findings), None
+        return balanced("capacity", load, everything, given, findings), None
 
-    lower = _fit("capacity[0]", capacity[0], (k,), cells, batch)
-    upper = _fit("capacity[1]", capacity[1], (k,), cells, batch)
+    lower = fit("capacity[0]", capacity[0], (k,), cells, batch)
+    upper = fit("capacity[1]", capacity[1], (k,), cells, batch)
     _check_loads("capacity[0]", lower, cells, findings, "a column's lower load")
-    bad = ~(lower.detach() <= upper.detach()).all(-1)
-    findings.require(
-        bad, Status.INFEASIBLE, lambda _: "capacity must hold lower <= upper, got a crossed pair"
-    )
+    check_order("capacity", lower, upper, findings)
     upper = torch.minimum(upper, cells)
     slack = 1e-9 * everything.detach().abs() + 1e-12
     low, high = lower.detach().sum(-1, keepdim=True), upper.detach().sum(-1, keepdim=True)
@@ -279,6 +315,60 @@ def _columns(
     )
 
     return lower, upper
+
+
+def alone(group: Any) -> None:
+    """Refuse ranks where rows are intervals."""
+    if group is not None:
+        raise ValueError("group must be None where rows are intervals, got a process group")
+
+
+def check_order(name: str, lower: Tensor, upper: Tensor, findings: Findings) -> None:
+    """Require bounds that do not cross."""
+    bad = ~(lower.detach() <= upper.detach()).all(-1)
+    findings.require(
+        bad, Status.INFEASIBLE, lambda _: f"{name} must hold lower <= upper, got a crossed pair"
+    )
+
+
+def check_overlap(
+    row_name: str,
+    rows: tuple[Tensor, Tensor | None],
+    column_name: str,
+    columns: tuple[Tensor, Tensor | None],
+    findings: Findings,
+    mass: Tensor | None = None,
+    group: Any = None,
+) -> None:
+    """Require a total that rows and columns both allow."""
+    ends = []
+    for (lower, upper), ranks in ((rows, group), (columns, None)):
+        top = lower if upper is None else upper
+        ends.append([total(x.detach().double().sum(-1), ranks) for x in (lower, top)])
+
+    (low, high), (least, most) = ends
+    slack = 1e-6 * torch.maximum(low, least) + 1e-12
+    findings.require(
+        (low > most + slack) | (least > high + slack),
+        Status.INFEASIBLE,
+        lambda p: (
+            f"{column_name} must allow what {row_name} holds, from {float(low[p]):g} to "
+            f"{float(high[p]):g} in all, got {float(least[p]):g} to {float(most[p]):g}"
+        ),
+    )
+    if mass is None:
+        return
+
+    given = mass.detach().squeeze(-1)
+    least, most = torch.maximum(low, least), torch.minimum(high, most)
+    findings.require(
+        (given < least - slack) | (given > most + slack),
+        Status.INFEASIBLE,
+        lambda p: (
+            f"mass must lie between {float(least[p]):g} and {float(most[p]):g}, what {row_name} "
+            f"and {column_name} allow, got {float(given[p]):g}"
+        ),
+    )
 
 
 def _at_most(
@@ -313,8 +403,13 @@ def _check_loads(name: str, load: Tensor, cells: Tensor, findings: Findings, wha
     findings.require(~good.all(-1), Status.INFEASIBLE, message)
 
 
-def _balanced(
-    name: str, load: Tensor, everything: Tensor, given: Tensor, findings: Findings
+def balanced(
+    name: str,
+    load: Tensor,
+    everything: Tensor,
+    given: Tensor,
+    findings: Findings,
+    what: str = "the rows' total",
 ) -> Tensor:
     """Require equal totals up to the rounding of what was given, then make them exactly equal."""
     coarse = given.is_floating_point() and given.dtype.itemsize < 4
@@ -327,8 +422,7 @@ def _balanced(
         bad,
         Status.INFEASIBLE,
         lambda p: (
-            f"{name} must sum to the rows' total {float(everything[p]):g}, got "
-            f"{float(summed[p]):g}{hint}"
+            f"{name} must sum to {what} {float(everything[p]):g}, got {float(summed[p]):g}{hint}"
         ),
     )
 
@@ -336,7 +430,7 @@ def _balanced(
 
 
 def _settle(
-    rows: Tensor,
+    budgets: tuple[Tensor, Tensor | None],
     lower: Tensor,
     upper: Tensor | None,
     mask: Tensor | None,
@@ -347,25 +441,27 @@ def _settle(
     """Fix the cells that boundary budgets decide, repeatedly; keep what is left for the others."""
     free = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.clone()
     ones = torch.zeros_like(free)
+    rows, row_upper = budgets
+    row_top = rows if row_upper is None else row_upper
     top = lower if upper is None else upper
     host = group is None and all(map(readable, (x, rows, lower, top, free)))
     given, row_cells, taken, column_cells = _counted(ones, free, group)
     for _ in range(sum(x.shape[1:]) + 1 if host else 4):
-        row_left = rows.detach() - given
+        row_left, most_left = rows.detach() - given, row_top.detach() - given
         full = (row_left >= row_cells)[..., None] | (lower.detach() - taken >= column_cells)[
             ..., None, :
         ]
-        empty = (row_left <= 0)[..., None] | (top.detach() - taken <= 0)[..., None, :]
+        empty = (most_left <= 0)[..., None] | (top.detach() - taken <= 0)[..., None, :]
         if host and not bool((free & (full | empty)).any()):
             break
         ones = ones | (free & full & ~empty)
         free = free & ~(full | empty)
         given, row_cells, taken, column_cells = _counted(ones, free, group)
 
-    row_left = rows - given
+    row_left, most_left = rows - given, row_top - given
     low_left, top_left = lower - taken, top - taken
     slack = 1e-6
-    bad = (row_left < -slack) | (row_left > row_cells + slack)
+    bad = (most_left < -slack) | (row_left > row_cells + slack)
     bad_columns = (top_left < -slack) | (low_left > column_cells + slack)
     findings.require(
         bad.any(-1) | bad_columns.any(-1),
@@ -375,16 +471,17 @@ def _settle(
     settled = not host or not bool(free.all())
 
     return Margins(
-        row_left,
+        row_left if row_upper is None else row_left.clamp_min(0.0),
         low_left,
         None if upper is None else top_left,
-        _unit(rows),
-        _unit(lower if upper is None else upper),
+        _unit(row_top),
+        _unit(top),
         row_cells.to(x.dtype),
         column_cells.double(),
         free if settled else None,
         ones if settled and (not host or bool(ones.any())) else None,
         mask,
+        None if row_upper is None else most_left,
     )
 
 

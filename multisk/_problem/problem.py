@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
-from multisk._problem.types import Budget, Capacity, Number, Relaxed, Temperature
+from multisk._problem.types import Budget, Capacity, Load, Masses, Number, Relaxed, Temperature
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class MultiAssignment:
     Args:
         k: Columns per row: an int, or a tensor (*batch, N) of row budgets between 0 and the
             number of allowed columns. A row with budget 0 takes nothing: this is how ragged
-            problems are padded.
+            problems are padded. A pair (lower, upper) of these lets every row take between so
+            many; `capacity` then has to say what the columns carry.
         eps: Temperature in the units of the scores, above 0; a float, or a tensor (*batch).
         damping: Scale of the remaining channels in [0, 1]; or a tensor (K,) with the scale of
             every channel, in descending order. 0 is plain entropic k-assignment at `eps`.
@@ -57,7 +58,10 @@ class MultiAssignment:
 
     def __post_init__(self) -> None:
         to_python_numbers(self, "k", "eps", "damping", "capacity", "capacity_factor")
-        check_budget(self.k)
+        if isinstance(self.k, tuple | list):
+            check_budgets(self.k, self.capacity)
+        else:
+            check_budget("k", self.k)
         check_temperature(self.eps)
         check_damping(self.damping)
         check_capacity(self.capacity)
@@ -76,8 +80,13 @@ class Transport:
 
     Args:
         eps: Temperature in the units of the scores, above 0; a float, or a tensor (*batch).
-        rows: Row sums (*batch, N); None means 1 each.
-        columns: Column sums (*batch, K); None shares the rows' total evenly.
+        rows: Row sums (*batch, N); None means 1 each. A pair (lower, upper) of tensors or numbers
+            gives bounds; infinity is no bound.
+        columns: Column sums (*batch, K); None shares the rows' total, or the `mass`, evenly. A
+            pair gives bounds.
+        mass: Sum of the whole plan, a number or a tensor (*batch), where `rows` is a pair: with
+            `rows=(0, r), columns=(0, c)` partial transport. None leaves it to the scores: what
+            gains by being moved is moved.
         mask: Boolean (*batch, N, K); False forbids the pair. Scores there are never read.
         relax: None keeps both margins exact. A pair (rows, columns) of strengths above 0 replaces
             a margin by the penalty strength * KL(sum of the plan | margin); None inside the pair
@@ -94,21 +103,22 @@ class Transport:
     """
 
     eps: Temperature = field(kw_only=True)
-    rows: Tensor | None = field(default=None, kw_only=True)
-    columns: Tensor | None = field(default=None, kw_only=True)
+    rows: Masses | None = field(default=None, kw_only=True)
+    columns: Masses | None = field(default=None, kw_only=True)
     mask: Tensor | None = field(default=None, kw_only=True)
     relax: Relaxed | None = field(default=None, kw_only=True)
+    mass: Load | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        to_python_numbers(self, "eps", "relax")
+        to_python_numbers(self, "eps", "relax", "rows", "columns", "mass")
         check_temperature(self.eps)
-        for name in ("rows", "columns"):
-            value = getattr(self, name)
-            if value is not None:
-                check_real_tensor(name, value)
-
+        check_sides(self.rows, self.columns, self.mass)
         check_mask(self.mask)
         check_relax(self.relax)
+        if self.relax is not None and any(
+            isinstance(side, tuple | list) for side in (self.rows, self.columns)
+        ):
+            raise ValueError("relax must be None beside bounds on rows or columns, got both")
 
 
 if TYPE_CHECKING:
@@ -155,14 +165,57 @@ def python_number(value: Any) -> Any:
     return float(value) if isinstance(value, numbers.Real) else value
 
 
-def check_budget(k: Any) -> None:
+def check_budget(name: str, k: Any) -> None:
     if isinstance(k, Tensor):
         if k.is_complex() or k.dtype == torch.bool:
-            raise ValueError(f"k must be an int or a tensor of real numbers, got {k.dtype}")
+            raise ValueError(f"{name} must be an int or a tensor of real numbers, got {k.dtype}")
     elif isinstance(k, bool) or not isinstance(k, int):
-        raise ValueError(f"k must be an int or a tensor (*batch, N), got {k!r}")
+        raise ValueError(f"{name} must be an int or a tensor (*batch, N), got {k!r}")
     elif k < 0:
-        raise ValueError(f"k must be at least 0, got {k}")
+        raise ValueError(f"{name} must be at least 0, got {k}")
+
+
+def check_budgets(k: Any, capacity: Any) -> None:
+    """An interval of budgets, whose total has to come from the columns."""
+    if len(k) != 2:
+        raise ValueError(f"k must be a pair (lower, upper), got {len(k)} parts")
+
+    for index, part in enumerate(k):
+        check_budget(f"k[{index}]", part)
+
+    if capacity is None:
+        raise ValueError(
+            "capacity must say what the columns carry where k is a pair: loads, or bounds like "
+            "(0, 160); got None"
+        )
+
+
+def check_sides(rows: Any, columns: Any, mass: Any) -> None:
+    """Masses of a transport: tensors, or pairs of bounds."""
+    for name, value in (("rows", rows), ("columns", columns)):
+        if isinstance(value, tuple | list):
+            if len(value) != 2:
+                raise ValueError(f"{name} must be a pair (lower, upper), got {len(value)} parts")
+            for index, part in enumerate(value):
+                check_load(f"{name}[{index}]", part)
+        elif value is not None:
+            check_real_tensor(name, value)
+
+    bounded = isinstance(rows, tuple | list)
+    if bounded and columns is None and mass is None:
+        raise ValueError(
+            "columns must be given where rows is a pair: masses, or bounds like (0, 1), or mass= "
+            "for an even share; got None"
+        )
+    if mass is None:
+        return
+    if not bounded:
+        raise ValueError(
+            "mass must come with rows=(lower, upper), e.g. (0, 1): exact rows have a sum already"
+        )
+    check_load("mass", mass)
+    if isinstance(mass, int | float) and not 0 < mass < math.inf:
+        raise ValueError(f"mass must be finite and above 0, got {mass}")
 
 
 def check_temperature(eps: Any) -> None:

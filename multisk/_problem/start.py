@@ -35,7 +35,7 @@ def settled(system: System, init: Tensor | None) -> Tensor | None:
         b = b - b.mean(1, keepdim=True)
 
     bound = reach(system).view(-1, *[1] * (b.ndim - 1))
-    if system.relax != (None, None):
+    if not system.shifts:
         return b.clamp(-bound, bound)
 
     b = (b - b.mean(-1, keepdim=True)).clamp(-bound, bound)
@@ -49,7 +49,7 @@ def reach(system: System) -> Tensor:
     low, high = -largest(-low, system.group), largest(high, system.group)
     scale = system.scale
     scale = scale.reshape(-1) if isinstance(scale, Tensor) else scale
-    exact = system.relax == (None, None)
+    exact = system.shifts
     spread = (high - low if exact else torch.maximum(high.abs(), low.abs())).double()
     bound = 2 * spread * scale + FAR
     for strength in system.relax:
@@ -66,7 +66,7 @@ def flat(value: float | Tensor) -> Tensor:
 
 def centred(system: System, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The same plan with columns' potentials around 0: far from there float32 loses digits."""
-    if system.relax != (None, None) or not b.numel():
+    if not system.shifts or not b.numel():
         return a, b
     shift = b.mean(-1, keepdim=True)
     return a + shift.to(a), b - shift

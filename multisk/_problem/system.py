@@ -12,6 +12,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor, peek_interpreter_st
 from torch.autograd import forward_ad
 from torch.jit._trace import is_tracing
 
+from multisk._problem.bounds import bounded, bounded_margins
 from multisk._problem.collapse import Groups, collapse
 from multisk._problem.margins import Even, Margins, assignment_margins, transport_margins
 from multisk._problem.problem import MultiAssignment, Transport, has_values, readable
@@ -99,8 +100,19 @@ class System:
         if isinstance(margins, Even):
             return False
 
-        parts = margins.rows, margins.columns, margins.upper
+        parts = margins.rows, margins.columns, margins.upper, margins.row_upper, margins.mass
         return any(part is not None and part.requires_grad for part in parts)
+
+    @property
+    def bounded_rows(self) -> bool:
+        """Whether rows are intervals."""
+        return isinstance(self.budgets, Margins) and self.budgets.row_upper is not None
+
+    @property
+    def shifts(self) -> bool:
+        """Whether only sums of row and column potentials matter: a shift changes nothing."""
+        free = not self.bounded_rows or self.margins.mass is not None
+        return free and self.relax == (None, None)
 
     @property
     def two_groups(self) -> bool:
@@ -149,7 +161,8 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
         groups = _groups(problem, k)
         relax: tuple[Strength, Strength] = (None, None)
     else:
-        margins = transport_margins(x, problem, mask, batch, findings, group)
+        find = bounded_margins if bounded(problem) else transport_margins
+        margins = find(x, problem, mask, batch, findings, group)
         groups = None
         relax = _strengths(problem, batch, x)
 
@@ -303,14 +316,15 @@ def _groups(problem: MultiAssignment, columns: int) -> Groups:
             raise ValueError(
                 f"damping must have one scale a column ({columns}), got {damping.shape[0]}"
             )
-        if isinstance(problem.k, Tensor):
-            raise ValueError("damping must be a number when k is a tensor, got a vector of scales")
+        if isinstance(problem.k, Tensor | tuple | list):
+            kind = "a tensor" if isinstance(problem.k, Tensor) else "a pair"
+            raise ValueError(f"damping must be a number when k is {kind}, got a vector of scales")
         if columns:
             return collapse(int(problem.k), columns, damping)
         damping = 0.0
 
     # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
-    k = 1 if isinstance(problem.k, Tensor) else int(problem.k)
+    k = 1 if isinstance(problem.k, Tensor | tuple | list) else int(problem.k)
     return collapse(k, columns, damping)
 
 

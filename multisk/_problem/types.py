@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     Whole = int
     Number = int | float
-    Budget = int | Tensor
+    Budget = int | Tensor | tuple[int | Tensor, int | Tensor] | list[int | Tensor]
     Temperature = int | float | Tensor
     Load = int | float | Tensor
+    Masses = Tensor | tuple[Load, Load] | list[Load]
     Capacity = Load | tuple[Load, Load] | list[Load]
     Yielding = float | Tensor | None
     Relaxed = tuple[Yielding, Yielding] | list[Yielding]
@@ -28,4 +29,5 @@ if TYPE_CHECKING:
 else:  # NumPy's scalars are taken as well, and become Python's at once
     Whole = int | np.integer
     Number = int | float | np.integer | np.floating
-    Budget = Temperature = Load = Capacity = Relaxed = Scores = Values = Count = Real = Group = Any
+    Budget = Temperature = Load = Masses = Capacity = Relaxed = Any
+    Scores = Values = Count = Real = Group = Any

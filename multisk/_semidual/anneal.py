@@ -10,9 +10,8 @@ from torch import Tensor
 from multisk._backends.torch import passes
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
-from multisk._problem.margins import Margins
 from multisk._problem.system import System
-from multisk._semidual import ascent
+from multisk._semidual import ascent, bounded
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 
@@ -118,8 +117,9 @@ def at(
     """Solve at `heat` times the temperature from prices (b, a), in at most `most` passes."""
     level = replace(system, eps=system.eps * heat)
     b, a = (torch.zeros_like(system.margins.columns), None) if start is None else start
-    if ascent.covers(level):
-        return ascent.ascend(level, b, goal, most, polish=heat == 1.0)
+    for way in (ascent, bounded):
+        if way.covers(level):
+            return way.ascend(level, b, goal, most, polish=heat == 1.0)
 
     limit = torch.full_like(b[:, 0], most, dtype=torch.int64)
     point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, limit)
@@ -145,17 +145,9 @@ def widen(system: System) -> System:
         return system
 
     margins = system.margins
-    double = Margins(
-        margins.rows.double(),
-        margins.columns,
-        margins.upper,
-        margins.row_unit.double(),
-        margins.column_unit,
-        margins.row_cells.double(),
-        margins.column_cells,
-        margins.free,
-        margins.ones,
-    )
+    by_row = {name: getattr(margins, name) for name in ("rows", "row_unit", "row_cells")}
+    by_row |= {} if margins.row_upper is None else {"row_upper": margins.row_upper}
+    double = replace(margins, **{name: part.double() for name, part in by_row.items()})
     eps = system.eps.double() if isinstance(system.eps, Tensor) else system.eps
     first, second = (x.double() if isinstance(x, Tensor) else x for x in system.relax)
     scores, relax = system.scores.double(), (first, second)

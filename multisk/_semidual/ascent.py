@@ -25,7 +25,8 @@ DAMPINGS = (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0)  # relative to the scaled diago
 
 def covers(system: System) -> bool:
     """Whether this is a transport whose plan one process holds."""
-    return system.groups is None and system.group is None and system.margins.upper is None
+    bounds = system.bounded_rows or system.margins.upper is not None
+    return system.groups is None and system.group is None and not bounds
 
 
 def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -> tuple[Point, int]:

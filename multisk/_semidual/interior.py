@@ -26,7 +26,7 @@ def covers(system: System) -> bool:
     """Whether the programme exists (no relaxed margin) and its tables are affordable."""
     _, n, k = system.scores.shape
     small = n * k <= CELLS and forms_square(system)
-    return small and system.relax == (None, None)
+    return small and system.relax == (None, None) and not system.bounded_rows
 
 
 def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:

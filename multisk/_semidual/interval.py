@@ -54,7 +54,7 @@ def best_shift(b: Tensor, lower: Tensor, upper: Tensor, mass: Tensor) -> Tensor:
 def kinked_step(
     b: Tensor,
     sums: Tensor,
-    bounds: tuple[Tensor, Tensor, Tensor],
+    bounds: tuple[Tensor, Tensor, Tensor | None],
     weight: Tensor,
     still: Tensor,
     apply: Apply,
@@ -67,7 +67,7 @@ def kinked_step(
     Args:
         b: Current potentials (b, k).
         sums: The loads there.
-        bounds: (lower, upper, sum of all loads (b, 1)).
+        bounds: (lower, upper, sum of all loads (b, 1)); no sum where a shift is no free choice.
         weight: Diagonal of the Hessian, the natural measure of a potential in loads.
         still: Columns whose load does not answer: without free cells, or all of them decided.
         apply: The Hessian times a vector.
@@ -90,6 +90,8 @@ def kinked_step(
         moved = solve(goal - sums - apply(parked), inside)
         step = torch.where(inside, parked, moved)
         y, load = b + step, sums + apply(step)
+        if mass is None:
+            continue
         # With nothing held the common shift was arbitrary; without a load's change, set it right.
         loose = ~(inside & ~still).any(-1, keepdim=True)
         shift = best_shift(y, lower, upper, mass)

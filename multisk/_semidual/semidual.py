@@ -15,6 +15,12 @@ from multisk._backends.triton import visits
 from multisk._problem.sharding import total
 from multisk._problem.system import System, power, yielding
 from multisk._semidual.interval import best_shift, kinked_step, pull_along, pull_at
+from multisk._semidual.row_interval import (
+    Band,
+    band_of,
+    capped_rows,
+    potentials_in,
+)
 from multisk._semidual.schur import solve_dense, solve_iteratively
 
 
@@ -32,6 +38,7 @@ class Point:
     coupling: Float[Tensor, "b l l"]  # W^T diag(1/h) W, the rows' answer; empty for large K
     held: Tensor | None  # (b, k) columns that stay at b = 0 inside their interval
     error: Float[Tensor, " b"]
+    loose: Tensor | None = None  # (b, n) rows inside their intervals
 
     def copy(self) -> "Point":
         """A copy that later visits do not touch."""
@@ -66,12 +73,16 @@ def visit(
     Writes the plans of the `live` problems into `plan`, others keep theirs; kernels write none.
     """
     margins, k = system.margins, system.scores.shape[2]
+    loose = torch.zeros_like(margins.rows, dtype=torch.bool) if system.bounded_rows else None
     if kernels_visit(system):
         here = visits.newton(system, b, a)
     else:
-        here = in_tiles(system, b, a, tolerance, plan, live)
+        here = in_tiles(system, b, a, tolerance, plan, live, loose)
 
     rows, row_sums, sums, weight, coupling = here
+    if loose is not None and margins.mass is not None and coupling.numel():
+        coupling = coupling + together(system, plan, loose)
+
     packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
     sums, weight, coupling = (
         packed[:, :k],
@@ -89,13 +100,30 @@ def visit(
         weight = weight + column_goal(system, b) * yielding(system, 1)
 
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
-    return Point(plan, b, rows, row_sums, sums, pull, weight, coupling, held, error)
+    found = rows, row_sums, sums, pull, weight, coupling, held, error
+    return Point(plan, b, *found, loose)
+
+
+def together(system: System, plan: Tensor, loose: Tensor) -> Tensor:
+    """The part of the coupling through loose rows that one multiplier moves together."""
+    w = plan.new_zeros((plan.shape[0], plan.shape[2]), dtype=torch.float64)
+    for part in tiles(system):
+        w += torch.matmul(loose[:, None, part].to(plan), plan[:, part]).squeeze(1)
+
+    share = w / w.sum(-1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
+    return w[..., None] * share[..., None, :]
 
 
 def in_tiles(
-    system: System, b: Tensor, a: Tensor | None, tolerance: float, plan: Tensor, live: Tensor
+    system: System,
+    b: Tensor,
+    a: Tensor | None,
+    tolerance: float,
+    plan: Tensor,
+    live: Tensor,
+    loose: Tensor | None,
 ) -> Local:
-    """The rows of this rank, tile by tile in torch."""
+    """The rows of this rank, tile by tile in torch; marks the `loose` rows of intervals."""
     x, margins = system.scores, system.margins
     count, n, k = x.shape
     everyone = count == 1 or bool(live.all())
@@ -103,18 +131,25 @@ def in_tiles(
     sums, weight = b.new_zeros((count, k)), b.new_zeros((count, k))
     dense = forms_square(system)
     coupling = b.new_zeros((count, k, k) if dense else (count, 0, 0))
+    band = band_for(system, b) if system.bounded_rows and system.groups is None else None
     for part in tiles(system):
         tile, free = cells(system, part)
         y = passes.exponent(tile, system.scale, None, b, free)
-        potential = passes.row_answer(
-            y,
-            margins.rows[:, part],
-            margins.row_cells[:, part],
-            strength=power(system, 0) if system.groups is None else None,
-            tolerance=tolerance,
-            guess=None if a is None else a[:, part],
-            plain=free is None,
-        )
+        if band is not None:
+            potential = potentials_in(band)[:, part].to(y)
+        elif margins.row_upper is not None:
+            bounds = margins.rows[:, part], margins.row_upper[:, part]
+            potential = capped_rows(y, bounds, margins.row_cells[:, part], tolerance)
+        else:
+            potential = passes.row_answer(
+                y,
+                margins.rows[:, part],
+                margins.row_cells[:, part],
+                strength=power(system, 0) if system.groups is None else None,
+                tolerance=tolerance,
+                guess=None if a is None else a[:, part],
+                plain=free is None,
+            )
         p = passes.row_plan(y, potential, capped=system.groups is not None)
         sums_here = p.sum(-1)
         if system.groups is None:
@@ -127,10 +162,23 @@ def in_tiles(
         rows[:, part], row_sums[:, part] = potential, sums_here
         sums += p.sum(-2)
         weight += w.sum(-2)
+        if loose is not None:  # these rows do not answer
+            loose[:, part] = (potential == 0) if band is None else band.loose[:, part]
+            h = torch.where(loose[:, part], torch.inf, h)
         if dense:
             coupling += passes.schur_part(w, h)
 
     return Local(rows, row_sums, sums, weight, coupling)
+
+
+def band_for(system: System, b: Tensor) -> Band:
+    """The rows' band for column potentials: their log sums in one walk."""
+    logs = []
+    for part in tiles(system):
+        tile, free = cells(system, part)
+        logs.append(passes.safe_logsumexp(passes.exponent(tile, system.scale, None, b, free), -1))
+
+    return band_of(system, torch.cat(logs, 1))
 
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -145,7 +193,7 @@ def direction(system: System, point: Point, radius: Tensor) -> Tensor:
     A finite `radius` (b, 1) damps the system such that the step stays within about that.
     """
     still = point.weight <= 0
-    exact = torch.full_like(point.pull[:, :1], float(system.relax == (None, None)))
+    exact = gauge_of(system, None, point.pull, point.loose)
     damping = point.pull.norm(dim=-1, keepdim=True) / radius
     weight = point.weight + damping
 
@@ -164,18 +212,26 @@ def direction(system: System, point: Point, radius: Tensor) -> Tensor:
     if upper is None:
         return -solve(point.pull, still)
 
-    bounds = system.margins.columns, upper
-    mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
-    return kinked_step(point.b, point.sums, (*bounds, mass), weight, still, apply, solve)
+    bounds = system.margins.columns, upper, mass_of(system)
+    return kinked_step(point.b, point.sums, bounds, weight, still, apply, solve)
+
+
+def mass_of(system: System) -> Tensor | None:
+    """The sum of the whole plan, (b, 1), where it is known and a common shift changes nothing."""
+    if not system.shifts:
+        return None
+    if system.margins.mass is not None:
+        return system.margins.mass
+    return total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
 
 
 def recentred(system: System, point: Point) -> Point:
     """The same plan with the common shift of the prices at its optimum (intervals only)."""
     lower, upper = system.margins.columns, system.margins.upper
-    if upper is None:
+    mass = mass_of(system)
+    if upper is None or mass is None:
         return point
 
-    mass = total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
     shift = best_shift(point.b, lower, upper, mass)
     b, a = point.b + shift, point.a - shift.to(point.a)
     pull, held = pull_at(b, point.sums, lower, upper)
@@ -194,9 +250,14 @@ def slope(system: System, point: Point, move: Tensor, *, ahead: bool) -> Tensor:
     return (pull_along(point.b, point.sums, lower, upper, move, ahead=ahead) * move).sum(-1)
 
 
-def gauge_of(system: System, held: Tensor | None, like: Tensor) -> Tensor:
+def gauge_of(
+    system: System, held: Tensor | None, like: Tensor, loose: Tensor | None = None
+) -> Tensor:
     """1 for every problem in which only sums of a and b matter: exact margins, nothing held."""
     gauge = torch.full_like(like[:, :1], float(system.relax == (None, None)))
+    if loose is not None and not system.shifts:
+        gauge = gauge * ~loose.any(-1, keepdim=True)
+
     return gauge if held is None else gauge * (~held.any(-1, keepdim=True))
 
 
@@ -216,6 +277,11 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
             h = h / power(system, 0)
         answer = torch.matmul(w, x.to(w)[..., None]).squeeze(-1)
         answer = torch.where(h > 0, answer / h.masked_fill(h <= 0, 1.0), 0.0)
+        if point.loose is not None:
+            answer = answer.masked_fill(point.loose[:, part], 0.0)
         out += torch.matmul(answer[:, None], w).squeeze(1)
+
+    if point.loose is not None and system.margins.mass is not None:
+        out += torch.matmul(together(system, point.plan, point.loose), x[..., None]).squeeze(-1)
 
     return total(out, system.group)

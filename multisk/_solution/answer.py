@@ -95,6 +95,9 @@ class Answer:
 
 def budget_of(system: System) -> int:
     """The common integer budget of all rows."""
+    if system.bounded_rows:
+        name = "rows" if system.groups is None else "k"
+        raise ValueError(f"{name} must be the same for every row here, got an interval")
     if system.groups is None:
         return 1
     if system.budget is not None:

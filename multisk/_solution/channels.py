@@ -24,6 +24,8 @@ def channels(solution: Answer) -> Tensor:
     if system.budget is None:
         check_values("k", system.margins.row_unit)
 
+    if system.bounded_rows:
+        raise ValueError("k must be an int for channels, got an interval for every row")
     if system.budget is None and top and not bool((system.margins.row_unit == top).all()):
         raise ValueError("k must be an int for channels, got a budget for every row")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from multisk._problem.system import System, yielding
+from multisk._semidual.row_interval import Loose, band_at
 
 STEPS = 2
 Pair = tuple[Tensor, Tensor]  # something for rows (b, n) and for columns (b, k)
@@ -37,11 +38,11 @@ def exponents(system: System, solved: Solved) -> Tensor:
     for _ in range(STEPS):
         t = raised(system, a, b)
         plan, slope = linked(system, t)
-        goals, extra, held = asked(system, a, b)
+        goals, extra, held, loose = asked(system, a, b, plan)
         left = plan.sum(-1) - goals[0], plan.sum(-2) - goals[1]
         if miss is None:
             miss = left[0].detach(), left[1].detach()
-        alpha, beta = respond(slope, (left[0] - miss[0], left[1] - miss[1]), extra, held)
+        alpha, beta = respond(slope, (left[0] - miss[0], left[1] - miss[1]), extra, held, loose)
         a, b = a - alpha, b - beta
 
     return raised(system, a, b)
@@ -51,7 +52,7 @@ def missed(system: System, a: Tensor, b: Tensor) -> Pair:
     """What the row and column sums at the potentials miss, in float64."""
     a, b = a.double(), b.double()
     plan = log_link(system, raised(system, a, b)).exp()
-    goals, _, _ = asked(system, a, b)
+    goals = asked(system, a, b, plan)[0]
     return plan.sum(-1) - goals[0], plan.sum(-2) - goals[1]
 
 
@@ -75,8 +76,10 @@ def linked(system: System, t: Tensor) -> Pair:
     return plan, plan * torch.sigmoid(-t)
 
 
-def asked(system: System, a: Tensor, b: Tensor) -> tuple[Pair, Pair, Tensor | None]:
-    """What the sums shall be, how fast relaxed margins yield, and the columns that stand still."""
+def asked(
+    system: System, a: Tensor, b: Tensor, plan: Tensor
+) -> tuple[Pair, Pair, Tensor | None, Loose | None]:
+    """What the sums shall be, how fast relaxed margins yield, and the lines that stand still."""
     margins = system.margins
     rows, columns = margins.rows.double(), margins.columns.double()
     extra_rows, extra_columns = torch.zeros_like(a), torch.zeros_like(b)
@@ -93,10 +96,32 @@ def asked(system: System, a: Tensor, b: Tensor) -> tuple[Pair, Pair, Tensor | No
         columns = torch.where(b < 0, margins.upper.double(), columns)
         held = b == 0
 
-    return (rows, columns), (extra_rows, extra_columns), held
+    loose = None
+    if margins.row_upper is not None:
+        rows, loose = bounds_of(system, a, plan.sum(-1))
+
+    return (rows, columns), (extra_rows, extra_columns), held, loose
 
 
-def respond(slope: Tensor, right: Pair, extra: Pair, held: Tensor | None) -> Pair:
+def bounds_of(system: System, a: Tensor, sums: Tensor) -> tuple[Tensor, Loose]:
+    """The bound that every row meets; loose rows share what the others leave of the mass."""
+    margins = system.margins
+    assert margins.row_upper is not None
+    band = band_at(system, a.detach(), sums.detach())
+    lower, upper = margins.rows.double(), margins.row_upper.double()
+    rows = torch.where(a < band.level, upper, lower)
+    if margins.mass is None:
+        return torch.where(band.loose, sums.detach(), rows), Loose(band.loose, pooled=False)
+
+    taken = torch.where(band.loose, 0.0, rows).sum(-1, keepdim=True)
+    share = (margins.mass - taken) / band.loose.sum(-1, keepdim=True).clamp_min(1)
+    share = sums.detach() + share - share.detach()
+    return torch.where(band.loose, share, rows), Loose(band.loose, pooled=True)
+
+
+def respond(
+    slope: Tensor, right: Pair, extra: Pair, held: Tensor | None, loose: Loose | None = None
+) -> Pair:
     """Solve [diag(W 1 + extra) W; W^T diag(W^T 1 + extra)] [alpha; beta] = right, in float64.
 
     The longer side is eliminated. What is left is a weighted Laplacian, whose diagonal is summed
@@ -107,8 +132,14 @@ def respond(slope: Tensor, right: Pair, extra: Pair, held: Tensor | None) -> Pai
         right: Right-hand sides (b, n), (b, k).
         extra: What is added to the diagonals; 0 where a margin is exact.
         held: (b, k), True for columns whose beta is 0.
+        loose: Rows whose alpha is 0, or one for all of them, for which their equations are added.
     """
     w = slope.double()
+    if loose is not None and loose.pooled:
+        return pooled(w, right, extra, held, loose.rows)
+    if loose is not None:
+        return eliminated(w, right, extra, held, loose.rows)
+
     if held is None and not torch.compiler.is_compiling() and w.shape[-2] < w.shape[-1]:
         beta, alpha = eliminated(w.mT, (right[1], right[0]), (extra[1], extra[0]), None)
         return alpha, beta
@@ -116,28 +147,46 @@ def respond(slope: Tensor, right: Pair, extra: Pair, held: Tensor | None) -> Pai
     return eliminated(w, right, extra, held)
 
 
-def eliminated(w: Tensor, right: Pair, extra: Pair, held: Tensor | None) -> Pair:
-    """`respond` with the rows eliminated."""
+def pooled(w: Tensor, right: Pair, extra: Pair, held: Tensor | None, loose: Tensor) -> Pair:
+    """`respond` with the loose rows added up to one more row."""
+
+    def added(x: Tensor) -> Tensor:
+        here = loose.view(*loose.shape, *[1] * (x.ndim - 2))
+        one = torch.where(here, x, 0.0).sum(1, keepdim=True)
+        return torch.cat([torch.where(here, 0.0, x), one], 1)
+
+    sums = (added(right[0].double()), right[1]), (added(extra[0]), extra[1])
+    alpha, beta = eliminated(added(w), *sums, held)
+    return torch.where(loose, alpha[:, -1:], alpha[:, :-1]), beta
+
+
+def eliminated(
+    w: Tensor, right: Pair, extra: Pair, held: Tensor | None, loose: Tensor | None = None
+) -> Pair:
+    """`respond` with the rows eliminated; `loose` ones do not answer."""
     tiny = torch.finfo(w.dtype).tiny
     sums = w.sum(-1)
     height = sums + extra[0]
     answers = height >= tiny  # below that the inverse leaves the range
+    answers = answers if loose is None else answers & ~loose
     inverse = torch.where(answers, 1 / torch.where(answers, height, 1.0), 0.0)
-    loose = torch.where(answers, extra[0] * inverse, 1.0)
+    rest = torch.where(answers, extra[0] * inverse, 1.0)
 
     still = w.sum(-2) + extra[1] < tiny
     still = still if held is None else still | held
     eye = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
     coupling = ((w * inverse[..., None]).mT @ w) * (1 - eye)
     gone = still[..., None] | still[..., None, :]
-    own = coupling.sum(-1) + (w * loose[..., None]).sum(-2) + extra[1]
+    own = coupling.sum(-1) + (w * rest[..., None]).sum(-2) + extra[1]
     own = torch.where(still | (own < tiny), 1.0, own)
 
     size = own.rsqrt()
     off = torch.where(gone, 0.0, coupling) * size[..., None] * size[..., None, :]
     # Where all margins are exact only sums of potentials matter: the shift gets a pivot.
     exact = ((extra[0] == 0).all(-1, keepdim=True) & (extra[1] == 0).all(-1, keepdim=True)).to(w)
-    exact = exact if held is None else exact * (~held.any(-1, keepdim=True)).to(w)
+    for fixed in (held, loose):
+        exact = exact if fixed is None else exact * (~fixed.any(-1, keepdim=True)).to(w)
+
     shift = torch.where(still, 0.0, 1 / size)
     shift = exact * shift / shift.square().sum(-1, keepdim=True).clamp_min(tiny).sqrt()
     matrix = eye * (1 + 4 * torch.finfo(w.dtype).eps) - off

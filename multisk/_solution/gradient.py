@@ -9,8 +9,10 @@ from torch import Tensor
 
 from multisk._backends.base import Raw
 from multisk._backends.choose import operator_unrolls
+from multisk._problem.margins import Margins
 from multisk._problem.problem import has_values, readable
 from multisk._problem.system import Strength, System
+from multisk._semidual.row_interval import Loose, band_at
 from multisk._solution.implicit import Implicit, ImplicitPlan, Side
 from multisk._solution.implicit_groups import attach_groups
 from multisk._solution.unroll import Replay, unrolled_plan
@@ -60,17 +62,29 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     eps = system.eps
     scale = system.scale
     margins = system.margins
+    band = None
+    if system.bounded_rows:
+        plain = system.detach()
+        band = band_at(plain, raw.row_potential, raw.plan.detach().sum(-1, dtype=torch.float64))
+    loose = None if band is None else Loose(band.loose, margins.mass is not None)
     sides = (
-        Side(rho(eps, system.relax[0]), None),
+        Side(rho(eps, system.relax[0]), None, loose),
         Side(rho(eps, system.relax[1]), held_columns(system, raw)),
     )
-    what = Implicit(raw.row_potential, raw.column_potential, sides, system, raw.plan)
+    level = 0.0 if band is None else band.level
+    what = Implicit(raw.row_potential, raw.column_potential, sides, system, raw.plan, level)
     scale = scale if isinstance(scale, Tensor) else None
     taus = [side.tau if isinstance(side.tau, Tensor) else None for side in sides]
 
     return ImplicitPlan.apply(  # pyright: ignore[reportReturnType]
-        what, system.scores, scale, margins.rows, margins.columns, margins.upper, *taus
+        what, system.scores, scale, *sides_of(margins), *taus
     )
+
+
+def sides_of(margins: Margins) -> tuple[Tensor | None, ...]:
+    """What the plan is a function of besides scores and temperature."""
+    bounds = margins.upper, margins.row_upper, margins.mass
+    return margins.rows, margins.columns, *bounds
 
 
 def rho(eps: float | Tensor, strength: Strength) -> float | Tensor:

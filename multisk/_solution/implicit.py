@@ -14,6 +14,7 @@ from multisk._backends.triton import visits
 from multisk._problem.problem import wrapped
 from multisk._problem.sharding import total
 from multisk._problem.system import System
+from multisk._semidual.row_interval import Loose
 from multisk._semidual.schur import solve_dense, solve_iteratively
 from multisk._semidual.semidual import gauge_of
 from multisk._solution.composed import respond
@@ -25,6 +26,7 @@ class Side:
 
     tau: float | Tensor
     held: Tensor | None
+    loose: Loose | None = None  # of rows, where they are intervals
 
 
 @dataclass(eq=False)
@@ -36,6 +38,7 @@ class Implicit:
     sides: tuple[Side, Side]
     system: System  # for its link, tiles and ranks; its tensors are not differentiated
     plan: Tensor
+    level: float | Tensor = 0.0  # (b, 1) where bounds of rows begin to be felt
 
 
 class ImplicitPlan(torch.autograd.Function):
@@ -60,12 +63,12 @@ class ImplicitPlan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Cotangents of every input; differentiable once more for exact margins."""
         what: Implicit = ctx.what
-        plan, x, scale, rows, columns, upper, *taus = ctx.saved_tensors
+        plan, x, scale, rows, columns, upper, row_upper, mass, *taus = ctx.saved_tensors
         again = torch.is_grad_enabled() and grad.requires_grad | plan.requires_grad
         if again and (any(t is not None for t in taus) or what.system.relax != (None, None)):
             raise NotImplementedError("a relaxed transport cannot be differentiated twice")
 
-        if again or wrapped(grad):
+        if again or wrapped(grad) or row_upper is not None:
             z, alpha, beta = whole_plan(what, plan, grad)
         elif one_derivative(what.system):
             held = what.sides[1].held
@@ -78,15 +81,21 @@ class ImplicitPlan(torch.autograd.Function):
         factor = what.system.scale if scale is None else scale
         factor = factor.detach() if isinstance(factor, Tensor) and scale is None else factor
         grad_scale = None if scale is None else (z * x).sum((-2, -1), keepdim=True)
-        margins = margin_cotangents(what, alpha, beta, rows, columns, upper)
+        margins = margin_cotangents(what, alpha, beta, rows, columns, upper, (row_upper, mass))
 
         return None, z * factor, grad_scale, *margins
 
 
 def margin_cotangents(
-    what: Implicit, alpha: Tensor, beta: Tensor, rows: Tensor, columns: Tensor, upper: Any
+    what: Implicit,
+    alpha: Tensor,
+    beta: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    upper: Any,
+    bounds: tuple[Tensor | None, Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """Cotangents of rows, columns (lower), upper and the two yields."""
+    """Cotangents of rows, columns (lower ones), upper columns and rows, mass, the two yields."""
     row_tau, column_tau = (side.tau for side in what.sides)
     row_yield = yielding(row_tau, what.a)
     column_yield = yielding(column_tau, what.b)
@@ -97,11 +106,32 @@ def margin_cotangents(
         grad_upper = torch.where(what.b < 0, grad_columns, 0.0)
         grad_columns = torch.where(what.b > 0, grad_columns, 0.0)
 
+    grad_top, grad_mass = None, None
+    if bounds[0] is not None:
+        grad_rows, grad_top, grad_mass = row_bounds(what, grad_rows, bounds[1])
+
     taus = (
         yield_cotangent(row_tau, alpha, rows, what.a),
         yield_cotangent(column_tau, beta, columns, what.b),
     )
-    return grad_rows, grad_columns, grad_upper, *taus
+    return grad_rows, grad_columns, grad_upper, grad_top, grad_mass, *taus
+
+
+def row_bounds(
+    what: Implicit, alpha: Tensor, mass: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Cotangents of lower bounds, upper bounds and mass: loose rows take what others leave."""
+    side = what.sides[0]
+    assert side.loose is not None
+    loose, grad_mass = side.loose.rows, None
+    if mass is not None:
+        shared = alpha.masked_fill(~loose, 0.0).sum(-1, keepdim=True)
+        shared = shared / loose.sum(-1, keepdim=True).clamp_min(1)
+        alpha, grad_mass = alpha - shared, shared.to(mass)
+
+    above = what.level < what.a
+    low = torch.where(loose | ~above, 0.0, alpha)
+    return low, torch.where(loose | above, 0.0, alpha), grad_mass
 
 
 def yielding(tau: float | Tensor, potential: Tensor) -> float | Tensor:
@@ -231,7 +261,8 @@ def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     sums = tile.sum(-1), tile.sum(-2)
     extra = [x * detached(side.tau) for x, side in zip(sums, what.sides, strict=True)]
     right = pulled.sum(-1), pulled.sum(-2)
-    alpha, beta = respond(tile, right, (extra[0], extra[1]), what.sides[1].held)
+    held, loose = what.sides[1].held, what.sides[0].loose
+    alpha, beta = respond(tile, right, (extra[0], extra[1]), held, loose)
     alpha, beta = alpha.to(plan.dtype), beta.to(plan.dtype)
 
     return tile * (grad - alpha[..., None] - beta[..., None, :]), alpha, beta

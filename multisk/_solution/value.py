@@ -11,6 +11,7 @@ from multisk._backends.torch.response import Tiled
 from multisk._backends.torch.tiles import cells, column_goal, row_goal, tiles
 from multisk._problem.sharding import total
 from multisk._problem.system import Strength, System, column
+from multisk._semidual.row_interval import band_at
 from multisk._solution.answer import Answer
 
 
@@ -38,12 +39,17 @@ def value(solution: Answer) -> Tensor:
     return found.view(system.batch)
 
 
-def margin_inputs(system: System) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What the dual multiplies the potentials with: rows, columns (lower bounds), upper bounds."""
+def margin_inputs(system: System) -> tuple[Tensor | None, ...]:
+    """What the dual multiplies the potentials with.
+
+    Rows and columns, their lower bounds where they are intervals; upper bounds of columns and of
+    rows; the mass.
+    """
     if system.two_groups:
-        return system.margins.rows, system.margins.columns, system.margins.upper
+        margins = system.margins
+        return margins.rows, margins.columns, margins.upper, margins.row_upper, margins.mass
     targets = GroupSweeps(system, "row-column-depth")
-    return targets.row_targets, targets.column_targets, None
+    return targets.row_targets, targets.column_targets, None, None, None
 
 
 def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
@@ -124,7 +130,7 @@ class Envelope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """First derivatives; the scores' one stays differentiable through the plan."""
-        plan, x, eps, *strengths, levels, rows, columns, upper = ctx.saved_tensors
+        plan, x, eps, *strengths, levels, rows, columns, upper, top, mass = ctx.saved_tensors
         solution: Answer = ctx.solution
         system, raw = solution.system.detach(), solution.raw
         if solution.mode == "unroll":
@@ -134,7 +140,7 @@ class Envelope(torch.autograd.Function):
             )
 
         again = torch.is_grad_enabled() and (grad.requires_grad or plan.requires_grad)
-        given = eps, *strengths, levels, rows, columns, upper
+        given = eps, *strengths, levels, rows, columns, upper, top, mass
         others = any(t is not None and t.requires_grad for t in given)
         if again and (others or not system.two_groups):
             raise NotImplementedError(
@@ -162,7 +168,7 @@ class Envelope(torch.autograd.Function):
             strength_cost(goal, by_line, grad) if strength is not None else None
             for strength, goal, by_line in zip(strengths, (rows, columns), sums, strict=True)
         )
-        prices = margin_prices(system, raw, grad)
+        prices = margin_prices(system, raw, plan, grad)
         return None, None, g * reward, grad_eps, *missed, grad_levels, *prices
 
 
@@ -172,12 +178,14 @@ def strength_cost(goal: Tensor, sums: Tensor, grad: Tensor) -> Tensor:
     return (-grad * cost).to(grad.dtype).view(-1, 1, 1)
 
 
-def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What one more unit of each margin is worth."""
+def margin_prices(
+    system: System, raw: Any, plan: Tensor, grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """What one more unit of each of `margin_inputs` is worth."""
     if not system.two_groups:
         a, b = raw.row_potential, raw.column_potential
         price = -grad[:, None, None] * system.eps
-        return price * a, price.double() * b, None
+        return price * a, price.double() * b, None, None, None
 
     eps = column(system.eps)
     prices = []
@@ -192,11 +200,19 @@ def margin_prices(system: System, raw: Any, grad: Tensor) -> tuple[Tensor, Tenso
         prices.append(grad[:, None] * price)
 
     rows, columns = prices[0].to(system.margins.rows.dtype), prices[1].double()
-    if system.margins.upper is None:
-        return rows, columns, None
+    upper, top, mass = None, None, None
+    if system.margins.upper is not None:
+        b = raw.column_potential
+        columns, upper = torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
 
-    b = raw.column_potential
-    return rows, torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
+    if system.margins.row_upper is not None:
+        level = band_at(system, raw.row_potential, plan.sum(-1)).level
+        own = raw.row_potential.double() - level
+        price = -grad[:, None].double() * eps
+        rows, top = ((price * part).to(rows) for part in (own.clamp_min(0.0), own.clamp_max(0.0)))
+        mass = None if system.margins.mass is None else price * level
+
+    return rows, columns, upper, top, mass
 
 
 def gap(solution: Answer) -> Tensor:
@@ -217,14 +233,32 @@ def gap(solution: Answer) -> Tensor:
         miss = columns - low
         if system.margins.upper is not None:
             miss = torch.where(b > 0, miss, torch.where(b < 0, columns - system.margins.upper, 0.0))
-        if system.relax == (None, None) and system.margins.upper is None:
+        extra = 0.0
+        if system.margins.row_upper is not None:
+            by_row, extra = row_gap(system, a, rows, eps)
+        elif system.relax == (None, None) and system.margins.upper is None:
             shift = total(a.sum(-1, keepdim=True), system.group) / max(a.shape[1], 1)
             if system.group is None:  # the shift along the gauge changes no sum of potentials
                 a, b = a - shift, b + shift
-        by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
+        if system.margins.row_upper is None:
+            by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
         by_column = price_of(system.relax[1], columns, low, b, eps, miss)
-        found = (total(by_row, system.group) + by_column).clamp_min(0.0)
+        found = (total(by_row, system.group) + by_column + extra).clamp_min(0.0)
         return found.to(plan.dtype).view(system.batch)
+
+
+def row_gap(system: System, a: Tensor, sums: Tensor, eps: Any) -> tuple[Tensor, Tensor]:
+    """Bounds of rows that are missed, and the mass, times their prices: (b,) each."""
+    margins = system.margins
+    assert margins.row_upper is not None
+    level = band_at(system, a, sums).level
+    miss = torch.where(a > level, sums - margins.rows, sums - margins.row_upper)
+    miss = torch.where(a == level, 0.0, miss)
+    by_row = (eps * (miss * (a - level)).abs()).sum(-1)
+    if margins.mass is None:
+        return by_row, torch.zeros_like(by_row)
+
+    return by_row, (eps * (sums.sum(-1, keepdim=True) - margins.mass) * level).abs().sum(-1)
 
 
 def dual(system: System, raw: Any) -> Tensor:

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
+from multisk._problem.margins import Margins
 from multisk._problem.status import Status
 from multisk._problem.system import System
+
+Side = tuple[Any, np.ndarray, np.ndarray | None]  # a matrix, its exact sums or both bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,44 +76,82 @@ class Exact:
 def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | None:
     """Plan and duals of one problem, or None when HiGHS finds it infeasible."""
     from scipy.optimize import linprog
-    from scipy.sparse import eye, kron, vstack
 
     margins = system.margins
     x = system.scores[problem].double().cpu().numpy()
     n, k = x.shape
     # HiGHS's tolerances are absolute numbers: masses of order 1, by a power of two.
-    mass = float(margins.rows[problem].double().mean()) if system.groups is None and n else 1.0
+    mass = float(margins.row_unit[problem].double().mean()) if system.groups is None and n else 1.0
     unit = 2.0 ** round(math.log2(mass)) if mass > 0 else 1.0
-    by_row = kron(eye(n), np.ones((1, k)))
-    by_column = kron(np.ones((1, n)), eye(k))
-    rows = margins.rows[problem].double().cpu().numpy() / unit
-    lower = margins.columns[problem].cpu().numpy() / unit
     top = np.full(n * k, 1.0 if system.groups is not None else np.inf)
     if margins.free is not None:
         top = np.where(margins.free[problem].cpu().numpy().ravel(), top, 0.0)
 
     bounds = np.stack([np.zeros_like(top), top], 1)
     options: dict[str, Any] = {"bounds": bounds, "method": "highs-ds"}
-    if margins.upper is None:
-        equal, right = vstack([by_row, by_column]), np.concatenate([rows, lower])
-        found = linprog(-x.ravel(), A_eq=equal, b_eq=right, **options)
-    else:
-        upper = margins.upper[problem].cpu().numpy()
-        limits = {"A_ub": vstack([by_column, -by_column]), "b_ub": np.concatenate([upper, -lower])}
-        found = linprog(-x.ravel(), A_eq=by_row, b_eq=rows, **limits, **options)
-
+    sides = constraints(margins, problem, (n, k), unit)
+    options |= matrices(sides)
+    found = linprog(-x.ravel(), **options)
     if found.x is None:
         return None
 
-    duals = found.eqlin.marginals
-    if margins.upper is None:
-        columns = duals[n:]
-    else:
-        columns = found.ineqlin.marginals[:k] - found.ineqlin.marginals[k:]
-
+    prices = duals(sides, found.eqlin.marginals, found.ineqlin.marginals)
+    rows, columns = prices[0] + (prices[2] if margins.mass is not None else 0.0), prices[1]
     plan = np.maximum(found.x.reshape(n, k), 0.0)
     if system.groups is not None:  # a vertex of whole numbers, up to HiGHS's rounding
         whole = np.round(plan)
         plan = np.where(np.abs(plan - whole) <= 1e-9, whole, plan)
 
-    return plan * unit, duals[:n].copy(), columns.copy()
+    return plan * unit, rows.copy(), columns.copy()
+
+
+def constraints(margins: Margins, problem: int, shape: tuple[int, int], unit: float) -> list[Side]:
+    """The sums of rows and columns, and of the whole plan where it is given."""
+    from scipy.sparse import eye, kron
+
+    n, k = shape
+    given: list[tuple[Any, Tensor | None, Tensor | None]] = [
+        (kron(eye(n), np.ones((1, k))), margins.rows, margins.row_upper),
+        (kron(np.ones((1, n)), eye(k)), margins.columns, margins.upper),
+        (kron(np.ones((1, n)), np.ones((1, k))), margins.mass, None),
+    ]
+
+    def numbers(bound: Tensor | None) -> np.ndarray | None:
+        return None if bound is None else bound[problem].double().cpu().numpy() / unit
+
+    found = ((matrix, numbers(low), numbers(high)) for matrix, low, high in given)
+    return [(matrix, low, high) for matrix, low, high in found if low is not None]
+
+
+def matrices(sides: list[Side]) -> dict[str, Any]:
+    """Equations and inequalities as `linprog` takes them."""
+    from scipy.sparse import vstack
+
+    exact = [(matrix, low) for matrix, low, high in sides if high is None]
+    bounded = [
+        part
+        for matrix, low, high in sides
+        if high is not None
+        for part in ((matrix, high), (-matrix, -low))
+    ]
+    found: dict[str, Any] = {}
+    for name, parts in (("eq", exact), ("ub", bounded)):
+        if parts:
+            found[f"A_{name}"] = vstack([matrix for matrix, _ in parts])
+            found[f"b_{name}"] = np.concatenate([bound for _, bound in parts])
+
+    return found
+
+
+def duals(sides: list[Side], exact: np.ndarray, bounded: np.ndarray) -> list[np.ndarray]:
+    """The price of every line of every side."""
+    found = []
+    for _, low, high in sides:
+        count = low.shape[0]
+        if high is None:
+            price, exact = exact[:count], exact[count:]
+        else:
+            price, bounded = bounded[:count] - bounded[count : 2 * count], bounded[2 * count :]
+        found.append(price)
+
+    return found

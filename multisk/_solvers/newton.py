@@ -21,7 +21,7 @@ from multisk._problem.start import settled
 from multisk._problem.status import verdict
 from multisk._problem.system import System
 from multisk._problem.types import Number, Whole
-from multisk._semidual import ascent, interior
+from multisk._semidual import ascent, bounded, interior
 from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow, widen
 from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import HELD, Search
@@ -116,7 +116,8 @@ class Newton:
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch, on any device."""
         n, k = system.scores.shape[1:]
-        if n < k and init is None and system.group is None and system.margins.upper is None:
+        bounds = system.bounded_rows or system.margins.upper is not None
+        if n < k and init is None and system.group is None and not bounds:
             return transposed(self.solve(transpose(system), None))
         return self.solve(system, init)
 
@@ -162,7 +163,7 @@ def patience(system: System, *, warm: bool) -> Tensor:
     x = system.scores
     passes = torch.full(x.shape[:1], 8, dtype=torch.int64, device=x.device)
     widest = coldest(system)
-    if warm or widest is None:  # a start that needs more is worth less than none
+    if warm or widest is None or bounded.covers(system):  # more is worth less than a new start
         return passes
     if widest <= WARM:
         return passes.fill_(1 << 30)
@@ -193,7 +194,7 @@ def resist(
         point, more = resist(system, tolerance, budget - used)
         return point, used + more
 
-    if not interior.covers(system) or smooth(system):
+    if not interior.covers(system) or bounded.covers(system) or smooth(system):
         return anneal(system, tolerance, budget)
 
     wide = widen(system)

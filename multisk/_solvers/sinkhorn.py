@@ -73,8 +73,10 @@ class Sinkhorn:
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Sweep every problem of the batch."""
-        if system.margins.upper is not None:
-            raise ValueError("capacity must be exact for Sinkhorn, got an interval (use Newton)")
+        if system.bounded_rows or system.margins.upper is not None:
+            name = "rows" if system.groups is None else "k" if system.bounded_rows else "capacity"
+            name = "columns" if name == "rows" and not system.bounded_rows else name
+            raise ValueError(f"{name} must be exact for Sinkhorn, got an interval (use Newton)")
 
         init = settled(system, init)
         if self.dense:

@@ -29,13 +29,27 @@ PROBLEMS = {
     "masked transport": Transport(eps=0.4, mask=MASK),
     "relaxed": Transport(eps=0.4, relax=(1.0, 0.5)),
     "one side relaxed": Transport(eps=0.4, relax=(None, 0.5)),
+    "row interval": MultiAssignment((1, 2), eps=0.4, capacity=torch.full((4,), 2.3)),
+    "both intervals": MultiAssignment((1, 3), eps=0.4, capacity=(2.0, 3.0)),
+    "bounded columns": Transport(eps=0.4, columns=(1.0, 2.0)),
+    "partial transport": Transport(eps=0.4, rows=(0.0, 1.0), columns=(0.0, 1.2), mass=3.0),
+    "free mass": Transport(eps=0.4, rows=(0.0, 1.0), columns=(0.5, 1.2)),
+}
+BOUNDED = {
+    "interval",
+    "factor",
+    "row interval",
+    "both intervals",
+    "bounded columns",
+    "partial transport",
+    "free mass",
 }
 SOLVERS = {"Newton": SHARP, "Sinkhorn": SWEPT, "Sinkhorn(steps)": Sinkhorn(steps=3)}
 CASES = [
     (problem, solver)
     for problem in PROBLEMS
     for solver in SOLVERS
-    if solver == "Newton" or problem not in {"interval", "factor"}
+    if solver == "Newton" or problem not in BOUNDED
 ]
 
 
@@ -257,6 +271,7 @@ def test_sixteen_bit_scores_give_every_field_in_their_format(kind):
 
 
 FIELDS = ("plan", "log_plan", "value", "gap", "marginal_error", "converged", "column_potential")
+APART = {"budgets", "row interval", "both intervals", "partial transport", "free mass"}
 COMPILED = """
 import sys, torch, multisk
 sys.path.insert(0, {root!r})
@@ -269,7 +284,7 @@ for name in {names!r}:
         def fields(x):
             found = solve(x, problem, solver)
             parts = [getattr(found, field) for field in FIELDS]
-            return parts if name == "budgets" else [*parts, found.assign(x[:, :2]), found.topk()]
+            return parts if name in {apart!r} else [*parts, found.assign(x[:, :2]), found.topk()]
         def loss(x):
             found = solve(x, problem, solver)
             log = torch.where(found.log_plan == -torch.inf, 0.0, found.log_plan)
@@ -287,7 +302,7 @@ for name in {names!r}:
 
 def compile_all(names, solvers):
     root = str(Path(__file__).parents[2])
-    code = COMPILED.format(root=root, names=names, solvers=solvers)
+    code = COMPILED.format(root=root, names=names, solvers=solvers, apart=APART)
     run_plainly(code)
 
 
@@ -304,7 +319,7 @@ def test_fields_and_gradients_of_a_relaxed_transport_compile_whole():
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_fields_and_gradients_compile_whole(problem):
-    bounded = problem in {"interval", "factor"}
+    bounded = problem in BOUNDED
     compile_all([problem], "[None]" if bounded else "[None, Sinkhorn(), Sinkhorn(steps=3)]")
 
 

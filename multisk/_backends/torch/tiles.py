@@ -64,7 +64,11 @@ def violation(
     margins = system.margins
     goal = row_goal(system, a).double()
     unit = margins.row_unit if system.relax[0] is None else goal.clamp_min(1e-30)
-    by_row = (row_sums.double() - goal).abs() / unit
+    miss = row_sums.double() - goal
+    if margins.row_upper is not None:
+        miss = torch.where(miss < 0, miss, (row_sums.double() - margins.row_upper).clamp_min(0.0))
+
+    by_row = miss.abs() / unit
     low = column_goal(system, b)
     unit = margins.column_unit if system.relax[1] is None else low.clamp_min(1e-30)
     miss = column_sums.double() - low
@@ -72,6 +76,10 @@ def violation(
         miss = torch.where(miss < 0, miss, (column_sums - margins.upper).clamp_min(0.0))
 
     by_column = miss.abs() / unit
+    if margins.mass is not None:
+        miss = row_sums.double().sum(-1, keepdim=True) - margins.mass
+        by_row = torch.cat([by_row, miss.abs() / margins.mass], 1)
+
     worst = [part.flatten(1).amax(1) for part in (by_row, by_column) if part.shape[1]]
     if not worst:
         worst = [by_row.new_zeros(by_row.shape[0])]
