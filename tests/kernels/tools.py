@@ -11,12 +11,11 @@ from tests.kernels.interpreter import permute_programs, quicken
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRET else "cuda"
 RED = 4096  # values of red zone on either side of a guarded tensor
-marks = [
-    pytest.mark.interpret,
-    pytest.mark.gpu,
+quiet = [  # for every module whose tests run the interpreter
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # NumPy speaks up where a GPU does not
     pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),  # Triton 3.6, NumPy 2.3
 ]
+marks = [pytest.mark.interpret, pytest.mark.gpu, *quiet]
 
 
 def needs_kernels():

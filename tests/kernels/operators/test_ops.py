@@ -8,12 +8,11 @@ from torch.library import opcheck
 import multisk
 from multisk import _operators as _ops
 from multisk._backends import choose
-from tests.kernels.tools import INTERPRET, needs_kernels
+from tests.kernels.tools import INTERPRET, needs_kernels, quiet
 
 if INTERPRET:
     needs_kernels()
-pytestmark = [pytest.mark.interpret] if INTERPRET else []
-pytestmark += [pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+pytestmark = [pytest.mark.interpret, *quiet] if INTERPRET else quiet
 
 
 def draw(*shape, dtype=torch.float64, seed=0):
