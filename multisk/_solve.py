@@ -15,7 +15,7 @@ from multisk._problem.problem import Problem, check_problem
 from multisk._problem.status import Status
 from multisk._problem.system import System, prepare, transformed
 from multisk._problem.types import Group
-from multisk._solution.gradient import attach, derivative
+from multisk._solution.gradient import attach, derivative, mode_of
 from multisk._solution.solution import Solution, wrap
 from multisk._solution.transformed import solve_transformed
 from multisk._solvers.base import OptionalSolver, Solver, check_solver
@@ -94,9 +94,7 @@ def run(system: System, start: Tensor | None, solver: Solver) -> Raw:
 
 def inside_transforms(system: System, chosen: Solver, asked: Solver | None, init: Any) -> Solution:
     """The solution where torch.func or forward-mode autograd looks on."""
-    mode = chosen.gradient or "implicit"
-    if chosen.gradient is None and getattr(chosen, "steps", None) is not None:
-        mode = "unroll"
+    mode = mode_of(chosen)
 
     def answer(plain: System, start: Tensor | None) -> Raw:
         return run(plain, start, default_for(plain) if asked is None else chosen)

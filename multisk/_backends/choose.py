@@ -31,6 +31,7 @@ from multisk._warning import MultiskWarning
 
 RANGE = {torch.float32: 60.0, torch.float64: 500.0}  # of the exponents in a table
 BACKENDS = ("torch", "numpy", "numba", "triton")
+WHOLE = ("Newton", "Sinkhorn", "Exact", "Blend")  # solvers whose run one operator can be
 WIDEST = 4096  # columns that a kernel's program can hold
 _FORCED: ContextVar[str | None] = ContextVar("multisk_backend", default=None)
 
@@ -165,8 +166,9 @@ def hidden(system: System, solver: object) -> bool:
 
     That is so wherever values would have to be read, or stopping depends on them.
     """
-    name, steps = type(solver).__name__, getattr(solver, "steps", None)
-    known = name in {"Newton", "Sinkhorn", "Exact", "Blend"} and not getattr(solver, "dense", False)
+    kind, steps = type(solver), getattr(solver, "steps", None)
+    name, ours = kind.__name__, kind.__module__.startswith("multisk._solvers.")
+    known = ours and name in WHOLE and not getattr(solver, "dense", False)
     if not known or system.group is not None or system.scores.numel() == 0:
         return False
     if not torch.compiler.is_compiling():

@@ -56,20 +56,45 @@ def whole(system: System, start: Tensor | None, solver: Any) -> Raw:
     frame, tensors = taken_apart(system, start)
     groups = frame.groups
     relax = [math.inf if strength is None else strength for strength in frame.relax]
+    name, numbers, more = options_of(solver)
     found = torch.ops.multisk.solve(
         tensors,
         [] if groups is None else list(groups.scales),
-        [] if groups is None else [*groups.counts, groups.top],
-        [frame.eps or 0.0, *relax, float(solver.tolerance)],
-        type(solver).__name__,
-        getattr(solver, "max_steps", 1),
-        getattr(solver, "order", "row-column-depth"),
+        ([] if groups is None else [*groups.counts, groups.top]) + more,
+        [frame.eps or 0.0, *relax, *numbers],
+        name,
     )
     plan, a, b, error, steps, good, code, top, rest = found
     scale = (top, rest) if top.ndim > 1 else None
     vertex = "scipy" if type(solver).__name__ == "Exact" else None
 
     return Raw(plan, a, b, error, steps, good, code, scale, backend=vertex)
+
+
+def options_of(solver: Any) -> tuple[str, list[float], list[int]]:
+    """A solver's name and every option of it, as `_operators.whole.made` reads them.
+
+    Numbers go as numbers, because a compiler may hold symbols in their place; all else as it is
+    written in Python.
+
+    Example:
+        >>> import multisk
+        >>> options_of(multisk.Newton(max_steps=9))
+        ("Newton;tolerance=float;max_steps=int;gradient='implicit'", [1e-06], [9])
+    """
+    words, numbers, counts = [type(solver).__name__], [], []
+    for name in solver.__dataclass_fields__:
+        value = getattr(solver, name)
+        if value is None or isinstance(value, bool | str):
+            words.append(f"{name}={value!r}")
+        elif isinstance(value, int):
+            words.append(f"{name}=int")
+            counts.append(value)
+        else:
+            words.append(f"{name}=float")
+            numbers.append(float(value))
+
+    return ";".join(words), numbers, counts
 
 
 def newton(system: System, init: Tensor | None, tolerance: float, max_steps: int) -> Raw:

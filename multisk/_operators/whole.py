@@ -1,5 +1,8 @@
 """Any solver's whole run as one operator, for graphs that must not see inside."""
 
+import ast
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.library import custom_op
@@ -14,6 +17,9 @@ from multisk._solvers.exact import Exact
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
 
+SOLVERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Newton, Sinkhorn, Exact, Blend)}
+"""Those of `multisk._backends.choose.WHOLE`."""
+
 # plan, a, b, error, steps, converged, code, log factors of rows (two, or two empty ones)
 Nine = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -25,28 +31,28 @@ def solve(
     counts: list[int],
     numbers: list[float],
     solver: str,
-    max_steps: int,
-    order: str,
 ) -> Nine:
     """Run a solver as it runs outside of any graph: the same backends, the same answer.
 
     Args:
         tensors: As `multisk._problem.frame` lists them.
         scales: Of the channel groups; none for a transport.
-        counts: Channels of each group, and last how many groups make the plan.
+        counts: Channels of each group, last of them how many groups make the plan; then the
+            solver's whole numbers.
         numbers: Temperature, 0 where it is among the tensors; KL strengths of rows and columns,
-            infinite where a margin is exact; the solver's tolerance.
-        solver: "Newton", "Sinkhorn", "Exact" or "Blend", the default.
-        max_steps: The solver's.
-        order: Of a sweep.
+            infinite where a margin is exact; then the solver's other numbers.
+        solver: Its name and options, as `multisk._backends.operators.options_of` lists them.
     """
-    groups = Groups(tuple(scales), tuple(counts[:-1]), counts[-1]) if scales else None
-    eps, *relax, tolerance = numbers
+    width = len(scales) + 1 if scales else 0
+    groups = (
+        Groups(tuple(scales), tuple(counts[: width - 1]), counts[width - 1]) if scales else None
+    )
+    eps, *relax = numbers[:3]
     strengths = [None if strength == float("inf") else strength for strength in relax]
     frame = Frame(eps or None, groups, (strengths[0], strengths[1]))
     system, start = frame.system(tensors)
 
-    return leave(system, named(solver, tolerance, max_steps, order).run(system, start))
+    return leave(system, made(solver, numbers[3:], counts[width:]).run(system, start))
 
 
 @solve.register_fake
@@ -56,14 +62,12 @@ def _(
     counts: list[int],
     numbers: list[float],
     solver: str,
-    max_steps: int,
-    order: str,
 ) -> Nine:
     x = tensors[0]
     assert x is not None
     b, n, k = x.shape
     groups = (len(scales),) if len(scales) > 2 else ()
-    double, scale = torch.float64, order == "column-depth-row" and bool(scales)
+    double, scale = torch.float64, "order='column-depth-row'" in solver and bool(scales)
     one = x.new_empty((b, *groups, n) if scale else (0,))
 
     return (
@@ -79,14 +83,17 @@ def _(
     )
 
 
-def named(solver: str, tolerance: float, max_steps: int, order: str) -> Solver:
-    """The solver of that name."""
-    if solver == "Newton":
-        return Newton(tolerance=tolerance, max_steps=max_steps)
-    if solver == "Sinkhorn":
-        return Sinkhorn(tolerance=tolerance, max_steps=max_steps, order=order)
+def made(solver: str, numbers: list[float], counts: list[int]) -> Solver:
+    """The solver of that name with all its options; see `options_of`."""
+    name, *options = solver.split(";")
+    floats, whole = iter(numbers), iter(counts)
+    values = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        kinds = {"float": floats, "int": whole}
+        values[key] = next(kinds[value]) if value in kinds else ast.literal_eval(value)
 
-    return Exact() if solver == "Exact" else Blend()
+    return SOLVERS[name](**values)
 
 
 def leave(system: System, raw: Raw) -> Nine:

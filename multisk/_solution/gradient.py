@@ -18,17 +18,31 @@ from multisk._solution.implicit_groups import attach_groups
 from multisk._solution.unroll import Replay, unrolled_plan
 from multisk._warning import MultiskWarning
 
+USUAL = 1e-6  # every solver's default tolerance, for one that has none
+
 
 def derivative(system: System, solver: Any) -> str:
     """The mode that a solver asks for on this system; "none" when nothing needs a gradient."""
     if not (torch.is_grad_enabled() and system.differentiable):
         return "none"
 
-    mode = solver.gradient
-    if mode is None:
-        return "unroll" if getattr(solver, "steps", None) is not None else "implicit"
+    return mode_of(solver)
 
-    return mode
+
+def mode_of(solver: Any) -> str:
+    """How a solver's plan is differentiated; only sweeps, which have an `order`, are unrolled.
+
+    Raises:
+        ValueError: For a solver of the user's that asks to be unrolled.
+    """
+    mode, sweeps = solver.gradient, hasattr(solver, "order")
+    if mode == "unroll" and not sweeps:
+        name = type(solver).__name__
+        raise ValueError(f"gradient must be 'implicit', 'none' or None for {name}, got 'unroll'")
+    if mode is not None:
+        return mode
+
+    return "unroll" if sweeps and solver.steps is not None else "implicit"
 
 
 def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: str) -> Tensor:
@@ -39,7 +53,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     if mode == "unroll":
         return unrolled(system, raw, solver, start)
 
-    tolerance = float(solver.tolerance)
+    tolerance = float(getattr(solver, "tolerance", USUAL))
     if readable(raw.error) and bool((raw.error > math.sqrt(tolerance)).any()):
         warnings.warn(
             "the implicit derivative belongs to the limit, but the marginal error is still "

@@ -10,11 +10,18 @@ from multisk._problem.system import System
 
 @runtime_checkable
 class Solver(Protocol):
-    """A frozen object with options; `run` knows systems only."""
+    """A frozen object with options; `run` knows systems only.
+
+    Read where a solver has it: `tolerance`, from which a warning tells a limit that the implicit
+    derivative is far from. One with an `order` is made of sweeps, whose `steps` are unrolled.
+    """
 
     @property
     def gradient(self) -> str | None:
-        """How the plan is differentiated: "implicit", "unroll", "none"; None: as is usual."""
+        """How the plan is differentiated: "implicit", "none", or None: as is usual.
+
+        "unroll", the derivative of the sweeps themselves, is `Sinkhorn`'s alone.
+        """
         ...
 
     def run(self, system: System, init: Tensor | None) -> Raw:
