@@ -15,6 +15,7 @@ VERBS = {
     "check": "whether a prepared cohort is as it was written",
     "train": "pretrain; without arguments on the phantom cohort",
     "evaluate": "zero-shot retrieval of a trained run",
+    "findings": "zero-shot findings by sentences, calibrated, by hospital, sex and age",
     "finetune": "few-label fine-tuning of a trained run",
     "ablate": "the ablation grid, row by row, resumable",
     "reproduce": "every table and figure on the phantom cohort within a budget",

@@ -16,7 +16,17 @@ from rfpmss.config import Config
 from rfpmss.config.arguments import TrainArguments, asked, parse
 from rfpmss.data.sources.folder import FolderOptions
 
-VERBS = ["train", "check", "evaluate", "finetune", "ablate", "reproduce", "report", "view"]
+VERBS = [
+    "train",
+    "check",
+    "evaluate",
+    "findings",
+    "finetune",
+    "ablate",
+    "reproduce",
+    "report",
+    "view",
+]
 REQUIRED = {"run_dir": Path("run"), "cohort": Path("c"), "run": Path("run"), "out": Path("o")}
 
 
@@ -25,6 +35,7 @@ WORDS = {
     "embed": ["p", "--model", "m", "--out", "o"],
     "evaluate": ["--run-dir", "r"],
     "export": ["r", "--out", "o"],
+    "findings": ["--run-dir", "r"],
     "finetune": ["--run-dir", "r"],
     "prepare": ["phantom", "--out", "o"],
     "report": ["--run-dir", "r"],

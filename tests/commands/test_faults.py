@@ -27,6 +27,8 @@ READ: dict[tuple[str, str], Words] = {
     ("train", "--config-file"): lambda at, base: ["--config-file", at, "--run-dir", f"{base}/o"],
     ("train", "--start"): lambda at, base: ["--start", at, "--data", f"{base}/no"],
     ("evaluate", "--run-dir"): lambda at, base: ["--run-dir", at],
+    ("findings", "--run-dir"): lambda at, base: ["--run-dir", at],
+    ("findings", "--prompts"): lambda at, base: ["--run-dir", f"{base}/o", "--prompts", at],
     ("finetune", "--run-dir"): lambda at, base: ["--run-dir", at],
     ("report", "--run-dir"): lambda at, base: ["--run-dir", at],
     ("view", "--run-dir"): lambda at, base: ["--run-dir", at],

@@ -24,6 +24,7 @@ from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.evaluation.page import write
 from rfpmss.evaluation.page.sources import PARTS
 from rfpmss.evaluation.page.write import render
+from rfpmss.evaluation.prompted.table import Cases, by_group, figures, gap, rule
 from rfpmss.evaluation.retrieval.embed import embed
 from rfpmss.evaluation.structure import anchors
 from rfpmss.model.rfpmss import RFPMSS
@@ -123,6 +124,22 @@ class Cells(HTMLParser):
             self.tables[-1][1][-1] += data
 
 
+def prompted():
+    """What ``rfpmss findings`` writes: one finding scored, and one of too few patients."""
+    rng = np.random.default_rng(0)
+    cases = Cases(rng.normal(size=60), np.arange(60) % 2 == 0, np.arange(60))
+    few = cases.take(np.arange(60) < 19)
+    name = {"finding": ATTACK, "language": "english"}
+    chosen = rule(cases)
+    values = np.repeat(["a", ATTACK], 30)
+    groups = list(by_group(cases, chosen, "scanner", values))
+    own = [figures(cases, chosen), figures(few, chosen), figures(cases, rule(few))]
+    return {
+        **{"validation": ATTACK, "findings": [name | {"truth": "labels"} | row for row in own]},
+        **{"groups": [name | row for row, _ in groups], "gaps": [name | (gap(groups) or {})]},
+    }
+
+
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -177,6 +194,7 @@ def written(parts, content, tmp_path_factory):
         json.dumps([GRID, GRID | FEWER, GRID | {"title": ATTACK} | PAIRED])
     )
     (tables / "finetune.json").write_text(json.dumps({"plan": PLAN, "rows": [TUNED]}))
+    (tables / "zeroshot_findings.json").write_text(json.dumps(prompted()))
     (tables / "writing.json").write_text(json.dumps({"findings": [BEAM], "wording": []}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "render", lambda found: content.update(found) or render(found))
@@ -296,6 +314,16 @@ def test_what_the_page_shows_of_single_patients_stands_in_its_files(written):
     about = read("about.json")
     assert f"{about['parameters']:,}" in text
     assert {row["split"]: row["studies"] for row in about["counts"]} == {"train": 48, "test": 16}
+
+
+def test_findings_by_sentences_are_shown_with_groups_and_the_worst(written, content):
+    text = section(written[2], "prompted")
+    assert text.count("not scored: 10 patients with it, 9 without") == 1
+    assert text.count("no threshold and temperature: of validation 10 patients with it") == 1
+    assert "interval that holds 0" in text
+    assert "Findings by sentences" not in render(content | {"prompted": None})
+    first = content["prompted"]["findings"][0]
+    assert f"{first['auc']:.3f} {first['auc_low']:.3f}–{first['auc_high']:.3f}" in text
 
 
 def section(text, name):

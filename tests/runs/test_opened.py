@@ -9,7 +9,7 @@ from rfpmss.runs.checkpoint import CheckpointError
 from rfpmss.runs.opened import OpenError, open_run
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "finetune", "report", "view"])
+@pytest.mark.parametrize("verb", ["evaluate", "findings", "finetune", "report", "view"])
 def test_a_command_refuses_what_is_no_run_in_one_line(verb, tmp_path, capsys, monkeypatch):
     module = importlib.import_module(f"rfpmss.{verb}")
     monkeypatch.setattr(module, "find_spec", lambda name: name, raising=False)
@@ -20,7 +20,12 @@ def test_a_command_refuses_what_is_no_run_in_one_line(verb, tmp_path, capsys, mo
 
 
 @pytest.mark.parametrize(
-    ("verb", "name"), [("report", "report.html"), ("finetune", "evaluation/finetune.json")]
+    ("verb", "name"),
+    [
+        ("report", "report.html"),
+        ("finetune", "evaluation/finetune.json"),
+        ("findings", "evaluation/zeroshot_findings.json"),
+    ],
 )
 def test_a_folder_in_place_of_a_file_is_found_before_the_run_is_opened(
     verb, name, tmp_path, capsys, monkeypatch

@@ -103,6 +103,7 @@ def swap(rows):
 AFTER = [
     ("evaluate", "--run-dir"),
     ("report", "--run-dir"),
+    ("findings", "--run-dir"),
     ("finetune", "--run-dir"),
     ("view", "--run-dir"),
 ]

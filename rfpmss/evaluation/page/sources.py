@@ -37,6 +37,7 @@ PARTS = {
     "wording": ("wording.json", REPORT),
     "searches": ("writing.json", "evaluate --run-dir {run} --beams 1 4"),
     "written": ("reports.json", REPORT),
+    "prompted": ("zeroshot_findings.json", "findings --run-dir {run}"),
     "labels": ("finetune.json", "finetune --run-dir {run}"),
     "attention": ("attention.json", REPORT),
     "overlays": ("attention_studies.json", REPORT),

@@ -55,7 +55,7 @@ CURVES = ("loss", *TERMS)
 BOUNDS = ("consistency_trivial", "consistency_floor")
 """What knowing nothing, and knowing every target, gives in Eq. 6; logged since runs know it."""
 
-STORED = ("retrieval", "labels", "ablation", "searches")
+STORED = ("retrieval", "labels", "ablation", "searches", "prompted")
 """Parts of the page that other commands wrote."""
 
 ELSEWHERE = "retrieval-*_full.json"
@@ -108,13 +108,17 @@ def page(
     metrics = read_history(history) if history.is_file() else []
     searches = read_object(run_dir / source("searches").file)
     transfer = read_object(run_dir / source("labels").file)
+    prompted = read_object(run_dir / source("prompted").file)
     content: dict[str, Any] = {
         "config": config,
-        "stale": _stale(run_dir / "evaluation", origin, labels=transfer, searches=searches),
+        "stale": _stale(
+            run_dir / "evaluation", origin, labels=transfer, searches=searches, prompted=prompted
+        ),
         "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
         "meaning": MEANING,
         "rows": read_rows(run_dir / source("retrieval").file),
         "transfer": transfer,
+        "prompted": prompted,
         "grid": read_rows(run_dir / source("ablation").file),
         "searches": {"findings": []} if searches is None else searches,
         "elsewhere": _elsewhere(run_dir / "evaluation"),

@@ -49,6 +49,7 @@ BODIES = {
     "check": (["{0}"], "check"),
     "train": (["--run-dir", "{0}/run"], "run"),
     "evaluate": (["--run-dir", "{0}"], "evaluate"),
+    "findings": (["--run-dir", "{0}"], "run"),
     "finetune": (["--run-dir", "{0}"], "run"),
     "ablate": (["--out", "{0}"], "run"),
     "reproduce": (["--out", "{0}"], "run"),

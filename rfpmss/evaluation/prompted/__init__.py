@@ -1,0 +1,1 @@
+"""Findings told from images by sentences alone: scores, calibration, tables by group."""
