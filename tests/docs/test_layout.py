@@ -12,7 +12,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 from packaging.requirements import Requirement
+
+from rfpmss.loss.consistency import spread
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
@@ -181,3 +185,9 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     order = TopologicalSorter({name: found & modules.keys() for name, found in below.items()})
     order.prepare()  # CycleError names the circle
     assert len(modules) > 200
+
+
+def test_shapes_in_signatures_are_checked_in_the_tests() -> None:
+    """The hook of tests/conftest.py is in place: one m in both arguments."""
+    with pytest.raises(TypeCheckError, match="present"):
+        spread(torch.zeros(2, 3, 4), torch.ones(2, 4, dtype=torch.bool))
