@@ -47,6 +47,8 @@ class Table:
     patient: str
     text: tuple[str, ...]
     date: str = ""
+    left: tuple[str, ...] = ()
+    """Columns of sentences that are not taken for part of the reports."""
 
 
 @dataclass(frozen=True, kw_only=True)

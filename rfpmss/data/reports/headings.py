@@ -6,11 +6,11 @@ English, Chinese, German, French, Spanish, Japanese, Korean, Italian, Portuguese
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from enum import IntEnum
 
 from rfpmss.data.identity.names import Time, parse
+from rfpmss.data.reports.text_words import beside, fold, order_of
 
 # Whole names, folded by `fold`: lower case, no accents, separators or brackets.
 # No text is made of these words in two ways: with `mrt?|mri?` a run of `mr` would be in 2^n.
@@ -196,18 +196,6 @@ _FIXED = re.compile(
 _STAFF_NAME = re.compile("|".join(_STAFF))
 
 
-def fold(name: str) -> str:
-    """The name of a column without case, width, accents, separators and brackets.
-
-    Example:
-        >>> fold("Pat-ID"), fold("Compte rendu"), fold("Impresión"), fold("检查 所见：")
-        ('patid', 'compterendu', 'impresion', '检查所见')
-    """
-    text = unicodedata.normalize("NFKC", name).casefold()
-    text = "".join(c for c in unicodedata.normalize("NFD", text) if not "\u0300" <= c <= "\u036f")
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", text))
-
-
 def rank(name: str) -> Rank:
     """How likely a column of this name says whose row it is.
 
@@ -229,7 +217,8 @@ def text_order(name: str) -> int | None:
     folded = fold(name)
     if _PROCEDURE.fullmatch(folded):
         return None
-    return next((n for n, known in enumerate(TEXTS) if known.fullmatch(folded)), None)
+    known = next((n for n, known in enumerate(TEXTS) if known.fullmatch(folded)), None)
+    return order_of(name) if known is None else known
 
 
 _PRIOR = re.compile(
@@ -288,8 +277,16 @@ def name_parts(names: Sequence[str]) -> tuple[int, int] | None:
 
 def no_report(name: str) -> bool:
     """Whether a column of this name holds sentences that are no report."""
+    named = _NO_REPORT.fullmatch(fold(name)) is not None or beside(name)
+    return named or rank(name) in (Rank.NAME, Rank.NEVER)
+
+
+def says_else(name: str) -> bool:
+    """Whether a column is known as something else than a text of the report."""
     folded = fold(name)
-    return _NO_REPORT.fullmatch(folded) is not None or rank(name) in (Rank.NAME, Rank.NEVER)
+    known = rank(name) != Rank.UNKNOWN or date_order(name) is not None or time_unit(name)
+    others = (_STAFF_NAME, _PROCEDURE, _NO_REPORT, _FIXED)
+    return bool(known) or beside(name) or any(other.fullmatch(folded) for other in others)
 
 
 def time_unit(name: str) -> str:

@@ -107,6 +107,7 @@ def reports_of(
     table, reports = read_reports(file.path, given, known, DAYS if days is None else days)
     told = f"table, text in {' + '.join(table.text)}, patient in {table.patient or '(no name)'}"
     told += f", date in {table.date}" if table.date else ""
+    told += f", sentences not taken in {' + '.join(table.left)}" if table.left else ""
     told += " (by the mapping file)" if given else ""
     for report in reports:
         row = replace(

@@ -21,11 +21,11 @@ from rfpmss.data.readers.volume import MIB
 from rfpmss.data.reports.headings import (
     Rank,
     date_order,
-    fold,
     names_persons,
     rank,
     text_order,
 )
+from rfpmss.data.reports.text_words import fold
 
 LARGEST = 64 * MIB
 """A table's file, bytes."""
@@ -98,7 +98,7 @@ def _delimited(path: Path, table: Table | None) -> Sheet:
         except _OpenQuote as error:
             damaged = error
 
-    worth, rows = max(readings, key=lambda reading: reading[0], default=((0, 0.0), []))
+    worth, rows = max(readings, key=lambda reading: reading[0], default=((0, False, 0.0), []))
     if damaged and worth[0] < 2:
         raise TextError(f"a quotation mark is left open in the table near line {damaged}")
     if not rows:
@@ -125,14 +125,16 @@ def _rows(text: str, separator: str) -> list[tuple[int, tuple[str, ...]]]:
     return rows
 
 
-def _worth(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> tuple[int, float]:
-    """How well a separator fits: known columns in the header, share of rows as wide as it."""
+def _worth(
+    rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None
+) -> tuple[int, bool, float]:
+    """How well a separator fits: known columns in the header, several, share of rows as wide."""
     start = _header(rows, table)
     names = [name.strip() for name in rows[start][1]]
     width = len(names)
     same = sum(len(row) == width for _, row in rows[start:])
 
-    return _recognised(names, table) if width > 1 else 0, same / len(rows)
+    return _recognised(names, table) if width > 1 else 0, width > 1, same / len(rows)
 
 
 def _header(rows: Sequence[tuple[int, tuple[str, ...]]], table: Table | None) -> int:

@@ -36,6 +36,7 @@ from rfpmss.data.reports.headings import (
     name_parts,
     names_persons,
     no_report,
+    says_else,
     text_order,
     time_unit,
     timed_text,
@@ -141,6 +142,7 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
         patient=patient.name,
         text=tuple(names[place] for place in texts),
         date=names[dates[0]] if dates else "",
+        left=() if table else _left(names, cells, texts, patient.place),
     )
     found = []
     for places, time in groups:
@@ -194,6 +196,45 @@ def _texts(names: Sequence[str], rows: Sequence[tuple[str, ...]], table: Table |
         raise ColumnError(f"the columns {shown} hold sentences, and no name says which the reports")
 
     return [(places, None)]
+
+
+def _left(
+    names: Sequence[str], rows: Sequence[tuple[str, ...]], texts: Sequence[int], patient: int
+) -> tuple[str, ...]:
+    """Columns of sentences beside those of the report of which nobody knows what they hold.
+
+    Raises:
+        ColumnError: if only one half of the report, findings or conclusions, is named for certain:
+            the column may be the other half.
+    """
+    found = tuple(
+        name
+        for place, name in enumerate(names)
+        if place not in (*texts, patient)
+        and not (text_order(name) is not None or timed_text(name) or says_else(name))
+        and _prose([row[place].strip() for row in rows])
+    )
+    orders = {text_order(names[place]) for place in texts} - {3}
+    if found and not (0 in orders or {1, 2} <= orders or any(timed_text(names[n]) for n in texts)):
+        shown = " and ".join(map(repr, found))
+        raise ColumnError(
+            f"the sentences of the {'columns' if len(found) > 1 else 'column'} {shown} may belong "
+            "to the report, and no name says it"
+        )
+
+    return found
+
+
+def _prose(cells: Sequence[str]) -> bool:
+    """Whether half of the cells are sentences, short or repeated as they may be."""
+    said = [cell for cell in cells if cell]
+    spoken = [
+        cell
+        for cell in said
+        if (_is_sentence(cell, 4, 8) and (" " in cell or not cell.isascii()))
+        or re.search(r"[^\W\d_]{4,}[.!。]$|[\u3040-\u9fff\uac00-\ud7af]{2,}。$", cell)
+    ]
+    return bool(said) and 2 * len(spoken) >= len(said)
 
 
 def _counted(names: Sequence[str]) -> None:

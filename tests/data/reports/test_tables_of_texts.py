@@ -6,8 +6,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from rfpmss.data.errors import ColumnError
+from rfpmss.data.identity.known import Known
 from rfpmss.data.reports.headings import Rank, date_order, fixed, rank, text_order
 from rfpmss.data.reports.sheets import shape_of
+from rfpmss.data.reports.worksheet import read_reports
 from rfpmss.data.sources.hospital import Found, scan
 from tests.data.files import write_series
 
@@ -109,3 +112,25 @@ def test_a_column_of_dates_in_digits_is_known_by_the_examinations(
         lines.append(f"{int(who)};19500304;{day};{WANTED[f'{who}/{when}']}")
     named, _ = read(cohort, "befunde.csv", "\n".join(lines).encode())
     assert named == WANTED
+
+
+@pytest.mark.parametrize("row", rows("report_columns.csv"), ids=lambda row: row["header"])
+@pytest.mark.parametrize("when", ["Data badania", "day"])
+def test_no_column_of_the_report_is_left_out_in_silence(
+    row: dict[str, str], when: str, tmp_path: Path
+) -> None:
+    """Columns are joined, refused, or said; ids and dates under names that nobody knows match."""
+    lines = ["Kod|" + when + "|" + row["header"]]
+    lines += [f"P{n}|04.03.2021|{row['first'].format(n=n)}|{row['second']}" for n in (21, 22, 23)]
+    (tmp_path / "t.csv").write_text("\n".join(lines).replace("|", ";"), encoding="utf-8")
+    known = Known.of([(f"P{n}", "id", f"P{n}") for n in (21, 22, 23)])
+    if row["taken"] == "refused":
+        with pytest.raises(ColumnError, match="mapping"):
+            read_reports(tmp_path / "t.csv", None, known)
+        return
+
+    table, told = read_reports(tmp_path / "t.csv", None, known)
+    joined, _, left = row["taken"].partition("-")
+    assert ("+".join(table.text), "+".join(table.left)) == (joined, left)
+    assert [one.owner for one in told] == ["P21", "P22", "P23"]
+    assert ("\n" in told[0].text) == ("+" in joined)
