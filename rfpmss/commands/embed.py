@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import sys
 import tempfile
@@ -17,15 +18,15 @@ import torch
 
 from rfpmss.common.device import require
 from rfpmss.common.errors import RfpmssError
-from rfpmss.common.files import opened, read_text, whole
+from rfpmss.common.files import opened, opened_text, read_text, require_writable, whole
 from rfpmss.common.progress import progress
 from rfpmss.common.quiet import quiet
 from rfpmss.config import MODALITIES, VIEWS, DataConfig
 from rfpmss.config.bounds import option
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import load_tokenizer
-from rfpmss.data.cohort.build import build
-from rfpmss.data.errors import LayoutError
+from rfpmss.data.cohort.build import REJECTIONS, build, count
+from rfpmss.data.errors import IncompleteError, LayoutError
 from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
 from rfpmss.data.sources.folder import FolderOptions, check_places
 from rfpmss.data.sources.hospital import show
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rfpmss.model.features import Features
+
+Secret = tuple[Path, bytes]
+"""Where the salt of identifiers lies, or will lie, and the salt."""
 
 
 def run(arguments: Arguments) -> int:
@@ -83,14 +87,15 @@ def embed(arguments: Arguments) -> int:
 
     digest = _sha256(arguments.model / "model.safetensors")
     with tempfile.TemporaryDirectory(prefix="rfpmss-embed-") as work:
-        manifest = arguments.src
+        manifest, secret = arguments.src, None
         if manifest is None or not manifest.is_file():
-            manifest = _prepare(arguments, model.data, Path(work))
+            manifest, secret = _prepare(arguments, model.data, Path(work))
         cohort = Cohort.open(manifest, model.data)
         for note in adapt(model, cohort, tokenizer, arguments.batch) if arguments.adapt else ():
             print(f"note: {note}", file=sys.stderr)
         schema = _schema(model, digest, inputs=arguments.inputs, adapted=arguments.adapt)
-        _write(arguments.out, schema, _tables(model, cohort, tokenizer, arguments.batch, schema))
+        tables = _tables(model, cohort, tokenizer, arguments.batch, schema)
+        _write(arguments.out, schema, tables, secret)
 
     return len(cohort)
 
@@ -140,25 +145,49 @@ def _require_plain(arguments: Arguments) -> None:
             )
 
 
-def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> Path:
-    """The folder's studies decoded into ``work``, at the size that the model takes."""
+def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> tuple[Path, Secret]:
+    """The folder's studies decoded into ``work``, at the size that the model takes.
+
+    Returns:
+        Their manifest, and the secret of their identifiers, which is kept with what is written: a
+        folder that gives nothing leaves no secret behind.
+    """
     out = arguments.out.resolve()
-    secret = arguments.salt or out.parent / SALT
-    salt = draw_salt(secret)
+    place = arguments.salt or out.parent / SALT
+    salt = draw_salt(place)
     found, src = arguments.find(arguments.src, out, salt)
     print(show(found))
     if found.doubt:
         raise LayoutError(found.doubt)
 
-    keep_salt(secret, salt)
+    for folder in {place.parent, out.parent}:
+        require_writable(folder)
     choice = arguments.choice(size=data.resize, count=data.slices)
-    made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
-    if made.rejected:
-        print(f"{sum(made.rejected.values())} files were left out:")
-        print("\n".join(f"{count:>6}  {reason}" for reason, count in made.rejected.items()))
-        print("`rfpmss prepare hospital` with the same options says which")
+    try:
+        made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
+    except IncompleteError:
+        _say_left_out(_reasons(work))
+        raise IncompleteError("no study could be prepared, for the reasons above", WHICH) from None
 
-    return work / "manifest.csv"
+    if made.rejected:
+        _say_left_out(made.rejected)
+        print(WHICH)
+
+    return work / "manifest.csv", (place, salt)
+
+
+WHICH = "`rfpmss prepare hospital` with the same options says which files"
+
+
+def _reasons(work: Path) -> dict[str, int]:
+    """Why files were left out of a preparation that came to nothing, and how many."""
+    with opened_text(work / REJECTIONS, newline="") as file:
+        return count([(row["path"], row["reason"]) for row in csv.DictReader(file)])
+
+
+def _say_left_out(rejected: dict[str, int]) -> None:
+    print(f"{sum(rejected.values())} files were left out:")
+    print("\n".join(f"{number:>6}  {reason}" for reason, number in rejected.items()))
 
 
 def _schema(model: RFPMSS, digest: str, *, inputs: bool, adapted: bool) -> pa.Schema:
@@ -227,15 +256,17 @@ def _lists(vectors: Float[Tensor, "n d"], exist: Bool[Tensor, " n"], kind: pa.Da
     )
 
 
-def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
-    """A Parquet file, whole or not at all."""
+def _write(
+    path: Path, schema: pa.Schema, tables: Iterator[pa.Table], secret: Secret | None
+) -> None:
+    """A Parquet file, whole or not at all, and before it a new secret of its identifiers."""
     # Into a file of ours: pyarrow's is not synced, and its errors name no file.
-    with (
-        whole(path, private=True) as file,
-        pq.ParquetWriter(file, schema, compression="zstd") as writer,
-    ):
-        for table in tables:
-            writer.write_table(table)
+    with whole(path, private=True) as file:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+        if secret:
+            keep_salt(*secret)
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import stat
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -174,6 +176,34 @@ def test_what_cannot_be_embedded_is_refused_in_one_sentence(
     monkeypatch.setattr("rfpmss.embed.find_spec", lambda _: None)
     assert main([str(patients), "--model", str(model), "--out", out]) == 1
     assert "pip install 'multisk[parquet]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["no image", "broken", "undefined"])
+def test_a_folder_that_gives_no_vector_leaves_no_secret_and_says_why_itself(
+    kind, patients, model, tmp_path, capsys, monkeypatch
+):
+    source, out = tmp_path / "in" / "P1", tmp_path / "out"
+    source.mkdir(parents=True)
+    if kind == "undefined":
+        shutil.copytree(patients / "Phantom_00000", source, dirs_exist_ok=True)
+        monkeypatch.setattr("rfpmss.commands.embed.refuse_undefined", refuse)
+    elif kind == "broken":
+        nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.float32), np.eye(4)), source / "t1.nii")
+    else:
+        (source / "notes.md").write_text("nothing of use")
+
+    words = [str(tmp_path / "in"), "--model", str(model), "--out", str(out / "e.parquet")]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert not out.exists() or not list(out.iterdir())
+    assert "rejections.csv" not in said.out + said.err  # which this command does not write
+    if kind != "undefined":
+        assert "no study could be prepared, for the reasons above; `rfpmss prepare " in said.err
+        assert re.search(r"files were left out:\n +1  ", said.out)
+
+
+def refuse(*_):
+    raise ValueError("vectors must be finite")
 
 
 def test_a_full_disk_has_the_status_of_its_class(patients, model, tmp_path, capsys, monkeypatch):
