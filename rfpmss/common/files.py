@@ -20,6 +20,9 @@ DISK = 74
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Errors of a disk that takes no more: full, over quota, file too large, broken."""
 
+ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Those of them where less would have been written."""
+
 PART = 4
 """A file that is read at once has at most this part of the memory; its content takes some more."""
 
@@ -305,11 +308,13 @@ def remove_empty(folders: Iterable[Path]) -> None:
 def told(error: Exception, path: Path) -> OSError:
     """What a library that writes a file by itself said of the disk, as the system says it.
 
-    safetensors writes ``I/O error: No space left on device (os error 28)``.
+    safetensors writes ``I/O error: No space left on device (os error 28)``. What names no error of
+    the system is told in the library's words, as number 0.
     """
-    found = re.search(r"os error ([0-9]+)", str(error))
-    number = int(found[1]) if found else errno.EIO
-    return OSError(number, os.strerror(number), str(path))
+    if found := re.search(r"os error ([0-9]+)", str(error)):
+        return OSError(int(found[1]), os.strerror(int(found[1])), str(path))
+
+    return OSError(0, (str(error).splitlines() or [type(error).__name__])[0], str(path))
 
 
 def status_of(error: OSError) -> int:

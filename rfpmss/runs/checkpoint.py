@@ -412,12 +412,7 @@ def _write_folder(final: Path, content: Content, progress: dict) -> None:
         files.sync(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        reason, way = _reason(error)
-        raise DiskError(
-            f"the checkpoint {final} could not be written ({reason}): it needs {content.size:,} "
-            f"bytes, {_free(folder)} bytes free; earlier checkpoints are intact: {way}; start "
-            f"again to resume"
-        ) from None
+        raise _refused(error, final, content.size) from None
 
 
 def _make_room(final: Path) -> None:
@@ -463,12 +458,20 @@ def _write(path: Path, text: str) -> None:
     files.fill(path, text)  # synced with its folder, which then gets its name
 
 
-def _reason(error: Exception) -> tuple[str, str]:
-    """What is wrong, and the way out."""
-    known = error if isinstance(error, OSError) else files.told(error, Path())
-    if known.errno == errno.EIO and known is not error:  # it names no error of the system
-        return (str(error).splitlines() or [type(error).__name__])[0], files.way_of(errno.ENOSPC)
-    return known.strerror or str(error), files.way_of(known.errno)
+def _refused(error: Exception, final: Path, size: int) -> DiskError:
+    """What the disk said of a checkpoint of ``size`` bytes, and the way out.
+
+    Only where room is short the sentence says how much: elsewhere more of it would not help.
+    """
+    known = error if isinstance(error, OSError) else files.told(error, final)
+    reason = known.strerror or str(error) or type(error).__name__
+    room = f": it needs {size:,} bytes, {_free(final.parent)} bytes free"
+    way = files.way_of(known.errno)
+    return DiskError(
+        f"the checkpoint {final} could not be written ({reason})"
+        f"{room if known.errno in files.ROOM else ''}; earlier checkpoints were not touched"
+        f"{f': {way}' if way else ''}; start again to resume"
+    )
 
 
 def _free(folder: Path) -> str:

@@ -1,7 +1,9 @@
 """A checkpoint is whole or absent; damage is found before it is used."""
 
+import errno
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -206,18 +208,39 @@ def test_what_is_no_checkpoint_is_set_aside_and_never_removed(
         assert (aside / "notes.txt" if kind == "folder" else aside).read_text() == "mine"
 
 
-def test_a_limit_of_files_is_not_called_a_full_disk(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+NUMBERS = {
+    errno.ENOSPC: (True, "make room"),
+    errno.EDQUOT: (True, "make room"),
+    errno.EFBIG: (True, "raise the limit of a file's size (ulimit -f)"),
+    errno.EIO: (False, "the disk fails: make sure of what is on it"),
+    errno.EROFS: (False, "choose a folder that can be written"),
+    errno.EACCES: (False, "choose a folder that you may write"),
+    errno.EMFILE: (False, "raise the limit of open files (ulimit -n)"),
+    errno.ESTALE: (False, ""),
+}
+
+
+@pytest.mark.parametrize("teller", ["system", "safetensors"])
+@pytest.mark.parametrize("number", [*NUMBERS, 0])
+def test_whoever_tells_an_error_of_the_disk_it_is_told_alike_and_only_a_full_one_needs_room(
+    number: int, teller: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    full, way = NUMBERS.get(number, (False, ""))
+    reason = os.strerror(number) if number else "invalid header"
+
     def refuse(*_: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+        if teller == "system":
+            raise OSError(number, reason)
+        text = f"I/O error: {reason} (os error {number})"
+        raise SafetensorError(f"Error while serializing: {text}" if number else reason)
 
     monkeypatch.setattr(checkpoint, "save_file", refuse)
-    with pytest.raises(
-        checkpoint.DiskError, match=r"\(File too large\): .* \(ulimit -f\)"
-    ) as caught:
+    with pytest.raises(checkpoint.DiskError) as caught:
         checkpoint.save(run_dir, 2, make_state(), keep=1)
-    assert "make room" not in str(caught.value)
+    said = str(caught.value)
+    assert f"could not be written ({reason})" in said
+    assert ("it needs" in said) is full
+    assert f"were not touched{f': {way}' if way else ';'}" in said
 
 
 def test_a_run_without_scores_has_no_best_checkpoint(run_dir: Path) -> None:
