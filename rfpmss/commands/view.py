@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hmac import compare_digest
 from secrets import token_urlsafe
@@ -12,6 +14,7 @@ from select import POLLIN, poll
 from socket import MSG_PEEK, create_server, socket
 from socketserver import BaseServer
 from threading import BoundedSemaphore, Lock
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, request
@@ -33,6 +36,9 @@ TIMEOUT = 20.0
 
 QUEUE = 16
 """Pages that are asked for and not made yet; a browser asks for one or two."""
+
+PAUSE = 0.2
+"""Seconds until a connection is tried again for which the process had no descriptor left."""
 
 LOOK = 1.0
 """Seconds between two looks at whether a browser still waits."""
@@ -221,6 +227,7 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
         )
 
     server.handle_error = _unsaid
+    server.get_request = _patient(server.get_request)
     key = f"?token={token}" if token else ""
     print(f"page: http://{HOST}:{server.port}/study/{quote(study)}{key}", flush=True)
 
@@ -230,6 +237,23 @@ def serve(app: Flask, port: int, study: str, token: str = "") -> int:
         server.server_close()
 
     return 0
+
+
+def _patient(accept: Callable[[], tuple[socket, Any]]) -> Callable[[], tuple[socket, Any]]:
+    """Accept connections; where no descriptor is left for one, wait before it is tried again.
+
+    It stays in the queue and wakes the server at once: without a pause nothing else would run.
+    """
+
+    def wait() -> tuple[socket, Any]:
+        try:
+            return accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(PAUSE)
+            raise
+
+    return wait
 
 
 def _unsaid(request: object, client_address: object) -> None:

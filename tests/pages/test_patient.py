@@ -1,5 +1,6 @@
 """One patient: every stored image, neighbours as a plain loop finds them, only on this machine."""
 
+import errno
 import html
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -184,6 +186,9 @@ def test_the_server_is_bound_to_this_machine(monkeypatch, capsys):
             assert request_handler.timeout
             asked.append(host)
 
+        def get_request(self):
+            raise AssertionError("nobody asks")
+
         def server_close(self):
             asked.append("closed")
 
@@ -207,6 +212,33 @@ def test_a_signal_ends_the_pages_in_one_line(number, capsys):
     threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
     assert guarded(lambda: view.serve(app, 0, "a")) == 128 + number
     assert capsys.readouterr().err == f"stopped by signal {int(number)}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "pauses"), [(errno.EMFILE, 1), (errno.ENFILE, 1), (errno.ECONNABORTED, 0)]
+)
+def test_without_descriptors_the_server_pauses_and_does_not_spin(number, pauses, monkeypatch):
+    slept, served = [], []
+
+    class Full(HTTPServer):
+        def get_request(self):
+            raise OSError(number, os.strerror(number))
+
+    def once(server):
+        server._handle_request_noblock()  # what it calls where a connection waits
+        served.append(server)
+
+    def full(host, port, app, *, fd, **_):
+        server = Full((host, port), BaseHTTPRequestHandler, bind_and_activate=False)
+        server.port = port
+        return server
+
+    monkeypatch.setattr(view.time, "sleep", slept.append)
+    monkeypatch.setattr(view, "make_server", full)
+    monkeypatch.setattr(view.BaseServer, "serve_forever", once)
+    assert view.serve(pytest.importorskip("flask").Flask("any"), 0, "a") == 0
+    assert served
+    assert slept == [view.PAUSE] * pauses
 
 
 @pytest.fixture
