@@ -23,6 +23,10 @@ INDEX = "dataset.json"
 """Written last: names and sizes of all tar files."""
 
 
+LONGEST = 80
+"""Bytes of a name of a sample: USTAR has 100 for it with its view, number and ending."""
+
+
 @dataclass(frozen=True)
 class Written:
     """One tar file."""
@@ -50,9 +54,11 @@ def export(wanted: Export) -> list[Written]:
     if not manifest.is_file():
         raise FileNotFoundError(2, "no such manifest", str(wanted.manifest))
 
+    rows = read(manifest)
+    _check_names(rows)
     studies: dict[str, dict[str, list[Row]]] = {}
     shards: dict[str, Shard] = {}
-    for row in digested(read(manifest), manifest.parent, shards, every=True):
+    for row in digested(rows, manifest.parent, shards, every=True):
         studies.setdefault(row.split or "all", {}).setdefault(row.study_id, []).append(row)
 
     wanted.out.mkdir(parents=True, exist_ok=True)
@@ -68,6 +74,19 @@ def export(wanted: Export) -> list[Written]:
     index = [vars(item) for item in made]
     write_text(wanted.out / INDEX, json.dumps(index, indent=1) + "\n")
     return made
+
+
+def _check_names(rows: Sequence[Row]) -> None:
+    """Refuse studies whose names no sample can have, before anything is written."""
+    for number, row in enumerate(rows, start=2):
+        name = row.study_id
+        if "." in name or "/" in name or len(name.encode()) > LONGEST:
+            raise DataError(
+                f"a study_id must have at most {LONGEST} bytes, none of them a dot or a slash, to "
+                f"name a sample in a tar file, got {name[:200]!r} in line {number} of the manifest",
+                "give the study another identifier in all its rows and in truth.json, and accept "
+                "it with rfpmss check COHORT --accept",
+            )
 
 
 def _write(path: Path, studies: Sequence[list[Row]], root: Path, shards: dict[str, Shard]) -> None:
@@ -89,9 +108,6 @@ def _parts(
 ) -> Iterator[tuple[str, bytes]]:
     """The files of one sample; WebDataset groups them by what stands before the first dot."""
     key = rows[0].study_id
-    if "." in key or "/" in key:
-        raise DataError("a study_id holds a dot or a slash, which tar samples cannot")
-
     about = {
         **{"study_id": key, "patient_id": rows[0].patient_id, "split": rows[0].split},
         **{"labels": dict(unpack_labels(rows[0].labels)), "derived": False, "series": {}},

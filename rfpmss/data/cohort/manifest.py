@@ -18,6 +18,7 @@ from rfpmss.common import files
 from rfpmss.config import MODALITIES
 from rfpmss.data.errors import (
     ChangedError,
+    DataError,
     DuplicateError,
     LeakageError,
     PathError,
@@ -297,8 +298,7 @@ def reference(path: str) -> tuple[str, int]:
     file, _, place = path.rpartition("#")
     if not file or not re.fullmatch(r"[0-9]{1,9}", place):
         raise TextError(
-            f"the path of an image must end in #ROW, a number from 0, got {place[:20]!r} "
-            f"in the manifest"
+            f"the path of an image must end in #ROW, a number from 0, got {place[:20]!r}"
         )
 
     return file, int(place)
@@ -319,7 +319,14 @@ def _check_row(row: Row, number: int) -> None:
         raise TextError(f"line {number} of the manifest has no patient_id or no study_id")
 
     if row.path:
-        check_relative(row.path)
+        try:
+            reference(row.path)
+        except DataError as error:
+            where = f"line {number} of the manifest, path {row.path[:200]!r}"
+            raise type(error)(f"{error.reason} ({where})", PLAIN) from None
+
+
+PLAIN = "write the path as it was prepared, shards/NAME.npy#ROW, beside the manifest"
 
 
 def _check_study(first: Row, row: Row, number: int) -> None:

@@ -22,6 +22,9 @@ _KNOWN: dict[tuple, str] = {}
 """Digests by file, size, time and row: an image is looked at once in a process."""
 
 
+COPIES = "put the shards themselves into the folder of the manifest"
+
+
 @dataclass(frozen=True)
 class Damage:
     """An image that is not as it was prepared."""
@@ -105,8 +108,9 @@ def pixel_digests(
             if key not in _KNOWN:
                 _KNOWN[key] = digest(shard[number])
             return _KNOWN[key]
-        except PathError:
-            raise
+        except PathError as error:
+            where = f"path {row.path[:200]!r} of the manifest"
+            raise PathError(f"{error.reason} ({where})", COPIES) from None
         except DataError as error:
             return error
         except OSError:

@@ -301,6 +301,29 @@ def test_a_place_that_a_shard_does_not_have_is_refused_by_every_reader(
     assert not list(out.glob("*.tar"))
 
 
+@pytest.mark.parametrize("path", ["../c/shards/ct-00000.npy#0", "/x.npy#0", "shards/ct.npy"])
+@pytest.mark.parametrize("words", [(), ("--accept",)])
+def test_a_path_that_is_none_is_named_with_its_line(
+    cohort: Path, path: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed(cohort, lambda paths, _: [*paths[:2], path, *paths[3:]])
+    number = 2 + [row.path for row in manifest.parse(cohort)].index(path)
+    assert check.main([str(cohort), *words]) == 1
+    error = capsys.readouterr().err
+    assert f"(line {number} of the manifest, path {path!r}); write the path as it was" in error
+
+
+def test_a_shard_that_is_a_link_to_elsewhere_is_named(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = shard_of(cohort, "ct")
+    shard.rename(tmp_path / "away.npy")
+    shard.symlink_to(tmp_path / "away.npy")
+    assert check.main([str(cohort)]) == 1
+    error = capsys.readouterr().err
+    assert "a link leads out of its folder (path 'shards/ct-00000.npy#0' of the manifest)" in error
+
+
 @pytest.mark.parametrize("spelt", ["{}", "./{}", "shards/../{}", "{}0"])
 def test_a_stored_image_is_that_of_one_row_however_its_place_is_spelt(
     cohort: Path, spelt: str

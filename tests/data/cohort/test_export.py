@@ -97,7 +97,18 @@ def test_an_export_is_never_overwritten_and_wrong_calls_end_in_one_sentence(
     assert capsys.readouterr().err.startswith("error: --out holds an export already")
     assert export(tmp_path / "none.csv", tmp_path / "other") == 1
     assert capsys.readouterr().err.startswith("error: no such manifest")
-    row = Row(patient_id="p", study_id="a.b", modality="report", report="x")
-    write(tmp_path / "m.csv", [row])
-    assert export(tmp_path / "m.csv", tmp_path / "third") == 1
-    assert "dot or a slash" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.b", "../b", "é" * 41])
+def test_a_study_whose_name_no_sample_can_have_is_refused_before_anything_is_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["e" * 80, "f", name]
+    rows = [Row(patient_id=n, study_id=n, modality="report", report=n) for n in names]
+    write(tmp_path / "m.csv", rows)
+    assert export(tmp_path / "m.csv", tmp_path / "out", "--per-file", "1") == 1
+    assert f"got {name!r} in line 4 of the manifest; give the study" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    write(tmp_path / "m.csv", rows[:2])
+    assert export(tmp_path / "m.csv", tmp_path / "out", "--per-file", "1") == 0
+    assert list(samples(tmp_path / "out")) == names[:2]
