@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 
 from rfpmss.common.errors import RfpmssError
@@ -13,11 +14,12 @@ from rfpmss.common.files import fill, told, whole_folder
 from rfpmss.config.sections import TERMS
 from rfpmss.evaluation.page.tables import read_rows
 from rfpmss.model.rfpmss import count
-from rfpmss.model.stored.graphs import write
+from rfpmss.model.stored.graphs import example, write
 from rfpmss.model.stored.hub import TOKENIZER, write_sums
 from rfpmss.options.export import Arguments
 from rfpmss.runs import origin, record
 from rfpmss.runs.checkpoint import load, step_of
+from rfpmss.runs.content import undefined
 from rfpmss.runs.opened import require_run, stored
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def export(arguments: Arguments) -> None:
     stored(arguments.run, loaded, allow_change=arguments.allow_config_change)
     model = loaded.model
     model._hub_mixin_info.model_card_data.license = arguments.license  # noqa: SLF001
+    _require_vectors(loaded)
     details = describe(loaded, arguments.run)
     try:
         with whole_folder(arguments.out.resolve()) as folder:
@@ -69,6 +72,23 @@ def export(arguments: Arguments) -> None:
                 path.chmod(mode)
     except SafetensorError as error:
         raise told(error, arguments.out) from None
+
+
+def _require_vectors(loaded: Loaded) -> None:
+    """Refuse finite weights that give no finite vectors, by two studies that have everything.
+
+    Raises:
+        ExportError: names the checkpoint.
+    """
+    with torch.no_grad():
+        features = loaded.model.encode(*example(loaded.model))
+    named = {name: getattr(features, name) for name in ("inputs", "joint", "study", "report")}
+    if bad := undefined(named):
+        raise ExportError(
+            f"weights must give finite vectors, got infinite or undefined ones ({', '.join(bad)}) "
+            f"with those of {loaded.folder}; use an earlier checkpoint, or train again with a "
+            f"lower train.lr"
+        )
 
 
 def describe(loaded: Loaded, run: Path) -> str:

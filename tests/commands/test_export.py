@@ -396,3 +396,29 @@ def test_the_graphs_hold_no_pickle_and_trust_is_asked_for(exported):
             assert all(not archive.read(entry) for entry in samples)
     for text in ((exported / "README.md").read_text(), (ROOT / "docs/export.md").read_text()):
         assert re.search(r"\.pt2`\**,? only if you trust|\.pt2` only if\s+you trust", text)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_digests_without_a_line_for_a_file_are_told_as_that(exported, tmp_path, name):
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (folder / "SHA256SUMS").write_text("".join(line for line in lines if name not in line))
+    with pytest.raises(ValueError, match=f"SHA256SUMS must have a line for {name}, got none in"):
+        RFPMSS.from_pretrained(folder)
+
+
+def test_finite_weights_whose_vectors_overflow_are_not_exported(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    config, words = smoke(), train_tokenizer(["a mass on the left side"], 300)
+    Run(folder, config, folder / "cohort" / "manifest.csv")
+    state, _ = build(config, words, 48, "cpu", fresh=True)
+    with torch.no_grad():
+        for parameter in state.modules["model"].parameters():
+            parameter.fill_(3e38)
+    checkpoint.save(folder, 1, state, 2)
+    assert main([str(folder), "--no-graphs", "--out", str(tmp_path / "o")]) == 1
+    assert "weights must give finite vectors, got infinite or undefined ones (" in (
+        capsys.readouterr().err
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from math import prod
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from rfpmss.common.files import fill
 from rfpmss.config import CHANNELS, END, MODALITIES, PAD, START, UNK, VIEWS
+from rfpmss.model.image import Images
 from rfpmss.model.rfpmss import RFPMSS
 
 BATCH = 2
@@ -77,22 +79,29 @@ def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:
         >>> sorted(graphs(model))  # doctest: +SKIP
         ['image', 'text']
     """
-    data, b = model.data, Dim("studies", min=1)
-    device = next(model.parameters()).device
-    shape = (data.size, data.size)
-    count = data.slices * data.series
-    images = [torch.zeros(BATCH, count, CHANNELS[view], *shape, device=device) for view in VIEWS]
-    present = torch.ones(BATCH, len(MODALITIES), dtype=torch.bool, device=device)
-    tokens = torch.full((BATCH, data.tokens), PAD, device=device)
-    tokens[:, :3] = torch.tensor([START, UNK, END])
+    images, present, tokens = example(model)
+    b = Dim("studies", min=1)
     sides = {"image": (ImageSide(model), (*images, present)), "text": (TextSide(model), (tokens,))}
     found = {}
     with torch.no_grad():
-        for name, (side, example) in sides.items():
-            dynamic = tuple({0: b} for _ in example)
-            found[name] = _nameless(torch.export.export(side, example, dynamic_shapes=dynamic))
+        for name, (side, given) in sides.items():
+            dynamic = tuple({0: b} for _ in given)
+            found[name] = _nameless(torch.export.export(side, given, dynamic_shapes=dynamic))
 
     return found
+
+
+def example(model: RFPMSS) -> tuple[Images, Bool[Tensor, "b m"], Int64[Tensor, "b t"]]:
+    """Images, what is present, and reports of `BATCH` studies that have all; of no patient."""
+    data, device = model.data, next(model.parameters()).device
+    count = data.slices * data.series
+    shapes = [(BATCH, count, CHANNELS[view], data.size, data.size) for view in VIEWS]
+    ct, mri, slide = (torch.linspace(-1, 1, prod(s), device=device).reshape(s) for s in shapes)
+    present = torch.ones(BATCH, len(MODALITIES), dtype=torch.bool, device=device)
+    tokens = torch.full((BATCH, data.tokens), PAD, device=device)
+    tokens[:, :3] = torch.tensor([START, UNK, END])
+
+    return (ct, mri, slide), present, tokens
 
 
 def write(model: RFPMSS, folder: Path) -> list[Path]:

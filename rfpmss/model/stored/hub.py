@@ -138,6 +138,11 @@ def require_sums(folder: Path) -> None:
     said = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name, most in SIZES.items():
         path = folder / name
+        if name not in said and path.exists():
+            raise ValueError(
+                f"{SUMS} must have a line for {name}, got none in {folder}; copy the folder again "
+                f"or export the run again (who changed it on purpose removes {SUMS})"
+            )
         try:
             found = _sha256(path) if path.stat().st_size <= most else ""
         except OSError:
