@@ -233,7 +233,8 @@ def _starting_point(argv: list[str]) -> Config:
 
     require_path(Path(path), "--config-file")
     if not Path(path).is_file():
-        raise ValueError(f"--config-file must be an existing file, got {path}")
+        kind = "a regular file" if Path(path).exists() else "an existing file"
+        raise ValueError(f"--config-file must be {kind}, got {path}")
 
     try:
         content = read_mapping(Path(path))

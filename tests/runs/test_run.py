@@ -143,6 +143,8 @@ def test_a_configuration_file_can_be_another_runs_own(tmp_path: Path) -> None:
         (["--train.lr", "inf"], "finite number"),
         (["--model.depth", str(2**40)], "less than or equal to 1024"),
         (["--config-file", "/nowhere.yaml"], "must be an existing file, got /nowhere.yaml"),
+        (["--config-file", "/dev/zero"], "must be a regular file, got /dev/zero"),
+        (["--config-file", "/dev"], "must be a regular file, got /dev"),
     ],
 )
 def test_a_wrong_argument_ends_in_one_clear_message(
