@@ -34,6 +34,7 @@ from rfpmss.runs.folder import (
 from rfpmss.runs.opened import open_run, origin_of
 from rfpmss.runs.stored import sha256
 from rfpmss.training import parallel
+from rfpmss.training.arithmetic import arithmetic
 from rfpmss.training.build import build, parts
 from rfpmss.training.loop import Job, loop
 from rfpmss.training.schedule import Schedule
@@ -97,6 +98,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     if found:
         checkpoint.resume(found, state, config, cohort.fingerprint.digest)
 
+    own = arithmetic(device)
     if not peers.rank:
         print(parts(spine.model))
         print(cohort.told("train"))
@@ -104,6 +106,8 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
         if lacking := cohort.unscored():
             print(f"note: {lacking}", file=sys.stderr)
         print(f"resuming {folder} after step {done} of {steps}" if found else f"run: {folder}")
+        if found and done < steps:
+            _note_arithmetic(found, own)
         if done > steps:
             print(
                 f"note: {folder} has done {done} steps already, more than the {steps} that are "
@@ -114,7 +118,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     split = peers.size > 1 and config.train.parallel == "replicate"
     net = parallel.replicate(spine, peers) if split else spine
     run = Bystander() if peers.rank else _run(arguments, manifest, cohort, peers, claim, found)
-    job = Job(config, cohort, schedule, peers, folder, run, arguments.workers)
+    job = Job(config, cohort, schedule, peers, folder, run, arguments.workers, own)
     with run.writing(done, arguments.track):
         return loop(range(done, steps), job, state, spine, net)
 
@@ -268,6 +272,19 @@ def _started_from(arguments: TrainArguments, found: Path | None) -> Start | None
     if arguments.start is None:
         return None
     return record.start_of(arguments.start, _recorded(found, "started_from"))
+
+
+def _note_arithmetic(found: Path, own: dict[str, str]) -> None:
+    """Say where a run goes on with other arithmetic than that of its checkpoint."""
+    before = checkpoint.arithmetic_of(found)
+    odd = [name for name in own if name in before and before[name] != own[name]]
+    if odd:
+        told = ", ".join(f"{name} {before[name]} there, {own[name]} here" for name in odd)
+        print(
+            f"note: the run goes on from the weights of {found}, but is not equal to one that was "
+            f"never stopped to the bit: {told}",
+            file=sys.stderr,
+        )
 
 
 def _device(asked: str | None) -> str:

@@ -32,12 +32,15 @@ from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stored.hub import require_shapes
 from rfpmss.runs import record
 from rfpmss.runs.content import Content, State, collect, load_weights, restore, undefined
+from rfpmss.runs.folder import lost
 from rfpmss.runs.stored import (
     LEFT,
     MANIFEST,
     PROGRESS,
+    arithmetic_of,
     at,
     best_of,
+    clear_left,
     discard,
     folders,
     latest,
@@ -60,6 +63,7 @@ __all__ = [
     "Loaded",
     "UndefinedError",
     "Weights",
+    "arithmetic_of",
     "at",
     "best_of",
     "chosen",
@@ -125,6 +129,7 @@ def save(
     keep: int,
     peers: Peers = ALONE,
     score: float | None = None,
+    arithmetic: dict[str, str] | None = None,
 ) -> Path:
     """Write ``checkpoints/step-N`` atomically; prune all but the last ``keep`` and the best.
 
@@ -137,6 +142,7 @@ def save(
         keep: newest checkpoints that stay.
         peers: the ranks.
         score: of this state on the validation split, lower is better; None where there is none.
+        arithmetic: who computed it.
 
     Raises:
         DiskError: if the disk refuses; earlier checkpoints are left as they were.
@@ -153,7 +159,7 @@ def save(
                 f"after step {step} in {', '.join(bad[:3])}; nothing was saved for this step: go "
                 f"on from the checkpoint before with a lower train.lr"
             )
-        _write_folder(final, content, {"step": step, "score": score})
+        _write_folder(final, content, {"step": step, "score": score, "arithmetic": arithmetic})
         prune(run_dir, keep, final)
         return step
 
@@ -169,11 +175,21 @@ def newest(run_dir: Path) -> Path:
     """
     folder = latest(run_dir)
     if folder is None:
+        if problem := lost(run_dir, _save_every(run_dir)):
+            raise CheckpointError(f"{problem} to train again from step 0")
         raise CheckpointError(
             f"run_dir must hold a checkpoint, got {run_dir} without a usable one; train first: "
             f"python -m rfpmss.train --run-dir {run_dir}"
         )
     return folder
+
+
+def _save_every(run_dir: Path) -> int:
+    """Steps after which a run had its first checkpoint; 0 where that is not known any more."""
+    try:
+        return read_config(run_dir / record.FILE).train.save_every
+    except (CheckpointError, OSError):
+        return 0
 
 
 def load_model(
@@ -402,9 +418,7 @@ def _write_folder(final: Path, content: Content, progress: dict) -> None:
     temporary = folder / f"{LEFT}{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left_behind in folder.glob(f"{LEFT}*"):
-            if left_behind.name.removeprefix(LEFT).removeprefix("step-").isdecimal():
-                files.remove(left_behind)
+        clear_left(folder.parent)
         temporary.mkdir()
         _fill(temporary, content, progress)
         _make_room(final)

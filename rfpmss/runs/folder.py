@@ -23,7 +23,7 @@ from rfpmss.config.bounds import MOST_STEPS
 from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.data.cohort.manifest import NAME, manifest_of, sum_of
 from rfpmss.runs import record
-from rfpmss.runs.stored import set_aside
+from rfpmss.runs.stored import clear_left, set_aside
 from rfpmss.runs.trackers import Name, Tracker, open_trackers
 
 ERROR = "error.txt"
@@ -385,13 +385,15 @@ class Run:
 
         Metrics after ``step`` are taken again and dropped, and so is a torn last line. Any other
         line that cannot be read, or says a step again, is set aside with a warning; those that
-        follow stay. Steps whose rows are missing are named.
+        follow stay. Steps whose rows are missing are named. What a killed writer of checkpoints
+        left behind is removed.
 
         Raises:
             RunError: if another process writes here.
             TrackerError: if a tracker of ``track`` is not installed.
         """
         with self._holding():
+            clear_left(self.folder)
             _set_back(self.folder, step)
             fields = dict(record.leaves(self.config.model_dump(mode="json")))
             self._trackers = open_trackers(track, self.folder, fields, step)
@@ -501,9 +503,13 @@ def _sorted(lines: Sequence[Line]) -> list[Line]:
 
 
 def _lines(path: Path) -> list[Line]:
-    """All lines but a torn last one, which has no line break and is no whole object."""
+    """All lines but a torn last one, which has no line break and is the beginning of an object.
+
+    What a power cut leaves, NUL bytes, is none.
+    """
     *found, last = files.read_bytes(path).split(b"\n")
-    if _row(last) is not None:
+    torn = not last or (last.startswith(b"{") and b"\0" not in last)
+    if not torn or _row(last) is not None:
         found.append(last)
     return [Line(number, text, _row(text)) for number, text in enumerate(found, start=1)]
 
@@ -592,23 +598,35 @@ def begin_again(folder: Path, save_every: int) -> None:
     Raises:
         RunError: if it had checkpoints: what is left of them, and the history, is not replaced.
     """
-    there = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
-    path = folder / METRICS
-    last = max((row["step"] for row in read_metrics(path)), default=0) if path.exists() else 0
-    if there or last > save_every:
-        what = f"unusable ones ({', '.join(there[:3])})" if there else f"none after step {last}"
-        raise RunError(
-            f"run_dir must hold a usable checkpoint to go on from, got {folder} with {what}; put "
-            f"copies of them back, choose another --run-dir, or move checkpoints and {METRICS} "
-            f"away to begin again at step 0"
-        )
+    if problem := lost(folder, save_every):
+        raise RunError(f"{problem} to begin again at step 0")
 
-    if last:
-        other = set_aside(path)
+    if last := _last(folder):
+        other = set_aside(folder / METRICS)
         sys.stderr.write(
             f"warning: {folder} has no checkpoint: it begins again at step 0; what it logged up "
             f"to step {last} is in {other.name}\n"
         )
+
+
+def lost(folder: Path, save_every: int) -> str:
+    """Why a run without a usable checkpoint cannot simply train; empty where it never had one."""
+    there = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+    last = _last(folder)
+    if not there and last <= save_every:
+        return ""
+
+    what = f"unusable ones ({', '.join(there[:3])})" if there else f"none after step {last}"
+    return (
+        f"run_dir must hold a usable checkpoint to go on from, got {folder} with {what}; put "
+        f"copies of them back, choose another --run-dir, or move checkpoints and {METRICS} away"
+    )
+
+
+def _last(folder: Path) -> int:
+    """The last step that a run has logged."""
+    path = folder / METRICS
+    return max((row["step"] for row in read_metrics(path)), default=0) if path.exists() else 0
 
 
 def _keep(path: Path, text: str, *, private: bool = False) -> None:

@@ -14,6 +14,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import require_writable, sentence
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import manifest_of
+from rfpmss.data.cohort.verify import fingerprint_of
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import CheckpointError, Loaded
 from rfpmss.runs.folder import manifest_given, require_files
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 SAME = ("config", "cohort", "truth")
 """Of what is recorded: what a checkpoint and the folder of its run must say alike."""
+
+BESIDE = ("code", "ranks")
+"""Of what else is recorded: how a checkpoint was made, which it alone knows."""
 
 ELSEWHERE = "elsewhere"
 """Of a run folder: what was made of other cohorts, each with a folder of its own."""
@@ -129,7 +133,7 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     loaded = checkpoint.load(run_dir, device)
     known = stored(run_dir, loaded, allow_change=allow_change)
     torch.set_num_threads(loaded.config.train.threads)
-    manifest = manifest_given(data) if data else manifest_of(Path(known["manifest"]))
+    manifest = manifest_given(data) if data else _own_manifest(run_dir, known)
     cohort = Cohort.open(manifest, loaded.config.data)
     if not allow_change:
         _refuse_cohort(run_dir, known, cohort, given=data is not None)
@@ -138,6 +142,54 @@ def _open(run_dir: Path, data: Path | None, device: str, *, allow_change: bool) 
     own = data is None or known.get("cohort") == cohort.fingerprint.digest
     place = run_dir if own else elsewhere(run_dir, manifest, cohort)
     return Opened(loaded.model, cohort, loaded.tokenizer, loaded.config, manifest, origin, place)
+
+
+def _own_manifest(run_dir: Path, known: record.Record) -> Path:
+    """The manifest of a run's own cohort: where the run folder says, or else its checkpoint.
+
+    A run that was told with ``train --data`` where its cohort lies now has that place in its
+    folder, while its checkpoints keep the place of their time.
+
+    Raises:
+        OpenError: if there is none any more.
+    """
+    told = _told(run_dir).get("manifest")
+    here, there = (
+        manifest_of(Path(name)) for name in (told or known["manifest"], known["manifest"])
+    )
+    if here == there or not there.is_file():
+        right = here
+    else:
+        right = here if _is_of(here, known) else there
+        if right == there:
+            why = "another cohort" if here.is_file() else "not there"
+            sys.stderr.write(
+                f"note: {run_dir / record.FILE} names the cohort {here}, which is {why}; the one "
+                f"that the checkpoint names is taken, {there}\n"
+            )
+
+    if not right.is_file():
+        raise OpenError(
+            f"the cohort of {run_dir} must be where it was, got no file {right}; name with --data "
+            f"where it is now"
+        )
+    return right
+
+
+def _told(run_dir: Path) -> record.Record:
+    """What stands in the run folder itself; empty where that cannot be read."""
+    try:
+        return record.checked(run_dir / record.FILE)
+    except (RfpmssError, OSError):
+        return {}
+
+
+def _is_of(manifest: Path, known: record.Record) -> bool:
+    """Whether a manifest is that of the cohort with which a checkpoint was made."""
+    try:
+        return fingerprint_of(manifest).digest == known.get("cohort")
+    except (RfpmssError, OSError):
+        return False
 
 
 def elsewhere(run_dir: Path, manifest: Path, cohort: Cohort) -> Path:
@@ -239,6 +291,7 @@ def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Recor
             + f"\ntrain on to the next checkpoint, {ALLOW}"
         )
 
+    _note_contradictions(run_dir, loaded.folder, known, mine)
     trained = known.get("code") or code
     if trained.get("release") != code["release"]:
         raise OpenError(
@@ -254,6 +307,19 @@ def stored(run_dir: Path, loaded: Loaded, *, allow_change: bool) -> record.Recor
         )
 
     return known
+
+
+def _note_contradictions(
+    run_dir: Path, folder: Path, known: record.Record, mine: record.Record
+) -> None:
+    """Say where the run folder tells of its code and its ranks what its checkpoint does not."""
+    one, two = (dict(record.leaves({n: r[n] for n in BESIDE if n in r})) for r in (known, mine))
+    odd = [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
+    if odd:
+        told = ", ".join(f"{name} {two.get(name)} in place of {one.get(name)}" for name in odd)
+        sys.stderr.write(
+            f"note: {run_dir / record.FILE} does not say what {folder} says, which counts: {told}\n"
+        )
 
 
 def _refuse_cohort(run_dir: Path, known: record.Record, cohort: Cohort, *, given: bool) -> None:

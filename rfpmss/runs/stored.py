@@ -18,7 +18,7 @@ MANIFEST = "MANIFEST.json"
 """Size and SHA-256 of each other file of a checkpoint."""
 
 PROGRESS = "progress.json"
-"""The step, and the score on the split val."""
+"""The step, the score on the split val, and who computed."""
 
 NEEDED = (PROGRESS, "model.safetensors")
 
@@ -48,6 +48,14 @@ def score_of(folder: Path) -> float | None:
     """The score of a checkpoint on the split val, lower is better; None where it has none."""
     score = _progress(folder).get("score")
     return score if isinstance(score, float) and math.isfinite(score) else None
+
+
+def arithmetic_of(folder: Path) -> dict[str, str]:
+    """Who computed a checkpoint; empty where it does not say so."""
+    told = _progress(folder).get("arithmetic")
+    return (
+        {name: str(value)[:100] for name, value in told.items()} if isinstance(told, dict) else {}
+    )
 
 
 def folders(run_dir: Path) -> list[Path]:
@@ -152,6 +160,13 @@ def discard(folder: Path) -> None:
     files.remove(aside)
     folder.rename(aside)
     files.remove(aside)
+
+
+def clear_left(run_dir: Path) -> None:
+    """Remove folders that killed writers were writing or removing; for who writes into the run."""
+    for path in (run_dir / "checkpoints").glob(f"{LEFT}*"):
+        if path.name.removeprefix(LEFT).removeprefix("step-").isdecimal():
+            files.remove(path)
 
 
 def latest(run_dir: Path) -> Path | None:

@@ -47,6 +47,8 @@ class Job:
     """Writes into the folder on rank 0."""
     workers: int
     """Threads that draw batches."""
+    arithmetic: dict[str, str]
+    """Who computes; checkpoints keep it."""
 
 
 def loop(steps: range, job: Job, state: State, spine: Spine, net: nn.Module) -> int:
@@ -107,7 +109,7 @@ def _names(job: Job, step: int) -> list[str]:
 def _save(job: Job, step: int, state: State, score: float | None) -> None:
     try:
         keep = job.config.train.keep
-        checkpoint.save(job.folder, step + 1, state, keep, job.peers, score)
+        checkpoint.save(job.folder, step + 1, state, keep, job.peers, score, job.arithmetic)
     except checkpoint.UndefinedError as error:
         names = ", ".join(_names(job, step))
         raise NotFiniteError(f"{error}; studies of the last batch: {names}") from None

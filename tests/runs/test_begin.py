@@ -1,5 +1,6 @@
 """A run begins at step 0 only where it never had a checkpoint; nothing else is replaced."""
 
+import json
 import shutil
 import signal
 import sys
@@ -8,6 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
+from multisk._backends.numba import available
 from rfpmss import ablate, evaluate, finetune, reproduce, train
 from rfpmss.common import files as files_module
 from rfpmss.common.command import guarded
@@ -15,6 +17,7 @@ from rfpmss.common.errors import RfpmssError
 from rfpmss.common.files import sentence
 from rfpmss.runs import checkpoint
 from rfpmss.runs.folder import Claim, read_history, read_metrics
+from rfpmss.runs.opened import OpenError, open_run
 
 
 def start(folder: Path, data: Path, *words: str) -> int:
@@ -45,6 +48,8 @@ def test_a_run_whose_checkpoints_are_all_lost_is_not_begun_again(
     assert "error: run_dir must hold a usable checkpoint to go on from, got" in error
     assert "to begin again at step 0" in error
     assert ("trying the one before" in error) == (damage == "bytes")
+    with pytest.raises(OpenError, match="must hold a usable checkpoint .* to train again from"):
+        open_run(run, None, "cpu")  # training is no way out, as train has just said
     assert files(run) == before
 
 
@@ -226,3 +231,34 @@ def test_a_signal_that_a_library_makes_an_error_of_is_still_a_signal(
 def test_a_limit_of_open_files_is_said_with_its_way_out() -> None:
     error = OSError(24, "Too many open files", "/usr/lib/python3/x.py")
     assert sentence(error) == "Too many open files; raise the limit of open files (ulimit -n)"
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes_at_the_next_start_though_nothing_is_saved(
+    run: Path, smoke_cohort: Path
+) -> None:
+    place = run / "checkpoints"
+    for name in (".tmp-step-1", ".tmp-4711", ".tmp-notes", "step-9.tmp"):
+        (place / name).mkdir()
+        (place / name / "model.safetensors").write_bytes(b"half")
+    assert start(run, smoke_cohort, "--max-steps", "2") == 0
+    assert {path.name for path in place.iterdir()} == {
+        *("step-1", "step-2"),
+        *(".tmp-notes", "step-9.tmp"),  # somebody else's
+    }
+
+
+def test_a_run_that_goes_on_with_other_arithmetic_says_so(
+    run: Path, smoke_cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("numba")
+    capsys.readouterr()
+    with available.arrays_only():
+        assert start(run, smoke_cohort, "--max-steps", "3") == 0
+    error = capsys.readouterr().err
+    assert f"the weights of {run / 'checkpoints/step-2'}, but is not equal to one that" in error
+    assert "to the bit: assignment numba there, numpy here\n" in error
+    with available.arrays_only():
+        assert start(run, smoke_cohort, "--max-steps", "4") == 0
+    assert "to the bit" not in capsys.readouterr().err
+    told = json.loads((run / "checkpoints" / "step-4" / "progress.json").read_text())
+    assert told["arithmetic"]["assignment"] == "numpy"

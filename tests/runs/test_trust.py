@@ -26,6 +26,7 @@ from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.data.cohort.manifest import read, sum_of, write
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.folder import ERROR, Claim, read_metrics
+from rfpmss.runs.opened import OpenError, open_run
 from rfpmss.training.schedule import Schedule
 from tests import warm
 
@@ -314,6 +315,56 @@ def test_a_cohort_that_was_moved_is_the_same_cohort(
     assert start(run, tmp_path / "moved", "--max-steps", "3") == 0  # its folder will do
 
 
+def recorded(run: Path, **fields: object) -> None:
+    """Write other fields into the record in a run folder."""
+    path = run / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | fields))
+
+
+def test_a_cohort_that_was_moved_again_is_looked_for_where_the_run_was_told(
+    run: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "once" / "manifest.csv"
+    shutil.copytree(cohort.parent, there.parent)
+    for path in run.glob("checkpoints/*/config.yaml"):
+        old = yaml.safe_load(path.read_text()) | {"manifest": "/gone/manifest.csv"}
+        edit(path.parent, path.name, yaml.safe_dump(old).encode())
+    recorded(run, manifest="/gone/manifest.csv")
+    with pytest.raises(OpenError, match=r"be where it was, got no file /gone/.*; name with --data"):
+        open_run(run, None, "cpu")
+    assert start(run, there.parent) == 0  # has done its steps: only the place is new
+    assert open_run(run, None, "cpu").manifest == there
+    assert "config.yaml names" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["not there", "another cohort"])
+def test_a_place_in_the_run_folder_without_its_cohort_is_said_and_not_used(
+    kind: str, run: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "another cohort":
+        shutil.copytree(cohort.parent, tmp_path / "other")
+        write(tmp_path / "other" / "manifest.csv", read(cohort)[8:])
+    recorded(run, manifest=str(tmp_path / "other" / "manifest.csv"))
+    capsys.readouterr()
+    assert open_run(run, None, "cpu").manifest == cohort
+    assert f"/other/manifest.csv, which is {kind}; the one that the checkpoint names" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_record_that_contradicts_its_checkpoint_on_the_code_is_said_and_does_not_count(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = record.code()
+    recorded(run, code=code | {"release": "9.9"}, ranks=3)
+    capsys.readouterr()
+    open_run(run, None, "cpu")
+    assert capsys.readouterr().err.endswith(
+        f"step-2 says, which counts: code.release 9.9 in place of {code['release']}, ranks 3 in "
+        f"place of 1\n"
+    )
+
+
 def test_runs_of_before_and_fields_of_since_are_opened(
     run: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -432,7 +483,8 @@ LINE = b'{"step": %d, "loss": %d.5}'
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b"\xff\xfe", b"7", b"{}", b"[1]", b'{"step": "x"}', b'{"step": true}']
+    "damage",
+    [b"", b"{", b"\xff\xfe", b"\0" * 40, b"7", b"{}", b"[1]", b'{"step": "x"}', b'{"step": true}'],
 )
 def test_a_damaged_line_of_the_history_costs_that_line(
     damage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -456,6 +508,20 @@ def test_a_damaged_line_of_the_history_costs_that_line(
     assert "1 lines of" in warned
     assert "(line 3) and are set aside" in warned
     assert [row["step"] for row in read_metrics(path)] == [1, 2, *range(4, 11)]
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 4096, LINE % (3, 3) + b"\0" * 9])
+def test_what_a_power_cut_leaves_of_the_history_is_set_aside_not_dropped(
+    tail: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rfpmss.runs.folder import Run
+
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(tail)
+    with Run(tmp_path, smoke(), tmp_path / "manifest.csv").writing(2):
+        assert path.read_bytes() == b""
+    assert (tmp_path / "metrics.damaged").read_bytes() == tail + b"\n"
+    assert "(line 1) and are set aside" in capsys.readouterr().err
 
 
 def test_numbers_that_leave_all_bounds_stop_the_run_and_name_the_studies(
