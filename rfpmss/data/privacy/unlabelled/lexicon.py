@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from rfpmss.common.files import opened_text, read_text
 from rfpmss.data.privacy.vocabulary import ORDINARY, common
 
 NAMES = "names.csv"
@@ -33,11 +34,11 @@ class Lexicon:
 def lexicon() -> Lexicon:
     """The tables, read the first time that a report is redacted."""
     home = Path(__file__).parent
-    with (home / NAMES).open(encoding="utf-8", newline="") as file:
+    with opened_text(home / NAMES, newline="") as file:
         next(file)  # where the table is from
         rows = [(row["name"], row["given"], row["family"]) for row in csv.DictReader(file)]
 
-    words = _words((home / WORDS).read_text(encoding="utf-8"))
+    words = _words(read_text(home / WORDS))
     never = words["never"]
     doubtful = words["also words"] | ORDINARY
     given = {name for name, is_given, _ in rows if is_given} - never
