@@ -1,6 +1,6 @@
 """Zero temperature: the exact assignment, the prices that decide it, and their certificate."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -81,9 +81,9 @@ def hard(
 
     Args:
         scores: (*batch, N, K), higher is better; any floating dtype of at least 16 bits.
-        problem: `k`, `capacity` and `mask` say what is asked, `eps` and `damping` are not read.
-            A fractional load may be met by its floor or its ceiling, an interval where whole
-            numbers allow it.
+        problem: `k`, `capacity` or `capacity_factor` and `mask` say what is asked, `eps` and
+            `damping` are not read. A fractional load may be met by its floor or its ceiling, an
+            interval where whole numbers allow it.
         prices: (K,) or (*batch, K) to start from, such as those of a similar problem.
 
     Returns:
@@ -115,20 +115,15 @@ def hard(
 
 def on_cpu(problem: MultiAssignment) -> MultiAssignment:
     """The problem without temperature, where its values can be read."""
-    capacity = problem.capacity
-    if isinstance(capacity, tuple | list):
-        capacity = tuple(map(copied, capacity))
-    return MultiAssignment(
-        copied(problem.k),
-        eps=NO_EXPONENTS,
-        damping=0.0,
-        capacity=copied(capacity),
-        mask=copied(problem.mask),
-    )
+    values = {field.name: copied(getattr(problem, field.name)) for field in fields(problem)}
+    values |= {"eps": NO_EXPONENTS, "damping": 0.0}
+    return MultiAssignment(**values)
 
 
 def copied(value: Any) -> Any:
-    """A tensor on the CPU; anything else as it is."""
+    """A tensor on the CPU, also in a pair; anything else as it is."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(copied, value))
     return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
@@ -140,10 +135,12 @@ def whole_system(scores: Any, problem: MultiAssignment) -> System:
     try:
         return prepare(scores, problem)
     except ValueError:
-        if problem.mask is None or problem.capacity is not None:
+        even = problem.capacity is None and problem.capacity_factor in {None, 1}
+        if problem.mask is None or not even or isinstance(problem.k, tuple | list):
             raise
+        bounds = even_bounds(scores, problem)
         try:
-            return prepare(scores, replace(problem, capacity=even_bounds(scores, problem)))
+            return prepare(scores, replace(problem, capacity=bounds, capacity_factor=None))
         except (ValueError, RuntimeError):
             pass
         raise

@@ -1,7 +1,7 @@
 """A system as a list of tensors and a few numbers: what operators and transforms take apart."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -10,19 +10,7 @@ from multisk._problem.collapse import Groups
 from multisk._problem.margins import Margins
 from multisk._problem.system import System
 
-PARTS = (
-    "rows",
-    "columns",
-    "upper",
-    "row_unit",
-    "column_unit",
-    "row_cells",
-    "column_cells",
-    "free",
-    "ones",
-    "row_upper",
-    "mass",
-)
+PARTS = tuple(part.name for part in fields(Margins))
 Tensors = list[Tensor | None]  # scores, eps, strengths (two), the parts of the margins, start
 
 

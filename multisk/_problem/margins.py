@@ -37,6 +37,27 @@ class Margins:
         }
         return Margins(**values)
 
+    def transposed(self) -> "Margins":
+        """The same with rows and columns exchanged; what is by column is in float64."""
+
+        def other(name: str) -> Tensor | None:
+            value = getattr(self, OPPOSITE.get(name, name))
+            if value is None or value.ndim == 3:  # of the cells
+                return None if value is None else value.transpose(1, 2)
+            return value.to(self.rows.dtype if name in BY_ROW else torch.float64)
+
+        values: dict[str, Any] = {name: other(name) for name in vars(self)}
+        return Margins(**values)
+
+
+BY_ROW = ("rows", "row_unit", "row_cells", "row_upper")
+BY_COLUMN = ("columns", "column_unit", "column_cells", "upper")
+OPPOSITE: dict[str, str] = {
+    **dict(zip(BY_ROW, BY_COLUMN, strict=True)),
+    **dict(zip(BY_COLUMN, BY_ROW, strict=True)),
+}
+"""What a field of `Margins` is once rows and columns are exchanged."""
+
 
 @dataclass(frozen=True, eq=False)
 class Even:

@@ -187,6 +187,37 @@ def prepare(scores: Tensor, problem: MultiAssignment | Transport, group: Any = N
     )
 
 
+def widen(system: System) -> System:
+    """The same system in float64: float32 cannot hold the exponents of a cold problem."""
+    if system.scores.dtype == torch.float64:
+        return system
+
+    def double(value: Any) -> Any:
+        real = isinstance(value, Tensor) and value.is_floating_point()
+        return value.double() if real else value
+
+    first, second = map(double, system.relax)
+    return replace(
+        system,
+        scores=system.scores.double(),
+        eps=double(system.eps),
+        budgets=system.margins.map(double),
+        relax=(first, second),
+    )
+
+
+def transpose(system: System) -> System:
+    """The same equations with rows and columns exchanged."""
+    return replace(
+        system,
+        scores=system.scores.transpose(1, 2),
+        budgets=system.margins.transposed(),
+        relax=(system.relax[1], system.relax[0]),
+        code=None,
+        budget=None,  # of the rows, which are the columns now
+    )
+
+
 def transformed(scores: Any, problem: MultiAssignment | Transport) -> bool:
     """Whether torch.func, or forward-mode autograd, is to see through the solve."""
     if torch.compiler.is_compiling():

@@ -10,7 +10,7 @@ from torch import Tensor
 from multisk._backends.torch import passes
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
-from multisk._problem.system import System
+from multisk._problem.system import System, widen
 from multisk._semidual import ascent, bounded
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
@@ -137,21 +137,6 @@ def extrapolate(
         b, a = b + (b - old.b * before) * part, a + (a - old.a * before) * part
 
     return b / cooler, a / cooler
-
-
-def widen(system: System) -> System:
-    """The same system in float64: float32 cannot hold the exponents of a cold problem."""
-    if system.scores.dtype == torch.float64:
-        return system
-
-    margins = system.margins
-    by_row = {name: getattr(margins, name) for name in ("rows", "row_unit", "row_cells")}
-    by_row |= {} if margins.row_upper is None else {"row_upper": margins.row_upper}
-    double = replace(margins, **{name: part.double() for name, part in by_row.items()})
-    eps = system.eps.double() if isinstance(system.eps, Tensor) else system.eps
-    first, second = (x.double() if isinstance(x, Tensor) else x for x in system.relax)
-    scores, relax = system.scores.double(), (first, second)
-    return replace(system, scores=scores, eps=eps, budgets=double, relax=relax)
 
 
 def narrow(point: Point, system: System) -> Point:

@@ -14,15 +14,14 @@ from multisk._backends.numba import solve as loops
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps
-from multisk._problem.margins import Margins
 from multisk._problem.problem import to_python_numbers
 from multisk._problem.sharding import total
 from multisk._problem.start import settled
 from multisk._problem.status import verdict
-from multisk._problem.system import System
+from multisk._problem.system import System, transpose, widen
 from multisk._problem.types import Number, Whole
 from multisk._semidual import ascent, bounded, interior
-from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow, widen
+from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow
 from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import HELD, Search
 from multisk._semidual.semidual import Point
@@ -247,28 +246,6 @@ def place(point: Point, index: Tensor, found: Point) -> None:
     for name in ("plan", "a", "b", "error"):
         old = getattr(point, name)
         old[index] = getattr(found, name)[better].to(old.dtype)
-
-
-def transpose(system: System) -> System:
-    """The same equations with rows and columns exchanged."""
-    margins = system.margins
-    rows = margins.columns.to(system.scores.dtype)
-    free = None if margins.free is None else margins.free.transpose(1, 2)
-    turned = Margins(
-        rows,
-        margins.rows.double(),
-        None,
-        margins.column_unit.to(rows),
-        margins.row_unit.double(),
-        margins.column_cells.to(rows),
-        margins.row_cells.double(),
-        free,
-    )
-    relax = (system.relax[1], system.relax[0])
-
-    return replace(
-        system, scores=system.scores.transpose(1, 2), budgets=turned, relax=relax, code=None
-    )
 
 
 def transposed(raw: Raw) -> Raw:

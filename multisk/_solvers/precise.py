@@ -9,8 +9,7 @@ from torch import Tensor
 from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import violation
 from multisk._problem.status import verdict
-from multisk._problem.system import System
-from multisk._semidual.anneal import widen
+from multisk._problem.system import System, widen
 
 Run = Callable[[System, Tensor | None], Raw]
 
