@@ -114,7 +114,10 @@ def name_of(solver: Solver | None) -> str:
 
 
 def default_for(system: System) -> Solver:
-    """Newton; more than two levels sweep on a device, good transports begin with sweeps."""
+    """Newton on a device, `Blend` (sweeps, then Newton) where compiled loops or a compiler help.
+
+    More than two channel levels sweep on a device, as do relaxed margins on the CPU at first.
+    """
     if torch.compiler.is_compiling() and system.groups is None and system.scores.is_cpu:
         return Blend()
     if not system.two_groups:

@@ -440,6 +440,18 @@ class BalancedRouter(nn.Module):
                 stacklevel=5,
             )
 
+    @property
+    def batch_key(self) -> tuple[Any, ...]:
+        """What is equal in routers whose prices are found by one call, and nothing else decides.
+
+        An option that enters `prices` has to be part of it: `update_all` hands the first router's
+        to all of them.
+        """
+        rows = self.held if self.group is None else None  # ranks must agree on the batches
+        alone = self.capacity is not None or rows is None
+        shape = self.num_experts, self.top_k, self.temperature, id(self.group), rows
+        return *shape, id(self) if alone else None
+
     @torch.no_grad()
     def update(self) -> None:
         """New prices from the tokens seen since the last update; call it once a step."""
@@ -493,10 +505,7 @@ def update_all(routers: Iterable[BalancedRouter]) -> None:
     """Update routers; those of one shape are solved as one batch, with its few collectives."""
     alike: dict[Any, list[BalancedRouter]] = defaultdict(list)
     for router in routers:
-        rows = router.held if router.group is None else None  # ranks must agree on the batches
-        shape = router.num_experts, router.top_k, router.temperature, id(router.group), rows
-        uneven = router.capacity is not None or rows is None
-        alike[(*shape, id(router) if uneven else 0)].append(router)
+        alike[router.batch_key].append(router)
 
     for same in alike.values():
         first = same[0]

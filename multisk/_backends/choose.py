@@ -1,4 +1,4 @@
-"""The one place that decides who reads the scores.
+"""The rules by which it is decided who reads the scores: whoever has to know asks here.
 
 | backend | what it is | where it can serve |
 |---|---|---|
@@ -7,6 +7,7 @@
 | numpy | the same passes on whole arrays | as numba, no mask; where numba is missing or broken |
 | torch | tiles of plain torch | everything |
 
+numpy's passes stand beside the loops (`_backends/numba/arrays.py`), with one way in for both.
 Kernels come first, then loops, then torch; where two could serve on the CPU, `Costs` decides.
 """
 

@@ -1,8 +1,9 @@
 """Operators of torch.library: Triton kernels on CUDA, plain torch elsewhere, one meaning.
 
 Every operator has a fake implementation, so that it compiles and exports as one node; those that
-stand in a derivative have an autograd formula. Importing this package registers them; solvers call
-them by name (`multisk._backends.operators`). The kernels are imported by the first call that runs
+stand in a derivative have an autograd formula. Importing this package registers them, but for
+`multisk::birkhoff`, which `multisk.birkhoff` does; solvers call them by name
+(`multisk._backends.operators`). The kernels are imported by the first call that runs
 them (`multisk._backends.triton.kernels`): a process that stays on the CPU never loads Triton.
 """
 

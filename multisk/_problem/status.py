@@ -24,7 +24,6 @@ class Status(enum.Enum):
     NONFINITE_SCORES = "The scores hold NaN or an infinity at an allowed pair."
     INFEASIBLE = "No plan can meet these budgets, capacities and masks."
     NONFINITE_PLAN = "The iteration left the range of the floating-point format."
-    UNVERIFIED = "The plan was computed, but its marginals have not been compared with a tolerance."
 
     @property
     def code(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from rfpmss.data.cohort.options import Shard
+from rfpmss.data.cohort.options import Shard, check_shares
 from rfpmss.data.sources.folder import FolderOptions, at_least
 
 
@@ -54,5 +54,4 @@ class Hospital(FolderOptions):
             raise ValueError("--label-columns needs --labels TABLE")
         if self.deidentify is None and (self.keep_dates or self.keep_descriptions):
             raise ValueError("--keep-dates and --keep-descriptions need --deidentify DIR")
-        if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
-            raise ValueError("--splits must be three shares that sum to 1, the first above 0")
+        check_shares(self.splits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -78,14 +78,20 @@ class Schedule:
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: x decay per epoch, or warm-up and cosine to 1 %."""
+        """Learning rate of a step, as `train.schedule` says."""
         config = self.config
         if config.schedule == "exponential":
             return config.lr * config.decay ** self.epoch(step)
+        if config.schedule == "onecycle":
+            return config.lr * self._cycle(step)
 
-        warm = max(1, int(self.steps * config.warmup))
+        assert_never(config.schedule)
+
+    def _cycle(self, step: int) -> float:
+        """Share of the highest rate: warm-up, then a cosine to 1 %."""
+        warm = max(1, int(self.steps * self.config.warmup))
         if step < warm:
-            return config.lr * (step + 1) / warm
+            return (step + 1) / warm
 
         part = min(1.0, (step - warm) / max(1, self.steps - warm))
-        return config.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2

@@ -25,7 +25,13 @@ SOURCES = [
     for path in (ROOT / folder).rglob("*.py")
     if not path.is_relative_to(ROOT / "multisk" / "kernels")
 ]
-DATA = [*(ROOT / "rfpmss" / "evaluation").glob("*.[hcj][ts][ms]*"), ROOT / "multisk" / "py.typed"]
+DATA = [  # whatever lies beside our sources: templates, style sheets, tables, and what is to come
+    path
+    for folder in ("multisk", "rfpmss")
+    for path in (ROOT / folder).rglob("*")
+    if path.is_file() and path.suffix not in {".py", ".md"} and path.parent.name != "__pycache__"
+    if not path.is_relative_to(ROOT / "multisk" / "kernels")
+]
 
 
 def python(*words: str | Path) -> str:
@@ -41,6 +47,9 @@ def shipped_name(path: Path) -> str:
 
 def test_sources_were_found() -> None:
     assert len(SOURCES) > 30
+    assert {"py.typed", "page.html", "page.css", "cohort.html", "names.csv"} <= {
+        path.name for path in DATA
+    }
 
 
 def test_importing_multisk_loads_nothing_heavy() -> None:

@@ -83,3 +83,9 @@ def test_the_rate_rises_over_the_share_of_steps_that_is_asked_for():
     assert np.argmax(rates) == 9
     np.testing.assert_allclose(rates[:10], 2.0 * np.arange(1, 11) / 10)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_schedule_that_is_unknown_is_no_other_one():
+    config = smoke().train.model_copy(update={"schedule": "wsd"})
+    with pytest.raises(AssertionError, match="wsd"):
+        Schedule.of(config, seed=0, studies=np.arange(8)).rate(0)

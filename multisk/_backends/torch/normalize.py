@@ -77,6 +77,7 @@ def _normalize(x: Tensor, dim: int, target: float | int | Tensor, *, log: bool) 
         whole = goal.reshape(()) if goal.numel() == 1 else goal.squeeze(dim)
         return torch.ops.multisk.normalize(x, whole, dim, log)[0]
 
+    # The operator's own torch form (`_operators/axis.py`) has a formula for one derivative only.
     out = _log_scaled(wide, dim, goal) if log else _scaled(wide, dim, goal)
     return out.to(x.dtype)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,16 @@ import tyro
 
 if TYPE_CHECKING:
     from rfpmss.data.sources.hospital import Found
+
+
+def check_shares(shares: Sequence[float]) -> None:
+    """The rule of ``--splits``, wherever they come from.
+
+    Raises:
+        ValueError: names the rule.
+    """
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
+        raise ValueError("--splits must be three shares that sum to 1, the first above 0")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rfpmss.common.lock import lock
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.build import REJECTIONS, Summary, count, decode, finish, write_rejections
 from rfpmss.data.cohort.manifest import jail
-from rfpmss.data.cohort.options import Merge, Shard
+from rfpmss.data.cohort.options import Merge, Shard, check_shares
 from rfpmss.data.cohort.shards import piece_path, series
 from rfpmss.data.errors import ChangedError, DuplicateError, IncompleteError, TextError
 from rfpmss.data.identity import reading
@@ -191,6 +191,7 @@ def _require_fields(record: Mapping[str, Any]) -> None:
     shares = [float(share) for share in record["shares"]]
     texts = [record["identity"], record["pieces"]]
     texts += [text for s in map(_study, record["studies"]) for text in (s.study_id, s.patient_id)]
+    check_shares(shares)
     if (
         len(shares) != 3
         or not all(isinstance(number, int) for number in numbers)
@@ -246,32 +247,31 @@ def _complete(records: Sequence[Mapping[str, Any]]) -> None:
         raise IncompleteError(f"these parts are missing: {text}")
 
 
-def _record(study: Study) -> dict[str, object]:
-    """All of a study but the places of its files, whose names may tell who it is."""
-    return {
-        **{"study_id": study.study_id, "patient_id": study.patient_id, "report": study.report},
-        "kin": study.kin,
-        "stratum": study.stratum,
-        **{"derived": study.derived, "origin": study.origin, "labels": study.labels},
-        "series": {name: source.series for name, source in series(study).items()},
-    }
+LEFT_OUT = ("split", "views", "others")
+"""Of a study: dealt by the merge; and its files, whose names may tell who it is."""
+
+LATER = ("kin", "stratum", "origin")
+"""What parts of earlier releases do not hold."""
+
+CARRIED = tuple(field.name for field in fields(Study) if field.name not in LEFT_OUT)
+
+
+def _record(study: Study) -> dict[str, Any]:
+    """All of a study but the places of its files."""
+    names = {name: source.series for name, source in series(study).items()}
+    return {name: getattr(study, name) for name in CARRIED} | {"series": names}
 
 
 def _study(item: Mapping[str, Any]) -> Study:
     sources = {
         name: Source(kind="shard", paths=(), series=text) for name, text in item["series"].items()
     }
+    kept = {name: item[name] for name in CARRIED if name in item or name not in LATER}
+    kept["labels"] = tuple((name, value) for name, value in item["labels"])
     return Study(
-        study_id=item["study_id"],
-        patient_id=item["patient_id"],
-        kin=item.get("kin", ""),
-        stratum=item.get("stratum", ""),
+        **kept,
         views=tuple(sources.get(view) for view in VIEWS),
         others=tuple((n.partition(".")[0], s) for n, s in sources.items() if "." in n),
-        report=item["report"],
-        derived=item["derived"],
-        origin=item.get("origin", ""),
-        labels=tuple((name, value) for name, value in item["labels"]),
     )
 
 

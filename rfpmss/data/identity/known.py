@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from rfpmss.data.identity.names import Time, parse, parse_id
+from rfpmss.data.readers.sniff import without_ending
 
 Kind = Literal["id", "exam", "name"]
 """Identifiers of patients (PatientID, folder, file name), of examinations (AccessionNumber,
@@ -55,18 +56,12 @@ def _both_orders(
             yield owner, kind, " ".join(parts[:2])
 
 
-_ENDING = re.compile(
-    r"(?:\.(?:nii|gz|dcm|ima|img|hdr|mha|nrrd|tiff?|svs|ndpi|png|jpe?g|txt|pdf|docx?))+$",
-    re.IGNORECASE,
-)
-
-
 def _of_path(said: str) -> Iterator[str]:
     """What a path in a cell can name: the file, then the folders from the last to the first."""
     parts = [part for part in re.split(r"[/\\]", said.strip()) if part not in ("", ".", "..")]
-    if len(parts) > 1 or (parts and _ENDING.search(parts[0])):
+    if len(parts) > 1 or (parts and without_ending(parts[0]) != parts[0]):
         for part in reversed(parts):
-            yield _ENDING.sub("", part)
+            yield without_ending(part)
 
 
 @dataclass(frozen=True)

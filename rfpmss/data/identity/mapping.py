@@ -17,6 +17,7 @@ from rfpmss.common.yaml import Plain, TwiceError
 from rfpmss.data.errors import TextError
 from rfpmss.data.identity.names import parse
 from rfpmss.data.readers.sequences import FOUR
+from rfpmss.data.readers.sniff import without_ending
 from rfpmss.data.readers.volume import MIB
 
 EXAMPLE = """
@@ -127,13 +128,9 @@ class Words:
         return {_plain(name): patient for name, patient in self.patients.items()}
 
 
-_ENDING = re.compile(r"(?i)\.(?:nii(?:\.gz)?|dcm|nrrd|mh[ad]|mgz|hdr|img|txt|pdf|docx?|svs|ndpi)$")
-"""Of a file, which a name may be written with."""
-
-
 def _plain(name: str) -> str:
     """Without case, separators and the ending of a file."""
-    return re.sub(r"[\W_]+", "-", _ENDING.sub("", name.strip()).lower()).strip("-")
+    return re.sub(r"[\W_]+", "-", without_ending(name.strip()).lower()).strip("-")
 
 
 def read_mapping(path: Path | None) -> Words:

@@ -25,6 +25,7 @@ VOLUME_NAMES = (
     *(".hdr", ".hdr.gz", ".img", ".img.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd"),
     ".mnc",
 )
+IMAGE_NAMES = (".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")
 OTHERS = {
     (".par", ".rec"): "Philips PAR and REC",
     (".head", ".brik", ".brik.gz"): "AFNI",
@@ -34,6 +35,12 @@ OTHERS = {
 """Formats that are known and not read, by the endings of their names."""
 SCANNER_NAMES = (".mrxs", ".vms", ".vmu")
 """Slides in several files that only their index names."""
+ENDINGS = (
+    *(*NIFTI_NAMES, *DICOM_NAMES, *REPORT_NAMES, *VOLUME_NAMES, *IMAGE_NAMES, *SCANNER_NAMES),
+    *(".ndpi", ".scn", ".bif", ".gz", ".doc", ".xls"),
+    *(name for names in OTHERS for name in names),
+)
+"""With which a name in a table or a mapping may be written as a file's."""
 ARCHIVES = (b"PK\3\4", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
 NOT_REPORTS = (
     *("readme", "license", "licence", "copying", "changelog", "notice", "requirements"),
@@ -44,6 +51,18 @@ UNKNOWN = "the file is no image and no report that is known here"
 ZIPPED = {(".docx",): "Word", WORKBOOKS: "Excel", (".ods", ".odt"): "OpenDocument"}
 """Office files that are archives of their parts."""
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def without_ending(name: str) -> str:
+    """A file's name without its endings, all of them; anything else as it is.
+
+    Example:
+        >>> without_ending("MRI-7.nii.gz"), without_ending("P3.MGZ"), without_ending("dr.no")
+        ('MRI-7', 'P3', 'dr.no')
+    """
+    while ending := next((e for e in ENDINGS if name.lower().endswith(e)), ""):
+        name = name[: -len(ending)]
+    return name
 
 
 def kind_of(path: Path) -> Kind:
@@ -129,7 +148,7 @@ def _by_name(name: str, head: bytes) -> Kind:
         return "nifti"  # the reader tells what is wrong with it
     if name.endswith(DICOM_NAMES):
         raise UnreadableError("the file is named as DICOM but does not start as DICOM does")
-    if name.endswith((".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")):
+    if name.endswith(IMAGE_NAMES):
         raise UnreadableError("the file is named as an image and is none")
     if kind := _office(name, head):
         return kind

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from rfpmss.data.cohort.options import Shard
+from rfpmss.data.cohort.options import Shard, check_shares
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Public:
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
 
-        if min(self.splits) < 0 or abs(sum(self.splits) - 1) > 1e-6 or not self.splits[0]:
-            raise ValueError("--splits must be three shares that sum to 1, the first above 0")
+        check_shares(self.splits)
 
         if self.shard is not None:
             Shard.parse(self.shard)

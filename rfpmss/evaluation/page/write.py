@@ -294,7 +294,7 @@ def tuned_of(run_dir: Path, model: RFPMSS, origin: Origin | None) -> Classifier 
 
 
 def _curves(metrics: list[dict], config: Config, vocabulary: int) -> list[Curve]:
-    guesses = {
+    guesses = {  # of cross-entropies over words and over the batch: what Eq. 4 and Eq. 7 are now
         "language": {"guessing a word": math.log(vocabulary)},
         "contrast": {"guessing a report of the batch": math.log(config.train.batch)},
     }

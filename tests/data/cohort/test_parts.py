@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from rfpmss import prepare
+from rfpmss.data.cohort import parts as records
 from rfpmss.data.cohort.parts import Shard
+from rfpmss.data.study import Source, Study
 from tests.data.files import brain, write_nifti, write_series
 
 PATIENTS = 7
@@ -95,6 +98,15 @@ def test_a_part_tells_no_path_but_in_its_rejections(parts: list[Path]) -> None:
 
 CASES = ["missing", "twice", "other", "unfinished", "damaged", "none"]
 EDITED = ["split", "report", "rejections", "piece"]
+
+
+def test_a_part_carries_every_field_of_a_study() -> None:
+    given = {"derived": True, "labels": (("grade", "4"),)}
+    given |= {name: name for name in records.CARRIED if name not in given}
+    mri = Source(kind="shard", paths=(), series="t1")
+    study = Study(**given, views=(None, mri, None), others=(("mri", mri),))
+    assert {field.name for field in fields(Study)} == {*records.CARRIED, *records.LEFT_OUT}
+    assert records._study(json.loads(json.dumps(records._record(study)))) == study
 
 
 @pytest.mark.parametrize("case", EDITED)

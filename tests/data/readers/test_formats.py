@@ -25,6 +25,7 @@ from rfpmss.data.errors import (
     UnsupportedError,
     UnusedError,
 )
+from rfpmss.data.readers import sniff
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.sniff import kind_of
@@ -353,3 +354,9 @@ def test_a_folder_of_other_formats_is_prepared_with_its_mask(tmp_path: Path) -> 
     assert prepare.main(again) == 0
     digests = {row.digest for row in read(tmp_path / "two" / "manifest.csv")}
     assert digests == {row.digest for row in rows}
+
+
+def test_every_ending_that_is_read_is_known_where_tables_name_files() -> None:
+    named = [name for key, names in vars(sniff).items() if key.endswith("_NAMES") for name in names]
+    for ending in (*named, ".ndpi", ".PAR", ".HEAD", ".nii.GZ"):
+        assert sniff.without_ending(f"ID-7{ending}") == "ID-7"
