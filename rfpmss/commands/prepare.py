@@ -38,6 +38,7 @@ from rfpmss.data.sources.folder import check_apart, check_places
 from rfpmss.data.sources.hospital import show
 from rfpmss.data.sources.options import Public
 from rfpmss.options.prepare import Hospital
+from rfpmss.runs.folder import require_files
 
 if TYPE_CHECKING:
     from rfpmss.data.cohort.build import Summary
@@ -66,6 +67,7 @@ def run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
 
 
 def _work(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
+    require_files(arguments.out)  # hours of decoding come first
     if isinstance(arguments, Hospital):
         return hospital(arguments)
     if isinstance(arguments, Public):

@@ -40,8 +40,8 @@ FOLDERS = ("checkpoints", "evaluation", "tensorboard")
 FILES = (ERROR, HEARTBEAT, LOCK, METRICS, record.FILE, record.STUDIES, "report.html")
 """What a run writes into its folder."""
 
-WRITTEN = {".json", ".csv", ".tex", ".html", ".safetensors"}
-"""How the names of files end that commands after training write."""
+WRITTEN = {".json", ".csv", ".sum", ".tex", ".html", ".safetensors"}
+"""How the names of files end that preparing, and commands after training, write."""
 
 MOST_VALUE = 1e100
 """Figures of a history stay below, so that their sums are finite."""

@@ -112,3 +112,18 @@ def test_a_study_whose_name_no_sample_can_have_is_refused_before_anything_is_wri
     write(tmp_path / "m.csv", rows[:2])
     assert export(tmp_path / "m.csv", tmp_path / "out", "--per-file", "1") == 0
     assert list(samples(tmp_path / "out")) == names[:2]
+
+
+@pytest.mark.parametrize("kind", ["hospital", "export"])
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.sum", "rejections.csv", "dataset.json"])
+def test_a_folder_in_place_of_a_file_is_found_before_anything_is_read(
+    kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out" / name).mkdir(parents=True)
+    assert prepare.main([kind, str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'out' / name} must be a regular file or not be there yet, got a "
+        f"folder; move it away\n"
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
