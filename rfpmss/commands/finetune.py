@@ -265,7 +265,8 @@ def _published(arguments: Arguments, opened: Opened) -> dict[str, RFPMSS]:
     if arguments.image_weights is None:
         return {}
 
-    config = opened.config.model.model_copy(update={"image_weights": str(arguments.image_weights)})
+    only = {"image_weights": str(arguments.image_weights), "text_weights": None, "text": None}
+    config = opened.config.model.model_copy(update=only)
     model = random_start(opened.config, opened.tokenizer.get_vocab_size())
     for match in load(model, config):
         print(match, file=sys.stderr)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,10 +17,11 @@ from rfpmss.common.files import sentence
 from rfpmss.common.ranks import local
 from rfpmss.config.arguments import TrainArguments
 from rfpmss.data.batches.batch import Cohort
-from rfpmss.data.batches.tokens import cut, train_tokenizer
+from rfpmss.data.batches.tokens import cut, take_words, train_tokenizer
 from rfpmss.data.phantom import ensure_cohort
 from rfpmss.evaluation.structure.learned import learned
 from rfpmss.model.stored.published import digests
+from rfpmss.model.stored.tower import SIZES, TowerError, read_tower
 from rfpmss.runs import checkpoint, record
 from rfpmss.runs.checkpoint import load
 from rfpmss.runs.folder import (
@@ -40,7 +43,7 @@ from rfpmss.training.loop import Job, loop
 from rfpmss.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tokenizers import Tokenizer
 
     from rfpmss.common.distributed import Peers
     from rfpmss.config import Config
@@ -55,6 +58,7 @@ def run(arguments: TrainArguments) -> int:
     if arguments.data is not None:
         manifest_given(arguments.data)
 
+    arguments = _sized(arguments)
     with Claim(arguments.folder, supervised=arguments.supervised) as claim:
         try:
             with job(arguments.timeout + (LOOK_FIRST if arguments.supervised else 0.0)) as peers:
@@ -87,7 +91,7 @@ def train(arguments: TrainArguments, peers: Peers, claim: Claim) -> int:
     if source := found or start:
         tokenizer = checkpoint.read_tokenizer(source)
     else:
-        tokenizer = train_tokenizer(cohort.reports("train"), config.data.vocabulary)
+        tokenizer = _words(config, cohort, peers)
 
     torch.manual_seed(config.seed)
     device = _device(arguments.device)
@@ -142,6 +146,48 @@ def evaluate(arguments: TrainArguments) -> int:
 
     print(f"page: {page.resolve()}")
     return 0
+
+
+def _sized(arguments: TrainArguments) -> TrainArguments:
+    """The arguments with the sizes of the text encoder that is named.
+
+    A run that has begun has the sizes in its record, and goes on where the folder is gone.
+
+    Raises:
+        RunError: if the folder holds no such model.
+    """
+    config = arguments.config
+    if config.model.text is None:
+        return arguments
+
+    known = record.read(arguments.folder)
+    began = known["config"]["model"] if known else {}
+    if not Path(config.model.text).is_dir() and began.get("text") == config.model.text:
+        sizes = {name: began[name] for name in SIZES}
+    else:
+        try:
+            sizes = read_tower(config.model.text).sizes
+        except TowerError as error:
+            raise RunError(str(error)) from None
+
+    model = config.model.model_copy(update=sizes)
+    return replace(arguments, config=config.model_copy(update={"model": model}))
+
+
+def _words(config: Config, cohort: Cohort, peers: Peers) -> Tokenizer:
+    """The words of a new run: those of its text encoder, or learned from the reports."""
+    reports, most = cohort.reports("train"), config.data.vocabulary
+    if config.model.text is None:
+        return train_tokenizer(reports, most)
+
+    tower = read_tower(config.model.text)
+    made = take_words(tower.words, reports, most, cased=tower.cased)
+    if not peers.rank:
+        print(
+            f"words: {made.get_vocab_size():,} of the {len(tower.words):,} of "
+            f"{config.model.text} (data.vocabulary={most:,})"
+        )
+    return made
 
 
 def _phantom(config: Config) -> Path:

@@ -240,6 +240,10 @@ class ModelConfig(Frozen):
     text_weights: str | None = None
     """BERT weights to start from: a file, a folder or the name of a model in the local cache.
     [path; ours]"""
+    text: str | None = None
+    """Folder of a BERT (config.json, model.safetensors, tokenizer.json or vocab.txt) to be the text
+    encoder: its sizes stand for text_dim, text_depth, text_heads and text_mlp, its words for those
+    of the reports, its weights are started from. [path; ours]"""
     text_frozen: int = Field(default=0, ge=0, le=1_024)
     """BERT layers, embeddings included, that are not trained. [layers; ours]"""
     decoder_dim: Width = 1024
@@ -285,6 +289,15 @@ class ModelConfig(Frozen):
         if values.get("image_weights") and "activation" not in values:
             return values | {"activation": "gelu"}
         return values
+
+    @model_validator(mode="after")
+    def _one_text(self) -> ModelConfig:
+        if self.text and self.text_weights:
+            raise ValueError(
+                f"model.text must not be given with model.text_weights, got {self.text} and "
+                f"{self.text_weights}; the folder's weights are read already"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:

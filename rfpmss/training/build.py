@@ -59,7 +59,7 @@ def build(
     """
     model = RFPMSS(config.model, config.data, tokenizer.get_vocab_size())
     if fresh:
-        _load(model, config, start)
+        _load(model, config, tokenizer, start)
 
     kind = torch.float64 if config.train.precision == "float64" else torch.float32
     model = model.to(device, kind)
@@ -91,7 +91,7 @@ def parts(model: RFPMSS) -> str:
     return f"parameters: {counts}; learning {learning:,}"
 
 
-def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
+def _load(model: RFPMSS, config: Config, tokenizer: Tokenizer, start: Path | None) -> None:
     if start is None and config.train.stage == "heads" and not config.model.image_weights:
         raise RunError(
             "train.stage=heads learns on trained encoders: name a run of stage backbone with "
@@ -99,7 +99,9 @@ def _load(model: RFPMSS, config: Config, start: Path | None) -> None:
         )
 
     try:
-        for match in load(model, config.model) if start is None else []:
+        vocabulary = tokenizer.get_vocab()
+        words = sorted(vocabulary, key=vocabulary.__getitem__)
+        for match in load(model, config.model, words) if start is None else []:
             print(match, file=sys.stderr)
     except ValueError as error:
         raise RunError(str(error)) from None

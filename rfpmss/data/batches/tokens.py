@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 SPECIAL = {"[PAD]": PAD, "[UNK]": UNK, "[START]": START, "[END]": END}
 ENGLISH = {"left": "right", "right": "left"}
 CHINESE = {"左": "右", "右": "左"}
+LETTERS = [
+    begin + letter for begin in ("", "##") for letter in string.ascii_lowercase + string.digits
+]
+"""What any word of English can be spelt with."""
 # Whole Latin words; runs of 左 and 右, of which only those of length one name a side
 # (左右 means "both sides" or "about").
 _SIDES = re.compile(r"(?<![A-Za-z0-9_])(?:left|right)(?![A-Za-z0-9_])|[左右]+", re.IGNORECASE)
@@ -82,6 +88,49 @@ def train_tokenizer(reports: Sequence[str], size: int) -> Tokenizer:
     return _tokenizer(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))  # type: ignore[call-arg]
 
 
+def take_words(
+    words: Mapping[str, int], reports: Sequence[str], size: int, *, cased: bool
+) -> Tokenizer:
+    """The words of a published BERT, START and END in the place of its [CLS] and [SEP].
+
+    Where it has more than ``size``, those that the reports use are kept, the most used first, and
+    single letters to spell all others with: reports of these words are read as by the whole
+    vocabulary.
+
+    Args:
+        words: of the published model; [PAD], [UNK], [CLS] and [SEP] among them.
+        reports: training texts.
+        size: upper bound of the vocabulary.
+        cased: whether large letters differ from small ones.
+
+    Raises:
+        TextError: if it has words called [START] or [END].
+    """
+    if taken := {"[START]", "[END]"} & set(words):
+        raise TextError(f"a published vocabulary must not have the word {min(taken)}")
+
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+    rest = [word for word in sorted(words, key=words.__getitem__) if word not in special]
+    if len(rest) + len(special) > size:
+        kept = _most_used(words, reports, size - len(special), cased=cased)
+        rest = [word for word in rest if word in kept]
+
+    vocabulary = {word: place for place, word in enumerate([*SPECIAL, *rest])}
+    return _tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"), cased=cased)  # type: ignore[call-arg]
+
+
+def _most_used(
+    words: Mapping[str, int], reports: Sequence[str], size: int, *, cased: bool
+) -> set[str]:
+    whole = _tokenizer(models.WordPiece(dict(words), unk_token="[UNK]"), cased=cased)  # type: ignore[call-arg]
+    texts = [*reports, *(swap_sides(text) for text in reports)]
+    coded = whole.encode_batch(texts, add_special_tokens=False)
+    used = Counter(token for item in coded for token in item.tokens)
+    letters = [word for word in LETTERS if word in words]
+    order = [*letters, *sorted(used, key=lambda word: (-used[word], words[word]))]
+    return set(list(dict.fromkeys(order))[:size])
+
+
 def load_tokenizer(text: str) -> Tokenizer:
     """The tokenizer in a file of ours: nothing but its words is taken from there.
 
@@ -106,8 +155,11 @@ def load_tokenizer(text: str) -> Tokenizer:
     if {name: vocabulary.get(name) for name in SPECIAL} != SPECIAL:
         raise ValueError(f"must begin with the words {', '.join(SPECIAL)}")
 
-    made = _tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # type: ignore[call-arg]
-    ours = json.loads(_tokenizer(models.WordPiece({}, unk_token="[UNK]")).to_str())  # type: ignore[call-arg]
+    normal = found.get("normalizer")
+    cased = isinstance(normal, dict) and normal.get("lowercase") is False
+    made = _tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"), cased=cased)  # type: ignore[call-arg]
+    empty = _tokenizer(models.WordPiece({}, unk_token="[UNK]"), cased=cased)  # type: ignore[call-arg]
+    ours = json.loads(empty.to_str())
     del ours["model"]["vocab"]
 
     for name in sorted(found.keys() | ours.keys()):
@@ -117,9 +169,9 @@ def load_tokenizer(text: str) -> Tokenizer:
     return made
 
 
-def _tokenizer(model: Model) -> Tokenizer:
+def _tokenizer(model: Model, *, cased: bool = False) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
     tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]
     return tokenizer

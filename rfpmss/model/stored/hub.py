@@ -28,7 +28,7 @@ Model = TypeVar("Model")
 TOKENIZER = "tokenizer.json"
 """The tokenizer beside the weights."""
 
-LEFT_OUT = {"image_weights", "text_weights"}
+LEFT_OUT = {"image_weights", "text_weights", "text"}
 """Where a run once started from: paths of another machine, of no use to whoever loads."""
 
 

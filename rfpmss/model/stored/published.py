@@ -7,6 +7,7 @@ already holds.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,6 +27,7 @@ from rfpmss.common.files import opened, regular
 from rfpmss.config import VIEWS, ModelConfig
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stored.names import bert_names, resnet_names, vit_names
+from rfpmss.model.stored.tower import digest, read_state, read_tower
 from rfpmss.model.vit import PatchStem
 
 State = dict[str, Tensor]
@@ -67,8 +69,13 @@ class Match:
         return "\n".join(lines)
 
 
-def load(model: RFPMSS, config: ModelConfig) -> list[Match]:
-    """Load what ``config.image_weights`` and ``config.text_weights`` name; report on each part.
+def load(model: RFPMSS, config: ModelConfig, words: Sequence[str] = ()) -> list[Match]:
+    """Load what ``image_weights``, ``text_weights`` and ``text`` name; report on each part.
+
+    Args:
+        model: changed in place.
+        config: names the weights.
+        words: of the run's vocabulary, in order; needed for ``text``.
 
     Raises:
         ValueError: when a source cannot be read or has nothing for the model.
@@ -83,6 +90,9 @@ def load(model: RFPMSS, config: ModelConfig) -> list[Match]:
         state = bert_names(read(config.text_weights, "model.text_weights"))
         matches.append(_fill_bert(model, state, config.text_weights))
 
+    if config.text:
+        matches.append(_fill_tower(model, config.text, words))
+
     for match in matches:
         if not match.loaded and not match.adapted:
             raise ValueError(
@@ -94,7 +104,7 @@ def load(model: RFPMSS, config: ModelConfig) -> list[Match]:
 
 
 def digests(config: ModelConfig, recorded: dict[str, str] | None = None) -> dict[str, str] | None:
-    """SHA-256 of what ``image_weights`` and ``text_weights`` name, as ``sha256sum`` says it.
+    """SHA-256 of the named weights and of the folder ``text``, as ``sha256sum`` says it.
 
     Of several files it is that of the lines of ``sha256sum``. What cannot be read is what was
     recorded: whoever loads it says so, and a run that has begun needs it no more.
@@ -108,6 +118,8 @@ def digests(config: ModelConfig, recorded: dict[str, str] | None = None) -> dict
     """
     named = {name: getattr(config, name) for name in ("image_weights", "text_weights")}
     found = {name: _digest(source) for name, source in named.items() if source}
+    if config.text:
+        found["text"] = digest(config.text)
     return {name: own or (recorded or {}).get(name, "") for name, own in found.items()} or None
 
 
@@ -225,6 +237,22 @@ def _fill_bert(model: RFPMSS, state: State, source: str) -> Match:
         state[key] = state[key][:rows]
 
     return _fill("report", source, bert, state, changes)
+
+
+def _fill_tower(model: RFPMSS, source: str, words: Sequence[str]) -> Match:
+    """The text encoder whole: a tensor that is missing would be left as it was drawn."""
+    match = _fill_bert(model, read_state(read_tower(source), words, model.data.tokens), source)
+    if match.missing:
+        raise ValueError(
+            f"model.text must hold all tensors of the text encoder, got none of this shape for "
+            f"{match.missing[0]} in {source}"
+            + (
+                "; a model without a pooler needs --model.text-pooling mean or cls"
+                if match.missing[0].startswith("pooler")
+                else ""
+            )
+        )
+    return match
 
 
 @torch.no_grad()
