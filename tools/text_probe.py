@@ -4,7 +4,8 @@ Usage: python tools/text_probe.py RUN... --out text_tower.csv
 
 A line a run and finding: the area under the ROC curve of a linear probe with 10 % of the training
 patients' labels on held-out patients, mean of three draws, from the report vectors that Eq. 7
-compares; no image is read. Beside it the run's retrieval (RUN/evaluation/retrieval_full.json).
+compares; no image is read. Beside it, where they stand in RUN/evaluation, the run's retrieval
+(retrieval_full.json) and what sentences tell of its images (zeroshot_findings.json).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from rfpmss.data.batches.tokens import encode
 from rfpmss.evaluation.labels.probe import linear_probe, task
-from rfpmss.evaluation.page.tables import read_rows, write_csv
+from rfpmss.evaluation.page.tables import read_object, read_rows, write_csv
 from rfpmss.evaluation.prompted.prompts import SHIPPED, read_prompts
 from rfpmss.evaluation.statistics import delong
 from rfpmss.runs.opened import open_run
@@ -65,6 +66,11 @@ def rows(folder: Path) -> list[dict[str, object]]:
                 for what, key in (("R@5", "r5"), ("mean rank", "meanr"))
             ]
 
+    told = read_object(folder / "evaluation" / "zeroshot_findings.json") or {"findings": []}
+    table += [
+        about | {"figure": f"sentences, {row['finding']}, AUC", "value": row["auc"]}
+        for row in told["findings"]
+    ]
     return table
 
 

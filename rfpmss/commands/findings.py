@@ -13,7 +13,7 @@ import numpy as np
 from rfpmss.common.files import read_bytes
 from rfpmss.evaluation.page.tables import percent, write_csv, write_json
 from rfpmss.evaluation.prompted.asked import Asked, Tables
-from rfpmss.evaluation.prompted.groups import HOSPITAL, TooManyError, labels_of, values_of
+from rfpmss.evaluation.prompted.groups import HOSPITAL, MISSING, TooManyError, labels_of, values_of
 from rfpmss.evaluation.prompted.prompts import SHIPPED, PromptError, read_prompts
 from rfpmss.evaluation.prompted.scores import UNKNOWN, Reader, look
 from rfpmss.evaluation.statistics import ENOUGH
@@ -168,9 +168,10 @@ def _groups(looked: Sequence[Seen], by: Sequence[str]) -> dict[str, np.ndarray]:
         except TooManyError as error:
             print(f"note: no table by {group}: {error}", file=sys.stderr)
 
-    if HOSPITAL not in found and len(looked) > 1:
+    if len(looked) > 1:
         names = np.array([seen.hospital for seen in looked for _ in seen.studies])
-        found = {HOSPITAL: names} | found
+        said = found.get(HOSPITAL, np.full(len(studies), MISSING))
+        found[HOSPITAL] = np.where(said == MISSING, names, said)
 
     return found
 

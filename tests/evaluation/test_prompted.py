@@ -21,6 +21,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from rfpmss import findings, train
+from rfpmss.commands.findings import _groups
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.data.cohort import manifest
 from rfpmss.data.phantom.text import LANGUAGES
@@ -217,6 +218,17 @@ def test_the_shipped_sentences_are_of_values_that_the_phantom_has_in_both_langua
     for prompt in read_prompts(SHIPPED):
         assert prompt.label in known
         assert set(prompt.languages) == set(LANGUAGES)
+
+
+def test_a_hospital_without_the_label_is_called_by_its_cohort():
+    cases = binormal(np.random.default_rng(10), 2)
+    plain = seen("north", cases, ["yes"] * len(cases))
+    labelled = tuple(replace(one, labels=(("Site", "A"),)) for one in plain.studies)
+    found = _groups([replace(plain, hospital="home", studies=labelled), plain], ())
+    assert found["hospital"].tolist() == ["A"] * len(cases) + ["north"] * len(cases)
+    assert _groups([replace(plain, studies=labelled)], ())["hospital"].tolist() == ["A"] * len(
+        cases
+    )
 
 
 class Planted:
