@@ -16,23 +16,33 @@ from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 
 STEP = 2.5  # between two temperatures of a transport: the least time at (2048, 1024)
+LOOSE = 0.03  # relative error at which a transport is cooled further
 WARM = 40.0  # a temperature is easy when the exponents span less than this
 
 
 def anneal(system: System, tolerance: float, budget: Tensor) -> tuple[Point, Tensor]:
     """Cool every problem of a batch on its own; the points and the passes they took."""
-    return one_by_one(system, lambda one, p: descend(one, tolerance, int(budget[p])))
+    goal, polish = finest(system, tolerance)
+    return one_by_one(system, lambda one, p: descend(one, goal, int(budget[p]), polish=polish))
 
 
 def ascend_each(
     system: System, b: Tensor, tolerance: float, budget: Tensor
 ) -> tuple[Point, Tensor]:
     """Ascend from prices that are near already."""
+    goal, polish = finest(system, tolerance)
 
     def solve(one: System, p: int) -> tuple[Point, int]:
-        return ascent.ascend(one, b[p : p + 1], tolerance, int(budget[p]), polish=True)
+        return ascent.ascend(one, b[p : p + 1], goal, int(budget[p]), polish=polish)
 
     return one_by_one(system, solve)
+
+
+def finest(system: System, tolerance: float) -> tuple[float, bool]:
+    """The goal of a transport's last passes, and whether to go on: a float32 plan shows no more."""
+    if system.scores.dtype == torch.float64 or not ascent.covers(system):
+        return tolerance, True
+    return max(0.1 * tolerance, ascent.FINEST), False
 
 
 def one_by_one(
@@ -57,7 +67,7 @@ def one_by_one(
     return whole, torch.tensor(steps, device=system.scores.device)
 
 
-def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
+def descend(system: System, tolerance: float, budget: int, *, polish: bool) -> tuple[Point, int]:
     """Cool one problem; the ratio of two temperatures adapts to how hard the last one was.
 
     In units of score the prices move almost linearly with the temperature, so the next ones are
@@ -66,15 +76,13 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
     # Kinks of intervals make even moderate temperatures hard for a handful of rows.
     warm = WARM if system.margins.upper is None else 5.0
     heat = max(1.0, reach(system) / warm)
-    # A part of one row must not hide in the tolerance: the slope that would move it is gone later.
-    largest = float(system.margins.columns.max()) if system.margins.columns.numel() else 1.0
-    loose = 1e-2 / max(1.0, largest)
+    steady = ascent.covers(system)  # sweeps are cheap, and every pass begins with some
+    loose = LOOSE if steady else 1e-2 / max(1.0, largest_load(system))
     if heat == 1.0:
-        return at(system, 1.0, None, tolerance, budget)
+        return at(system, 1.0, None, tolerance, budget, polish=polish)
 
     point, used = at(system, heat, None, loose, min(12, budget))
     past: tuple[float, Point] | None = None
-    steady = ascent.covers(system)  # sweeps are cheap, and every pass begins with some
     ratio = STEP if steady else 4.0
     while heat > 1.0 and used < budget:
         cooler = max(1.0, heat / ratio)
@@ -82,7 +90,7 @@ def descend(system: System, tolerance: float, budget: int) -> tuple[Point, int]:
         last = cooler == 1.0
         goal = tolerance if last else loose
         most = budget - used if last and ratio < 1.5 else min(budget - used, 8)
-        found, more = at(system, cooler, start, goal, most)
+        found, more = at(system, cooler, start, goal, most, polish=polish and last)
         used += more
         if float(found.error) <= goal:
             past, heat, point = (heat, point), cooler, found
@@ -111,18 +119,30 @@ def reach(system: System) -> float:
     return -float(y.masked_fill(y == -torch.inf, 0.0).amin())
 
 
+def largest_load(system: System) -> float:
+    """A part of one row must not hide in it: the slope that would move it is gone later."""
+    columns = system.margins.columns
+    return float(columns.max()) if columns.numel() else 1.0
+
+
 def at(
-    system: System, heat: float, start: tuple[Tensor, Tensor] | None, goal: float, most: int
+    system: System,
+    heat: float,
+    start: tuple[Tensor, Tensor] | None,
+    goal: float,
+    most: int,
+    *,
+    polish: bool = False,
 ) -> tuple[Point, int]:
     """Solve at `heat` times the temperature from prices (b, a), in at most `most` passes."""
     level = replace(system, eps=system.eps * heat)
     b, a = (torch.zeros_like(system.margins.columns), None) if start is None else start
     for way in (ascent, bounded):
         if way.covers(level):
-            return way.ascend(level, b, goal, most, polish=heat == 1.0)
+            return way.ascend(level, b, goal, most, polish=polish)
 
     limit = torch.full_like(b[:, 0], most, dtype=torch.int64)
-    point, steps = Search(level, goal, polish=heat == 1.0).run(b, a, limit)
+    point, steps = Search(level, goal, polish=polish).run(b, a, limit)
     return point, int(steps.max())
 
 

@@ -21,6 +21,10 @@ TRIALS = 6  # of ever shorter Newton steps
 FINEST = 1e-12  # relative error that float64 reaches
 WIDEST = 2048  # columns up to which their system is formed; cold ones hold up conjugate gradients
 DAMPINGS = (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0)  # relative to the scaled diagonal, 1
+ROUGH = 1e-4  # a goal from which a system in float32 is good enough for the way there
+SMALL = 1e-290  # sums below this are taken in the log domain
+SMALLEST = 1e-10  # entries of the scaled plan, at most 1, below which they couple no columns
+SPARSE = 0.02  # share of the other entries up to which a sparse product is the faster one
 
 
 def covers(system: System) -> bool:
@@ -43,11 +47,11 @@ def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -
             break
         last = last or done
         used += 1
-        swept = visit(system, sweeps(system, here))
+        swept = moved(system, here, sweeps(system, here))
         best = better(best, swept)
         if float(best.error) <= (FINEST if polish else goal):
             break
-        here = step(system, swept)
+        here = step(system, swept, rough=goal >= ROUGH)
         best = better(best, here)
         if float(here.error) > 4 * float(swept.error):
             here = swept  # the slope went up, the margins did not: sweeps are the safer way
@@ -67,9 +71,35 @@ def visit(system: System, b: Tensor) -> Point:
     for part in tiles(system):
         tile, free = cells(system, part)
         y = passes.exponent(tile, system.scale, None, b, free)
-        a[:, part] = passes.exp_rows(y, margins.rows[:, part], power(system, 0))
-        plan[:, part] = (y + a[:, part, None]).exp_()
+        top = y.amax(-1)
+        top = torch.where(top == -torch.inf, 0.0, top)
+        y = y.sub_(top[..., None]).exp_()
+        found = y.sum(-1)
+        logs = torch.where(found > 0, top + found.log(), 0.0)
+        a[:, part] = power(system, 0) * passes.log_ratio(margins.rows[:, part], logs)
+        plan[:, part] = y.mul_((a[:, part] + top).exp()[..., None])
 
+    return measured(system, plan, a, b)
+
+
+def moved(system: System, point: Point, b: Tensor) -> Point:
+    """`visit` not far from `point`: the plan there times two factors, no exponential a cell."""
+    change = b - point.b
+    if not float(change.abs().max()) <= FARTHEST:
+        return visit(system, b)
+
+    plan = point.plan * change.exp()[:, None]
+    found = plan.sum(-1)
+    if not bool(((found > SMALL) | (system.margins.rows <= 0)).all()):
+        return visit(system, b)
+
+    logs = torch.where(found > 0, found.log() - point.a, 0.0)
+    a = power(system, 0) * passes.log_ratio(system.margins.rows, logs)
+    return measured(system, plan.mul_((a - point.a).exp()[..., None]), a, b)
+
+
+def measured(system: System, plan: Tensor, a: Tensor, b: Tensor) -> Point:
+    """The point of a plan: its sums, its error and the slope of the dual."""
     row_sums, sums = plan.sum(-1), plan.sum(-2)
     error = violation(system, row_sums, sums, a, b)
     error = torch.where(sums.isfinite().all(-1), error, torch.inf)
@@ -90,7 +120,7 @@ def sweeps(system: System, point: Point) -> Tensor:
     for _ in range(SWEEPS):
         factor = (a - point.a).exp()[:, None]
         sums = torch.matmul(factor, point.plan)[:, 0]
-        if bool((live & (sums < 1e-290)).any()):  # below the format: once in the log domain
+        if bool((live & (sums < SMALL)).any()):  # below the format: once in the log domain
             new = columns_in_logs(system, a)
         else:
             new = power(system, 1) * passes.log_ratio(margins.columns, sums.log() - point.b)
@@ -98,7 +128,7 @@ def sweeps(system: System, point: Point) -> Tensor:
         if float((new - point.b).abs().max()) > FARTHEST:
             return new
         found = torch.matmul(point.plan, (new - point.b).exp()[..., None])[..., 0]
-        if not bool(((found > 1e-290) | (margins.rows <= 0)).all()):
+        if not bool(((found > SMALL) | (margins.rows <= 0)).all()):
             return new
         a = power(system, 0) * passes.log_ratio(margins.rows, found.log() - point.a)
         b, a = shifted(system, new, a)
@@ -139,9 +169,9 @@ def shifted(system: System, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     return b - t, a + t
 
 
-def step(system: System, point: Point) -> Point:
+def step(system: System, point: Point, *, rough: bool) -> Point:
     """A Newton step, cut until the slope along it has not turned."""
-    move = direction(system, point)
+    move = direction(system, point, rough=rough)
     slope = float((point.pull * move).sum())
     length, best = 1.0, point
     for _ in range(TRIALS):
@@ -157,8 +187,11 @@ def step(system: System, point: Point) -> Point:
     return best
 
 
-def direction(system: System, point: Point) -> Tensor:
-    """Newton's direction for the columns, from the system with a unit diagonal."""
+def direction(system: System, point: Point, *, rough: bool) -> Tensor:
+    """Newton's direction for the columns, from the system with a unit diagonal.
+
+    A `rough` one has the system from a product in float32.
+    """
     yields = power(system, 0)
     weight = point.sums
     if system.relax[1] is not None:
@@ -180,8 +213,8 @@ def direction(system: System, point: Point) -> Tensor:
             apply, weight, point.pull, weight <= 0, gauge=gauge, tolerance=max(loose, 1e-12)
         )
 
-    scaled = point.plan * inverse.sqrt()[..., None] * unit[:, None]
-    s = torch.diag_embed(torch.ones_like(weight)) - torch.matmul(scaled.mT, scaled)
+    scaled = (point.plan * inverse.sqrt()[..., None]).mul_(unit[:, None])
+    s = torch.diag_embed(torch.ones_like(weight)) - squared(scaled, rough=rough)
     right = -point.pull * unit
     eye = torch.eye(weight.shape[-1], dtype=s.dtype, device=s.device)
     for damping in DAMPINGS:
@@ -194,3 +227,17 @@ def direction(system: System, point: Point) -> Tensor:
         move = move - move.mean(-1, keepdim=True)
 
     return torch.where(move.isfinite() & (weight > 0), move, 0.0)
+
+
+def squared(scaled: Tensor, *, rough: bool) -> Tensor:
+    """scaled^T scaled; cold plans have few entries in a row that count."""
+    here = scaled[0] > SMALLEST
+    if float(here.sum()) > SPARSE * here.numel():
+        kind = torch.float32 if rough else scaled.dtype
+        scaled = scaled.to(kind)
+        return torch.matmul(scaled.mT, scaled).double()
+
+    rows, columns = here.nonzero(as_tuple=True)
+    entries = torch.stack([columns, rows]), scaled[0, rows, columns]
+    sparse = torch.sparse_coo_tensor(*entries, scaled[0].T.shape, check_invariants=False)
+    return torch.sparse.mm(sparse, scaled[0])[None]

@@ -20,6 +20,8 @@ from multisk import (
     solve,
     use_backend,
 )
+from multisk._problem.system import prepare
+from multisk._semidual import anneal, ascent
 from tests.solver.strategies import FEW
 
 D, F = torch.float64, torch.float32
@@ -356,3 +358,37 @@ def test_warm_starts_take_few_passes_to_many_columns(kind, eps):
     for scores, most in ((x, 1), (near, 3 + (eps < 0.02))):
         found = solve(scores, MultiAssignment(k=8, eps=eps), init=first).raise_if_failed()
         assert int(found.steps) <= most
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@FEW
+@given(st.integers(0, 2**31 - 1), st.sampled_from([F, D]), st.sampled_from([0.04, 0.15]))
+def test_wide_cold_scores_are_solved_in_few_passes(name, seed, dtype, eps):
+    generator = torch.Generator().manual_seed(seed)
+    x = 4 * torch.randn(96, 48, generator=generator) + 4 * torch.randn(48, generator=generator)
+    rows, columns = torch.ones(96, dtype=D), torch.full((48,), 2.0, dtype=D)
+    found = solve(x.to(dtype), Transport(eps=eps), SOLVERS[name])
+    assert found.converged, found.marginal_error
+    best = solve(x.double(), Transport(eps=eps), Newton(tolerance=1e-11, max_steps=200))
+    assert (found.plan.double() - best.plan).abs().sum() < 1e-4 * rows.sum()
+    sums = best.plan.sum(1) - rows, best.plan.sum(0) - columns
+    assert max(float(miss.abs().max()) for miss in sums) < 1e-8
+    assert found.solver != "Newton" or int(found.steps) <= 40
+
+
+@pytest.mark.parametrize("relax", [(None, None), (2.0, None), (1.0, 3.0)])
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_moved_plan_and_a_sparse_system_are_those_of_a_visit(relax, cold):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(70, 40, generator=generator, dtype=D) * (60 if cold else 1)
+    system = prepare(x, Transport(eps=0.5, relax=relax), None)
+    system = anneal.widen(system)
+    here = ascent.visit(system, torch.zeros(1, 40, dtype=D))
+    b = ascent.sweeps(system, here)
+    near, far = ascent.moved(system, here, b), ascent.visit(system, b)
+    assert torch.allclose(near.plan, far.plan, rtol=1e-9, atol=1e-300)
+    assert torch.allclose(near.a, far.a, rtol=1e-11)
+    scaled = far.plan * far.row_sums.rsqrt()[..., None] * far.sums.rsqrt()[:, None]
+    assert (float((scaled > 1e-10).double().mean()) < 0.05) == cold
+    product = ascent.squared(scaled, rough=False)
+    assert (product - scaled.mT @ scaled).abs().max() < 1e-8
