@@ -26,7 +26,7 @@ from torch import Tensor
 
 from multisk._backends.numba import available
 from multisk._problem.margins import Even
-from multisk._problem.problem import has_values, wrapped
+from multisk._problem.problem import has_values, readable, wrapped
 from multisk._problem.system import System
 from multisk._warning import MultiskWarning
 
@@ -201,6 +201,24 @@ def operator_unrolls(system: System, steps: int | None, start: Tensor | None) ->
     plain = system.two_groups and system.group is None and system.levels is None
     x = system.scores
     return plain and x.shape[-1] <= WIDEST and x.numel() > 0 and kernels_run(x)
+
+
+def loops_unroll(system: System) -> ModuleType | None:
+    """The compiled derivative of sweeps from the scores, where it covers the system.
+
+    It does for exact margins of a dense problem whose exponents fit its table.
+    """
+    x, margins = system.scores, system.margins
+    plain = system.two_groups and system.group is None and system.relax == (None, None)
+    plain = plain and margins.free is None and margins.upper is None and x.numel() > 0
+    if not plain or forced() not in {None, "numba"} or not readable(x) or kernels_run(x):
+        return None
+
+    spread = x.flatten(1).amax(1) - x.flatten(1).amin(1)
+    scales = (1.0,) if system.groups is None else system.groups.scales
+    eps = system.eps.flatten() if isinstance(system.eps, Tensor) else system.eps
+    reach = spread * (max(map(abs, scales)) / eps)
+    return available.unrolling() if bool((reach < RANGE[x.dtype]).all()) else None
 
 
 def forms_square(system: System) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multisk._backends.numba import solve as loops
 from multisk._backends.operators import Three
 from multisk._backends.torch import passes
 from multisk._backends.torch.sweeps import ORDERS, Sweeps, TwoGroupSweeps, sweeps_of
@@ -144,7 +145,7 @@ class UnrolledPlan(torch.autograd.Function):
         elif what.by_operator:
             found = operator_cotangents(what, inputs, kept, grad)
         else:
-            found = stepwise_cotangents(what, inputs, grad)
+            found = loop_cotangents(what, inputs, grad) or stepwise_cotangents(what, inputs, grad)
 
         return None, None, *found, *(None for _ in kept)
 
@@ -228,6 +229,28 @@ def operator_cotangents(what: Unrolled, inputs: Inputs, kept: Any, grad: Tensor)
 
     heat = -(scale * scales).sum(-1).view_as(eps) / eps
     return x, heat, None, None, row, column, None
+
+
+def loop_cotangents(what: Unrolled, inputs: Inputs, grad: Tensor) -> Inputs | None:
+    """By the compiled loops, problem by problem; None where they do not cover the sweeps.
+
+    The plan depends on scores over temperature alone, which gives the temperature's cotangent.
+    """
+    replay, columns, heat = what.replay, inputs[5], inputs[1]
+    if replay.order != ORDERS[0] or replay.uneven or replay.start is not None:
+        return None
+
+    found = loops.unroll(what.system, replay.most, grad) if inputs[6] is None else None
+    if found is None:
+        return None
+
+    assert columns is not None
+    x, (x_bar, row_bar, column_bar) = what.system.scores, found
+    if heat is not None:
+        pulled = (x_bar.double() * x).sum((-2, -1), keepdim=True)
+        heat = (-pulled / heat.detach()).to(heat.dtype)
+
+    return x_bar, heat, None, None, row_bar.to(x), column_bar.to(columns), None
 
 
 def again_cotangents(what: Unrolled, inputs: Inputs, grad: Tensor) -> Inputs:

@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck as full_gradcheck
 from torch.autograd import gradgradcheck as full_gradgradcheck
 
-from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
+from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve, use_backend
 from tests.solver.strategies import unit_scores
 
 SHARP = Newton(tolerance=1e-11)
@@ -217,3 +217,26 @@ def test_gradient_none_detaches_and_an_unconverged_implicit_one_warns():
     assert not solve(x, MultiAssignment(2), Newton(gradient="none")).plan.requires_grad
     with pytest.warns(UserWarning, match="belongs to the limit"):
         solve(x, MultiAssignment(2), Sinkhorn(steps=1, gradient="implicit"))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_compiled_derivatives_of_sweeps_are_those_of_plain_torch_in_float64(steps):
+    weight = torch.rand(3, 30, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    eps = torch.tensor([0.3, 0.5, 0.2], dtype=torch.float64, requires_grad=True)
+    inputs = scores(3, 30, 7), eps, random(30, low=1.0), random(7, seed=1, low=1.0)
+
+    def derivatives(make, kind):
+        x, heat, rows, part = (t.to(kind) for t in inputs)
+        problem = make(heat, rows, part * (rows.sum() / part.sum()))
+        plan = solve(x, problem, Sinkhorn(steps=steps)).plan
+        return torch.autograd.grad((plan * weight).sum(), inputs)
+
+    for make in (
+        lambda heat, rows, loads: MultiAssignment(rows, eps=heat, capacity=loads),
+        lambda heat, rows, loads: Transport(eps=heat, rows=rows, columns=loads),
+    ):
+        with use_backend("torch"):
+            want = derivatives(make, torch.float64)
+        for kind, bound in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
+            for found, exact in zip(derivatives(make, kind), want, strict=True):
+                assert (found - exact).abs().max() <= bound * exact.abs().max()

@@ -42,6 +42,17 @@ def matrix_loops() -> ModuleType | None:
     return imported("birkhoff")
 
 
+def unrolling() -> ModuleType | None:
+    """The compiled derivative of sweeps; None without a numba that works."""
+    return None if UNUSABLE.is_set() else unrolling_loops()
+
+
+@functools.cache
+def unrolling_loops() -> ModuleType | None:
+    """As `whole_loops`."""
+    return imported("unroll")
+
+
 def imported(name: str) -> ModuleType | None:
     """One module of compiled loops."""
     try:

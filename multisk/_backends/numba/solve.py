@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import loops_for, loops_for_newton
+from multisk._backends.choose import loops_for, loops_for_newton, loops_unroll
 from multisk._backends.numba import available
 from multisk._backends.numba.available import compiled
-from multisk._backends.numba.batch import Batch, Otherwise, Problem
+from multisk._backends.numba.batch import PIECE, Batch, Otherwise, Problem
 from multisk._problem.system import System
 
 Solves = Callable[..., Any]
@@ -247,3 +247,50 @@ def transport_one(one: Problem, limits: tuple[bool, float, int, int]) -> int:
             return done
 
     return most
+
+
+def unroll(system: System, steps: int, grad: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Cotangents of scores, rows (b, n) and columns (b, k) of `steps` sweeps from the scores.
+
+    None where the loops do not cover the system, or leave the number format.
+    """
+    compiled_unroll = loops_unroll(system)
+    if compiled_unroll is None:
+        return None
+
+    x = system.scores
+    count, n, k = x.shape
+    bars = torch.empty_like(x), torch.empty((count, n)).double(), torch.empty((count, k)).double()
+    ends = (1.0, 0.0) if system.groups is None else system.groups.scales
+    heat = torch.as_tensor(system.eps, dtype=torch.float64).view(-1, 1)
+    scales = torch.tensor([ends[0], ends[-1]], dtype=torch.float64) / heat
+    scales = scales.expand(count, 2).contiguous()
+    margins = system.margins.rows, system.margins.columns
+    given = [part.contiguous() for part in (grad.to(x), *margins, scales)]
+    many = max(1, PIECE // (n * k))
+    for first in range(0, count, many):
+        piece = slice(first, min(first + many, count))
+        g, rows, goal, scale = (part[piece].numpy() for part in given)
+        out = tuple(bar[piece].numpy() for bar in bars)
+        tables = tables_of(x[piece], scales[piece], capped=system.groups is not None)
+        try:
+            if system.groups is None:
+                compiled_unroll.transport_batch(*tables, g, rows, goal, scale, steps, out)
+            else:
+                compiled_unroll.assignment_batch(*tables, g, rows, goal, scale, steps, out)
+        except Exception as error:  # a numba that does not compile
+            available.give_up(error)
+            return None
+
+    return bars if bool(bars[0].isfinite().all()) else None
+
+
+def tables_of(x: Tensor, scales: Tensor, *, capped: bool) -> tuple[np.ndarray, ...]:
+    """Exp((high - low) x) and, under a cap, exp(low x), of scores around 0."""
+    middle = (x.amax((1, 2), keepdim=True) + x.amin((1, 2), keepdim=True)) / 2
+    shifted, (high, low) = x - middle, scales.to(x)[..., None, None].unbind(1)
+    if not capped:
+        return (shifted.mul_(high).exp_().numpy(),)
+
+    small = (shifted * low).exp_().numpy()
+    return shifted.mul_(high - low).exp_().numpy(), small
