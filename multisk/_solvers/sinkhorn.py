@@ -43,6 +43,7 @@ class Sinkhorn:
         order: "row-column-depth" (the paper) or "column-depth-row" (its published code; the plan
             is then read after the row step). A transport has no depth.
         dense: Materialise all K channels, for checking: K times the memory and work.
+            It never stops early: all `max_steps` are made where `steps` is None.
         gradient: "implicit" differentiates the limit, "unroll" the sweeps themselves, "none"
             detaches. None means "unroll" when `steps` is given, "implicit" otherwise.
 

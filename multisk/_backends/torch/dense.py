@@ -8,7 +8,7 @@ from multisk._backends.torch.groups import GroupSweeps
 from multisk._backends.torch.normalize import column_normalize, depth_normalize, row_normalize
 from multisk._backends.torch.tiles import violation
 from multisk._problem.collapse import Groups
-from multisk._problem.status import Status
+from multisk._problem.status import verdict
 from multisk._problem.system import System
 
 
@@ -38,11 +38,10 @@ def run(system: System, steps: int, order: str, tolerance: float) -> Raw:
     margins = system.margins
     none = torch.zeros_like(margins.rows), torch.zeros_like(margins.columns)
     error = violation(system, plan.sum(-1), plan.double().sum(-2), *none)
-    good = error <= tolerance
-    code = torch.where(good, Status.CONVERGED.code, Status.STEPS_DONE.code).to(torch.int8)
-    count = torch.full_like(good, steps, dtype=torch.int64)
+    count = torch.full_like(error, steps, dtype=torch.int64)
+    ended = verdict(error, count, tolerance, None)
 
-    return Raw(plan, *none, error, count, good, code, channels=channels)
+    return Raw(plan, *none, error, count, *ended, channels=channels)
 
 
 def start(system: System, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
