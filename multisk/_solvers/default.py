@@ -122,12 +122,28 @@ class Blend:
         left = (raw.error > goal).nonzero().squeeze(-1)
         names = names or ["Sinkhorn"]
         if left.numel() and names != ["Newton"]:
-            finish(raw, left, newton, system)
+            self.finish(raw, left, newton, system)
             raw.finite = False
             names.append("Newton")
 
         raw.solver = ", then ".join(dict.fromkeys(names))
         return judged(raw, self.tolerance, self.max_steps)
+
+    def finish(self, raw: Raw, left: Tensor, newton: Newton, system: System) -> None:
+        """Let Newton continue the problems at `left` from their potentials; keep the better."""
+        n, k = system.scores.shape[1:]
+        part = system.take(left)
+        start = raw.column_potential[left] if n >= k else None  # otherwise Newton turns the problem
+        if system.groups is not None and start is not None:
+            again = self.from_start(part, start, newton)
+        else:
+            again = newton.run(part, start)
+
+        raw.steps[left] += again.steps
+        before = raw.error[left]
+        better = ~((before <= again.error) | again.error.isnan())
+        for name in ("plan", "row_potential", "column_potential", "error"):
+            getattr(raw, name)[left[better]] = getattr(again, name)[better]
 
 
 def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float) -> Raw | None:
@@ -165,15 +181,3 @@ def sweeps_needed(system: System, tolerance: float) -> float:
     strengths = [float(strength) for strength in system.relax if strength is not None]
     rate = math.prod(strength / (strength + system.eps) for strength in strengths)
     return math.log(tolerance) / math.log(rate) if 0 < rate < 1 else math.inf
-
-
-def finish(raw: Raw, left: Tensor, newton: Newton, system: System) -> None:
-    """Let Newton continue the problems at `left` from their column potentials; keep the better."""
-    n, k = system.scores.shape[1:]
-    start = raw.column_potential[left] if n >= k else None  # otherwise Newton turns the problem
-    again = newton.run(system.take(left), start)
-    raw.steps[left] += again.steps
-    before = raw.error[left]
-    better = ~((before <= again.error) | again.error.isnan())
-    for name in ("plan", "row_potential", "column_potential", "error"):
-        getattr(raw, name)[left[better]] = getattr(again, name)[better]
