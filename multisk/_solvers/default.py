@@ -149,11 +149,14 @@ class Blend:
 def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float) -> Raw | None:
     """Compiled sweeps for at most the time of a Newton solve.
 
-    Those of an assignment stop as soon as their rate says that Newton will be there first.
+    Those of an assignment and of relaxed margins stop as soon as their rate says that Newton will
+    be there first.
     """
     most, trial = patience(system), 0
     if system.groups is not None:
         most, trial = PATIENT * most // PASSES, TRIAL
+    elif system.relax != (None, None):
+        trial = TRIAL
 
     limits: dict[str, Any] = {"steps": None, "tolerance": goal, "most": most, "trial": trial}
     return loops.sweep(system, init, otherwise, **limits)

@@ -392,3 +392,18 @@ def test_a_moved_plan_and_a_sparse_system_are_those_of_a_visit(relax, cold):
     assert (float((scaled > 1e-10).double().mean()) < 0.05) == cold
     product = ascent.squared(scaled, rough=False)
     assert (product - scaled.mT @ scaled).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("relax", [(1.0, 1.0), (1.0, None)])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_relaxed_sweeps_that_will_not_get_there_in_time_are_not_made(relax, backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    x = torch.sigmoid(torch.randn(8192, 16, generator=torch.Generator().manual_seed(0)))
+    problem = Transport(eps=0.02, relax=relax)
+    with use_backend(backend):
+        found = solve(x, problem).raise_if_failed()
+    assert found.solver == "Sinkhorn, then Newton"
+    assert int(found.steps) <= 60  # 24 sweeps and some passes, where the sweeps' budget is 280
+    best = solve(x.double(), problem, Newton()).raise_if_failed()
+    assert (found.plan.double() - best.plan).abs().max() < 1e-6

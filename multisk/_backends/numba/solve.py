@@ -56,8 +56,8 @@ def sweep(
 ) -> Raw | None:
     """`Sinkhorn.run` in the order row, column, depth; exactly `steps` sweeps, or to `tolerance`.
 
-    From `trial` sweeps on, if that is not 0, an assignment whose rate says that `most` sweeps are
-    not enough is left where it is.
+    From `trial` sweeps on, if that is not 0, a problem whose rate says that `most` sweeps are not
+    enough is left where it is.
     """
     loops = loops_for(system)
     if loops is None:
@@ -68,7 +68,7 @@ def sweep(
     stop = max(0.5 * tolerance, tolerance - 8 * torch.finfo(system.scores.dtype).eps)
     limits = steps is not None, stop, most if steps is None else steps, batch.height
     if system.groups is None:
-        transport_sweeps(batch, limits)
+        transport_sweeps(batch, (*limits, trial))
     else:
         assignment_sweeps(batch, (*limits, int(init is None), trial))
 
@@ -209,7 +209,7 @@ def sweep_one(one: Problem, top: np.ndarray, rest: np.ndarray, limits: Sweeping)
     return most
 
 
-def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None:
+def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int, int]) -> None:
     """Plain row and column scaling; a relaxed margin damps its own side."""
     batch.fill()
     yields = batch.yields
@@ -221,9 +221,9 @@ def transport_sweeps(batch: Batch, limits: tuple[bool, float, int, int]) -> None
     )
 
 
-def transport_one(one: Problem, limits: tuple[bool, float, int, int]) -> int:
+def transport_one(one: Problem, limits: tuple[bool, float, int, int, int]) -> int:
     """The sweeps of one transport, threads sharing the rows."""
-    exactly, tolerance, most, _ = limits
+    exactly, tolerance, most, _, trial = limits
     sums = one.zeros()
     yields = one.yields
     powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
@@ -234,12 +234,18 @@ def transport_one(one: Problem, limits: tuple[bool, float, int, int]) -> int:
         ends = one.height, first, last
         one.kernels.transport_sweep(one.table, one.u, one.v, *sides, *ends, sums)
 
+    check, since, last = trial, 0, math.inf
     for done in range(most):
         one.each(work)
         kept = one.b.copy()
         columns = one.goal, powers[1], yields[1], one.b, one.v
         error = one.kernels.transport_columns(sums, *columns)
-        if not exactly and not error > tolerance:
+        lost = False
+        if trial > 0 and done == check:
+            lost = one.kernels.hopeless(last, error, done - since, most - done, tolerance)
+            check += max(trial, done // 2)
+            since, last = done, error
+        if not exactly and (lost or not error > tolerance):
             one.b[:] = kept
             one.kernels.shift(one.b, 0.0, one.b, one.v)
             return done

@@ -175,7 +175,7 @@ def hopeless(before, now, made, left, tolerance):
 def transport_batch(arrays, yields, plans, limits):
     """Plain scaling of rows and columns; `yields` is eps / strength of either side, 0 if exact."""
     table, u, v, b, _, _, rows, _, goal, _, count = arrays
-    exactly, tolerance, most, height = limits
+    exactly, tolerance, most, height, trial = limits
     fits, first, last = plans
     n, k = table.shape[1:]
     chunks = -(-n // height)
@@ -187,12 +187,18 @@ def transport_batch(arrays, yields, plans, limits):
             continue
         shift(b[p], 0.0, kept, v[p])
         steps[p - first] = most
+        check, since, before = trial, 0, math.inf
         for done in range(most):
             sides = rows[p], part_of(count, p), powers[0]
             transport_sweep(table[p], u[p], v[p], *sides, height, 0, chunks, sums)
             kept[:] = b[p]
             error = transport_columns(sums, goal[p], powers[1], yields[1], b[p], v[p])
-            if not exactly and not error > tolerance:
+            lost = False
+            if trial > 0 and done == check:
+                lost = hopeless(before, error, done - since, most - done, tolerance)
+                check += max(trial, done // 2)
+                since, before = done, error
+            if not exactly and (lost or not error > tolerance):
                 b[p] = kept
                 shift(b[p], 0.0, kept, v[p])
                 steps[p - first] = done
