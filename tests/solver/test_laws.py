@@ -174,3 +174,20 @@ def test_strided_and_expanded_scores_give_the_same_bits():
         batch = solve(x.expand(2, 40, 8), MultiAssignment(3), solver).plan
         assert bool((batch[0] == batch[1]).all())
         assert (batch[0] - plain).abs().max() <= 1e-6
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([None, Newton(), Sinkhorn(), Sinkhorn(tolerance=1e-4)]),
+    st.sampled_from([0.3, 0.1, 0.05]),
+    st.sampled_from([(40, 8, 2), (30, 16, 1), (48, 130, 8)]),
+)
+def test_float32_takes_no_more_steps_than_float64_by_half(seed, solver, eps, shape):
+    rows, columns, k = shape
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, columns, generator=generator).sigmoid()
+    for problem in (MultiAssignment(k, eps=eps), Transport(eps=eps)):
+        single, double = solve(x, problem, solver), solve(x.double(), problem, solver)
+        assert single.converged
+        assert int(single.steps) <= 1.5 * int(double.steps) + 1
