@@ -80,12 +80,13 @@ _TOWN = (
     rf"[{UPPER}][{LOWER}'’]{{1,30}}"
     rf"(?:[ -](?:(?:{_SMALL}|am|an|bei|sur|sous)[ -])?[{UPPER}][{LOWER}'’]{{1,30}}){{0,2}}"
 )
+_LOUD_TOWN = rf"[{UPPER}]{{3,30}}(?:[ -][{UPPER}]{{2,30}}){{0,2}}(?![\w])"
 _CODES = (
     r"(?:[A-Z]{2}\s\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[\dA-Z]?\s\d[A-Z]{2}"
     r"|[A-Z]{2}\s[A-Z]\d[A-Z]\s\d[A-Z]\d|[A-Z]\d[A-Z]\s\d[A-Z]\d)"
 )
 _TAIL = (
-    rf"(?:(?:\s?,\s?|\s?\n\s?|\s-\s|\s)(?:{_POSTCODE}\s{_TOWN}(?:\s?[-/(,]\s?[A-Z]{{2}}(?!\w)\)?)?"
+    rf"(?:(?:\s?,\s?|\s?\n\s?|\s-\s|\s)(?:{_POSTCODE}\s(?:{_TOWN}|{_LOUD_TOWN})(?:\s?[-/(,]\s?[A-Z]{{2}}(?!\w)\)?)?"
     rf"|{_TOWN},?\s{_CODES}|{_CODES}|{_TOWN}\s?[-/]\s?[A-Z]{{2}}(?!\w)|{_TOWN},?\s{_POSTCODE}(?!\d)"
     rf"|(?:г\.|м\.|kota|İ?stanbul|Ankara)\s?{_TOWN}?)"
     rf"|,\s(?P<town>{_TOWN})(?=\s?[.,;\n)]|$)){{0,4}}"
@@ -117,7 +118,7 @@ _LIVES = (
 _TOKEN = (
     rf"(?:\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
     rf"|(?:St|Str|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
-    rf"|[{UPPER}][\w'’/-]*"
+    rf"|(?!(?:T[eé]l|Telefon|Téléphone|Phone|Fax|Mobil|Handy)(?!\w))[{UPPER}][\w'’/-]*"
     r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|nº|n°|bis|ter"
     r"|(?:rue|avenue|boulevard|chemin|impasse|allée|place|via|viale|piazza|corso|calle"
     r"|avenida|plaza|paseo|rua|travessa"
