@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-# One row a language; `_` stands for a blank, and a bracket with `?` for what may be left out.
+# By topic, each with the words of all languages; `_` stands for a blank, and a bracket with `?`
+# for what may be left out.
 _PATIENT = """
 пациент(?:ка)? больной больная обследуемый хворий хвора пацієнт(?:ка)? пацыент(?:ка)? болен
 болна пацијент(?:киња)?

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from rfpmss.data.privacy.east_asian import SURNAMES_KO, TWO_KO
-from rfpmss.data.privacy.vocabulary import DOUBLE, SURNAMES, ordinary
+from rfpmss.data.privacy.vocabulary import DOUBLE, NAME_PARTICLES, SURNAMES, ordinary
 
 _ESCAPE = re.compile(r"\x1b[\x20-\x2f]{0,4}[\x30-\x7e]")
 _CODES = (
@@ -60,9 +60,18 @@ def parts_of(names: Iterable[str]) -> list[str]:
     for name in names:
         parts |= {name, *re.split(r"[\s^,=_/\\.\-;·、，]+", name)}
         parts |= {spelling.replace("^", "") for spelling in name.split("=")}
+        parts |= {tail for whole in re.split(r"[\^=,]", name) for tail in _tails(whole.split())}
 
     wanted = {p for p in parts if len(p) > (3 if p.isdigit() else 2 if p.isascii() else 1)}
+    wanted = {p for p in wanted if p.lower() not in NAME_PARTICLES}
     return sorted((p for p in wanted if not ordinary(p)), key=lambda p: (-len(p), p))
+
+
+def _tails(words: list[str]) -> Iterable[str]:
+    """Of `Van Der Berg` also `Der Berg`: particles alone are no names."""
+    while len(words) > 1 and words[0].lower() in NAME_PARTICLES:
+        yield " ".join(words)
+        words = words[1:]
 
 
 def pattern(names: Iterable[str], *, cased: bool = False) -> re.Pattern[str] | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
-from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common
+from rfpmss.data.privacy.vocabulary import ALSO_NAMES, NAME_PARTICLES, common
 
 # Latin, Greek, Cyrillic and Armenian.
 _CASED = (*range(0xC0, 0x250), *range(0x370, 0x530), *range(0x531, 0x588), *range(0x1E00, 0x2000))
@@ -35,10 +35,16 @@ TITLE = (
     r"|[Дд]-р|[Дд]октор|[Пп]роф(?:ессор)?|[Дд]оц|Δρ|Uzm|[Dd]oç|Yrd|[Dd]oc|(?:BS|TS|ThS|PGS|GS)(?=\.))"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
+_SMALL_PARTICLE = "|".join(sorted(NAME_PARTICLES))
+_LOUD_PARTICLE = "|".join(f"{word.capitalize()}|{word.upper()}" for word in sorted(NAME_PARTICLES))
+LOUD_PARTICLE = (
+    rf"(?:{_LOUD_PARTICLE})[ \t\u00a0]{{1,3}}(?=[{UPPER}][\w'’.-]|(?:{_SMALL_PARTICLE})\b)"
+)
+"""`Van Der Berg`, `DE LA CRUZ`: with a capital where a name goes on behind it."""
 _PARTICLE = re.compile(
-    r"St\.[ \t\u00a0]{1,3}(?=[A-Z])|(?:[EA]l|[Bb]en|[Bb]int?|der"
-    r"|von|van|vom|zu|zur|de|der|den|del|la|las|los|le|di|da|dos|el|al|bin|ten|y"
-    r"|e)\b[ \t\u00a0]{1,3}(?=\S)|d['’](?=[A-ZÀ-Þ])"
+    r"St\.[ \t\u00a0]{1,3}(?=[A-Z])"
+    rf"|(?:[EA]l|[Bb]en|[Bb]int?|bin|y|e|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)"
+    rf"|{LOUD_PARTICLE}|d['’](?=[A-ZÀ-Þ])"
 )
 _WORD = re.compile(rf"[{UPPER}](?:[\w'’]|-(?=\w)){{0,80}}\.?")
 _INITIAL = re.compile(rf"[{UPPER}]\.(?:[{UPPER}]\.)?")
@@ -152,6 +158,11 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
 
 
 _PURPOSE = re.compile(r"zu|zur|vom")
+_EXAMINED = re.compile(
+    r"zur\s{1,3}\w{0,40}(?:ung|kontrolle|nachsorge|ik|ion|psie|pie|gra[fp]h?ie|ing)\b",
+    re.IGNORECASE,
+)
+"""`Herr Stein zur Verlaufskontrolle`: what somebody comes for."""
 _ACRONYM = re.compile(rf"[{UPPER}]{{2,5}}(?!\w)")
 
 
@@ -160,6 +171,8 @@ def _names_more(text: str, place: int, following: int, taken: list[str]) -> bool
     if not _WORD.match(text, following):
         return False
     if _ACRONYM.match(text, following) and not all(map(str.isupper, taken)):
+        return False
+    if _EXAMINED.match(text, place):
         return False
     if not _PURPOSE.match(text, place):
         return True

@@ -24,7 +24,16 @@ from rfpmss.data.privacy.functions import (
     TOLD_ONE,
 )
 from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, Labelled, uncased
-from rfpmss.data.privacy.persons import TITLE, UPPER, degreed, people, person, titles, together
+from rfpmss.data.privacy.persons import (
+    LOUD_PARTICLE,
+    TITLE,
+    UPPER,
+    degreed,
+    people,
+    person,
+    titles,
+    together,
+)
 from rfpmss.data.privacy.vocabulary import (
     ALSO_NAMES,
     DOUBLE,
@@ -373,6 +382,14 @@ _BORN = re.compile(
     rf"{_DATE}{_GAP}[.,;|]?(?=\s|$){_GAP}",
     re.IGNORECASE,
 )
+_BORN_AT = re.compile(
+    rf"(?<![\w-])((?i:nat[oa](?: il)?|née?(?:\(e\))?(?: le)?|nacid[oa](?: el)?|nascid[oa](?: em)?"
+    rf"|geb(?:oren|\.)?(?: am)?|born(?: on)?|geboren(?: op)?|född|født|fødd|ur\.|urodzon[ya])\s"
+    rf"(?:{_DATE}|\d{{1,2}}(?:er|\.|st|nd|rd|th)?(?: de)? (?i:{MONTH})(?: de)? \d{{4}}))"
+    rf",?\s(?:à|a|in|en|em|te|w|i)\s"
+    rf"[{UPPER}][\w'’-]{{1,40}}(?:[ -][{UPPER}][\w'’-]{{1,40}}){{0,2}}(?:\s\(\w{{2,20}}\))?"
+)
+"""A place of birth behind the date: `née le 12 mars 1960 à Saint-Denis (93)`."""
 _FIVE = r"[+(]?\d(?:[ ()/.-]{0,2}\d){4}"
 _CONTACT = re.compile(
     rf"(?<![\w-])(?:phone|telephone|tel|tfno|tlfno|tlfn|tlf|telf|mobile|cell|fax|telefon|handy|téléphone|teléfono|móvil"
@@ -437,6 +454,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _NUMBERS_ZH.sub("", _field(text, _NAMES_RU, names))
     text = _blanked(text, _INITIALS_RU, names)
     text = _BORN_IN.sub(rf"\1{BLANK}", text)
+    text = _BORN_AT.sub(r"\1", text)
     for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
 
@@ -683,9 +701,10 @@ def _titled(text: str, names: list[str]) -> str:
         if found.start() < start:
             continue
         name = titles(text, found.start())
-        end = person(text, name if name > found.start() else begin) or _one_word(text, begin)
+        end = person(text, name if name > found.start() else begin)
         if end is None and (particles := _PARTICLES.match(text, begin)):
             end = _one_word(text, particles.end())
+        end = end or _one_word(text, begin)
         if end is None:
             continue
         end = together(text, found.start(), end)
@@ -744,7 +763,8 @@ def _called(text: str, names: list[str]) -> str:
 
 
 _PARTICLES = re.compile(
-    r"(?:(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|di|da|dos|el|al|bin|ten)\s){1,3}"
+    r"(?:(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|di|da|dos|el|al|bin|ten)\s"
+    rf"|{LOUD_PARTICLE}){{1,3}}"
 )
 _BETWEEN = re.compile(r"\s?[/&+;]\s?|\s(?:and|und|et|y|e|en|og|och|i)\s")
 _REGISTERED = re.compile(r",?\s?\((?:[^\W\d_][^\W\d_.º°-]{0,12}[.º°]?[ :-]?){0,3}\d[\d./-]{3,12}\)")

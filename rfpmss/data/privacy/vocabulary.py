@@ -216,6 +216,12 @@ FOUND_ZH = (
 )
 """Findings that begin with a surname, or end as no given name does."""
 
+NAME_PARTICLES = frozenset(
+    ("von", "van", "vom", "zu", "zur", "der", "den", "ten", "ter")
+    + ("de", "del", "della", "la", "las", "los", "le", "du", "di", "da", "dos", "el", "al")
+)
+"""Before family names, with a small letter or a capital one: `van der Berg`, `De La Cruz`."""
+
 
 def ordinary(word: str) -> bool:
     """Whether a word is one that reports are made of, or is made of such words.

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rfpmss.data.privacy.persons import UPPER
+from rfpmss.data.privacy.persons import LOUD_PARTICLE, UPPER
 from rfpmss.data.privacy.unlabelled.lexicon import Lexicon, lexicon
 from rfpmss.data.privacy.vocabulary import common
 
 _PARTICLE = (
     r"(?:(?:von|van|vom|zu|zur|de|der|den|del|della|la|las|los|le|di|da|dos|das|do|du|e|y|el|al"
     r"|bin|binti"
-    r"|bint|ibn|ter|ten|af|av|ní|ó|né|née)\s|d['’])"
+    rf"|bint|ibn|ter|ten|af|av|ní|ó|né|née)\s|{LOUD_PARTICLE}|d['’])"
 )
 _TOKEN = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)?|[{UPPER}]\w{{0,40}}(?:['’-]\w{{1,40}}){{0,3}})"
 _RUN = re.compile(

@@ -10,24 +10,71 @@ MONTHS = {
     word: number
     for number, words in enumerate(
         (
-            *("jan january januar jänner janv janvier ene enero gennaio janeiro",),
-            *("feb february februar févr fév février fevrier febrero febbraio fevereiro",),
-            *("mar mär mrz march märz maerz mars marzo março",),
-            *("apr april avr avril abr abril aprile",),
-            *("may mai mayo maggio maio",),
-            *("jun june juni juin junio giugno junho",),
-            *("jul july juli juil juillet julio luglio julho",),
-            *("aug august août aout ago agosto",),
-            *("sep sept september septembre septiembre setiembre settembre setembro",),
-            *("oct okt october oktober octobre octubre ottobre outubro",),
-            *("nov november novembre noviembre novembro",),
-            *("dec dez déc dic december dezember décembre decembre diciembre dicembre dezembro",),
+            *(
+                "jan january januar jänner janv janvier ene enero gennaio janeiro"
+                " janúar januari januara stycznia ledna január januára ocak ianuarie"
+                " tammikuuta января січня ιανουαρίου",
+            ),
+            *(
+                "feb february februar févr fév février fevrier febrero febbraio fevereiro"
+                " febrúar februari lutego února februára şubat februarie helmikuuta февраля"
+                " лютого φεβρουαρίου",
+            ),
+            *(
+                "mar mär mrz march märz maerz mars marzo março"
+                " maart marts marca března mart martie maaliskuuta марта березня μαρτίου",
+            ),
+            *(
+                "apr april avr avril abr abril aprile"
+                " apríl kwietnia dubna apríla nisan aprilie huhtikuuta апреля квітня απριλίου",
+            ),
+            *(
+                "may mai mayo maggio maio"
+                " maí mei maj maja května mája mayıs toukokuuta мая травня μαΐου",
+            ),
+            *(
+                "jun june juni juin junio giugno junho"
+                " júní czerwca června júna haziran iunie kesäkuuta июня червня ιουνίου",
+            ),
+            *(
+                "jul july juli juil juillet julio luglio julho"
+                " júlí lipca července júla temmuz iulie heinäkuuta июля липня ιουλίου",
+            ),
+            *(
+                "aug august août aout ago agosto"
+                " ágúst augusti augustus sierpnia srpna augusta ağustos elokuuta августа"
+                " серпня αυγούστου",
+            ),
+            *(
+                "sep sept september septembre septiembre setiembre settembre setembro"
+                " września září septembra eylül septembrie syyskuuta сентября вересня σεπτεμβρίου",
+            ),
+            *(
+                "oct okt october oktober octobre octubre ottobre outubro"
+                " október października října októbra ekim octombrie lokakuuta октября жовтня"
+                " οκτωβρίου",
+            ),
+            *(
+                "nov november novembre noviembre novembro"
+                " nóvember listopada listopadu novembra kasım noiembrie marraskuuta ноября"
+                " листопада νοεμβρίου",
+            ),
+            *(
+                "dec dez déc dic december dezember décembre decembre diciembre dicembre dezembro"
+                " desember grudnia prosince decembra aralık decembrie joulukuuta декабря грудня"
+                " δεκεμβρίου",
+            ),
         ),
         start=1,
     )
     for word in words.split()
 }
-"""Names of months and their short forms: English, German, French, Spanish, Italian, Portuguese."""
+"""Names of months, as dates have them, and short forms of the first six languages.
+
+English, German, French, Spanish, Italian, Portuguese; Dutch, the Nordic languages, Polish, Czech,
+Slovak, Romanian, Turkish, Russian, Ukrainian, Greek. Croatian is left out: its `listopada` is
+October, November in Polish.
+"""
 MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + ")"
 """A pattern of a month's name, in lower case."""
 # Year first, with or without separators; a four-digit year last; a month in letters.
