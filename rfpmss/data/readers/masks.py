@@ -43,6 +43,13 @@ _LESION = _words(
     "metastases metastase metastasen gbm neoplasm neoplasms raumforderung netc snfh "
     "gtvp gtvn gtvt necrotic meningioma meningeom astrocytoma lymphoma dipg"
 )
+# ... of a part of it, which stands behind a mask of the whole.
+_PARTIAL = _words(
+    "edema edemas oedema oedeme oedemes odem oedem odema odeem peritumoral perifocal "
+    "necrosis necrotic nekrose necrose necrosi nekroza enhancing enhancement nonenhancing core "
+    "kern noyau nucleo netc snfh ncr net et tc rim ring cyst cystic zyste kyste quiste cisti "
+    "отек отёк некроз"
+)
 # These say so where no word tells another part: "oral cavity", "hippocampus roi".
 _WEAK = _words("roi rois voi vois wt tc et ncr herd")
 # What a surgeon left is never the tumour, whose word may stand beside it: "tumor_cavity_mask".
@@ -116,6 +123,19 @@ _HEAD = _words(
 )
 _CJK: dict[str, set[str]] = dict.fromkeys(
     ("肿瘤", "瘤", "病灶", "腫瘍", "水肿", "强化灶", "坏死"), _LESION
+)
+_PARTIAL_CJK = (
+    "水肿",
+    "水腫",
+    "浮腫",
+    "坏死",
+    "壊死",
+    "强化",
+    "造影",
+    "核心",
+    "囊",
+    "부종",
+    "괴사",
 )
 _CJK |= dict.fromkeys(("术腔", "残腔", "切除腔", "术后腔", "空腔"), _CAVITY)
 _CJK |= dict.fromkeys(("掩膜", "分割", "勾画", "标注", "标签", "掩码", "轮廓", "靶区"), _MASK)
@@ -308,14 +328,20 @@ def _has(words: set[str], table: set[str]) -> bool:
     return bool(words & table) or any(_CJK.get(word) is table for word in words)
 
 
-def rank(name: str) -> tuple[int, int, str]:
+def rank(name: str) -> tuple[int, int, int, str]:
     """Which of several masks of one image stands first.
 
-    Drawn by hand before automatic; one that names the tumour before one that only says mask.
+    The whole tumour before a part of it, such as its oedema; drawn by hand before automatic; one
+    that names the tumour before one that only says mask.
+
+    Example:
+        >>> sorted(["edema_seg", "z_tumor_seg", "seg", "tumor_core_seg"], key=rank)
+        ['z_tumor_seg', 'seg', 'edema_seg', 'tumor_core_seg']
     """
     words = words_of(name)
+    part = bool(words & _PARTIAL) or any(word in name for word in _PARTIAL_CJK)
     automatic = bool(words & {"automated", "automatic", "auto", "approx", "pred", "prediction"})
-    return int(automatic), int(not _has(words, _LESION)), name
+    return int(part), int(automatic), int(not _has(words, _LESION)), name
 
 
 def holds_labels(path: Path, limit: int = MAX_BYTES) -> bool:

@@ -114,6 +114,7 @@ TABLE = {
     "mra": (
         "tof mra mrv angio angiography angiographie angiografia veno venogram venography cemra "
         "inhance qiss mc 3di s3di tofmra carotid carotids vessel willis pca phasecontrast "
+        "cta ctv arteriography arteriographie arteriografia ctangio angioct ctangiografie "
         "血管 血管成像 静脉成像"
     ),
     "perfusion": (
@@ -218,7 +219,8 @@ _STEMS = {
     "varjoain": "contrast", "skuggaefn": "contrast", "нативн": "native",
     "spektro": "spectroscopy", "spectro": "spectroscopy",
     "diffus": "dwi", "perfus": "perfusion", "subtra": "subtraction", "substra": "subtraction",
-    "angiog": "mra", "venogra": "mra", "localis": LOCALIZER, "localiz": LOCALIZER,
+    "angiog": "mra", "angios": "mra", "angiot": "mra", "angioc": "mra", "venogra": "mra",
+    "localis": LOCALIZER, "localiz": LOCALIZER,
     "lokalis": LOCALIZER, "suscept": "swi", "wirbels": ELSEWHERE, "lumbal": ELSEWHERE,
     "zervikal": ELSEWHERE, "cervic": ELSEWHERE, "thorak": ELSEWHERE, "dynami": "perfusion",
 }  # fmt: skip

@@ -15,7 +15,7 @@ from rfpmss.data.errors import ValuesError
 from rfpmss.data.identity.owners import Item, assign
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.dicom.series import Nature, nature
-from rfpmss.data.readers.sequences import describes, is_part, kind_of, sequence_of
+from rfpmss.data.readers.sequences import describes, ideas_of, is_part, kind_of, sequence_of
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import brain, write_nifti
 from tests.data.identity.paths import scan as scan_paths
@@ -202,6 +202,29 @@ def test_masks_of_the_tumour_are_told_from_masks_of_the_brain(name: str, kind: s
 def test_a_mask_drawn_by_hand_stands_before_an_automatic_one() -> None:
     names = ["x_automated_approx_segm", "x_segm", "x_tumor_segm"]
     assert sorted(names, key=masks.rank) == ["x_tumor_segm", "x_segm", "x_automated_approx_segm"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "part"),
+    [
+        ("肿瘤ROI", "水肿区"),
+        ("肿瘤", "坏死"),
+        ("z_tumor_seg", "edema_seg"),
+        ("Tumormaske", "Ödem_Maske"),
+        ("lesion_mask", "enhancing_lesion_mask"),
+        ("tumour_seg", "necrotic_core_seg"),
+        ("tumeur_masque", "oedeme_masque"),
+    ],
+)
+def test_the_whole_tumour_stands_before_a_part_of_it(whole: str, part: str) -> None:
+    assert sorted([part, whole], key=masks.rank) == [whole, part]
+
+
+@pytest.mark.parametrize(
+    "name", ["CTA Hals/Kopf 0.75 B20f", "CTA HEAD NECK 0.6", "头颈CTA", "Angioscanner", "AngioTAC"]
+)
+def test_angiography_of_ct_is_no_plain_head(name: str) -> None:
+    assert "mra" in ideas_of(name)
 
 
 @pytest.mark.parametrize(
