@@ -386,3 +386,34 @@ def test_a_cut_document_is_called_damaged(
     path.write_bytes(data[: int(len(data) * share) - 10 * (what == "PDF")])
     with pytest.raises(UnreadableError, match=f"the {what} (?:file )?is damaged; copy the file"):
         look(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html><title>503 Service Unavailable</title><h1>Error</h1></html>",
+        "<!DOCTYPE html><h1>Error 404</h1>The study was not found.",
+        "<!DOCTYPE html><html><body>503 Service Unavailable</body></html>",
+        "<html><title>HTTP Status 401 - Unauthorized</title><body>no</body></html>",
+        "<html><title>PACS</title><form><input name=p type='password'></form></html>",
+        "<html><body><h2>Session expired</h2>Please log in again.</body></html>",
+        "<html><head><title>Login</title></head><body>Viewer</body></html>",
+    ],
+)
+def test_a_page_of_a_web_server_is_no_report(page: str, tmp_path: Path) -> None:
+    (tmp_path / "IM000001").write_text(page)
+    with pytest.raises(UnreadableError, match="page of a web server"):
+        words(tmp_path / "IM000001")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html><title>452 MRI head</title><body>No mass was found.</body></html>",
+        "<html><h1>Anmeldung zur MRT</h1><p>Raumforderung links frontal.</p></html>",
+        "<html><title>Report</title><h1>404</h1><p>Glioma, not found before.</p></html>",
+    ],
+)
+def test_a_report_with_numbers_in_its_heading_stays(page: str, tmp_path: Path) -> None:
+    (tmp_path / "r.html").write_text(page)
+    assert words(tmp_path / "r.html")

@@ -54,7 +54,8 @@ def test_embed_reads_the_studies_that_prepare_reads(clinic, options, tmp_path, m
     assert embed.main([*words, "--workers", "1", *options]) == 0
     data = DataConfig(resize=256, slices=1)
     (tmp_path / "work").mkdir()
-    embedded = read(embedding._prepare(taken[0], data, tmp_path / "work"))
+    manifest, _ = embedding._prepare(taken[0], data, tmp_path / "work")
+    embedded = read(manifest)
     shown = [
         {(row.patient_id, row.study_id, row.modality, row.series, row.digest) for row in rows}
         for rows in (read(tmp_path / "out" / "manifest.csv"), embedded)

@@ -217,7 +217,24 @@ def _shown(text: str) -> str:
     return "".join(made)
 
 
+_SERVER = re.compile(
+    rb"<(?:title|h1|h2|body|center)[^>]{0,200}>\s{0,99}(?:(?:http|error|fehler|erreur|status):?\s){0,3}"
+    rb"(?:(?<=\s)[45]\d\d\s{0,9}<|(?:[45]\d\d\s{0,3}[-:|]?\s{0,3})?"
+    rb"(?:service (?:temporarily )?unavailable|bad gateway|bad request|not found|forbidden"
+    rb"|unauthori[sz]ed|internal server error|gateway time-?out|request timed? ?out|access denied"
+    rb"|too many requests|session (?:has )?expired|(?:please )?(?:log|sign)[ -]?(?:in|on)\b|login))"
+    rb"|<input[^>]{0,300}type\s?=\s?[\"']?password",
+    re.IGNORECASE,
+)
+"""What the pages of a web server say that answer in place of a file: an error, or a login."""
+
+
 def _html(data: bytes) -> str:
+    if _SERVER.search(data[:65536]):
+        raise UnreadableError(
+            "the file is a page of a web server, an error or a login, that was saved in its place"
+        )
+
     declared = re.search(rb"charset\s*=\s*[\"']?([\w-]+)", data[:2048], re.IGNORECASE)
     text = None
     if declared and not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
