@@ -27,6 +27,7 @@ from rfpmss.data.identity.names import (
 from rfpmss.data.identity.names import plain as plain_of
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
+from rfpmss.data.identity.unnamed import adopt, adopted, confirmed, unsettled
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
 from rfpmss.data.readers.sequences import describes, sequence_of, spelled_out, without_prefix
 from rfpmss.data.readers.text.dates import day
@@ -231,8 +232,46 @@ class _Owners:
             ]
             self._lay_out(images)
 
+        doubt = "" if self.level else self._adopt(images)
         self.keys = [place.name for place in self.places]
-        self.doubt = self.layout.doubt or self._contradiction(real)
+        self.doubt = self.layout.doubt or doubt or self._contradiction(real)
+
+    def _adopt(self, images: Sequence[int]) -> str:
+        """Give DICOM without a PatientID the only one of its patient's folder; why not, if not."""
+        dicom = [n for n in images if self.items[n].study]
+        free = {n for n in dicom if not self.ids[n] and placeholder(self.items[n].patient)}
+        if not free or not any(self.ids[n] for n in dicom):
+            return ""
+
+        paths = without_series_folders([(i.path, i.study, i.person) for i in self.items])
+        headers = {paths[n] for n in dicom}
+        whole = Layout([paths[n] for n in images], 0, filter(None, self.ids), headers)
+        asked = [n for n in dicom if self.ids[n] or n in free]
+        places = [whole.place(paths[n]) for n in asked]
+        found = adopt(
+            [self.ids[n] for n in asked],
+            [place.home for place in places],
+            [self.items[n].person for n in asked],
+        )
+        if found.doubtful:
+            n = min(found.doubtful)
+            depth = paths[asked[n]].parts.index(places[n].raw[-1]) + 1
+            return unsettled({self.items[asked[n]].study for n in found.doubtful}, depth)
+        if not found.ids:
+            return ""
+        if whole.doubt and not confirmed(
+            [self.ids[n] for n in asked],
+            [place.home for place in places],
+            [self.items[n].study for n in asked],
+        ):
+            return whole.doubt
+
+        for n, patient in found.ids.items():
+            self.ids[asked[n]] = patient
+
+        self.notes.append(adopted({self.items[asked[n]].study for n in found.ids}))
+        self._lay_out(images)
+        return ""
 
     def _lay_out(self, images: Sequence[int]) -> None:
         """Read the folders of the images that no PatientID tells the patient of."""

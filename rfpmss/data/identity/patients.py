@@ -50,7 +50,7 @@ def shared(
     by_home: dict[str, dict[tuple[str, ...], tuple[set[str], set[str]]]] = defaultdict(dict)
     for patient, home, (birth, sex, _) in zip(patients, homes, persons, strict=True):
         births, sexes = by_home[patient].setdefault(home, (set(), set()))
-        births.update({birth} & set(filter(_certain, {birth})))
+        births.update({birth} & set(filter(certain, {birth})))
         sexes.update({sex} & {"M", "F"})
 
     counted = _counted(patients, persons)
@@ -76,7 +76,7 @@ def _counted(patients: Sequence[str], persons: Sequence[tuple[str, str, str]]) -
     found: dict[str, set[str]] = defaultdict(set)
     for patient, (birth, _, name) in zip(patients, persons, strict=True):
         named = "" if placeholder(name) else plain(name)
-        found[patient].add(named or (birth if _certain(birth) else ""))
+        found[patient].add(named or (birth if certain(birth) else ""))
 
     counted: set[str] = set()
     seen: set[str] = set()
@@ -100,7 +100,7 @@ def same_person(person: tuple[str, str, str]) -> str:
         ('', '')
     """
     birth, sex, name = person
-    if not _certain(birth) or sex not in ("M", "F") or placeholder(name):
+    if not certain(birth) or sex not in ("M", "F") or placeholder(name):
         return ""
     return f"{birth} {sex} {plain(name)}"
 
@@ -146,7 +146,7 @@ def _bare(word: str) -> str:
     return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", letters))
 
 
-def _certain(birth: str) -> bool:
+def certain(birth: str) -> bool:
     """A whole date, and none that anonymisers write."""
     return bool(re.fullmatch(r"\d{8}", birth)) and birth[4:] != "0101" and birth > "18991231"
 

@@ -243,6 +243,62 @@ def test_placeholders_merge_no_folders_and_that_is_said(word: str) -> None:
     assert word not in show(found).replace("such as ANONYMOUS", "")
 
 
+# Folders with PatientID, birth date, sex and name of what they hold; what is read: who is one
+# patient, or `refused`.
+UNNAMED = {
+    "another clinic": (
+        "Roe Ann/RM BASAL=H1; Roe Ann/RM CONTROL=; Poe Jim/RM BASAL=H2; Poe Jim/RM CONTROL=H2",
+        "aabb",
+    ),
+    "a name of an examination": (
+        "Roe/RM BASAL=H1; Roe/RM CONTROL 6 MESES=; Poe/RM BASAL=H2",
+        "aab",
+    ),
+    "people or hospitals": ("Mueller/1=H1; Mueller/2=; Meier/1=H2", "refused"),
+    "a placeholder": ("P01/2020-03-10=H1; P01/2020-09-15=ANONYMOUS; P02/2020-03-10=H2", "aab"),
+    "all patients": ("P1/pre=H1; P1/post=; P2/pre=H2; P2/post=; P3/pre=H3; P3/post=", "aabbcc"),
+    "no folder of theirs": ("P1/pre=H1; P2/pre=; P3/pre=H3", "abc"),
+    "sites": ("siteA/P1/pre=H1; siteA/P2/pre=; siteB/P3/pre=H3", "abc"),
+    "the same birth date": ("P1/a=H1,19500412,F; P1/post=,19500412; P2/a=H2", "aab"),
+    "a birth date that nobody has": ("P1/a=H1,19500412; P1/post=,19000101; P2/a=H2", "aab"),
+    "another birth date": ("P1/a=H1,19500412; P1/post=,19610203; P2/a=H2", "refused"),
+    "another sex": ("P1/a=H1,,F; P1/post=,,M; P2/a=H2", "refused"),
+    "another name": ("P1/a=H1,,,Roe^Ann; P1/post=,,,Poe^Jim; P2/a=H2", "refused"),
+    "the same name": ("P1/a=H1,,,ROE^ANN; P1/post=,,,Ann_Roe; P2/a=H2", "aab"),
+    "two PatientIDs": ("P1/a=H1; P1/b=H7; P1/c=; P2/a=H2", "refused"),
+}
+
+
+def _unnamed(case: str) -> dict[str, dict[str, object]]:
+    result = {}
+    for n, text in enumerate(case.split("; ")):
+        folder, _, said = text.partition("=")
+        patient, birth, sex, name = (said.split(",") + [""] * 3)[:4]
+        person = (birth, sex, name.replace("_", " "))
+        for k in range(2):
+            more = dicom(patient, f"1.{n}", person=person, date=738_000 + 90 * n)
+            result[f"{folder}/IM{k}"] = more
+
+    return result
+
+
+@pytest.mark.parametrize("case", UNNAMED)
+def test_dicom_without_a_patient_id_is_the_one_patients_whose_folder_it_lies_in(case: str) -> None:
+    about, wanted = _unnamed(UNNAMED[case][0]), UNNAMED[case][1]
+    found = scan(list(about), about=about)
+    if wanted == "refused":
+        assert "--patient-level 1" in found.doubt
+        level = scan(list(about), about=about, level=1)
+        assert level.doubt == ""
+        assert same(patients(level), {path: path.partition("/")[0] for path in about})
+        return
+
+    assert found.doubt == ""
+    assert same(patients(found), dict(zip(about, [w for w in wanted for _ in "12"], strict=True)))
+    several = len(wanted) > len(set(wanted))
+    assert several == ("taken for the patient of their folder" in show(found))
+
+
 def test_a_patient_that_the_mapping_file_names_is_never_a_placeholder() -> None:
     items = [Item(PurePosixPath(f"scans/{n}.nii"), "mri", patient="X", given="x") for n in "ab"]
     assert owners(items) == ["id:X", "id:X"]
