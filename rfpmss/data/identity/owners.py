@@ -248,22 +248,18 @@ class _Owners:
         whole = Layout([paths[n] for n in images], 0, filter(None, self.ids), headers)
         asked = [n for n in dicom if self.ids[n] or n in free]
         places = [whole.place(paths[n]) for n in asked]
-        found = adopt(
-            [self.ids[n] for n in asked],
-            [place.home for place in places],
-            [self.items[n].person for n in asked],
-        )
+        ids = [self.ids[n] for n in asked]
+        homes = [_folder_of(paths[n], place) for n, place in zip(asked, places, strict=True)]
+        found = adopt(ids, homes, [self.items[n].person for n in asked])
         if found.doubtful:
             n = min(found.doubtful)
             depth = paths[asked[n]].parts.index(places[n].raw[-1]) + 1
             return unsettled({self.items[asked[n]].study for n in found.doubtful}, depth)
         if not found.ids:
             return ""
-        if whole.doubt and not confirmed(
-            [self.ids[n] for n in asked],
-            [place.home for place in places],
-            [self.items[n].study for n in asked],
-        ):
+        discs = all(_MACHINE.fullmatch(places[n].home[-1]) for n in found.ids)
+        sure = discs or confirmed(ids, homes, [self.items[n].study for n in asked])
+        if whole.doubt and not sure:
             return whole.doubt
 
         for n, patient in found.ids.items():
@@ -796,6 +792,13 @@ def _found(runs: Iterable[tuple[range, str]], known: Mapping[str, set[_T]]) -> s
 
 _FOLDER = "folder "
 """Begins the label of a visit that a folder's own name tells."""
+
+
+def _folder_of(path: PurePosixPath, place: Place) -> tuple[str, ...]:
+    """The folders that name the patient; whole paths where discs number their folders anew."""
+    if not place.home or not _MACHINE.fullmatch(place.home[-1]):
+        return place.home
+    return path.parts[: path.parts.index(place.raw[-1]) + 1]
 
 
 def _stand(count: int) -> str:

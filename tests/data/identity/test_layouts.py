@@ -254,6 +254,14 @@ UNNAMED = {
         "Roe/RM BASAL=H1; Roe/RM CONTROL 6 MESES=; Poe/RM BASAL=H2",
         "aab",
     ),
+    "two discs": (
+        "CD1/DICOM/PA000001/ST000001=H1; CD1/DICOM/PA000001/ST000002=; "
+        "CD2/DICOM/PA000001/ST000001=H2",
+        "aab",
+    ),
+    "years": ("2020/Roe=H1; 2020/Poe=; 2021/Doe=H3", "abc"),
+    "batches": ("batch1/P1/a=H1; batch1/P2/a=; batch2/P3/a=H2; batch2/P4/a=", "abcd"),
+    "studies of one export": ("export/ST000001=H1; export/ST000002=; export/ST000003=H2", "abc"),
     "people or hospitals": ("Mueller/1=H1; Mueller/2=; Meier/1=H2", "refused"),
     "a placeholder": ("P01/2020-03-10=H1; P01/2020-09-15=ANONYMOUS; P02/2020-03-10=H2", "aab"),
     "all patients": ("P1/pre=H1; P1/post=; P2/pre=H2; P2/post=; P3/pre=H3; P3/post=", "aabbcc"),
