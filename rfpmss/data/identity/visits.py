@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+
+from rfpmss.data.readers.text.dates import readings
 
 DAYS = 30
 """Examinations of a patient at most this many days apart are one visit, if nothing says no."""
@@ -73,6 +76,41 @@ def visits(files: Sequence[Dated], days: int = DAYS) -> list[str | None]:
         return [""] * len(files)
 
     return _near(files, result)
+
+
+def settled(name: str, days: Collection[int]) -> int | None:
+    """The one day of an examination that a date in a name means, whatever its order; else None.
+
+    Args:
+        name: of a report without a certain date, such as ``7740012_05092021``.
+        days: when the patient was examined.
+
+    Example:
+        >>> from datetime import date
+        >>> march, september = date(2021, 3, 4).toordinal(), date(2021, 9, 5).toordinal()
+        >>> settled("7740012_05092021", {march, september}) == september
+        True
+        >>> settled("CR 04-03-21", {march}) == march, settled("P1_040321", {march}) == march
+        (True, True)
+        >>> settled("CR 04-03-21", {march, date(2021, 4, 3).toordinal()}) is None
+        True
+    """
+    written = ("-".join(re.findall(r"\d+", found[1])) for found in _LONG.finditer(name))
+    packed = ("-".join(filter(None, found.groups())) for found in _PACKED.finditer(name))
+    meant = {day for text in (*written, *packed) for day in (*readings(text), *_turned(text))}
+    meant &= set(days)
+    return meant.pop() if len(meant) == 1 else None
+
+
+_LONG = re.compile(r"(?<!\d)(?=(\d{1,2}([-._/ ])\d{1,2}\2(?:(?:19|20)\d\d|\d\d))(?!\d))")
+_PACKED = re.compile(r"(?<!\d)(\d\d)(\d\d)((?:19|20)\d\d|\d\d)(?!\d)")
+"""Day, month and year as numbers, in any order but the year first in four digits."""
+
+
+def _turned(text: str) -> tuple[int, ...]:
+    """Of three numbers of two digits the reading with the year first."""
+    first, second, last = text.split("-")
+    return readings(f"20{first}-{second}-{last}") if len(first) == len(last) == 2 else ()
 
 
 def _by_study(files: Sequence[Dated]) -> list[Dated]:
@@ -186,15 +224,20 @@ def _by_name(file: Dated, named: Mapping[str, set[str]]) -> str | None:
 
 
 def _near(files: Sequence[Dated], known: list[str | None]) -> list[str | None]:
-    beneath: dict[PurePosixPath, set[str]] = defaultdict(set)
+    """By the nearest folder; a folder of reports tells nothing of another report."""
+    images: dict[PurePosixPath, set[str]] = defaultdict(set)
+    every: dict[PurePosixPath, set[str]] = defaultdict(set)
     for file, visit in zip(files, known, strict=True):
         if visit is not None:
             for folder in file.path.parents:
-                beneath[folder].add(visit)
+                every[folder].add(visit)
+                if not file.report:
+                    images[folder].add(visit)
 
     result = list(known)
     for place, file in enumerate(files):
         if result[place] is None and file.date is None:
+            beneath = images if file.report else every
             folder = next((f for f in file.path.parents if beneath.get(f)), None)
             inside = beneath[folder] if folder is not None else set()
             result[place] = next(iter(inside)) if len(inside) == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,7 @@ from rfpmss.data.errors import (
     UnusedError,
     describe,
 )
-from rfpmss.data.identity.visits import DAYS, Dated, visits
+from rfpmss.data.identity.visits import DAYS, Dated, settled, visits
 from rfpmss.data.privacy.private import pseudonym, read_report, redact
 from rfpmss.data.readers import masks, nifti
 from rfpmss.data.readers.dicom import segments
@@ -128,6 +128,8 @@ def _imageless(report: File, *, examined: bool, untold: bool = False) -> DataErr
 def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
     if days is None:
         return [""] * len(members)
+    examined = {file.date for file in members if file.kind != "text" and file.date is not None}
+    members = [_settled(file, examined) for file in members]
     again = _again(members)
     reports = Counter(file.relative.parent for file in members if file.kind == "text")
     return visits(
@@ -145,6 +147,16 @@ def _visits(members: Sequence[File], days: int | None) -> list[str | None]:
         ],
         days,
     )
+
+
+def _settled(file: File, examined: Collection[int]) -> File:
+    """A report whose name holds a date of uncertain order, with the day of an examination."""
+    if file.kind != "text" or file.date is not None or file.unread:
+        return file
+    day = settled(file.relative.name, examined)
+    if day is None:
+        return file
+    return replace(file, date=day, label="" if file.label.startswith("date ") else file.label)
 
 
 def _bare(file: File) -> bool:

@@ -1,6 +1,7 @@
 """Time points of folders: what they are called, and that no two of them are read as one."""
 
 import csv
+from datetime import date
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from rfpmss.data.identity.names import parse
 from rfpmss.data.identity.owners import Item, assign
-from rfpmss.data.identity.visits import Dated, visits
+from rfpmss.data.identity.visits import Dated, settled, visits
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import write_series
 
@@ -84,3 +85,36 @@ def test_pre_and_post_in_a_folder_of_a_sequence_are_about_contrast() -> None:
     assert not owned.doubt
     assert {place.label or place.phase for place in owned.places} == {""}
     assert len(set(owned.owners)) == 2
+
+
+def test_a_report_beside_another_report_is_not_of_its_visit() -> None:
+    """In a folder of reports the one with a date says nothing of one without."""
+    march, september = date(2021, 3, 4).toordinal(), date(2021, 9, 5).toordinal()
+    files = [
+        Dated(PurePosixPath("dicom/7/a/1.dcm"), march),
+        Dated(PurePosixPath("dicom/7/b/1.dcm"), september),
+        Dated(PurePosixPath("CR/7_2021-03-04.docx"), march, report=True),
+        Dated(PurePosixPath("CR/7.html"), report=True),
+        Dated(PurePosixPath("dicom/7/b/report.txt"), report=True),
+    ]
+    assert visits(files) == [str(march), str(september), str(march), None, str(september)]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("7740012_05092021.html", (2021, 9, 5)),
+        ("7740012_20210905.html", None),  # a date of one order, read elsewhere
+        ("CR_77_05-09-2021.rtf", (2021, 9, 5)),
+        ("CR_77_09-05-2021.rtf", (2021, 9, 5)),
+        ("P1_050921.txt", (2021, 9, 5)),
+        ("P1_210905.txt", (2021, 9, 5)),
+        ("P1 5.9.21.txt", (2021, 9, 5)),
+        ("P1_040321_050921.txt", None),
+        ("P1_12345678.txt", None),
+        ("P1_06092021.txt", None),
+    ],
+)
+def test_a_date_of_uncertain_order_is_the_day_of_an_examination(name, meant) -> None:
+    days = {date(2021, 3, 4).toordinal(), date(2021, 9, 5).toordinal()}
+    assert settled(name, days) == (date(*meant).toordinal() if meant else None)
