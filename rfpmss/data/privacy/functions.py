@@ -170,6 +170,16 @@ MAIDEN = re.compile(
     re.IGNORECASE,
 )
 """Before the name that somebody was born with."""
+MAIDEN_FIELD = re.compile(
+    r"(?<![\w-])(?:nom (?:de naissance|de jeune fille|patronymique)|nom d['’]usage|geburtsname"
+    r"|mädchenname|maiden name|birth name|name at birth|apellidos? de (?:soltera|nacimiento)"
+    r"|nombre de (?:soltera|nacimiento)|cognome (?:da nubile|di nascita)|nome de solteira"
+    r"|meisjesnaam|geboortenaam|fødenavn|pikenavn|flicknamn|nazwisko (?:rodowe|panieńskie)"
+    r"|rodné příjmení|leánykori név|születési név|kızlık soyadı|девичья фамилия)"
+    r"\s?[:：]\s?(?=(?-i:[^\W\d_a-zß-ÿ]))",
+    re.IGNORECASE,
+)
+"""The label of that name."""
 TOLD = re.compile(_HEARD, re.IGNORECASE)
 TOLD_ONE = re.compile(
     rf"{_HEARD}(?=(?-i:[A-ZÀ-Þ])[\w'’-]{{1,60}}"

@@ -117,7 +117,7 @@ _LIVES = (
 )
 _TOKEN = (
     rf"(?:\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
-    rf"|(?:St|Str|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
+    rf"|(?:St|\w{0, 20}[Ss]tr|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
     rf"|(?!(?:T[eé]l|Telefon|Téléphone|Phone|Fax|Mobil|Handy)(?!\w))[{UPPER}][\w'’/-]*"
     r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|nº|n°|bis|ter"
     r"|(?:rue|avenue|boulevard|chemin|impasse|allée|place|via|viale|piazza|corso|calle"
@@ -126,7 +126,10 @@ _TOKEN = (
     r"|lane|и|de|des|du|la|le|les|los|las|da|das"
     r"|do|dos|di|della|dei|del|van|den|der|von|am|an|of|the)(?!\w))"
 )
-_LIVING = re.compile(rf"(?<![\w-])(?i:{_LIVES})\s(?P<value>(?:{_TOKEN}(?:,\s|\s)){{0,13}}{_TOKEN})")
+_LIVING = re.compile(
+    rf"(?<![\w-])(?i:{_LIVES})\s(?P<value>(?:{_TOKEN}(?:,\s|\s)){{0,13}}{_TOKEN}"
+    rf"(?:,?\s(?:à|in|en|em|a|te|w|i)\s[{UPPER}][\w'’-]+)?)"
+)
 _HAN_LIVES = re.compile(
     rf"(家住|现住|現住|住于|住在|户籍地?|籍贯)[:：]?([{_HAN}\d\w－-]{{2,40}})(?=[，,。；;\s]|$)"
 )

@@ -20,6 +20,7 @@ from rfpmss.data.privacy.functions import (
     KIN_OF,
     KIN_ONE,
     MAIDEN,
+    MAIDEN_FIELD,
     TOLD,
     TOLD_ONE,
 )
@@ -474,7 +475,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _persons(text, CALLED, names, None, least=2, keep=True)
     text = _blanked(text, _AGED, names)
     text = _relatives(text, names)
-    for label in (TOLD_ONE, MAIDEN):
+    for label in (TOLD_ONE, MAIDEN, MAIDEN_FIELD):
         text = _persons(text, label, names, _one_word, keep=True)
 
     text = _persons(text, KIN_ONE, names, _one_word, keep=True)
