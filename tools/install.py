@@ -124,6 +124,6 @@ def _forward(stderr: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):  # no folder: --help makes none of its name
         sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:]))
