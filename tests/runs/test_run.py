@@ -26,6 +26,7 @@ from rfpmss.config import (
 )
 from rfpmss.config.arguments import TrainArguments, _names, parse
 from rfpmss.config.sections import Frozen
+from rfpmss.options import findings, prepare
 from rfpmss.runs.folder import Run, RunError, read_metrics
 from rfpmss.training.schedule import Schedule
 
@@ -209,11 +210,12 @@ def test_bounds_in_the_help_are_those_that_hold() -> None:
 def test_the_guide_to_training_names_options_and_fields_that_exist() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
     known = set(_names(Config))
-    named = re.findall(r"`((?:train|model)\.\w+)", text)
+    named = re.findall(r"`((?:train|model)\.(?!safetensors)\w+)", text)
     assert len(named) > 10
     assert set(named) <= known
     options = set(re.findall(r"(--[a-z][a-z.-]+)", text)) - {"--nproc-per-node", "--help"}
-    kinds = (TrainArguments, evaluate.Arguments, embed.Arguments, finetune.Arguments)
+    commands = (evaluate, embed, findings, finetune)
+    kinds = (TrainArguments, prepare.Hospital, *(each.Arguments for each in commands))
     names = [name for kind in kinds for name in kind.__dataclass_fields__]
     own = {f"--{name.replace('_', '-')}" for name in names}
     fields = {f"--{name.replace('_', '-')}" for name in known}

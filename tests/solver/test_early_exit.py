@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
+from multisk._backends import choose
 from multisk._backends.numba import available
 from multisk._problem import margins, problem, status, system
 from multisk._solution import gradient
@@ -26,7 +27,7 @@ class NoReads(TorchDispatchMode):
 @pytest.fixture
 def device(monkeypatch):
     """Treat CPU tensors as those of a device: what would cost a synchronisation is not read."""
-    for module in (problem, system, margins, status, gradient):
+    for module in (problem, system, margins, status, gradient, choose):
         monkeypatch.setattr(module, "readable", lambda _: False)
 
 
