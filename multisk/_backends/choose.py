@@ -215,9 +215,8 @@ def loops_unroll(system: System) -> ModuleType | None:
         return None
 
     spread = x.flatten(1).amax(1) - x.flatten(1).amin(1)
-    scales = (1.0,) if system.groups is None else system.groups.scales
     eps = system.eps.flatten() if isinstance(system.eps, Tensor) else system.eps
-    reach = spread * (max(map(abs, scales)) / eps)
+    reach = spread * (largest_scale(system) / eps)
     return available.unrolling() if bool((reach < RANGE[x.dtype]).all()) else None
 
 
@@ -299,9 +298,12 @@ def span(system: System) -> float:
     low, high = system.ends
     exact = system.relax == (None, None)
     reach = high - low if exact else 2 * max(abs(low), abs(high))
-    scales = (1.0,) if system.groups is None else system.groups.scales
+    return reach * (largest_scale(system) / system.eps)
 
-    return reach * (max(map(abs, scales)) / system.eps)
+
+def largest_scale(system: System) -> float:
+    """The largest factor of the scores in an exponent, but for 1 / eps."""
+    return 1.0 if system.groups is None else max(map(abs, system.groups.scales))
 
 
 def sweeps_come_first(system: System) -> bool:

@@ -6,6 +6,8 @@ direction is taken only where the slope along it says that it went up. The colum
 to a unit diagonal, so that a column with a millionth of the others' mass counts like any other.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -172,16 +174,42 @@ def shifted(system: System, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
 def step(system: System, point: Point, *, rough: bool) -> Point:
     """A Newton step, cut until the slope along it has not turned."""
     move = direction(system, point, rough=rough)
-    slope = float((point.pull * move).sum())
+    ahead = float((point.pull * move).sum())
+    return along(
+        point,
+        move,
+        ahead,
+        visit=lambda b: visit(system, b),
+        slope=lambda new: float((new.pull * move).sum()),
+    )
+
+
+def along(
+    point: Point,
+    move: Tensor,
+    ahead: float,
+    *,
+    visit: Callable[[Tensor], Point],
+    slope: Callable[[Point], float],
+) -> Point:
+    """From `point` along `move`, ever shorter until the slope there has not turned.
+
+    Args:
+        point: where it begins.
+        move: of the columns' potentials, (b, k).
+        ahead: the slope at `point`.
+        visit: the point at potentials of the columns.
+        slope: along `move`, at such a point.
+    """
     length, best = 1.0, point
     for _ in range(TRIALS):
-        new = visit(system, point.b + length * move)
-        behind = float((new.pull * move).sum())
+        new = visit(point.b + length * move)
+        behind = slope(new)
         if bool(new.error.isfinite().all()):
-            if behind <= 0.5 * abs(slope):
+            if behind <= 0.5 * abs(ahead):
                 return new
             best = better(best, new)
-        part = abs(slope) / (abs(slope) + behind) if behind < float("inf") else 0.1
+        part = abs(ahead) / (abs(ahead) + behind) if behind < float("inf") else 0.1
         length *= min(max(part, 0.05), 0.5)
 
     return best

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from multisk._backends.torch import passes
 from multisk._problem.system import System
+from multisk._semidual.ascent import FARTHEST, FINEST, along
 from multisk._semidual.interval import best_shift
 from multisk._semidual.row_interval import Band, band_of, capped_rows, potentials_in
 from multisk._semidual.semidual import Point, direction, mass_of, recentred, slope, visit
 
 SWEEPS, ROOTS = 24, 4  # between two Newton steps: products with the plan, or roots of all lines
-FARTHEST = 200.0  # change of a potential before the plan is computed anew: exp stays in range
-TRIALS = 6  # of ever shorter Newton steps
-FINEST = 1e-12  # relative error that float64 reaches
 
 
 def covers(system: System) -> bool:
@@ -128,15 +126,10 @@ def step(system: System, point: Point) -> Point:
     """A Newton step, cut until the slope along it has not turned."""
     move = direction(system, point, torch.full_like(point.b[:, :1], torch.inf))
     ahead = float(slope(system, point, move, ahead=True))
-    length, best = 1.0, point
-    for _ in range(TRIALS):
-        new = arrive(system, point.b + length * move)
-        behind = float(slope(system, new, move, ahead=False))
-        if bool(new.error.isfinite().all()):
-            if behind <= 0.5 * abs(ahead):
-                return new
-            best = min((best, new), key=lambda point: float(point.error))
-        part = abs(ahead) / (abs(ahead) + behind) if behind < float("inf") else 0.1
-        length *= min(max(part, 0.05), 0.5)
-
-    return best
+    return along(
+        point,
+        move,
+        ahead,
+        visit=lambda b: arrive(system, b),
+        slope=lambda new: float(slope(system, new, move, ahead=False)),
+    )
