@@ -19,6 +19,7 @@ from rfpmss import train
 from rfpmss.data.cohort import manifest
 from rfpmss.evaluation.labels.probe import Classifier
 from rfpmss.evaluation.page import write
+from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.runs import checkpoint
 from rfpmss.runs.content import ORIGIN, TASK
 from rfpmss.runs.origin import Origin
@@ -76,13 +77,18 @@ def test_the_page_and_the_tuning_of_another_cohort_stand_apart(
     assert "left out of the page" not in said
 
 
+def classifier_of(model: RFPMSS) -> dict[str, torch.Tensor]:
+    """Weights of a tuned encoder: the model's, and a head of zeros."""
+    made = {"head.weight": torch.zeros(1, 8), "head.bias": torch.zeros(1)}
+    lazy = Classifier(model).state_dict().items()
+    return {k: made["head." + k.rpartition(".")[2]] if is_lazy(v) else v for k, v in lazy}
+
+
 def test_an_encoder_that_was_tuned_from_other_weights_is_not_shown(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = checkpoint.load(trained)
-    made = {"head.weight": torch.zeros(1, 8), "head.bias": torch.zeros(1)}
-    lazy = Classifier(found.model).state_dict().items()
-    state = {k: made["head." + k.rpartition(".")[2]] if is_lazy(v) else v for k, v in lazy}
+    state = classifier_of(found.model)
     for told, taken in (
         ({ORIGIN: found.weights}, True),
         ({ORIGIN: "0" * 64}, False),
@@ -99,9 +105,7 @@ def test_an_encoder_that_was_tuned_on_another_label_is_not_shown(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = checkpoint.load(trained)
-    made = {"head.weight": torch.zeros(1, 8), "head.bias": torch.zeros(1)}
-    lazy = Classifier(found.model).state_dict().items()
-    state = {k: made["head." + k.rpartition(".")[2]] if is_lazy(v) else v for k, v in lazy}
+    state = classifier_of(found.model)
     (tmp_path / "evaluation").mkdir()
     for tuned, table in (("grade", "grade"), ("grade", "side"), (None, "side"), (None, None)):
         told = {ORIGIN: found.weights} | ({TASK: tuned} if tuned else {})

@@ -243,7 +243,7 @@ class _Owners:
         if not free or not any(self.ids[n] for n in dicom):
             return ""
 
-        paths = without_series_folders([(i.path, i.study, i.person) for i in self.items])
+        paths = self.plain_paths
         headers = {paths[n] for n in dicom}
         whole = Layout([paths[n] for n in images], 0, filter(None, self.ids), headers)
         asked = [n for n in dicom if self.ids[n] or n in free]
@@ -269,12 +269,14 @@ class _Owners:
         self._lay_out(images)
         return ""
 
+    @cached_property
+    def plain_paths(self) -> list[PurePosixPath]:
+        """The paths without folders that name a series alone."""
+        return without_series_folders([(i.path, i.study, i.person) for i in self.items])
+
     def _lay_out(self, images: Sequence[int]) -> None:
         """Read the folders of the images that no PatientID tells the patient of."""
-        paths = [item.path for item in self.items]
-        if not self.level:
-            paths = without_series_folders([(i.path, i.study, i.person) for i in self.items])
-
+        paths = [item.path for item in self.items] if self.level else self.plain_paths
         self.layout = Layout(
             [paths[n] for n in images if self.level or not self.ids[n]],
             self.level,
