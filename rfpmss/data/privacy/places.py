@@ -38,7 +38,8 @@ _APART = (
 _BEHIND_N = (
     r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Boulevard|Blvd|Court|Terrace|Crescent"
     r"|Highway|Hwy|Parkway|Pkwy"
-    r"|Gardens|Grove|Mews|(?:Close|Square|Trail|Way|Place|Circle)(?=,))"
+    r"|Gardens|Grove|Mews|(?:Close|Square|Trail|Way|Place|Circle|Rise|Row|Walk|Hill|View|Green|Croft"
+    r"|Drove|Parade|Vale|Meadows?|Bank|Wharf|Yard|Brae|Wynd)(?=[,\n]))"
 )
 _FRENCH = (
     r"(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Bb]lvd|[Cc]hemin|[Ii]mpasse|[Aa]llée"

@@ -19,6 +19,7 @@ from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
 from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
+from rfpmss.data.privacy.unlabelled.letterheads import without_letterheads
 from rfpmss.data.readers.text.dates import MONTH
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MIB
@@ -230,7 +231,8 @@ def redact(text: str, names: Iterable[str]) -> str:
         'Mr. ___ has a mass, left, since ___.'
     """
     text = unicodedata.normalize("NFC", text)
-    text = without_numbers(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
+    text = without_letterheads(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
+    text = without_numbers(text, BLANK)
     text, said = without_fields(without_places(_unregistered(text), BLANK))
     text, more = without_unlabelled(without_the_old(text, BLANK), BLANK)
     said = list(dict.fromkeys((*said, *more)))

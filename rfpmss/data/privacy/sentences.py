@@ -385,10 +385,12 @@ _BORN = re.compile(
 )
 _BORN_AT = re.compile(
     rf"(?<![\w-])((?i:nat[oa](?: il)?|née?(?:\(e\))?(?: le)?|nacid[oa](?: el)?|nascid[oa](?: em)?"
-    rf"|geb(?:oren|\.)?(?: am)?|born(?: on)?|geboren(?: op)?|född|født|fødd|ur\.|urodzon[ya])\s"
+    rf"|geb(?:oren|\.)?(?: am)?|born(?: on)?|d\.?o\.?b\.?:?|date of birth:?|geburtsdatum:?"
+    rf"|geboren(?: op)?|född|født|fødd|ur\.|urodzon[ya])\s"
     rf"(?:{_DATE}|\d{{1,2}}(?:er|\.|st|nd|rd|th)?(?: de)? (?i:{MONTH})(?: de)? \d{{4}}))"
-    rf",?\s(?:à|a|in|en|em|te|w|i)\s"
-    rf"[{UPPER}][\w'’-]{{1,40}}(?:[ -][{UPPER}][\w'’-]{{1,40}}){{0,2}}(?:\s\(\w{{2,20}}\))?"
+    rf"(?:(?:,?\s(?:à|a|in|en|em|te|w|i)\s|,\s(?=[^\W\d_][\w '’-]{{2,40}}(?:[.)\n]|$)))"
+    rf"(?P<town>[{UPPER}][\w'’-]{{1,40}}(?:[ -][{UPPER}][\w'’-]{{1,40}}){{0,2}})"
+    r"(?:\s\(\w{2,20}\))?)"
 )
 """A place of birth behind the date: `née le 12 mars 1960 à Saint-Denis (93)`."""
 _FIVE = r"[+(]?\d(?:[ ()/.-]{0,2}\d){4}"
@@ -455,7 +457,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     text = _NUMBERS_ZH.sub("", _field(text, _NAMES_RU, names))
     text = _blanked(text, _INITIALS_RU, names)
     text = _BORN_IN.sub(rf"\1{BLANK}", text)
-    text = _BORN_AT.sub(r"\1", text)
+    text = _BORN_AT.sub(_without_a_town, text)
     for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
 
@@ -480,6 +482,18 @@ def without_fields(text: str) -> tuple[str, list[str]]:
 
     text = _persons(text, KIN_ONE, names, _one_word, keep=True)
     return _titled(text, names), names
+
+
+_COMPLAINT = re.compile(
+    r".{0,40}(?:schmerz(?:en)?|schwindel|anfälle?|übelkeit|parese|störung)", re.I
+)
+
+
+def _without_a_town(found: re.Match[str]) -> str:
+    """A birthday without the town behind it: `geb. 12.03.1960, Kassel`."""
+    words = found["town"].split()
+    stays = any(common(word) or _COMPLAINT.fullmatch(word) for word in words)
+    return found[0] if stays else found[1]
 
 
 _HAN_LETTER = re.compile(f"[{_HAN}]")

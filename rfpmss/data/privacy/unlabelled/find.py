@@ -6,6 +6,7 @@ import re
 from itertools import chain
 
 from rfpmss.data.privacy.unlabelled.institutions import without_institutions
+from rfpmss.data.privacy.unlabelled.origins import without_origins
 from rfpmss.data.privacy.unlabelled.people import people
 from rfpmss.data.privacy.unlabelled.uncased import WIDE, uncased
 
@@ -21,7 +22,7 @@ def without_unlabelled(text: str, blank: str) -> tuple[str, list[str]]:
         >>> without_unlabelled("Seen with Emily Thornbury at Mercy Hospital.", "___")
         ('Seen with ___ at ___.', ['Emily Thornbury'])
     """
-    text = without_institutions(text, blank)
+    text = without_origins(without_institutions(text, blank), blank)
     found = people(text)
     if WIDE.search(text):
         found = chain(found, uncased(text))

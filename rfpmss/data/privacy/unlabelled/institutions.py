@@ -56,7 +56,7 @@ _ADDRESS = (
     rf"|(?:[A-Z]{{1,2}}-)?(?:\d{{4,6}}(?:-\d{{3,4}})?|\d{{3}}\s\d\d|\d\d-\d{{3}})(?:\s[A-Z]{{2}})"
     rf"?\s{_W}(?:\s{_W}){{0,2}}"
     rf"|{_W}(?:\s{_W})?,?\s(?:[A-Z]{{2}}\s\d{{5}}|[A-Z]{{1,2}}\d[\dA-Z]?\s\d[A-Z]{{2}})"
-    rf")(?=\s?[,.;\n]|$)){{0,3}}"
+    rf")(?=\s?[,.;\n]|$)){{0,3}}(?P<town>,\s{_W}(?:[ -]{_W}){{0,2}}(?=\s?[.;)\n]|$))?"
 )
 _PLACE = re.compile(
     rf"(?<![\w-])(?:(?P<first>{_FIRST})(?P<name>(?: [а-яё-]{{3,30}})"
@@ -103,6 +103,16 @@ _WIDE = re.compile("[院病병의セク]")
 
 
 def _instead(found: re.Match[str], blank: str) -> str:
+    town = found["town"]
+    if not town:
+        return _hospital(found, blank)
+
+    words = re.findall(r"[^\W\d_][\w'’]*", town)
+    kept = "" if not any(common(word) or word.isupper() for word in words) else town
+    return _hospital(found, blank).removesuffix(town) + kept
+
+
+def _hospital(found: re.Match[str], blank: str) -> str:
     said = found["name"] or found["names"] or found["glued"]
     words = re.findall(rf"(?<!\w)[{UPPER}][\w'’]*|№", said)
     known = [common(word) or word.lower() in _CLINICS for word in words]
