@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 import multisk
-from benchmarks import predict
 from benchmarks.common.cases import CASES, REACHED, Case, cosines, points
 from benchmarks.common.meter import CudaMeter
 from benchmarks.common.table import upsert
+from benchmarks.gpu import predict
 from benchmarks.gpu.supervise import BrokenDeviceError, Step, is_broken
 from benchmarks.peers import eager, flash
 from benchmarks.peers import transport as peers

@@ -17,12 +17,11 @@ import torch
 pytest.importorskip("triton")
 
 import multisk
-from benchmarks import host, predict
 from benchmarks.common.cases import CASES, Case, cosines, points
 from benchmarks.common.meter import DryMeter
 from benchmarks.common.table import RESULTS, read, upsert
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import checks, poisoned, sanitizer, suite, times
+from benchmarks.gpu import checks, host, poisoned, predict, sanitizer, suite, times
 from benchmarks.gpu.supervise import BROKEN, Outcome, Step, supervise
 from benchmarks.peers import flash
 from multisk import benchmark

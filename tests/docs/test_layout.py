@@ -7,6 +7,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections import Counter
 from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
@@ -172,6 +173,15 @@ def test_few_imports_hide_in_functions() -> None:
     }
     assert 0 < len(hidden) <= 80, sorted(hidden)
     assert not [place for place in hidden if place.startswith("multisk/_operators")]
+
+
+def test_no_folder_holds_more_than_one_looks_through() -> None:
+    """Sixteen files at most, in the sources, the tests and what surrounds them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split("\0")
+    count = Counter(Path(name).parent.as_posix() for name in filter(None, listed))
+    assert not {folder: files for folder, files in count.items() if files > 16}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

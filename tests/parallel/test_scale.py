@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from benchmarks.scale import (
+from benchmarks.gpu.scale import (
     DOCUMENT,
     DOUBLE,
     PROBLEMS,

@@ -13,8 +13,6 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.content import counted_names
-from rfpmss.data.identity.marks import time_words, with_surgery
 from rfpmss.data.identity.names import (
     GROUP,
     ID,
@@ -29,7 +27,9 @@ from rfpmss.data.identity.names import (
     rank,
 )
 from rfpmss.data.identity.numbered import after, stem, visit_numbers
-from rfpmss.data.identity.running import series_names, without_series_numbers
+from rfpmss.data.identity.words.content import counted_names
+from rfpmss.data.identity.words.marks import time_words, with_surgery
+from rfpmss.data.identity.words.running import series_names, without_series_numbers
 from rfpmss.data.readers.sequences import sequence_of
 
 MOST_VISITS = 12

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rfpmss.data.identity.spoken import in_english
+from rfpmss.data.identity.words.spoken import in_english
 from rfpmss.data.readers.sequences import describes, without_prefix
 from rfpmss.data.readers.text.dates import day as full_date
 from rfpmss.data.readers.text.dates import readings, western

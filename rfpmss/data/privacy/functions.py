@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rfpmss.data.privacy.labels import Labelled
+from rfpmss.data.privacy.labelled.labels import Labelled
 from rfpmss.data.privacy.persons import TITLE
 
 # Patterns, `_` stands for a blank; the first letter may be small but for German nouns and letters.

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from rfpmss.data.privacy.east_asian import SURNAMES_KO, TWO_KO
+from rfpmss.data.privacy.labelled.east_asian import SURNAMES_KO, TWO_KO
 from rfpmss.data.privacy.vocabulary import DOUBLE, NAME_PARTICLES, SURNAMES, ordinary
 
 _ESCAPE = re.compile(r"\x1b[\x20-\x2f]{0,4}[\x30-\x7e]")

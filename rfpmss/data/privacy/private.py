@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
-from rfpmss.data.privacy.headed import in_lines
 from rfpmss.data.privacy.inflections import blanked
+from rfpmss.data.privacy.labelled.headed import in_lines
 from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.places import without_places

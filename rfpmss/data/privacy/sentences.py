@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from rfpmss.data.privacy import east_asian
 from rfpmss.data.privacy.functions import (
     CALLED,
     CLOSING,
@@ -24,7 +23,8 @@ from rfpmss.data.privacy.functions import (
     TOLD,
     TOLD_ONE,
 )
-from rfpmss.data.privacy.labels import NAMED, PATIENT, VALUES, Labelled, uncased
+from rfpmss.data.privacy.labelled import east_asian
+from rfpmss.data.privacy.labelled.labels import NAMED, PATIENT, VALUES, Labelled, uncased
 from rfpmss.data.privacy.persons import (
     LOUD_PARTICLE,
     TITLE,

@@ -13,6 +13,7 @@ from rfpmss.data.readers.file import File
 from rfpmss.data.sources import hospital
 from rfpmss.data.sources.hospital import Found
 
+TABLES = Path(__file__).parents[2] / "tables" / "identity"
 SALT = b"0123456789abcdef"
 ROOT = Path("/nowhere/source")
 SEQUENCES = ("t1", "flair")
@@ -32,8 +33,7 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """``layouts.csv``: a template with P(erson), T(ime), S(equence), N(umber), G(roup)."""
-    table = Path(__file__).parents[2] / "tables" / "layouts.csv"
-    with table.open(encoding="utf-8", newline="") as file:
+    with (TABLES / "layouts.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             paths: Truth = {}
             for number, person in enumerate(row["people"].split("|")):

@@ -19,6 +19,7 @@ from rfpmss.data.sources.hospital import Found, scan
 from rfpmss.data.study import Source, Study
 from rfpmss.data.views import Choice, read_views
 from tests.data.files import brain, write_nifti, write_series
+from tests.data.identity.paths import TABLES
 
 MRI, CT = VIEWS.index("mri"), VIEWS.index("ct")
 SHAPE = (20, 20, 8)
@@ -173,7 +174,7 @@ def test_probabilities_are_neither_a_mask_nor_an_image(tmp_path: Path) -> None:
     assert "probabilities" in refusals(tmp_path)["P1_tumor_seg.nii.gz"]
 
 
-with (Path(__file__).parents[2] / "tables" / "masks.csv").open(encoding="utf-8") as _table:
+with (TABLES / "masks.csv").open(encoding="utf-8") as _table:
     MASKS = [(row["name"], row["kind"]) for row in csv.DictReader(_table)]
 
 
@@ -496,7 +497,7 @@ def test_a_slice_of_another_size_is_not_told_of_the_gap_that_it_leaves(tmp_path:
     assert all("one gap" in error.reason for path, error in told.items() if path != odd)
 
 
-with (Path(__file__).parents[2] / "tables" / "folder_names.csv").open(encoding="utf-8") as _table:
+with (TABLES / "folder_names.csv").open(encoding="utf-8") as _table:
     FOLDERS = list(csv.DictReader(_table))
 MASKS_OF = ("seg", "mask", "tumor", "brain/")
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 
 from rfpmss.data.identity.owners import Item, assign
-from tests.data.identity.paths import scan, told
+from tests.data.identity.paths import TABLES, scan, told
 
-with (Path(__file__).parents[2] / "tables" / "report_names.csv").open(encoding="utf-8") as _table:
+with (TABLES / "report_names.csv").open(encoding="utf-8") as _table:
     ROWS = [(row["path"], row["patient"], row["study"]) for row in csv.DictReader(_table)]
-with (Path(__file__).parents[2] / "tables" / "report_words.csv").open(encoding="utf-8") as _table:
+with (TABLES / "report_words.csv").open(encoding="utf-8") as _table:
     WORDS = [row["word"] for row in csv.DictReader(_table)]
 JANE, RICHARD, EDGAR = "Doe^Jane", "Roe^Richard", "Poe^Edgar"
 

@@ -14,10 +14,9 @@ from rfpmss.data.identity.owners import Item, assign
 from rfpmss.data.identity.visits import Dated, settled, visits
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import write_series
+from tests.data.identity.paths import TABLES
 
-with (Path(__file__).parents[2] / "tables" / "time_words.csv").open(
-    newline="", encoding="utf-8"
-) as file:
+with (TABLES / "time_words.csv").open(newline="", encoding="utf-8") as file:
     WORDS = list(csv.DictReader(file))
 
 

@@ -20,7 +20,7 @@ import triton  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from benchmarks.common.cases import CASES  # noqa: E402
-from benchmarks.predict import CACHE  # noqa: E402
+from benchmarks.gpu.predict import CACHE  # noqa: E402
 from multisk.kernels.gradient import plan_backward  # noqa: E402
 from multisk.kernels.newton import newton_pass  # noqa: E402
 from multisk.kernels.plan import write_plan  # noqa: E402

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from rfpmss.data.privacy.east_asian import SURNAMES_KO, TWO_KO
+from rfpmss.data.privacy.labelled.east_asian import SURNAMES_KO, TWO_KO
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.vocabulary import DOUBLE, FOUND_ZH, STOP, SURNAMES
 

@@ -1,6 +1,6 @@
 """What a case has to move and to compute, and the time an H100 or H200 needs for that at least.
 
-    python -m benchmarks.predict        writes results/predicted.csv; nothing in it was measured
+    python -m benchmarks.gpu.predict        writes results/predicted.csv; nothing in it was measured
 
 Bytes are those that must pass the memory: the scores once where they stay in the second cache,
 else once a visit, and the plan written once. Operations are counted in the kernels' sources, a

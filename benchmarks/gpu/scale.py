@@ -1,7 +1,7 @@
 """Memory, messages and time of a step on many GPUs, by formula: the tables of docs/scale.md.
 
-    python -m benchmarks.scale            print the tables
-    python -m benchmarks.scale --write    put them into docs/scale.md
+    python -m benchmarks.gpu.scale            print the tables
+    python -m benchmarks.gpu.scale --write    put them into docs/scale.md
 
 Nothing here is measured. tests/parallel/test_scale.py checks `traffic` on two and four ranks.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 from rfpmss.config import MODALITIES, VIEWS, Config, paper
 from rfpmss.loss.contrast import PAPER_PAIRS
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
-FIGURES = Path(__file__).parent / "results" / "training.csv"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scale.md"
+FIGURES = Path(__file__).parents[1] / "results" / "training.csv"
 FLOAT, DOUBLE = 4, 8
 """Bytes of a feature or gradient, and of the sums that an assignment exchanges."""
 M, PROBLEMS = len(MODALITIES), len(MODALITIES) * (len(MODALITIES) + 1)

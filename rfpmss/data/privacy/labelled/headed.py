@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rfpmss.data.privacy.labels import WHO
+from rfpmss.data.privacy.labelled.labels import WHO
 from rfpmss.data.privacy.sentences import says_who
 
 _GAPS = re.compile(r"\s*[|｜¦]\s*|\t+| {2,}|\u3000+")

@@ -1,6 +1,6 @@
 """What a launch costs the host: Triton's own binding and cache look-up, without a device.
 
-    python -m benchmarks.host       one line a launcher: process time, the least of seven rounds
+    python -m benchmarks.gpu.host       one line a launcher: process time, the least of seven rounds
 
 Kernels are compiled ahead of time for one GPU and launched into nothing: what is timed is the
 Python of the launcher, the binding of its arguments and the look-up of the compiled kernel. The

@@ -1,0 +1,1 @@
+"""What the words in names of folders and files say: contents, marks, series, times."""
