@@ -78,8 +78,8 @@ def look(path: Path, root: Path, limit: int = MAX_BYTES, words: Words | None = N
     if view == "ignore":
         raise UnusedError("the mapping file says to leave it out")
 
-    file = File(path=path, relative=relative, kind=kind_of(path))
     try:
+        file = File(path=path, relative=relative, kind=kind_of(path))
         files = _look(file, limit, words, view)
     except (DataError, OSError):
         raise

@@ -65,12 +65,13 @@ TABLE = {
         "enh enhance enhanced enhancement civ pc postkm postcontrast postgad postgado "
         "postgd postinj "
         "postce postcontraste nachkm mitkm контраст контрастом контрастное ку kontras "
-        "σκιαγραφικ σκιαστικ صبغة تباين ניגוד הזרקה 对比剂 對比劑 显影剂 顯影劑 "
-        "增强 增強 强化 造影 造影后 造影後 注射后 打药后 조영 조영증강 조영후 가돌리늄"
+        "σκιαγραφικ σκιαστικ صبغة صبغه تباين حقن ملون تزریق کنتراست حاجب ניגוד הזרקה גדוליניום "
+        "कंटरासट विपरीत ฉีดสี ฉีดสาร สารทึบ 对比剂 對比劑 显影剂 顯影劑 "
+        "增强 增強 加强 加強 强化 造影 造影后 造影後 注射后 打药后 조영 조영증강 조영후 가돌리늄"
     ),
     "post": "post after nach apres tras despues dopo pos depois sonrasi efter etter po "
     "dupa poslije posle nakon jalkeen parast pec sesudah setelah после след після "
-    "μετα بعد אחרי לאחר",
+    "μετα بعد אחרי לאחר หลัง",
     "native": (
         "native nativ nativo nativa natif plain noncontrast noncon nonenhanced unenhanced nc "
         "precontrast pregad pregado pregd preinj prekm precontraste nogad nogd "
@@ -79,12 +80,13 @@ TABLE = {
         "平扫 平掃 未增强 非增强 无增强 不增强 增强前 造影前 非造影 単純 单纯 비조영 조영전"
     ),
     "pre": "pre before vor avant antes ante prima oncesi voor przed ennen innan fore for до "
-    "pred prije inainte elott pirms enne pries truoc sebelum перед преди πριν προ قبل לפני טרם",
+    "pred prije inainte elott pirms enne pries truoc sebelum перед преди "
+    "πριν προ قبل پیش לפני טרם กอน",
     "without": (
         "without wo w/o no non not ohne sans sin senza sem zonder utan uden bez без "
         "nicht kein keine keinen uten ikke ikkje inte ingen ilman ilma fara brez nelkul nelkuli "
         "heb khong tanpa "
-        "не нет χωρις ανευ بدون بلا ללא בלי "
+        "не нет χωρις ανευ بدون بلا ללא בלי बिना ไม "
         "minus none nein nil o"
     ),
     "both": "both",  # set by `_SIGNS`: with and without
@@ -149,7 +151,9 @@ TABLE = {
         "localizer localiser localizador localisateur localiz loc scout survey pilot topogram "
         "surview scano scanogram scanogramm smartbrain aahead aascout aaheadscout reperage "
         "ubersicht ubersichtsaufnahme 3plane 3pl 3planeloc calibration cal asset refscan coilsens "
-        "prescan senseref 定位 定位像"
+        "prescan senseref locator planscan centratore centraggio posizionamento positioning "
+        "positionnement posicionamiento posicionamento uberblick kilavuz pilotaj локалаизер "
+        "定位 定位像 位置決め ロケータ 위치결정 로컬라이저"
     ),
     # Another part of the body; "head" or "brain" in the same text outweighs it.
     ELSEWHERE: (
@@ -217,10 +221,12 @@ _STEMS = {
     "inject": "contrast", "injekt": "contrast", "inyec": "contrast", "iniez": "contrast",
     "контраст": "contrast", "kontraszt": "contrast", "tehoste": "contrast",
     "varjoain": "contrast", "skuggaefn": "contrast", "нативн": "native",
+    "усилен": "contrast", "підсилен": "contrast", "гадол": "contrast",
     "spektro": "spectroscopy", "spectro": "spectroscopy",
     "diffus": "dwi", "perfus": "perfusion", "subtra": "subtraction", "substra": "subtraction",
     "angiog": "mra", "angios": "mra", "angiot": "mra", "angioc": "mra", "venogra": "mra",
     "localis": LOCALIZER, "localiz": LOCALIZER,
+    "lokaliz": LOCALIZER, "topogram": LOCALIZER, "топограм": LOCALIZER, "локализ": LOCALIZER,
     "lokalis": LOCALIZER, "suscept": "swi", "wirbels": ELSEWHERE, "lumbal": ELSEWHERE,
     "zervikal": ELSEWHERE, "cervic": ELSEWHERE, "thorak": ELSEWHERE, "dynami": "perfusion",
 }  # fmt: skip
@@ -489,7 +495,7 @@ _SIGNS = (
     (r"(?<![a-z0-9])b\s?[=_-]?\s?\d{3,4}(?![0-9])", " dwi "),
     (r"phase[-_ ]?contrast", " phasecontrast "),
     (r"3[-_ ]?(?:plane|pl)(?![a-z])", " localizer "),
-    (r"ref(?:erence)?[-_ ]?scan", " localizer "),
+    (r"(?:ref(?:erence)?|plan)[-_ ]?scan|smart[-_ ]?brain", " localizer "),
     (r"(?:mag|pha)[-_ ]images", " swi "),
     (r"whole[-_ ]body", " wholebody "),
     (r"double[-_ ](?:inversion|ir)", " dir "),

@@ -122,7 +122,11 @@ def ole_cut(path: Path, head: bytes) -> bool:
         path: the file.
         head: its first 512 bytes.
     """
-    size, sector = path.stat().st_size, 1 << min(int.from_bytes(head[30:32], "little"), 16)
+    size, shift = path.stat().st_size, int.from_bytes(head[30:32], "little")
+    if shift not in _SHIFTS:
+        return True
+
+    sector = 1 << shift
     used = [int.from_bytes(head[n : n + 4], "little") for n in range(76, 512, 4)]
     tables = [number for number in used if number < _NO_SECTOR]
     first = int.from_bytes(head[48:52], "little")
@@ -141,6 +145,8 @@ def ole_cut(path: Path, head: bytes) -> bool:
 
 
 _NO_SECTOR, _FREE = 0xFFFFFFFA, 0xFFFFFFFF
+_SHIFTS = (9, 12)
+"""Sectors of 512 and of 4,096 bytes; there are no others."""
 
 
 def _by_name(name: str, head: bytes) -> Kind:

@@ -9,12 +9,15 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -25,12 +28,14 @@ from rfpmss.data.errors import (
     GeometryError,
     ScaleError,
     TextError,
+    UnforeseenError,
     UnreadableError,
     UnsupportedError,
     ValuesError,
 )
 from rfpmss.data.privacy.private import read_report
 from rfpmss.data.readers.dicom import volumes as dicom
+from rfpmss.data.readers.look import look
 from rfpmss.data.readers.slides.slide import open_image, open_slide, region, tiles
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.readers.text.tables import read_table
@@ -271,6 +276,65 @@ def test_a_file_of_no_known_kind_ends_in_its_error(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(kind):
         kind_of(tmp_path / name)
+
+
+MAGICS = (
+    *(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PK\3\4", b"II*\0", b"MM\0*", b"II+\0", b"NRRD0004\n"),
+    *(
+        b"ObjectType = Image\n",
+        b"\x5c\1\0\0",
+        b"\0\0\1\x5c",
+        b"\0\0\0\1",
+        b"CDF\1",
+        b"\x89HDF\r\n\x1a\n",
+    ),
+    *(
+        b"%PDF-1.4\n",
+        b"{\\rtf1",
+        b"\x1f\x8b\x08",
+        bytes(128) + b"DICM",
+        b"\x08\0\5\0CS",
+        b"\xff\xd8\xff",
+    ),
+)
+"""How files of many kinds begin."""
+ENDINGS = (
+    ".doc",
+    ".xls",
+    ".nii",
+    ".nii.gz",
+    ".dcm",
+    ".nrrd",
+    ".mha",
+    ".mgz",
+    ".hdr",
+    ".tif",
+    ".txt",
+    "",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(MAGICS), st.binary(max_size=900), st.sampled_from(ENDINGS))
+def test_a_known_beginning_with_any_bytes_behind_it_ends_in_a_foreseen_error(
+    magic: bytes, rest: bytes, ending: str
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"scan{ending}")
+        path.write_bytes(magic + rest)
+        error = None
+        try:
+            look(path, path.parent)
+        except DataError as raised:
+            error = raised
+
+    assert not isinstance(error, UnforeseenError)
+
+
+def test_an_old_office_file_with_sectors_of_no_size_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "befund.xls").write_bytes(MAGICS[0] + bytes(1000))
+    with pytest.raises(UnreadableError, match="damaged"):
+        kind_of(tmp_path / "befund.xls")
 
 
 def zeros(count: int, wrap: int) -> bytes:

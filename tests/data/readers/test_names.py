@@ -39,6 +39,12 @@ def test_every_description_of_the_table_means_what_it_says_there() -> None:
     assert not wrong
 
 
+def test_every_survey_of_the_table_is_a_localizer() -> None:
+    surveys = [row["description"] for row in table() if row["note"].endswith("survey")]
+    assert len(surveys) >= 20
+    assert [text for text in surveys if kind_of(text) != "localizer"] == []
+
+
 def test_case_and_separators_do_not_matter() -> None:
     for row in table():
         text = row["description"]
