@@ -36,7 +36,9 @@ _MARKS = (
 # Signs that stand beside numbers and words in every language.
 _SIGNS = "°±×µ²³½¼·•–—‘’“”„«»…¿¡§ºª≤≥→←↑↓≈㎜㎝℃"
 _MISREAD = re.compile(
-    rf"[^\W\d_](?!’)[{re.escape(_SIGNS)}][^\W\d_]|[a-zß-ÿ][À-Þ]|(?<![^\W_])[²³½¼][^\W\d_]"
+    rf"[^\W\d_](?!’)[{re.escape(_SIGNS)}][^\W\d_]|[a-zß-ÿ][À-Þ]|[ß-ÿ][A-Z]"
+    r"|[a-zß-ÿ]{2}º|[a-zß-ÿ]{3}[²³¹]|(?<![^\W\d_])(?![cdmk]m)[a-zß-ÿ]{2}[²³¹]"
+    r"|(?<![^\W_])[²³½¼][^\W\d_]"
 )
 _RUN = re.compile(r"([^\x00-\x7f])\1\1")
 _WIDE = "，。、；：！？（）《》【】「」『』〈〉“”‘’…—～・ー％＋－×±≥≤→①②③④⑤⑥⑦⑧⑨⑩\u3000"
@@ -46,7 +48,8 @@ def decode_text(data: bytes) -> str:
     """Bytes as text.
 
     UTF-8, UTF-16 and UTF-32, with and without mark; GB 18030, Big5, Shift-JIS, EUC-JP, EUC-KR,
-    ISO 2022 and HZ; the code pages 1250, 1251 and 1252.
+    ISO 2022 and HZ; the code pages 874 and 1250 to 1258 of Windows, the parts of ISO 8859, KOI8,
+    and those of DOS and of old Macintoshes.
 
     Raises:
         TextError: if no encoding fits, or more than one does, or the text was converted wrongly
@@ -173,6 +176,9 @@ def _refuse_misread(text: str) -> None:
         raise TextError("letters of the text were lost when it was converted before")
 
     sample = text[:SAMPLE]
+    if len(_ACCENTS_ALONE.findall(sample)) > 1:
+        raise TextError("the text was converted from a wrong encoding before")
+
     mine = weigh(sample)
     for wrong, right in _CONFUSED:
         try:
@@ -183,10 +189,15 @@ def _refuse_misread(text: str) -> None:
             raise TextError("the text was converted from a wrong encoding before")
 
 
+_ACCENTS_ALONE = re.compile(r"(?<![^\W\d_])[À-ÖØ-öø-ÿ]{3,}(?![^\W\d_])")
+"""Words of accented letters alone: `Ëåâàÿ` was Левая."""
 _CONFUSED = (
     *(("cp1252", "utf-8"), ("latin-1", "utf-8"), ("gb18030", "utf-8"), ("latin-1", "gb18030")),
     *(("cp1252", "gb18030"), ("latin-1", "big5"), ("latin-1", "cp932"), ("latin-1", "cp949")),
     *(("cp1252", "big5"), ("cp1252", "cp932"), ("cp1252", "cp949"), ("cp932", "utf-8")),
+    *(("cp1252", "cp1251"), ("cp1252", "cp1253"), ("cp1252", "cp1254"), ("cp1252", "cp1255")),
+    *(("cp1252", "cp1256"), ("cp1252", "cp874"), ("cp1250", "cp1254"), ("cp1250", "utf-8")),
+    *(("cp1251", "utf-8"), ("cp1254", "utf-8"), ("koi8_r", "cp1251"), ("cp1251", "koi8_r")),
 )
 """What the bytes were read as, and what they were."""
 
@@ -197,6 +208,7 @@ def _legacy(data: bytes) -> str:
     for code, (weight, prior) in _CODES.items():
         text = _decoded(data, code)
         if text is not None:
+            text = unicodedata.normalize("NFC", text) if code == "cp1258" else text
             sample = text[:SAMPLE]
             readings[text] = max(readings.get(text, -math.inf), weight(sample) + prior)
 
@@ -243,42 +255,126 @@ def _strange(letter: str) -> float:
     return 2 * _STRANGE
 
 
-def _western(languages: Mapping[str, tuple[str, str]]) -> Callable[[str], float]:
+MOST = 6
+"""Words that count for a language at most."""
+_ASCII = frozenset(map(chr, range(128)))
+_SCRATCHED = r"[^\x00-\x7f][\[\]{}|^~\\`@_](?=[^\x00-\x7f])"
+"""Signs that stand inside no word."""
+
+
+def _plain(text: str) -> str:
+    """Small letters, in Greek without accents."""
+    low = text.lower()
+    if not re.search("[ά-ώ]", low):
+        return low
+    return "".join(c for c in unicodedata.normalize("NFD", low) if not unicodedata.combining(c))
+
+
+def _fitting(languages: letters.Languages) -> Callable[[set[str], str], list[int]]:
+    """For each language that has all of a text's letters, how much its words speak for it.
+
+    A word with other letters than ASCII counts twice: another reading does not have it.
+    """
+    known = {
+        name: (frozenset(alphabet), _words(words)) for name, (alphabet, words) in languages.items()
+    }
+
+    def fitting(foreign: set[str], text: str) -> list[int]:
+        found = []
+        for name, (alphabet, words) in known.items():
+            if foreign <= alphabet:
+                said = Counter(words.findall(text))
+                support = sum(min(n, 2) * (1 if word.isascii() else 2) for word, n in said.items())
+                found += [support] if support or name not in letters.RARE else []
+        return found
+
+    return fitting
+
+
+def _words(words: str) -> re.Pattern[str]:
+    """Words, and beginnings of words: `edem-`."""
+    each = (
+        re.escape(word[:-1]) if word.endswith("-") else rf"{re.escape(word)}(?![^\W\d_])"
+        for word in words.split()
+    )
+    return re.compile(rf"(?<![^\W\d_])(?:{'|'.join(each)})")
+
+
+_FOREIGN_WORD = re.compile(r"(?<![^\W\d_])[^\x00-\x7f\W]{3,}(?![^\W\d_])")
+"""No language in Latin letters has many words without one of ASCII."""
+
+
+_SELDOM = re.compile(r"ù(?=[^\W\d_])|õ(?!e)|ã(?![oe])")
+"""Letters of Portuguese, French and Italian where they hardly ever stand."""
+
+
+def _western(languages: letters.Languages) -> Callable[[str], float]:
+    western = languages is letters.WESTERN
+    fitting = _fitting(languages)
+    known = set("".join(alphabet for alphabet, _ in languages.values()))
+
     def weight(text: str) -> float:
         found = Counter(c for c in text if c > "\x7f")
-        foreign = {c.lower() for c in found if c not in _SIGNS}
-        fitting = [words for known, words in languages.values() if foreign <= set(known)]
+        foreign = {c.lower()[0] for c in found if c not in _SIGNS} - _ASCII  # İ is i and a dot
+        support = fitting(foreign, text.lower())
         total = sum(n * (-3.0 if c in _SIGNS else -3.5) for c, n in found.items())
-        if not fitting:
-            known = set("".join(known for known, _ in languages.values()))
-            total += sum(n * _OTHER for c, n in found.items() if c.lower() not in known)
+        if not support:
+            total += sum(n * _OTHER for c, n in found.items() if c.lower()[0] not in known)
             total -= 8.0
 
-        said = Counter(re.findall(r"[^\W\d_]+", text.lower()))
-        support = [sum(min(said[word], 2) for word in words.split()) for words in fitting]
         # Signs inside words and capitals behind small letters are misread letters.
         inside = _MISREAD.findall(text) + 20 * _RUN.findall(text)
         latin = sum(c.isalpha() for c in text)
         dense = sum(n for c, n in found.items() if c.isalpha() and c not in _SIGNS) > 0.4 * latin
-        bonus = 3.0 * min(max(support, default=0), 4)
+        bonus = 3.0 * min(max(support, default=0), MOST)
+        unusual = len(_FOREIGN_WORD.findall(text))
+        unusual += len(_SELDOM.findall(text.lower())) if western else 0
 
-        return total + bonus - 12.0 * len(inside) - 12.0 * dense
+        return total + bonus - 12.0 * (len(inside) + dense) - 6.0 * unusual
 
     return weight
 
 
-def _cyrillic(text: str) -> float:
-    table = _table("CYRILLIC")
-    found = Counter(c for c in text if c > "\x7f")
-    total = 0.0
-    for c, n in found.items():
-        small = table.get(c, -3.0 if c in _SIGNS else _STRANGE)
-        total += n * (small if c == c.lower() else table.get(c.lower(), _STRANGE) - 3.0)
+def _script(name: str, *, cased: bool = True) -> Callable[[str], float]:
+    """Of an alphabet of its own, whose letters never stand beside Latin ones."""
+    languages = letters.SCRIPTS[name]
+    fitting = _fitting(languages)
+    small = "".join(sorted(set(getattr(letters, name))))
+    large = small.upper() if cased else ""
+    one = f"[{small}{large}]"
+    wrong = re.compile(
+        rf"(?<={one})(?!{one})[^\W\d_]|(?!{one})[^\W\d_](?={one})|{_SCRATCHED}"
+        rf"|(?<!\S)[—–](?={one})|(?<={one})\d(?={one})"
+        + (rf"|[{small}](?=[{large}])" if cased else "")
+        + (f"|{_MISPLACED}" if name == "THAI" else "")
+    )
 
-    mixed = re.findall(r"[а-я][А-Я]|[A-Za-z][а-яА-Я]|[а-яА-Я][A-Za-z]", text)
-    mixed += 20 * _RUN.findall(text)
-    few = sum(found.values()) < 3  # `é` alone is no Russian word
-    return total - 10.0 * len(mixed) - 8.0 * few
+    shouted = re.compile(rf"(?<!{one})[{large}]{{2,}}(?!{one})" if cased else "(?!)")
+
+    def weight(text: str) -> float:
+        table = _table(name)
+        found = Counter(c for c in text if c > "\x7f")
+        total = 0.0
+        for c, n in found.items():
+            each = table.get(c, -3.0 if c in _SIGNS else _STRANGE)
+            total += n * (each if c == c.lower() else table.get(c.lower(), _STRANGE))
+
+        capitals = sum(map(str.isupper, text)) if cased else 0
+        loud = sum(map(len, shouted.findall(text))) if cased else 0
+        total -= 1.0 * loud + 3.0 * (capitals - loud)
+        foreign = {c.lower() for c in found if c not in _SIGNS}
+        support = fitting({*map(_plain, foreign)} if name == "GREEK" else foreign, _plain(text))
+        open_quotes = max(0, text.count("\u2018") - text.count("\u2019"))
+        misread = len(wrong.findall(text)) + 20 * len(_RUN.findall(text)) + open_quotes
+        few = sum(found.values()) < 3  # `é` alone is no Russian word
+        bonus = 3.0 * min(max(support, default=0), MOST) - 8.0 * (not support)
+        return total + bonus - 10.0 * misread - 8.0 * few
+
+    return weight
+
+
+_MISPLACED = "(?<![ก-๎])[ะ-ฺ็-๎]|[เ-ไ](?![ก-ฮ])|[ัิ-ฺ][ัิ-ฺ]|[็-๎][ัิ-ฺ็-๎]"
+"""Vowels and tones of Thai without a consonant."""
 
 
 def _any(text: str) -> float:
@@ -289,11 +385,15 @@ def _any(text: str) -> float:
     return _OTHER * sum(c > "\x7f" for c in text) + _STRANGE * strange
 
 
+_cyrillic, _greek = _script("CYRILLIC"), _script("GREEK")
+_hebrew, _arabic = _script("HEBREW", cased=False), _script("ARABIC", cased=False)
+_thai = _script("THAI", cased=False)
 _CHINESE, _TAIWAN = _eastern("SIMPLIFIED"), _eastern("TRADITIONAL")
 _JAPANESE, _KOREAN = _eastern("JAPANESE"), _eastern("KOREAN")
 _LANGUAGES = (
-    *(_CHINESE, _TAIWAN, _JAPANESE, _KOREAN, _cyrillic, _any),
-    *(_western(letters.WESTERN), _western(letters.CENTRAL)),
+    *(_CHINESE, _TAIWAN, _JAPANESE, _KOREAN, _any),
+    *(_cyrillic, _greek, _hebrew, _arabic, _thai),
+    *map(_western, (letters.WESTERN, letters.CENTRAL, letters.TURKISH, letters.BALTIC)),
 )
 _CODES: Mapping[str, tuple[Callable[[str], float], float]] = {
     "gb18030": (lambda text: max(_CHINESE(text), _TAIWAN(text)), 0.0),
@@ -303,10 +403,27 @@ _CODES: Mapping[str, tuple[Callable[[str], float], float]] = {
     "euc_jp": (_JAPANESE, 0.0),
     "cp949": (_KOREAN, 0.0),
     "cp1252": (_western(letters.WESTERN), 0.0),
-    "cp1250": (_western(letters.CENTRAL), -5.0),
+    "cp1250": (_western(letters.CENTRAL), -4.5),
     "cp1251": (_cyrillic, 0.0),
     "koi8_r": (_cyrillic, -2.0),
-    "cp850": (_western(letters.WESTERN), -3.0),
+    "koi8_u": (_cyrillic, -2.5),
+    "iso8859_5": (_cyrillic, -3.0),
+    "cp866": (_cyrillic, -3.0),
+    "mac_cyrillic": (_cyrillic, -4.0),
+    "cp1253": (_greek, 0.0),
+    "iso8859_7": (_greek, -1.0),
+    "cp1254": (_western(letters.TURKISH), -3.0),
+    "cp1255": (_hebrew, 0.0),
+    "iso8859_8": (_hebrew, -1.0),
+    "cp1256": (_arabic, 0.0),
+    "iso8859_6": (_arabic, -1.0),
+    "cp1257": (_western(letters.BALTIC), -5.0),
+    "cp1258": (_western(letters.VIETNAMESE), -6.0),
+    "cp874": (_thai, 0.0),
+    "iso8859_2": (_western(letters.CENTRAL), -7.0),
+    "cp850": (_western(letters.WESTERN), -5.0),
+    "cp852": (_western(letters.CENTRAL), -8.0),
+    "cp857": (_western(letters.TURKISH), -8.0),
     "mac_roman": (_western(letters.WESTERN), -6.0),
     "utf-8": (lambda text: weigh(text), 3.0),
     "utf-16-le": (lambda text: max(_CHINESE(text), _TAIWAN(text), _JAPANESE(text)), -4.0),

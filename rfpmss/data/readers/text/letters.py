@@ -89,13 +89,69 @@ KOREAN = (
     "환술잔존재발능감별필요교습니저등실백질피핵척골절염색맥격폐담췌방광근육직"
 )
 """Syllables."""
-CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфёъ"
-"""Russian letters."""
-WESTERN = {
+CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфёъіїєґјљњћђџўќѓѕ"
+"""Russian letters, then those of other Slavic languages."""
+GREEK = "αοιετσνηυρπκμλςίόάγέδήωχθύφβώξζψϊϋΐΰ"
+HEBREW = "יוהלארתבמשנםדעכחקפןטגסזצץךף"
+ARABIC = "اليمنرتوبةدعسفهكقحجشطصأخضئءزغثىإذظآؤپچژگکیہےںٹڈڑھ"
+"""Arabic letters, then those of Persian and Urdu."""
+THAI = "านรอกเงิม่ย้ลัวดทสีตะปบคุหแจพ์ชขใูำ็ไโืผซธณศึษถภฟฐญฉฮฝฆฬๆ๊๋ฎฏฤฌฯ"
+
+Languages = dict[str, tuple[str, str]]
+"""Of each language the letters that are not ASCII, and words that are; `lesion-` begins words."""
+SCRIPTS: dict[str, Languages] = {
+    "CYRILLIC": {
+        "Russian": (
+            "абвгдежзийклмнопрстуфхцчшщъыьэюяё",
+            "и в на с слева справа левой правой левого правого не без мм до по для та из у от "
+            "доля доли лобн- височн- теменн- затылочн- образован- менинг- глио- опухол- "
+            "отёк- отек- "
+            "кровоизл- признак- структур- смещ- размер- участ- очаг- объёмн- мозг- ляво "
+            "дясно се са "
+            "за формаци- оток- данни",
+        ),
+        "Ukrainian": (
+            "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя",
+            "і в у на з зліва справа лівої правої ліва права не без мм до по для та із "
+            "від не лобн- "
+            "утворен- набряк- крововил- ознак- структур- зміщ- розмір- пухлин- менінг- гліо-",
+        ),
+        "Serbian": (
+            "абвгдђежзијклљмнњопрстћуфхцчџшѓѕќ",
+            "се без на са и лево десно лијево промен- крварењ- уочав- формациј- тумор- мозг- едем- "
+            "леве десне левој десној видљив- уредн-",
+        ),
+    },
+    "GREEK": {
+        "Greek": (
+            GREEK,
+            "και με το του της των στη στο δεν απο αριστερ- δεξι- χωρις για που ειναι οι την "
+            "μετωπ- βρεγματ- κροταφ- ινιακ- οιδημα εξεργασ- αλλοιωσ- βλαβ- γλοιωμ- "
+            "μηνιγγ- αιμορραγ- "
+            "παρατηρ- εγκεφαλ- λοβ- σημα",
+        )
+    },
+    "HEBREW": {
+        "Hebrew": (
+            HEBREW,
+            "של עם את לא ללא ימין שמאל משמאל מימין בצד על אין יש או ימני שמאלי גוש נגע בצקת דימום "
+            "באונה המצחית עדות מוח מנינגיומה גליומה האדרה קו האמצע",
+        )
+    },
+    "ARABIC": {
+        "Arabic": (
+            ARABIC,
+            "في من على مع لا بدون الأيسر الأيمن الايسر الايمن إلى يوجد كتلة آفة ورم وذمة نزيف الفص "
+            "الدماغ و در با از چپ به سمت توده راست لوب ادم ضایعه ضايعه مغز بدون اطراف",
+        )
+    },
+    "THAI": {"Thai": (THAI, "ไม่พบ- พบ- สมอง- ก้อน- เนื้องอก- ขนาด- เลือด- ด้าน-")},
+}
+WESTERN: Languages = {
     "German": (
         "äöüß",
         "der die das und mit im in kein keine keinen links rechts ohne nach von zu "
-        "für über größe große großer läsion läsionen ödem schädel blutung raumforderung nekrose",
+        "für über größe- groß- läsion- ödem schädel blutung raumforderung nekrose",
     ),
     "French": (
         "éèêëàâçîïôûùœæü",
@@ -107,14 +163,74 @@ WESTERN = {
         "el la los las de del con sin y en un una izquierda derecha lado "
         "lesión lesiones señal tamaño más cráneo edema tumor",
     ),
-    "Portuguese": ("áâãàçéêíóôõú", "o a os as de do da com sem e em um uma esquerda direita"),
-    "Italian": ("àèéìòù", "il la lo gli le di del della con senza e in un una sinistra destra"),
-    "Nordic": ("åäöæøé", "og och i av med uten utan på en et ett venstre vänster høyre höger"),
+    "Portuguese": (
+        "áâãàçéêíóôõú",
+        "o a os as de do da com sem e em um uma esquerda direita lesão lesões hemorragia não",
+    ),
+    "Italian": (
+        "àèéìòù",
+        "il la lo gli le di del della con senza e in un una sinistra destra più lesion- edema",
+    ),
+    "Nordic": (
+        "åäöæøé",
+        "og och i av med uten utan på en et ett venstre vänster høyre höger tumör- ödem blödning- "
+        "blødning- tumor ingen",
+    ),
+    "Finnish": ("äöå", "ja ei on ilman oikea vasen oikealla vasemmalla oikean vasemman kanssa"),
+    "Icelandic": ("áðéíóúýþæö", "og í á með án er ekki til vinstri hægri sést eru hægra vinstra"),
+    "Dutch": ("éëïèöüê", "de het een met zonder van in links rechts geen en is aan op"),
+    "Catalan": ("àçèéíïòóúü", "el la els les de amb sense i en un una esquerra dreta"),
 }
-"""Letters that are not ASCII, and words that are, of each language of Western Europe."""
-CENTRAL = {
-    "Polish": ("ąćęłńóśźż", "w i z na po bez do lewy lewa prawy prawa lewej prawej jest nie"),
-    "Czech": ("áčďéěíňóřšťúůýž", "v a na s po bez do vlevo vpravo je se levy prava"),
-    "Hungarian": ("áéíóöőúüű", "a az egy es bal jobb oldali nem van"),
+"""Of Western Europe."""
+CENTRAL: Languages = {
+    "Polish": (
+        "ąćęłńóśźż",
+        "w i z na po bez do lewy lewa prawy prawa lewej prawej lewym prawym jest nie guz- zmian- "
+        "płat- krwaw- obrzęk- mózg- stron-",
+    ),
+    "Czech": (
+        "áčďéěíňóřšťúůýž",
+        "v a na s po bez do vlevo vpravo je se levy prava ložisk- krvác- edém- frontáln-",
+    ),
+    "Slovak": ("áäčďéíĺľňóôŕšťúýž", "v a na s po bez do vľavo vpravo je sa ložisk- krvác- edém-"),
+    "Hungarian": ("áéíóöőúüű", "a az egy es bal jobb oldali nem van ödém- térfoglal- vérzés-"),
+    "Romanian": (
+        "ăâîşţșț",
+        "cu fără de la în pe şi stâng- dreapta drept nu este un o din leziun- hemorag- edem efect "
+        "masă",
+    ),
+    "Croatian": (
+        "čćđšž",
+        "i u na s bez je nije lijevo desno lijevoj desnoj lijeve desne levo v za vidi se krvar- "
+        "edem- tvorb- središnje",
+    ),
 }
-"""The same of Central Europe."""
+"""Of Central Europe."""
+TURKISH: Languages = {
+    "Turkish": (
+        "çğıöşüâîû",
+        "ve bir ile için sağ sol lobda bölge- izlen- mevcut değil yok yoktur vardır olarak ödem "
+        "kitle- boyut- çapında normal sonuç bulgular taraf- düze- değişik- saptan- lezyon- incele- "
+        "görün- uyumlu şüphe- dış iç merkez- çevre- kanama- beyin- sınır- belirgin hemisfer-",
+    )
+}
+BALTIC: Languages = {
+    "Lithuanian": (
+        "ąčęėįšųūž",
+        "ir su be į iš kair- dešin- nėra yra ne po navik- edem- kraujav- skilt- židin- matom-",
+    ),
+    "Latvian": (
+        "āčēģīķļņšūž",
+        "un ar bez no kreis- labaj- labā nav ir pēc audzēj- tūsk- asiņo- pazīm- redz- daiv-",
+    ),
+    "Estonian": ("äöõüšž", "ja ei on ilma vasak- parem- koos pool- kasvaja- turse verejooks-"),
+}
+VIETNAMESE: Languages = {
+    "Vietnamese": (
+        "àáảãạăằắẳẵặâầấẩẫậèéẻẽẹêềếểễệìíỉĩịòóỏõọôồốổỗộơờớởỡợùúủũụưừứửữựỳýỷỹỵđ",
+        "không có trái phải u não hình ảnh của và các thùy tổn thương bên trán thái "
+        "dương kích thước",
+    )
+}
+RARE = frozenset(("Icelandic", "Serbian"))
+"""Languages whose letters another one's are read as: only their words speak for them."""
