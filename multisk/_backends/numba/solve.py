@@ -169,8 +169,7 @@ def assignment_sweeps(batch: Batch, limits: Sweeping) -> None:
 def sweep_one(one: Problem, top: np.ndarray, rest: np.ndarray, limits: Sweeping) -> int:
     """The sweeps after the first row line or a start, threads sharing the rows."""
     exactly, tolerance, most, _, begun, trial = limits
-    watched = not exactly or compiled(one.kernels)  # loops have the sums at hand anyway
-    plain = one.zeros() if watched else None
+    plain = None if exactly else one.zeros()
 
     def work(first: int, last: int) -> float:
         rows, ends = (one.rows, one.row_unit, one.count), (one.height, first, last)

@@ -18,7 +18,6 @@ from multisk._backends.numba.loops import (
     part_of,
     potentials,
     shift,
-    sweep,
     transport_columns,
     transport_sweep,
     verdict,
@@ -31,6 +30,7 @@ from multisk._backends.numba.newton import (
     newton_step,
     shortened,
 )
+from multisk._backends.numba.rows import room_of, sweep_rows
 
 
 @jit
@@ -122,6 +122,7 @@ def sweep_batch(arrays, cells, sums, plans, limits):
     chunks = sums[0].shape[1]
     steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
     plain, kept = np.zeros((chunks, table.shape[2])), np.empty(table.shape[1])
+    room = room_of(table[first])
     for p in range(first, last):
         if not fits[p]:
             continue
@@ -137,10 +138,12 @@ def sweep_batch(arrays, cells, sums, plans, limits):
         for done in range(begun, most):
             if not exactly:
                 kept[:] = u[p]
-            ends, parts = (height, 0, chunks), (top, rest, plain)
-            by_row = sweep(table[p], u[p], v[p], rows[p], unit[p], part_of(count, p), *ends, *parts)
-            by_column = column_error(plain, goal[p], column_unit[p])
-            if not exactly:
+            given = table[p], u[p], v[p], rows[p], unit[p], part_of(count, p), height, 0, chunks
+            if exactly:
+                sweep_rows(*given, top, rest, None, room)
+            else:
+                by_row = sweep_rows(*given, top, rest, plain, room)
+                by_column = column_error(plain, goal[p], column_unit[p])
                 error = max(by_row, by_column)
                 lost = False
                 if trial > 0 and done == check:
@@ -160,6 +163,13 @@ def sweep_batch(arrays, cells, sums, plans, limits):
         errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
 
     return steps, errors
+
+
+@jit
+def sweep(table, u, v, rows, unit, count, height, first, last, top, rest, plain):
+    """`sweep_rows` of one thread."""
+    given = table, u, v, rows, unit, count, height, first, last
+    return sweep_rows(*given, top, rest, plain, room_of(table))
 
 
 @jit
