@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from multisk._backends.numba.loops import BLOCK, flush, jit
+from multisk._backends.numba.loops import BLOCK, apart, flush, jit
 
 CUTS = 8  # steps that may be shortened before a problem goes to passes that damp the system itself
 START = 1e-6  # relative error of the rows' first answer to given columns, before any sweep
@@ -15,12 +15,13 @@ START = 1e-6  # relative error of the rows' first answer to given columns, befor
 def root_between(cells, low, high, target, guess, goal):
     """`row_root` with the least and the largest cell."""
     k = cells.shape[0]
-    one = cells.dtype.type(1)
+    kind = cells.dtype.type
+    one = kind(1)
     odds = target / (k - target)
     below, above = odds / high, odds / low
 
     if not guess > 0.0:
-        total, inverse = one * 0, one * 0
+        total, inverse = kind(0), kind(0)
         for j in range(k):
             total += cells[j]
             inverse += one / cells[j]
@@ -29,8 +30,8 @@ def root_between(cells, low, high, target, guess, goal):
 
     u = min(max(guess, below), above)
     for _ in range(60):
-        scale = cells.dtype.type(u)
-        found, slope = one * 0, one * 0
+        scale = kind(u)
+        found, slope = kind(0), kind(0)
         for j in range(k):
             t = cells[j] * scale
             q = one / (one + t)
@@ -121,7 +122,7 @@ def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
         u[i] = row_root(cells, rows[i], u[i], goal)
         scale = kind(u[i])
         slot = (i - lo) % 4
-        found, h = one * 0, one * 0
+        found, h = kind(0), kind(0)
         for j in range(k):
             t = cells[j] * scale
             q = one / (one + t)
@@ -133,7 +134,7 @@ def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
             h += p * q
 
         worst = max(worst, abs(found - rows[i]) / unit[i])
-        inverse = one / h if h > 0 else one * 0
+        inverse = one / h if h > 0 else kind(0)
         for j in range(k):
             z[slot, j] = w[slot, j] * inverse
         last = i == hi - 1
@@ -171,12 +172,36 @@ def shortened(before, behind):
 
 @jit
 def couple(w, z, part):
-    """Add four rows' outer products to the lower triangle."""
-    for j in range(part.shape[0]):
-        line = part[j]
-        z0, z1, z2, z3 = z[0, j], z[1, j], z[2, j], z[3, j]
-        for m in range(j + 1):
-            line[m] += z0 * w[0, m] + z1 * w[1, m] + z2 * w[2, m] + z3 * w[3, m]
+    """Add four rows' outer products to the lower triangle, four lines of it at a time.
+
+    What lies above it in a block of four by four is written, too, and read by nobody.
+    """
+    k = part.shape[0]
+    w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+    for j in range(0, k - 3, 4):
+        to = j + 4
+        lines = part[j][:to], part[j + 1][:to], part[j + 2][:to], part[j + 3][:to]
+        four_lines(*lines, w0[:to], w1[:to], w2[:to], w3[:to], z, j)
+
+    for j in range(k - k % 4, k):
+        line, to = part[j], j + 1
+        for m in range(to):
+            line[m] += z[0, j] * w0[m] + z[1, j] * w1[m] + z[2, j] * w2[m] + z[3, j] * w3[m]
+
+
+@apart
+def four_lines(line0, line1, line2, line3, w0, w1, w2, w3, z, j):
+    """The lines j..j + 3 of `couple`: four sums of products from one read of the four rows."""
+    a0, a1, a2, a3 = z[0, j], z[1, j], z[2, j], z[3, j]
+    b0, b1, b2, b3 = z[0, j + 1], z[1, j + 1], z[2, j + 1], z[3, j + 1]
+    c0, c1, c2, c3 = z[0, j + 2], z[1, j + 2], z[2, j + 2], z[3, j + 2]
+    d0, d1, d2, d3 = z[0, j + 3], z[1, j + 3], z[2, j + 3], z[3, j + 3]
+    for m in range(line0.shape[0]):
+        x0, x1, x2, x3 = w0[m], w1[m], w2[m], w3[m]
+        line0[m] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
+        line1[m] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+        line2[m] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
+        line3[m] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
 
 
 @jit
