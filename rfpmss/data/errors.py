@@ -72,11 +72,31 @@ WHEN = (
     "folders name, in a column of its own"
 )
 ADD = "nothing to do where the patient has none, or name the folder of the images after the time"
+ANOTHER = (
+    "nothing to do if it is of another examination; else name the columns with --mapping, which "
+    "takes all rows"
+)
+IS_ONE = "nothing to do, or name the file under files: as report in the mapping file"
 OR_NOTHING = "name the columns with --mapping, or nothing to do where it holds no reports"
 WRITTEN = "write the date as 2021-03-04"
 CURES = (
     *(RESAMPLE, EXPORT, LAY, ALIGN, VOLUME, NOTHING, CONVERT, UNPACK, CORRECT, FORMATS, PUT_BACK),
-    *(MOVE, CONTOURS, SAY, AS_MASK, ONLY_TUMOUR, STRAY, ROW, TEXT, WHEN, WRITTEN, ADD, OR_NOTHING),
+    *(
+        MOVE,
+        CONTOURS,
+        SAY,
+        AS_MASK,
+        ONLY_TUMOUR,
+        STRAY,
+        ROW,
+        TEXT,
+        WHEN,
+        WRITTEN,
+        ADD,
+        OR_NOTHING,
+        ANOTHER,
+        IS_ONE,
+    ),
 )
 
 

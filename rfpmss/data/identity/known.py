@@ -89,6 +89,10 @@ class Known:
     """Examinations by `plain` key."""
     labels: frozenset[str] = frozenset()
     """Time points of all images, such as ``week 44``."""
+    numbered: frozenset[str] = frozenset()
+    """Owners of whom every image says the number of its examination."""
+    views: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of each owner's images: ``ct``, ``mri``, ``pathology``."""
 
     @classmethod
     def of(

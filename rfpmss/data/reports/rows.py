@@ -28,9 +28,14 @@ def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
     names: dict[tuple[str, Kind, str], None] = {}
     days: dict[str, set[int]] = defaultdict(set)
     exams: dict[str, list[tuple[str, File, bool]]] = defaultdict(list)
+    views: dict[str, set[str]] = defaultdict(set)
+    unnumbered: set[str] = set()
     for file, owner, at in zip(files, owned.owners, owned.places, strict=True):
         if owner is None or file.kind in ("text", "table"):
             continue
+        views[owner].add(file.view)
+        if not file.accession:
+            unnumbered.add(owner)
         for kind, name in _called(file, at):
             names[owner, kind, name] = None
             if kind == "exam":
@@ -45,12 +50,14 @@ def known_of(files: Sequence[File], owned: Owned, words: Words) -> Known:
         if (owner := plain_ids.get(plain(patient))) is not None:
             names[owner, "id", name] = None
 
-    return Known.of(
+    known = Known.of(
         names,
         {owner: frozenset(found) for owner, found in days.items()},
         {name: exam for name, found in exams.items() if name and (exam := _exam(found))},
         {file.label for file in files if file.kind not in ("text", "table")},
     )
+    seen = {owner: frozenset(found) for owner, found in views.items()}
+    return replace(known, numbered=frozenset(seen) - unnumbered, views=seen)
 
 
 def _called(file: File, at: Place) -> Iterator[tuple[Kind, str]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from rfpmss.data.errors import (
+    ANOTHER,
     OR_NOTHING,
     ROW,
     ColumnError,
@@ -29,13 +30,17 @@ from rfpmss.data.reports.columns import (
     patient_column,
     witnesses,
 )
+from rfpmss.data.reports.examined import columns as examined_columns
+from rfpmss.data.reports.examined import other
 from rfpmss.data.reports.headings import (
+    Rank,
     counted_text,
     date_order,
     fixed,
     name_parts,
     names_persons,
     no_report,
+    rank,
     says_else,
     text_order,
     time_unit,
@@ -152,7 +157,61 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
         )
         found += [_at(row, time, alone=len(groups) == 1) if time else row for row in told]
 
+    if table is None:
+        cells = dict(whole)
+        others = _others(names, (*texts, *dates, patient.place), cells, known)
+        found = others(found)
+
     return taken, [*broken, *found]
+
+
+def _others(
+    names: Sequence[str], skip: Sequence[int], rows: Mapping[int, Sequence[str]], known: Known
+) -> Callable[[Sequence[Told]], list[Told]]:
+    """What gives rows to nobody that are of examinations of which there are no images.
+
+    A number of its own says so where all images of the patient have one and some row names one of
+    them; so does what was examined: another part of the body, or by other means. Another modality
+    says it only where it is that of the images in some row.
+    """
+    numbers = [
+        n
+        for n, name in enumerate(names)
+        if rank(name) == Rank.EXAM and any(_numbered(row[n], known) for row in rows.values())
+    ]
+    examined = examined_columns(names, skip)
+
+    def why(told: Told, *, by_modality: bool) -> str:
+        row = rows[told.row]
+        if any(_numbered(row[n], known) for n in numbers):
+            return ""
+        if told.owner in known.numbered and any(row[n].strip() for n in numbers):
+            return "the number of its examination is that of no image of the patient"
+        seen = known.views.get(told.owner or "", frozenset()) if by_modality else frozenset()
+        what = next(filter(None, (other(row[n], seen) for n in examined)), "")
+        return f"the row is of {what}" if what else ""
+
+    def checked(found: Sequence[Told]) -> list[Told]:
+        mine = [told for told in found if told.error is None and told.owner is not None]
+        tellings = any(not why(told, by_modality=True) for told in mine)
+        reasons = {id(told): why(told, by_modality=tellings) for told in mine}
+        return [
+            replace(told, error=OwnerError(what, ANOTHER))
+            if (what := reasons.get(id(told)))
+            else told
+            for told in found
+        ]
+
+    return checked
+
+
+def _numbered(cell: str, known: Known) -> bool:
+    """Whether a cell holds the number of an examination of the images, or of its addendum."""
+    said = [cell, *re.split(r"[,;/|&\s]+", cell)]
+    said += [
+        re.sub(r"(?:[-_.](?:\d{1,2}|[A-Za-z]{1,4}\d?)|[A-Za-z]{1,2}\d?)$", "", s) for s in said
+    ]
+    return any(known.exam(s) for s in said if s)
 
 
 def _at(row: Told, time: Time, *, alone: bool) -> Told:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import (
     ADD,
+    IS_ONE,
     SAY,
     WHEN,
     WRITTEN,
@@ -35,6 +36,7 @@ from rfpmss.data.readers.masks import BRAIN, HEAD, TUMOUR, UNNAMED
 from rfpmss.data.readers.naming import home_of, kind_told, stem_of
 from rfpmss.data.readers.text.documents import SCAN
 from rfpmss.data.readers.volume import Volume
+from rfpmss.data.reports.examined import text_of_another_part
 from rfpmss.data.study import Source, Study
 
 REFERENCE = ("t1ce", "t1", "flair", "t2")
@@ -449,6 +451,8 @@ def _report(texts: Sequence[File], names: set[str], lost: Lost) -> str | None:
             text = redact(file.text if file.text is not None else read_report(file.path), names)
             if not re.search(r"[^\W\d_]", text):
                 raise IncompleteError("the report says nothing but who the patient is")
+            if "mapping" not in file.told and text_of_another_part(text):
+                raise OwnerError("the report is of another part of the body", IS_ONE)
             parts[text] = None
             if file.note:
                 lost.append((file, describe(Notice(file.note, SCAN))))

@@ -8,6 +8,7 @@ import pytest
 
 from rfpmss.data.errors import ColumnError
 from rfpmss.data.identity.known import Known
+from rfpmss.data.reports.examined import other, says_what
 from rfpmss.data.reports.headings import Rank, date_order, fixed, rank, text_order
 from rfpmss.data.reports.sheets import shape_of
 from rfpmss.data.reports.worksheet import read_reports
@@ -70,6 +71,63 @@ def read(src: Path, path: str, content: bytes) -> tuple[dict[str, str], Found]:
 
 
 WANTED = {f"{who}/{when}": f"There is a mass no {n}." for n, (who, when) in enumerate(EXAMS)}
+
+
+@pytest.mark.parametrize("row", rows("other_examinations.csv"), ids=lambda row: row["examined"])
+def test_an_examination_of_another_part_or_kind_is_known_as_one(row: dict[str, str]) -> None:
+    views = frozenset(row["views"].split())
+    assert bool(other(row["examined"], views)) == bool(row["other"])
+
+
+def test_a_column_of_examinations_is_known_by_its_name() -> None:
+    said = "Exam|Study Description|Body Part Examined|Modality|检查项目|検査名|Rodzaj badania|Acte"
+    none = "Exam Date|Study ID|Type|Description|Tumor type|Findings|Site|Befund|Exam No"
+    assert [name for name in said.split("|") if not says_what(name)] == []
+    assert [name for name in none.split("|") if says_what(name)] == []
+
+
+OTHERS = {
+    "a number of its own": ("Accession", "E100", "E777", "number of its examination"),
+    "another part of the body": ("Exam", "CT BRAIN", "CT CHEST WO", "another part of the body"),
+    "another modality": ("Modality", "CT", "MR", "an MRI, and the patient has none"),
+    "no tomography": ("检查项目", "颅脑CT平扫", "腹部超声", "another part of the body"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=list(OTHERS))
+def test_a_row_of_another_examination_is_given_to_nobody(case: str, cohort: Path) -> None:
+    """Two days after the patient's own, where only the day would pair it."""
+    name, mine, another, why = OTHERS[case]
+    lines = [f"MRN,{name},Exam Date,Report"]
+    for n, (who, when) in enumerate(EXAMS):
+        number = f"E10{n}" if name == "Accession" else mine
+        lines.append(f"{who},{number},{when},There is a mass no {n}.")
+    lines.append(f"{EXAMS[0][0]},{another},20190314,Two nodules of the right side.")
+
+    named, found = read(cohort, "reports.csv", "\n".join(lines).encode())
+    assert named == WANTED
+    assert any(why in reason for _, reason in found.rejections)
+
+
+def test_an_addendum_and_an_unnumbered_row_keep_their_examination(cohort: Path) -> None:
+    lines = ["MRN,Accession,Exam Date,Report"]
+    lines += [
+        f"{who},{number},{when},There is a mass no {n}."
+        for n, ((who, when), number) in enumerate(
+            zip(EXAMS, ("E100-A", "", "E102", "E103/E999"), strict=True)
+        )
+    ]
+    assert read(cohort, "reports.csv", "\n".join(lines).encode())[0] == WANTED
+
+
+def test_a_text_about_another_part_of_the_body_is_of_no_head(cohort: Path) -> None:
+    chest = "CT CHEST. The lungs are clear. No effusion."
+    named, found = read(cohort, "dicom/00012345/20190312/report.txt", chest.encode())
+    assert not any(named.values())
+    assert any("another part of the body" in reason for _, reason in found.rejections)
+    staged = "CT chest. Staging of a brain metastasis."
+    named, _ = read(cohort, "dicom/00012345/20190312/report.txt", staged.encode())
+    assert named["00012345/20190312"] == staged
 
 
 @pytest.mark.parametrize("path", ["export.txt", "00012345_export.txt", "dicom/00012345/report.txt"])
