@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from rfpmss.data.identity.names import parse, plain, says_what
 from rfpmss.data.identity.numbered import stem
+from rfpmss.data.identity.words.spoken import in_english
 from rfpmss.data.readers.sequences import describes, sequence_of
 
 
@@ -82,7 +83,7 @@ def _nobody(files: Collection[tuple[PurePosixPath, str, Hashable]]) -> str:
         if sequence and folder.parts and owner.startswith(_NAMED):
             found[visit, len(folder.parts)].setdefault(folder, set()).add(sequence)
             name = owner.removeprefix("folder:").rpartition("/")[2]
-            said = plain(folder.as_posix())
+            said = plain(" ".join(map(in_english, folder.parts)))
             if owner == "name:-" or not any(word in said for word in name.split("-")):
                 lost.add(folder)
 

@@ -548,9 +548,17 @@ def _date_in(low: str, ids: frozenset[str]) -> tuple[int, int, Time] | None:
             rest = plain(_cut(low, found.start(), found.end()))
             numbers = re.fullmatch(r"\d+[\W_]+\d+", found[0]) and time.day is None
             if not (numbers and rest and not re.search(r"\d", rest) and not _what(rest)):
-                return found.start(), found.end(), time
+                clock = _CLOCK.match(low, found.end())
+                return found.start(), clock.end() if clock else found.end(), time
 
     return None
+
+
+_CLOCK = re.compile(
+    r"[-_t ]+(?:[01]?\d|2[0-3])(?:([-_.:])[0-5]\d\1[0-5]\d(?:[.,]\d+)?|[h:][0-5]\d(?::[0-5]\d)?)z?"
+    r"(?![0-9a-z])"
+)
+"""The time behind a date: `2006-05-19_16_17_47.0`, `19-05-2006_16h17`."""
 
 
 def _possible(text: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from rfpmss.data.readers.sequences import ELSEWHERE, ideas_of
+from rfpmss.data.readers.sequences import ELSEWHERE, ideas_of, kind_of
 from rfpmss.data.reports.text_words import fold
 
 _STRONG = """
@@ -138,6 +138,18 @@ def other(cell: str, views: frozenset[str] = frozenset()) -> str:
         return f"{'a CT' if ct else 'an MRI'}, and the patient has none"
 
     return ""
+
+
+def names_series(cell: str) -> bool:
+    """Whether a cell is the name of a series of images and says nothing of what is seen.
+
+    Example:
+        >>> [names_series(t) for t in ("Axial PD/T2 FSE", "T1WI 轴位增强", "FLAIR bright lesion")]
+        [True, True, False]
+    """
+    words = re.findall(r"[^\W_]+(?:-[^\W_]+)*", cell)
+    known = [word for word in words if word.isdigit() or ideas_of(word)]
+    return bool(kind_of(cell)) and 5 * len(known) >= 3 * len(words) and len(words) < 12
 
 
 _TITLE = 160

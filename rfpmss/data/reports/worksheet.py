@@ -31,7 +31,7 @@ from rfpmss.data.reports.columns import (
     witnesses,
 )
 from rfpmss.data.reports.examined import columns as examined_columns
-from rfpmss.data.reports.examined import other
+from rfpmss.data.reports.examined import names_series, other
 from rfpmss.data.reports.headings import (
     Rank,
     counted_text,
@@ -136,6 +136,10 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
     cells = [row for _, row in whole]
     if table is None and _labels(names, texts, cells):
         raise ColumnError(f"the column {names[texts[0]]!r} holds short labels and no reports")
+
+    if table is None and _series(texts, cells):
+        shown = " and ".join(repr(names[place]) for place in texts)
+        raise ColumnError(f"the table lists images: {shown} names series, no findings", OR_NOTHING)
 
     skip = (*texts, *dates)
     patient = patient_column(names, cells, known, skip=skip, given=table.patient if table else "")
@@ -370,6 +374,16 @@ def _labels(names: Sequence[str], texts: Sequence[int], rows: Sequence[tuple[str
     only = len(texts) == 1 and text_order(names[texts[0]]) == 2
     said = [row[texts[0]].strip() for row in rows]
     return only and len(rows) > 1 and max(map(len, said)) <= LABEL
+
+
+def _series(texts: Sequence[int], rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether columns of text name series of images, as the lists of archives do."""
+    said = {row[place].strip() for row in rows for place in texts} - {""}
+    return bool(said) and sum(map(names_series, said)) >= SERIES * len(said)
+
+
+SERIES = 0.8
+"""Of the different cells."""
 
 
 def _dates(names: Sequence[str], table: Table | None) -> list[int]:

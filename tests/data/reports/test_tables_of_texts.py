@@ -109,6 +109,32 @@ def test_a_row_of_another_examination_is_given_to_nobody(case: str, cohort: Path
     assert any(why in reason for _, reason in found.rejections)
 
 
+LISTS = {
+    "Image Data ID,Subject,Modality,Description,Type,Acq Date,Format": (
+        "I{n},{who},MRI,MP-RAGE,Original,{when},NiFTI",
+        "J{n},{who},MRI,Axial PD/T2 FSE,Original,{when},NiFTI",
+    ),
+    "Session,Subject,Scan,Type,Description,Frames": (
+        "S{n},{who},4,MPRAGE,Sag MPRAGE GRAPPA 2,176",
+        "S{n},{who},5,T2,Ax T2 FSE,36",
+    ),
+    "PatientenID,Serie,Beschreibung": ("{who},3,T1 sagittal nativ", "{who},4,T2 TSE transversal"),
+    "病人ID,序列,描述": ("{who},3,T1WI 轴位增强", "{who},4,T2 FLAIR 轴位"),
+    "PatientID,StudyDate,Text": ("{who},{when},T1 MPRAGE axial", "{who},{when},Localizer"),
+}
+
+
+@pytest.mark.parametrize("header", LISTS)
+def test_a_list_of_images_holds_no_reports(header: str, tmp_path: Path) -> None:
+    lines = [header]
+    for n, (who, when) in enumerate(EXAMS):
+        lines += [line.format(n=n, who=who, when=when) for line in LISTS[header]]
+    (tmp_path / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    known = Known.of([(who, "id", who) for who, _ in EXAMS])
+    with pytest.raises(ColumnError, match="lists images"):
+        read_reports(tmp_path / "list.csv", None, known)
+
+
 def test_an_addendum_and_an_unnumbered_row_keep_their_examination(cohort: Path) -> None:
     lines = ["MRN,Accession,Exam Date,Report"]
     lines += [

@@ -16,7 +16,7 @@ _UNITS = {
         r"|мес|міс\w{0,5}|месец\w{0,3}|ay(?:l[ıi]k)?|hónap(?:os)?|měsíc\w{0,3}"
         r"|mesiac\w{0,3}|månad(?:er)?"
         r"|måned(?:er)?|kk|kuukau\w{2,4}|lun[ăai]|mjesec\w{0,2}|mesec\w{0,2}|μήν\w{1,2}"
-        r"|tháng|bulan"
+        r"|tháng|bulan|ماه"
         r"|أشهر|شهر|اشهر|شهور|חודש(?:ים)?|เดือน|महीने|mēneš\w{1,2}|mėnes\w{1,4}|kuud?"
     ),
     "week": (
@@ -24,26 +24,26 @@ _UNITS = {
         r"|недел\w{1,3}|тижн\w{1,3}"
         r"|седмиц\w|hafta|hét|týden|týdn\w{1,3}|týžd\w{1,4}|veck(?:a|or)|uger?|uker?"
         r"|viikk?o\w{0,3}"
-        r"|săptămân\w|tjedan\w?|tjedn\w{1,2}|εβδομάδ\w{1,2}|tuần|minggu|أسابيع|أسبوع"
+        r"|săptămân\w|tjedan\w?|tjedn\w{1,2}|εβδομάδ\w{1,2}|tuần|minggu|أسابيع|أسبوع|هفته"
         r"|שבוע(?:ות)?|สัปดาห์"
     ),
     "day": (
         r"days?|tag(?:en?)?|jours?|d[ií]as?|giorn[oi]|dagen|dzień|dni|дн(?:я|ей|і)|день"
         r"|gün|nap|dní|dny|dagar"
-        r"|dage|dager|päiv\w{1,4}|zile?|dana|ημέρ\w{1,2}|ngày|hari|أيام|يوم|ימים|วัน"
+        r"|dage|dager|päiv\w{1,4}|zile?|dana|ημέρ\w{1,2}|ngày|hari|أيام|يوم|روز|ימים|วัน"
     ),
     "year": (
         r"years?|jahr(?:en?)?|ann[ée]es?|ans?|años?|anos?|ann[oi]|jaar|rok(?:u|y)?"
         r"|lat(?:a|ach)?|года?|лет|рок\w"
         r"|yıl|év|let|år|vuosi|vuotta|vuoden|ani|godin\w|χρόν\w{1,2}|năm|tahun|سنة|سنوات"
-        r"|שנה|שנים|ปี"
+        r"|سال|שנה|שנים|ปี"
     ),
 }
 _ANY = "|".join(_UNITS.values())
 _BEFORE = (
     r"через|после|след|po|nach|apr[èe]s|a los|a las|a|à|al|dopo|ap[óo]s|depois de"
     r"|despu[ée]s de|na|after|in|efter"
-    r"|etter|dup[ăa]|nakon|poslije|posle|sau|setelah|sesudah|بعد|אחרי|כעבור|หลัง"
+    r"|etter|dup[ăa]|nakon|poslije|posle|sau|setelah|sesudah|بعد(?: از)?|پس از|אחרי|כעבור|หลัง"
     r"|μετ[άα](?: από)?|за|pēc|po"
 )
 _BEHIND = (
@@ -56,8 +56,10 @@ _HALF = re.compile(
     rf"(?<![^\W_])(?:(?:{_BEFORE}){_S})?(?:полгода|півроку|pół roku"
     rf"|půl roku|pol roka)(?![^\W\d_])"
 )
+_APART = r"(?:[\W_]{1,3}|(?=\d)|(?=[\u0590-\u0e7f]))"
+"""Between words of scripts with spaces: ADNI is not `a dni`."""
 _SPAN = re.compile(
-    rf"(?<![^\W_])(?:(?:{_BEFORE}){_S}(?P<n>\d{{1,3}}|{_ONE}(?=[\W_]))?{_S}(?P<u>{_ANY})"
+    rf"(?<![^\W_])(?:(?:{_BEFORE}){_APART}(?P<n>\d{{1,3}}|{_ONE}(?=[\W_]))?{_S}(?P<u>{_ANY})"
     rf"|(?P<n2>\d{{1,3}}){_S}(?P<u2>{_ANY})(?:{_S}(?:{_BEHIND}))?)(?![^\W\d_])"
 )
 _SURGERY = (
@@ -69,11 +71,11 @@ _SURGERY = (
 )
 _PRE = (
     r"(?:до|перед|преди|пре|před|pred|före|før|înainte[\W_]de|inainte[\W_]de|prije|pre"
-    r"|ennen|πριν|trước|sebelum|pra|قبل|לפני|ก่อน)"
+    r"|ennen|πριν|trước|sebelum|pra|قبل(?:[\W_]از)?|پیش[\W_]از|לפני|ก่อน)"
 )
 _POST = (
     r"(?:после|після|след|po|efter|etter|după|dupa|poslije|posle|nakon|μετά|sau|hậu"
-    r"|sesudah|setelah|pasca|بعد|אחרי"
+    r"|sesudah|setelah|pasca|بعد(?:[\W_]از)?|پس[\W_]از|אחרי"
     r"|לאחר|หลัง)"
 )
 _TREATMENT = (
@@ -101,13 +103,13 @@ _WORDS = tuple(
         (
             r"контроль\w{0,4}|динамика|в динамике|kontrol(?:ü|lü)?|kontroll(?:en)?"
             r"|uppföljning|oppfølging|opfølgning|seuranta|takip"
-            r"|ellenőrz\w{2,5}|kontrol[ln]\w{1,3}|tái[\W_]khám|παρακολούθηση|متابعة|מעקב"
+            r"|ellenőrz\w{2,5}|kontrol[ln]\w{1,3}|tái[\W_]khám|παρακολούθηση|متابعة|پیگیری|کنترل|מעקב"
             r"|ตรวจติดตาม",
             "follow-up",
         ),
         (
             r"рецидив\w{0,2}|nüks|recidiv(?:et)?|återfall|residiv|kiújulás|tái[\W_]phát"
-            r"|υποτροπή|uusiutuma",
+            r"|υποτροπή|uusiutuma|عود",
             "recurrence",
         ),
         (
@@ -115,7 +117,17 @@ _WORDS = tuple(
             r"|lần[\W_]đầu|αρχικ\w{1,2}|ilk",
             "baseline",
         ),
-        (r"визит|візит|ziyaret|vizit|besök|besøk|besøg|käynti|lần[\W_]khám|επίσκεψη", "visit"),
+        (
+            r"визит|візит|ziyaret|vizit|besök|besøk|besøg|käynti|lần[\W_]khám|επίσκεψη"
+            r"|ویزیت|مراجعه|نوبت|(?:ال)?زيارة|ביקור|ครั้งที่",
+            "visit",
+        ),
+        (
+            r"(?:بیمار|بيمار|مریض|(?:ال)?مريض|חולה|מטופל|пациент(?:ка)?|больн(?:ой|ая)|пацієнт(?:ка)?"
+            r"|रोगी|मरीज|ผู้ป่วย|คนไข้|ασθεν[ήη]ς?|hasta|beteg|potilas|bệnh[\W_]nhân|pasien|pacjent(?:ka)?"
+            r"|pacient(?:ka)?|pacijent|bolnik|patsient|pacients?|pacientas|sjúklingur)(?=[\W_]{0,3}\d)",
+            "patient",
+        ),
     )
 )
 
@@ -130,6 +142,7 @@ def in_english(text: str) -> str:
         'Mueller_3'
     """
     said = unicodedata.normalize("NFC", text)
+    text = said = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in said)
     low = said.lower()
     if len(low) != len(said):  # İ
         low = said = low

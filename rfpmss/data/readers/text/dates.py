@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
+from unicodedata import decimal
 
 MONTHS = {
     word: number
@@ -156,13 +157,65 @@ def _written(text: str) -> tuple[int, ...]:
     return ()
 
 
+_OTHER_YEAR = r"1[34]\d\d|25[3-8]\d"
+"""Of Iran's calendar and the Islamic one, which are told apart by the century, or of Thailand's."""
+_OTHER_FIRST = re.compile(rf"(?<!\d)({_OTHER_YEAR})([-_/.])(\d{{1,2}})\2(\d{{1,2}})(?!\d)")
+_OTHER_LAST = re.compile(rf"(?<!\d)(\d{{1,2}})([-_/.])(\d{{1,2}})\2({_OTHER_YEAR})(?!\d)")
+_FIRST_HIJRI = 1416
+"""1995 in the Islamic calendar; as a year of Iran's it is 2037."""
+
+
+def _gregorian(year: int, month: int, of_month: int) -> date | None:
+    """A day of Iran's solar calendar, the Islamic civil one, or the Buddhist one.
+
+    Calculation: E. G. Richards, "Calendars", Explanatory Supplement to the Astronomical Almanac
+    (2013), 15.11; for Iran the 33-year cycle, right from 1178 to 1633. The Islamic day may be one
+    off the one that was announced.
+    """
+    if not (1 <= month <= 12 and 1 <= of_month <= 31):
+        return None
+    if year > 2500:
+        days = _days((str(year + _BUDDHIST), month, str(of_month)))
+        return date.fromordinal(days[0]) if days else None
+    if year >= _FIRST_HIJRI:
+        julian = (11 * year + 3) // 30 + 354 * year + 30 * month - (month - 1) // 2 + of_month
+        return date.fromordinal(julian + 1948440 - 385 - 1721425)
+
+    past = year - 979
+    number = 365 * past + past // 33 * 8 + (past % 33 + 3) // 4 + of_month - 1
+    number += 31 * (month - 1) if month < 7 else 30 * (month - 7) + 186
+    return date.fromordinal(date(1600, 1, 1).toordinal() + 79 + number)
+
+
+def _digits(text: str) -> str:
+    """Digits of all scripts as those of ASCII: `۱۴۰۱`, `٢٠٢١`, `२०२१`."""
+    if text.isascii():
+        return text
+    return "".join(str(decimal(c)) if c.isdecimal() else c for c in text)
+
+
 def western(text: str) -> str:
-    """A text with dates of Japan's eras and of the Republic of China as the rest of the world has.
+    """A text with dates of other calendars as most of the world has them, and digits of ASCII.
+
+    Japan's eras, the Republic of China, Iran, the Islamic calendar, Thailand.
 
     Example:
         >>> western("令和3年4月5日 MRI"), western("民國110年3月4日"), western("平成元年2月3日")
         ('2021-4-5 MRI', '2021-3-4', '1989-2-3')
+        >>> [western(text) for text in ("۱۴۰۱-۰۵-۱۲", "12/05/1401", "1443-07-12", "2564-03-04")]
+        ['2022-08-03', '2022-08-03', '2022-02-14', '2021-03-04']
     """
+    text = _digits(text)
+
+    def other(found: re.Match[str]) -> str:
+        numbers = [int(found[n]) for n in (1, 3, 4)]
+        if numbers[2] > 2500:  # of the day and the month either may come first
+            return found[0].replace(found[4], str(numbers[2] + _BUDDHIST))
+
+        of_year = _gregorian(*(numbers if numbers[0] > 1000 else reversed(numbers)))
+        return of_year.isoformat() if of_year else found[0]
+
+    text = _OTHER_LAST.sub(other, _OTHER_FIRST.sub(other, text))
 
     def written(found: re.Match[str]) -> str:
         count = 1 if found[2] == "元" else int(found[2])
