@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -67,7 +68,8 @@ def _see(run: Opened, split: str, augment: tuple[int, int] | None) -> Seen:
             batch = run.cohort.batch(part, run.tokenizer, augment=augment)
             views = run.model.eval().image(batch.images, batch.present)
             study = run.model.fuse(views, batch.present)
-            found.append((study.memory[:, 0], study.seen[:, 0], batch.tokens, study.readings[:, 0]))
+            tokens = F.pad(batch.tokens, (0, run.config.data.tokens - batch.tokens.shape[1]))
+            found.append((study.memory[:, 0], study.seen[:, 0], tokens, study.readings[:, 0]))
     return Seen(*(torch.cat(column) for column in zip(*found, strict=True)))
 
 

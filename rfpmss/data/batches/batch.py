@@ -17,7 +17,7 @@ from torch import Tensor
 from rfpmss.common.files import read_text
 from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data.batches import augment as augmenting
-from rfpmss.data.batches.tokens import encode, swap_sides
+from rfpmss.data.batches.tokens import encode, swap_sides, trim
 from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.data.cohort.manifest import TRUTH, Row, read, truth_of, unpack_labels
 from rfpmss.data.cohort.places import Place, gather, locate
@@ -50,7 +50,8 @@ class Batch:
     present: Bool[Tensor, "b m"]
     """Which modalities exist, in the order of MODALITIES."""
     tokens: Int64[Tensor, "b t"]
-    """``START words END PAD...``; all PAD without a report."""
+    """``START words END PAD...``, as long as the longest report of the batch; all PAD without a
+    report."""
     index: Int64[Tensor, " b"]
     """Positions of the studies in the cohort."""
 
@@ -199,7 +200,7 @@ class Cohort:
         mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
         tokens[~mask[:, -1]] = PAD
 
-        return Batch((ct, mri, pathology), mask, tokens, torch.from_numpy(index))
+        return Batch((ct, mri, pathology), mask, trim(tokens), torch.from_numpy(index))
 
     def images(
         self, indices: Sequence[int] | Int64[np.ndarray, " b"], view: int

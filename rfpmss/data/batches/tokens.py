@@ -203,6 +203,17 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Int64[Ten
     return torch.from_numpy(ids)
 
 
+def trim(ids: Int64[Tensor, "b t"]) -> Int64[Tensor, "b u"]:
+    """The same reports without the padding that all of them end with.
+
+    Example:
+        >>> trim(torch.tensor([[2, 7, 3, 0, 0], [2, 3, 0, 0, 0]])).tolist()
+        [[2, 7, 3], [2, 3, 0]]
+    """
+    used = int((ids != PAD).any(dim=0).sum())
+    return ids[:, : max(used, 2)].contiguous()  # a decoder has a word to say, if only to nobody
+
+
 @dataclass(frozen=True)
 class Cut:
     """What is lost of reports that are longer than a model reads."""
