@@ -29,15 +29,6 @@ def language(
     Returns:
         A scalar; zero when nothing counts.
     """
-    return per_word(*surprise(logits, tokens, pairs), peers)
-
-
-def surprise(
-    logits: Float[Tensor, "b r u vocabulary"],
-    tokens: Int64[Tensor, "b t"],
-    pairs: Bool[Tensor, "b r"],
-) -> tuple[Float[Tensor, ""], Int64[Tensor, ""]]:
-    """The sum behind `language`, and the number of words that it runs over."""
     target = tokens[:, None, 1:].masked_fill(~pairs[..., None], PAD)
     total = F.cross_entropy(
         rearrange(precise(logits), "b r t w -> (b r t) w"),
@@ -45,7 +36,7 @@ def surprise(
         ignore_index=PAD,
         reduction="sum",
     )
-    return total, (target != PAD).sum()
+    return per_word(total, (target != PAD).sum(), peers)
 
 
 def per_word(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from rfpmss.common.precision import precise
 from rfpmss.config import PAD, ModelConfig
 from rfpmss.model.block import Attention, Perceptron, spread
 
 EMBEDDING_EPS = 1e-8
 """Added to the variance when word embeddings are normalised."""
+
+IN_CACHE = 1 << 18
+"""Scores that are held at a time on a processor: a megabyte."""
 
 
 class Cache(NamedTuple):
@@ -61,14 +65,21 @@ class ReportDecoder(nn.Module):
         memory: Float[Tensor, "b n d"],
         seen: Bool[Tensor, "b n"],
         vectors: Float[Tensor, "b f"],
-    ) -> Float[Tensor, "b t vocabulary"]:
-        """Scores of the word after each word (teacher forcing)."""
+        targets: Int64[Tensor, "b t"] | None = None,
+    ) -> Float[Tensor, "b t vocabulary"] | Float[Tensor, ""]:
+        """Scores of the word after each word (teacher forcing).
+
+        With ``targets``, the words that come, their summed negative log-likelihood (Eq. 4) instead,
+        padding left out: a batch's scores are the largest tensor of a step.
+        """
         x = self.embed(words, 0, vectors)
         memory, seen = self.see(memory), rearrange(seen, "b n -> b 1 1 n")
         for layer in self.stack:
             x = layer(x, memory, seen)
 
-        return self.score(x)
+        if targets is None:
+            return self.score(x)
+        return unlikelihood(self.last(x), self.words.weight, self.bias, targets)
 
     @property
     def stack(self) -> list[DecoderLayer]:
@@ -156,3 +167,57 @@ class DecoderLayer(nn.Module):
         if self.first:
             return x + self.dropout(change(norm(x)))
         return norm(x + self.dropout(change(x)))
+
+
+def unlikelihood(
+    x: Float[Tensor, "*b w"],
+    words: Float[Tensor, "vocabulary w"],
+    bias: Float[Tensor, " vocabulary"],
+    targets: Int64[Tensor, "*b"],
+) -> Float[Tensor, ""]:
+    """Summed negative log-likelihood of ``targets`` under the scores ``x @ words.T + bias``.
+
+    Padding does not count. On a processor in training, scores of words that count are made a cache
+    full at a time, and their gradients with them, so that none is written to memory.
+    """
+    x, targets = x.flatten(0, -2), targets.flatten()
+    plain = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    if plain and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        count = (targets != PAD).nonzero().squeeze(1)
+        found = _Unlikelihood.apply(x[count], words, bias, targets[count])
+        return cast("Tensor", found)
+
+    scores = precise(F.linear(x, words, bias))
+    return F.cross_entropy(scores, targets, ignore_index=PAD, reduction="sum")
+
+
+class _Unlikelihood(torch.autograd.Function):
+    """The sum and its gradients in one pass over the words."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, words: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        total = x.new_zeros(())
+        of_x, of_words, of_bias = (
+            torch.empty_like(x),
+            torch.zeros_like(words),
+            torch.zeros_like(bias),
+        )
+        rows = max(1, IN_CACHE // len(words))
+        for part, target, out in zip(
+            x.split(rows), targets[:, None].split(rows), of_x.split(rows), strict=True
+        ):
+            logs = torch.addmm(bias, part, words.T).log_softmax(dim=1)
+            total -= logs.gather(1, target).sum()
+            slope = logs.exp_().scatter_add_(1, target, part.new_full(target.shape, -1.0))
+            torch.mm(slope, words, out=out)
+            of_words.addmm_(slope.T, part)
+            of_bias += slope.sum(dim=0)
+
+        ctx.save_for_backward(of_x, of_words, of_bias)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        of_x, of_words, of_bias = ctx.saved_tensors
+        return gradient * of_x, gradient * of_words, gradient * of_bias, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,7 +15,7 @@ from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.common.precision import precise
 from rfpmss.config import MODALITIES, VIEWS, ModelConfig
 from rfpmss.model.block import EPS, Block
-from rfpmss.model.features import Text, Views
+from rfpmss.model.features import Text, Views, together
 from rfpmss.model.moments import Standardise, masked_mean
 
 
@@ -72,14 +73,21 @@ class Projections(nn.Module):
         self.standardise = Standardise(kinds, config.joint_dim) if config.standardise else None
 
     def forward(
-        self, views: Views, text: Text, present: Bool[Tensor, "b m"]
+        self, views: Views, texts: Sequence[Text], present: Bool[Tensor, "b m"]
     ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m e"]]:
         """Input-space and joint-space features, zero where a modality is absent.
 
         Joint-space features are compared after `compared`.
+
+        Args:
+            views: of the images.
+            texts: parts of the batch's reports; together all of them.
+            present: which modalities each study has.
         """
         pairs = [self.of[view](views.tokens[:, i]) for i, view in enumerate(VIEWS)]
-        pairs.append(self.of["report"](text.tokens, text.mask))
+        found = [self.of["report"](text.tokens, text.mask) for text in texts]
+        rows = [text.rows for text in texts]
+        pairs.append(tuple(together(parts, rows) for parts in zip(*found, strict=True)))
         inputs, joint = (torch.stack(parts, dim=1) for parts in zip(*pairs, strict=True))
         absent = ~present[..., None]
 

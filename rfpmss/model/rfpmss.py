@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from einops import rearrange, repeat
@@ -10,10 +11,10 @@ from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from rfpmss.common.distributed import ALONE, Peers
-from rfpmss.config import MODALITIES, VIEWS, DataConfig, ModelConfig
+from rfpmss.config import MODALITIES, PAD, VIEWS, DataConfig, ModelConfig
 from rfpmss.model.anchors import Anchors
 from rfpmss.model.decoder import ReportDecoder
-from rfpmss.model.features import Features, Study
+from rfpmss.model.features import Features, Study, alike, together
 from rfpmss.model.fuse import Fusion
 from rfpmss.model.image import ImageEncoder, Images
 from rfpmss.model.project import Projections
@@ -61,13 +62,13 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             present: which modalities each study has, in the order of ``MODALITIES``.
             tokens: reports, START first, padded with 0.
         """
-        return self.compared(self.read(images, present, tokens, write=True))
+        return self.compared(self.read(images, present, tokens, write="scores"))
 
     def encode(
         self, images: Images, present: Bool[Tensor, "b m"], tokens: Int64[Tensor, "b t"]
     ) -> Features:
         """Features without the decoder, as evaluation needs them."""
-        return self.compared(self.read(images, present, tokens, write=False))
+        return self.compared(self.read(images, present, tokens))
 
     def read(
         self,
@@ -75,7 +76,7 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         present: Bool[Tensor, "b m"],
         tokens: Int64[Tensor, "b t"],
         *,
-        write: bool,
+        write: Literal["scores", "likelihood"] | None = None,
     ) -> Features:
         """Features before they are `compared`: those of a study depend on that study alone.
 
@@ -85,20 +86,26 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             images: one tensor (b, slices, channels, height, width) per view.
             present: which modalities each study has.
             tokens: reports.
-            write: also the decoder's scores.
+            write: also the decoder's scores, or the likelihood of the reports alone.
         """
-        views = self.image(images, present)
-        text, study = self.report(tokens, present[:, REPORT]), self.fuse(views, present)
-        inputs, joint = self.project(views, text, present)
+        views, there = self.image(images, present), present[:, REPORT]
+        groups = alike(tokens, self.data.tokens)
+        texts = [
+            replace(self.report(tokens[rows, :length], there[rows]), rows=rows)
+            for rows, length in groups
+        ]
+        study = self.fuse(views, present)
+        inputs, joint = self.project(views, texts, present)
         return Features(
             inputs=inputs,
             joint=joint,
             study=study.readings[:, 0],
-            report=text.vectors,
+            report=together([text.vectors for text in texts], [rows for rows, _ in groups]),
             readings=study.readings,
             readable=study.readable,
-            logits=self._write(study, tokens) if write else None,
+            logits=self._scores(study, tokens) if write == "scores" else None,
             present=present,
+            unlikely=self._unlikely(study, tokens, there) if write == "likelihood" else None,
         )
 
     def compared(self, read: Features, peers: Peers = ALONE) -> Features:
@@ -156,16 +163,32 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
 
         return tuple(maps)
 
-    def _write(self, study: Study, tokens: Tensor) -> Tensor:
+    def _scores(self, study: Study, tokens: Tensor) -> Tensor:
         readings = study.memory.shape[1]
-        words = repeat(tokens[:, :-1], "b t -> (b r) t", r=readings)
-        logits = self.decoder(
-            words,
-            rearrange(study.memory, "b r n d -> (b r) n d"),
-            rearrange(study.seen, "b r n -> (b r) n"),
-            rearrange(study.readings, "b r f -> (b r) f"),
-        )
+        logits = self.decoder(*_told(study, tokens))
         return rearrange(logits, "(b r) t w -> b r t w", r=readings)
+
+    def _unlikely(self, study: Study, tokens: Tensor, there: Tensor) -> Tensor:
+        counted = study.readable & there[:, None]
+        targets = tokens[:, None, 1:].masked_fill(~counted[..., None], PAD)
+        parts = []
+        for rows, length in alike(tokens, self.data.tokens):
+            told = _told(study.some(rows), tokens[rows, :length])
+            target = rearrange(targets[rows, :, : length - 1], "b r t -> (b r) t")
+            parts.append(self.decoder(*told, target))
+
+        return torch.stack(parts).sum()
+
+
+def _told(study: Study, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the decoder gets: a row for each reading of each study."""
+    words = repeat(tokens[:, :-1], "b t -> (b r) t", r=study.memory.shape[1])
+    return (
+        words,
+        rearrange(study.memory, "b r n d -> (b r) n d"),
+        rearrange(study.seen, "b r n -> (b r) n"),
+        rearrange(study.readings, "b r f -> (b r) f"),
+    )
 
 
 def count(model: RFPMSS) -> dict[str, int]:

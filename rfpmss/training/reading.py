@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rfpmss.common.precision import cast_to
-from rfpmss.config import Config
-from rfpmss.loss.language import surprise
+from rfpmss.config import PAD, Config
 from rfpmss.model.features import Features
 from rfpmss.model.rfpmss import REPORT, RFPMSS
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from rfpmss.data.batches.batch import Batch
 
 Reading = tuple[Features, Tensor, Tensor]
-"""Features without the decoder's scores; the summed surprise of Eq. 4; and its words."""
+"""Features; the summed negative log-likelihood of Eq. 4; and its words."""
 
 
 def read(model: RFPMSS, batch: Batch, config: Config) -> Reading:
@@ -54,15 +53,16 @@ def _read(
     present: Tensor,
     tokens: Tensor,
 ) -> Reading:
-    write = config.loss.language > 0  # it costs a decoder
+    write = "likelihood" if config.loss.language > 0 else None  # it costs a decoder
     with cast_to(config.train.precision, ct):
         features = model.read((ct, mri, pathology), present, tokens, write=write)
 
-    if features.logits is None:
+    if features.unlikely is None:
         return features, features.study.new_zeros(()), tokens.new_zeros(())
 
-    pairs = features.readable & present[:, REPORT, None]
-    return replace(features, logits=None), *surprise(features.logits, tokens, pairs)
+    readings = (features.readable & present[:, REPORT, None]).sum(dim=1, keepdim=True)
+    words = ((tokens[:, 1:] != PAD) * readings).sum()
+    return replace(features, unlikely=None), features.unlikely, words
 
 
 def _join(parts: tuple[Features, ...]) -> Features:

@@ -38,7 +38,7 @@ def test_vectors_of_the_cohort_are_standardised_by_its_own_figures(cohort, token
     assert adapt(model, cohort, tokenizer, 24) == []
     with torch.no_grad():
         found = model.encode(*given)
-        raw = model.read(*given, write=False)
+        raw = model.read(*given)
     for name in ("study", "report"):
         vectors, source = getattr(found, name).double(), getattr(raw, name).double()
         expected = (source - source.mean(0)) / (source.var(0) + 1e-5).sqrt()

@@ -3,7 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rfpmss.model.decoder import EMBEDDING_EPS, ReportDecoder
+from rfpmss.loss.language import language
+from rfpmss.model import decoder as module
+from rfpmss.model.decoder import EMBEDDING_EPS, ReportDecoder, unlikelihood
 from tests.model.small import WORDS, small_config
 
 LENGTH, STUDY = 9, 11
@@ -81,3 +83,39 @@ def test_unseen_memory_never_matters():
     torch.testing.assert_close(
         decoder(words, memory, seen, study), decoder(words, other, seen, study), rtol=0, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("told", [0, 1, 4, 5])
+def test_the_likelihood_without_scores_is_that_of_the_scores(monkeypatch, told):
+    monkeypatch.setattr(module, "IN_CACHE", 7 * WORDS)  # several parts, the last one shorter
+    _, decoder, memory, seen, study = build()
+    words = torch.randint(1, WORDS, (5, 6))
+    there = (torch.arange(5) < told)[:, None]
+    targets = words[:, 1:].masked_fill((torch.rand(5, 5) < 0.3) | ~there, 0)
+
+    scores = decoder(words[:, :-1], memory, seen, study)
+    tokens = torch.cat([words[:, :1], targets], dim=1)
+    mean = language(scores[:, None], tokens, there)
+    expected = mean * (targets != 0).sum().clamp(min=1)
+    mine = decoder(words[:, :-1], memory, seen, study, targets)
+    torch.testing.assert_close(mine, expected, rtol=0, atol=1e-11)
+
+    learning = list(decoder.parameters())
+    for own, other in zip(
+        torch.autograd.grad(3 * mine, learning),
+        torch.autograd.grad(3 * expected, learning),
+        strict=True,
+    ):
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-10)
+
+    with torch.no_grad():
+        torch.testing.assert_close(
+            decoder(words[:, :-1], memory, seen, study, targets), expected, rtol=0, atol=1e-11
+        )
+
+
+def test_the_gradient_of_the_likelihood_is_its_derivative(monkeypatch):
+    monkeypatch.setattr(module, "IN_CACHE", 10)
+    drawn = (torch.randn(*shape).double().requires_grad_() for shape in ((2, 3, 4), (5, 4), (5,)))
+    targets = torch.tensor([[1, 4, 0], [2, 0, 3]])
+    assert torch.autograd.gradcheck(lambda *x: unlikelihood(*x, targets), tuple(drawn))

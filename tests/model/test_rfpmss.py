@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfpmss.config import START, paper
+from rfpmss.model import features
 from rfpmss.model.features import Features
 from rfpmss.model.rfpmss import RFPMSS, count
 from tests.model.small import WORDS, random_batch, small_config
@@ -136,3 +137,29 @@ def test_the_paper_preset_has_the_sizes_of_the_paper():
     assert parts["anchors"] == 4 * 64 * (4096 + 6144)
     assert parts["total"] == sum(parts.values()) - parts["total"]
     assert 0.9e9 < parts["total"] < 1.0e9
+
+
+@pytest.mark.parametrize("fusion", ["token", "none"])
+def test_reports_read_in_groups_of_one_length_are_the_same(monkeypatch, fusion):
+    config, model = build(fusion=fusion)
+    batch = random_batch(config, size=7, dtype=torch.float64)
+    batch.present[2, 3] = batch.present[3, 1] = False
+    batch.tokens[2] = 0
+
+    def run():
+        read = model.read(batch.images, batch.present, batch.tokens, write="likelihood")
+        model.zero_grad()
+        (read.unlikely + read.joint.square().sum() + read.report.square().sum()).backward()
+        return read, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+    whole, gradients = run()
+    monkeypatch.setattr(features, "TOGETHER", 12)
+    groups = features.alike(batch.tokens, config.data.tokens)
+    assert [len(rows) for rows, _ in groups] == [2, 2, 2, 1]
+    parts, mine = run()
+
+    close(whole, parts)
+    torch.testing.assert_close(whole.unlikely, parts.unlikely, rtol=0, atol=1e-11)
+    assert mine.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(mine[name], gradient, rtol=0, atol=1e-11, msg=name)

@@ -117,7 +117,7 @@ def test_what_a_batch_compares_is_standardised_and_evaluation_takes_what_trainin
     batch = random_batch(config, size=8, dtype=torch.float64)
     batch.present[1, 0] = batch.present[2, 3] = False
     step(model, bank, batch, config)
-    first = model.read(batch.images, batch.present, batch.tokens, write=False)
+    first = model.read(batch.images, batch.present, batch.tokens)
     trained = model.compared(first)
     for part in PARTS:
         assert getattr(model, part).standardise.batches.min() == 2

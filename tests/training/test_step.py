@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from rfpmss.config import paper
+from rfpmss.data.batches.tokens import trim
 from rfpmss.loss.total import Losses
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.training.bank import Bank
@@ -186,3 +187,19 @@ def test_the_paper_preset_takes_a_step_on_shapes():
         total(losses, config).backward()
     assert all(getattr(losses, name).shape == () for name in TERMS)
     assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+
+
+def test_padding_that_all_reports_have_changes_no_loss():
+    config, model, _ = build()
+    batch = random_batch(config, dtype=torch.float64)
+    batch.tokens[:, 6:] = 0
+    batch.present[1, 3], batch.tokens[1] = False, 0
+    found = []
+    for tokens in (batch.tokens, trim(batch.tokens)):
+        batch.tokens = tokens
+        found.append(vars(step(model, Bank(8, config.model).double(), batch, config)))
+
+    assert tokens.shape[1] == 6
+    assert trim(torch.zeros(2, 9, dtype=torch.int64)).shape == (2, 2)
+    for name in TERMS:
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=0, atol=1e-12)
