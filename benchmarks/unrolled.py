@@ -7,12 +7,11 @@ table has the least and the median round of either checkout.
 """
 
 import csv
-import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.common.paired import alternate
 
 FILE = Path(__file__).parent / "results" / "unrolled.csv"
 ROUND = """
@@ -36,15 +35,7 @@ print(json.dumps(found))
 
 def main(before: str, after: str, rounds: int) -> None:
     """Run both in turn, and write the table."""
-    times: dict[str, dict[str, list[float]]] = {}
-    for _ in range(rounds):
-        for name, path in (("before", before), ("after", after)):
-            environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-            run = [sys.executable, "-c", ROUND]
-            text = subprocess.run(run, env=environment, cwd=path, check=True, capture_output=True)
-            for case, value in json.loads(text.stdout).items():
-                times.setdefault(case, {}).setdefault(name, []).append(value)
-
+    times = alternate(ROUND, {"before": before, "after": after}, rounds)
     names = [f"{name}_{kind}_ms" for name in ("before", "after") for kind in ("min", "median")]
     with FILE.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -20,7 +20,9 @@ from multisk._problem.system import System
 CHUNK, CHUNKS = 256, 16  # rows at least, and how many parts at most
 PIECE = 1 << 17  # cells that are exponentiated at once
 CHEAP = (1.0, 2.0, 3.0)  # powers by products alone: a damping of 1/2, 1/3 and 1/4
-SHARED_CELLS = 1 << 18  # a smaller problem is not worth a second thread
+# Fewer are not worth a second thread: two take 1.1 to 1.4 times the processor time of one here, and
+# 1.9 to 4.6 times at a tenth of it, where they are slower, too (benchmarks/sweep.py).
+SHARED_CELLS = 1 << 22
 
 Otherwise = Callable[[System, Tensor | None], Raw]
 
@@ -67,9 +69,10 @@ class Batch:
         # Whole arrays have blocks of their own, and no threads to share chunks with.
         loops = compiled(kernels)
         self.height = max(CHUNK, -(-n // CHUNKS)) if loops else n
-        self.piece = self.height if loops else max(1, PIECE // k)
         self.chunks = -(-n // self.height)
         self.threads = torch.get_num_threads()
+        many = max(1, PIECE // (self.height * k)) if self.threads == 1 else 1  # chunks at once
+        self.piece = self.height * many if loops else max(1, PIECE // k)
         # Each problem by all threads, or each thread with problems of its own.
         self.shared = loops and self.threads > 1 and n * k >= SHARED_CELLS
 
@@ -240,8 +243,7 @@ class Problem:
             return [work(0, self.chunks)]
 
         ends = [self.chunks * thread // self.threads for thread in range(self.threads + 1)]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(work, ends[:-1], ends[1:]))
+        return list(self.pool.map(work, ends[:-1], ends[1:]))
 
     def zeros(self, *shape: int) -> np.ndarray:
         """Sums of every chunk."""
@@ -249,8 +251,9 @@ class Problem:
 
     def run(self, solve: Callable[["Problem"], int]) -> tuple[int, float]:
         """Steps and error; -1 and infinity where it failed."""
-        steps = solve(self) if self.fits else -1
-        return steps, self.close() if steps >= 0 else math.inf
+        with ThreadPoolExecutor(self.threads) as self.pool:  # which starts threads when used
+            steps = solve(self) if self.fits else -1
+            return steps, self.close() if steps >= 0 else math.inf
 
     def close(self) -> float:
         """Turn the table into the plan; its error."""
