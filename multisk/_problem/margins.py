@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from multisk._problem.cells import decide
 from multisk._problem.problem import MultiAssignment, Transport, readable
 from multisk._problem.sharding import together, total
 from multisk._problem.status import Findings, Status
@@ -133,7 +134,7 @@ def assignment_margins(
     if simple:
         return Margins(rows, lower, None, rows, lower, row_cells, column_cells)
 
-    return _settle((rows, row_upper), lower, upper, mask, x, findings, group)
+    return _settle((rows, row_upper), (lower, upper), mask, x, findings, group)
 
 
 def transport_margins(
@@ -213,16 +214,12 @@ def _bounded_columns(
     capacity: Any, cells: Tensor, batch: torch.Size, findings: Findings
 ) -> tuple[Tensor, Tensor | None]:
     """Loads, or their bounds, where no total is known."""
-    pair = capacity if isinstance(capacity, tuple | list) else None
-    name, size = ("capacity" if pair is None else "capacity[0]"), (cells.shape[1],)
-    lower = fit(name, capacity if pair is None else pair[0], size, cells, batch)
-    _check_loads(name, lower, cells, findings, "a column's load")
-    if pair is None:
-        return lower, None
+    if isinstance(capacity, tuple | list):
+        return _load_bounds(capacity, cells, batch, findings, "a column's load")
 
-    upper = fit("capacity[1]", pair[1], size, cells, batch)
-    check_order("capacity", lower, upper, findings)
-    return lower, torch.minimum(upper, cells)
+    load = fit("capacity", capacity, (cells.shape[1],), cells, batch)
+    _check_loads("capacity", load, cells, findings, "a column's load")
+    return load, None
 
 
 def row_masses(mass: Any, x: Tensor, batch: torch.Size, findings: Findings) -> Float[Tensor, "b n"]:
@@ -299,43 +296,62 @@ def _columns(
     findings: Findings,
 ) -> tuple[Tensor, Tensor | None]:
     """Lower (and upper) column loads in float64, checked against cells and totals."""
-    b, k = cells.shape
+    k = cells.shape[1]
     if capacity is None and mask is None:
-        return everything.expand(b, k) / max(k, 1), None
+        return everything.expand(cells.shape) / max(k, 1), None
 
-    if capacity is None or isinstance(capacity, Factor):
-        live = cells > 0
-        share = everything / live.sum(-1, keepdim=True).clamp_min(1)
-        load = torch.where(live, share, 0.0)
-        if capacity is None:
-            _check_loads("capacity", load, cells, findings, "even share")
-            return load, None
-        return _at_most(capacity, load, everything, cells, findings)
+    if capacity is None:
+        load = _even_share(everything, cells)
+        _check_loads("capacity", load, cells, findings, "even share")
+        return load, None
 
-    if not isinstance(capacity, tuple | list):
-        load = fit("capacity", capacity, (k,), cells, batch)
-        _check_loads("capacity", load, cells, findings, "a column's load")
-        given = capacity if isinstance(capacity, Tensor) else load
-        return balanced("capacity", load, everything, given, findings), None
+    if isinstance(capacity, Factor):
+        return _at_most(capacity, _even_share(everything, cells), everything, cells, findings)
 
-    lower = fit("capacity[0]", capacity[0], (k,), cells, batch)
-    upper = fit("capacity[1]", capacity[1], (k,), cells, batch)
-    _check_loads("capacity[0]", lower, cells, findings, "a column's lower load")
+    if isinstance(capacity, tuple | list):
+        lower, upper = _load_bounds(capacity, cells, batch, findings, "a column's lower load")
+        _check_total(lower, upper, everything, findings)
+        return lower, upper
+
+    load = fit("capacity", capacity, (k,), cells, batch)
+    _check_loads("capacity", load, cells, findings, "a column's load")
+    given = capacity if isinstance(capacity, Tensor) else load
+    return balanced("capacity", load, everything, given, findings), None
+
+
+def _even_share(everything: Tensor, cells: Tensor) -> Float[Tensor, "b k"]:
+    """The same load for every column that has a cell."""
+    live = cells > 0
+    share = everything / live.sum(-1, keepdim=True).clamp_min(1)
+    return torch.where(live, share, 0.0)
+
+
+def _load_bounds(
+    capacity: Any, cells: Tensor, batch: torch.Size, findings: Findings, what: str
+) -> tuple[Tensor, Tensor]:
+    """The least and the most that every column carries."""
+    size = (cells.shape[1],)
+    lower = fit("capacity[0]", capacity[0], size, cells, batch)
+    _check_loads("capacity[0]", lower, cells, findings, what)
+
+    upper = fit("capacity[1]", capacity[1], size, cells, batch)
     check_order("capacity", lower, upper, findings)
-    upper = torch.minimum(upper, cells)
-    slack = 1e-9 * everything.detach().abs() + 1e-12
+    return lower, torch.minimum(upper, cells)
+
+
+def _check_total(lower: Tensor, upper: Tensor, everything: Tensor, findings: Findings) -> None:
+    """Require bounds of columns that allow what the rows hold."""
+    held = everything.detach()
     low, high = lower.detach().sum(-1, keepdim=True), upper.detach().sum(-1, keepdim=True)
-    bad = ((everything.detach() < low - slack) | (everything.detach() > high + slack)).squeeze(-1)
+    slack = 1e-9 * held.abs() + 1e-12
     findings.require(
-        bad,
+        ((held < low - slack) | (held > high + slack)).squeeze(-1),
         Status.INFEASIBLE,
         lambda p: (
-            f"capacity must allow the sum of k ({float(everything[p]):g}), got lower bounds "
+            f"capacity must allow the sum of k ({float(held[p]):g}), got lower bounds "
             f"summing to {float(low[p]):g} and upper bounds to {float(high[p]):g}"
         ),
     )
-
-    return lower, upper
 
 
 def alone(group: Any) -> None:
@@ -451,62 +467,38 @@ def balanced(
 
 
 def _settle(
-    budgets: tuple[Tensor, Tensor | None],
-    lower: Tensor,
-    upper: Tensor | None,
+    rows: tuple[Tensor, Tensor | None],
+    columns: tuple[Tensor, Tensor | None],
     mask: Tensor | None,
     x: Tensor,
     findings: Findings,
     group: Any,
 ) -> Margins:
-    """Fix the cells that boundary budgets decide, repeatedly; keep what is left for the others."""
-    free = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.clone()
-    ones = torch.zeros_like(free)
-    rows, row_upper = budgets
-    row_top = rows if row_upper is None else row_upper
+    """Fix the cells that boundary budgets decide; keep what is left for the others."""
+    (row_lower, row_upper), (lower, upper) = rows, columns
+    row_top = row_lower if row_upper is None else row_upper
     top = lower if upper is None else upper
-    host = group is None and all(map(readable, (x, rows, lower, top, free)))
-    given, row_cells, taken, column_cells = _counted(ones, free, group)
-    for _ in range(sum(x.shape[1:]) + 1 if host else 4):
-        row_left, most_left = rows.detach() - given, row_top.detach() - given
-        full = (row_left >= row_cells)[..., None] | (lower.detach() - taken >= column_cells)[
-            ..., None, :
-        ]
-        empty = (most_left <= 0)[..., None] | (top.detach() - taken <= 0)[..., None, :]
-        if host and not bool((free & (full | empty)).any()):
-            break
-        ones = ones | (free & full & ~empty)
-        free = free & ~(full | empty)
-        given, row_cells, taken, column_cells = _counted(ones, free, group)
+    decided = decide(x, mask, (row_lower, row_top), (lower, top), group)
+    by_row, by_column = decided.rows, decided.columns
 
-    row_left, most_left = rows - given, row_top - given
-    low_left, top_left = lower - taken, top - taken
-    slack = 1e-6
-    bad = (most_left < -slack) | (row_left > row_cells + slack)
-    bad_columns = (top_left < -slack) | (low_left > column_cells + slack)
     findings.require(
-        bad.any(-1) | bad_columns.any(-1),
+        by_row.impossible() | by_column.impossible(),
         Status.INFEASIBLE,
         lambda _: "capacity must leave every row its budget under this mask, got an impossible mix",
     )
-    settled = not host or not bool(free.all())
 
+    some = not decided.read or not bool(decided.free.all())
+    ones = some and (not decided.read or bool(decided.ones.any()))
     return Margins(
-        row_left if row_upper is None else row_left.clamp_min(0.0),
-        low_left,
-        None if upper is None else top_left,
-        _unit(row_top),
-        _unit(top),
-        row_cells.to(x.dtype),
-        column_cells.double(),
-        free if settled else None,
-        ones if settled and (not host or bool(ones.any())) else None,
-        mask,
-        None if row_upper is None else most_left,
+        rows=by_row.least if row_upper is None else by_row.least.clamp_min(0.0),
+        columns=by_column.least,
+        upper=None if upper is None else by_column.most,
+        row_unit=_unit(row_top),
+        column_unit=_unit(top),
+        row_cells=by_row.cells.to(x.dtype),
+        column_cells=by_column.cells.double(),
+        free=decided.free if some else None,
+        ones=decided.ones if ones else None,
+        mask=mask,
+        row_upper=None if row_upper is None else by_row.most,
     )
-
-
-def _counted(ones: Tensor, free: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cells forced to 1 in every row, its free ones, and both for every column on all ranks."""
-    taken, column_cells = total(ones.sum(-2), group), total(free.sum(-2), group)
-    return ones.sum(-1), free.sum(-1), taken, column_cells

@@ -23,7 +23,7 @@ from multisk._backends.torch.sweeps import coldest
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
 from multisk._solvers.newton import Newton
-from multisk._solvers.precise import judged, precisely
+from multisk._solvers.precise import Run, judged, precisely
 from multisk._solvers.sinkhorn import Sinkhorn
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
@@ -82,20 +82,15 @@ class Blend:
 
     def newton_first(self, system: System, newton: Newton) -> Raw:
         """Few columns: Newton alone, unless its first pass shows that sweeps had better begin."""
-        names: list[str] = []
         single = system.scores.dtype == torch.float32
 
         def swept(part: System, start: Tensor | None) -> Raw:
-            if part.scores.shape[0] < system.scores.shape[0]:
-                names.append("Newton")  # it solved the others
-
             wide = single and part.scores.dtype == torch.float64
-            raw = self.once(part, start) if wide else self.sweeps_first(part, start, newton)
-            names.append(raw.solver or "")
-            return raw
+            return self.once(part, start) if wide else self.sweeps_first(part, start, newton)
 
-        raw = newton.follow(system, None, polish=True, instead=swept)
-        raw.solver = ", then ".join(dict.fromkeys(names or ["Newton"]))
+        rest = Rest("Newton", system, swept)
+        raw = newton.follow(system, None, polish=True, instead=rest)
+        raw.solver = rest.solvers()
         return raw
 
     def sweeps_first(self, system: System, init: Tensor | None, newton: Newton) -> Raw:
@@ -104,29 +99,20 @@ class Blend:
         if system.scores.dtype == torch.float64:
             goal = min(self.finest, goal)
 
-        # What the fast path does not cover is cold or masked: sweeps are slow with exact margins.
-        widest = coldest(system)
-        easy = widest is not None and widest <= WARM  # for Newton, who is lost in the cold
-        limit = patience(system) if easy else Sinkhorn.max_steps
-        slow = Sinkhorn(tolerance=goal) if sweeps_needed(system, goal) <= limit else newton
-        names: list[str] = []
+        # What the compiled sweeps do not cover is cold or masked.
+        slow = slow_solver(system, goal, newton)
+        rest = Rest("Sinkhorn", system, slow.run, type(slow).__name__)
+        raw = sweep(system, init, rest, goal)
+        raw = rest(system, init) if raw is None else raw
 
-        def otherwise(part: System, start: Tensor | None) -> Raw:
-            if part.scores.shape[0] < system.scores.shape[0]:
-                names.append("Sinkhorn")  # it swept the others
-            names.append(type(slow).__name__)
-            return slow.run(part, start)
-
-        raw = sweep(system, init, otherwise, goal)
-        raw = otherwise(system, init) if raw is None else raw
         left = (raw.error > goal).nonzero().squeeze(-1)
-        names = names or ["Sinkhorn"]
-        if left.numel() and names != ["Newton"]:
+        if left.numel() and rest.names != ["Newton"]:
             self.finish(raw, left, newton, system)
             raw.finite = False
-            names.append("Newton")
+            raw.solver = rest.solvers("Newton")
+        else:
+            raw.solver = rest.solvers()
 
-        raw.solver = ", then ".join(dict.fromkeys(names))
         return judged(raw, self.tolerance, self.max_steps)
 
     def finish(self, raw: Raw, left: Tensor, newton: Newton, system: System) -> None:
@@ -144,6 +130,36 @@ class Blend:
         better = ~((before <= again.error) | again.error.isnan())
         for name in ("plan", "row_potential", "column_potential", "error"):
             getattr(raw, name)[left[better]] = getattr(again, name)[better]
+
+
+class Rest:
+    """Solves what `first` leaves of the whole by another solver, and knows who had a part."""
+
+    def __init__(self, first: str, whole: System, run: Run, name: str = "") -> None:
+        self.first, self.whole, self.run, self.name = first, whole, run, name
+        self.names: list[str] = []
+
+    def __call__(self, part: System, start: Tensor | None) -> Raw:
+        """The solution of `part`."""
+        if part.scores.shape[0] < self.whole.scores.shape[0]:
+            self.names.append(self.first)  # it solved the others
+
+        raw = self.run(part, start)
+        self.names.append(raw.solver or self.name)
+        return raw
+
+    def solvers(self, *last: str) -> str:
+        """Who had a part, in the order of their turns: ``Newton, then Sinkhorn``."""
+        names = [*(self.names or [self.first]), *last]
+        return ", then ".join(dict.fromkeys(names))
+
+
+def slow_solver(system: System, goal: float, newton: Newton) -> Newton | Sinkhorn:
+    """Who solves what compiled sweeps do not cover: sweeps are slow there with exact margins."""
+    widest = coldest(system)
+    easy = widest is not None and widest <= WARM  # for Newton, who is lost in the cold
+    limit = patience(system) if easy else Sinkhorn.max_steps
+    return Sinkhorn(tolerance=goal) if sweeps_needed(system, goal) <= limit else newton
 
 
 def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float) -> Raw | None:
