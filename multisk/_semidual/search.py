@@ -41,14 +41,14 @@ class Search:
         point = visit(self.system, b, a, self.row_tolerance, plan, everyone)
         centred = recentred(self.system, point)
         best, base = centred.copy(), centred.copy()
-        steps, radius = (
-            torch.zeros_like(b[:, 0], dtype=torch.int64),
-            torch.full_like(b[:, :1], torch.inf),
-        )
-        accept, move = everyone, None
+
+        steps = torch.zeros_like(b[:, 0], dtype=torch.int64)
         idle, slopes = torch.zeros_like(steps), torch.zeros_like(b[:, 0])
-        # `stale`: problems whose buffer holds a later plan than their best.
-        polished, stale = ~everyone, ~everyone
+        radius = torch.full_like(b[:, :1], torch.inf)
+        accept, move = everyone, None
+        polished = ~everyone
+        stale = ~everyone  # problems whose buffer holds a later plan than their best
+
         while True:
             reached = best.error <= self.tolerance
             polished = polished | (best.error <= self.finest)
@@ -57,38 +57,66 @@ class Search:
             if not bool(live.any()):
                 break
             polished = reached
+
             if move is not None:
                 behind = slope(self.system, point, move, ahead=False)
-                accept = behind <= 0.5 * slopes.abs()
-                cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.05, 0.5)[:, None]
-                move = move * cut
-                shorter = torch.minimum(radius * cut, move.abs().amax(-1, keepdim=True))
-                radius = torch.where(accept[:, None], 8 * radius, shorter)
+                accept, move, radius = damped(move, radius, slopes.abs(), behind)
                 base = joined(base, centred, accept)
 
-            if base.coupling.shape[-1]:
-                move = direction(self.system, base, radius)
-            else:  # the stored plan is the last one: a rejected move is only shortened
-                fresh = direction(self.system, centred, torch.full_like(radius, torch.inf))
-                move = torch.where(accept[:, None], fresh, fresh if move is None else move)
-
+            move = self.ahead(base, centred, radius, accept, move)
             slopes = slope(self.system, base, move, ahead=True)
             target = torch.where(live[:, None], base.b + move, best.b)
             point = visit(self.system, target, point.a, self.row_tolerance, plan, live)
             centred = recentred(self.system, point)
             steps += live
+
             better = live & (centred.error < best.error)
             stale = torch.where(live, ~better, stale)
             idle = torch.where(better, 0, idle + 1)
             best.put(better.nonzero().squeeze(-1), centred.pick(better))
 
+        self.restore(best, plan, stale)
+        return best, steps
+
+    def ahead(
+        self, base: Point, centred: Point, radius: Tensor, accept: Tensor, move: Tensor | None
+    ) -> Tensor:
+        """Newton's direction from `base`, no longer than `radius`."""
+        if base.coupling.shape[-1]:
+            return direction(self.system, base, radius)
+
+        # The stored plan is the last one: a rejected move is only shortened.
+        fresh = direction(self.system, centred, torch.full_like(radius, torch.inf))
+        return fresh if move is None else torch.where(accept[:, None], fresh, move)
+
+    def restore(self, best: Point, plan: Tensor, stale: Tensor) -> None:
+        """Write the plans of the best points where the buffer holds later ones."""
         if kernels_visit(self.system):
             plan.copy_(visits.plan(self.system, best.a, best.b).plan)
         elif bool(stale.any()):
             point = visit(self.system, best.b, best.a, self.row_tolerance, plan, stale)
             best.put(stale.nonzero().squeeze(-1), recentred(self.system, point).pick(stale))
 
-        return best, steps
+
+def damped(
+    move: Tensor, radius: Tensor, before: Tensor, behind: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether a move stands, the same move cut, and the radius of the next.
+
+    It stands where the slope at its end has turned by half at most.
+
+    Args:
+        move: (b, k) what was taken.
+        radius: (b, 1) longest component of a move.
+        before: (b,) slope along the move where it began.
+        behind: (b,) slope along it where it ended, positive where it went too far.
+    """
+    accept = behind <= 0.5 * before
+    # Where the slope vanishes if it is linear, kept within [1/20, 1/2] of the move.
+    cut = (before / (before + behind)).clamp(0.05, 0.5)[:, None]
+    move = move * cut
+    shorter = torch.minimum(radius * cut, move.abs().amax(-1, keepdim=True))
+    return accept, move, torch.where(accept[:, None], 8 * radius, shorter)
 
 
 def joined(old: Point, new: Point, accept: Tensor) -> Point:

@@ -8,7 +8,7 @@ import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
 from multisk._backends import choose
 from multisk._backends.numba import available
-from multisk._problem import margins, problem, status, system
+from multisk._problem import cells, margins, problem, status, system
 from multisk._solution import gradient
 from tests.solver.strategies import unit_scores
 
@@ -27,7 +27,7 @@ class NoReads(TorchDispatchMode):
 @pytest.fixture
 def device(monkeypatch):
     """Treat CPU tensors as those of a device: what would cost a synchronisation is not read."""
-    for module in (problem, system, margins, status, gradient, choose):
+    for module in (problem, system, cells, margins, status, gradient, choose):
         monkeypatch.setattr(module, "readable", lambda _: False)
 
 
