@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -190,31 +191,9 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     try:
         index = str(data.file_meta.get("MediaStorageSOPClassUID", "")) == INDEX
         # First of all: reading a value drops its bytes, which tell what encoding it is in.
-        named = {} if index else names_by_keyword(data)
-        persons = (*named.get("PatientName", ()), *named.get("OtherPatientNames", ()))
-        others = named.get("OtherPatientIDs", ())
-        names = (*persons, *others, *(name for values in named.values() for name in values))
-        modality = str(data.get("Modality", "") or "").upper()
-        fields = {name: str(data.get(name, "") or "").strip() for name in FIELDS}
-        file = replace(
-            file,
-            patient=fields["PatientID"],
-            study=fields["StudyInstanceUID"] or fields["SeriesInstanceUID"],
-            series=fields["SeriesInstanceUID"],
-            instance=fields["SOPInstanceUID"],
-            frame=fields["FrameOfReferenceUID"],
-            date=date_of(data),
-            person=(
-                _value(data, "PatientBirthDate"),
-                _value(data, "PatientSex").upper(),
-                _value(data, "PatientName"),
-            ),
-            phase=_phase(data),
-            names=tuple(dict.fromkeys(names)),
-            others=others,
-            persons=persons,
-            accession=fields["AccessionNumber"],
-        )
+        names = {} if index else names_by_keyword(data)
+        modality = _value(data, "Modality").upper()
+        file = _identified(file, data, names)
         told = " ".join(str(data.get(n, "") or "") for n in ("SeriesDescription", "ProtocolName"))
         image = data.get("Rows") is not None
     except Exception:
@@ -223,34 +202,64 @@ def _dicom(file: File, limit: int, words: Words, view: str) -> File:
     if index:
         raise _index(data, file.path.parent)
     if modality == "SR":
-        return replace(
-            file, kind="text", view="report", told="DICOM SR", text=clean(report_text(data))
-        )
+        text = clean(report_text(data))
+        return replace(file, kind="text", view="report", told="DICOM SR", text=text)
     if modality == "SM" and image:
         return replace(file, kind="slide", view="pathology", told="modality")
-
     if modality == "SEG" and image:
         tumour_segments(data)
         return replace(file, kind="seg", view=TUMOUR, told="modality")
 
     _refuse_others(data, modality, image=image)
+    given = words.sequence(told) if modality == "MR" else ""
+    chosen = view if view in ("ct", "mri") else {"CT": "ct", "MR": "mri"}[modality]
+    return _image(replace(file, view=chosen), data, limit, given, head=bool(given or view))
+
+
+def _identified(file: File, data: Dataset, names: Mapping[str, Sequence[str]]) -> File:
+    """The file with whose it is, which examination and series, and what nobody may read again."""
+    fields = {name: _value(data, name) for name in FIELDS}
+    persons = (*names.get("PatientName", ()), *names.get("OtherPatientNames", ()))
+    others = tuple(names.get("OtherPatientIDs", ()))
+    known = (*persons, *others, *(name for values in names.values() for name in values))
+    birth, sex, name = (
+        _value(data, which) for which in ("PatientBirthDate", "PatientSex", "PatientName")
+    )
+    return replace(
+        file,
+        patient=fields["PatientID"],
+        study=fields["StudyInstanceUID"] or fields["SeriesInstanceUID"],
+        series=fields["SeriesInstanceUID"],
+        instance=fields["SOPInstanceUID"],
+        frame=fields["FrameOfReferenceUID"],
+        accession=fields["AccessionNumber"],
+        date=date_of(data),
+        phase=_phase(data),
+        person=(birth, sex.upper(), name),
+        names=tuple(dict.fromkeys(known)),
+        persons=persons,
+        others=others,
+    )
+
+
+def _image(file: File, data: Dataset, limit: int, given: str, *, head: bool) -> File:
+    """A file of CT or MR with its sequence and places; `given` by the mapping file, as `head`."""
     planes = dicom.frames(data, limit, pixels=False)
     if not file.series:
         raise UnreadableError("the image does not say which series it belongs to")
 
     found = _nature(data)
-    given = words.sequence(told) if modality == "MR" else ""
-    if not (given or view) and found.kind == ELSEWHERE:
+    if not head and found.kind == ELSEWHERE:
         raise BodyPartError("the series is of another part of the body than the head")
 
+    one = planes[0] if len(planes) == 1 else None
     return replace(
         file,
-        view=view if view in ("ct", "mri") else {"CT": "ct", "MR": "mri"}[modality],
         sequence=given or found.sequence,
         told="mapping" if given else found.told if found.kind else "modality",
         planes=largest([spot(plane) for plane in planes]),
-        spot=spot(planes[0]) if len(planes) == 1 else (),
-        slice=slice_of(planes[0]) if len(planes) == 1 else None,
+        spot=() if one is None else spot(one),
+        slice=None if one is None else slice_of(one),
         demerits=(0, *found.demerits[1:]) if given else found.demerits,
     )
 

@@ -104,29 +104,80 @@ def scan(
     """
     words = words or Words()
     rejections: list[Rejection] = []
-    files, unread, ignored = _look_at_all(root, leave, limit, words, rejections)
-    files, notices = regroup(_once(files, rejections))
-    files, others = strays(files)
-    files, gaps = sparse(one_day(files), unread)
-    rejections += [(path, describe(error)) for path, error in notices]
-    rejections += [(file.path, describe(error)) for file, error in (*others, *gaps)]
-    files.sort(key=_order)
-    tables = [file for file in files if file.kind == "table"]
-    files = [file for file in files if file.kind != "table"]
+    lost: Lost = []
+    files, tables, ignored = _usable(root, leave, limit, words, rejections)
+
     owned = assign([_item(file, words, level) for file in files], level)
     files = [_timed(file, place) for file, place in zip(files, owned.places, strict=True)]
     files = [replace(f, study=owned.exams.get(n, f.study)) for n, f in enumerate(files)]
-    lost: Lost = []
+
     known = known_of(files, owned, words)
     members = list(zip(files, owned.owners, owned.places, strict=True))
     for row, owner in _rows(tables, words, known, days, lost, rejections):
         members.append((row, owner, Place()))
 
     groups = _groups(members, owned, Mentions.of(known, owned.kin), lost)
+    made = _make(groups, owned, lost, salt, level=level, volume=volume, days=days)
+
+    notes = (*owned.notes, *_doubled(made.studies), *_ignored(ignored))
+    unread = _unread_reports(rejections)
+    rejections += _rejected(lost)
+    return Found(
+        studies=tuple(made.studies),
+        reports=made.reports,
+        rejections=tuple(rejections),
+        guesses=_guesses([file for file, _, _ in members]),
+        report_count=sum(file.kind == "text" for file, _, _ in members) + len(unread),
+        reports_left_out=_left_out([*(r for f, r in lost if f.kind == "text"), *unread]),
+        reading=read_back(made.patients, notes, len(set(owned.kin) & set(groups))),
+        doubt=owned.doubt,
+        identities=Identities(known=known, owners=made.whose, days=_days(made.studies, files)),
+        salt=salt,
+    )
+
+
+def _usable(
+    root: Path, leave: Path | None, limit: int, words: Words, rejections: list[Rejection]
+) -> tuple[list[File], list[File], int]:
+    """Files of images and reports in order, tables, and how many are operating systems'."""
+    files, unread, ignored = _look_at_all(root, leave, limit, words, rejections)
+    files, notices = regroup(_once(files, rejections))
+    files, others = strays(files)
+    files, gaps = sparse(one_day(files), unread)
+
+    rejections += [(path, describe(error)) for path, error in notices]
+    rejections += [(file.path, describe(error)) for file, error in (*others, *gaps)]
+    files.sort(key=_order)
+
+    tables = [file for file in files if file.kind == "table"]
+    return [file for file in files if file.kind != "table"], tables, ignored
+
+
+@dataclass
+class _Made:
+    """Studies by their identifier, with the files of their reports and their owners."""
+
+    studies: list[Study] = field(default_factory=list)
+    reports: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    whose: dict[str, str] = field(default_factory=dict)
+    patients: list[Patient] = field(default_factory=list)
+
+
+def _make(
+    groups: Mapping[str, list[tuple[File, Place]]],
+    owned: Owned,
+    lost: Lost,
+    salt: bytes,
+    *,
+    level: int,
+    volume: int | None,
+    days: int | None,
+) -> _Made:
+    """The studies of every patient; what belongs to none of them is lost."""
+    made = _Made()
     shared = _shared(groups, owned.kin)
     pictured = any(file.kind != "text" for both in groups.values() for file, _ in both)
-    made, reports, patients = [], {}, []
-    whose: dict[str, str] = {}
+
     for owner, both in groups.items():
         mine = [file for file, _ in both]
         names = _names(owner, both, shared)
@@ -135,36 +186,28 @@ def scan(
             studies(owner, mine, names, salt, lost, volume=volume, days=days, untold=untold)
         )
         if visits:
-            patients.append(Patient(_KNOWN_BY[owner.partition(":")[0]], len(visits), both))
-        for study, texts in visits:
-            kin = pseudonym(salt, "k", owned.kin[owner]) if owner in owned.kin else ""
-            made.append(replace(study, kin=kin))
-            reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
-            whose[study.study_id] = owner
+            known_by = _KNOWN_BY[owner.partition(":")[0]]
+            made.patients.append(Patient(known_by, len(visits), both))
 
-    made.sort(key=lambda study: study.study_id)
-    notes = (*owned.notes, *_doubled(made), *_ignored(ignored))
-    unread = [
+        kin = pseudonym(salt, "k", owned.kin[owner]) if owner in owned.kin else ""
+        for study, texts in visits:
+            made.studies.append(replace(study, kin=kin))
+            made.reports[study.study_id] = tuple(dict.fromkeys(file.path for file in texts))
+            made.whose[study.study_id] = owner
+
+    made.studies.sort(key=lambda study: study.study_id)
+    return made
+
+
+def _unread_reports(rejections: Sequence[Rejection]) -> list[str]:
+    """Why files that may have been reports were refused."""
+    return [
         reason
         for path, reason in rejections
         if path.suffix.lower() in REPORT_NAMES
         and NO_REPORTS not in reason
         and not reason.startswith(UnusedError.__name__)
     ]
-    rejections += _rejected(lost)
-
-    return Found(
-        studies=tuple(made),
-        reports=reports,
-        rejections=tuple(rejections),
-        guesses=_guesses([file for file, _, _ in members]),
-        report_count=sum(file.kind == "text" for file, _, _ in members) + len(unread),
-        reports_left_out=_left_out([*(r for f, r in lost if f.kind == "text"), *unread]),
-        reading=read_back(patients, notes, len(set(owned.kin) & set(groups))),
-        doubt=owned.doubt,
-        identities=Identities(known=known, owners=whose, days=_days(made, files)),
-        salt=salt,
-    )
 
 
 def _doubled(studies: Sequence[Study]) -> Iterator[str]:
