@@ -84,7 +84,7 @@ def solve(
 
 def run(system: System, start: Tensor | None, solver: Solver) -> Raw:
     """The solver's answer, by one operator where a graph must not see inside."""
-    if system.scores.numel() == 0 and system.group is None:  # empty shards take part
+    if system.scores.numel() == 0 and system.ranks is None:  # empty shards take part
         return empty(system)
     if choose.hidden(system, solver):
         return operators.whole(system, start, solver)
@@ -122,7 +122,7 @@ def default_for(system: System) -> Solver:
         return Blend()
     if not system.two_groups:
         return Sinkhorn() if choose.kernels_serve(system) else Newton()
-    if system.group is not None:
+    if system.ranks is not None:
         return Newton()
     if system.groups is not None:
         return Blend() if choose.loops_for(system) is not None else Newton()

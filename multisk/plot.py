@@ -60,7 +60,7 @@ def loads(solution: Found, *, index: int = 0, ax: Axes | None = None) -> Axes:
     ax = axes(ax)
     ax.bar(range(len(carried)), carried.tolist())
     ax.axhline(float(carried.mean()), color="black", linewidth=0.8, linestyle="--")
-    ax.set(xlabel="column", ylabel="load", title=verdict(solution, index))
+    ax.set(xlabel="column", ylabel="load", title=quality(solution, index))
 
     return ax
 
@@ -92,7 +92,7 @@ def plan(solution: Found, *, index: int = 0, ordered: bool = True, ax: Axes | No
     image = ax.imshow(table.numpy(), aspect="auto", interpolation="nearest", cmap="Blues", vmin=0)
     ax.figure.colorbar(image, ax=ax)
     by = "rows, by their first column" if ordered else "rows"
-    ax.set(xlabel="column", ylabel=by, title=verdict(solution, index))
+    ax.set(xlabel="column", ylabel=by, title=quality(solution, index))
 
     return ax
 
@@ -156,7 +156,7 @@ def one_plan(solution: Found, index: int) -> Float[Tensor, "n k"]:
     return flat[index].detach().to("cpu", torch.float64)
 
 
-def verdict(solution: Found, index: int) -> str:
+def quality(solution: Found, index: int) -> str:
     """How good the answer is, in a few words."""
     if isinstance(solution, Hard):
         return f"value {float(solution.value.detach().flatten()[index]):.6g}"

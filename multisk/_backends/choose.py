@@ -170,7 +170,7 @@ def hidden(system: System, solver: object) -> bool:
     kind, steps = type(solver), getattr(solver, "steps", None)
     name, ours = kind.__name__, kind.__module__.startswith("multisk._solvers.")
     known = ours and name in WHOLE and not getattr(solver, "dense", False)
-    if not known or system.group is not None or system.scores.numel() == 0:
+    if not known or system.ranks is not None or system.scores.numel() == 0:
         return False
     if not torch.compiler.is_compiling():
         return not has_values(system.scores)
@@ -186,7 +186,7 @@ def narrow(x: Tensor) -> bool:
 def one_derivative(system: System) -> bool:
     """Whether one operator is the whole implicit derivative: also of intervals."""
     x = system.scores
-    if not (system.two_groups and system.group is None and x.numel() > 0):
+    if not (system.two_groups and system.ranks is None and x.numel() > 0):
         return False
     if system.bounded_rows:
         return False
@@ -198,7 +198,7 @@ def operator_unrolls(system: System, steps: int | None, start: Tensor | None) ->
     if steps is None or steps < 1 or start is not None or system.groups is None:
         return False
 
-    plain = system.two_groups and system.group is None and system.levels is None
+    plain = system.two_groups and system.ranks is None and system.levels is None
     x = system.scores
     return plain and x.shape[-1] <= WIDEST and x.numel() > 0 and kernels_run(x)
 
@@ -209,7 +209,7 @@ def loops_unroll(system: System) -> ModuleType | None:
     It does for exact margins of a dense problem whose exponents fit its table.
     """
     x, margins = system.scores, system.margins
-    plain = system.two_groups and system.group is None and system.relax == (None, None)
+    plain = system.two_groups and system.ranks is None and system.relax == (None, None)
     plain = plain and margins.free is None and margins.upper is None and x.numel() > 0
     if not plain or forced() not in {None, "numba"} or not readable(x) or kernels_run(x):
         return None
@@ -247,7 +247,7 @@ def backend_of_matrices(x: Tensor) -> str:
 def loops_for(system: System) -> ModuleType | None:
     """The compiled loops, or the same passes on arrays, where they cover the system."""
     x, wanted = system.scores, forced()
-    if wanted in {"torch", "triton"} or x.device.type != "cpu" or system.group is not None:
+    if wanted in {"torch", "triton"} or x.device.type != "cpu" or system.ranks is not None:
         return None
     differ = any(isinstance(value, Tensor) for value in (system.eps, *system.relax))
     if x.numel() == 0 or system.ends is None or differ:
@@ -287,7 +287,7 @@ def retriable(system: System) -> bool:
     """Whether the host may solve again in float64 what float32 left, and sees what that is."""
     x = system.scores
     host = x.device.type == "cpu" and not torch.compiler.is_compiling() and not kernels_run(x)
-    return host and x.dtype == torch.float32 and system.group is None and x.numel() > 0
+    return host and x.dtype == torch.float32 and system.ranks is None and x.numel() > 0
 
 
 def span(system: System) -> float:

@@ -46,7 +46,7 @@ def reach(system: System) -> Tensor:
     """How far from 0 a centred potential can be at a solution, (b,)."""
     x = system.scores.flatten(1)
     low, high = x.aminmax(dim=1) if x.shape[1] else (x.new_zeros(x.shape[0]),) * 2
-    low, high = -largest(-low, system.group), largest(high, system.group)
+    low, high = -largest(-low, system.ranks), largest(high, system.ranks)
     scale = system.scale
     scale = scale.reshape(-1) if isinstance(scale, Tensor) else scale
     exact = system.shifts

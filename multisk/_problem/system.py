@@ -42,7 +42,7 @@ class System:
     code: Int8[Tensor, " b"] | None
     batch: torch.Size
     dtype: torch.dtype
-    group: Any = None
+    ranks: Any = None  # the process group over which the rows are spread
     levels: Float[Tensor, " c"] | None = None  # the groups' scales where a gradient is wanted
     budget: int | None = None  # the common k of all rows, where it was given as one
     traced: bool = False  # whether a fixed number of sweeps is going to be differentiated
@@ -63,7 +63,7 @@ class System:
         return None if self.ends is None else self.ends[1] - self.ends[0]
 
     @property
-    def gap(self) -> float:
+    def score_factor(self) -> float:
         """Difference of the extreme channel scales: the factor of the scores in the plan."""
         return 1.0 if self.groups is None else self.groups.scales[0] - self.groups.scales[-1]
 
@@ -71,14 +71,14 @@ class System:
     def scale(self) -> float | Float[Tensor, "b 1 1"]:
         """Exponent per unit of score."""
         if self.levels is None:
-            return self.gap / self.eps
+            return self.score_factor / self.eps
         steep = (self.levels[0] - self.levels[-1]) / self.eps
         return steep.expand(self.scores.shape[0], 1, 1)
 
     @property
-    def span(self) -> float | Tensor:
-        """`gap`, differentiable where the scales are."""
-        return self.gap if self.levels is None else self.levels[0] - self.levels[-1]
+    def learned_factor(self) -> float | Tensor:
+        """`score_factor`, differentiable where the scales are."""
+        return self.score_factor if self.levels is None else self.levels[0] - self.levels[-1]
 
     @property
     def group_scales(self) -> tuple[float | Float[Tensor, "#b 1 1"], ...]:

@@ -165,7 +165,7 @@ def narrow(point: Point, system: System) -> Point:
         return point
 
     plan, a = point.plan.to(system.scores.dtype), point.a.to(system.scores.dtype)
-    if system.group is None and system.margins.upper is None and system.relax == (None, None):
+    if system.ranks is None and system.margins.upper is None and system.relax == (None, None):
         error = violation(system, plan.double().sum(-1), plan.double().sum(-2), a, point.b)
         return replace(point, plan=plan, a=a, error=torch.maximum(error, point.error))
 

@@ -32,7 +32,7 @@ SPARSE = 0.02  # share of the other entries up to which a sparse product is the 
 def covers(system: System) -> bool:
     """Whether this is a transport whose plan one process holds."""
     bounds = system.bounded_rows or system.margins.upper is not None
-    return system.groups is None and system.group is None and not bounds
+    return system.groups is None and system.ranks is None and not bounds
 
 
 def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -> tuple[Point, int]:

@@ -23,7 +23,7 @@ SWEEPS, ROOTS = 24, 4  # between two Newton steps: products with the plan, or ro
 def covers(system: System) -> bool:
     """Whether rows are intervals, or columns of a transport are."""
     columns = system.groups is None and system.margins.upper is not None
-    return system.group is None and (system.bounded_rows or columns)
+    return system.ranks is None and (system.bounded_rows or columns)
 
 
 def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -> tuple[Point, int]:

@@ -34,8 +34,8 @@ def prices(system: System, most: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mass = torch.ones_like(system.margins.columns[:, :1])
     if system.groups is None:  # the goal is a number: the masses have to be of order 1
         rows = system.margins.rows.double()
-        count = total(torch.full_like(rows[:, :1], rows.shape[1]), system.group)
-        mean = total(rows.sum(-1, keepdim=True), system.group) / count.clamp_min(1.0)
+        count = total(torch.full_like(rows[:, :1], rows.shape[1]), system.ranks)
+        mean = total(rows.sum(-1, keepdim=True), system.ranks) / count.clamp_min(1.0)
         mass = torch.where(mean > 0, mean, 1.0).log2().round().exp2()
         system = scaled(system, 1 / mass)
 
@@ -84,7 +84,7 @@ class Path:
 
     def __init__(self, system: System) -> None:
         margins, x = system.margins, system.scores
-        self.group, self.capped = system.group, system.groups is not None
+        self.ranks, self.capped = system.ranks, system.groups is not None
         self.gain = x * system.scale
         self.free = torch.ones_like(x) if margins.free is None else margins.free.to(x.dtype)
         self.rows, self.columns = margins.rows, margins.columns
@@ -92,7 +92,7 @@ class Path:
         self.plan = (self.rows[..., None] / count).expand_as(x).clamp_min(1e-12)
         self.units = margins.row_unit, margins.column_unit
         live = self.gain.masked_fill(self.free == 0, 0.0)
-        spread = 0.1 * (largest(top(live.abs()), self.group) + 1.0)[:, None, None]
+        spread = 0.1 * (largest(top(live.abs()), self.ranks) + 1.0)[:, None, None]
         self.a, self.b = torch.zeros_like(self.rows), torch.zeros_like(self.columns)
         self.high = torch.zeros_like(x)
 
@@ -106,7 +106,7 @@ class Path:
 
         self.start_loads(margins.upper, spread[..., 0])
         sides = 2.0 if self.capped else 1.0
-        pairs = total(self.free.sum((-2, -1)), self.group) * sides + 2 * self.loose.sum(-1)
+        pairs = total(self.free.sum((-2, -1)), self.ranks) * sides + 2 * self.loose.sum(-1)
         self.pairs = pairs.clamp_min(1.0)
 
     def start_loads(self, upper: Tensor | None, spread: Tensor) -> None:
@@ -125,13 +125,13 @@ class Path:
     def misses(self) -> Tensor:
         """Problems whose margins are not met yet."""
         by_row, by_column = self.residuals()
-        row = largest(top(by_row.abs() / self.units[0]), self.group)
+        row = largest(top(by_row.abs() / self.units[0]), self.ranks)
         return torch.maximum(row, top(by_column.abs() / self.units[1])) > 1e-6
 
     def residuals(self) -> tuple[Tensor, Tensor]:
         """What is missing in rows and in columns."""
         plan = self.plan * self.free
-        return self.rows - plan.sum(-1), self.load - total(plan.sum(-2), self.group)
+        return self.rows - plan.sum(-1), self.load - total(plan.sum(-2), self.ranks)
 
     def products(self, move: Move | None = None, one: Any = 0.0, two: Any = 0.0) -> Tensor:
         """Sum of all unknowns times their prices; after `one` and `two` (b, 1) parts of a move."""
@@ -145,7 +145,7 @@ class Path:
 
         inner = (self.free * (plan * low + (1 - plan) * high)).sum((-2, -1))
         outer = (load - self.lower) * load_low + (self.upper - load) * load_high
-        return total(inner, self.group) + (self.loose * outer).sum(-1)
+        return total(inner, self.ranks) + (self.loose * outer).sum(-1)
 
     def mean(self, products: Tensor) -> Tensor:
         """Complementarity per pair."""
@@ -162,7 +162,7 @@ class Path:
         move = self.solve(target, guess)
         one, two = self.lengths(move, 0.99)
         broken = ~(move.b.sum(-1) + move.plan.sum((1, 2))).isfinite()
-        live = going & (largest(broken.double(), self.group) == 0)
+        live = going & (largest(broken.double(), self.ranks) == 0)
         for name, length in (("plan", one), ("load", one), ("a", two), ("b", two)):
             self.shift(name, getattr(move, name), length, live)
 
@@ -186,10 +186,10 @@ class Path:
         h = self.weight.sum(-1)
         self.inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
         coupling = torch.matmul((self.weight * self.inverse[..., None]).mT, self.weight)
-        coupling = total(coupling, self.group)
+        coupling = total(coupling, self.ranks)
         # The diagonal is minus the sum of the others in a line: nothing cancels.
         self.coupling = coupling - torch.diag_embed(coupling.diagonal(dim1=-2, dim2=-1))
-        self.still = total(self.weight.sum(-2), self.group) <= 0
+        self.still = total(self.weight.sum(-2), self.ranks) <= 0
 
     def solve(self, target: Tensor, guess: Move | None) -> Move:
         """The step to complementarity `target` (b,), with the second-order terms of `guess`."""
@@ -214,10 +214,10 @@ class Path:
         load_push = load_slack + to_bottom / above - to_top / below
         by_row, by_column = self.residuals()
         rows = by_row - (self.weight * push).sum(-1)
-        columns = by_column - total((self.weight * push).sum(-2), self.group)
+        columns = by_column - total((self.weight * push).sum(-2), self.ranks)
         columns = columns + self.give * load_push
         answered = total(
-            torch.matmul((rows * self.inverse)[:, None], self.weight)[:, 0], self.group
+            torch.matmul((rows * self.inverse)[:, None], self.weight)[:, 0], self.ranks
         )
         gauge = 1.0 - (self.give > 0).any(-1, keepdim=True).to(self.give.dtype)
         diagonal = self.coupling.sum(-1) + self.give
@@ -245,7 +245,7 @@ class Path:
         primal.append(reach(self.upper - self.load, -move.load, loose))
         dual.append(reach(self.load_low, move.load_low, loose))
         dual.append(reach(self.load_high, move.load_high, loose))
-        ends = [-largest(-torch.stack(part).amin(0), self.group) for part in (primal, dual)]
+        ends = [-largest(-torch.stack(part).amin(0), self.ranks) for part in (primal, dual)]
         one, two = ((share * end).clamp_max(1.0)[:, None] for end in ends)
 
         return one, two

@@ -64,7 +64,7 @@ class Search:
         self.tolerance = tolerance if heat == 1.0 else 1e-2
         double = system.dtype == torch.float64 and heat == 1.0
         self.finest = 1e-12 if double else self.tolerance  # one more step squares the error
-        self.group = system.group
+        self.ranks = system.ranks
 
     def start(self, init: Tensor | None) -> tuple[Place, Tensor]:
         """A few sweeps, of the rows alone when the columns' potentials are given."""
@@ -80,7 +80,7 @@ class Search:
     def at(self, a: Tensor, b: Tensor) -> Place:
         """Visit a point."""
         rows, columns = response_at(self.system, a, b).sums()
-        columns = total(columns, self.group)
+        columns = total(columns, self.ranks)
         goals = self.goals.row_targets, self.goals.column_targets
         pull = rows - goals[0], columns - goals[1]
         parts = [relative(*pair).flatten(1) for pair in zip(pull, goals, strict=True)]
@@ -89,7 +89,7 @@ class Search:
         none = torch.zeros_like(a[:, 0]), torch.zeros_like(b[:, 0])
         whole = violation(self.system, rows[:, :top].sum(1), columns[:, :top].sum(1), *none)
 
-        return Place(a, b, pull, largest(torch.stack([*worst, whole]).amax(0), self.group))
+        return Place(a, b, pull, largest(torch.stack([*worst, whole]).amax(0), self.ranks))
 
     def run(self, place: Place, steps: Tensor, most: int) -> tuple[Place, Tensor]:
         """Truncated Newton; after a step that went too far the next ones are damped."""
@@ -129,16 +129,16 @@ class Search:
         loose = min(0.1, max(1e-6, 0.3 * worst))
         limits = {"tolerance": loose, "most": 200}
 
-        return balance(table, (rows, columns), self.group, damping=damping, **limits)
+        return balance(table, (rows, columns), self.ranks, damping=damping, **limits)
 
     def reach(self, move: Pair) -> Tensor:
         """The largest change of a potential."""
         parts = [part.abs().flatten(1).amax(1) for part in move if part[0].numel()]
-        return largest(torch.stack(parts).amax(0), self.group)
+        return largest(torch.stack(parts).amax(0), self.ranks)
 
     def dot(self, x: Pair, y: Pair) -> Tensor:
         """The inner product per problem, over all ranks' rows."""
-        rows = total((x[0] * y[0]).sum((1, 2)), self.group)
+        rows = total((x[0] * y[0]).sum((1, 2)), self.ranks)
         return rows + (x[1] * y[1]).sum((1, 2))
 
 

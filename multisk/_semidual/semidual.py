@@ -83,7 +83,7 @@ def visit(
     if loose is not None and margins.mass is not None and coupling.numel():
         coupling = coupling + together(system, plan, loose)
 
-    packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.group)
+    packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.ranks)
     sums, weight, coupling = (
         packed[:, :k],
         packed[:, k : 2 * k],
@@ -222,7 +222,7 @@ def mass_of(system: System) -> Tensor | None:
         return None
     if system.margins.mass is not None:
         return system.margins.mass
-    return total(system.margins.rows.double().sum(-1, keepdim=True), system.group)
+    return total(system.margins.rows.double().sum(-1, keepdim=True), system.ranks)
 
 
 def recentred(system: System, point: Point) -> Point:
@@ -266,7 +266,7 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
     if point.coupling.shape[-1]:
         return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
     if kernels_visit(system):
-        return total(visits.couple(system, point.a, point.b, x), system.group)
+        return total(visits.couple(system, point.a, point.b, x), system.ranks)
 
     out = torch.zeros_like(x)
     for part in tiles(system):
@@ -284,4 +284,4 @@ def couple(system: System, point: Point, x: Tensor) -> Tensor:
     if point.loose is not None and system.margins.mass is not None:
         out += torch.matmul(together(system, point.plan, point.loose), x[..., None]).squeeze(-1)
 
-    return total(out, system.group)
+    return total(out, system.ranks)

@@ -47,7 +47,7 @@ def mode_of(solver: Any) -> str:
 
 def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: str) -> Tensor:
     """The plan with the derivative of that mode."""
-    nothing = raw.plan.numel() == 0 and system.group is None  # an empty shard takes part
+    nothing = raw.plan.numel() == 0 and system.ranks is None  # an empty shard takes part
     if mode == "none" or nothing:
         return raw.plan
     if mode == "unroll":

@@ -174,19 +174,19 @@ def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(dL/dZ, alpha, beta) in two visits of the kernels, with the columns' sums of all ranks."""
     system, a, b = what.system, what.a, what.b
     found = visits.gather(system, a, b, grad)
-    right = total(found.right.double(), system.group)
-    w = total(found.weight.double(), system.group)
+    right = total(found.right.double(), system.ranks)
+    w = total(found.weight.double(), system.ranks)
     still = fixed_columns(what, w)
     _, weight = diagonals(what, w, w)
     gauge = gauge_of(system, what.sides[1].held, w)
     if forms_square(system):
         part = visits.square_part(system, a, b, found.bend, found.height)
-        coupling = total(part, system.group)
+        coupling = total(part, system.ranks)
         beta = solve_dense(weight, coupling, right, still, gauge=gauge)
     else:
 
         def apply(x: Tensor) -> Tensor:
-            return weight * x - total(visits.couple(system, a, b, x), system.group)
+            return weight * x - total(visits.couple(system, a, b, x), system.ranks)
 
         beta = solve_iteratively(apply, weight, right, still, gauge=gauge, tolerance=1e-10)
 
@@ -218,12 +218,12 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         if dense:
             coupling += schur_part(tile, full)
 
-    column_pull, w = total(column_pull, system.group), total(w, system.group)
+    column_pull, w = total(column_pull, system.ranks), total(w, system.ranks)
     still = fixed_columns(what, w)
     _, weight = diagonals(what, h, w)
     gauge = gauge_of(system, what.sides[1].held, w)
     if dense:
-        coupling = total(coupling, system.group)
+        coupling = total(coupling, system.ranks)
         beta = solve_dense(weight, coupling, column_pull, still, gauge=gauge)
     else:
 
@@ -234,7 +234,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
                 answer = torch.matmul(tile, x.to(tile)[..., None]).squeeze(-1) * inverse[:, part]
                 out += torch.matmul(answer[:, None], tile).squeeze(1)
 
-            return weight * x - total(out, system.group)
+            return weight * x - total(out, system.ranks)
 
         beta = solve_iteratively(apply, weight, column_pull, still, gauge=gauge, tolerance=1e-10)
 
@@ -251,7 +251,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
 
 def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same in plain operations, for a second derivative and for many cotangents at once."""
-    if what.system.group is not None:
+    if what.system.ranks is not None:
         raise NotImplementedError(
             "a sharded plan cannot be differentiated twice, nor for a batch of cotangents"
         )

@@ -55,8 +55,8 @@ class GroupPlan(torch.autograd.Function):
         a, b = raw.row_potential, raw.column_potential
         table = response_at(system, a, b)
         by_row, by_column = table.pull(grad)
-        right = by_row, total(by_column, system.group)
-        alpha, beta = balance(table, right, system.group)
+        right = by_row, total(by_column, system.ranks)
+        alpha, beta = balance(table, right, system.ranks)
         z, by_scale = table.scores(grad, alpha.to(x), beta)
         grad_eps = None if eps is None else -(z * x).sum((-2, -1), keepdim=True) / eps**2
         grad_levels = None

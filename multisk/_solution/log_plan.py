@@ -25,7 +25,7 @@ def log_plan(solution: Answer) -> Tensor:
 
     if solution.mode == "unroll" and raw.replay is not None:
         log = raw.replay(system)
-    elif solution.mode in {"implicit", "composed"} and system.two_groups and system.group is None:
+    elif solution.mode in {"implicit", "composed"} and system.two_groups and system.ranks is None:
         potentials = raw.row_potential, raw.column_potential
         t = composed.exponents(system, composed.Solved(*potentials, raw.miss))
         log = scaled(composed.log_link(system, t), raw.row_scale)

@@ -37,7 +37,7 @@ def hard_matching(solution: Answer, *, priced: bool) -> Matching:
     """The zero-temperature answer, from the prices of the solution."""
     check_values("plan", solution.raw.plan)
     system = solution.system.detach()
-    if system.groups is None or system.group is not None or not system.two_groups:
+    if system.groups is None or system.ranks is not None or not system.two_groups:
         raise ValueError("round must follow a MultiAssignment with two levels on one process")
 
     start = starting_prices(start_of(system, solution.raw.column_potential), system)

@@ -58,19 +58,19 @@ def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
     eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
     if not system.two_groups:
         reward, bonus, _ = group_parts(system, raw)
-        return total((reward * x).sum((-2, -1)) + eps * bonus, system.group)
+        return total((reward * x).sum((-2, -1)) + eps * bonus, system.ranks)
 
-    reward = (plan * x).sum((-2, -1)) * system.span
+    reward = (plan * x).sum((-2, -1)) * system.learned_factor
     bonus = entropy(system, plan).sum((-2, -1))
-    found = total(reward + eps * bonus, system.group)
+    found = total(reward + eps * bonus, system.ranks)
     for strength, sums, goal in (
         (system.relax[0], plan.sum(-1), system.margins.rows),
-        (system.relax[1], total(plan.sum(-2), system.group), system.margins.columns),
+        (system.relax[1], total(plan.sum(-2), system.ranks), system.margins.columns),
     ):
         if strength is not None:
             miss = divergence(sums.double(), goal.double()).sum(-1)
             miss = (flat(strength) * miss).to(found.dtype)
-            found = found - (total(miss, system.group) if goal is system.margins.rows else miss)
+            found = found - (total(miss, system.ranks) if goal is system.margins.rows else miss)
 
     return found
 
@@ -150,20 +150,20 @@ class Envelope(torch.autograd.Function):
 
         g = grad[:, None, None]
         if system.two_groups:
-            reward, bonus = plan * system.gap, entropy(system, plan).sum((-2, -1))
+            reward, bonus = plan * system.score_factor, entropy(system, plan).sum((-2, -1))
             whole = (plan * x).sum((-2, -1))
             earned = None if levels is None else torch.stack([whole, -whole], -1)
         else:
             reward, bonus, earned = group_parts(system, raw)
             earned = torch.cat([earned[:, :-1], -earned[:, :-1].sum(-1, keepdim=True)], -1)
 
-        grad_eps = None if eps is None else g * total(bonus, system.group)[:, None, None]
+        grad_eps = None if eps is None else g * total(bonus, system.ranks)[:, None, None]
         grad_levels = None
         if levels is not None and earned is not None:
-            earned = total(earned, system.group)
+            earned = total(earned, system.ranks)
             grad_levels = torch.einsum("b,bc->c", grad.to(earned.dtype), earned).to(levels.dtype)
 
-        sums = plan.sum(-1), total(plan.sum(-2), system.group)
+        sums = plan.sum(-1), total(plan.sum(-2), system.ranks)
         missed = (
             strength_cost(goal, by_line, grad) if strength is not None else None
             for strength, goal, by_line in zip(strengths, (rows, columns), sums, strict=True)
@@ -227,7 +227,7 @@ def gap(solution: Answer) -> Tensor:
             plan = plan.masked_fill(system.margins.ones, 0.0)
         a, b = raw.row_potential.double(), raw.column_potential.double()
         rows = plan.double().sum(-1)
-        columns = total(plan.double().sum(-2), system.group)
+        columns = total(plan.double().sum(-2), system.ranks)
         eps = system.eps.squeeze(-1) if isinstance(system.eps, Tensor) else system.eps
         low = column_goal(system, b)
         miss = columns - low
@@ -237,13 +237,13 @@ def gap(solution: Answer) -> Tensor:
         if system.margins.row_upper is not None:
             by_row, extra = row_gap(system, a, rows, eps)
         elif system.relax == (None, None) and system.margins.upper is None:
-            shift = total(a.sum(-1, keepdim=True), system.group) / max(a.shape[1], 1)
-            if system.group is None:  # the shift along the gauge changes no sum of potentials
+            shift = total(a.sum(-1, keepdim=True), system.ranks) / max(a.shape[1], 1)
+            if system.ranks is None:  # the shift along the gauge changes no sum of potentials
                 a, b = a - shift, b + shift
         if system.margins.row_upper is None:
             by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
         by_column = price_of(system.relax[1], columns, low, b, eps, miss)
-        found = (total(by_row, system.group) + by_column + extra).clamp_min(0.0)
+        found = (total(by_row, system.ranks) + by_column + extra).clamp_min(0.0)
         return found.to(plan.dtype).view(system.batch)
 
 
@@ -277,7 +277,7 @@ def dual(system: System, raw: Any) -> Tensor:
     local = local - (a * goals[0]).double().flatten(1).sum(-1)
     columns = (b * goals[1]).flatten(1).sum(-1)
     eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
-    found = eps * (total(local, system.group) - columns)
+    found = eps * (total(local, system.ranks) - columns)
 
     return found.to(system.scores.dtype)
 

@@ -23,7 +23,7 @@ from multisk._backends.torch.sweeps import coldest
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
 from multisk._solvers.newton import Newton
-from multisk._solvers.precise import Run, judged, precisely
+from multisk._solvers.precise import Run, precisely, with_verdict
 from multisk._solvers.sinkhorn import Sinkhorn
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
@@ -63,7 +63,7 @@ class Blend:
         if system.groups is not None and not sweeps_come_first(system):
             return self.newton_first(system, newton)
         if doubles(system):
-            return judged(precisely(system, init, self.once), self.tolerance, self.max_steps)
+            return with_verdict(precisely(system, init, self.once), self.tolerance, self.max_steps)
 
         return self.sweeps_first(system, init, newton)
 
@@ -72,7 +72,7 @@ class Blend:
         if retriable(system) and loops_for_newton(system) is None:
             near = replace(newton, tolerance=0.8 * float(self.tolerance))  # the rest is rounding's
             wide = precisely(system, init, partial(near.follow, polish=False))
-            return judged(wide, self.tolerance, self.max_steps)
+            return with_verdict(wide, self.tolerance, self.max_steps)
         return newton.run(system, init)
 
     def once(self, system: System, init: Tensor | None) -> Raw:
@@ -113,7 +113,7 @@ class Blend:
         else:
             raw.solver = rest.solvers()
 
-        return judged(raw, self.tolerance, self.max_steps)
+        return with_verdict(raw, self.tolerance, self.max_steps)
 
     def finish(self, raw: Raw, left: Tensor, newton: Newton, system: System) -> None:
         """Let Newton continue the problems at `left` from their potentials; keep the better."""

@@ -45,7 +45,7 @@ class Exact:
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve problem by problem; `init` is not used."""
         del init
-        if system.group is not None or system.relax != (None, None) or not system.two_groups:
+        if system.ranks is not None or system.relax != (None, None) or not system.two_groups:
             raise ValueError(
                 "problem must have exact margins, two channel levels and one process for Exact"
             )

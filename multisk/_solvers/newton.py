@@ -26,7 +26,7 @@ from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import HELD, Search
 from multisk._semidual.semidual import Point
 from multisk._solvers.options import check_gradient, check_number, check_steps
-from multisk._solvers.precise import Run, judged, precisely, retried
+from multisk._solvers.precise import Run, precisely, retried, with_verdict
 
 FEW = 14  # passes of one way for a transport before the next one is tried
 CLOSE = 0.3  # relative error from which an assignment's passes go on, whatever they have cost
@@ -91,14 +91,14 @@ class Newton:
         again = partial(self.once, instead=instead)
         if doubles(system) and (system.groups is None or loops_for_newton(system) is not None):
             wide = precisely(system, init, again)
-            return judged(wide, self.tolerance, self.max_steps)
+            return with_verdict(wide, self.tolerance, self.max_steps)
 
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         far = math.inf if instead is None else ASTRAY
         fast = loops.newton(system, init, instead or self.run_in_torch, **limits, far=far)
         if fast is not None and retriable(system):
             fast = retried(fast, system, init, again, self.max_steps)
-            return judged(fast, self.tolerance, self.max_steps)
+            return with_verdict(fast, self.tolerance, self.max_steps)
 
         if fast is not None:
             return fast
@@ -116,7 +116,7 @@ class Newton:
         """The same in plain torch, on any device."""
         n, k = system.scores.shape[1:]
         bounds = system.bounded_rows or system.margins.upper is not None
-        if n < k and init is None and system.group is None and not bounds:
+        if n < k and init is None and system.ranks is None and not bounds:
             return transposed(self.solve(transpose(system), None))
         return self.solve(system, init)
 
@@ -127,7 +127,7 @@ class Newton:
         found = kernel_sweeps(wide, "row-column-depth").finish(place.a, place.b)
         plan = found[0].to(system.scores.dtype)
         none = torch.zeros_like(system.margins.rows), torch.zeros_like(system.margins.columns)
-        sums = total(plan.sum(-2, dtype=torch.float64), system.group)
+        sums = total(plan.sum(-2, dtype=torch.float64), system.ranks)
         error = violation(system, plan.sum(-1, dtype=torch.float64), sums, *none)
         error = torch.maximum(error, place.error)
         point = place.a.to(plan.dtype), place.b

@@ -31,7 +31,7 @@ def precisely(system: System, init: Tensor | None, run: Run) -> Raw:
 
 def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int) -> Raw:
     """`raw`, and in float64 what missed its tolerance in float32 with steps left."""
-    if system.scores.dtype != torch.float32 or system.group is not None:
+    if system.scores.dtype != torch.float32 or system.ranks is not None:
         return raw
 
     left = (~raw.converged & (raw.steps < most)).nonzero().squeeze(-1)
@@ -48,7 +48,7 @@ def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int
     return replace(raw, finite=False)
 
 
-def judged(raw: Raw, tolerance: float, most: int | None) -> Raw:
+def with_verdict(raw: Raw, tolerance: float, most: int | None) -> Raw:
     """The verdict by the error that is reported; `most` is None after a fixed number of sweeps."""
     good, code = verdict(raw.error, raw.steps, tolerance, most)
     return replace(raw, converged=good, code=code)

@@ -25,7 +25,7 @@ from multisk._problem.status import verdict
 from multisk._problem.system import System
 from multisk._problem.types import Number, Whole
 from multisk._solvers.options import check_gradient, check_number, check_steps
-from multisk._solvers.precise import judged, precisely, retried
+from multisk._solvers.precise import precisely, retried, with_verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Sinkhorn:
 
     def judge(self, raw: Raw) -> Raw:
         """The verdict that belongs to the error."""
-        return judged(raw, self.tolerance, None if self.steps is not None else self.max_steps)
+        return with_verdict(raw, self.tolerance, None if self.steps is not None else self.max_steps)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
         """The same in plain torch or by the operators, on any device."""

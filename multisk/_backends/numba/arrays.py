@@ -181,7 +181,7 @@ def potentials(u, middle, a):
     return bool(np.isfinite(found).all())
 
 
-def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
+def error_of(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
     """The worst relative violation of any margin; one that yields moves with its potential."""
     want = rows * u ** -yields[0] if yields[0] > 0 else rows
     by_row = worst_of(row_sums, want, want if yields[0] > 0 else unit)

@@ -56,7 +56,7 @@ class Batch:
         if free is not None and not self.fits.all():  # forbidden scores count as 0 so far
             self.center, self.fits = fitted(*free_ends(x, free))
 
-        self.scale = system.gap / eps
+        self.scale = system.score_factor / eps
         self.middle = self.scale * self.center.astype(np.float64)
         self.yields = tuple([0.0 if rho is None else eps / float(rho) for rho in system.relax])
         self.rows, self.row_unit, self.goal, self.unit, self.cells = goals_of(system, kind)
@@ -155,7 +155,7 @@ class Batch:
         """Write the table, and do Alg. 1's first row line while a piece is at hand."""
         groups = self.system.groups
         scale = 0.0 if groups is None else groups.scales[-1]
-        power = next((power for power in CHEAP if self.system.gap == power * scale), None)
+        power = next((power for power in CHEAP if self.system.score_factor == power * scale), None)
 
         def work(piece: tuple[int, int, int, int]) -> None:
             shifted = self.shifted(piece)
@@ -268,7 +268,7 @@ class Problem:
             return math.inf
 
         goals = self.rows, self.row_unit, self.goal, self.unit, self.yields
-        return float(self.kernels.verdict(row_sums, sums, self.u, self.b, *goals))
+        return float(self.kernels.error_of(row_sums, sums, self.u, self.b, *goals))
 
 
 def ends_of(system: System) -> tuple[np.ndarray, np.ndarray]:

@@ -310,7 +310,7 @@ def potentials(u, middle, a):
 
 
 @jit
-def verdict(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
+def error_of(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
     """The worst relative violation of any margin; one that yields moves with its potential."""
     worst = 0.0
     for i in range(rows.shape[0]):

@@ -12,6 +12,7 @@ import numpy as np
 from multisk._backends.numba.loops import (
     column_error,
     column_step,
+    error_of,
     finish,
     first_sweep,
     jit,
@@ -20,7 +21,6 @@ from multisk._backends.numba.loops import (
     shift,
     transport_columns,
     transport_sweep,
-    verdict,
 )
 from multisk._backends.numba.newton import (
     CUTS,
@@ -234,4 +234,4 @@ def close(arrays, p, yields, height, capped):
     if not potentials(u[p], middle[p], a[p]):
         return math.inf
 
-    return verdict(row_sums, sums, u[p], b[p], rows[p], unit[p], goal[p], column_unit[p], yields)
+    return error_of(row_sums, sums, u[p], b[p], rows[p], unit[p], goal[p], column_unit[p], yields)

@@ -19,7 +19,7 @@ def run(system: System, steps: int, order: str, tolerance: float) -> Raw:
         ValueError: For a transport (it has no channels) and for rows sharded over ranks.
     """
     groups = system.groups
-    if groups is None or system.group is not None:
+    if groups is None or system.ranks is not None:
         raise ValueError("dense must be False for Transport and for a group, got True")
 
     table, rows, columns = start(system, groups)

@@ -53,7 +53,7 @@ class GroupSweeps:
             sums = add_logs(sums, columns)
 
         assert sums is not None
-        sums = total_logs(sums, self.system.group)
+        sums = total_logs(sums, self.system.ranks)
         return torch.cat(parts, 2), passes.log_ratio(self.column_targets, sums)
 
     def warm(self, init: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ class GroupSweeps:
             sums = add_logs(sums, columns)
 
         assert sums is not None
-        sums = total_logs(sums, self.system.group)
+        sums = total_logs(sums, self.system.ranks)
         error = None
         if measure:
             _, row_sums, column_sums, _ = self.finish(a, b)
@@ -97,7 +97,7 @@ class GroupSweeps:
             plans.append(shares[:, : self.top].exp().sum(1))
 
         plan = torch.cat(plans, 1)
-        sums = total(plan.double().sum(-2), self.system.group)
+        sums = total(plan.double().sum(-2), self.system.ranks)
         if self.rows_first:
             return plan, plan.sum(-1), sums, None
 

@@ -68,7 +68,8 @@ class TwoGroupSweeps:
         widest = coldest(system)
         self.linear = widest is not None and widest < limit
         # The raw kernel has the full scale, not the difference of two.
-        steep = widest is not None and system.gap > 0 and widest / system.gap < limit
+        factor = system.score_factor
+        steep = widest is not None and factor > 0 and widest / factor < limit
         self.linear_first = self.rows_first and steep and system.margins.free is None
 
     def first(self) -> tuple[Tensor, Tensor]:
@@ -160,11 +161,11 @@ class TwoGroupSweeps:
         if not measure:
             return torch.cat(new, 1), new_b, None
 
-        row_sums, column_sums = torch.cat(firsts, 1), total(plain, system.group)
+        row_sums, column_sums = torch.cat(firsts, 1), total(plain, system.ranks)
         if not self.rows_first:
             row_sums = system.margins.rows
             sums = top if self.linear else top.exp()
-            column_sums = total(sums, system.group)
+            column_sums = total(sums, system.ranks)
 
         return torch.cat(new, 1), new_b, violation(system, row_sums, column_sums, a, b)
 
@@ -174,12 +175,12 @@ class TwoGroupSweeps:
         goal, count = system.margins.columns, system.margins.column_cells
         if not log:
             live = (goal > 0) & (goal < count)
-            top, rest = total(top, system.group), total(rest, system.group)
+            top, rest = total(top, system.ranks), total(rest, system.ranks)
             ratio = (goal * rest) / ((count - goal) * top)
             return b + torch.where(live, ratio, 1.0).log()
 
-        grow = passes.log_ratio(goal, total_logs(top, system.group))
-        return b + grow - passes.log_ratio(count - goal, total_logs(rest, system.group))
+        grow = passes.log_ratio(goal, total_logs(top, system.ranks))
+        return b + grow - passes.log_ratio(count - goal, total_logs(rest, system.ranks))
 
     def measured(self, a: Tensor, new_a: Tensor) -> Tensor:
         """The error is that of the plan before the sweep."""
@@ -259,7 +260,7 @@ class TransportSweeps:
             sums = add_logs(sums, y.logsumexp(-2))
 
         assert sums is not None
-        sums = total_logs(sums, system.group)
+        sums = total_logs(sums, system.ranks)
         sums = torch.where(sums == -torch.inf, 0.0, sums)
         new = power(system, 1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:

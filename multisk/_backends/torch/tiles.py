@@ -84,7 +84,7 @@ def violation(
     if not worst:
         worst = [by_row.new_zeros(by_row.shape[0])]
 
-    return largest(torch.stack(worst).amax(0), system.group)
+    return largest(torch.stack(worst).amax(0), system.ranks)
 
 
 def cells_of(system: System, part: slice, a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:
@@ -105,7 +105,7 @@ def plan_of(
     x = system.scores
     if not readable(x) or torch.is_grad_enabled():
         plan = cells_of(system, slice(0, x.shape[1]), a, b, scale)
-        return plan, plan.sum(-1), total(plan.sum(-2).double(), system.group)
+        return plan, plan.sum(-1), total(plan.sum(-2).double(), system.ranks)
 
     plan = torch.empty_like(x, memory_format=torch.contiguous_format)
     row_sums = x.new_empty(x.shape[:2])
@@ -116,4 +116,4 @@ def plan_of(
         row_sums[:, part] = p.sum(-1)
         column_sums += p.sum(-2)
 
-    return plan, row_sums, total(column_sums, system.group)
+    return plan, row_sums, total(column_sums, system.ranks)

@@ -119,7 +119,7 @@ class KernelTwo(TwoGroupSweeps):
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """The plan after the last depth step, or after the row step that follows it."""
         table = visits.plan(self.system, a, b, row_step=not self.rows_first)
-        sums = total(table.column_sums, self.system.group)
+        sums = total(table.column_sums, self.system.ranks)
         scale = None if table.moves is None else (table.moves[:, 0], table.moves[:, 1])
         return table.plan, table.row_sums, sums, scale
 
@@ -148,7 +148,7 @@ class KernelTransport(TransportSweeps):
     ) -> tuple[Tensor, Tensor | None]:
         """The columns' step on the sums of all ranks, and the error before it."""
         system = self.system
-        sums = total_logs(sums.double(), system.group)
+        sums = total_logs(sums.double(), system.ranks)
         sums = torch.where(sums == -torch.inf, 0.0, sums)
         new = power(system, 1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
@@ -176,7 +176,7 @@ class KernelTransport(TransportSweeps):
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """The plan exp(T)."""
         table = visits.plan(self.system, a, b)
-        sums = total(table.column_sums, self.system.group)
+        sums = total(table.column_sums, self.system.ranks)
         return table.plan, table.row_sums, sums, None
 
 
@@ -211,13 +211,13 @@ class KernelGroups(GroupSweeps):
             first=first,
             row_step=self.rows_first or not first,
         )
-        return after, total_logs(sums.double(), self.system.group)
+        return after, total_logs(sums.double(), self.system.ranks)
 
     def finish(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Scales]:
         """Sum of the plan's groups, after a last row step when that ends a sweep."""
         rows = None if self.rows_first else self.row_targets
         table = kernels.groups.group_plan(shares_of(self.system, a, b), rows)
-        sums = total(table.column_sums, self.system.group)
+        sums = total(table.column_sums, self.system.ranks)
         scale = None if table.moves is None else (table.moves, table.moves)
 
         return table.plan, table.row_sums, sums, scale
