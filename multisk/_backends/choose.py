@@ -119,6 +119,11 @@ def kernels_run(x: Tensor) -> bool:
     return forced() in {None, "triton"} and has_triton()
 
 
+def kernels_normalize(x: Tensor, axis: int) -> bool:
+    """Whether kernels scale this axis of a table: a row has to fit into one program."""
+    return x.numel() > 0 and (axis != -1 or x.shape[-1] <= WIDEST) and kernels_run(x)
+
+
 @functools.cache
 def has_triton() -> bool:
     """Whether Triton is there, imports, and has `triton.knobs`, as it has from 3.4 on."""

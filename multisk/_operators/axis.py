@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from multisk._backends.choose import WIDEST, kernels_run
+from multisk._backends.choose import kernels_normalize
 from multisk._backends.triton import kernels
 
 
@@ -20,7 +20,7 @@ def normalize(x: Tensor, target: Tensor, axis: int, log: bool) -> tuple[Tensor, 
         axis: Which axis is summed.
         log: Whether x is and the result shall be a logarithm.
     """
-    if kernels_run(x) and _fits(x, axis):
+    if kernels_normalize(x, axis):
         return _axis_kernels(axis)[0](x.detach(), target.contiguous(), log=log)
 
     wide = x.to(target.dtype)
@@ -54,7 +54,7 @@ def normalize_backward(
     log: bool,  # noqa: FBT001
 ) -> Tensor:
     """Cotangent of x from that of the first result of `normalize`."""
-    if kernels_run(y) and _fits(y, axis):
+    if kernels_normalize(y, axis):
         return _axis_kernels(axis)[1](grad, y, total, target.contiguous(), log=log)
 
     wide, g = y.to(total.dtype), grad.to(total.dtype)
@@ -91,10 +91,6 @@ def _normalize_gradients(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, Any, N
 
 
 normalize.register_autograd(_normalize_gradients, setup_context=_save_normalize)
-
-
-def _fits(x: Tensor, axis: int) -> bool:
-    return x.numel() > 0 and (axis != -1 or x.shape[-1] <= WIDEST)
 
 
 def _axis_kernels(axis: int) -> tuple[Any, Any]:

@@ -21,6 +21,8 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1, as fractions of the image's side."""
 
 Kind = Literal["nifti", "dicom", "slide", "image", "shard"]
+"""``nifti``: one file a volume, in NIfTI or any format of `rfpmss.data.readers.formats`. The word
+stands in prepared cohorts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,37 +106,25 @@ def page(
     """
     history = history or run_dir / METRICS
     metrics = read_history(history) if history.is_file() else []
-    searches = read_object(run_dir / source("searches").file)
-    transfer = read_object(run_dir / source("labels").file)
-    prompted = read_object(run_dir / source("prompted").file)
+    write_json(run_dir / source("curves").file, _columns(metrics))
+
     content: dict[str, Any] = {
         "config": config,
-        "stale": _stale(
-            run_dir / "evaluation", origin, labels=transfer, searches=searches, prompted=prompted
-        ),
         "curves": _curves(metrics, config, tokenizer.get_vocab_size()),
         "meaning": MEANING,
-        "rows": read_rows(run_dir / source("retrieval").file),
-        "transfer": transfer,
-        "prompted": prompted,
-        "grid": read_rows(run_dir / source("ablation").file),
-        "searches": {"findings": []} if searches is None else searches,
-        "elsewhere": _elsewhere(run_dir / "evaluation"),
         "quick": quick,
         "unscored": cohort.unscored(),
+        **_stored(run_dir, origin),
         **_about(run_dir, model, cohort, tokenizer, config, metrics),
         **EMPTY,
     }
-    write_json(run_dir / source("curves").file, _columns(metrics))
     indices = np.asarray(cohort.indices("test"))
     if len(indices) > 1:
         training = model.training
         model.eval()
         embeddings = embed(model, cohort, tokenizer, indices, config.train.batch)
         run = sections.Opened(model, cohort, tokenizer, config, embeddings, run_dir / "evaluation")
-        content |= sections.examples(run) | sections.reports(run) | sections.anchors(run)
-        content |= sections.space(run)
-        content |= sections.attention(run, tuned_of(run_dir, model, origin), quick=quick)
+        content |= _measured(run, tuned_of(run_dir, model, origin), quick=quick)
         model.train(training)
 
     content["targets"] = write_targets(run_dir)
@@ -146,6 +134,34 @@ def page(
         write_text(path, render(content), private=True)
 
     return path
+
+
+def _stored(run_dir: Path, origin: Origin | None) -> dict[str, Any]:
+    """What other commands wrote into the run, and which of it is of other weights."""
+    searches = read_object(run_dir / source("searches").file)
+    transfer = read_object(run_dir / source("labels").file)
+    prompted = read_object(run_dir / source("prompted").file)
+    folder = run_dir / "evaluation"
+    return {
+        "rows": read_rows(run_dir / source("retrieval").file),
+        "elsewhere": _elsewhere(folder),
+        "grid": read_rows(run_dir / source("ablation").file),
+        "transfer": transfer,
+        "prompted": prompted,
+        "searches": {"findings": []} if searches is None else searches,
+        "stale": _stale(folder, origin, labels=transfer, searches=searches, prompted=prompted),
+    }
+
+
+def _measured(run: sections.Opened, tuned: Classifier | None, *, quick: bool) -> dict[str, Any]:
+    """The sections that look at the held-out studies, in the order of the page."""
+    return (
+        sections.examples(run)
+        | sections.reports(run)
+        | sections.anchors(run)
+        | sections.space(run)
+        | sections.attention(run, tuned, quick=quick)
+    )
 
 
 def _stale(
