@@ -18,9 +18,9 @@ from rfpmss.data.privacy.national import without_numbers
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
+from rfpmss.data.privacy.traces import CALLED, LICENCE, TRACES
 from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
 from rfpmss.data.privacy.unlabelled.letterheads import without_letterheads
-from rfpmss.data.readers.text.dates import MONTH
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MIB
 
@@ -28,89 +28,10 @@ SALT = ".salt"
 LARGEST_TEXT = MIB
 NAMED = 60
 """Persons whom one report names at most."""
-_JOINT = r"(?: ?[-/–(] ?| ?\) ?[-/]?|[ .])"
-_PHONE = rf"\+?\(?\d{{1,9}}(?:{_JOINT}\d{{1,9}}){{0,8}}"
-_BEHIND = (
-    r"(?:\.?-?\s?(?:no|nr|number|num|nummer|号码?))?\s?[.:：]{0,2}\s?(?=(?:[ ()+/.–-]{0,3}\d){4})"
-)
-_SOON = r"(?=\D{0,60}+\d)"
-"""Most words have no digit behind them, and no number."""
-_MEASURE = r"(?!\d|[.,]\d| ?(?:[cm]?m|m?l|hu|%)(?!\w))"
-_PHONES = (
-    # Behind a word for it, in any form; some words have other meanings, too.
-    rf"(?<!\w){_SOON}(?:tel(?:efon|ephone|[eé]fono|efax)?|t[eé]l(?:[eé]phone)?|(?:tele)?phone|fax|handy"
-    r"|telefone|telem[oó]vel|celular|cellulare|telefono|movil|tel[eé]fono (?:fijo|m[oó]vil)|gsm"
-    r"|tfno|tlfno|tlfn|tlf|telf"
-    r"|mobil(?:nummer|telefon)|handynummer|telefoon(?:nummer)?|telefonnummer|telefonszám|mobitel"
-    r"|телефон|тел|моб(?:ильный)?|сот(?:овый)?|τηλ(?:έφωνο)?|κινητό|telepon|telp|điện thoại|sđt"
-    r"|puhelin|matkapuhelin|携帯(?:電話)?|手机|手機|휴대(?:폰|전화)|연락처|هاتف|الهاتف|جوال"
-    r"|تلفن|טלפון|נייד"
-    r"|โทร(?:ศัพท์)?|फ़?ोन|मोबाइल|whatsapp"
-    r"|mobiltel(?:efon)?|pager|beeper|dect|durchwahl|rufnummer|cell ?phone"
-    rf"|(?:联系|聯絡)?电话|電話|传真|手机|전화){_BEHIND}{_PHONE}{_MEASURE}"
-    r"(?: ?(?:x|ext\.?) ?\d{1,6})?"
-    rf"|(?<!\w){_SOON}(?:ph|mobile?|m[oó]vil|portable|bleep|funk(?:nummer)?|ext|cell?|mobil|cep)"
-    rf"{_BEHIND}(?!\d\.\d)(?>{_PHONE}){_MEASURE}"
-    # An area in brackets: (21) 3456-7890, 8 (495) 123-45-67.
-    r"|(?<![\w.])(?:[78] ?)?\(\d{2,4}\) ?\d{2,5}[- ]\d{2,4}(?:[- ]\d{2,4})?(?![\d/]| ?[cm]?m(?!\w))"
-    # With the code of a country or an area, which begins with 0; seven digits at least.
-    rf"|(?<![\d.,/-])00[1-9]\d{{0,2}}(?:{_JOINT}\d{{1,8}}){{2,6}}(?!\d)"
-    r"|(?<![\d.,/-])\(?0\d{1,5}(?:\) ?[-/]?| ?[-/]) ?(?=(?:[ -]?\d){4})\d{2,8}(?:[ -]\d{1,6}){0,3}"
-    r"(?![\d/]| ?[cm]?m(?!\w))"
-    r"|(?<![\d.,])0\d(?:([ .-])\d\d)(?:\3\d\d){3}(?![\d.,]\d)"
-    r"|(?<![\d.])\d{3}\.\d{3}\.\d{4}(?!\d|\.\d)(?: ?x ?\d{1,6})?"
-)
-# Full dates, numbers of six or more digits, telephone numbers, addresses of mail and web pages.
-# Every repetition has a bound, as in `rfpmss.data.privacy.sentences`.
-_TRACES = re.compile(
-    r"(?<!\d)(?:19|20)\d\d\s?(?:[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}"
-    r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)"
-    # Years of Japanese and Taiwanese eras.
-    r"|(?:令和|平成|昭和|大正|明治|民[国國])\s?(?:元|\d{1,3})\s?[年./-]\s?\d{1,2}\s?[月./-]\s?\d{1,2}日?"
-    r"|(?<![A-Za-z0-9])[RHS]\.?\d{1,2}[./-](?:0?[1-9]|1[0-2])[./-](?:0?[1-9]|[12]\d|3[01])(?![\d./])"
-    r"|(?<![\d.,])\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:19|20)\d\d(?!\d)"
-    r"|(?<![\d.,/])(?:0?[1-9]|[12]\d|3[01])([./])(?:0?[1-9]|[12]\d|3[01])\2\d\d(?![\d./]|\s?[cm]m)"
-    rf"|(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?\s{{1,3}}"
-    r"(?:de\s{1,3}|del\s{1,3})?"
-    r"(?:\d{1,2}(?:st|nd|rd|th)?,?\s{1,3})?(?:19|20)\d\d(?!\d)"
-    r"|(?<!\d)\d{1,2} [\u0e00-\u0e7f.]{3,12} (?:พ\.ศ\. ?)?2[45]\d\d(?!\d)"  # Thai, of Buddha's era
-    rf"|(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)"
-    r"|(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
-    rf"|{_PHONES}"
-    r"|(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
-    r"|\+\d[\d ()/-]{6,40}\d"
-    r"|(?<![A-Za-zÀ-ɏ0-9_.+-])[A-Za-zÀ-ɏ0-9_.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,99}\w"
-    r"|(?:https?://|www\.)\S{1,2000}",
-    re.IGNORECASE,
-)
-# Behind a word for calling, which stays.
-_CALLED = re.compile(
-    rf"(?<!\w){_SOON}((?:llam(?:ar|e|en)|localizable|contact(?:ar|e[dr]?|ez|able)?|avisar"
-    r"|call(?:ed|back)?|reach(?:ed|able)?|dial|appel(?:er|ez)|join(?:dre|able)|chiamare"
-    r"|reperibile|contattare|ligar|anrufen|erreichbar|rückruf|bellen|bereikbaar|zadzwonić)"
-    r"(?: [^\W\d_]{1,12}){0,3}:? )"
-    rf"(?=(?:[ ()+/.–-]{{0,3}}\d){{7}}){_PHONE}{_MEASURE}(?: ?(?:x|ext\.?) ?\d{{1,6}})?",
-    re.IGNORECASE,
-)
-# What physicians are registered by; the short ones need more digits, for they mean other things.
-_LICENCE = re.compile(
-    r"(?<![\w-])(?:(?i:CRM(?:[-/ ]?[A-Z]{2})?|RQE|RPPS|ADELI|FINESS|LANR|BSNR|GMC|NPI|PWZ|AGB"
-    r"|(?:n[º°o]\.? ?(?:de )?)?colegiad[oa](?: n[º°o]\.?)?|nº col\.?|matr[ií]cula"
-    r"|c[ée]dula profesional"
-    r"|(?:nr )?prawa wykonywania zawodu|BIG-(?:nr|nummer|registratie(?:nummer)?)|ordem dos médicos"
-    r"|c[ée]d\. ?prof\.?|ordine dei medici(?: di \w{2,20})?|arztnummer|ahpra|scfhs|čl[ks]"
-    r"|diplom[ae]|sicil|коллеги[яи]|reg\. ?n[o.º°]{1,2}"
-    r"|licen[cs]e|medical council|registration)|执业证(?:书)?(?:编)?号|執業證號"
-    r"|医籍(?:登録)?番号|면허번호)"
-    r"(?: ?(?:no|nr|number|n[º°]|n\.[º°]?)(?!\w)\.?)?"
-    r"[-:：#. ]{0,3}(?:[A-Z]{1,3}[-/ ]?)?\d[\d./-]{2,16}\d"
-    r"|(?<![\w-])(?:BIG|OMS?|DEA|CMP|MCI|GMC|M\.?P\.?"
-    r"|M\.?N\.?)[-:# ]{1,3}(?:n[.º°]{1,2} ?)?(?:[A-Z]{2})?\d{4,12}(?![\w.]\d| ?[cm]m)"
-)
 _EMPTY = re.compile(r" ?\([ ,.]{0,2}\)|,? (?=[.,;])")
 """Where a number stood."""
 _DIGITS = re.compile(r"\d{41,}")
-"""Longer than any number; taken whole, so that the patterns above need not look for its end."""
+"""Longer than any number; taken whole, so that `traces` need not look for its end."""
 _GLUED = re.compile(r"___(?:-___){1,3}")
 """Both halves of a double name."""
 _EDGES = " ,，;；、:：|"
@@ -242,15 +163,15 @@ def redact(text: str, names: Iterable[str]) -> str:
 
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
     text = _GLUED.sub(BLANK, text)
-    text = _CALLED.sub(rf"\1{BLANK}", _tidy(text))
-    text = " ".join(_TRACES.sub(BLANK, text).split())
+    text = CALLED.sub(rf"\1{BLANK}", _tidy(text))
+    text = " ".join(TRACES.sub(BLANK, text).split())
 
     return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
 
 
 def _unregistered(text: str) -> str:
     """A report without the numbers that physicians are registered by."""
-    made, count = _LICENCE.subn("", text)
+    made, count = LICENCE.subn("", text)
     return _EMPTY.sub("", made) if count else text
 
 
