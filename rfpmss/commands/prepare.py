@@ -30,7 +30,7 @@ from rfpmss.data.privacy.aliases import PRIVATE
 from rfpmss.data.privacy.copies import write_copy
 from rfpmss.data.privacy.deidentify import Options
 from rfpmss.data.privacy.private import SALT, draw_salt, keep_salt
-from rfpmss.data.privacy.unlabelled.rare import FILE as WORDS
+from rfpmss.data.privacy.unlabelled import rare
 from rfpmss.data.reports.labels import join
 from rfpmss.data.sources.cohorts import prepare
 from rfpmss.data.sources.dicomweb import find_series
@@ -108,6 +108,9 @@ def hospital(arguments: Hospital) -> int:
     if dry:
         return 0
 
+    choice = rare.read_choice(arguments.keep_words) if arguments.keep_words else {}
+    studies, words = rare.settle(found.studies, choice)
+    found = replace(found, studies=tuple(studies), words=tuple(words))
     keep_salt(secret, salt)
     if arguments.deidentify:
         _copy(found, arguments.deidentify.resolve(), salt, arguments)
@@ -159,7 +162,11 @@ def _stamp(arguments: Hospital, root: Path, out: Path, salt: bytes) -> Stamp | N
     for name in ("workers", "out", "src"):
         del options[name]
 
-    files = [path for path in (arguments.mapping, arguments.labels) if path and path.is_file()]
+    files = [
+        path
+        for path in (arguments.mapping, arguments.labels, arguments.keep_words)
+        if path and path.is_file()
+    ]
     return Stamp.of(root, out, salt, options, files)
 
 
@@ -307,8 +314,9 @@ def _tell(made: Summary, out: Path) -> int:
 
     if made.rare:
         print(
-            f"note: {made.rare} reports hold words that no other patient's report and no "
-            f"vocabulary has, which may be names: look through {out / WORDS} (keep it to yourself)"
+            f"note: {made.rare} reports hold words that may be names; {made.blanked} were blanked: "
+            f"look through {out / rare.FILE} (keep it to yourself), and give it back edited with "
+            "--keep-words"
         )
 
     print(f"rejections: {out / REJECTIONS}")

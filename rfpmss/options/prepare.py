@@ -21,6 +21,8 @@ class Hospital(FolderOptions):
     """Table of labels to learn, one row a patient: CSV, TSV or XLSX; see docs/data.md."""
     label_columns: tuple[str, ...] = ()
     """Columns of it to take; by default all that hold numbers or a few words."""
+    keep_words: Path | None = None
+    """An edited words.private.csv: words of reports that are no names; see docs/data.md."""
     views: int = 1
     """Slices or tiles to keep of each series."""
     size: int = 256

@@ -118,7 +118,9 @@ class Summary:
     alike: int = 0
     """Pairs of patients with nearly the same image."""
     rare: int = 0
-    """Reports with words that only one patient's reports have and no vocabulary."""
+    """Reports with words that may be names."""
+    blanked: int = 0
+    """How many of those words were blanked."""
     unscored: str = ""
     """What cannot be scored for want of held-out reports."""
 
@@ -155,6 +157,7 @@ def build(
         _known(out)  # refused before anything is decoded
         made = decode(found, root, out, choice, workers)
         write_reading(out, found.reading)
+        rare.write(out, found.words)
         summary = finish(made.pieces(), made.studies, made.refused, out, shares, seed)
         shutil.rmtree(out / PIECES)
 
@@ -209,7 +212,6 @@ def finish(
     (out / NAME).unlink(missing_ok=True)  # never an old manifest beside new shards
     _room(out, sum(path.stat().st_size for path in pieces))
     written = assemble(out, pieces, studies)
-    rare.write(out, rare.rare(studies))
     write(out / NAME, written)
 
     return Summary(
@@ -222,7 +224,8 @@ def finish(
         origins=dict(sorted(Counter(s.origin for s in studies if s.origin).items())),
         doubles=len({(d.one.patient_id, d.other.patient_id) for d in found if d.exact}),
         alike=len({(d.one.patient_id, d.other.patient_id) for d in found if not d.exact}),
-        rare=rare.reports(out),
+        rare=rare.reports(out)[0],
+        blanked=rare.reports(out)[1],
         unscored=unscored(Counter(s.split for s in studies if s.report is not None)),
     )
 

@@ -22,6 +22,7 @@ from rfpmss.data.errors import ChangedError, DuplicateError, IncompleteError, Te
 from rfpmss.data.identity import reading
 from rfpmss.data.identity.reading import write as write_reading
 from rfpmss.data.privacy.aliases import join
+from rfpmss.data.privacy.unlabelled import rare
 from rfpmss.data.study import Source, Study
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def build_part(
         made = decode(found, root, out, choice, workers)
         write_rejections(out, made.refused)
         write_reading(out, found.reading)
+        rare.write(out, found.words)
         order = {study.study_id: n for n, study in enumerate(found.studies)}
         record = {
             **{"shard": part.shard.number, "of": part.shard.count, "identity": part.identity},
@@ -140,6 +142,7 @@ def merge(wanted: Merge) -> Summary:
     with lock(out / ".lock", f"another process prepares {out}; waiting for it"):
         join([path.resolve() for path in wanted.parts], out)
         reading.write(out, reading.read(wanted.parts[0]))
+        rare.copy(wanted.parts[0].resolve(), out)
         return finish(
             [path for _, _, path in studies],
             [study for _, study, _ in studies],

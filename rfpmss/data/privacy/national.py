@@ -67,6 +67,53 @@ _LABELLED = re.compile(
     rf"\.?[ \u00a0]{{0,3}}[:#：]?[ \u00a0]{{0,3}}{_VALUE}"
     r"[ ]{0,2}[.,;|。，；]?(?=\s|$|[^\x00-\x7f])[ ]{0,3}"
 )
+_UNIT = (
+    r"(?! ?(?:[cmµuk]?m[²³23]?|m?l|cc|hu|m?sv|m?gy|m?bq|mci|m?g|mcg|ms|msec|s|kg|%|x|×|/|slices"
+    r"|cells|images|bilder|schnitte|jahre|years|voxels?|pixels?|points?|streamlines|zellen|k?hz|cgy)(?!\w))"
+)
+_RUN = re.compile(
+    rf"(?<![\w.,/×-])(?<!T[REI][ =:])(?<!b[ =])(?:(?-i:[A-Z]{{1,4}})[-/]?)?(?:"
+    # Groups of equal length, of a number that somebody reads aloud.
+    rf"\d{{2,4}}(?P<by>[ .-])\d{{3}}(?P=by)\d{{3,4}}(?:(?P=by)\d{{1,4}}){{0,4}}"
+    rf"|\d\d(?P<two>[ .-])\d\d(?:(?P=two)\d\d){{2,6}}"
+    rf"|(?!(?:19|20)\d\d)\d{{4}}(?P<four>[ .-])\d{{4}}(?:(?P=four)\d{{2,4}}){{0,4}}"
+    rf"|\d{{5,40}}(?:[-/]\d{{1,6}}){{0,2}})(?![\w]|[.,/-]\d){_UNIT}",
+    re.IGNORECASE,
+)
+_CALLED = (
+    r"(?:n\.\s?[º°]|n[º°]|no\.|no\s?:|nr\.?|num(?:mer|ber|éro|ero)?\.?|numer[oi]?|número"
+    r"|nummeret|č\.|číslo|szám[a]?|br\.|broj"
+    r"|номер|№|αριθμός|αρ\.|numarası|numara|nomor|số|card|carte?|cartão|tarjeta|karte|kort"
+    r"|kaart|tessera|tessere|karta|kártya|carnet"
+    r"|insurance|versicherung|assurance|seguro|assicurazione|verzekering|försäkring|policy"
+    r"|póliza|polizza|apólice|polis(?:nr|nummer)?"
+    r"|member(?:ship)?|licen[cs]e|licença|licencia|lizenz|registration|registro|registr[eo]"
+    r"|approbation(?:snummer)?|matr[ií]cula"
+    r"|matricola|beneficiary|beneficiario|processo|proceso|prontuário|processnummer|ärende"
+    r"|journalnummer|aktenzeichen|az\.)"
+)
+_CARD = re.compile(
+    rf"(?<![\w-])(?P<label>{_CALLED}(?:\s(?:n\.?[º°]|no\.?|nr\.?|number|id))?\s?[:#.]?\s?)"
+    rf"(?:[A-Z]{{1,4}}[-/ ]?)?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
+    rf"|[ ](?=\d{{2,4}})){{2,24}}\d(?:[-/][A-Z\d]{{1,4}})?(?!\w){_UNIT}",
+    re.IGNORECASE,
+)
+
+
+def without_runs(text: str, blank: str) -> str:
+    """A report without numbers of five digits and more, in groups or not, that measure nothing.
+
+    Example:
+        >>> without_runs("Card 4711-08, 247 331 908 and 43215. 12500 mm3, TR 11000.", "_")
+        'Card _, _ and _. 12500 mm3, TR 11000.'
+    """
+    if not _FOUR.search(text):
+        return text
+
+    return _RUN.sub(blank, _CARD.sub(rf"\g<label>{blank}", text))
+
+
+_FOUR = re.compile(r"\d(?:[ ./-]?\d){3}")
 
 
 def without_numbers(text: str, blank: str) -> str:

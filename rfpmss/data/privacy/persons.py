@@ -41,11 +41,12 @@ LOUD_PARTICLE = (
     rf"(?:{_LOUD_PARTICLE})[ \t\u00a0]{{1,3}}(?=[{UPPER}][\w'’.-]|(?:{_SMALL_PARTICLE})\b)"
 )
 """`Van Der Berg`, `DE LA CRUZ`: with a capital where a name goes on behind it."""
-_PARTICLE = re.compile(
-    r"St\.[ \t\u00a0]{1,3}(?=[A-Z])"
-    rf"|(?:[EA]l|[Bb]en|[Bb]int?|bin|y|e|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)"
-    rf"|{LOUD_PARTICLE}|d['’](?=[A-ZÀ-Þ])"
+PARTICLE = (
+    r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|y|e|do|af|av|ní|ó|née?"
+    rf"|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}]))"
 )
+"""What stands before a family name or between two, with the blank behind it."""
+_PARTICLE = re.compile(rf"St\.[ \t\u00a0]{{1,3}}(?=[A-Z])|{PARTICLE}")
 _WORD = re.compile(rf"[{UPPER}](?:[\w'’]|-(?=\w)){{0,80}}\.?")
 _INITIAL = re.compile(rf"[{UPPER}]\.(?:[{UPPER}]\.)?")
 _DEGREES = (

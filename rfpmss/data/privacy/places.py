@@ -118,7 +118,7 @@ _LIVES = (
 )
 _TOKEN = (
     rf"(?:\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
-    rf"|(?:St|\w{0, 20}[Ss]tr|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
+    rf"|(?:St|\w{{0,20}}[Ss]tr|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
     rf"|(?!(?:T[eé]l|Telefon|Téléphone|Phone|Fax|Mobil|Handy)(?!\w))[{UPPER}][\w'’/-]*"
     r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|nº|n°|bis|ter"
     r"|(?:rue|avenue|boulevard|chemin|impasse|allée|place|via|viale|piazza|corso|calle"

@@ -14,12 +14,13 @@ from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.privacy.inflections import blanked
 from rfpmss.data.privacy.labelled.headed import in_lines
-from rfpmss.data.privacy.national import without_numbers
+from rfpmss.data.privacy.national import without_numbers, without_runs
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
 from rfpmss.data.privacy.traces import CALLED, LICENCE, TRACES
 from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
+from rfpmss.data.privacy.unlabelled.grown import grown
 from rfpmss.data.privacy.unlabelled.letterheads import without_letterheads
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MIB
@@ -162,9 +163,9 @@ def redact(text: str, names: Iterable[str]) -> str:
         raise TextError(what, "put the report of each patient into a file of its own")
 
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
-    text = _GLUED.sub(BLANK, text)
-    text = CALLED.sub(rf"\1{BLANK}", _tidy(text))
-    text = " ".join(TRACES.sub(BLANK, text).split())
+    text = CALLED.sub(rf"\1{BLANK}", _tidy(_GLUED.sub(BLANK, text)))
+    text = without_runs(TRACES.sub(BLANK, text), BLANK)
+    text = " ".join(grown(text, BLANK).split())
 
     return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
 

@@ -26,7 +26,7 @@ from rfpmss.data.privacy.functions import (
 from rfpmss.data.privacy.labelled import east_asian
 from rfpmss.data.privacy.labelled.labels import NAMED, PATIENT, VALUES, Labelled, uncased
 from rfpmss.data.privacy.persons import (
-    LOUD_PARTICLE,
+    PARTICLE,
     TITLE,
     UPPER,
     degreed,
@@ -777,10 +777,7 @@ def _called(text: str, names: list[str]) -> str:
     return "".join((*made, text[start:]))
 
 
-_PARTICLES = re.compile(
-    r"(?:(?:von|van|vom|zu|zur|de|der|den|del|la|las|los|di|da|dos|el|al|bin|ten)\s"
-    rf"|{LOUD_PARTICLE}){{1,3}}"
-)
+_PARTICLES = re.compile(rf"{PARTICLE}{{1,3}}")
 _BETWEEN = re.compile(r"\s?[/&+;]\s?|\s(?:and|und|et|y|e|en|og|och|i)\s")
 _REGISTERED = re.compile(r",?\s?\((?:[^\W\d_][^\W\d_.º°-]{0,12}[.º°]?[ :-]?){0,3}\d[\d./-]{3,12}\)")
 """Behind a name: whatever the label, it is what the person is registered by."""

@@ -68,6 +68,7 @@ _DATES = _any(
     rf"(?<![A-Za-z0-9])[RHS]\.?\d{{1,2}}[./-]{_MONTH}[./-]{_DAY}(?![\d./])",
     rf"(?<![\d.,])\d{{1,2}}\s?([-/.])\s?\d{{1,2}}\s?\1\s?{_YEAR}(?!\d)",
     rf"(?<![\d.,/]){_DAY}([./]){_DAY}\2\d\d(?![\d./]|\s?[cm]m)",  # 4.3.61, no 4.3 cm
+    rf"(?<![\d.,/]){_MONTH}[./]{_YEAR}(?![\d./])",
     # In letters: 4th March 1961, March 1961, 4 de marzo de 1961.
     rf"(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?"
     r"\s{1,3}(?:de\s{1,3}|del\s{1,3})?"

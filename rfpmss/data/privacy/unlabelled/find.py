@@ -6,6 +6,7 @@ import re
 from itertools import chain
 
 from rfpmss.data.privacy.unlabelled.institutions import without_institutions
+from rfpmss.data.privacy.unlabelled.kin import without_kin
 from rfpmss.data.privacy.unlabelled.origins import without_origins
 from rfpmss.data.privacy.unlabelled.people import people
 from rfpmss.data.privacy.unlabelled.uncased import WIDE, uncased
@@ -35,7 +36,7 @@ def without_unlabelled(text: str, blank: str) -> tuple[str, list[str]]:
         names.append(text[start:end])
         place = end
 
-    return "".join((*made, text[place:])), names
+    return without_kin("".join((*made, text[place:])), blank), names
 
 
 _YEARS = (

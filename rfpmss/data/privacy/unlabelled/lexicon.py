@@ -26,6 +26,8 @@ class Lexicon:
     family: frozenset[str]
     never: frozenset[str]
     """Eponyms, months, makers and drugs: no name of a person in a report."""
+    medicine: frozenset[str]
+    """Words of findings that the general words of languages lack."""
     phrases: frozenset[tuple[str, str]]
     """Pairs that are eponyms: `pierre robin`."""
 
@@ -50,6 +52,7 @@ def lexicon() -> Lexicon:
         also_words=frozenset(given - strong),
         family=frozenset(name for name, _, is_family in rows if is_family) - never,
         never=never,
+        medicine=words["medicine"],
         phrases=frozenset((first, second) for first, second in pairs),
     )
 

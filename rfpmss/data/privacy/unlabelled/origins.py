@@ -34,7 +34,8 @@ _WORK = (
     r"|schlosser|mechaniker(?:in)?|elektriker|ingenieur(?:in)?|lehrer(?:in)?|schüler(?:in)?"
     r"|student(?:in)?|verkäufer(?:in)?|fahrer(?:in)?|busfahrer(?:in)?|lkw-fahrer|erzieher(?:in)?"
     r"|krankenschwester|altenpfleger(?:in)?|koch|köchin|bäcker(?:in)?|metzger|friseur(?:in)?"
-    r"|sekretärin|angestellte[rn]?|mitarbeiter(?:in)?|rentner(?:in)?|pensionär(?:in)?|beamt(?:er|in)"
+    r"|sekretärin|angestellte[rn]?|mitarbeiter(?:in)?|rentner(?:in)?|pensionär(?:in)?"
+    r"|beamt(?:er|in)"
     r"|kaufmann|kauffrau|hausfrau|arbeiter(?:in)?|auszubildende[rn]?|azubi"
     # French
     r"|agricultrice|agriculteur|chauffeur|ouvri(?:er|ère)|employée?|salariée?|enseignante?"
@@ -44,7 +45,8 @@ _WORK = (
     r"|agricultora?|profesora?|maestr[oa]|ingenier[oa]|obrer[oa]|emplead[oa]|conductora?"
     r"|jubilad[oa]|estudiante|alumn[oa]|camarer[oa]|cociner[oa]|albañil|comerciante|funcionari[oa]"
     r"|funcionári[oa]|empregad[oa]|motorista|engenheir[oa]|reformad[oa]|aposentad[oa]|alun[oa]"
-    r"|pedreir[oa]|insegnante|operai[oa]|impiegat[oa]|dipendente|contadin[oa]|autista|pensionat[oa]"
+    r"|pedreir[oa]|insegnante|operai[oa]|impiegat[oa]|dipendente|contadin[oa]|autista"
+    r"|pensionat[oa]"
     r"|studente(?:ssa)?|ingegnere|commerciante"
     # Dutch, Scandinavian, Polish
     r"|boer(?:in)?|leraar|lerares|leerling|werknemer|medewerker|chauffeuse|bonde|lärare|lærer"
@@ -54,7 +56,8 @@ _WORK = (
 _PERSON = (
     r"(?:man|woman|lady|gentleman|male|female|boy|girl|patient(?:in|e)?|pt\.?|pat\.|tourist"
     r"|refugee|visitor|pensioner|retiree|housewife|veteran|\w{0,20}jährige[rn]?(?: \w{2,20})?|frau"
-    r"|mann|kind|homme|femme|enfant|dame|paciente|hombre|mujer|varón|niñ[oa]|homem|mulher|utente|paziente"
+    r"|mann|kind|homme|femme|enfant|dame|paciente|hombre|mujer|varón|niñ[oa]|homem|mulher"
+    r"|utente|paziente"
     r"|donna|uomo|signora|patiënte?|mannen|kvinnan?|kvinden|manden|pacjent(?:ka)?|chor[ya]"
     r"|kobieta|mężczyzna|pacient(?:ka)?|pacijent(?:ica)?)"
 )
@@ -70,7 +73,8 @@ _FROM = (
     r"|(?:outside )?(?:images|scans?|mri|ct|films|imaging|discs?) from\s"
     # German
     r"|(?:kommt|stammt|stammend|gebürtige?[rn]?|verlegt|verlegung|zuverlegt|zugezogen|eingereist"
-    r"|geflüchtet|geflohen|zugewiesen|überwiesen|ursprünglich|angereist|voraufnahmen|fremdaufnahmen"
+    r"|geflüchtet|geflohen|zugewiesen|überwiesen|ursprünglich|angereist|voraufnahmen"
+    r"|fremdaufnahmen"
     r"|zuweisung) aus\s"
     # French
     r"|(?:originaire|natif|native|vient|venant|venue?|provenance|transférée?|adressée?|rapatriée?"
@@ -78,7 +82,8 @@ _FROM = (
     r"|(?:viv(?:ant|ait)|vit|né|née|installée?|scolarisée?|hospitalisée?|suivie?) (?:à|en)\s"
     # Spanish, Portuguese, Italian
     r"|(?:natural|procedente|originari[oa]|originári[oa]|oriund[oa]|vecin[oa]|proveniente|viene"
-    r"|traslado|trasladad[oa]|llegad[oa]|vind[oa]|transferid[oa]|proviene|trasferit[oa]|nativ[oa]|abitante"
+    r"|traslado|trasladad[oa]|llegad[oa]|vind[oa]|transferid[oa]|proviene|trasferit[oa]"
+    r"|nativ[oa]|abitante"
     r"|moradora?)\s(?:de|desde|del|do|da|di|dal|dalla|em)\s"
     # Dutch, Scandinavian, Polish, Czech
     r"|(?:komt|afkomstig|verhuisd|overgeplaatst|ingestuurd)\s(?:uit|van|vanuit|naar)\s"
@@ -98,7 +103,8 @@ _AT = (
     # English
     r"|(?:works?|worked|working|employed|job|position|career|business|internship|apprenticeship)"
     r"(?:\sas\san?(?:\s[a-z-]{2,20}){1,3})?\s(?:at|for|with|by|in)\s"
-    r"|(?:attend(?:s|ed)|stud(?:ies|ied|ying)(?:\s[a-z]{3,20})?\sat|graduated\sfrom|enrolled\s(?:at|in))\s"
+    r"|(?:attend(?:s|ed)|stud(?:ies|ied|ying)(?:\s[a-z]{3,20})?\sat|graduated\sfrom"
+    r"|enrolled\s(?:at|in))\s"
     # German
     r"|(?:arbeite(?:t|te)|beschäftigt|angestellt|tätig|jobbt)(?:\sals\s[\w-]{2,30})?"
     r"\s(?:bei(?:\sder|m)?|für)\s"
@@ -110,7 +116,8 @@ _AT = (
     r"|lavora(?:va)?\s(?:presso|in|alla|per|da|al)\s"
     # Dutch, Scandinavian, Polish, Russian
     r"|(?:werkt|werkte|werkzaam)\s(?:bij|in|op|aan|voor)\s"
-    r"|(?:arbetar|jobbar|arbejder|jobber|anställd|ansat|ansatt)(?:\ssom\s\w{2,20})?\s(?:på|hos|i|ved)\s"
+    r"|(?:arbetar|jobbar|arbejder|jobber|anställd|ansat|ansatt)(?:\ssom\s\w{2,20})?\s(?:på|hos"
+    r"|i|ved)\s"
     r"|(?:pracuje|pracowała?|zatrudnion[ay])\s(?:w|we|dla|u)\s"
     r"|работает\s(?:в|на|у)\s|працює\s(?:в|на|у)\s"
     # Whatever stands before it.
@@ -147,7 +154,8 @@ _GENERAL = re.compile(
     r"|gymnasium|kindergarten|kita|uni(?:versität)?|büro|firma|familie|begleitung|ausland|haus"
     r"|pflegeheim|altenheim|seniorenheim|wohnheim|hospiz|hospice|rehab\w*|reha|rente|voraufnahmen?"
     r"|intensive|verpleeghuis|teilzeit|vollzeit|attend(?:s|ed|ing)|former|previous|local"
-    r"|graduate|home|theatre|recovery|outpatients?|reparto|medicina|osteuropa|afrika|asien|innere[rn]?"
+    r"|graduate|home|theatre|recovery|outpatients?|reparto|medicina|osteuropa|afrika|asien"
+    r"|innere[rn]?"
     r"|klinik"
     r"|intensivmedizin|school|college|university|gp|nhs|full|retirement|spectroscopy|fields?"
 )

@@ -12,21 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rfpmss.data.privacy.persons import LOUD_PARTICLE, UPPER
+from rfpmss.data.privacy.persons import LOWER, PARTICLE, UPPER
 from rfpmss.data.privacy.unlabelled.lexicon import Lexicon, lexicon
 from rfpmss.data.privacy.vocabulary import common
 
-_PARTICLE = (
-    r"(?:(?:von|van|vom|zu|zur|de|der|den|del|della|la|las|los|le|di|da|dos|das|do|du|e|y|el|al"
-    r"|bin|binti"
-    rf"|bint|ibn|ter|ten|af|av|ní|ó|né|née)\s|{LOUD_PARTICLE}|d['’])"
-)
 _TOKEN = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)?|[{UPPER}]\w{{0,40}}(?:['’-]\w{{1,40}}){{0,3}})"
 _RUN = re.compile(
-    rf"(?<![\w'’.-]){_TOKEN}(?:(?:,?[ \u00a0]|(?<=\.))(?:{_PARTICLE}){{0,3}}{_TOKEN}){{0,9}}"
+    rf"(?<![\w'’.-]){_TOKEN}(?:(?:,?[ \u00a0]|(?<=\.))(?:{PARTICLE}){{0,3}}{_TOKEN}){{0,9}}"
 )
 _PIECE = re.compile(
-    rf"(?P<before>,?[ \u00a0]?)(?P<particles>(?:{_PARTICLE}){{0,3}})(?P<word>{_TOKEN})"
+    rf"(?P<before>,?[ \u00a0]?)(?P<particles>(?:{PARTICLE}){{0,3}})(?P<word>{_TOKEN})"
 )
 _RU = "А-ЯЁІЇЄҐ"
 _RU_FAMILY = (
@@ -108,6 +103,13 @@ _MORBUS = re.compile(
     r"(?:de |di |von |van |of |du |da )?$",
     re.IGNORECASE,
 )
+_EPONYM = re.compile(
+    rf"(?:[ –-](?:and )?[{UPPER}][{LOWER}]{{2,20}})?(?:{_NOUN.pattern}"
+    r"|['’]?s?[- ](?:nucle|cells?\b|parese?\b|paresis|loop|schleife|kriteri|klassifik|skala"
+    r"|staging|[AB]\b|appearance"
+    r"|canal\b|medical|linear|pump))",
+    re.IGNORECASE,
+)
 _CASES = (
     *(
         ("ой", "а"),
@@ -173,6 +175,30 @@ def people(text: str) -> Iterator[tuple[int, int]]:
 _CYRILLIC = re.compile("[а-я]")
 
 
+def is_eponym(text: str, start: int, end: int) -> bool:
+    """Whether a word of a text is part of the name of a finding, a sign or a scale.
+
+    Example:
+        >>> text = "Goltz syndrome, morbus Xyz; Pierre Marie. Goltz"
+        >>> [is_eponym(text, n, n + 5) for n in (0, 42)]
+        [True, False]
+    """
+    if _EPONYM.match(text, end) or _MORBUS.search(text[max(0, start - 24) : start]):
+        return True
+
+    pairs = lexicon().phrases
+    word = text[start:end].lower()
+    behind, before = _NEXT.match(text, end), _LAST.search(text[max(0, start - 24) : start])
+    return bool(
+        (behind and (word, behind[1].lower()) in pairs)
+        or (before and (before[1].lower(), word) in pairs)
+    )
+
+
+_NEXT = re.compile(rf"[ –-]([{UPPER}]\w{{1,20}})")
+_LAST = re.compile(rf"([{UPPER}]\w{{1,20}})[ –-]$")
+
+
 def _words(text: str, run: re.Match[str], known: Lexicon) -> list[_Word]:
     made = []
     place = run.start()
@@ -199,7 +225,7 @@ def _kind(word: str) -> str:
     low, known = word.lower(), lexicon()
     if word.endswith("."):
         return "initial"
-    if len(word) < 2 or any(map(str.isdigit, word)) or _is_word(low, known):
+    if len(word) < 2 or any(map(str.isdigit, word)) or is_no_name(low, known):
         return "no"
     if word.isupper() and len(word) < 4 and not (len(word) == 3 and low in known.family):
         return "no"
@@ -228,7 +254,7 @@ _FORM = re.compile(r"(?:a|ego|u|em|owa|ov[aáý]|ovy|ův|s|schen?|’s|'s)$")
 """Endings of eponyms: `Willisa`, `Chiariego`."""
 
 
-def _is_word(low: str, known: Lexicon) -> bool:
+def is_no_name(low: str, known: Lexicon) -> bool:
     """Whether it is an eponym, a relative, a function or another word that is no name."""
     if low in known.never or _OTHERS.fullmatch(low):
         return True
