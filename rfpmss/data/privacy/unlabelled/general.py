@@ -14,7 +14,7 @@ from rfpmss.data.privacy.unlabelled.people import is_no_name
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, common, ordinary
 
 WORDS = Path(__file__).parent / "general.zip"
-"""Made by ``tools/general_words.py``, which says from what."""
+"""Made by ``tools/words/general_words.py``, which says from what."""
 CUT = 7
 """Letters of a word that are kept of languages with many endings."""
 ENGLISH = "en"

@@ -11,7 +11,7 @@ from rfpmss.common.files import opened_text, read_text
 from rfpmss.data.privacy.vocabulary import ORDINARY, common
 
 NAMES = "names.csv"
-"""Made by ``tools/given_names.py``, which says from what."""
+"""Made by ``tools/words/given_names.py``, which says from what."""
 WORDS = "words.txt"
 
 

@@ -1,7 +1,7 @@
 """Write the general words of languages that tell a name in a report from a word.
 
     python -m venv words && words/bin/pip install simplemma wordfreq
-    words/bin/python tools/general_words.py
+    words/bin/python tools/words/general_words.py
 
 Sources, used once and not needed at run time: the forms of words of simplemma (MIT; its lists are
 open data), as many as wordfreq (Apache-2.0) calls the most frequent. A word counts where its
@@ -20,7 +20,7 @@ from simplemma.strategies.dictionaries import (  # type: ignore[import-not-found
     dictionary_factory,
 )
 
-HOME = Path(__file__).parents[1] / "rfpmss" / "data" / "privacy" / "unlabelled"
+HOME = Path(__file__).parents[2] / "rfpmss" / "data" / "privacy" / "unlabelled"
 OUT = HOME / "general.zip"
 CUT = 7
 """Letters kept of a word, where words have many endings."""

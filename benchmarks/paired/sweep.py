@@ -1,6 +1,8 @@
 """Sweeps and Newton on the CPU, checkouts in turn: ns a cell, ms a solve, and what threads cost.
 
-    python -m benchmarks.sweep NAME=CHECKOUT [NAME=CHECKOUT ...] [rounds]   writes results/sweep.csv
+    python -m benchmarks.paired.sweep NAME=CHECKOUT [NAME=CHECKOUT ...] [rounds]
+
+Writes results/sweep.csv.
 
 Process time, the best of a round's repeats; the table has the least and the median round of every
 checkout. A sweep's time is the difference of 40 and 20 of them. The ratios are the process time and
@@ -14,9 +16,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.common.paired import Figures, alternate
+from benchmarks.paired.turns import Figures, alternate
 
-FILE = Path(__file__).parent / "results" / "sweep.csv"
+FILE = Path(__file__).parents[1] / "results" / "sweep.csv"
 HEAD = """
 import json, time, torch
 from multisk import MultiAssignment, Newton, Sinkhorn, solve

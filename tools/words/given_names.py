@@ -1,7 +1,7 @@
 """Write the table of given and family names that reports are searched for.
 
     python -m pip download --no-deps Faker && unzip Faker-*.whl -d faker
-    python tools/given_names.py faker
+    python tools/words/given_names.py faker
 
 Source: the providers of names of Faker (MIT), used once, and the short lists below for what it
 lacks. Nothing of Faker is needed at run time.
@@ -18,7 +18,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
-OUT = Path(__file__).parents[1] / "rfpmss" / "data" / "privacy" / "unlabelled" / "names.csv"
+OUT = Path(__file__).parents[2] / "rfpmss" / "data" / "privacy" / "unlabelled" / "names.csv"
 GIVEN = "g"
 FAMILY = "f"
 FAMILIES = 25
@@ -148,7 +148,9 @@ def main() -> None:
     """Write the table."""
     found, version = read(Path(sys.argv[1]))
     with OUT.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# Faker {version} (MIT) and tools/given_names.py, which writes this table.\n")
+        file.write(
+            f"# Faker {version} (MIT) and tools/words/given_names.py, which writes this table.\n"
+        )
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("name", "given", "family"))
         for name in sorted(found):

@@ -1,6 +1,6 @@
 """Gradients through 20 sweeps, before and after: two checkouts in turn, a process a round.
 
-    python -m benchmarks.unrolled BEFORE AFTER [rounds]     writes results/unrolled.csv
+    python -m benchmarks.paired.unrolled BEFORE AFTER [rounds]     writes results/unrolled.csv
 
 Process time of the backward pass in milliseconds on one thread, the best of a round's passes; the
 table has the least and the median round of either checkout.
@@ -11,9 +11,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.common.paired import alternate
+from benchmarks.paired.turns import alternate
 
-FILE = Path(__file__).parent / "results" / "unrolled.csv"
+FILE = Path(__file__).parents[1] / "results" / "unrolled.csv"
 ROUND = """
 import json, time, torch
 from multisk import MultiAssignment, Sinkhorn, Transport, solve
