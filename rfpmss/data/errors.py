@@ -72,6 +72,7 @@ WHEN = (
     "folders name, in a column of its own"
 )
 ADD = "nothing to do where the patient has none, or name the folder of the images after the time"
+WEB_PAGE = "the file is a page of a web server, an error or a login, that was saved in its place"
 ANOTHER = (
     "nothing to do if it is of another examination; else name the columns with --mapping, which "
     "takes all rows"

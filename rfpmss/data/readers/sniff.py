@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from rfpmss.common.files import opened
-from rfpmss.data.errors import CONVERT, UNPACK, UnreadableError, UnsupportedError, UnusedError
+from rfpmss.data.errors import (
+    CONVERT,
+    UNPACK,
+    WEB_PAGE,
+    UnreadableError,
+    UnsupportedError,
+    UnusedError,
+)
 from rfpmss.data.readers.formats import belongs_to, format_of
 
 Kind = Literal["dicom", "nifti", "slide", "image", "text", "table", "document"]
@@ -149,7 +156,15 @@ _SHIFTS = (9, 12)
 """Sectors of 512 and of 4,096 bytes; there are no others."""
 
 
+def _is_web(head: bytes) -> bool:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
 def _by_name(name: str, head: bytes) -> Kind:
+    images = (*NIFTI_NAMES, *DICOM_NAMES, *IMAGE_NAMES, *VOLUME_NAMES)
+    if name.endswith(images) and _is_web(head):
+        raise UnreadableError(WEB_PAGE)
     if name.endswith(NIFTI_NAMES):
         return "nifti"  # the reader tells what is wrong with it
     if name.endswith(DICOM_NAMES):
@@ -176,8 +191,7 @@ def _by_name(name: str, head: bytes) -> Kind:
 
 def _office(name: str, head: bytes) -> Kind | None:
     """Documents and workbooks, whatever they are called."""
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:32].lower()
-    web = start.startswith((b"<!doctype html", b"<html")) or name.endswith((".html", ".htm"))
+    web = _is_web(head) or name.endswith((".html", ".htm"))
     if web or head.startswith((b"%PDF-", b"{\\rtf")):
         if name.startswith(NOT_REPORTS):
             raise UnsupportedError("the text is about files, no report")

@@ -337,6 +337,13 @@ def test_an_old_office_file_with_sectors_of_no_size_is_damaged(tmp_path: Path) -
         kind_of(tmp_path / "befund.xls")
 
 
+@pytest.mark.parametrize("name", ["T2.nii.gz", "t1.nii", "IM0001.dcm", "a.png", "b.mha", "c.img"])
+def test_a_web_page_that_is_named_as_an_image_is_called_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\n<!DOCTYPE html><html><body>Please sign in</body></html>")
+    with pytest.raises(UnreadableError, match="page of a web server"):
+        look(tmp_path / name, tmp_path)
+
+
 def zeros(count: int, wrap: int) -> bytes:
     """A deflate stream of ``count`` zero bytes, made without holding them."""
     stream = zlib.compressobj(9, zlib.DEFLATED, wrap)

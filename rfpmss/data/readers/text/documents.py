@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from rfpmss.common.files import opened, read_bytes
-from rfpmss.data.errors import BombError, TextError, UnreadableError, UnsupportedError
+from rfpmss.data.errors import WEB_PAGE, BombError, TextError, UnreadableError, UnsupportedError
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.text.tables import part
 from rfpmss.data.readers.volume import MIB
@@ -231,9 +231,7 @@ _SERVER = re.compile(
 
 def _html(data: bytes) -> str:
     if _SERVER.search(data[:65536]):
-        raise UnreadableError(
-            "the file is a page of a web server, an error or a login, that was saved in its place"
-        )
+        raise UnreadableError(WEB_PAGE)
 
     declared = re.search(rb"charset\s*=\s*[\"']?([\w-]+)", data[:2048], re.IGNORECASE)
     text = None
