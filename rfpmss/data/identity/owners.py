@@ -18,6 +18,7 @@ from rfpmss.data.identity.names import (
     PERSON,
     REPORT,
     REPORT_CJK,
+    SHORT,
     WORD,
     Time,
     parse,
@@ -27,7 +28,7 @@ from rfpmss.data.identity.names import (
 from rfpmss.data.identity.names import plain as plain_of
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
-from rfpmss.data.identity.unnamed import adopt, adopted, confirmed, unsettled
+from rfpmss.data.identity.unnamed import adopt, adopted, beside, confirmed, of_study, unsettled
 from rfpmss.data.privacy.vocabulary import ALSO_NAMES, ordinary
 from rfpmss.data.readers.sequences import describes, sequence_of, spelled_out, without_prefix
 from rfpmss.data.readers.text.dates import day
@@ -243,6 +244,11 @@ class _Owners:
         if not free or not any(self.ids[n] for n in dicom):
             return ""
 
+        if self._adopt_by_study(dicom, free):
+            self._lay_out(images)
+            if not (free := {n for n in free if not self.ids[n]}):
+                return ""
+
         paths = self.plain_paths
         headers = {paths[n] for n in dicom}
         whole = Layout([paths[n] for n in images], 0, filter(None, self.ids), headers)
@@ -256,7 +262,7 @@ class _Owners:
             depth = paths[asked[n]].parts.index(places[n].raw[-1]) + 1
             return unsettled({self.items[asked[n]].study for n in found.doubtful}, depth)
         if not found.ids:
-            return ""
+            return self._numbered_beside(dicom, free)
         discs = all(_MACHINE.fullmatch(places[n].home[-1]) for n in found.ids)
         sure = discs or confirmed(ids, homes, [self.items[n].study for n in asked])
         if whole.doubt and not sure:
@@ -268,6 +274,46 @@ class _Owners:
         self.notes.append(adopted({self.items[asked[n]].study for n in found.ids}))
         self._lay_out(images)
         return ""
+
+    def _adopt_by_study(self, dicom: Sequence[int], free: Collection[int]) -> bool:
+        """Whether a series of the same study told the PatientID of others."""
+        asked = [n for n in dicom if self.ids[n] or n in free]
+        items = [self.items[n] for n in asked]
+        found = of_study(
+            [self.ids[n] for n in asked],
+            [item.study for item in items],
+            [item.path.parent for item in items],
+            [item.person for item in items],
+        )
+        for n, patient in found.items():
+            self.ids[asked[n]] = patient
+
+        if found:
+            count = len({items[n].study for n in found})
+            self.notes.append(
+                f"{count} DICOM {'study has' if count == 1 else 'studies have'} series without a "
+                "PatientID, which were taken for those of the patient of the others"
+            )
+        return bool(found)
+
+    def _numbered_beside(self, dicom: Sequence[int], free: Collection[int]) -> str:
+        """Why folders such as S2, without a PatientID beside one with, are nobody's."""
+        told: dict[PurePosixPath, set[str]] = defaultdict(set)
+        for n in dicom:
+            if self.ids[n]:
+                folder = self.items[n].path.parent
+                told[folder.parent].add(folder.name.lower())
+
+        lost = {}
+        for n in free:
+            folder = self.items[n].path.parent
+            here = told.get(folder.parent, set()) - {folder.name.lower()}
+            number = re.compile(re.sub(r"\d+", r"\\d+", re.escape(folder.name.lower())))
+            numbered = rank(plain_name(folder.name)) <= SHORT and re.search(r"\d", folder.name)
+            if numbered and any(map(number.fullmatch, here)):
+                lost[self.items[n].study] = len(folder.parts)
+
+        return beside(len(lost), min(lost.values())) if lost else ""
 
     @cached_property
     def plain_paths(self) -> list[PurePosixPath]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from rfpmss.data.identity.patients import called, certain, placeholder
 
@@ -53,6 +54,62 @@ def adopt(
             found[n] = first
 
     return Adopted(found, frozenset(doubtful))
+
+
+def of_study(
+    ids: Sequence[str],
+    studies: Sequence[str],
+    folders: Sequence[PurePosixPath],
+    persons: Sequence[Person],
+) -> dict[int, str]:
+    """Give DICOM files without a PatientID that of the series of the same study beside them.
+
+    Only where the study has one PatientID: an anonymiser may give all patients one study.
+
+    Args:
+        ids: as of `adopt`.
+        studies: StudyInstanceUID of each file.
+        folders: where it lies.
+        persons: as of `adopt`.
+
+    Example:
+        >>> folders = [PurePosixPath("DICOM/S1"), PurePosixPath("DICOM/S2")]
+        >>> of_study(["774411", ""], ["1.2.3", "1.2.3"], folders, [("", "", ""), ("", "", "")])
+        {1: '774411'}
+    """
+    named: dict[str, dict[str, set[tuple[PurePosixPath, Person]]]] = defaultdict(
+        lambda: defaultdict(set)
+    )
+    for patient, study, folder, person in zip(ids, studies, folders, persons, strict=True):
+        if patient and study:
+            named[study][patient].add((folder, person))
+
+    found = {}
+    for n, (patient, study, folder) in enumerate(zip(ids, studies, folders, strict=True)):
+        if patient or len(named.get(study, ())) != 1:
+            continue
+        ((first, members),) = named[study].items()
+        beside = any({f, f.parent} & {folder, folder.parent} for f, _ in members)
+        if beside and not any(_contradict(persons[n], other) for _, other in members):
+            found[n] = first
+
+    return found
+
+
+def beside(count: int, depth: int) -> str:
+    """Why folders without a PatientID beside those with one may be patients or examinations.
+
+    Args:
+        count: of these studies.
+        depth: of their folders, from 1.
+    """
+    above = f" or --patient-level {depth - 1} if the folder above is one" if depth > 1 else ""
+    return (
+        f"{count} DICOM {'study' if count == 1 else 'studies'} without a PatientID "
+        f"{'lies in a numbered folder' if count == 1 else 'lie in numbered folders'} "
+        "beside others with one, and whether such a folder is a patient or an examination "
+        f"cannot be told; pass --patient-level {depth} if each of these folders is a patient{above}"
+    )
 
 
 def confirmed(ids: Sequence[str], homes: Sequence[tuple[str, ...]], studies: Sequence[str]) -> bool:
