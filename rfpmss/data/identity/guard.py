@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from rfpmss.data.identity.names import parse, plain, says_what
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.words.spoken import in_english
-from rfpmss.data.readers.sequences import describes, sequence_of
+from rfpmss.data.readers.sequences import describes, kind_of, sequence_of
 
 
 def contradiction(files: Iterable[tuple[PurePosixPath, str, Hashable]]) -> str:
@@ -76,10 +76,12 @@ def _nobody(files: Collection[tuple[PurePosixPath, str, Hashable]]) -> str:
     Initials may be words for what is in a folder as well, KM for contrast.
     """
     found: dict[tuple[Hashable, int], dict[PurePosixPath, set[str]]] = defaultdict(dict)
-    count = Counter(path.parent for path, _, _ in files)
+    shown = {path: _shown(path) for path, _, _ in files}
+    depths = {folder: _depth(path, folder) for path, (_, folder) in shown.items()}
+    count = Counter(folder for _, folder in shown.values())
     lost: set[PurePosixPath] = set()
     for path, owner, visit in files:
-        sequence, folder = sequence_of(stem(path)), path.parent
+        sequence, folder = shown[path]
         if sequence and folder.parts and owner.startswith(_NAMED):
             found[visit, len(folder.parts)].setdefault(folder, set()).add(sequence)
             name = owner.removeprefix("folder:").rpartition("/")[2]
@@ -95,14 +97,36 @@ def _nobody(files: Collection[tuple[PurePosixPath, str, Hashable]]) -> str:
             and any(own & other and count[g] > 1 for g, other in places.items() if g != f)
         ]
         if len(alike) > 1 and lost & set(alike):
+            level = _first_apart(alike)
+            below = any(depths[folder] > len(folder.parts) for folder in alike)
+            way = (
+                "name these folders after the patients, such as patient-1"
+                if below  # a folder of a sequence stands above, which parts them
+                else f"pass --patient-level {level} if each of these folders is a patient, or put "
+                "all into one folder named after the patient"
+            )
             return (
                 f"{len(alike)} folders hold the same sequences, and some are named by words for "
-                "what is in them, so that whether they are patients cannot be told; pass "
-                f"--patient-level {_first_apart(alike)} if each of these folders is a patient, or "
-                "put all into one folder named after the patient"
+                f"what is in them, so that whether they are patients cannot be told; {way}"
             )
 
     return ""
+
+
+def _shown(path: PurePosixPath) -> tuple[str, PurePosixPath]:
+    """The sequence of a file, and its folder without those that name it: `KM/T1/scan.nii`."""
+    if sequence := sequence_of(stem(path)):
+        return sequence, path.parent
+
+    kinds = [kind_of(folder) for folder in path.parts[:-1]]
+    sequence = next(filter(None, reversed(kinds)), "")
+    named = zip(path.parts[:-1], kinds, strict=True)
+    return sequence, PurePosixPath(*(folder for folder, kind in named if not kind))
+
+
+def _depth(path: PurePosixPath, folder: PurePosixPath) -> int:
+    """Where the last folder of `_shown` stands in a path, from 1."""
+    return path.parts.index(folder.name) + 1 if folder.parts else 1
 
 
 _NAMED = ("name:-", "folder:")

@@ -22,7 +22,7 @@ from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.grid import same_grid
 from rfpmss.data.readers.masks import BRAIN, TUMOUR, UNNAMED
 from rfpmss.data.readers.naming import folders_of, stem_of, words_of
-from rfpmss.data.readers.sequences import is_part, sequence_of
+from rfpmss.data.readers.sequences import ideas_of, is_part, sequence_of
 from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
 from rfpmss.data.views import SEQUENCES
 
@@ -316,14 +316,49 @@ def same_place(mask: Path, images: Sequence[Volume]) -> bool:
 def _distinct(
     members: Sequence[int], files: Sequence[tuple[PurePosixPath, str, str]]
 ) -> list[list[int]]:
-    """Split so that no part has a sequence twice."""
-    parts: list[list[int]] = []
+    """Split so that no part has a sequence twice, and none mixes raw and processed images.
+
+    ``T1.nii`` and ``FLAIR.nii`` beside ``T1_bias.nii`` and ``FLAIR_bias.nii`` are two parts.
+    """
+    if len({files[number][2] for number in members}) == len(members):
+        return [list(members)]
+
+    variants: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number in members:
+        variants[_variant(stem_of(files[number][0]))].append(number)
+
+    parts = [
+        mine
+        for mine in variants.values()
+        if len(mine) > 1 and len({files[number][2] for number in mine}) == len(mine)
+    ]
+    taken = {number for part in parts for number in part}
+    for number in members:
+        if number in taken:
+            continue
         for part in parts:
-            if all(files[other][2] != files[number][2] for other in part):
+            if not taken & set(part) and all(files[n][2] != files[number][2] for n in part):
                 part.append(number)
                 break
         else:
             parts.append([number])
 
     return parts
+
+
+def _variant(name: str) -> tuple[str, ...]:
+    """The words of a file's name but for those that name its sequence.
+
+    Example:
+        >>> _variant("UCSF_T1c_bias"), _variant("UCSF_FLAIR_bias"), _variant("UCSF_T2")
+        (('ucsf', 'bias'), ('ucsf', 'bias'), ('ucsf',))
+    """
+    words = re.findall(r"[^\W_]+", name.lower())
+    return tuple(word for word in words if not _SEQUENCE & set(ideas_of(word)))
+
+
+_SEQUENCE = frozenset(
+    ("t1", "t2", "flair", "contrast", "native", "both", "t1 by technique", "t2 by technique")
+    + ("t1 or reformat", "post", "pre", "without", "dark", "fluid", "spc")
+)
+"""Ideas of `rfpmss.data.readers.sequences` that name one of the four sequences."""

@@ -52,7 +52,7 @@ Order = tuple[int, ...]
    maps, projections, angiography; surveys stand for a view only where nothing else does;
 1. more channels; 2. with a tumour mask;
 3. the whole head before a part of it; 4. original before derived; 5. soft before bone kernel;
-6. more slices of the largest stack; 7. 3-D before 2-D.
+6. more slices of the largest stack; 7. 3-D before 2-D; NIfTI of fewer words in the name first.
 """
 Candidate = tuple[Order, str, Source]
 """How it sorts, the view, the files."""
@@ -416,7 +416,8 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
         known = 0
         if mine[0].view != "ct" and not group.channels:
             known = distance(kind_told(mine[0].relative))
-        order = (2 * known + part, -len(mine), int(source.mask is None), part, 0, 0, -1000, 0)
+        words = len(re.findall(r"[^\W_]+", stem_of(mine[0].relative)))  # T1 before T1_bias
+        order = (2 * known + part, -len(mine), int(source.mask is None), part, 0, 0, -1000, words)
         yield order, mine[0].view, source
 
 

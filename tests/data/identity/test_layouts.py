@@ -214,6 +214,39 @@ def test_no_patient_is_torn_by_the_names_that_dcm2niix_gives(
     assert all(len(mine) == 1 for mine in whose.values()), whose
 
 
+KNOWN_FOLDERS = (
+    *("T1", "T2", "FLAIR", "T1c", "T1ce", "T1Gd", "T1W", "T2W", "flair", "t1_mprage", "T2-FLAIR"),
+    *("MPRAGE", "SWI", "DWI", "ADC", "T1 post contrast", "T1增强", "T2压水", "T1_KM", "T2_TSE"),
+)
+
+
+@given(
+    people=st.lists(st.sampled_from(FOLDERS[:6]), min_size=2, max_size=3, unique=True),
+    sequences=st.lists(st.sampled_from(KNOWN_FOLDERS), min_size=2, max_size=4, unique=True),
+    visits=st.sampled_from([(), ("visit 1", "visit 2"), ("2021-03-04", "2021-09-04")]),
+    shape=st.sampled_from(["{P}/{V}/{S}/{F}", "{P}/{S}/{V}/{F}", "{S}/{P}/{V}/{F}"]),
+    file=st.sampled_from(["scan.nii.gz", "{P}.nii.gz", "image_001.nii", "img.nii.gz"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_folder_named_by_a_sequence_is_no_patient_and_no_visit(
+    people: list[str], sequences: list[str], visits: tuple[str, ...], shape: str, file: str
+) -> None:
+    paths: Truth = {}
+    for person in people:
+        for visit in visits or ("",):
+            for sequence in sequences:
+                name = file.format(P=person)
+                path = shape.format(P=person, V=visit, S=sequence, F=name)
+                paths[path.replace("//", "/")] = (person, visit)
+
+    found = scan(paths)
+    if found.doubt:
+        assert "--patient-level" in found.doubt or "name these folders" in found.doubt
+        return
+    assert same(patients(found), {path: who for path, (who, _) in paths.items()})
+    assert same(studies(found), paths)
+
+
 # -- evidence of the headers --
 
 

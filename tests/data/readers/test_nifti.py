@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +11,8 @@ import pytest
 
 from rfpmss.data.errors import GeometryError, Notice, ValuesError
 from rfpmss.data.readers.assembly import load
+from rfpmss.data.readers.nifti import bundles
+from rfpmss.data.readers.sequences import sequence_of
 from rfpmss.data.readers.volume import Volume, read_nifti
 from rfpmss.data.study import Source
 from tests.data.files import brain
@@ -209,3 +211,31 @@ def test_a_bad_mask_costs_the_boxes_and_not_the_image(tmp_path: Path) -> None:
     loaded = load(Source(kind="nifti", paths=(image,), mask=mask))
     assert loaded.mask is None
     assert [path for path, _ in loaded.unused] == [mask]
+
+
+VARIANTS = {
+    "UCSF": ("U_{}.nii.gz", "U_{}_bias.nii.gz"),
+    "processed first in the alphabet": ("{}.nii.gz", "brain_{}.nii.gz"),
+    "FeTS": ("{}_to_SRI.nii.gz", "{}_to_SRI_brain.nii.gz"),
+    "registered": ("{}.nii.gz", "{}_reg.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("missing", ["", "T1", "T1c", "T2", "FLAIR"])
+@pytest.mark.parametrize("case", VARIANTS)
+def test_raw_and_processed_images_of_a_folder_are_never_channels_of_one(
+    case: str, missing: str
+) -> None:
+    names = [
+        form.format(sequence)
+        for n, form in enumerate(VARIANTS[case])
+        for sequence in ("T1", "T1c", "T2", "FLAIR")
+        if n or sequence != missing
+    ]
+    names.sort()
+    files = [(PurePosixPath("p", n), "mri", sequence_of(n.split(".")[0])) for n in names]
+    found = [{names[n] for n in bundle.members} for bundle in bundles(files)]
+    long = VARIANTS[case][1].partition("{}")
+    processed = {n for n in names if n.startswith(long[0]) and n.endswith(long[2])}
+    assert sorted(map(len, found)) == [4 - bool(missing), 4]
+    assert processed in found
