@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rfpmss.model.activation import activate
+from rfpmss.model.activation import activate, perceptron
 from rfpmss.model.moments import masked_mean
 
 EPS = 1e-6
@@ -110,6 +110,11 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Widen, activate, narrow."""
+        if (
+            self.activation == "mish"
+            and (found := perceptron(x, self.widen, self.narrow)) is not None
+        ):
+            return found
         return self.narrow(self.hidden(x))
 
     def hidden(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b m"]:

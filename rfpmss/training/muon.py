@@ -18,6 +18,8 @@ MOMENTUM = 0.95
 """Share of the last direction that is kept; with Nesterov's look ahead."""
 TINY = 1e-7
 """Least norm that a direction is divided by."""
+IN_CACHE = 1 << 16
+"""Entries of matrices that are iterated together: a quarter of a megabyte."""
 
 NOT_HIDDEN = ("embedding", "words", "positions", "anchors", "stems", "pooler", "score")
 """Words in the names of parameters that look like matrices and are tables of vectors, or the first
@@ -92,13 +94,14 @@ def directions(matrices: list[Tensor]) -> list[Tensor]:
         for place, done in zip(places, stacked, strict=True):
             found[place] = done
 
-    return [
-        torch.cat([found[place] for place, (of, _) in enumerate(parts) if of == at])
-        for at in range(len(matrices))
-    ]
+    joined: list[list[Tensor]] = [[] for _ in matrices]
+    for (at, _), part in zip(parts, found, strict=True):
+        joined[at].append(part)
+
+    return [part[0] if len(part) == 1 else torch.cat(part) for part in joined]
 
 
-def orthogonal(matrices: Float[Tensor, "*n r c"]) -> Float[Tensor, "*n r c"]:
+def orthogonal(matrices: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
     """About U V^T of the singular value decomposition U S V^T, singular values of 0.7 to 1.2.
 
     Five steps of Newton-Schulz (Jordan et al. 2024): products only, no decomposition.
@@ -107,10 +110,15 @@ def orthogonal(matrices: Float[Tensor, "*n r c"]) -> Float[Tensor, "*n r c"]:
     x = matrices if wide else matrices.mT
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=TINY)
     a, b, c = COEFFICIENTS
-    for _ in range(STEPS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    found = []
+    for part in x.split(max(1, IN_CACHE // x[0].numel())):
+        for _ in range(STEPS):
+            gram = part @ part.mT
+            some = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            part = torch.baddbmm(part, some, part, beta=a)
+        found.append(part)
 
+    x = torch.cat(found)
     return x if wide else x.mT
 
 

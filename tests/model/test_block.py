@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from rfpmss.model import activation as module
 from rfpmss.model.activation import mish
-from rfpmss.model.block import EPS, Attention, Block, Join
+from rfpmss.model.block import EPS, Attention, Block, Join, Perceptron
 from rfpmss.model.report import ReportEncoder
 from tests.model.small import small_config
 
@@ -141,3 +142,23 @@ def test_words_reach_the_first_layer_of_bert_with_the_same_gain_at_every_width(w
     config = small_config(text_dim=width, text_heads=4).model
     dense = ReportEncoder(config, 50, 8, 16).bert.encoder.layer[0].intermediate.dense.weight
     assert dense.std().item() * width**0.5 == pytest.approx(0.02 * 768**0.5, rel=0.05)
+
+
+def test_a_perceptron_some_rows_at_a_time_is_its_three_maps(monkeypatch):
+    monkeypatch.setattr(module, "IN_CACHE", 4 * 7)  # four rows, four rows, two rows
+    own = randomise(Perceptron(3, 7, "mish"))
+    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    by_hand = F.linear(F.mish(F.linear(x, own.widen.weight, own.widen.bias)), own.narrow.weight)
+    by_hand = by_hand + own.narrow.bias
+    pull = torch.randn(2, 5, 3, dtype=torch.float64)
+    sources = [x, *own.parameters()]
+    torch.testing.assert_close(own(x), by_hand, rtol=0, atol=1e-13)
+    for mine, expected in zip(
+        torch.autograd.grad(own(x), sources, pull),
+        torch.autograd.grad(by_hand, sources, pull),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)
+
+    with torch.no_grad():
+        torch.testing.assert_close(own(x), by_hand, rtol=0, atol=1e-13)

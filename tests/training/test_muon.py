@@ -6,6 +6,7 @@ import torch
 
 from rfpmss.config import smoke
 from rfpmss.data.batches.tokens import train_tokenizer
+from rfpmss.training import muon
 from rfpmss.training.build import build
 from rfpmss.training.muon import Muon, groups, orthogonal
 from tests.training.test_optimiser import by_hand
@@ -14,12 +15,19 @@ from tests.training.test_optimiser import by_hand
 @pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (1, 7)])
 def test_the_direction_has_the_singular_vectors_of_the_matrix_and_values_near_one(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = orthogonal(matrix)
+    found = orthogonal(matrix[None])[0]
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     inside = left.T @ found @ right.T
     values = inside.diagonal()
     assert ((values > 0.65) & (values < 1.25)).all()
     torch.testing.assert_close(inside, torch.diag(values), rtol=0, atol=1e-10)
+
+
+def test_matrices_of_a_stack_do_not_feel_each_other(monkeypatch):
+    monkeypatch.setattr(muon, "IN_CACHE", 2 * 4 * 6)
+    stack = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    alone = torch.cat([orthogonal(matrix[None]) for matrix in stack])
+    torch.testing.assert_close(orthogonal(stack), alone, rtol=0, atol=1e-12)
 
 
 def test_a_step_is_that_of_torch_but_for_its_rounding_to_bfloat16():

@@ -109,8 +109,10 @@ def apply(
     b, s, c, h, w = images.shape
     size = config.size
     contrast, brightness = drawn.contrast[:, view, None], drawn.brightness[:, view, None]
-    gains = (contrast * scale[0]).tolist()
-    offsets = torch.from_numpy((contrast * scale[1] + brightness).astype(np.float32))
+    gains, offsets = (
+        torch.from_numpy(value.astype(np.float32)).view(b, c, 1, 1)
+        for value in (contrast * scale[0], contrast * scale[1] + brightness)
+    )
     columns, rows = _axes(config, drawn, view)
     points = torch.empty(size, size, dtype=torch.complex64)
     grid = torch.view_as_real(points)[None]
@@ -121,10 +123,7 @@ def apply(
         sampled = F.grid_sample(
             _shrink(values, config.resize), grid, padding_mode="border", align_corners=False
         ).view(s, c, size, size)
-        for k in range(c):
-            torch.add(
-                offsets[study, k], sampled[:, k], alpha=gains[study][k], out=into[study][:, k]
-            )
+        torch.addcmul(offsets[study], sampled, gains[study], out=into[study])
 
 
 def _axes(
