@@ -237,9 +237,9 @@ def gap(solution: Answer) -> Tensor:
         if system.margins.row_upper is not None:
             by_row, extra = row_gap(system, a, rows, eps)
         elif system.relax == (None, None) and system.margins.upper is None:
-            shift = total(a.sum(-1, keepdim=True), system.ranks) / max(a.shape[1], 1)
-            if system.ranks is None:  # the shift along the gauge changes no sum of potentials
-                a, b = a - shift, b + shift
+            count = total(a.new_full((a.shape[0], 1), a.shape[1]), system.ranks)
+            shift = total(a.sum(-1, keepdim=True), system.ranks) / count.clamp_min(1)
+            a, b = a - shift, b + shift  # along the gauge: it changes no sum of potentials
         if system.margins.row_upper is None:
             by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
         by_column = price_of(system.relax[1], columns, low, b, eps, miss)

@@ -93,6 +93,12 @@ def answer(name, part, group):
     x = scores(batch)[..., part, :].clone().requires_grad_(derivative)
     solution = solve(x, build(part), solver, group=group)
     rows = {"plan": solution.plan.detach(), "log_plan": solution.log_plan.detach()}
+    if name != "row_budgets":  # a row that takes nothing has no potential of its own
+        rows["row_potential"] = solution.row_potential[..., None]
+    if name not in {"row_budgets", "transport_rows"}:  # rows of one budget
+        rows["topk"] = solution.topk().double()
+    if isinstance(build(part), MultiAssignment) and "topk" in rows:
+        rows["channels"] = solution.channels()
     if derivative:
         generator = torch.Generator().manual_seed(13)
         cotangent = torch.randn(*batch, N, K, generator=generator, dtype=torch.float64)
@@ -103,7 +109,11 @@ def answer(name, part, group):
         "marginal_error": solution.marginal_error,
         "steps": solution.steps.double(),
         "value": solution.value.detach(),
+        "gap": solution.gap,
+        "status_code": solution.status_code.double(),
     }
+    if name in {"newton", "loads", "transport"}:
+        shared["assign"] = solution.assign(scores(batch)[..., :5, :])
     return rows, shared
 
 
