@@ -40,7 +40,7 @@ _FORCED: ContextVar[str | None] = ContextVar("multisk_backend", default=None)
 class Costs:
     """Where the cheaper one of two changes: process time on one core of an AMD EPYC."""
 
-    NEWTON_COLUMNS = 128  # numba or torch: above, a matrix product beats the loops
+    NARROW_COLUMNS = 128  # above, arrays' Newton passes are torch's, and assignments sweep first
     MANY, SMALL = 64, 1 << 14  # numpy or torch: more and smaller problems go side by side
     ARRAY_CELLS = 1 << 15  # numpy or torch: above, Newton's passes are faster in torch
     DENSE_COLUMNS = 768  # above this the K x K system of a Newton step is applied, never formed
@@ -316,7 +316,7 @@ def sweeps_come_first(system: System) -> bool:
 
     A pass costs about 60 of them, and from b = 0 it takes 6 to 40 passes where columns are uneven.
     """
-    if system.groups is None or system.scores.shape[2] < Costs.NEWTON_COLUMNS:
+    if system.groups is None or system.scores.shape[2] < Costs.NARROW_COLUMNS:
         return False
     return loops_for(system) is not None
 
@@ -327,14 +327,14 @@ def loops_for_newton(system: System) -> ModuleType | None:
         return None
 
     n, k = system.scores.shape[1:]
-    if (k > Costs.NEWTON_COLUMNS or n < k) and forced() is None:
-        return None
-
     found = loops_for(system)
-    if found is None or available.compiled(found) or n * k <= Costs.ARRAY_CELLS:
+    if found is None or forced() is not None:
         return found
+    if available.compiled(found):
+        return found if k <= min(n, Costs.DENSE_COLUMNS) else None
 
-    return None if forced() is None else found
+    narrow = k <= min(n, Costs.NARROW_COLUMNS)
+    return found if narrow and n * k <= Costs.ARRAY_CELLS else None
 
 
 def flow_compiles() -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from multisk._backends.base import Raw
 from multisk._backends.choose import (
+    Costs,
     doubles,
     loops_for,
     loops_for_newton,
@@ -32,6 +33,7 @@ CALLS = 1 << 22  # cells that are swept in the time that the calls of one pass i
 MOST_CALLS = 1000  # sweeps in that time at most, however small the table
 TRIAL = 12  # sweeps whose errors before and after tell the rate
 PATIENT = 2  # of them in sweeps before an assignment's Newton, which converges fast from there
+WIDE_PATIENT = 4  # where a pass is compiled: as many as Newton takes after the sweeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
     """
     most, trial = patience(system), 0
     if system.groups is not None:
-        most, trial = PATIENT * most // PASSES, TRIAL
+        most, trial = (WIDE_PATIENT if wide(system) else PATIENT) * worth(system), TRIAL
     elif system.relax != (None, None):
         trial = TRIAL
 
@@ -179,11 +181,27 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
 
 
 def patience(system: System) -> int:
-    """Sweeps that take about the time of a Newton solve (measured on one core)."""
-    sweeps = 20 + system.scores.shape[2] // 4
+    """Sweeps that take about the time of a Newton solve."""
+    return PASSES * worth(system)
+
+
+def worth(system: System) -> int:
+    """Sweeps that take the time of a Newton pass (measured on one core)."""
+    columns = system.scores.shape[2]
+    if wide(system):  # in float64 17 at 160 columns, 68 at 768; its sweeps are the dearer ones
+        sweeps = 4 + columns // 12
+        return sweeps if system.scores.dtype == torch.float64 else 3 * sweeps // 2
+
+    sweeps = 20 + columns // 4
     if loops_for_newton(system) is None and compiled(loops_for(system)):
         sweeps += min(MOST_CALLS, CALLS // max(1, system.scores.numel()))
-    return PASSES * sweeps
+    return sweeps
+
+
+def wide(system: System) -> bool:
+    """Whether this is an assignment of many columns whose Newton passes are compiled."""
+    many = system.scores.shape[2] > Costs.NARROW_COLUMNS
+    return many and compiled(loops_for_newton(system))
 
 
 def sweeps_needed(system: System, tolerance: float) -> float:

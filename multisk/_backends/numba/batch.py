@@ -28,9 +28,14 @@ Otherwise = Callable[[System, Tensor | None], Raw]
 
 
 class Batch:
-    """All problems as arrays; potentials are kept as factors u and v, and b = log v."""
+    """All problems as arrays; potentials are kept as factors u and v, and b = log v.
 
-    def __init__(self, system: System, init: Tensor | None, kernels: Any) -> None:
+    A chunk has at least `least` rows.
+    """
+
+    def __init__(
+        self, system: System, init: Tensor | None, kernels: Any, *, least: int = CHUNK
+    ) -> None:
         x = system.scores
         count, n, k = x.shape
         self.system, self.x, self.kernels = system, x, kernels
@@ -68,7 +73,7 @@ class Batch:
         self.u, self.v = np.zeros((count, n)), filled((count, k), 1.0, kind)
         # Whole arrays have blocks of their own, and no threads to share chunks with.
         loops = compiled(kernels)
-        self.height = max(CHUNK, -(-n // CHUNKS)) if loops else n
+        self.height = max(CHUNK, least, -(-n // CHUNKS)) if loops else n
         self.chunks = -(-n // self.height)
         self.threads = torch.get_num_threads()
         many = max(1, PIECE // (self.height * k)) if self.threads == 1 else 1  # chunks at once

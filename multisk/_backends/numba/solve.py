@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import loops_for, loops_for_newton, loops_unroll
+from multisk._backends.choose import Costs, loops_for, loops_for_newton, loops_unroll
 from multisk._backends.numba import available
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import PIECE, Batch, Otherwise, Problem
@@ -91,14 +91,16 @@ def newton(
     if loops is None:
         return None
 
-    batch = Batch(system, init, loops)
+    batch = Batch(system, init, loops, least=system.scores.shape[2])
     double = system.scores.dtype == torch.float64
     fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
     limits = fine, tolerance, 1e-12 if double and polish else 0.0, most, batch.height, far
     batch.fill()
+    many = compiled(loops) and system.scores.shape[2] > Costs.NARROW_COLUMNS
+    whole, single = ("wide_batch", wide_one) if many else ("newton_batch", newton_one)
     batch.run(
-        lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
-        lambda one: newton_one(one, limits),
+        lambda loops, *ends: getattr(loops, whole)(batch.arrays, (batch.fits, *ends), limits),
+        lambda one: single(one, limits),
     )
 
     return batch.gather(init, tolerance, most, otherwise)
@@ -141,6 +143,34 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int, float]
         polish = polish and not reached
         last, length = abs(slope), 1.0
         one.kernels.shift(one.b, 1.0, move, one.v)
+
+    return -1
+
+
+def wide_one(one: Problem, limits: tuple[float, float, float, int, int, float]) -> int:
+    """`wide_newton`, threads sharing the rows."""
+    kernels, goals, k = one.kernels, (one.goal, one.unit), one.v.shape[0]
+    fine, most, state = limits[0], limits[3], kernels.state_of(k)
+    sums = one.zeros(), one.zeros(), one.zeros(k, k)
+
+    def work(first: int, end: int) -> float:
+        return kernels.wide_pass(*sides, one.height, first, end, *sums)
+
+    def answer(first: int, end: int) -> float:
+        return kernels.answer_pass(*sides, one.height, first, end, sums[0])
+
+    sides = one.table, one.u, one.v, one.rows, one.row_unit, fine
+    kernels.shift(one.b, 0.0, one.b, one.v)
+    for done in range(most + 1):
+        if kernels.nearly_there(state, limits):
+            by_row = max(one.each(answer))
+            if kernels.there(by_row, kernels.column_error(sums[0], *goals), state, limits):
+                return done
+
+        by_row = max(one.each(work))
+        ended = kernels.wide_turn(done, by_row, sums, goals, one.b, one.v, state, limits)
+        if ended != kernels.GO_ON:
+            return int(ended)
 
     return -1
 

@@ -31,6 +31,15 @@ from multisk._backends.numba.newton import (
     shortened,
 )
 from multisk._backends.numba.rows import room_of, sweep_rows
+from multisk._backends.numba.wide import (
+    GO_ON,
+    answer_pass,
+    nearly_there,
+    state_of,
+    there,
+    wide_pass,
+    wide_turn,
+)
 
 
 @jit
@@ -106,6 +115,57 @@ def newton_batch(arrays, plans, limits):
             errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
 
     return steps, errors
+
+
+@jit
+def wide_batch(arrays, plans, limits):
+    """`newton_batch` for many columns.
+
+    A call of its own: of a choice between the two in here the compiler would know how many columns
+    either has, and make other vectors than those of the threaded passes, which sum differently.
+    """
+    table, u, v, b, _, _, rows, unit, goal, column_unit, _ = arrays
+    fits, first, last = plans
+    height = limits[4]
+    n, k = table.shape[1:]
+    chunks = -(-n // height)
+    steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
+    sums = np.zeros((chunks, k)), np.zeros((chunks, k)), np.zeros((chunks, k, k))
+    for p in range(first, last):
+        if not fits[p]:
+            continue
+        problem, goals = (table[p], u[p], rows[p], unit[p]), (goal[p], column_unit[p])
+        found = wide_newton(problem, v[p], b[p], sums, goals, limits)
+        steps[p - first] = found
+        if found >= 0:
+            errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
+
+    return steps, errors
+
+
+@jit
+def wide_newton(problem, v, b, sums, goals, limits):
+    """Newton's steps for one problem of many columns; -1 where they fail, or begin above `far`.
+
+    `problem` holds (table, u, rows, unit), `sums` what `wide_pass` adds to, `goals` the columns'
+    and their unit; `limits` are those of `newton_batch`.
+    """
+    table, u, rows, unit = problem
+    fine, most, height = limits[0], limits[3], limits[4]
+    state, chunks = state_of(v.shape[0]), sums[0].shape[0]
+    shift(b, 0.0, b, v)
+    for done in range(most + 1):
+        if nearly_there(state, limits):
+            by_row = answer_pass(table, u, v, rows, unit, fine, height, 0, chunks, sums[0])
+            if there(by_row, column_error(sums[0], *goals), state, limits):
+                return done
+
+        by_row = wide_pass(table, u, v, rows, unit, fine, height, 0, chunks, *sums)
+        ended = wide_turn(done, by_row, sums, goals, b, v, state, limits)
+        if ended != GO_ON:
+            return ended
+
+    return -1
 
 
 @jit
