@@ -4,6 +4,8 @@ In units of the temperature the problem is to maximise <T, P> over the margins a
 an entropy of order 1. The central path of the programme alone, followed to a complementarity of
 order 1 (Mehrotra's predictor and corrector), ends within a few units of the entropic prices, from
 where Newton needs a handful of steps. The number of iterations hardly depends on the temperature.
+
+S. Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim. 2 (1992).
 """
 
 from dataclasses import dataclass, replace
@@ -158,6 +160,7 @@ class Path:
         zero = torch.zeros_like(before)
         guess = self.solve(zero, None)
         after = self.products(guess, *self.lengths(guess, 1.0))
+        # Mehrotra's centring: the better the prediction, the nearer to the boundary one may aim.
         target = (after / before).clamp(0.0, 1.0) ** 3 * self.mean(before)
         move = self.solve(target, guess)
         one, two = self.lengths(move, 0.99)
@@ -198,7 +201,7 @@ class Path:
         to_low, to_high = deep - self.low * self.plan, deep - self.high * other
         above, below = self.load - self.lower, self.upper - self.load
         to_bottom, to_top = wide - self.load_low * above, wide - self.load_high * below
-        if guess is not None:
+        if guess is not None:  # the products of changes that the linear system leaves out
             to_low, to_high = to_low - guess.low * guess.plan, to_high + guess.high * guess.plan
             to_bottom = to_bottom - guess.load_low * guess.load
             to_top = to_top + guess.load_high * guess.load
@@ -212,6 +215,7 @@ class Path:
         load_slack = self.loose * (self.load_low - self.load_high - self.b)
         above = torch.where(self.loose > 0, above, 1.0)
         load_push = load_slack + to_bottom / above - to_top / below
+        # Rows eliminated: (diag(w) - W^T diag(1/h) W) b = columns - W^T diag(1/h) rows.
         by_row, by_column = self.residuals()
         rows = by_row - (self.weight * push).sum(-1)
         columns = by_column - total((self.weight * push).sum(-2), self.ranks)
@@ -223,6 +227,7 @@ class Path:
         diagonal = self.coupling.sum(-1) + self.give
         b = solve_dense(diagonal, self.coupling, columns - answered, self.still, gauge=gauge)
         a = (rows - torch.matmul(self.weight, b[..., None])[..., 0]) * self.inverse
+        # Back from potentials to the plan, and from the plan to the prices of its bounds.
         plan = self.weight * (a[..., None] + b[:, None] + push)
         load = self.give * (load_push - b)
         low = self.free * (to_low - self.low * plan) / self.plan

@@ -27,6 +27,7 @@ def solve_dense(
     s = torch.where(still[..., None] | still[..., None, :], 0.0, s)
     size = weight.mean(-1)[:, None, None].clamp_min(1e-300)
     live = (~still).to(s.dtype)
+    # S + (size / k) 1 1^T: the null vector gets a usual eigenvalue, all others keep theirs.
     s = s + (size / max(k, 1)) * gauge[..., None] * live[..., None] * live[..., None, :]
     eye = torch.eye(k, dtype=s.dtype, device=s.device)
     alone = eye * still[..., None, :]
@@ -70,14 +71,18 @@ def solve_iteratively(
     z = inverse * residual
     move, norm = z, (residual * z).sum(-1, keepdim=True)
     stop = tolerance**2 * norm
+
     for _ in range(most):
         if not bool((norm > stop).any()):
             break
+
         applied = live * (apply(move) + fill * (live * move).sum(-1, keepdim=True))
         curve = (move * applied).sum(-1, keepdim=True)
         good = (norm > stop) & (curve > 0)
         if not bool(good.any()):
             break
+
+        # x and residual along `move`, then a direction conjugate to it.
         length = torch.where(good, norm / curve.masked_fill(~good, 1.0), 0.0)
         x, residual = x + length * move, residual - length * applied
         z = inverse * residual

@@ -1,4 +1,13 @@
-"""One visit to the semi-dual: rows solved, columns summed, and the system of the next step."""
+"""One visit to the semi-dual: rows solved, columns summed, and the system of the next step.
+
+For column potentials b every row has its own a_i, and what is left is a convex function of b. With
+T = scale X + a_i + b_j, P = sigmoid(T) (an assignment) or exp(T) (a transport), W = dP/dT, it has
+
+    gradient  g_j = sum_i P_ij - c_j
+    Hessian   S = diag(w) - W^T diag(1/h) W    w_j = sum_i W_ij, h_i = sum_j W_ij
+
+where the second part is how the rows answer; one inside its interval (`loose`) does not: h = inf.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,6 +92,7 @@ def visit(
     if loose is not None and margins.mass is not None and coupling.numel():
         coupling = coupling + together(system, plan, loose)
 
+    # One message for all ranks: sums, diagonal and coupling behind each other.
     packed = total(torch.cat([sums, weight, coupling.flatten(1)], 1), system.ranks)
     sums, weight, coupling = (
         packed[:, :k],
@@ -96,7 +106,7 @@ def visit(
     else:
         pull, held = pull_at(b, sums, margins.columns, margins.upper)
 
-    if system.relax[1] is not None:
+    if system.relax[1] is not None:  # c_j moves with b_j: its derivative joins the diagonal
         weight = weight + column_goal(system, b) * yielding(system, 1)
 
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
@@ -152,9 +162,9 @@ def in_tiles(
             )
         p = passes.row_plan(y, potential, capped=system.groups is not None)
         sums_here = p.sum(-1)
-        if system.groups is None:
+        if system.groups is None:  # exp' = exp; a relaxed row answers less, by its power
             w, h = p, sums_here / power(system, 0)
-        else:
+        else:  # sigmoid' = P (1 - P)
             w = p - p * p
             h = w.sum(-1)
 
@@ -166,7 +176,7 @@ def in_tiles(
             loose[:, part] = (potential == 0) if band is None else band.loose[:, part]
             h = torch.where(loose[:, part], torch.inf, h)
         if dense:
-            coupling += passes.schur_part(w, h)
+            coupling += passes.schur_part(w, h)  # W^T diag(1/h) W
 
     return Local(rows, row_sums, sums, weight, coupling)
 
@@ -195,7 +205,7 @@ def direction(system: System, point: Point, radius: Tensor) -> Tensor:
     still = point.weight <= 0
     exact = gauge_of(system, None, point.pull, point.loose)
     damping = point.pull.norm(dim=-1, keepdim=True) / radius
-    weight = point.weight + damping
+    weight = point.weight + damping  # (S + damping I)^-1 g is no longer than |g| / damping
 
     def apply(x: Tensor) -> Tensor:
         return weight * x - couple(system, point, x)

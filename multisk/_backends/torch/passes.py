@@ -93,14 +93,17 @@ def sweep_linear(
     first = p.sum(-1)
     q = 1 - p if free is None else (1 - p).masked_fill(~free, 0.0)
     other = q.sum(-1)
+
+    # Alg. 1's row line for both groups: r_i / sum_j P_ij and (n_i - r_i) / sum_j (1 - P_ij).
     live = (first > 0) & (other > 0)
     grow = torch.where(live, rows / first, 0.0)
     shrink = torch.where(live, (cells - rows) / other, 0.0)
     weights = torch.stack([grow, torch.ones_like(grow)], -2)
     top, plain = torch.matmul(weights, p).unbind(-2)
     rest = torch.matmul(shrink[..., None, :], q).squeeze(-2)
-    change = torch.where(live, grow / shrink.masked_fill(~live, 1.0), 1.0).log()
 
+    # The depth line sees only the ratio of the two factors: it moves a.
+    change = torch.where(live, grow / shrink.masked_fill(~live, 1.0), 1.0).log()
     return a + change, top, rest, plain, first
 
 
@@ -195,7 +198,8 @@ def sigmoid_rows(y: Cells, rows: Rows, cells: Rows, a: Rows, tolerance: float) -
     flat, target = y.reshape(-1, k), rows.reshape(-1)
     guess, count = a.to(y.dtype).reshape(-1), cells.reshape(-1)
     goal = max(tolerance, 4 * torch.finfo(y.dtype).eps)
-    for _ in range(3):
+
+    for _ in range(3):  # what has not settled by then is bracketed
         guess, miss = newton_step(flat, target, guess)
         if not bool((miss > goal * target).any()):
             return guess.view_as(rows)
@@ -223,13 +227,15 @@ def newton_step(y: Tensor, target: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     step = f / slope.clamp_min(1e-30)
     miss = f.abs()
 
-    # A violation that the next step provably removes is as good as removed.
+    # |f''| <= f': after a small step the violation is at most its product with the step. One that
+    # the step provably removes is as good as removed.
     return a - step.clamp(-8.0, 8.0), torch.where(step.abs() < 1e-4, miss * step.abs(), miss)
 
 
 def bracketed_rows(y: Tensor, target: Tensor, count: Tensor, a: Tensor, goal: float) -> Tensor:
     """Newton inside a shrinking bracket, for the rows on which plain Newton did not settle."""
     live = (target > 0) & (target < count)
+    # Were all scores like the largest, a would be `low`; like the least, `high`.
     share = torch.logit(torch.where(live, target / count.clamp_min(1.0), 0.5))
     low = share - y.amax(-1)
     high = share - y.masked_fill(y == -torch.inf, torch.inf).amin(-1)

@@ -173,6 +173,8 @@ class TwoGroupSweeps:
         """Both groups' column steps as one change of b (they differ only in the depth step)."""
         system = self.system
         goal, count = system.margins.columns, system.margins.column_cells
+        # Factors c_j / top_j of the plan's group, (m_j - c_j) / rest_j of the other, with m_j free
+        # cells in the column: b moves by the logarithm of their ratio.
         if not log:
             live = (goal > 0) & (goal < count)
             top, rest = total(top, system.ranks), total(rest, system.ranks)
