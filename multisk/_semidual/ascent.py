@@ -49,10 +49,12 @@ def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -
             break
         last = last or done
         used += 1
+
         swept = moved(system, here, sweeps(system, here))
         best = better(best, swept)
         if float(best.error) <= (FINEST if polish else goal):
             break
+
         here = step(system, swept, rough=goal >= ROUGH)
         best = better(best, here)
         if float(here.error) > 4 * float(swept.error):
@@ -76,6 +78,8 @@ def visit(system: System, b: Tensor) -> Point:
         top = y.amax(-1)
         top = torch.where(top == -torch.inf, 0.0, top)
         y = y.sub_(top[..., None]).exp_()
+
+        # a = power (log r - log sum_j exp y_ij); the plan is the same table times two factors.
         found = y.sum(-1)
         logs = torch.where(found > 0, top + found.log(), 0.0)
         a[:, part] = power(system, 0) * passes.log_ratio(margins.rows[:, part], logs)
@@ -129,9 +133,11 @@ def sweeps(system: System, point: Point) -> Tensor:
         new, _ = shifted(system, new, a)
         if float((new - point.b).abs().max()) > FARTHEST:
             return new
+
         found = torch.matmul(point.plan, (new - point.b).exp()[..., None])[..., 0]
         if not bool(((found > SMALL) | (margins.rows <= 0)).all()):
             return new
+
         a = power(system, 0) * passes.log_ratio(margins.rows, found.log() - point.a)
         b, a = shifted(system, new, a)
 

@@ -204,6 +204,9 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     column_pull = torch.zeros_like(w)
     coupling = w.new_zeros((w.shape[0], k, k) if dense else (w.shape[0], 0, 0))
     inverse = torch.empty_like(h)
+
+    # Rows eliminated: (diag(w) - W^T diag(1/h) W) beta = c - W^T diag(1/h) r, where r and c are
+    # the row and column sums of W * G.
     for part in tiles(system):
         tile = weights(what, plan[:, part])
         pulled = tile * grad[:, part]
@@ -212,6 +215,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         answers = full >= torch.finfo(full.dtype).tiny  # below that the inverse leaves the range
         upside = torch.where(answers, 1 / full.masked_fill(~answers, 1.0), 0.0)
         h[:, part], row_pull[:, part], inverse[:, part] = full, pulled.sum(-1), upside
+
         eliminated = pulled.sum(-1) * upside
         column_pull += pulled.sum(-2) - torch.matmul(eliminated[:, None], tile).squeeze(1)
         w += tile.sum(-2)
@@ -238,6 +242,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
 
         beta = solve_iteratively(apply, weight, column_pull, still, gauge=gauge, tolerance=1e-10)
 
+    # Back: alpha = (rows of W * G - W beta) / h, and dL/dZ = W * (G - alpha_i - beta_j).
     z, alpha = torch.empty_like(plan), torch.empty_like(h)
     for part in tiles(system):
         tile = weights(what, plan[:, part])

@@ -406,21 +406,27 @@ def settle(x, chosen, loads, low, high, price, members, table, reached):
             open_ends += excess[v] < 0
         if open_ends == 0:
             break
+
         want = max(1, open_ends // 4)
         found = search(
             table, goal, low, high, prices, excess, want, reached, distance, parent, ends
         )
         if found == 0:
             return False
+
+        # Distances become prices (section 9.7): links stay non-negative, those of the paths are 0.
         far = distance[ends[found - 1]]
         for v in range(k + 1):
             if distance[v] < far:
                 prices[v] += far - distance[v]
+
+        # A unit along each path that an earlier one has not broken; the first is always whole.
         for turn in range(found):
             end = ends[turn]
             start = whole(table, goal, low, high, prices, excess, parent, end, firm, turn == 0)
             if start < 0:
                 continue
+
             # From the far end: a row that serves two links has its columns at both.
             at = end
             while parent[at] >= 0:
