@@ -63,7 +63,7 @@ for n, k in ((5716, 64), (32768, 128)):
             times = []
             for threads in (1, 2):
                 torch.set_num_threads(threads)
-                times.append(best(20 if n < 6000 else 5, x, problem, solver, clock))
+                times.append(best(6 if n < 6000 else 2, x, problem, solver, clock))
             kind = "process" if clock is time.process_time else "wall"
             name = f"{type(solver).__name__}, {n} x {k}"
             found[f"two threads over one, {kind} time, {name}"] = times[1] / times[0]
@@ -79,6 +79,7 @@ def main(checkouts: dict[str, str], rounds: int) -> None:
         table.writerow(["case", "checkout", "rounds", "min", "median", "load"])
         for script, threads in ((ONE, 1), (TWO, 2)):
             write(table, alternate(script, checkouts, rounds, threads))
+            file.flush()
 
 
 def write(table: "csv.Writer", found: Figures) -> None:

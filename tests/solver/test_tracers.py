@@ -337,6 +337,25 @@ def test_sixteen_bit_scores_are_rounded_and_assigned_as_in_float32(kind):
 
 
 @pytest.mark.parametrize(
+    ("problem", "solver"),
+    [
+        (PROBLEMS["assignment"], Sinkhorn()),
+        (PROBLEMS["assignment"], Sinkhorn(gradient="unroll")),
+        (PROBLEMS["assignment"], Sinkhorn(steps=3)),
+        (PROBLEMS["assignment"], Sinkhorn(steps=3, dense=True)),
+        (MultiAssignment(2), Exact()),
+        (MultiAssignment(2, eps=0.4, damping=LEVELS.float()), Newton()),
+    ],
+    ids=repr,
+)
+def test_sixteen_bit_scores_are_solved_in_float32_by_every_solver(problem, solver):
+    x = X.to(torch.bfloat16)
+    coarse, fine = solve(x, problem, solver), solve(x.float(), problem, solver)
+    assert coarse.plan.dtype == torch.bfloat16
+    torch.testing.assert_close(coarse.plan.float(), fine.plan, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
     "solver",
     [
         Sinkhorn(tolerance=1e-12, gradient="unroll"),
