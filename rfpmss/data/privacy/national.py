@@ -69,7 +69,8 @@ _LABELLED = re.compile(
 )
 _UNIT = (
     r"(?! ?(?:[cmµuk]?m[²³23]?|m?l|cc|hu|m?sv|m?gy|m?bq|mci|m?g|mcg|ms|msec|s|kg|%|x|×|/|slices"
-    r"|cells|images|bilder|schnitte|jahre|years|voxels?|pixels?|points?|streamlines|zellen|k?hz|cgy)(?!\w))"
+    r"|cells|images|bilder|schnitte|jahre|years|voxels?|pixels?|points?|streamlines|zellen|k?hz"
+    r"|cgy)(?!\w))"
 )
 _RUN = re.compile(
     rf"(?<![\w.,/×-])(?<!T[REI][ =:])(?<!b[ =])(?:(?-i:[A-Z]{{1,4}})[-/]?)?(?:"
@@ -77,7 +78,7 @@ _RUN = re.compile(
     rf"\d{{2,4}}(?P<by>[ .-])\d{{3}}(?P=by)\d{{3,4}}(?:(?P=by)\d{{1,4}}){{0,4}}"
     rf"|\d\d(?P<two>[ .-])\d\d(?:(?P=two)\d\d){{2,6}}"
     rf"|(?!(?:19|20)\d\d)\d{{4}}(?P<four>[ .-])\d{{4}}(?:(?P=four)\d{{2,4}}){{0,4}}"
-    rf"|\d{{5,40}}(?:[-/]\d{{1,6}}){{0,2}})(?![\w]|[.,/-]\d){_UNIT}",
+    rf"|\d{{5,40}}(?:[-/]\d{{1,6}}| \d{{3,6}}){{0,4}})(?![\w]|[.,/-]\d){_UNIT}",
     re.IGNORECASE,
 )
 _CALLED = (
@@ -93,8 +94,9 @@ _CALLED = (
     r"|journalnummer|aktenzeichen|az\.)"
 )
 _CARD = re.compile(
-    rf"(?<![\w-])(?P<label>{_CALLED}(?:\s(?:n\.?[º°]|no\.?|nr\.?|number|id))?\s?[:#.]?\s?)"
-    rf"(?:[A-Z]{{1,4}}[-/ ]?)?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
+    rf"(?<![\w-])(?P<label>{_CALLED}(?:\s(?:n\.?[º°]|no\.?|nr\.?|number|id))?"
+    rf"(?![^\W\d_])(?:\s[a-zà-ÿ]{{4,12}})?\s?[:#.]?\s?)"
+    rf"(?:(?-i:[A-Z]{{1,4}})[-/ ]?)?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
     rf"|[ ](?=\d{{2,4}})){{2,24}}\d(?:[-/][A-Z\d]{{1,4}})?(?!\w){_UNIT}",
     re.IGNORECASE,
 )

@@ -42,13 +42,16 @@ LOUD_PARTICLE = (
 )
 """`Van Der Berg`, `DE LA CRUZ`: with a capital where a name goes on behind it."""
 PARTICLE = (
-    r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|y|e|do|af|av|ní|ó|née?"
+    r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|ap|ab|ferch|mac|y|e|do|af|av|ní|ó|née?"
     rf"|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}]))"
 )
 """What stands before a family name or between two, with the blank behind it."""
 _PARTICLE = re.compile(rf"St\.[ \t\u00a0]{{1,3}}(?=[A-Z])|{PARTICLE}")
 _WORD = re.compile(rf"[{UPPER}](?:[\w'’]|-(?=\w)){{0,80}}\.?")
-_INITIAL = re.compile(rf"[{UPPER}]\.(?:[{UPPER}]\.)?")
+_INITIAL = re.compile(
+    rf"[{UPPER}]\.(?:[{UPPER}]\.)?"
+    r"|(?:Chr?|Th|Ph|Lj|Nj|D[žz]|Cz|Sz|Zs|Gy|Cs|Ny|Ty|[JY]u|[JY]a|[JY]e|Wm|Jos|Alex|Ю|Я)\."
+)
 _DEGREES = (
     r"(?:M\.?D|[Mm]d|Ph\.?D|D\.O\.|F\.?R\.?C\.?R|FRCPC?|FRCS|FRCPath|FRANZCR|FACR|FACS|FACP|FAAN|FANA"
     r"|MRCPI?|MRCS|MBBS|M\.?B\.?B\.?S|MBChB|MBBCh|BMBS|M\.Sc|MSc|B\.Sc|BSc|Pharm\.?D|DABR|DNP|DMD|DDS"

@@ -152,8 +152,9 @@ _NUMBERS_ZH = re.compile(
     rf"{_GAP}[:：]{_GAP}[^\s，,。；;]{{0,80}}{_END}"
 )
 _PATIENT_ZH = re.compile(
-    rf"(患者|病人|患儿)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
-    rf"(?=[，,、（(]?{_GAP}(?:男|女|性别|\d{{1,3}}{_GAP}岁|因|于\d|自述|主诉|入院|既往))"
+    rf"(患者|病人|患儿)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|(?!{FOUND_ZH})[{SURNAMES}][{_HAN}]{{1,2}})"
+    rf"(?=[，,、（(]?{_GAP}(?:男|女|性别|\d{{1,3}}{_GAP}岁|因|于\d|自述|主诉|入院|既往"
+    rf"|家住|现住|住于|住在|来自|联系|电话|身份|出生))"
 )
 # `王芳 女 45岁`: a name, a sex and an age in one line.
 _LISTED_ZH = re.compile(

@@ -61,14 +61,32 @@ _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:19|20)\d\d"
 _ERA = r"(?:令和|平成|昭和|大正|明治|民[国國])"  # of Japan and Taiwan
 
+_INFLECTED = _any(
+    # Months in cases: Polish, Czech, Russian, Ukrainian, Finnish, Hungarian, Turkish.
+    r"(?:styczni[au]|lut(?:ego|ym)|marc[au]|kwietni[au]|maj[au]|czerwc[au]|lipc[au]|sierpni[au]",
+    r"wrześni[au]|październik[au]|listopad(?:a|zie)|grudni[au]|ledn[au]|únor[au]|březn[au]"
+    r"|dubn[au]",
+    r"květn[au]|červn[au]|červenc[ei]|srpn[au]|říjn[au]|prosinc[ei]|январ[яеь]|феврал[яеь]"
+    r"|март[ае]?",
+    r"апрел[яеь]|ма[яей]|июн[яеь]|июл[яеь]|август[ае]?|сентябр[яеь]|октябр[яеь]|ноябр[яеь]"
+    r"|декабр[яеь]",
+    r"січн[яі]|лют(?:ого|ому)|берез[нe][яі]|квітн[яі]|травн[яі]|червн[яі]|липн[яі]|серпн[яі]",
+    r"вересн[яі]|жовтн[яі]|листопад[аі]|грудн[яі]|\w{3,8}kuussa|\w{4,10}(?:ban|ben)(?=\s(?:19"
+    r"|20))",
+    r"(?:ocak|şubat|mart|nisan|mayıs|haziran|temmuz|ağustos|eylül|ekim|kasım"
+    r"|aralık)(?:['’]?\w{2,3})?)",
+)
+
 _DATES = _any(
     rf"(?<!\d){_YEAR}\s?(?:[-/.]\s?\d{{1,2}}\s?[-/.]\s?\d{{1,2}}"
     r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)",
     rf"{_ERA}\s?(?:元|\d{{1,3}})\s?[年./-]\s?\d{{1,2}}\s?[月./-]\s?\d{{1,2}}日?",
     rf"(?<![A-Za-z0-9])[RHS]\.?\d{{1,2}}[./-]{_MONTH}[./-]{_DAY}(?![\d./])",
     rf"(?<![\d.,])\d{{1,2}}\s?([-/.])\s?\d{{1,2}}\s?\1\s?{_YEAR}(?!\d)",
-    rf"(?<![\d.,/]){_DAY}([./]){_DAY}\2\d\d(?![\d./]|\s?[cm]m)",  # 4.3.61, no 4.3 cm
+    rf"(?<![\d.,/]){_DAY}([./]){_DAY}\2\d\d(?!\d|[./]\d|\s?[cm]m)",  # 4.3.61, no 4.3 cm
     rf"(?<![\d.,/]){_MONTH}[./]{_YEAR}(?![\d./])",
+    rf"(?<![\d.,/-]){_DAY}-{_MONTH}-['’]\d\d(?!\d)",
+    rf"(?<!\w){_SOON}(?:\d{{1,2}}\.?\s)?{_INFLECTED}\s{_YEAR}(?!\d)",
     # In letters: 4th March 1961, March 1961, 4 de marzo de 1961.
     rf"(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?"
     r"\s{1,3}(?:de\s{1,3}|del\s{1,3})?"

@@ -9,6 +9,7 @@ from rfpmss.data.privacy.unlabelled.institutions import without_institutions
 from rfpmss.data.privacy.unlabelled.kin import without_kin
 from rfpmss.data.privacy.unlabelled.origins import without_origins
 from rfpmss.data.privacy.unlabelled.people import people
+from rfpmss.data.privacy.unlabelled.small import without_small
 from rfpmss.data.privacy.unlabelled.uncased import WIDE, uncased
 
 
@@ -36,7 +37,8 @@ def without_unlabelled(text: str, blank: str) -> tuple[str, list[str]]:
         names.append(text[start:end])
         place = end
 
-    return without_kin("".join((*made, text[place:])), blank), names
+    text = without_kin("".join((*made, text[place:])), blank)
+    return without_small(text, blank), names
 
 
 _YEARS = (

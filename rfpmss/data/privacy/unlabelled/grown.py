@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 
-from rfpmss.data.privacy.persons import UPPER
+from rfpmss.data.privacy.persons import PARTICLE, UPPER
 from rfpmss.data.privacy.unlabelled.general import is_word, languages
-from rfpmss.data.privacy.unlabelled.people import PARTICLE, is_eponym
+from rfpmss.data.privacy.unlabelled.lexicon import lexicon
+from rfpmss.data.privacy.unlabelled.people import is_eponym
+from rfpmss.data.privacy.vocabulary import common, ordinary
 
 _WORD = rf"[{UPPER}]\w{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
 _INITIALS = rf"(?:[{UPPER}]\.[ -]?){{1,3}}"
 _JOINT = rf"(?:,? |(?<=_)-)(?:(?:{PARTICLE}|i ){{0,3}})"
 _ROMAN = re.compile(r"[IVXM]\.")
 """Numerals, and `M.` before a Frenchman."""
+_INITIALLED = re.compile(rf"(?<![\w'’.-]){_INITIALS}(?P<word>{_WORD})")
+"""Initials and a word: a name by themselves."""
+_SHORT = 4
+"""Shorter words that no vocabulary holds are names only where the lexicon has them."""
 MOST = 6
 """Words at each side of a blank at most."""
 
@@ -38,9 +44,9 @@ def grown(text: str, blank: str) -> str:
         word = found["word"].strip(" -")
         if word.endswith("."):
             return found[0] if _ROMAN.match(word) else blank
-        if is_word(word, spoken) or is_eponym(found.string, *found.span("word")):
-            return found[0]
-        return blank
+        return found[0] if _stays(word, found, spoken) else blank
+
+    text = _INITIALLED.sub(take, text)
 
     between = re.compile(rf"{blank} (?!né)(?:{PARTICLE}){{1,3}}{blank}")
     for _ in range(MOST):
@@ -50,3 +56,13 @@ def grown(text: str, blank: str) -> str:
         text = made
 
     return text
+
+
+def _stays(word: str, found: re.Match[str], spoken: frozenset[str]) -> bool:
+    low, known = word.lower(), lexicon()
+    if (low in known.given or low in known.family) and not (ordinary(word) or common(word)):
+        return is_eponym(found.string, *found.span("word"))
+    if len(word) < _SHORT:
+        return True
+    plain = word.capitalize() if word.isupper() else word
+    return is_word(plain, spoken) or is_eponym(found.string, *found.span("word"))

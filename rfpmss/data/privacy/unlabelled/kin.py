@@ -11,7 +11,7 @@ from rfpmss.data.privacy.unlabelled.people import is_eponym
 from rfpmss.data.privacy.vocabulary import DOUBLE, FOUND_ZH, STOP, SURNAMES
 
 _HAN = r"\u3400-\u9fff"
-_KIN = (
+KIN = (
     r"(?:(?:step|grand|foster )?(?:son|daughter|mother|father|sister|brother)(?:-in-law)?|wife"
     r"|husband|spouse"
     r"|partner|aunt|uncle|niece|nephew|cousin|guardian|carer|caregiver|fiancée?"
@@ -55,7 +55,7 @@ _KIN = (
 _OF = r"(?:of|de|del|des|du|di|della|do|da|von|van|der|d['’])"
 _WORD = rf"[{UPPER}][\w]{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
 _NAMED = re.compile(
-    rf"(?<![\w-])(?i:{_KIN}(?: {_OF})?|{_KIN} (?:namens|named|called|prénommée?|llamad[oa]"
+    rf"(?<![\w-])(?i:{KIN}(?: {_OF})?|{KIN} (?:namens|named|called|prénommée?|llamad[oa]"
     rf"|chamad[oa]|di nome|o imieniu))"
     rf"(?P<gap>[,:]? [\[(]?|, | \()(?:{PARTICLE}){{0,2}}(?P<word>{_WORD})"
 )

@@ -62,6 +62,12 @@ _HEARD = re.compile(
 _ASKED = re.compile(r"\s(?:से|को|ने|صحبت|است|بودن)(?!\S\S\S)|\s(?:صحبت|اطلاع)")
 
 
+_TRANSLITERATED = re.compile(
+    r"[阿买提江古丽依不都热合曼吐尔逊艾力木斯坦罕努帕伊拉亚森卡德巴哈扎西卓玛次仁达瓦尼旦增丹桑吉格措多杰才让央金姆其木乌云娜]{4,9}"
+)
+"""Names of Uyghurs, Tibetans and Mongols in Chinese signs."""
+
+
 def uncased(text: str) -> Iterator[tuple[int, int]]:
     """The places of such names, some of them twice.
 
@@ -81,6 +87,7 @@ def uncased(text: str) -> Iterator[tuple[int, int]]:
                 continue
             yield start, end
 
+    yield from (found.span() for found in _TRANSLITERATED.finditer(text))
     yield from _spaced(text)
 
 

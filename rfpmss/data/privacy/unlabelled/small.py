@@ -1,0 +1,101 @@
+"""Names typed in small letters: `spoke with thandiwe`, `dr wojtaszek`, `gruß holm`.
+
+Behind a title, a relative, a word for telling, seeing or greeting, and at the end of a report, a
+word that no vocabulary holds is one; elsewhere a given name of the lexicon is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rfpmss.data.privacy.persons import LOWER, UPPER
+from rfpmss.data.privacy.unlabelled.general import is_word, languages
+from rfpmss.data.privacy.unlabelled.kin import KIN
+from rfpmss.data.privacy.unlabelled.lexicon import lexicon
+from rfpmss.data.privacy.vocabulary import common, ordinary
+
+_TITLE = (
+    r"mr|mrs|ms|miss|dr|dra|drs|doctor|doc|prof|nurse|sister|herrn?|fr(?:au)?|hr|dr\.? med"
+    r"|schwester"
+    r"|pfleger|koll(?:ege|egin)?|oa|oä|mme|mlle|monsieur|madame|docteur|sr|sra|srta|señora?|don"
+    r"|doña"
+    r"|doctora?|enf(?:ermer[oa])?|sig|sig\.ra|signora?|dott|dott\.ssa|dottor(?:e|essa)?"
+    r"|senhora?|doutora?"
+    r"|mevr(?:ouw)?|mw|dhr|meneer|zuster|broeder|pan|pani|lek|doktor|överläkare|läkare"
+    r"|sköterska|ssk"
+    r"|overl[æe]ge|lege|sayın|bay|bayan|uzm|врач|доктор|д-р|πρωτ|κ\.|ιατρός"
+)
+_HEARD = (
+    r"(?:spoke|spoken|talked|discussed|reviewed|agreed|seen|met) (?:with|to)|(?:told|called"
+    r"|phoned|rang|paged"
+    r"|informed|notified|cc|thanks|thx|cheers|regards|rgds|best|ta|signed|sgd|reported by"
+    r"|read by|typed by"
+    r"|seen by|dictated by)|(?:besprochen|rücksprache|telefonat) mit|gru(?:ß|ss)|grüße|lg|vg"
+    r"|mfg|gez"
+    r"|befundet von|merci|cdt|cordialement|vu (?:avec|par)|relu par|signé|saludos|atte"
+    r"|un saludo|firmado"
+    r"|informa(?:do por)?|visto (?:con|por|da)|refertato da|firmato|cordiali saluti|visto com"
+    r"|laudado por"
+    r"|att|abs|abraço|assinado|cumprimentos|groet(?:en|jes)?|mvg|besproken met|verslag door"
+    r"|opisała?"
+    r"|pozdrawiam|konsultowała?|hälsningar|mvh|hilsen|vh|sign|signerat av|raporlayan|selamlar"
+    r"|saygılarımla"
+    r"|описала?|с уважением"
+)
+_W = rf"[{LOWER}][{LOWER}'’-]{{2,30}}"
+_CUED = re.compile(
+    rf"(?<![\w-])(?i:(?:(?:(?:{_TITLE})\.?|{KIN}|{_HEARD})[,:]?\s){{1,3}})(?P<initial>[{LOWER}]\.\s?)?"
+    rf"(?P<name>{_W}(?: {_W}){{0,2}})"
+)
+_LAST = re.compile(
+    rf"(?:[.!?,]\s|\n)(?P<initial>[{LOWER}]\.\s?)?(?P<name>{_W}(?: {_W}){{0,2}})\W{{0,3}}$"
+)
+_AGED = re.compile(
+    rf"(?<![\w-])(?i:patient(?:in|e)?|pt|paciente|paziente|utente|pacjent(?:ka)?)\s(?P<initial>)"
+    rf"(?P<name>{_W}(?: {_W}){{0,2}})(?=,?\s(?:de |di |à )?\d)"
+)
+_ANY = re.compile(rf"(?<![\w'’@./-])[{LOWER}][{LOWER}'’-]{{3,30}}(?![\w'’@/-])")
+_BIG = rf"[{UPPER}][{UPPER}'’-]{{1,30}}"
+_LOUD = re.compile(
+    rf"(?<![\w-])(?P<title>(?:DR|DRA|PROF|DOTT|MRS|MME|MLLE|HERR|FRAU|SRA|DOC)\.?\s)"
+    rf"(?P<name>{_BIG}(?: {_BIG}){{0,3}}|___(?: {_BIG}){{1,2}}(?=\s?[.,;)\n]|$))"
+)
+"""Behind a title in capitals."""
+
+
+def without_small(text: str, blank: str) -> str:
+    """A report with a blank for each name in small letters.
+
+    Example:
+        >>> text = "spoke with thandiwe about dr wojtaszek, his wife oyelare. stable. kpossou"
+        >>> without_small(text, "_")
+        'spoke with _ about dr _, his wife _. stable. _'
+    """
+    spoken = languages(text)
+
+    def take(found: re.Match[str]) -> str:
+        words = found["name"].split()
+        count = next((n for n, w in enumerate(words) if is_word(w, spoken)), len(words))
+        if not count:
+            return found[0]
+        start = found.start("initial") if found["initial"] else found.start("name")
+        end = found.start("name") + len(" ".join(words[:count]))
+        whole = found.string
+        return whole[found.start() : start] + blank + whole[end : found.end()]
+
+    def loud(found: re.Match[str]) -> str:
+        words = found["name"].split()
+        ends = (n for n, w in enumerate(words) if w != blank and (ordinary(w) or common(w)))
+        count = next(ends, len(words))
+        rest = [w for w in words[:count] if not is_word(w.capitalize(), spoken)]
+        if not rest:
+            return found[0]
+        return found["title"] + " ".join((blank, *words[count:]))
+
+    given = lexicon().given
+
+    def known(found: re.Match[str]) -> str:
+        return blank if found[0] in given and not is_word(found[0], spoken) else found[0]
+
+    text = _AGED.sub(take, _CUED.sub(take, _LOUD.sub(loud, text)))
+    return _ANY.sub(known, _LAST.sub(take, text))
