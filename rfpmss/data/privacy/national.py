@@ -33,6 +33,7 @@ _FORMS = (
     r"\d{6} ?(?:1[89]|20)\d\d ?\d{4} ?\d{3}[\dXx]",  # China
     r"[A-Z]{1,2}\d{6}\([0-9A]\)|[A-Z]\d{7,9}[A-Z]?|\d{7}[A-W][A-IW]?",  # Hong Kong, Ireland, ...
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]",
+    r"\d\d[/ ]\d{7,8}[/ ]\d\d",  # Spain: affiliation
     r"\d{3}-\d\d-\d{4}",  # United States
 )
 _EDGE = r"(?<![\w.,/+-])"
@@ -78,11 +79,13 @@ _RUN = re.compile(
     rf"\d{{2,4}}(?P<by>[ .-])\d{{3}}(?P=by)\d{{3,4}}(?:(?P=by)\d{{1,4}}){{0,4}}"
     rf"|\d\d(?P<two>[ .-])\d\d(?:(?P=two)\d\d){{2,6}}"
     rf"|(?!(?:19|20)\d\d)\d{{4}}(?P<four>[ .-])\d{{4}}(?:(?P=four)\d{{2,4}}){{0,4}}"
+    rf"|\d{{2,8}}[-/]\d{{5,12}}(?:[-/]\d{{1,4}})?"
     rf"|\d{{5,40}}(?:[-/]\d{{1,6}}| \d{{3,6}}){{0,4}})(?![\w]|[.,/-]\d){_UNIT}",
     re.IGNORECASE,
 )
 _CALLED = (
-    r"(?:n\.\s?[º°]|n[º°]|no\.|no\s?:|nr\.?|num(?:mer|ber|éro|ero)?\.?|numer[oi]?|número"
+    r"(?:(?:hospital|patient|case|file|claim|policy|member|account|unit|id) no"
+    r"|n\.\s?[º°]|n[º°]|no\.|no\s?:|nr\.?|num(?:mer|ber|éro|ero)?\.?|numer[oi]?|número"
     r"|nummeret|č\.|číslo|szám[a]?|br\.|broj"
     r"|номер|№|αριθμός|αρ\.|numarası|numara|nomor|số|card|carte?|cartão|tarjeta|karte|kort"
     r"|kaart|tessera|tessere|karta|kártya|carnet"

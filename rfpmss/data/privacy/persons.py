@@ -42,7 +42,7 @@ LOUD_PARTICLE = (
 )
 """`Van Der Berg`, `DE LA CRUZ`: with a capital where a name goes on behind it."""
 PARTICLE = (
-    r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|ap|ab|ferch|mac|y|e|do|af|av|ní|ó|née?"
+    r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|ap|ab|ferch|mac|dem|y|e|do|af|av|ní|ó|née?"
     rf"|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}]))"
 )
 """What stands before a family name or between two, with the blank behind it."""

@@ -20,7 +20,7 @@ with (Path(__file__).parents[2] / "tables" / "people_in_reports.csv").open(
 
 LEFT = {"es Pilar": "a given name that is a word, at the beginning"}
 """What the rules are known to leave."""
-LOST = {"Jackson", "Gustav", "Робіна", "Паркінсона", "Робен"}
+LOST = {"Jackson", "Gustav", "Робіна", "Паркінсона", "Робен", "Hà", "Goel"}
 """Words of findings that go in doubt, for they are names as well."""
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _SIGNS = re.compile(r"[\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7af]")

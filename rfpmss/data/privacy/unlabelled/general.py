@@ -29,7 +29,8 @@ _SMALL = re.compile(r"(?<![\w'’-])[^\W\d_]{2,12}(?![\w'’-])")
 _WORD = re.compile(r"[^\W\d_]{4,40}")
 # Latin and Greek of medicine, in any language that writes Latin letters.
 _STEMS = re.compile(
-    r"(?:neuro|hyper|hypo|hipo|iper|ipo|peri(?:v|t|l|f|n|ph)|intra|extra|infra"
+    r"(?:neuro|sph[eé]no|sfeno|keilbein|exer[eè]|ex[eé]r[eèé]s|asportaz|petro[cs]|vaso[gj]|vazo"
+    r"|paras[ae]|hyper|hypo|hipo|iper|ipo|peri(?:v|t|l|f|n|ph)|intra|extra|infra"
     r"|supra|post[ -]?(?:op|c|t|r)|retro|contra|kontra|cranio|crani[oe]|kranio"
     r"|c[eé]r[eé]br|zerebr|[eé]nc[eé]phal|enzephal|encefal|m[eé]ning|ventri[ck]"
     r"|[eé]pend|astro[cz]|oligo|gliom|glial|gliob|gliosi|angio|vas[ck]ul|radio[nt]"
@@ -54,7 +55,7 @@ _STEMS = re.compile(
     re.IGNORECASE,
 )
 _STEMS_OTHER = re.compile(
-    r"(?:нейро|гипер|гипо|пери|интра|экстра|супра|пост|ретро|черепн|церебр|энцефал"
+    r"(?:нейро|мальформ|гипер|гипо|пери|интра|экстра|супра|пост|ретро|черепн|церебр|энцефал"
     r"|менинг|мозг|желудоч|эпенд|астроц|олигод|глио|ангио|сосуд|радио|хими|хіміо"
     r"|гемор|лейк|гангли|корти|талам|темен|височ|затыл|лобн|мозол|томогр|резонан"
     r"|магнит|магніт|дифф|дифу|перфуз|спектро|контраст|последов|аксиал|сагит|корон"
@@ -125,7 +126,7 @@ def is_word(word: str, spoken: Iterable[str]) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _is_word(word: str, spoken: tuple[str, ...]) -> bool:
     low, known = word.lower(), lexicon()
-    if _is_told(word, low) or any(_holds(language, low) for language in spoken):
+    if is_told(word, low) or any(_holds(language, low) for language in spoken):
         return True
     if low in known.given or low in known.family:
         return False
@@ -133,10 +134,10 @@ def _is_word(word: str, spoken: tuple[str, ...]) -> bool:
     parts = _JOINT.split(word)
     if len(parts) > 1:
         return all(len(part) < 2 or _is_word(part, spoken) for part in parts)
-    return _is_of_medicine(low) or ("de" in spoken and _is_compound(low))
+    return is_of_medicine(low) or ("de" in spoken and _is_compound(low))
 
 
-def _is_told(word: str, low: str) -> bool:
+def is_told(word: str, low: str) -> bool:
     """Whether a list or its form says that it is no name, in any language."""
     known = lexicon()
     listed = low in known.medicine or is_no_name(low, known) or ordinary(word)
@@ -154,7 +155,8 @@ def _is_code(word: str) -> bool:
     return _INSIDE.search(word) is not None and _NAMED_INSIDE.match(word) is None
 
 
-def _is_of_medicine(low: str) -> bool:
+def is_of_medicine(low: str) -> bool:
+    """Whether a word in small letters has the form of one of medicine, a drug included."""
     stem = _STEMS.match(low) or _STEMS_OTHER.match(low)
     return len(low) > 5 and (stem is not None or _DRUG.fullmatch(low) is not None)
 
@@ -171,7 +173,7 @@ def _is_compound(low: str) -> bool:
     for end in range(4, len(low) + 1):
         for start in [place for place in ends if end - place > 3]:
             piece = low[start:end]
-            if piece in words or piece.removesuffix("s") in words or _is_of_medicine(piece):
+            if piece in words or piece.removesuffix("s") in words or is_of_medicine(piece):
                 ends.add(end)
                 break
 

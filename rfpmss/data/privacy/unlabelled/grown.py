@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 from rfpmss.data.privacy.persons import PARTICLE, UPPER
-from rfpmss.data.privacy.unlabelled.general import is_word, languages
+from rfpmss.data.privacy.unlabelled.general import (
+    is_of_medicine,
+    is_told,
+    is_word,
+    languages,
+    nouns_have_capitals,
+)
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.unlabelled.people import is_eponym
 from rfpmss.data.privacy.vocabulary import common, ordinary
@@ -47,6 +53,17 @@ def grown(text: str, blank: str) -> str:
         return found[0] if _stays(word, found, spoken) else blank
 
     text = _INITIALLED.sub(take, text)
+
+    last = re.compile(rf"{blank} (?P<word>{_WORD})(?=\s?(?:[.,;)\n]|$))")
+
+    def end(found: re.Match[str]) -> str:
+        word = found["word"]
+        plain = word.capitalize() if word.isupper() else word
+        kept = is_told(plain, word.lower()) or is_of_medicine(word.lower())
+        return found[0] if kept or is_eponym(text, *found.span("word")) else blank
+
+    if not nouns_have_capitals(text):
+        text = last.sub(end, text)
 
     between = re.compile(rf"{blank} (?!né)(?:{PARTICLE}){{1,3}}{blank}")
     for _ in range(MOST):

@@ -20,6 +20,8 @@ KIN = (
     r"|neffe|tante|onkel|schwager|schwägerin|oma|opa|enkelin|lebensgefährt(?:e|in)|betreuer(?:in)?"
     r"|épouse?|époux|mari|mère|père|fils|fille|frère|sœur|belle-(?:fille|mère|sœur)"
     r"|beau-(?:fils|père|frère)"
+    r"|(?:sa )?femme|ved\.|vedova|veuve|vve|verw\.|verwitwete|viuda(?: de)?|viúva(?: de)?"
+    r"|wdowa(?: po)?"
     r"|compagne|compagnon|conjointe?|esposa|esposo|marido|mujer|madre|padre|hij[oa]s?"
     r"|herman[oa]|sobrin[oa]|tí[oa]"
     r"|abuel[oa]|niet[oa]|nuera|yerno|cuñad[oa]|pareja|moglie|marito|figli[oa]|fratello|sorella"
@@ -57,7 +59,7 @@ _WORD = rf"[{UPPER}][\w]{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
 _NAMED = re.compile(
     rf"(?<![\w-])(?i:{KIN}(?: {_OF})?|{KIN} (?:namens|named|called|prénommée?|llamad[oa]"
     rf"|chamad[oa]|di nome|o imieniu))"
-    rf"(?P<gap>[,:]? [\[(]?|, | \()(?:{PARTICLE}){{0,2}}(?P<word>{_WORD})"
+    rf"(?P<gap>[,:]? [\[(]?|, | \()(?:{PARTICLE}|(?:Lo|La|Li|Mac|Mc) ){{0,2}}(?P<word>{_WORD})"
 )
 _HONOR = r"(?:(?:Late|late|Shri|Sri|Smt|Sh|Mr|Mrs|Ms|Dr|Md|Mohd|Kumari|Km)\.?\s){0,3}"
 # Son, wife, daughter and care of, in India and its neighbours; resident of, with the address.

@@ -164,7 +164,7 @@ _ACRONYM = re.compile(rf"[{UPPER}]{{2,4}}")
 _TURKISH = re.compile(
     rf"(?<![\w'’-])[{UPPER}][\w]{{2,30}}(?=['’](?:[dt][ae]n?|l[ıiuü])\s(?:gel|yaş|ikamet|otur|doğ"
     r"|sevk|çalış|mukim))"
-    rf"|(?<![\w'’-])[{UPPER}]\w{{2,30}}(?=\sdoğumlu)"
+    rf"|(?<![\w'’-])[{UPPER}]\w{{2,30}}(?=\s(?:doğumlu|ilçesi|köyü))"
 )
 _HAN = r"\u3400-\u9fff"
 _WIDE = re.compile(

@@ -13,12 +13,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from rfpmss.common.files import opened_text
 from rfpmss.data.errors import ColumnError, TextError
 from rfpmss.data.privacy.aliases import write_table
-from rfpmss.data.privacy.persons import UPPER
+from rfpmss.data.privacy.persons import LOWER, UPPER
 from rfpmss.data.privacy.sentences import BLANK
 from rfpmss.data.privacy.unlabelled.general import is_word, languages, nouns_have_capitals
 from rfpmss.data.privacy.unlabelled.grown import grown
@@ -43,6 +44,8 @@ _BEGINS = re.compile(r"(?:^|[.!?:;。：；•*|>)\]/]\s?|\s[-–—]\s|\s\d{1,2
 """What a sentence or an item of a list begins behind."""
 _ENDS = re.compile(r"\W{0,3}$")
 """Behind the last word of a report, which may be whose it is."""
+_GOES_ON = re.compile(rf",? [{UPPER}][{LOWER}]")
+"""A second word with a capital, behind the first of a sentence."""
 _LOUD = 0.6
 """Share of capitals above which a capital tells nothing."""
 _CODE = 4
@@ -110,15 +113,23 @@ def settle(
     return [_without(s, chosen) if s.study_id in ours else s for s in studies], rows
 
 
+def _paired(unknown: Sequence[re.Match[str]]) -> set[int]:
+    """Where two such words stand side by side: a name in German as well."""
+    pairs = [(a, b) for a, b in pairwise(unknown) if b.start() - a.end() == 1]
+    return {word.start() for pair in pairs for word in pair}
+
+
 def _look(study: Study, seen: dict[str, _Seen]) -> None:
     text = study.report or ""
     nouns = nouns_have_capitals(text)
-    for found, may_begin in _unknown(text):
+    unknown = list(_unknown(text))
+    paired = _paired([found for found, _ in unknown]) if nouns else set()
+    for found, may_begin in unknown:
         word = seen[found[0].lower()]
         word.patients.add(study.patient_id)
         around = text[max(0, found.start() - AROUND) : found.end() + AROUND]
         word.places[found[0], study.study_id].append(around)
-        word.inside |= not (may_begin or nouns)
+        word.inside |= found.start() in paired or not (may_begin or nouns)
 
 
 def _unknown(text: str) -> Iterator[tuple[re.Match[str], bool]]:
@@ -138,14 +149,18 @@ def _unknown(text: str) -> Iterator[tuple[re.Match[str], bool]]:
         if is_eponym(text, found.start(), found.end()):
             continue
         begins = _BEGINS.search(text, max(0, found.start() - 8), found.start())
-        yield found, begins is not None and not _ENDS.match(text, found.end())
+        more = _ENDS.match(text, found.end()) or _GOES_ON.match(text, found.end())
+        yield found, begins is not None and not more
 
 
 def _without(study: Study, words: set[str]) -> Study:
     """A study whose report has blanks for the words, and for what is part of the same names."""
     text = study.report or ""
     made = _WORD.sub(lambda found: BLANK if found[0].lower() in words else found[0], text)
-    return study if made == text else replace(study, report=grown(made, BLANK))
+    return study if made == text else replace(study, report=_ROW.sub(BLANK, grown(made, BLANK)))
+
+
+_ROW = re.compile(rf"{BLANK}(?: {BLANK}){{1,9}}")
 
 
 def read_choice(path: Path) -> dict[str, bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from rfpmss.data.privacy.persons import LOWER, UPPER
-from rfpmss.data.privacy.unlabelled.general import is_word, languages
+from rfpmss.data.privacy.unlabelled.general import is_told, is_word, languages
 from rfpmss.data.privacy.unlabelled.kin import KIN
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.vocabulary import common, ordinary
@@ -44,15 +44,25 @@ _HEARD = (
 )
 _W = rf"[{LOWER}][{LOWER}'’-]{{2,30}}"
 _CUED = re.compile(
-    rf"(?<![\w-])(?i:(?:(?:(?:{_TITLE})\.?|{KIN}|{_HEARD})[,:]?\s){{1,3}})(?P<initial>[{LOWER}]\.\s?)?"
+    rf"(?<![\w-])(?i:(?:(?:(?:{_TITLE})\.?|{KIN}"
+    rf"|{_HEARD})[,:]?\s){{1,3}})(?P<initial>[{LOWER}]\.\s?)?"
     rf"(?P<name>{_W}(?: {_W}){{0,2}})"
 )
+_GREETED = re.compile(
+    r"(?<![\w-])(?P<cue>(?i:gru(?:ß|ss)|grüße|lg|vg|mfg|cheers|regards|rgds|thanks|thx|merci"
+    r"|cdt|saludos|atte"
+    r"|att|abs|abraço|groet(?:en|jes)?|mvg|mvh|hilsen|pozdrawiam|selamlar),?\s)"
+    rf"(?:{_W} ?){{1,2}}(?=\W{{0,3}}$)"
+)
+"""Whoever greets, last in the report."""
 _LAST = re.compile(
     rf"(?:[.!?,]\s|\n)(?P<initial>[{LOWER}]\.\s?)?(?P<name>{_W}(?: {_W}){{0,2}})\W{{0,3}}$"
 )
+_VERBAL = r"(?:ed|ing|ant|ent|é|ée|iert?|end|ique?|al|ous|ive|ly|[aitu]d[oa]|[aiu]t[oa]|ic[oa]|s)"
+"""Ends of verbs and adjectives: `patient extubated`."""
 _AGED = re.compile(
     rf"(?<![\w-])(?i:patient(?:in|e)?|pt|paciente|paziente|utente|pacjent(?:ka)?)\s(?P<initial>)"
-    rf"(?P<name>{_W}(?: {_W}){{0,2}})(?=,?\s(?:de |di |à )?\d)"
+    rf"(?P<name>(?![{LOWER}'’-]{{0,30}}{_VERBAL}(?![{LOWER}])){_W}(?: {_W}(?=,?\s\d)){{0,2}})"
 )
 _ANY = re.compile(rf"(?<![\w'’@./-])[{LOWER}][{LOWER}'’-]{{3,30}}(?![\w'’@/-])")
 _BIG = rf"[{UPPER}][{UPPER}'’-]{{1,30}}"
@@ -61,6 +71,8 @@ _LOUD = re.compile(
     rf"(?P<name>{_BIG}(?: {_BIG}){{0,3}}|___(?: {_BIG}){{1,2}}(?=\s?[.,;)\n]|$))"
 )
 """Behind a title in capitals."""
+_TITLED = re.compile(rf"(?<![\w-])(?i:{_TITLE})\.?\s$")
+_CLOSED = re.compile(r"\s?(?:[.,;)\n]|$)")
 
 
 def without_small(text: str, blank: str) -> str:
@@ -78,6 +90,9 @@ def without_small(text: str, blank: str) -> str:
         count = next((n for n, w in enumerate(words) if is_word(w, spoken)), len(words))
         if not count:
             return found[0]
+        titled = _TITLED.search(found.string, found.start(), found.start("name"))
+        if titled and count == len(words) - 1 and _CLOSED.match(found.string, found.end()):
+            count += not is_told(words[-1], words[-1])  # `lek. wacław niedźwiedzki.`
         start = found.start("initial") if found["initial"] else found.start("name")
         end = found.start("name") + len(" ".join(words[:count]))
         whole = found.string
@@ -87,8 +102,9 @@ def without_small(text: str, blank: str) -> str:
         words = found["name"].split()
         ends = (n for n, w in enumerate(words) if w != blank and (ordinary(w) or common(w)))
         count = next(ends, len(words))
-        rest = [w for w in words[:count] if not is_word(w.capitalize(), spoken)]
-        if not rest:
+        rest = any(not is_word(w.capitalize(), spoken) for w in words[:count])
+        alone = count == len(words) and _CLOSED.match(found.string, found.end())
+        if not count or not (rest or alone):
             return found[0]
         return found["title"] + " ".join((blank, *words[count:]))
 
@@ -98,4 +114,5 @@ def without_small(text: str, blank: str) -> str:
         return blank if found[0] in given and not is_word(found[0], spoken) else found[0]
 
     text = _AGED.sub(take, _CUED.sub(take, _LOUD.sub(loud, text)))
+    text = _GREETED.sub(rf"\g<cue>{blank}", text)
     return _ANY.sub(known, _LAST.sub(take, text))
