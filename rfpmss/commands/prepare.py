@@ -299,14 +299,14 @@ def _tell(made: Summary, out: Path) -> int:
     print(f"page: {write_page(out)}")
     if made.doubles:
         print(
-            f"note: {made.doubles} pairs of patients share an image and got one split together, "
+            f"note: {_pairs(made.doubles)} share an image and got one split together, "
             f"see {out / DOUBLES}; if a pair is one person, give both one folder, or one PatientID "
             "in the mapping file (patients:)"
         )
 
     if made.alike:
         print(
-            f"note: {made.alike} pairs of patients have nearly the same image: one person under "
+            f"note: {_pairs(made.alike)} have nearly the same image: one person under "
             "two names, who may be in two splits, or mere likeness; see "
             f"{out / DOUBLES}, look at them before you train, and give "
             "those that are one person one folder, or one PatientID in the mapping file (patients:)"
@@ -314,7 +314,8 @@ def _tell(made: Summary, out: Path) -> int:
 
     if made.rare:
         print(
-            f"note: {made.rare} reports hold words that may be names; {made.blanked} were blanked: "
+            f"note: {made.rare} {'report holds' if made.rare == 1 else 'reports hold'} words that "
+            f"may be names; {made.blanked} {'was' if made.blanked == 1 else 'were'} blanked: "
             f"look through {out / rare.FILE} (keep it to yourself), and give it back edited with "
             "--keep-words"
         )
@@ -324,6 +325,10 @@ def _tell(made: Summary, out: Path) -> int:
         print(f"their paths: {out / PRIVATE} (may hold names; keep it to yourself)")
 
     return 0
+
+
+def _pairs(count: int) -> str:
+    return f"{count} {'pair' if count == 1 else 'pairs'} of patients"
 
 
 def _print(title: str, counts: dict[str, int]) -> None:

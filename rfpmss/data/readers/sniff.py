@@ -99,6 +99,10 @@ def kind_of(path: Path) -> Kind:
     _refuse_cut(path, name, head)
     if (header := belongs_to(path)) is not None:
         raise UnusedError(f"its voxels are read with the {header.suffix} file beside it")
+    if name.endswith(".mat") and any(
+        path.with_suffix(e).is_file() for e in (".hdr", ".img", ".nii")
+    ):
+        raise UnusedError("it places the image beside it")
     if kind := _by_bytes(name, head):
         return kind
 

@@ -154,11 +154,12 @@ def fill_background(array: Shaped[np.ndarray, "*shape"]) -> tuple[np.ndarray, tu
     parts, count = ndimage.label(empty)  # type: ignore[misc]
     long = [axis for axis, size in enumerate(array.shape) if size > 1]
     edges = [np.take(parts, end, axis) for axis in long for end in (0, -1)]
+    where = "all around" if all(edge.any() for edge in edges) else "at the edge of"
     if len(set(np.concatenate([edge.ravel() for edge in edges]).tolist()) - {0}) < count:
         raise ValuesError("voxels inside of the image are not finite")
 
     low = array[~empty].min()
-    note = f"{empty.mean():.0%} of the voxels, all around the image, are no numbers: set to {low:g}"
+    note = f"{empty.mean():.0%} of the voxels, {where} the image, are no numbers: set to {low:g}"
     return np.where(empty, low, array), (note,)
 
 

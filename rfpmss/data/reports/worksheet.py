@@ -82,6 +82,10 @@ NO_REPORTS = "no column of the table holds reports by its name or its texts"
 """Of a table about something else, such as ``participants.tsv``."""
 
 
+LISTS_IMAGES = "the table lists images"
+"""Of a table that archives give beside what was downloaded."""
+
+
 def read_reports(
     path: Path, table: Table | None, known: Known | None = None, days: int = 30
 ) -> tuple[Table, list[Told]]:
@@ -139,7 +143,7 @@ def _read(sheet: Sheet, table: Table | None, known: Known, days: int) -> tuple[T
 
     if table is None and _series(texts, cells):
         shown = " and ".join(repr(names[place]) for place in texts)
-        raise ColumnError(f"the table lists images: {shown} names series, no findings", OR_NOTHING)
+        raise ColumnError(f"{LISTS_IMAGES}: {shown} names series, no findings", OR_NOTHING)
 
     skip = (*texts, *dates)
     patient = patient_column(names, cells, known, skip=skip, given=table.patient if table else "")

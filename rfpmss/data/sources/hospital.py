@@ -48,7 +48,7 @@ from rfpmss.data.readers.volume import MAX_BYTES
 from rfpmss.data.reports.labels import Identities
 from rfpmss.data.reports.mentions import Mentions
 from rfpmss.data.reports.rows import known_of, reports_of
-from rfpmss.data.reports.worksheet import NO_REPORTS
+from rfpmss.data.reports.worksheet import LISTS_IMAGES, NO_REPORTS
 from rfpmss.data.sources.gather import Lost, studies
 from rfpmss.data.study import Study
 
@@ -208,7 +208,7 @@ def _unread_reports(rejections: Sequence[Rejection]) -> list[str]:
         reason
         for path, reason in rejections
         if path.suffix.lower() in REPORT_NAMES
-        and NO_REPORTS not in reason
+        and not any(what in reason for what in (NO_REPORTS, LISTS_IMAGES))
         and not reason.startswith(UnusedError.__name__)
     ]
 
@@ -569,7 +569,9 @@ def _reports(found: Found) -> Iterator[str]:
     """How many reports there are, and why the others are in no study."""
     lost = sum(count for _, count in found.reports_left_out)
     if found.report_count:
-        yield f"reports: {found.report_count} found, {found.report_count - lost} kept"
+        kept, visits = found.report_count - lost, sum(bool(s.report) for s in found.studies)
+        joined = f", joined to one for each of {visits} visits" if kept > visits > 0 else ""
+        yield f"reports: {found.report_count} found, {kept} kept{joined}"
 
     for reason, count in found.reports_left_out:
         yield f"  {count} left out: {reason}"
