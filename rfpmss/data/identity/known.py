@@ -123,7 +123,9 @@ class Known:
 
         # One prefix for all: `sub-01`, `sub-02`. Two prefixes number two different series.
         several = {prefix: found for prefix, found in numbered.items() if len(found) > 1}
-        numbers = next(iter(several.values())) if len(several) == 1 else {}
+        # A word for a patient, in the folder's language and in English, is one prefix.
+        mine = list(several.values())
+        numbers = mine[0] if mine and all(other == mine[0] for other in mine) else {}
         return cls(
             books={
                 kind: tuple(

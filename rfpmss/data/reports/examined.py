@@ -21,7 +21,8 @@ _STRONG = """
     lichaamsdeel undersökning undersökningstyp undersøgelse undersøkelse modalitet prosedyre
     tutkimus
     badanie badania procedura vyšetření vyšetrenie vizsgálat tetkik inceleme modalite исследование
-    исследования обследования дослідження изследване investigație examinare εξέταση pretraga
+    исследования обследования дослідження изследване область region région región região
+    regione okolica oblast bölge investigație examinare εξέταση pretraga
     preiskava
 """
 _WITH = """

@@ -16,7 +16,7 @@ _REPORT = """
     undersökningssvar lausunto røntgensvar raport rapor raporu zpráva správa lelet izvještaj
     извештај izveštaj отчет звіт αναφορά γνωμάτευση πόρισμα ataskaita pārskats skýrsla svör
     laporan báocáo تقرير التقرير گزارش פענוח דוח रिपोर्ट รายงาน ผลการอ่าน raportti rapportti
-    informació raportul buletin
+    informació raportul buletin протокол نص รายงานผล ผลอ่าน แปลผล פיענוח
 """
 # What is seen.
 _FINDINGS = """
@@ -27,7 +27,7 @@ _FINDINGS = """
     nalazi izvid налаз опис описание находки данные знахідки констатация rezultat rezultate
     descriere constatări bulgular bulgu tanım ευρήματα εύρημα περιγραφή leid leiud kirjeldus
     apraksts atradne aprašymas radiniai lýsing troballes descripció temuan uraian deskripsi
-    penemuan môtả النتائج الموجودات الوصف یافته یافته‌ها ממצאים תיאור निष्कर्ष ผลการตรวจ
+    penemuan môtả النتائج الموجودات الوصف وصف نتيجة شرح یافته یافته‌ها ממצאים תיאור निष्कर्ष ผลการตรวจ
 """
 # What is concluded, and what is advised.
 _IMPRESSION = """
@@ -45,7 +45,7 @@ _IMPRESSION = """
     συμπέρασμα συμπεράσματα εκτίμηση γνώμη kokkuvõte järeldus hinnang arvamus slēdziens secinājums
     secinājumi kopsavilkums išvada išvados apibendrinimas niðurstaða niðurstöður álit samantekt
     conclusió valoració kesimpulan kesan ringkasan kếtluận الخلاصة الانطباع الاستنتاج التشخيص
-    نتیجه نتیجه‌گیری تفسیر סיכום מסקנה מסקנות התרשמות สรุป ความเห็น
+    الرأي رأي نتیجه نتیجه‌گیری تفسیر تشخیص نظریه סיכום מסקנה מסקנות התרשמות สรุป ความเห็น
 """
 # Words beside them that change nothing.
 _NEUTRAL = """
@@ -58,7 +58,7 @@ _NEUTRAL = """
     uuringu izmeklējuma tyrimo rannsóknar radiologisk radiologiczny radiologiczne radiologický
     radiológiai radiološki radyoloji radyolojik radiologinen radiologico radiologica radiologique
     radiológico radiológica diagnóstica diagnostyczne tekst texto texte testo metin szöveg teksti
-    κείμενο текст opisowa przeprowadzonego lekarski pemeriksaan radiologi
+    متن κείμενο текст טקסט opisowa przeprowadzonego lekarski pemeriksaan radiologi
 """
 # Columns beside a report: why it was asked for, how the image was made, where.
 _BESIDE = """

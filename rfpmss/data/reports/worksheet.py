@@ -377,7 +377,7 @@ def _labels(names: Sequence[str], texts: Sequence[int], rows: Sequence[tuple[str
     """Whether a column `diagnosis` is one of labels, which no model may read in a report."""
     only = len(texts) == 1 and text_order(names[texts[0]]) == 2
     said = [row[texts[0]].strip() for row in rows]
-    return only and len(rows) > 1 and max(map(len, said)) <= LABEL
+    return only and len(rows) > 1 and max(map(len, said)) <= LABEL and not _prose(said)
 
 
 def _series(texts: Sequence[int], rows: Sequence[tuple[str, ...]]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from rfpmss.data.errors import ColumnError
 from rfpmss.data.identity.known import Known
+from rfpmss.data.identity.mapping import Table, Words
 from rfpmss.data.reports.examined import other, says_what
 from rfpmss.data.reports.headings import Rank, date_order, fixed, rank, text_order
 from rfpmss.data.reports.sheets import shape_of
@@ -107,6 +108,23 @@ def test_a_row_of_another_examination_is_given_to_nobody(case: str, cohort: Path
     named, found = read(cohort, "reports.csv", "\n".join(lines).encode())
     assert named == WANTED
     assert any(why in reason for _, reason in found.rejections)
+
+
+def test_rows_of_another_examination_are_taken_when_the_mapping_file_names_the_columns(
+    cohort: Path, tmp_path: Path
+) -> None:
+    lines = ["MRN,Exam,Exam Date,Report"]
+    lines += [
+        f"{who},CT CHEST,{when},There is a mass no {n}." for n, (who, when) in enumerate(EXAMS)
+    ]
+    (cohort / "reports.csv").write_text("\n".join(lines), encoding="utf-8")
+    table = Table(file="*", patient="MRN", text=("Report",), date="Exam Date")
+    refused = scan(cohort, SALT)
+    found = scan(cohort, SALT, words=Words(reports=(table,)))
+    (cohort / "reports.csv").unlink()
+    assert not any(study.report for study in refused.studies)
+    assert "which takes all rows" in " ".join(reason for _, reason in refused.rejections)
+    assert sorted(study.report or "" for study in found.studies) == sorted(WANTED.values())
 
 
 LISTS = {
@@ -218,3 +236,14 @@ def test_no_column_of_the_report_is_left_out_in_silence(
     assert ("+".join(table.text), "+".join(table.left)) == (joined, left)
     assert [one.owner for one in told] == ["P21", "P22", "P23"]
     assert ("\n" in told[0].text) == ("+" in joined)
+
+
+def test_a_patient_in_the_hospitals_language_is_found_by_the_number_alone() -> None:
+    """The folder is called in its own script and by what that means."""
+    names = [
+        (f"p{n}", "id", name.format(n)) for n in (101, 102) for name in ("ผู้ป่วย {}", "patient-{}")
+    ]
+    known = Known.of(names)
+    assert [known.owner(cell) for cell in ("101", "102", "103")] == ["p101", "p102", None]
+    other = Known.of([*names, ("q1", "id", "GBM-101"), ("q2", "id", "GBM-102")])
+    assert other.owner("101") is None

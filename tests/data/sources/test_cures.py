@@ -347,6 +347,14 @@ ELSEWHERE = {
         "data/identity/test_layouts.py",
         "test_studies_that_nothing_says_whose_they_are_are_refused",
     ),
+    " or --patient-level ": (
+        "data/identity/test_unnamed.py",
+        "test_numbered_folders_with_and_without_a_patient_id_are_refused_with_two_ways_out",
+    ),
+    "which takes all rows": (
+        "data/reports/test_tables_of_texts.py",
+        "test_rows_of_another_examination_are_taken_when_the_mapping_file_names_the_columns",
+    ),
     "accept it with rfpmss check COHORT --accept": (
         "data/cohort/test_check.py",
         "test_a_manifest_changed_on_purpose_counts_after_it_was_accepted",
