@@ -379,6 +379,7 @@ ELSEWHERE = {
 TYPED = {
     *("no image lies in a folder at the depth of --patient-level", "correct --bids-masks"),
     *("correct the table of --labels", "--labels must name a file"),
+    *("--keep-words must be a CSV table", "the column blanked of --keep-words"),
     *("--label-columns must name columns", "of the columns that --mapping names"),
     *("what --dicomweb-patients, -dates and -modalities ask for", "final address as --dicomweb"),
     *("fewer --workers or a lower --max-mib", "--out holds an export already", "a new --salt"),
