@@ -2,7 +2,7 @@
 
     python -m benchmarks.paired.sweep NAME=CHECKOUT [NAME=CHECKOUT ...] [rounds]
 
-Writes results/sweep.csv.
+Writes sweep.csv beside this file.
 
 Process time, the best of a round's repeats; the table has the least and the median round of every
 checkout. A sweep's time is the difference of 40 and 20 of them. The ratios are the process time and
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.paired.turns import Figures, alternate
 
-FILE = Path(__file__).parents[1] / "results" / "sweep.csv"
+FILE = Path(__file__).parent / "sweep.csv"
 HEAD = """
 import json, time, torch
 from multisk import MultiAssignment, Newton, Sinkhorn, solve
