@@ -36,6 +36,25 @@ def _codes() -> dict[Status, int]:
     return {status: number for number, status in enumerate(Status)}
 
 
+ROUNDINGS = 8  # relative errors of the number format by which a plan's own error is larger
+LEAST = 0.8  # of the tolerance: torch's float32 sweeps circle just below 1e-6
+TENTH = 0.1  # of the tolerance, which a part of an error may have and not count
+
+
+def stop_at(tolerance: float, dtype: torch.dtype) -> float:
+    """The error at which sweeps stop, so that the plan they hand out is within `tolerance`.
+
+    The plan is rounded, and summed, once more than the sums that a sweep sees. Of 84 float32 plans
+    that stopped at 0.8e-6 the worst was off by 0.89e-6.
+    """
+    return max(LEAST * tolerance, tolerance - ROUNDINGS * torch.finfo(dtype).eps)
+
+
+def inner(tolerance: float) -> float:
+    """The error of what a pass solves on its way (rows' roots), or before its plan is rounded."""
+    return TENTH * tolerance
+
+
 def verdict(
     error: Tensor, steps: Tensor, tolerance: float, most: int | None
 ) -> tuple[Bool[Tensor, " b"], Int8[Tensor, " b"]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from multisk._backends.torch import passes
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
+from multisk._problem.status import inner
 from multisk._problem.system import System, widen
 from multisk._semidual import ascent, bounded
 from multisk._semidual.search import Search
@@ -42,7 +43,7 @@ def finest(system: System, tolerance: float) -> tuple[float, bool]:
     """The goal of a transport's last passes, and whether to go on: a float32 plan shows no more."""
     if system.scores.dtype == torch.float64 or not ascent.covers(system):
         return tolerance, True
-    return max(0.1 * tolerance, ascent.FINEST), False
+    return max(inner(tolerance), ascent.FINEST), False
 
 
 def one_by_one(

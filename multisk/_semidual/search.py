@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multisk._backends.choose import kernels_visit
 from multisk._backends.triton import visits
+from multisk._problem.status import inner
 from multisk._problem.system import System
 from multisk._semidual.semidual import Point, direction, recentred, slope, visit
 
@@ -23,7 +24,7 @@ class Search:
         # comparisons then see the limit itself.
         double = system.scores.dtype == torch.float64
         self.finest = 1e-12 if double and polish else tolerance
-        self.row_tolerance = 1e-13 if double else 0.1 * tolerance
+        self.row_tolerance = 1e-13 if double else inner(tolerance)
 
     def idle(self, best: Point) -> Tensor:
         """Passes without a better point after which a problem is left.

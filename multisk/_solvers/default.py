@@ -21,6 +21,7 @@ from multisk._backends.numba import solve as loops
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
+from multisk._problem.status import inner, stop_at
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
 from multisk._solvers.newton import Newton
@@ -72,7 +73,7 @@ class Blend:
     def from_start(self, system: System, init: Tensor, newton: Newton) -> Raw:
         """Newton alone; in float64 where its passes are torch's, which circle just above 1e-6."""
         if retriable(system) and loops_for_newton(system) is None:
-            near = replace(newton, tolerance=0.8 * float(self.tolerance))  # the rest is rounding's
+            near = replace(newton, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
             wide = precisely(system, init, partial(near.follow, polish=False))
             return with_verdict(wide, self.tolerance, self.max_steps)
         return newton.run(system, init)
@@ -80,7 +81,7 @@ class Blend:
     def once(self, system: System, init: Tensor | None) -> Raw:
         """In float64 for a float32 plan, which shows no more."""
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
-        return replace(self, finest=0.1 * float(self.tolerance)).sweeps_first(system, init, newton)
+        return replace(self, finest=inner(float(self.tolerance))).sweeps_first(system, init, newton)
 
     def newton_first(self, system: System, newton: Newton) -> Raw:
         """Few columns: Newton alone, unless its first pass shows that sweeps had better begin."""

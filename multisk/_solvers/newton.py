@@ -17,7 +17,7 @@ from multisk._backends.triton.sweeps import kernel_sweeps
 from multisk._problem.problem import to_python_numbers
 from multisk._problem.sharding import total
 from multisk._problem.start import settled
-from multisk._problem.status import verdict
+from multisk._problem.status import inner, verdict
 from multisk._problem.system import System, transpose, widen
 from multisk._problem.types import Number, Whole
 from multisk._semidual import ascent, bounded, interior
@@ -109,7 +109,7 @@ class Newton:
 
     def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:
         """In float64 for a float32 plan, which shows no more than a tenth of the tolerance."""
-        finer = replace(self, tolerance=0.1 * self.tolerance)
+        finer = replace(self, tolerance=inner(float(self.tolerance)))
         return finer.follow(system, init, polish=False, instead=instead)
 
     def run_in_torch(self, system: System, init: Tensor | None) -> Raw:

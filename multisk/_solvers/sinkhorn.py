@@ -21,7 +21,7 @@ from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps, sweep_until
 from multisk._problem.problem import to_python_numbers
 from multisk._problem.start import centred, settled, tame
-from multisk._problem.status import verdict
+from multisk._problem.status import stop_at, verdict
 from multisk._problem.system import System
 from multisk._problem.types import Number, Whole
 from multisk._solvers.options import check_gradient, check_number, check_steps
@@ -115,7 +115,7 @@ class Sinkhorn:
                 a, b = sweep_exactly(sweeps, self.steps, init)
             steps = torch.full(a.shape[:1], self.steps, dtype=torch.int64, device=a.device)
         elif on_device:
-            limits = float(self.tolerance), self.max_steps
+            limits = stop_at(float(self.tolerance), system.scores.dtype), self.max_steps
             a, b, steps = sweep_until(system, sweeps, init, *limits, self.order)
         else:
             a, b, steps = self.sweep_until(sweeps, init)
@@ -139,8 +139,7 @@ class Sinkhorn:
     def sweep_until(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sweep until every problem meets the tolerance; finished problems stand still."""
         a, b = sweeps.first() if init is None else sweeps.warm(init)
-        single = a.dtype == torch.float32  # its plan is rounded once more than its error
-        goal = (0.8 if single else 1.0) * self.tolerance
+        goal = stop_at(float(self.tolerance), a.dtype)
         done = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
         steps = torch.full_like(done, self.max_steps, dtype=torch.int64)
         for sweep in range(0 if init is not None else 1, self.max_steps):

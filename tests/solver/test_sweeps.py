@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import multisk
-from multisk import MultiAssignment, Sinkhorn, solve
-from tests.solver.strategies import unit_scores
+from multisk import MultiAssignment, Sinkhorn, Transport, solve
+from tests.solver.strategies import FEW, unit_scores
 
 SHAPES = [(1, 5, 2), (7, 9, 4), (33, 2, 1), (50, 16, 15), (20, 6, 1), (64, 32, 16)]
 ORDERS = ["row-column-depth", "column-depth-row"]
@@ -97,3 +99,26 @@ def test_slices_without_mass_stay_without_mass():
     x = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
     assert multisk.row_normalize(x).tolist() == [[0.0, 0.0], [0.25, 0.75]]
     assert multisk.row_normalize(x.log(), log=True).exp().tolist() == [[0.0, 0.0], [0.25, 0.75]]
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([(40, 8, 2), (70, 20, 4), (30, 30, 1)]),
+    st.sampled_from([1e-4, 1e-6]),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_every_backend_stops_after_the_same_number_of_sweeps(seed, shape, tolerance, dtype):
+    """One rule (`stop_at`); float32 sums differ by their order, near its limit by a sweep."""
+    pytest.importorskip("numba")
+    rows, columns, k = shape
+    x = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)).sigmoid()
+    for problem in (MultiAssignment(k, eps=0.1), Transport(eps=0.1)):
+        steps = []
+        for name in ("torch", "numpy", "numba"):
+            with multisk.use_backend(name):
+                found = solve(x.to(dtype), problem, Sinkhorn(tolerance=tolerance))
+            assert found.converged
+            steps.append(int(found.steps))
+        near = dtype == torch.float32 and tolerance < 1e-5
+        assert max(steps) - min(steps) <= near

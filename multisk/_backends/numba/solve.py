@@ -19,6 +19,7 @@ from multisk._backends.choose import Costs, loops_for, loops_for_newton, loops_u
 from multisk._backends.numba import available
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import PIECE, Batch, Otherwise, Problem
+from multisk._problem.status import inner, stop_at
 from multisk._problem.system import System
 
 Solves = Callable[..., Any]
@@ -64,8 +65,7 @@ def sweep(
         return None
 
     batch = Batch(system, init, loops)
-    # The plan's own error differs by rounding from the one that the last sweep saw.
-    stop = max(0.5 * tolerance, tolerance - 8 * torch.finfo(system.scores.dtype).eps)
+    stop = stop_at(tolerance, system.scores.dtype)
     limits = steps is not None, stop, most if steps is None else steps, batch.height
     if system.groups is None:
         transport_sweeps(batch, (*limits, trial))
@@ -93,7 +93,7 @@ def newton(
 
     batch = Batch(system, init, loops, least=system.scores.shape[2])
     double = system.scores.dtype == torch.float64
-    fine = 1e-13 if double else max(0.1 * tolerance, 4 * float(np.finfo(np.float32).eps))
+    fine = 1e-13 if double else max(inner(tolerance), 4 * float(np.finfo(np.float32).eps))
     limits = fine, tolerance, 1e-12 if double and polish else 0.0, most, batch.height, far
     batch.fill()
     many = compiled(loops) and system.scores.shape[2] > Costs.NARROW_COLUMNS
