@@ -13,8 +13,8 @@ from functools import lru_cache
 
 from rfpmss.data.identity.words.spoken import in_english
 from rfpmss.data.readers.sequences import describes, without_prefix
+from rfpmss.data.readers.text.dates import MONTHS, readings, western
 from rfpmss.data.readers.text.dates import day as full_date
-from rfpmss.data.readers.text.dates import readings, western
 
 PERSON, ID, SHORT, WORD = 4, 3, 2, 1
 """How surely a name is a person's: by a word such as ``patient``, by its number, hardly, not."""
@@ -268,19 +268,15 @@ _CHINESE: tuple[tuple[re.Pattern[str], str], ...] = (
 _UNIT_OF = {"月": "month", "周": "week", "天": "day", "日": "day", "年": "year", "小时": "hour"}
 _UNIT_OF |= {"개월": "month", "주": "week", "일": "day", "년": "year", "週": "week", "週間": "week"}
 
+
+def _unaccented(text: str) -> str:
+    """One form for letters that can be written in several, without the accents of Latin ones."""
+    parts = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFKC", re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", parts))
+
+
 _MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            *("jan januar january janvier enero", "feb februar february fevrier febrero"),
-            *("mar march marz maerz mars marzo", "apr april avril abril", "may mai mayo"),
-            *("jun june juni juin junio", "jul july juli juillet julio", "aug august aout agosto"),
-            *("sep sept september septembre septiembre", "oct okt october oktober octubre"),
-            *("nov november novembre noviembre", "dec dez december dezember diciembre"),
-        ),
-        start=1,
-    )
-    for name in names.split()
+    **{_unaccented(word): number for word, number in MONTHS.items()},
 }
 _YEAR = r"(?:19[89]\d|20[0-4]\d)"
 _NAMED = "|".join(sorted(_MONTHS, key=len, reverse=True))
@@ -294,7 +290,7 @@ _DATES = tuple(
         rf"(?<!\d){_YEAR}년 ?\d{{1,2}}월(?: ?\d{{1,2}}일)?",
         rf"(?<!\d)\d{{1,2}}([-_./])\d{{1,2}}\1{_YEAR}(?!\d)",
         r"(?<!\d)[0-3]?\d\.[01]?\d\.\d\d(?!\d)",
-        rf"(?<![0-9a-z])[0-3]?\d[-_. ]*(?:{_NAMED})[-_. ]*{_YEAR}(?!\d)",
+        rf"(?<![0-9a-z])[0-3]?\d[-_. ]*(?:de[-_. ])?(?:{_NAMED})[-_. ]*(?:de[-_. ])?{_YEAR}(?!\d)",
         rf"(?<!\d){_YEAR}[-_. ]*(?:{_NAMED})(?:[-_. ]*[0-3]?\d)?(?![0-9a-z])",
         rf"(?<![0-9a-z])(?:{_NAMED})[-_. ]*{_YEAR}(?!\d)",
         rf"(?<!\d){_YEAR}[-_.](?:0?[1-9]|1[0-2])(?![-_.]?\d)",
@@ -428,13 +424,6 @@ def plain(text: str) -> str:
     text = re.sub(r"(images|labels)T([rs])(?![a-z])", r"\1t\2", text)  # nnU-Net: one word
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", text)
     return re.sub(r"(?:[^\w&]|_)+", "-", text.lower()).strip("-")
-
-
-def _unaccented(text: str) -> str:
-    """One form for letters that can be written in several, without the accents of Latin ones."""
-    parts = unicodedata.normalize("NFKD", text)
-    kept = re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", parts)
-    return unicodedata.normalize("NFKC", kept)
 
 
 @lru_cache(maxsize=100_000)

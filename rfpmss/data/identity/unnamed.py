@@ -137,7 +137,12 @@ def _contradict(one: Person, other: Person) -> bool:
 
     given = not placeholder(name) and not placeholder(name2)
     spellings = called(name) if given else frozenset[str](), called(name2)
-    return all(spellings) and not spellings[0] & spellings[1]
+    return all(spellings) and not spellings[0] & spellings[1] and _latin(name) == _latin(name2)
+
+
+def _latin(name: str) -> bool:
+    """Whether a name is in Latin letters: `Wang^Jianguo` may be `王建国`."""
+    return any("a" <= c.lower() <= "\u024f" for c in name if c.isalpha())
 
 
 def adopted(studies: Collection[str]) -> str:

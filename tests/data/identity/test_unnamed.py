@@ -47,6 +47,13 @@ def test_a_study_of_two_patients_adopts_nobody() -> None:
     assert len(set(owned.owners)) == 3
 
 
+@pytest.mark.parametrize("name", ["王建国", "Ваня Ким"])
+def test_a_name_in_another_script_contradicts_nothing(name: str) -> None:
+    romanised = ("", "", "Wang^Jianguo")
+    owned = assigned(("D/S1", "P1", "1.2.3", romanised), ("D/S2", "", "1.2.3", ("", "", name)))
+    assert (owned.doubt, len(set(owned.owners))) == ("", 1)
+
+
 def test_a_header_of_another_person_is_not_adopted() -> None:
     owned = assigned(("D/GBM-01", "P1", "1.2.3", WOMAN), ("D/GBM-02", "", "1.2.3", MAN))
     assert owned.doubt or len(set(owned.owners)) == 2
