@@ -82,12 +82,12 @@ def environment(folder: Path, wheel: Path) -> Path:
 
 
 def first_lines() -> str:
-    """The README's example, and that it ran in the installed package."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    """The README's examples behind each other, and that they ran in the installed package."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     check = (
         "assert solution.converged.all() and 'site-packages' in multisk.__file__\nprint(solution)"
     )
-    return f"{code}\n{check}\n"
+    return "\n".join([*code, check, ""])
 
 
 def run(*words: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import multisk
+from tools import release
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -32,6 +33,12 @@ def test_the_readmes_example_does_what_its_comments_say() -> None:
     assert solution.converged
     assert scores.grad.abs().mean() > 0
     assert names["sweeps"].steps == 20
+
+
+def test_a_release_runs_all_of_the_readmes_examples() -> None:
+    lines = release.first_lines()
+    compile(lines, "lines.py", "exec")
+    assert all(code in lines for code in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL))
 
 
 @pytest.mark.parametrize("page", PAGES)
