@@ -162,7 +162,7 @@ def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> tuple[Path, 
 
     for folder in {place.parent, out.parent}:
         require_writable(folder)
-    choice = arguments.choice(size=data.resize, count=data.slices)
+    choice = arguments.choice(size=data.resize, count=data.slices, order=data.order)
     try:
         made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
     except IncompleteError:

@@ -43,6 +43,7 @@ from rfpmss.runs.folder import require_files
 if TYPE_CHECKING:
     from rfpmss.data.cohort.build import Summary
     from rfpmss.data.sources.hospital import Found
+    from rfpmss.data.views import Choice
 
 
 def run(arguments: Hospital | Public | Phantom | Merge | Export) -> int:
@@ -120,7 +121,7 @@ def hospital(arguments: Hospital) -> int:
 
     forget(out)
     made = build(
-        *(found, root, out, arguments.choice(size=arguments.size, count=arguments.views)),
+        *(found, root, out, _choice(arguments)),
         shares=arguments.splits,
         seed=arguments.seed,
         workers=arguments.workers,
@@ -133,12 +134,16 @@ def hospital(arguments: Hospital) -> int:
     return status
 
 
+def _choice(arguments: Hospital) -> Choice:
+    return arguments.choice(size=arguments.size, count=arguments.views, order=arguments.order)
+
+
 def _prepare_part(arguments: Hospital, found: Found, root: Path) -> int:
     """Decode one part of the work."""
     assert arguments.shard is not None
     out = arguments.out.resolve()
     shard = Shard.parse(arguments.shard)
-    choice = arguments.choice(size=arguments.size, count=arguments.views)
+    choice = _choice(arguments)
     settings: tuple[object, ...] = (asdict(choice), arguments.splits, arguments.seed)
     if arguments.labels:
         settings += (sorted((study.study_id, study.labels) for study in found.studies),)

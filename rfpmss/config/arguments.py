@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from rfpmss.common.files import sentence
 from rfpmss.common.output import outlived
 from rfpmss.common.yaml import YamlError, read_mapping
-from rfpmss.config import PRESETS, Config, second_edition, tiny
+from rfpmss.config import PRESETS, Config, levels, second_edition, tiny
 from rfpmss.config.bounds import (
     MOST_PASSES,
     MOST_STEPS,
@@ -226,10 +226,9 @@ def _starting_point(argv: list[str]) -> Config:
         hint = _hint(name, PRESETS)
         raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}{hint}")
 
-    second = value_of(argv, "--phantom.edition") == "2"
     path = value_of(argv, "--config-file")
     if path is None:
-        return second_edition(PRESETS[name]()) if second else PRESETS[name]()
+        return _as_asked(PRESETS[name](), argv, {})
 
     require_path(Path(path), "--config-file")
     if not Path(path).is_file():
@@ -255,13 +254,25 @@ def _starting_point(argv: list[str]) -> Config:
 
     # The record of a run holds every field of its release: what it lacks did not exist then.
     below = Config() if "manifest" in content else PRESETS[name]()
-    cohort = given.get("phantom")
-    if "manifest" not in content and (
-        second or (isinstance(cohort, dict) and cohort.get("edition") == 2)
-    ):
-        below = second_edition(below)
+    if "manifest" not in content:
+        below = _as_asked(below, argv, given)
 
     return Config.model_validate(_over(below.model_dump(), given))
+
+
+def _as_asked(config: Config, argv: Sequence[str], given: Mapping[str, Any]) -> Config:
+    """A preset with the starting values that two fields change, asked for in words or a file."""
+    for section, field_, value, change in (
+        ("phantom", "edition", 2, second_edition),
+        ("data", "order", "levels", levels),
+    ):
+        said, inside = value_of(argv, f"--{section}.{field_}"), given.get(section)
+        if said is None and isinstance(inside, dict):
+            said = inside.get(field_)
+        if str(said) == str(value):
+            config = change(config)
+
+    return config
 
 
 def _named(tree: Mapping[Any, Any]) -> bool:

@@ -138,6 +138,12 @@ class PhantomConfig(Frozen):
     same report. [probability; ours]"""
     language: Literal["english", "chinese", "mixed"] = "english"
     """Of the reports; mixed: either, with equal probability. [choice; ours]"""
+    level: Literal["lobe", "off"] = "lobe"
+    """Height of the mass: that of its lobe, within 20 mm of the middle of the head; off: masses of
+    14 to 26 mm, 36 mm above (frontal, parietal) or below it. [choice; ours]"""
+    masks: Literal["choose", "boxes", "hidden"] = "choose"
+    """What tumour masks are for: they choose the slices and give the boxes; the slices are spread
+    over the head and masks give boxes alone; or there are none. [choice; ours]"""
 
     @model_validator(mode="before")
     @classmethod
@@ -156,6 +162,10 @@ class DataConfig(Frozen):
     """Side of the crop that enters the model, pixels. [pixels; paper]"""
     slices: Depth = 1
     """Images (slices or tiles) that stand for one series of a view. [images; ours]"""
+    order: Literal["best", "levels"] = "best"
+    """Slices of CT and MRI: the best first; or from the neck upwards, each of its own share of the
+    head and with a learned height, from a cohort prepared with --order levels. levels also changes
+    the starting values of the fields that `rfpmss.config.levels` names. [choice; ours]"""
     series: Depth = 1
     """Series or time points of a view that enter together (beyond the paper), the best first; a
     study with fewer repeats those it has. [series; ours]"""
@@ -203,8 +213,9 @@ class ModelConfig(Frozen):
     image_weights: str | None = None
     """ViT or ResNet weights to start from: a file (safetensors, npz, pt) or a folder. [path;
     ours]"""
-    slice_pooling: Literal["mean", "attention"] = "mean"
-    """How the slices, tiles or time points of a view become one. [choice; ours]"""
+    slice_pooling: Literal["mean", "attention", "max"] = "mean"
+    """How the slices, tiles or time points of a view become one: their mean, a learned weighted
+    mean, or the largest value of each feature. [choice; ours]"""
     recompute: bool = False
     """Recompute activations in the backward pass: less memory, more time. [switch; ours]"""
     patch: Width = 16
@@ -437,6 +448,10 @@ class TrainConfig(Frozen):
     """Learning rate. [per step; paper]"""
     text_rate: Positive = 1.0
     """Learning rate of the text encoder, relative to lr; REFERS: 0.1. [factor; ours]"""
+    stem_fan_in: Count | None = None
+    """Fan-in of an image stem above which its rate is lr x stem_fan_in / fan-in: a step of Adam
+    moves a patch vector by about the rate times the fan-in. None: every stem at lr. [inputs;
+    ours]"""
     matrix_rate: Positive = 10.0
     """Learning rate of Muon's matrices, relative to lr. [factor; ours]"""
     schedule: Literal["exponential", "onecycle"] = "exponential"

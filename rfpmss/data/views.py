@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
@@ -30,6 +31,8 @@ SEQUENCES = FOUR
 """Order of the MRI channels."""
 WINDOWS = ((40.0, 80.0), (75.0, 200.0), (400.0, 1800.0))
 """Centre and width of the CT channels, Hounsfield units: brain, subdural, bone."""
+HEAD_DETAIL = 0.5
+"""Least contrast of a slice of the head, relative to the richest; air has less."""
 FLOOR = 0.05
 """Least standard deviation of a CT window, in units of its width."""
 
@@ -50,6 +53,8 @@ class Views:
     """Of the source: voxels along x, y, z; columns and rows of a slide."""
     channels: tuple[str, ...] = ()
     """Sequences of the source that were decoded."""
+    heights: tuple[float, ...] = ()
+    """Of each image above the middle of the volume, mm, where they are spread over the head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,8 @@ class Choice:
     """Largest side of a stored image; smaller images are not enlarged."""
     count: int = 1
     """Images per view."""
+    order: Literal["best", "levels"] = "best"
+    """Slices of the tumour, by its mask, or else of much contrast; or spread over the head."""
     mpp: float = 2.0
     """Microns per pixel of pathology tiles."""
     slide_mpp: float | None = None
@@ -208,11 +215,16 @@ def _slices(
 ) -> Views:
     """The chosen axial slices with their boxes."""
     found = _inside(mask, volume) if mask is not None else None
-    if found is not None and len(found):
+    if found is not None and not len(found):
+        found = None
+
+    shown = next((channel for channel in channels if channel.any()), channels[0])
+    if choice.order == "levels":
+        order = _by_level(shown, choice.count, found)
+    elif found is not None:
         order = _by_mask(found, len(channels[0]), choice.count)
     else:
-        shown = next((channel for channel in channels if channel.any()), channels[0])
-        order, found = _by_content(shown, choice.count), None
+        order = _by_content(shown, choice.count)
 
     images, boxes = [], []
     for k in order.tolist():
@@ -221,7 +233,12 @@ def _slices(
         images.append(encode(square.transpose(2, 0, 1)))
         boxes.append(_box(found, k, volume.array.shape, frame) if found is not None else None)
 
-    return Views(np.stack(images), tuple(boxes))
+    heights = ()
+    if choice.order == "levels":
+        middle = (len(channels[0]) - 1) / 2
+        heights = tuple((order - middle) * float(volume.spacing[2]))
+
+    return Views(np.stack(images), tuple(boxes), heights=heights)
 
 
 def _inside(mask: Volume, volume: Volume) -> Float64[np.ndarray, "n 3"]:
@@ -238,7 +255,7 @@ def _inside(mask: Volume, volume: Volume) -> Float64[np.ndarray, "n 3"]:
 
 def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int[np.ndarray, " s"]:
     """The slice with most of the tumour first, the others spread through it."""
-    area = np.bincount(np.round(points[:, 2]).astype(int).clip(0, slices - 1), minlength=slices)
+    area = _areas(points, slices)
     best = int(area.argmax())
     if count == 1:
         return np.array([best])
@@ -248,15 +265,39 @@ def _by_mask(points: Float64[np.ndarray, "n 3"], slices: int, count: int) -> Int
     return np.array([best, *[k for k in spread if k != best], *[best] * count][:count])
 
 
+def _areas(points: Float64[np.ndarray, "n 3"], slices: int) -> Int[np.ndarray, " z"]:
+    """Labelled voxels in each slice."""
+    return np.bincount(np.round(points[:, 2]).astype(int).clip(0, slices - 1), minlength=slices)
+
+
 def _by_content(image: Float32[np.ndarray, "z y x"], count: int) -> Int[np.ndarray, " s"]:
     """Slices with much contrast: one at the middle of them, or several spread through them."""
-    detail = image.std(axis=(1, 2))
-    good = np.flatnonzero(detail >= 0.8 * detail.max())
-    if count == 1:
-        return good[[len(good) // 2]]
+    good = _detailed(image, 0.8)
+    return good[[len(good) // 2]] if count == 1 else _spread(good, count)
 
-    places = np.linspace(0, len(good) - 1, count + 2)[1:-1].round().astype(int)
-    return good[places]
+
+def _by_level(
+    image: Float32[np.ndarray, "z y x"], count: int, points: Float64[np.ndarray, "n 3"] | None
+) -> Int[np.ndarray, " s"]:
+    """Slices spread over the head; first the one with most of the tumour, or the middle one."""
+    rising = _spread(_detailed(image, HEAD_DETAIL), count)
+    best = len(rising) // 2
+    if points is not None:
+        area = _areas(points, len(image))[rising]
+        best = int(area.argmax()) if area.any() else best
+
+    return np.concatenate([rising[[best]], np.delete(rising, best)])
+
+
+def _detailed(image: Float32[np.ndarray, "z y x"], share: float) -> Int[np.ndarray, " n"]:
+    """Slices with at least this share of the contrast of the richest."""
+    detail = image.std(axis=(1, 2))
+    return np.flatnonzero(detail >= share * detail.max())
+
+
+def _spread(slices: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " s"]:
+    """``count`` of the slices at even distances from each other and from both ends."""
+    return slices[np.linspace(0, len(slices) - 1, count + 2)[1:-1].round().astype(int)]
 
 
 def _square(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from rfpmss.config import CHANNELS, VIEWS, ModelConfig
 from rfpmss.model.features import Views
 from rfpmss.model.resnet import ConvStem, ResNetTrunk
-from rfpmss.model.vit import MedicalImageTransformer, PatchStem
+from rfpmss.model.vit import MedicalImageTransformer, PatchStem, line
 
 Images = tuple[Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"]]
 """One tensor (b, slices, channels, height, width) per view, in the order of ``VIEWS``."""
@@ -24,9 +26,11 @@ class ImageEncoder(nn.Module):
     Args:
         config: backbone, trunk and how slices are pooled.
         size: side of an image, pixels.
+        levels: slices of CT and MRI that are in order of their heights, each of which has a
+            learned vector; 0: their heights are not known.
     """
 
-    def __init__(self, config: ModelConfig, size: int) -> None:
+    def __init__(self, config: ModelConfig, size: int, levels: int = 0) -> None:
         super().__init__()
         convolutional = config.backbone == "resnet101"
         self.only_present = convolutional  # batch statistics must not see what does not exist
@@ -47,6 +51,9 @@ class ImageEncoder(nn.Module):
             }
         )
         self.attend = nn.Linear(config.dim, 1) if config.slice_pooling == "attention" else None
+        self.largest = config.slice_pooling == "max"
+        width = config.resnet_width if convolutional else config.dim
+        self.heights = nn.Parameter(line(levels, width)) if levels else None
 
     def forward(self, images: Images, present: Bool[Tensor, "b m"]) -> Views:
         """Vector and tokens of each view, pooled over its slices.
@@ -70,11 +77,32 @@ class ImageEncoder(nn.Module):
         return Views(vectors.masked_fill(absent, 0.0), tokens.masked_fill(absent[..., None], 0.0))
 
     def stem(
-        self, view: str, images: Float[Tensor, "b s c h w"], present: Bool[Tensor, " b"]
+        self,
+        view: str,
+        images: Float[Tensor, "b s c h w"],
+        present: Bool[Tensor, " b"],
+        levels: Sequence[int] | None = None,
     ) -> Float[Tensor, "r ..."]:
-        """One view through its own stem, one row per slice."""
+        """One view through its own stem, one row per slice.
+
+        Args:
+            view: ct, mri or pathology.
+            images: its slices.
+            present: which studies have them.
+            levels: the height of each slice; None: they rise, series by series.
+        """
         images = images.masked_fill(~present[:, None, None, None, None], 0.0)
-        return self.stems[view](rearrange(images, "b s c h w -> (b s) c h w"))
+        rows = self.stems[view](rearrange(images, "b s c h w -> (b s) c h w"))
+        if self.heights is None or view == "pathology":  # tiles have no height
+            return rows
+
+        count = images.shape[1]
+        if levels is None:
+            levels = [slice_ % len(self.heights) for slice_ in range(count)]
+        places = self.heights[list(levels)]
+        # Of patches the last axis holds the features, of a convolution's map the first.
+        places = places[:, :, None, None] if self.only_present else places[:, None]
+        return (rows.unflatten(0, (-1, count)) + places).flatten(0, 1)
 
     def trunk(self, view: str) -> nn.Module:
         """The trunk that serves a view."""
@@ -83,9 +111,11 @@ class ImageEncoder(nn.Module):
     def pool(
         self, vectors: Float[Tensor, "r d"], tokens: Float[Tensor, "r p d"], slices: int
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b p d"]]:
-        """Rows of slices to rows of studies: the mean, or a learned weighted mean."""
+        """Rows of slices to rows of studies: mean, learned weighted mean, or largest values."""
         vectors = rearrange(vectors, "(b s) d -> b s d", s=slices)
         tokens = rearrange(tokens, "(b s) p d -> b s p d", s=slices)
+        if self.largest:
+            return vectors.amax(dim=1), tokens.amax(dim=1)
         if self.attend is None:
             return vectors.mean(dim=1), tokens.mean(dim=1)
 

@@ -45,7 +45,8 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
     def __init__(self, model: ModelConfig, data: DataConfig, vocabulary: int) -> None:
         super().__init__()
         self.config, self.data = model, data
-        self.image = ImageEncoder(model, data.size)
+        levels = data.slices if data.order == "levels" else 0
+        self.image = ImageEncoder(model, data.size, levels)
         self.fuse = Fusion(model)
         self.report = ReportEncoder(model, vocabulary, data.tokens, self.fuse.width)
         self.decoder = ReportDecoder(model, vocabulary, data.tokens, self.fuse.width)

@@ -107,11 +107,23 @@ def waves(grid: int, dim: int) -> Float[Tensor, "p d"]:
         >>> waves(3, 8).shape
         torch.Size([9, 8])
     """
-    frequency = 100.0 ** -(torch.arange(dim // 4) / max(1, dim // 4))
-    angle = torch.arange(grid)[:, None] * frequency
-    line = torch.cat([angle.sin(), angle.cos()], dim=1)
-    rows = line[:, None].expand(grid, grid, -1)
-    columns = line[None, :].expand(grid, grid, -1)
+    along = line(grid, dim // 4 * 2)
+    rows = along[:, None].expand(grid, grid, -1)
+    columns = along[None, :].expand(grid, grid, -1)
     both = torch.cat([rows, columns], dim=-1).flatten(0, 1)
+
+    return nn.functional.pad(both, (0, dim - both.shape[1]))
+
+
+def line(count: int, dim: int) -> Float[Tensor, "n d"]:
+    """Sines and cosines of a place along one axis, period 6 to 600; where heights start, too.
+
+    Example:
+        >>> line(2, 5)[0]
+        tensor([0., 0., 1., 1., 0.])
+    """
+    frequency = 100.0 ** -(torch.arange(dim // 2) / max(1, dim // 2))
+    angle = torch.arange(count)[:, None] * frequency
+    both = torch.cat([angle.sin(), angle.cos()], dim=1)
 
     return nn.functional.pad(both, (0, dim - both.shape[1]))

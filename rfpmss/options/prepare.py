@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -25,6 +26,9 @@ class Hospital(FolderOptions):
     """An edited words.private.csv: words of reports that are no names; see docs/data.md."""
     views: int = 1
     """Slices or tiles to keep of each series."""
+    order: Literal["best", "levels"] = "best"
+    """Slices of CT and MRI: those of the tumour, by a mask, or of much contrast; or spread over
+    the head with their heights, for data.order=levels."""
     size: int = 256
     """Largest side of a kept image, pixels."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False

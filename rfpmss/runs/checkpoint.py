@@ -360,8 +360,9 @@ def _fixed(folder: Path, lines: list[str]) -> CheckpointError:
 
 
 SHAPING = (
-    *("model.", "data.series", "data.size", "data.slices", "data.tokens", "assignment.bank"),
-    *("train.ema", "train.optimiser", "train.stage", "train.text_rate"),
+    *("model.", "data.series", "data.size", "data.slices", "data.order", "data.tokens"),
+    *("assignment.bank", "train.ema", "train.optimiser", "train.stage", "train.text_rate"),
+    "train.stem_fan_in",
 )
 """Fields, and a section, that decide what a checkpoint holds."""
 

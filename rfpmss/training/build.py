@@ -135,8 +135,27 @@ def _optimiser(model: RFPMSS, config: TrainConfig) -> torch.optim.Optimizer:
     if config.text_rate != 1:
         learning = list(_apart(learning, model.report, config.text_rate))
 
+    for rate, stems in _slow_stems(model, config.stem_fan_in):
+        learning = list(_apart(learning, stems, rate))
+
     kept = [group for group in learning if group["params"]]
     return kinds[config.optimiser](kept, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _slow_stems(model: RFPMSS, most: int | None) -> Iterator[tuple[float, nn.Module]]:
+    """Stems of more than ``most`` inputs an output, by how much slower they learn.
+
+    A step of Adam changes each weight by about the rate, so that it changes what leaves the stem by
+    about the rate times the number of inputs. Where none is above it, groups stay as they are.
+    """
+    by_rate: dict[float, list[nn.Module]] = {}
+    for stem in model.image.stems.values():
+        fan_in = max(weight[0].numel() for weight in stem.parameters() if weight.ndim > 1)
+        if most is not None and fan_in > most:
+            by_rate.setdefault(most / fan_in, []).append(stem)
+
+    for rate, stems in sorted(by_rate.items()):
+        yield rate, nn.ModuleList(stems)
 
 
 def _apart(groups: list[dict[str, Any]], part: nn.Module, rate: float) -> Iterator[dict[str, Any]]:

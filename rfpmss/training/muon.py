@@ -21,7 +21,9 @@ TINY = 1e-7
 IN_CACHE = 1 << 16
 """Entries of matrices that are iterated together: a quarter of a megabyte."""
 
-NOT_HIDDEN = ("embedding", "words", "positions", "anchors", "stems", "pooler", "score")
+NOT_HIDDEN = (
+    *("embedding", "words", "positions", "heights", "anchors", "stems", "pooler", "score"),
+)
 """Words in the names of parameters that look like matrices and are tables of vectors, or the first
 or last map of the network; AdamW moves them, as Muon's authors advise."""
 

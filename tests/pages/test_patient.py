@@ -22,7 +22,7 @@ from rfpmss.config import VIEWS, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
-from rfpmss.evaluation.attention.slices import alone, reference, stack_of, stored, threshold_of
+from rfpmss.evaluation.attention.slices import maps_of, stack_of, stored, threshold_of
 from rfpmss.evaluation.page import sections
 from rfpmss.evaluation.page.patient import SHOWN, Looker
 from rfpmss.evaluation.page.write import fill
@@ -68,7 +68,7 @@ def test_all_stored_images_are_shown_with_their_own_boxes(opened, tmp_path):
     single = opened.cohort.batch([0, 1, 2], opened.tokenizer, augment=None).images[1][:, 0]
     assert torch.equal(images, single)
     for number in range(3):
-        assert reference(many, 0, "mri", number) == opened.cohort.box(number, "mri")
+        assert many.box(0, "mri", number) == opened.cohort.box(number, "mri")
     mri = stack_of(opened.model, many, opened.tokenizer, 0, "mri", threshold=0.5)
     assert [one.caption for one in mri.channels] == ["T1", "T1 Gd", "T2", "FLAIR"]
     assert all(len(set(one.uris)) == 3 for one in mri.channels)
@@ -86,7 +86,7 @@ def test_attention_of_an_image_alone_is_that_among_other_views(opened):
     batch = opened.cohort.batch([0, 1], opened.tokenizer, augment=None)
     images = batch.images[VIEWS.index("ct")][:, 0]
     among = rollout(layer_maps(opened.model.image, batch, "ct"))
-    found = rollout(layer_maps(opened.model.image, alone(images, "ct"), "ct"))
+    found = rollout(maps_of(opened.model.image, images, "ct", None))
     np.testing.assert_allclose(enlarge(found, 32), enlarge(among, 32), atol=1e-4)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +54,14 @@ class Batch:
     report."""
     index: Int64[Tensor, " b"]
     """Positions of the studies in the cohort."""
+    focus: Int64[Tensor, "b v"] | None = None
+    """Which image of each view maps, boxes and pictures are about; None: the first."""
+
+    def image(self, view: int) -> Float32[Tensor, "b c h w"]:
+        """The image of a view that ``focus`` names."""
+        images = self.images[view]
+        rows = torch.arange(len(images), device=images.device)
+        return images[:, 0] if self.focus is None else images[rows, self.focus[:, view]]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -63,6 +71,7 @@ class Batch:
             self.present.to(device),
             self.tokens.to(device),
             self.index.to(device),
+            None if self.focus is None else self.focus.to(device),
         )
 
 
@@ -120,6 +129,8 @@ class Cohort:
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / TRUTH)
         records = tuple(truth.get(s.study_id) for s in studies)
+        if config.order == "levels":
+            _require_heights(places)
 
         return cls(studies, places, config, records, Fingerprint.of(rows, truth_of(manifest)))
 
@@ -158,16 +169,40 @@ class Cohort:
         record = self.records[index]
         return record.stated if record else None
 
-    def box(self, index: int, view: str) -> Box | None:
-        """The finding's x0, y0, x1, y1 in pixels of the first image's centre crop, if known."""
+    def box(self, index: int, view: str, number: int | None = None) -> Box | None:
+        """The finding's x0, y0, x1, y1 in pixels of an image's centre crop, if known.
+
+        Args:
+            index: of the study.
+            view: ct, mri or pathology.
+            number: of the stored image; None: of the one that ``Batch.focus`` names.
+        """
         place = self.places[index][VIEWS.index(view)]
-        if place is None or place.boxes[0] is None:
+        if place is None:
+            return None
+
+        box = place.boxes[self._focus(place)[1] if number is None else number]
+        if box is None:
             return None
 
         side, size = self.config.resize, self.config.size
         low = (side - size) // 2
-        a, b, c, d = (float(np.clip(v * side - low, 0, size)) for v in place.boxes[0])
+        a, b, c, d = (float(np.clip(v * side - low, 0, size)) for v in box)
         return (a, b, c, d) if c > a and d > b else None
+
+    def _focus(self, place: Place) -> tuple[int, int]:
+        """The image with the largest box, or else the middle one: its place, and its number.
+
+        The place is that among the images that enter without a draw. The best first, it is the
+        first image.
+        """
+        numbers = place.images(self.config.slices, self.config.order)
+        if self.config.order == "best" or not place.heights:
+            return 0, numbers[0]
+
+        areas = [_area(place.boxes[number]) for number in numbers]
+        at = int(np.argmax(areas)) if any(areas) else len(numbers) // 2
+        return at, numbers[at]
 
     def batch(
         self,
@@ -200,13 +235,23 @@ class Cohort:
         mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
         tokens[~mask[:, -1]] = PAD
 
-        return Batch((ct, mri, pathology), mask, trim(tokens), torch.from_numpy(index))
+        focus = None if self.config.order == "best" or drawn else self._all_focus(index)
+        return Batch((ct, mri, pathology), mask, trim(tokens), torch.from_numpy(index), focus)
+
+    def _all_focus(self, index: Int64[np.ndarray, " b"]) -> Int64[Tensor, "b v"]:
+        places = [self.places[i] for i in index]
+        found = [[self._focus(place)[0] if place else 0 for place in row] for row in places]
+        return torch.tensor(found, dtype=torch.int64).reshape(len(index), len(VIEWS))
 
     def images(
         self, indices: Sequence[int] | Int64[np.ndarray, " b"], view: int
-    ) -> Float32[Tensor, "b s c h w"]:
-        """The centre crops of one view of `VIEWS`; zero where it is absent."""
-        return self._view(np.asarray(indices, np.int64), view, None)
+    ) -> Float32[Tensor, "b c h w"]:
+        """The centre crop of one view of `VIEWS` that ``Batch.focus`` names; zero where absent."""
+        index = np.asarray(indices, np.int64)
+        images = self._view(index, view, None)
+        places = [self.places[i][view] for i in index]
+        focus = [self._focus(place)[0] if place else 0 for place in places]
+        return images[torch.arange(len(index)), torch.tensor(focus, dtype=torch.int64)]
 
     def flips(
         self, indices: Sequence[int] | Int64[np.ndarray, " b"], augment: tuple[int, int]
@@ -250,8 +295,8 @@ class Cohort:
 
         for positions in groups.values():
             chosen = [place for p in positions if (place := places[p])]
-            pick = np.zeros(len(positions)) if drawn is None else drawn.pick[positions]
-            codes = torch.from_numpy(gather(chosen, pick, count))
+            pick = None if drawn is None else drawn.pick[positions]
+            codes = torch.from_numpy(gather(chosen, pick, count, self.config.order))
             if drawn is None:
                 result[positions] = augmenting.centre(_decode(codes, view), self.config)
             else:
@@ -259,6 +304,25 @@ class Cohort:
                     *(codes, self.config, _take(drawn, positions), view, _scale(view)),
                     into=[result[p] for p in positions],
                 )
+
+
+def _require_heights(places: Iterable[Sequence[Place | None]]) -> None:
+    """Refuse a cohort whose slices of CT or MRI are the best ones, at heights that nobody knows."""
+    for row in places:
+        for view, place in zip(VIEWS, row, strict=True):
+            if place is None or view == "pathology":
+                continue
+            if not all(series.heights for series in (place, *place.further)):
+                raise TextError(
+                    f"data.order=levels needs the heights of all {view} slices in the manifest, "
+                    "got a cohort prepared without them",
+                    "prepare it with --order levels (of the phantom: --phantom.masks boxes), or "
+                    "train with --data.order best",
+                )
+
+
+def _area(box: Box | None) -> float:
+    return 0.0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _take(drawn: augmenting.Draw, positions: list[int]) -> augmenting.Draw:

@@ -122,6 +122,8 @@ def _parts(
         number = seen[row.modality] = seen.get(row.modality, -1) + 1
         name = f"{row.modality}.{number}" if number else row.modality
         about["series"][name], about["boxes"][name] = row.series, row.boxes
+        if row.heights:
+            about.setdefault("heights", {})[name] = row.heights
         shard, place = entry(row, root, shards)
         image = shard[place]
         data = io.BytesIO()

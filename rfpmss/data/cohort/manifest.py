@@ -73,6 +73,9 @@ class Row:
     """Of the stored images' content; equal images never stand in two splits."""
     origin: str = ""
     """Who published the report, where it came apart from the images: TextBraTS, MR-RATE ..."""
+    heights: str = ""
+    """Of each stored image above the middle of the volume, mm, where they are spread over the
+    head (``prepare --order levels``); empty: the images are the best ones."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

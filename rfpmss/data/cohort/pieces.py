@@ -44,6 +44,7 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
         notes[name] = {
             "shape": made.images.shape,
             "boxes": [list(box) if box else None for box in made.boxes],
+            "heights": made.heights,
             "spacing": made.spacing,
             "grid": made.grid,
             "absent": sorted(set(source.channels) - set(made.channels)),

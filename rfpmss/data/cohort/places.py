@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -16,6 +17,9 @@ from rfpmss.data.cohort.shards import Shard, open_shard
 from rfpmss.data.errors import TextError, UnreadableError
 from rfpmss.data.study import Box
 
+Order = Literal["best", "levels"]
+"""Of the images of a series, as ``DataConfig.order``."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -24,12 +28,33 @@ class Place:
     shard: Shard | UInt8[np.ndarray, "n s c h w"]
     row: int
     boxes: tuple[Box | None, ...]
+    heights: tuple[float, ...] = ()
+    """Of the images above the middle of the volume, mm; empty: not known."""
     further: tuple[Place, ...] = ()
     """Other series or time points of the view, in the order of the manifest."""
 
     def series(self, number: int) -> Place:
         """One of the view's series; a study with fewer repeats those it has."""
         return (self, *self.further)[number % (1 + len(self.further))]
+
+    def images(self, count: int, order: Order, pick: float | None = None) -> list[int]:
+        """Which ``count`` of the stored images enter.
+
+        Args:
+            count: how many; of fewer stored ones some enter twice.
+            order: ``best``: the best first, or from a random start; ``levels``: from the neck
+                upwards, the k-th of them from the k-th share of the heights that are stored.
+            pick: random number in [0, 1); None: without a draw the best, or the middle of each
+                share.
+        """
+        stored = self.shard.shape[1]
+        if order == "levels" and self.heights:
+            rising = np.argsort(self.heights, kind="stable").tolist()
+            within = stored // 2 if pick is None else min(int(pick * stored), stored - 1)
+            return [rising[(k * stored + within) // count] for k in range(count)]
+
+        start = int((pick or 0.0) * stored)
+        return [(start + k) % stored for k in range(count)]
 
 
 def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place | None, ...]:
@@ -50,7 +75,8 @@ def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place
         shard, number = entry(row, root, shards)
         if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
             raise UnreadableError(f"the shard {shard.name} is no stack of {row.modality} images")
-        place = Place(shard, number, _boxes(row.boxes, shard.shape[1]))
+        count = shard.shape[1]
+        place = Place(shard, number, _boxes(row.boxes, count), _heights(row.heights, count))
         found.setdefault(row.modality, []).append(place)
 
     result = {view: replace(first, further=tuple(rest)) for view, (first, *rest) in found.items()}
@@ -85,6 +111,21 @@ def _boxes(text: str, count: int) -> tuple[Box | None, ...]:
     return boxes
 
 
+def _heights(text: str, count: int) -> tuple[float, ...]:
+    if not text:
+        return ()
+
+    try:
+        heights = tuple(float(part) for part in text.split())
+    except ValueError:
+        heights = (math.nan,)
+
+    if len(heights) != count or not all(map(math.isfinite, heights)):
+        raise TextError(f"heights must be a number for each of {count} images, got something else")
+
+    return heights
+
+
 def _box(text: str) -> Box | None:
     if not text.strip():
         return None
@@ -101,19 +142,14 @@ def _box(text: str) -> Box | None:
 
 
 def gather(
-    places: Sequence[Place], pick: Float64[np.ndarray, " n"], count: int
+    places: Sequence[Place], pick: Float64[np.ndarray, " n"] | None, count: int, order: Order
 ) -> UInt8[np.ndarray, "n s c h w"]:
-    """``count`` stored images of each place, which are all of one shard."""
+    """``count`` stored images of each place, which are all of one shard; see `Place.images`."""
     shard = places[0].shard
     stack = np.empty((len(places), count, *shard.shape[2:]), np.uint8)
     for position, place in enumerate(places):
-        for k, image in enumerate(_which(pick[position], count, shard.shape[1])):
+        drawn = None if pick is None else float(pick[position])
+        for k, image in enumerate(place.images(count, order, drawn)):
             stack[position, k] = shard[place.row, image]
 
     return stack
-
-
-def _which(pick: float, count: int, stored: int) -> list[int]:
-    """``count`` of the stored images: the best first, or from a random start."""
-    start = int(pick * stored)
-    return [(start + k) % stored for k in range(count)]

@@ -216,6 +216,7 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             spacing=" ".join(f"{value:.4g}" for value in notes[name]["spacing"]),
             grid=" ".join(map(str, notes[name]["grid"])),
             digest=notes[name]["digest"],
+            heights=" ".join(f"{mm:.4g}" for mm in notes[name].get("heights", ())),
         )
 
     if study.report is not None:

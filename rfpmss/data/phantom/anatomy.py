@@ -30,6 +30,8 @@ CENTRES = {
     "parietal": (-0.34, 0.20, 20.0),
     "occipital": (-0.25, 0.60, 0.0),
 }
+OFF = {"frontal": 36.0, "temporal": -36.0, "parietal": 36.0, "occipital": -36.0}
+"""Height of the mass, mm, where ``PhantomConfig.level`` is off."""
 RIM = {"mild": 1.25, "moderate": 1.6, "marked": 2.0}
 """Outer radius of the oedema in units of the tumour's radius."""
 PUSH = np.float32(0.45)
@@ -67,8 +69,8 @@ class Head:
     latents: Latents
 
     @classmethod
-    def draw(cls, latents: Latents, rng: np.random.Generator) -> Head:
-        """A head for these findings."""
+    def draw(cls, latents: Latents, rng: np.random.Generator, *, off: bool = False) -> Head:
+        """A head for these findings; ``off``: the mass lies off the middle, as `OFF` says."""
         axes = (
             HALF * rng.uniform(0.74, 0.82),
             HALF * rng.uniform(0.88, 0.95),
@@ -76,6 +78,7 @@ class Head:
         )
         shift = (HALF * rng.uniform(-0.04, 0.04), HALF * rng.uniform(-0.04, 0.04))
         x, y, z = CENTRES[latents.lobe]
+        z = OFF[latents.lobe] if off else z
         x = x * axes[0] / 0.78 + rng.normal(0, 3.0)
         if latents.side == "left":
             x = -x

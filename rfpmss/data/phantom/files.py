@@ -20,7 +20,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from rfpmss.common.files import fill, read_text
 from rfpmss.config import VIEWS, PhantomConfig
 from rfpmss.data.phantom import anatomy, slide
-from rfpmss.data.phantom.latents import Latents, draw
+from rfpmss.data.phantom.latents import Latents, draw, smaller
 from rfpmss.data.phantom.narrative import narrate
 from rfpmss.data.phantom.pose import HEIGHT
 from rfpmss.data.phantom.scanner import HOME, OTHER
@@ -135,21 +135,25 @@ def _truth(
     return truth | ({"labels": given} if given else {})
 
 
-def read_patient(folder: Path, split: str) -> Study:
-    """The study whose files lie in ``folder``."""
+def read_patient(folder: Path, split: str, *, masked: bool = True) -> Study:
+    """The study whose files lie in ``folder``, with its masks or without."""
     name = folder.name
     mask = folder / f"{name}_seg.nii.gz"
     sources: dict[str, Source | None] = dict.fromkeys(VIEWS)
     if mask.exists():
         paths = tuple(folder / f"{name}_{sequence}.nii.gz" for sequence in SEQUENCES)
         sources["mri"] = Source(
-            kind="nifti", paths=paths, channels=SEQUENCES, series="+".join(SEQUENCES), mask=mask
+            kind="nifti",
+            paths=paths,
+            channels=SEQUENCES,
+            series="+".join(SEQUENCES),
+            mask=mask if masked else None,
         )
 
     if (folder / "ct").is_dir():
         paths = tuple(sorted((folder / "ct").iterdir()))
         own = folder / f"{name}{OF_CT}"
-        fitting = own if own.exists() else mask if mask.exists() else None
+        fitting = next((path for path in (own, mask) if masked and path.exists()), None)
         sources["ct"] = Source(kind="dicom", paths=paths, series="head", mask=fitting)
 
     if (folder / "slide.tiff").exists():
@@ -171,10 +175,11 @@ def _draw(
     config: PhantomConfig, rng: np.random.Generator, found: Latents | None
 ) -> tuple[Latents, tuple[str, ...], anatomy.Head, str]:
     """Findings, unless they are given, modalities, head and report, in this order."""
-    drawn = draw(rng)
+    off = config.level == "off"
+    drawn = smaller(draw(rng)) if off else draw(rng)
     latents = drawn if found is None else found
     shown = _shown(config.missing, rng)
-    head = anatomy.Head.draw(latents, rng)
+    head = anatomy.Head.draw(latents, rng, off=off)
 
     return latents, shown, head, write_report(latents, rng)
 

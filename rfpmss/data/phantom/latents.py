@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ EDEMAS = ("mild", "moderate", "marked")
 DENSITIES = ("low", "moderate", "high")
 GRADES = (2, 3, 4)
 SMALLEST, LARGEST = 14.0, 44.0
+LARGEST_OFF = 26.0
+"""Of masses off the middle, so that none reaches it."""
 
 # Conditional tables given the grade: a plausible, noisy glioma.
 GRADE = (0.3, 0.25, 0.45)
@@ -100,6 +102,13 @@ def draw(rng: np.random.Generator) -> Latents:
         density=DENSITIES[rng.choice(3, p=DENSITY[grade])],
         proliferation=bool(rng.random() < PROLIFERATION[grade]),
     )
+
+
+def smaller(latents: Latents) -> Latents:
+    """The same findings of a mass of 14 to 26 mm, larger masses staying the larger ones."""
+    share = (latents.size - SMALLEST) / (LARGEST - SMALLEST)
+    size = SMALLEST + share * (LARGEST_OFF - SMALLEST)
+    return replace(latents, size=float(np.round(size, 3)))
 
 
 VISIBLE: dict[str, tuple[str, ...]] = {

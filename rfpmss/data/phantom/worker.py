@@ -29,6 +29,7 @@ def choice(config: PhantomConfig) -> Choice:
         size=max(*config.mri_shape[:2], *config.ct_shape[:2]),
         count=config.views,
         mpp=max(2.0, 1024.0 / config.slide_size),
+        order="best" if config.masks == "choose" else "levels",
     )
 
 
@@ -38,7 +39,7 @@ def make(work: Path, config: PhantomConfig, index: int) -> None:
     if not folder.exists():
         write_patient(folder, index, config)
 
-    study = read_patient(folder, "")
+    study = read_patient(folder, "", masked=config.masks != "hidden")
     if not piece_path(work / "pieces", study.study_id).exists():
         write_piece(work / "pieces", study, choice(config))
 

@@ -44,7 +44,11 @@ def prepare(wanted: Public) -> Summary:
         rejections=tuple((root / path, describe(error)) for path, error in found.rejections),
     )
     choice = Choice(
-        size=wanted.size, count=wanted.views, limit=wanted.max_mib * MIB, gaps=wanted.gaps
+        size=wanted.size,
+        count=wanted.views,
+        order=wanted.order,
+        limit=wanted.max_mib * MIB,
+        gaps=wanted.gaps,
     )
     derived = (wanted.derive_reports, wanted.clinical, wanted.mask_labels)
     settings = (asdict(choice), wanted.splits, wanted.seed, *derived)

@@ -159,13 +159,14 @@ class FolderOptions:
 
         return replace(found, rejections=(*missing, *found.rejections))
 
-    def choice(self, *, size: int, count: int) -> Choice:
+    def choice(self, *, size: int, count: int, order: Literal["best", "levels"] = "best") -> Choice:
         """How the views are made, ``count`` of them of at most ``size`` pixels."""
         from rfpmss.data.views import Choice
 
         return Choice(
             size=size,
             count=count,
+            order=order,
             mpp=self.tile_mpp,
             slide_mpp=self.mpp,
             gaps=self.gaps,

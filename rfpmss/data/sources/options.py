@@ -48,6 +48,9 @@ class Public:
     """Labels to put into derived reports; do not predict these from the text afterwards."""
     views: int = 1
     """Slices to keep of each study."""
+    order: Literal["best", "levels"] = "best"
+    """Slices of the tumour, by a mask, or of much contrast; or spread over the head with their
+    heights, for data.order=levels."""
     size: int = 256
     """Largest side of a kept image, pixels."""
     splits: tuple[float, float, float] = (0.8, 0.1, 0.1)

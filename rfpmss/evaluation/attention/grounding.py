@@ -302,7 +302,7 @@ def _decoder(model: RFPMSS, batch: Batch, view: str) -> dict[str, Tensor]:
 
 def _intensity(batch: Batch, view: str) -> dict[str, Tensor]:
     """Brightness of each channel, and darkness, at full resolution."""
-    images = batch.images[VIEWS.index(view)][:, 0]
+    images = batch.image(VIEWS.index(view))
     found = {}
     for channel in range(CHANNELS[view]):
         flat = images[:, channel].flatten(1)

@@ -54,7 +54,7 @@ def gradient_rollout(
 
 
 def layer_maps(image: ImageEncoder, batch: Batch, view: str) -> Float[Tensor, "depth b t t"]:
-    """Attention of every block on the first image of a view, heads averaged."""
+    """Attention of every block on a view's image that ``focus`` names, heads averaged."""
     with torch.no_grad():
         weights = _weights(image, view, lambda: image(batch.images, batch.present), batch)[0]
     return torch.stack([part.mean(dim=1) for part in weights])
@@ -63,7 +63,7 @@ def layer_maps(image: ImageEncoder, batch: Batch, view: str) -> Float[Tensor, "d
 def gradient_map(
     image: ImageEncoder, batch: Batch, view: str, target: Target
 ) -> Float[Tensor, "b p"]:
-    """Gradient-weighted rollout on the first image of a view, for ``target(batch)``."""
+    """Gradient-weighted rollout on a view's image that ``focus`` names, for ``target(batch)``."""
     weights, values, rows = [], torch.zeros(0), slice(None)
     with torch.enable_grad():
         weights, values, rows = _weights(image, view, lambda: target(batch), batch, whole=True)
@@ -74,7 +74,7 @@ def gradient_map(
         for w, g in zip(weights, gradients, strict=True)
     ]
     found = gradient_rollout([w for w, _ in kept], [g for _, g in kept])
-    return _first_slice(found, batch, view)
+    return _focused(found, batch, view)
 
 
 def gaze(model: RFPMSS, batch: Batch) -> Float[Tensor, "b w v p"]:
@@ -170,9 +170,13 @@ def _weights(
     if whole:
         return found, cast("Tensor", value), rows
 
-    return [_first_slice(part[rows], batch, view) for part in found], torch.zeros(0), rows
+    return [_focused(part[rows], batch, view) for part in found], torch.zeros(0), rows
 
 
-def _first_slice(found: Tensor, batch: Batch, view: str) -> Tensor:
+def _focused(found: Tensor, batch: Batch, view: str) -> Tensor:
     slices = batch.images[VIEWS.index(view)].shape[1]
-    return found[::slices]
+    if batch.focus is None:
+        return found[::slices]
+
+    rows = torch.arange(len(batch.present), device=found.device) * slices
+    return found[rows + batch.focus[:, VIEWS.index(view)]]

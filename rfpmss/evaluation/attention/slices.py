@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from rfpmss.config import CHANNELS, MODALITIES, VIEWS
-from rfpmss.data.batches.batch import Batch
+from rfpmss.config import VIEWS
 from rfpmss.evaluation.attention.boxes import Box, box_of
-from rfpmss.evaluation.attention.maps import enlarge, layer_maps, rollout
+from rfpmss.evaluation.attention.maps import enlarge, rollout
 from rfpmss.evaluation.page.pictures import (
     TITLES,
     channels_of,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from rfpmss.data.batches.batch import Cohort
+    from rfpmss.model.image import ImageEncoder
     from rfpmss.model.rfpmss import RFPMSS
 
 METHOD = "pretrained, rollout"
@@ -119,13 +119,14 @@ def stack_of(
 
     heats = [None] * len(images)
     if _attends(model):
-        maps = rollout(layer_maps(model.image, alone(images, view), view))
+        levels = levels_of(cohort, index, view) if cohort.config.order == "levels" else None
+        maps = rollout(maps_of(model.image, images, view, levels))
         heats = list(enlarge(maps, images.shape[-1]))
 
     marks = tuple(
         Mark(
             "" if heat is None else heat_uri(heat),
-            sides(reference(cohort, index, view, number)),
+            sides(cohort.box(index, view, number)),
             sides(None if heat is None or threshold is None else box_of(heat, threshold)),
         )
         for number, heat in enumerate(heats)
@@ -159,39 +160,35 @@ def channels(
 def stored(
     cohort: Cohort, tokenizer: Tokenizer, index: int, view: str
 ) -> Float32[Tensor, "s c h w"] | None:
-    """All images that the cohort has of a view, cut as the encoder sees them."""
+    """All images that the cohort has of a view, as they are stored, cut for the encoder."""
     place = cohort.places[index][VIEWS.index(view)]
     if place is None:
         return None
 
-    sizes = {"slices": int(place.shard.shape[1]), "series": 1}
+    sizes = {"slices": int(place.shard.shape[1]), "series": 1, "order": "best"}
     whole = replace(cohort, config=cohort.config.model_copy(update=sizes))
     return whole.batch([index], tokenizer, augment=None).images[VIEWS.index(view)][0]
 
 
-def alone(images: Float32[Tensor, "s c h w"], view: str) -> Batch:
-    """The images as studies that have nothing else."""
-    count, size = len(images), images.shape[-1]
-    shown = [
-        images[:, None] if name == view else torch.zeros(count, 1, CHANNELS[name], size, size)
-        for name in VIEWS
-    ]
-    present = torch.tensor([name == view for name in MODALITIES]).expand(count, -1)
-    tokens = torch.zeros(count, 2, dtype=torch.int64)
-    ct, mri, pathology = shown
-
-    return Batch((ct, mri, pathology), present, tokens, torch.arange(count))
-
-
-def reference(cohort: Cohort, index: int, view: str, number: int) -> Box | None:
-    """The finding's box on one of the stored images, as `Cohort.box` gives it for the first."""
+def levels_of(cohort: Cohort, index: int, view: str) -> list[int] | None:
+    """Which of the heights that a model has learned is nearest to each stored image of a view."""
     place = cohort.places[index][VIEWS.index(view)]
-    if place is None:
+    if place is None or not place.heights:
         return None
 
-    from_there = replace(place, boxes=place.boxes[number:])
-    row = tuple(from_there if name == view else None for name in VIEWS)
-    return replace(cohort, places=(row,)).box(0, view)
+    ranks = np.argsort(np.argsort(place.heights, kind="stable"), kind="stable")
+    return (ranks * cohort.config.slices // len(ranks)).tolist()
+
+
+def maps_of(
+    image: ImageEncoder, images: Float32[Tensor, "s c h w"], view: str, levels: list[int] | None
+) -> Float[Tensor, "depth s t t"]:
+    """Attention of every block on each of the images, heads averaged."""
+    device = next(image.parameters()).device
+    trunk = cast("MedicalImageTransformer", image.trunk(view))
+    with torch.no_grad():
+        there = torch.ones(1, dtype=torch.bool, device=device)
+        return trunk.attention(image.stem(view, images[None].to(device), there, levels))
 
 
 def threshold_of(folder: Path, view: str) -> float | None:

@@ -100,7 +100,7 @@ def pictures(batch: Batch, row: int) -> list[Picture]:
     for place, view in enumerate(VIEWS):
         if not bool(batch.present[row, place]):
             continue
-        image = batch.images[place][row, 0].cpu().numpy()
+        image = batch.image(place)[row].cpu().numpy()
         for name, channel in thumbnails(view, channels_of(view, image[None]).shown):
             pixels = shown_pixels(image, channel)
             caption = f"{TITLES[view]} {name}"

@@ -255,9 +255,9 @@ def _overlays(
     indices: np.ndarray,
     references: list[tuple[float, float, float, float]],
 ) -> list[Overlay]:
-    """The first image of the first studies, with what the best method says of it."""
+    """An image of each of the first studies, with what the best method says of it."""
     batch = run.cohort.batch(indices[:OVERLAYS], run.tokenizer, augment=None)
-    images = batch.images[VIEWS.index(view)][:, 0].cpu().numpy()
+    images = batch.image(VIEWS.index(view)).cpu().numpy()
     return [
         Overlay(
             study_id=run.cohort.studies[indices[i]].study_id,

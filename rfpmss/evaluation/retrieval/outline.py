@@ -88,9 +88,9 @@ def controls(
 
 
 def _heads(cohort: Cohort, indices: Int[np.ndarray, " n"], view: str) -> Bool[np.ndarray, "n s s"]:
-    """The head in the first image of a view of each study, a few studies at a time."""
+    """The head in one image of a view of each study, a few studies at a time."""
     parts = [
-        masks(cohort.images(indices[start : start + SOME], VIEWS.index(view))[:, 0], view)
+        masks(cohort.images(indices[start : start + SOME], VIEWS.index(view)), view)
         for start in range(0, len(indices), SOME)
     ]
     return np.concatenate(parts)

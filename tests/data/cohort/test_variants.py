@@ -70,9 +70,10 @@ def volume(folder: Path, part: str) -> np.ndarray:
 
 def test_the_plain_cohort_keeps_its_name_and_every_option_makes_another() -> None:
     assert folder_name(smoke().phantom) == "phantom-a3ca723ad299"
-    assert (set(HARD) - {"missing"}) | {"edition"} == LATER
-    names = {folder_name(SMALL.model_copy(update={name: HARD[name]})) for name in HARD}
-    assert len(names | {folder_name(SMALL)}) == len(HARD) + 1
+    assert (set(HARD) - {"missing"}) | {"edition", "level", "masks"} == LATER
+    options = {**HARD, "level": "off", "masks": "boxes"}
+    names = {folder_name(SMALL.model_copy(update={name: options[name]})) for name in options}
+    assert len(names | {folder_name(SMALL)}) == len(options) + 1
 
 
 def test_a_hard_patient_made_alone_equals_the_same_one_of_the_cohort(tmp_path: Path) -> None:
