@@ -1,6 +1,6 @@
 """Transports beside POT, OTT-JAX and GeomLoss: process time to a relative error of 1e-6.
 
-    python -m benchmarks.transports [--out FILE]
+    python -m benchmarks.transports [--out FILE] [--longest SECONDS]
 
 Costs are squared distances between uniform points in the unit square over their maximum, masses
 even. A peer is run for 10, 20, 50, 100, ... iterations until its plan's worst margin is right to
@@ -32,7 +32,7 @@ from benchmarks.peers import transport as peers
 SIZES = (256, 256), (2048, 2048), (20000, 64)
 TEMPERATURES = 0.05, 0.01
 GOAL = 1e-6
-LONGEST = 2.0  # seconds of one run from which no more iterations are tried
+LONGEST = 2.0
 ITERATIONS = 10, 20, 50, 100, 200, 500, 1000, 2000, 5000
 F, D = torch.float32, torch.float64
 PEERS: dict[str, tuple[str, Callable[..., Any], torch.dtype]] = {
@@ -51,6 +51,8 @@ def main() -> None:
     """Measure all of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/transports.csv"))
+    text = "of one run from which no more iterations are tried (default: 2)"
+    parser.add_argument("--longest", type=float, default=LONGEST, metavar="SECONDS", help=text)
     options = parser.parse_args()
     torch.set_num_threads(1)
     done = set()
@@ -64,7 +66,7 @@ def main() -> None:
         for n, k in SIZES:
             for eps in TEMPERATURES:
                 left = [x for x in NAMES if (str(n), str(k), str(eps), x) not in done]
-                for row in measured(scores(n, k), eps, left):
+                for row in measured(scores(n, k), eps, left, options.longest):
                     table.writerow((n, k, eps, *row, torch.__version__))
                     file.flush()
                     print(n, k, eps, *row, flush=True)
@@ -78,7 +80,7 @@ def scores(n: int, k: int) -> Tensor:
     return -cost / cost.max()
 
 
-def measured(x: Tensor, eps: float, names: list[str]) -> Iterator[tuple[Any, ...]]:
+def measured(x: Tensor, eps: float, names: list[str], longest: float) -> Iterator[tuple[Any, ...]]:
     """Name, version, iterations, error and seconds of the named."""
     for name in names:
         if name in PEERS:
@@ -96,17 +98,17 @@ def measured(x: Tensor, eps: float, names: list[str]) -> Iterator[tuple[Any, ...
             version, run = importlib.metadata.version(package), make(x.to(dtype), eps)
         except ImportError:
             continue
-        yield name, version, *until_right(run)
+        yield name, version, *until_right(run, longest)
 
 
-def until_right(run: Callable[[int], Any]) -> tuple[int, str, str]:
+def until_right(run: Callable[[int], Any], longest: float) -> tuple[int, str, str]:
     """The fewest tried iterations that reach the goal, or the most that there was time for."""
     error, seconds, count = float("inf"), 0.0, 0
     for count in ITERATIONS:
         run(1) if count == ITERATIONS[0] else None  # what is loaded or compiled at the first call
         plan, seconds = timed(lambda: run(count))  # noqa: B023
         error = error_of(torch.from_numpy(np.array(plan)))
-        if error <= GOAL or seconds > LONGEST:
+        if error <= GOAL or seconds > longest:
             break
     return count, f"{error:.1e}", f"{seconds:.4f}"
 
