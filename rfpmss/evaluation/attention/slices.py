@@ -78,6 +78,8 @@ class Stack:
     """One for each image."""
     absent: tuple[str, ...] = ()
     """Sequences that the study does not have."""
+    heights: tuple[float, ...] = ()
+    """Of the images above the middle of the volume, mm, where they are known."""
 
     @property
     def title(self) -> str:
@@ -133,7 +135,9 @@ def stack_of(
     )
     pixels = images.numpy()
     absent = channels_of(view, pixels).absent
-    return Stack(view, images.shape[-1], channels(view, pixels), marks, absent)
+    place = cohort.places[index][VIEWS.index(view)]
+    heights = place.heights if place else ()
+    return Stack(view, images.shape[-1], channels(view, pixels), marks, absent, heights)
 
 
 def channels(
