@@ -70,13 +70,14 @@ _LABELLED = re.compile(
 )
 _UNIT = (
     r"(?! ?(?:[cmµuk]?m[²³23]?|m?l|cc|hu|m?sv|m?gy|m?bq|mci|m?g|mcg|ms|msec|s|kg|%|x|×|/|slices"
-    r"|cells|images|bilder|schnitte|jahre|years|voxels?|pixels?|points?|streamlines|zellen|k?hz"
+    r"|cells|images|bilder|schnitte|jahre|years|matrix|voxels?|pixels?|points?|streamlines"
+    r"|zellen|k?hz"
     r"|cgy)(?!\w))"
 )
 _RUN = re.compile(
     rf"(?<![\w.,/×-])(?<!T[REI][ =:])(?<!b[ =])(?:(?-i:[A-Z]{{1,4}})[-/]?)?(?:"
     # Groups of equal length, of a number that somebody reads aloud.
-    rf"\d{{2,4}}(?P<by>[ .-])\d{{3}}(?P=by)\d{{3,4}}(?:(?P=by)\d{{1,4}}){{0,4}}"
+    rf"\d{{2,4}}(?P<by>[ .-])\d{{3}}(?P=by)\d{{2,4}}(?:(?P=by)\d{{1,4}}){{0,4}}"
     rf"|\d\d(?P<two>[ .-])\d\d(?:(?P=two)\d\d){{2,6}}"
     rf"|(?!(?:19|20)\d\d)\d{{4}}(?P<four>[ .-])\d{{4}}(?:(?P=four)\d{{2,4}}){{0,4}}"
     rf"|\d{{2,8}}[-/]\d{{5,12}}(?:[-/]\d{{1,4}})?"
@@ -99,7 +100,7 @@ _CALLED = (
 _CARD = re.compile(
     rf"(?<![\w-])(?P<label>{_CALLED}(?:\s(?:n\.?[º°]|no\.?|nr\.?|number|id))?"
     rf"(?![^\W\d_])(?:\s[a-zà-ÿ]{{4,12}})?\s?[:#.]?\s?)"
-    rf"(?:(?-i:[A-Z]{{1,4}})[-/ ]?)?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
+    rf"(?:\d{{1,4}} )?(?:(?-i:[A-Z]{{1,4}})[-/ ]?)?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
     rf"|[ ](?=\d{{2,4}})){{2,24}}\d(?:[-/][A-Z\d]{{1,4}})?(?!\w){_UNIT}",
     re.IGNORECASE,
 )

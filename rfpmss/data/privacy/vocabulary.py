@@ -166,6 +166,13 @@ exame ausência presença crônica crônico 无 無 未 非 有 和 与 與 及 
 术中 复查 随访 無造影 双侧 雙側 左额 右额 左颞 右颞 左顶 右顶 左枕 右枕 额 颞 顶 枕 岛叶 丘脑 脑干
 小脑 胼胝体 基底节 侧脑室 脑室 中线 水肿 出血 坏死 囊变 强化 病灶 转移瘤 脑膜瘤 检查 报告 影像
 所见 诊断 印象 未见 伴 不伴 无强化 有强化
+głowa głowy mózg mózgu czaszki kontrastem kontrastu kontrast hlava hlavy mozek mozku mozgu lebky
+glava glave glavy mozak možgani možganov fej fejről koponya koponyáról agy agyi kontrasztos huvud
+huvudet hjärna hjärnan skalle hoved hovedet hjerne hjernen hode hodet pää pään aivot aivojen kallo
+pea aju capul capului creier creierul cerebral craniu kafa kafası beyin başı galva galvas smadzenes
+galvos smegenų kepala otak đầu não sọ голова головы головного мозг мозга главы черепа головний мозку
+мозък мозъка κεφάλι κεφαλής εγκέφαλος εγκεφάλου cabeza cerebro cráneo cabeça crânio cerebral tête
+cerveau crâne testa cranio cervello encefalo hoofd schedel hersenen
 """
 ORDINARY = COMMON | frozenset(_ORDINARY.split())
 """Words that reports are made of: no file and no header makes a name of one by itself."""

@@ -6,7 +6,13 @@ import re
 
 from rfpmss.data.privacy.labelled.east_asian import SURNAMES_KO, TWO_KO
 from rfpmss.data.privacy.persons import PARTICLE, UPPER
-from rfpmss.data.privacy.unlabelled.general import is_word, languages
+from rfpmss.data.privacy.unlabelled.general import (
+    is_of_medicine,
+    is_told,
+    is_word,
+    languages,
+    nouns_have_capitals,
+)
 from rfpmss.data.privacy.unlabelled.people import is_eponym
 from rfpmss.data.privacy.vocabulary import DOUBLE, FOUND_ZH, STOP, SURNAMES
 
@@ -75,6 +81,10 @@ _KIN_ZH = re.compile(
     r"|哥哥|弟弟|姐姐|妹妹|孙子|孙女|侄子|侄女|外甥女?|姑姑|叔叔|舅舅)"
     rf"(?P<gap>[（(:：为是叫名 ]{{0,2}})(?P<word>{_NAME_ZH})(?={_VERB_ZH}|$)"
 )
+_NAMED_ZH = re.compile(
+    rf"(?P<kin>患者|病人|患儿|联系人)(?P<gap>)(?P<word>(?!{STOP}|{FOUND_ZH})[{_HAN}]{{2,4}})"
+    r"(?=[，,、]\s?(?:[男女](?:[，,。性]|$)|电话|手机))"
+)
 _KIN_JA = re.compile(
     r"(?P<kin>妻|夫|長男|長女|次男|次女|三男|三女|息子|娘|母親?|父親?|姉|妹|兄|弟|孫|嫁|家族|配偶者|キーパーソン)"
     rf"(?P<gap>(?:である|の|は|、|・|：|:|（"
@@ -96,10 +106,17 @@ def without_kin(text: str, blank: str) -> str:
         'S/o _. Her niece _, the son Left. 家属_代诉'
     """
     text = _OF_INDIA.sub(lambda found: f"{found['kin'] or found['home']} {blank}", text)
-    spoken = languages(text)
+    spoken, nouns = languages(text), nouns_have_capitals(text)
 
     def named(found: re.Match[str]) -> str:
-        if is_word(found["word"], spoken) or is_eponym(found.string, *found.span("word")):
+        word = found["word"]
+        sure = (
+            not nouns and found["gap"] == " " and word[1:].islower()
+        )  # `kızı Yıldız`: a word, and her name
+        known = is_told(word, word.lower()) or is_of_medicine(word.lower())
+        if (known if sure else is_word(word, spoken)) or is_eponym(
+            found.string, *found.span("word")
+        ):
             return found[0]
         return found[0][: found.start("word") - found.start()] + blank
 
@@ -107,6 +124,6 @@ def without_kin(text: str, blank: str) -> str:
     if not _WIDE.search(text):
         return text
 
-    for pattern in (_KIN_ZH, _KIN_JA, _KIN_KO):
+    for pattern in (_KIN_ZH, _NAMED_ZH, _KIN_JA, _KIN_KO):
         text = pattern.sub(rf"\g<kin>\g<gap>{blank}", text)
     return text

@@ -7,6 +7,7 @@ word that no vocabulary holds is one; elsewhere a given name of the lexicon is.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from rfpmss.data.privacy.persons import LOWER, UPPER
 from rfpmss.data.privacy.unlabelled.general import is_told, is_word, languages
@@ -88,11 +89,11 @@ def without_small(text: str, blank: str) -> str:
     def take(found: re.Match[str]) -> str:
         words = found["name"].split()
         count = next((n for n, w in enumerate(words) if is_word(w, spoken)), len(words))
-        if not count:
-            return found[0]
         titled = _TITLED.search(found.string, found.start(), found.start("name"))
         if titled and count == len(words) - 1 and _CLOSED.match(found.string, found.end()):
             count += not is_told(words[-1], words[-1])  # `lek. wacław niedźwiedzki.`
+        if not count:
+            return found[0]
         start = found.start("initial") if found["initial"] else found.start("name")
         end = found.start("name") + len(" ".join(words[:count]))
         whole = found.string
@@ -115,4 +116,10 @@ def without_small(text: str, blank: str) -> str:
 
     text = _AGED.sub(take, _CUED.sub(take, _LOUD.sub(loud, text)))
     text = _GREETED.sub(rf"\g<cue>{blank}", text)
-    return _ANY.sub(known, _LAST.sub(take, text))
+    beside = re.compile(rf"{blank} (?P<name>[{LOWER}][{LOWER}'’-]{{4,30}})(?=\s?(?:[.,:;)\n]|$))")
+    return beside.sub(_beside(spoken, blank), _ANY.sub(known, _LAST.sub(take, text)))
+
+
+def _beside(spoken: frozenset[str], blank: str) -> Callable[[re.Match[str]], str]:
+    """The second half of a name whose first is a blank."""
+    return lambda found: found[0] if is_word(found["name"], spoken) else blank

@@ -63,7 +63,7 @@ _ASKED = re.compile(r"\s(?:से|को|ने|صحبت|است|بودن)(?!\S\S
 
 
 _TRANSLITERATED = re.compile(
-    r"[阿买提江古丽依不都热合曼吐尔逊艾力木斯坦罕努帕伊拉亚森卡德巴哈扎西卓玛次仁达瓦尼旦增丹桑吉格措多杰才让央金姆其木乌云娜]{4,9}"
+    r"[热汗阿买提江古丽依不都热合曼吐尔逊艾力木斯坦罕努帕伊拉亚森卡德巴哈扎西卓玛次仁达瓦尼旦增丹桑吉格措多杰才让央金姆其木乌云娜]{4,9}"
 )
 """Names of Uyghurs, Tibetans and Mongols in Chinese signs."""
 
