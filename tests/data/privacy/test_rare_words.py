@@ -92,8 +92,8 @@ def test_the_list_is_private_only_its_count_is_told_and_it_comes_back_edited(
     assert [(row["word"], row["blanked"]) for row in rows] == [("Qwzyrblat", "yes")]
     assert (out / FILE).stat().st_mode & 0o077 == 0
     page = (out / "cohort.html").read_text()
-    assert "note: 1 reports hold words that may be names; 1 were blanked" in said
-    assert "1 reports hold words that may be names; 1 were blanked" in page
+    assert "note: 1 report holds words that may be names; 1 was blanked" in said
+    assert "1 report holds words that may be names; 1 was blanked" in page
     assert not any("Qwzyrblat" in (row.report or "") for row in read(out / "manifest.csv"))
     assert "Qwzyrblat" not in said + page
 
