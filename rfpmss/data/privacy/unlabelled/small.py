@@ -85,13 +85,15 @@ def without_small(text: str, blank: str) -> str:
         'spoke with _ about dr _, his wife _. stable. _'
     """
     spoken = languages(text)
+    names = lexicon().given | lexicon().family
 
     def take(found: re.Match[str]) -> str:
         words = found["name"].split()
         count = next((n for n, w in enumerate(words) if is_word(w, spoken)), len(words))
         titled = _TITLED.search(found.string, found.start(), found.start("name"))
         if titled and count == len(words) - 1 and _CLOSED.match(found.string, found.end()):
-            count += not is_told(words[-1], words[-1])  # `lek. wacław niedźwiedzki.`
+            last = words[-1]
+            count += not is_told(last, last) and (count > 0 or last in names)
         if not count:
             return found[0]
         start = found.start("initial") if found["initial"] else found.start("name")
