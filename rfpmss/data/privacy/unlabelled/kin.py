@@ -67,6 +67,7 @@ _NAMED = re.compile(
     rf"|chamad[oa]|di nome|o imieniu))"
     rf"(?P<gap>[,:]? [\[(]?|, | \()(?:{PARTICLE}|(?:Lo|La|Li|Mac|Mc) ){{0,2}}(?P<word>{_WORD})"
 )
+_OF_AT_END = re.compile(rf" {_OF}$")
 _HONOR = r"(?:(?:Late|late|Shri|Sri|Smt|Sh|Mr|Mrs|Ms|Dr|Md|Mohd|Kumari|Km)\.?\s){0,3}"
 # Son, wife, daughter and care of, in India and its neighbours; resident of, with the address.
 _OF_INDIA = re.compile(
@@ -110,9 +111,10 @@ def without_kin(text: str, blank: str) -> str:
 
     def named(found: re.Match[str]) -> str:
         word = found["word"]
-        sure = (
-            not nouns and found["gap"] == " " and word[1:].islower()
-        )  # `kızı Yıldız`: a word, and her name
+        relative = found[0][: found.start("gap") - found.start()]
+        # `kızı Yıldız`: a word, and her name.
+        sure = not (nouns or _OF_AT_END.search(relative)) and found["gap"] == " "
+        sure = sure and word[1:].islower()
         known = is_told(word, word.lower()) or is_of_medicine(word.lower())
         if (known if sure else is_word(word, spoken)) or is_eponym(
             found.string, *found.span("word")
