@@ -3,10 +3,14 @@
     python -m venv words && words/bin/pip install simplemma wordfreq
     words/bin/python tools/words/general_words.py
 
-Sources, used once and not needed at run time: the forms of words of simplemma (MIT; its lists are
-open data), as many as wordfreq (Apache-2.0) calls the most frequent. A word counts where its
-dictionary has it in small letters; in German nouns count, too, unless the lexicon has the name. Of
-languages with many endings only the first letters of a word are kept.
+Sources, used once and not needed at run time: the forms of words of simplemma, as many as wordfreq
+calls the most frequent. A word counts where its dictionary has it in small letters; in German nouns
+count, too, unless the lexicon has the name. Of languages with many endings only the first letters
+of a word are kept.
+
+The programs are free (MIT, Apache-2.0); their lists have terms of their own: Mechura's lists the
+Open Database License, Wiktionary's and wordfreq's CC BY-SA 4.0. The table names them, and who
+passes it on has to as well.
 """
 
 from __future__ import annotations
@@ -38,6 +42,12 @@ BEGUN = {
     "el": 12_000,
 }
 """How many beginnings of words."""
+SOURCES = """\
+Words chosen from simplemma 2.0.0 (https://github.com/adbar/simplemma, MIT), whose lists come from
+https://github.com/michmech/lemmatization-lists (Open Database License), Wiktionary by
+https://kaikki.org (CC BY-SA 4.0), FreeLing, spacy-lookups-data, UniMorph and the Wikinflection
+corpus (CC BY 4.0); ranked by wordfreq 3.1.1 (https://github.com/rspeer/wordfreq, Apache-2.0, data
+CC BY-SA 4.0)."""
 CODES = {"hbs": "sh"}
 """What wordfreq calls a language."""
 
@@ -79,6 +89,7 @@ def main() -> None:
             put(language, sorted(longer[:count]))
 
         put("frequent", frequent)
+        put("SOURCES", [SOURCES])
 
 
 if __name__ == "__main__":
