@@ -109,6 +109,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_a_model_of_levels_is_exported_for_any_number_of_studies():
     # A process of its own: the run-time checks of shapes in tests cannot be traced.
     done = warm.run([sys.executable, "-c", EXPORT])

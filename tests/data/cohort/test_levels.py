@@ -149,6 +149,7 @@ def test_a_cohort_without_heights_is_refused_with_the_way_out(manifest, tmp_path
     Cohort.open(path, DATA.model_copy(update={"order": "best"}))
     with pytest.raises(TextError, match=r"heights.*--order levels.*--data.order best"):
         Cohort.open(path, DATA)
+    Cohort.open(manifest, DATA)
     rows = {row.modality: row for row in read(manifest)}
     assert len(rows["ct"].heights.split()) == len(rows["mri"].heights.split()) == 5
     assert rows["pathology"].heights == rows["report"].heights == ""

@@ -343,6 +343,10 @@ def test_the_advised_package_reads_the_file(
 
 # What other files try: the words, and the test.
 ELSEWHERE = {
+    "prepare it with --order levels (of the phantom": (
+        "data/cohort/test_levels.py",
+        "test_a_cohort_without_heights_is_refused_with_the_way_out",
+    ),
     "DICOM studies have no PatientID, or a placeholder": (
         "data/identity/test_layouts.py",
         "test_studies_that_nothing_says_whose_they_are_are_refused",

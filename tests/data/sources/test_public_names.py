@@ -319,12 +319,12 @@ def test_a_report_of_a_publisher_reaches_the_manifest_with_its_origin(
     assert {row.series for row in rows if row.modality == "mri"} == {"t1+t1ce+t2+flair"}
 
 
-def test_a_manifest_of_before_has_no_column_of_origins_and_loads(tmp_path: Path) -> None:
+def test_a_manifest_of_before_has_no_origins_and_no_heights_and_loads(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
-    columns = [name for name in COLUMNS if name != "origin"]
+    columns = [name for name in COLUMNS if name not in ("origin", "heights")]
     path.write_text(",".join(columns) + "\np,s,report,,,A mass.,train,,yes,,,,\n")
     (row,) = read(path)
-    assert (row.report, row.derived, row.origin) == ("A mass.", "yes", "")
+    assert (row.report, row.derived, row.origin, row.heights) == ("A mass.", "yes", "", "")
 
 
 def masked(folder: Path, name: str, labels: list[int]) -> Study:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from rfpmss.common.files import regular
 from rfpmss.data.privacy.persons import LOWER, TITLE, UPPER
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.unlabelled.people import is_no_name
@@ -182,12 +183,12 @@ def _is_compound(low: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _words(language: str) -> frozenset[str]:
-    with zipfile.ZipFile(WORDS) as file:
+    with zipfile.ZipFile(regular(WORDS)) as file:
         return frozenset(file.read(f"{language}.txt").decode().split("\n"))
 
 
 @lru_cache(maxsize=1)
 def _frequent() -> dict[str, frozenset[str]]:
-    with zipfile.ZipFile(WORDS) as file:
+    with zipfile.ZipFile(regular(WORDS)) as file:
         lines = (line.split() for line in file.read("frequent.txt").decode().split("\n"))
         return {language: frozenset(words) for language, *words in lines}
