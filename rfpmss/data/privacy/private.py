@@ -18,7 +18,7 @@ from rfpmss.data.privacy.national import without_numbers, without_runs
 from rfpmss.data.privacy.persons import apart
 from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
-from rfpmss.data.privacy.traces import CALLED, LICENCE, TRACES
+from rfpmss.data.privacy.traces import CALLED, DATES, LICENCE, TRACES
 from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
 from rfpmss.data.privacy.unlabelled.grown import grown
 from rfpmss.data.privacy.unlabelled.letterheads import without_letterheads
@@ -162,6 +162,7 @@ def redact(text: str, names: Iterable[str]) -> str:
         what = f"the text names more than {NAMED} persons: no report of one patient"
         raise TextError(what, "put the report of each patient into a file of its own")
 
+    text = DATES.sub(BLANK, text)
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
     text = CALLED.sub(rf"\1{BLANK}", _tidy(_GLUED.sub(BLANK, text)))
     text = without_runs(TRACES.sub(BLANK, text), BLANK)

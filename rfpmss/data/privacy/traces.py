@@ -103,6 +103,8 @@ _FOREIGN_PHONE = r"\+\d[\d ()/-]{6,40}\d"
 _MAIL = r"(?<![A-Za-zÀ-ɏ0-9_.+-])[A-Za-zÀ-ɏ0-9_.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,99}\w"
 _PAGE = r"(?:https?://|www\.)\S{1,2000}"
 
+DATES = re.compile(_DATES, re.IGNORECASE)
+"""Of them the full dates, each a whole: a name may hold the year, as `10234_12.03.2021` does."""
 TRACES = re.compile(
     _any(_DATES, _IDENTIFIER, _PHONES, _AMERICAN_PHONE, _FOREIGN_PHONE, _MAIL, _PAGE),
     re.IGNORECASE,

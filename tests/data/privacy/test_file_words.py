@@ -48,3 +48,13 @@ def test_one_person_of_two_numbers_has_a_name_all_the_same() -> None:
         paths[f"{number}/huber.txt"] = {"text": "Links temporal, Huber klagt."}
     reports = {study.report for study in scan(list(paths), 0, paths).studies}
     assert reports == {"Links temporal, ___ klagt."}
+
+
+def test_a_date_goes_whole_though_its_year_stands_in_the_name_of_the_folder() -> None:
+    paths = {}
+    for number in (10234, 10377):
+        folder = f"{number}_12.03.2021"
+        paths |= {f"{folder}/t1.nii.gz": {}, f"{folder}/t2.nii.gz": {}}
+        paths[f"{folder}/report.txt"] = {"text": "Дата исследования: 12.03.2021. Опухоль слева."}
+    reports = {study.report for study in scan(list(paths), 0, paths).studies}
+    assert reports == {"Дата исследования: ___. Опухоль слева."}
