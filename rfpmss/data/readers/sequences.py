@@ -328,11 +328,11 @@ def describes(word: str) -> bool:
     """Whether a word of a file's name says what the file shows, and so not whose it is.
 
     Example:
-        >>> [describes(w) for w in ("t1n", "t2f", "gadolinium", "AXT1POST", "p7", "anna", "sub")]
+        >>> [describes(w) for w in ("t1n", "t2f", "tiêm", "AXT1POST", "p7", "anna", "sub")]
         [True, True, True, True, False, False, False]
     """
     low = _fold(word)
-    if low in _HOW:
+    if low in _HOW or any(sign.fullmatch(low) for sign in _GIVEN_OR_NOT):
         return True
 
     telling = {*FOUR, "pd", "flair", "contrast", "native", "swi", "dwi", "adc", "t2star", "stir"}
@@ -527,6 +527,10 @@ _SIGNS = (
     (r"fat[-_ ]?(?:sat|sup|supp|suppressed|suppression)\w*", " fatsat "),
     (r"(?:spc|space|cube|vista)[-_ ]?ir(?![a-z])", " flair "),
 )  # fmt: skip
+_GIVEN_OR_NOT = tuple(
+    re.compile(pattern) for pattern, by in _SIGNS if by in (" contrast ", " native ")
+)
+"""Words of which one alone says whether an agent was given: tiêm, postkontrastně."""
 _KM = {"o": "without", "v": "without", "m": "with", "n": "post"}
 
 

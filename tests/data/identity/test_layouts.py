@@ -886,3 +886,11 @@ def test_a_reading_that_parts_sequences_or_merges_numbered_folders_is_refused() 
     assert contradiction((path, "a", path.parts[1]) for path in paths) == ""
     native = [PurePosixPath(f"P1/{f}/{s}.nii") for f in ("native", "mni") for s in ("t1", "t2")]
     assert contradiction((path, "a", "") for path in native) == ""
+
+
+def test_a_word_for_the_injection_is_no_part_of_a_patients_name() -> None:
+    """Vietnamese *tiêm*, injected: the image with contrast would be a patient of its own."""
+    sequences = ("T1W", "T1W_tiem", "T2_FLAIR")
+    paths = [f"BN2011004{patient}_{name}.nii.gz" for patient in (5, 6, 7) for name in sequences]
+    studies = scan(paths).studies
+    assert len(studies) == len({study.patient_id for study in studies}) == 3
