@@ -13,6 +13,8 @@ _CASED = (*range(0xC0, 0x250), *range(0x370, 0x530), *range(0x531, 0x588), *rang
 UPPER = "A-Z" + "".join(chr(c) for c in _CASED if chr(c).isupper())
 LOWER = "a-z" + "".join(chr(c) for c in _CASED if chr(c).islower())
 """Letters of a class of `re`."""
+WORD = rf"[{UPPER}]\w{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
+"""A word with a capital, with what hyphens and apostrophes join to it."""
 
 _PLURAL = (
     r"(?:[Dd]res|[Dd]r\.es|[Dd]ras|[Dd]rs|[Dd]ott\.?ri|[Dd]ott\.?sse|[Pp]rofs|[Pp]roff|MM|Mmes|[Ss]res"

@@ -332,7 +332,7 @@ def describes(word: str) -> bool:
         [True, True, True, True, False, False, False]
     """
     low = _fold(word)
-    if low in _HOW or any(sign.fullmatch(low) for sign in _GIVEN_OR_NOT):
+    if low in _HOW or _GIVEN_OR_NOT.fullmatch(low):
         return True
 
     telling = {*FOUR, "pd", "flair", "contrast", "native", "swi", "dwi", "adc", "t2star", "stir"}
@@ -527,8 +527,8 @@ _SIGNS = (
     (r"fat[-_ ]?(?:sat|sup|supp|suppressed|suppression)\w*", " fatsat "),
     (r"(?:spc|space|cube|vista)[-_ ]?ir(?![a-z])", " flair "),
 )  # fmt: skip
-_GIVEN_OR_NOT = tuple(
-    re.compile(pattern) for pattern, by in _SIGNS if by in (" contrast ", " native ")
+_GIVEN_OR_NOT = re.compile(
+    "|".join(pattern for pattern, by in _SIGNS if by in (" contrast ", " native "))
 )
 """Words of which one alone says whether an agent was given: tiêm, postkontrastně."""
 _KM = {"o": "without", "v": "without", "m": "with", "n": "post"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rfpmss.data.privacy.persons import PARTICLE, UPPER
+from rfpmss.data.privacy.persons import PARTICLE, UPPER, WORD
 from rfpmss.data.privacy.unlabelled.general import (
     is_of_medicine,
     is_told,
@@ -16,12 +16,11 @@ from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.unlabelled.people import is_eponym
 from rfpmss.data.privacy.vocabulary import common, ordinary
 
-_WORD = rf"[{UPPER}]\w{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
 _INITIALS = rf"(?:[{UPPER}]\.[ -]?){{1,3}}"
 _JOINT = rf"(?:,? |(?<=_)-)(?:(?:{PARTICLE}|i ){{0,3}})"
 _ROMAN = re.compile(r"[IVXM]\.")
 """Numerals, and `M.` before a Frenchman."""
-_INITIALLED = re.compile(rf"(?<![\w'’.-]){_INITIALS}(?P<word>{_WORD})")
+_INITIALLED = re.compile(rf"(?<![\w'’.-]){_INITIALS}(?P<word>{WORD})")
 """Initials and a word: a name by themselves."""
 _SHORT = 4
 """Shorter words that no vocabulary holds are names only where the lexicon has them."""
@@ -40,9 +39,9 @@ def grown(text: str, blank: str) -> str:
         return text
 
     spoken = languages(text)
-    behind = re.compile(rf"{blank}{_JOINT}(?P<word>{_INITIALS}(?=$|\W)|{_WORD})")
+    behind = re.compile(rf"{blank}{_JOINT}(?P<word>{_INITIALS}(?=$|\W)|{WORD})")
     before = re.compile(
-        rf"(?<![\w'’.-])(?P<word>{_INITIALS}|{_WORD})"
+        rf"(?<![\w'’.-])(?P<word>{_INITIALS}|{WORD})"
         rf"(?:-|,? (?:(?:{PARTICLE}|i ){{0,3}})|){blank}"
     )
 
@@ -54,7 +53,7 @@ def grown(text: str, blank: str) -> str:
 
     text = _INITIALLED.sub(take, text)
 
-    last = re.compile(rf"{blank} (?P<word>{_WORD})(?=\s?(?:[.,;)\n]|$))")
+    last = re.compile(rf"{blank} (?P<word>{WORD})(?=\s?(?:[.,;)\n]|$))")
 
     def end(found: re.Match[str]) -> str:
         word = found["word"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rfpmss.data.privacy.labelled.east_asian import SURNAMES_KO, TWO_KO
-from rfpmss.data.privacy.persons import PARTICLE, UPPER
+from rfpmss.data.privacy.persons import PARTICLE, WORD
 from rfpmss.data.privacy.unlabelled.general import (
     is_of_medicine,
     is_told,
@@ -61,17 +61,16 @@ KIN = (
     r"|con (?:gái|trai)|bố|mẹ|mke|mume|binti)"
 )
 _OF = r"(?:of|de|del|des|du|di|della|do|da|von|van|der|d['’])"
-_WORD = rf"[{UPPER}][\w]{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
 _NAMED = re.compile(
     rf"(?<![\w-])(?i:{KIN}(?: {_OF})?|{KIN} (?:namens|named|called|prénommée?|llamad[oa]"
     rf"|chamad[oa]|di nome|o imieniu))"
-    rf"(?P<gap>[,:]? [\[(]?|, | \()(?:{PARTICLE}|(?:Lo|La|Li|Mac|Mc) ){{0,2}}(?P<word>{_WORD})"
+    rf"(?P<gap>[,:]? [\[(]?|, | \()(?:{PARTICLE}|(?:Lo|La|Li|Mac|Mc) ){{0,2}}(?P<word>{WORD})"
 )
 _OF_AT_END = re.compile(rf" {_OF}$")
 _HONOR = r"(?:(?:Late|late|Shri|Sri|Smt|Sh|Mr|Mrs|Ms|Dr|Md|Mohd|Kumari|Km)\.?\s){0,3}"
 # Son, wife, daughter and care of, in India and its neighbours; resident of, with the address.
 _OF_INDIA = re.compile(
-    rf"(?<![\w/])(?P<kin>[SWDCHMFB]\s?/\s?[Oo])(?![\w/])[.:]?\s?{_HONOR}{_WORD}(?: {_WORD}){{0,3}}"
+    rf"(?<![\w/])(?P<kin>[SWDCHMFB]\s?/\s?[Oo])(?![\w/])[.:]?\s?{_HONOR}{WORD}(?: {WORD}){{0,3}}"
     r"|(?<![\w/])(?P<home>[Rr]\s?/\s?[Oo])(?![\w/])[.:]?\s?(?:(?![.;]\s)[^\n;]){3,80}(?=[.;\n]|$)"
 )
 _VERB_ZH = r"[代陪签诉称说告同来在电联已要于到提反表补介送确知商签诉，。、；：,.;:（）()\s]"

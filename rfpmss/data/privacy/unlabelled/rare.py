@@ -19,7 +19,7 @@ from pathlib import Path
 from rfpmss.common.files import opened_text
 from rfpmss.data.errors import ColumnError, TextError
 from rfpmss.data.privacy.aliases import write_table
-from rfpmss.data.privacy.persons import LOWER, UPPER
+from rfpmss.data.privacy.persons import LOWER, UPPER, WORD
 from rfpmss.data.privacy.sentences import BLANK
 from rfpmss.data.privacy.unlabelled.general import is_word, languages, nouns_have_capitals
 from rfpmss.data.privacy.unlabelled.grown import grown
@@ -34,7 +34,7 @@ AROUND = 30
 """Letters shown at each side of a word."""
 _HAN = r"\u3400-\u9fff"
 _WORD = re.compile(
-    rf"(?<![\w'’-])[{UPPER}]\w{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
+    rf"(?<![\w'’-]){WORD}"
     rf"|(?<![{_HAN}])(?!{STOP}|{FOUND_ZH})(?P<han>[{SURNAMES}][{_HAN}]{{1,2}})(?![{_HAN}])"
 )
 """A word with a capital, or two or three Chinese signs by themselves that begin with a surname."""
