@@ -20,8 +20,8 @@ from multisk._problem.system import System
 CHUNK, CHUNKS = 256, 16  # rows at least, and how many parts at most
 PIECE = 1 << 17  # cells that are exponentiated at once
 CHEAP = (1.0, 2.0, 3.0)  # powers by products alone: a damping of 1/2, 1/3 and 1/4
-# Fewer are not worth a second thread: two take 1.1 to 1.4 times the processor time of one here, and
-# 1.9 to 4.6 times at a tenth of it, where they are slower, too (benchmarks/paired/sweep.py).
+# Fewer are not worth a second thread: with two, twenty sweeps took three times as long as with one
+# at .4 M cells, as long at 2 M, and .6 to .9 of it at 4 M (benchmarks/paired/sweep.csv).
 SHARED_CELLS = 1 << 22
 
 Otherwise = Callable[[System, Tensor | None], Raw]
