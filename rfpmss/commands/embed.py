@@ -160,6 +160,7 @@ def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> tuple[Path, 
     if found.doubt:
         raise LayoutError(found.doubt)
 
+    found = found.settled()
     for folder in {place.parent, out.parent}:
         require_writable(folder)
     choice = arguments.choice(size=data.resize, count=data.slices, order=data.order)

@@ -110,8 +110,7 @@ def hospital(arguments: Hospital) -> int:
         return 0
 
     choice = rare.read_choice(arguments.keep_words) if arguments.keep_words else {}
-    studies, words = rare.settle(found.studies, choice)
-    found = replace(found, studies=tuple(studies), words=tuple(words))
+    found = found.settled(choice)
     keep_salt(secret, salt)
     if arguments.deidentify:
         _copy(found, arguments.deidentify.resolve(), salt, arguments)
@@ -295,7 +294,10 @@ def _tell(made: Summary, out: Path) -> int:
     _print_rejected(made.rejected)
 
     if not made.reports:
-        print("note: training needs at least one report; put .txt files beside the images")
+        print(
+            "note: training needs at least one report; put .txt files beside the images, or see "
+            "above why those that are there were left out"
+        )
 
     if made.unscored:
         print(f"note: {made.unscored}; {RAISE}")

@@ -220,6 +220,15 @@ class TextError(DataError):
     cure = "correct the text and save it as UTF-8"
 
 
+class LanguageError(DataError):
+    """A report of a language in which names are not known to be removed."""
+
+    cure = (
+        "pass --report-languages with the language to take such reports, redacted as well as the "
+        "rules can, and look through words.private.csv"
+    )
+
+
 class ColumnError(DataError):
     """A table that does not say which of its columns hold the patients and the reports."""
 

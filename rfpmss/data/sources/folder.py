@@ -15,6 +15,7 @@ from rfpmss.data.sources.dicomweb import AUTH, MODALITIES, SUFFIX, Server, fetch
 
 if TYPE_CHECKING:
     from rfpmss.data.cohort.shards import Rejection
+    from rfpmss.data.privacy.language.gate import Gate
     from rfpmss.data.sources.hospital import Found
     from rfpmss.data.views import Choice
 
@@ -49,6 +50,9 @@ class FolderOptions:
     """YAML file that says what names and columns mean where guesses fail; see docs/data.md."""
     visits: Literal["apart", "together"] = "apart"
     """Follow-ups of a patient, more than 30 days later, as own studies, or all files as one."""
+    report_languages: tuple[str, ...] = ()
+    """Languages whose reports are taken although names in them are not known to be removed, such
+    as hungarian hebrew, or all; see docs/data.md."""
     max_mib: int = 1024
     """Largest decoded image, MiB."""
     workers: int = 2
@@ -63,6 +67,18 @@ class FolderOptions:
             raise ValueError("one of SRC and --dicomweb URL must be given")
 
         self.server()
+        if self.report_languages:
+            self.gate()
+
+    def gate(self) -> Gate:
+        """Which languages of reports are taken.
+
+        Raises:
+            ValueError: if there is no such language.
+        """
+        from rfpmss.data.privacy.language.gate import Gate
+
+        return Gate(self.report_languages)
 
     def server(self) -> Server | None:
         """The DICOMweb service that is asked, with the credentials of the environment.
@@ -144,6 +160,7 @@ class FolderOptions:
         """
         from rfpmss.data.identity.mapping import read_mapping
         from rfpmss.data.identity.visits import DAYS
+        from rfpmss.data.sources.gather import How
         from rfpmss.data.sources.hospital import scan
 
         found = scan(
@@ -151,10 +168,13 @@ class FolderOptions:
             salt,
             leave=leave,
             level=self.patient_level,
-            volume=self.volume,
             limit=self.max_mib << 20,
             words=read_mapping(self.mapping),
-            days=DAYS if self.visits == "apart" else None,
+            how=How(
+                volume=self.volume,
+                days=DAYS if self.visits == "apart" else None,
+                gate=self.gate(),
+            ),
         )
 
         return replace(found, rejections=(*missing, *found.rejections))

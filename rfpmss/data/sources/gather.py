@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from rfpmss.config import VIEWS
@@ -25,6 +25,7 @@ from rfpmss.data.errors import (
     describe,
 )
 from rfpmss.data.identity.visits import DAYS, Dated, settled, visits
+from rfpmss.data.privacy.language.gate import Gate
 from rfpmss.data.privacy.private import pseudonym, read_report, redact
 from rfpmss.data.readers import masks, nifti
 from rfpmss.data.readers.dicom import segments
@@ -60,15 +61,26 @@ Lost = list[tuple[File, str]]
 """Files that are in no study, and why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """What the user chose about volumes, visits and reports."""
+
+    volume: int | None = None
+    """Which volume of 4-D NIfTI files to take."""
+    days: int | None = DAYS
+    """Examinations at most so far apart are one visit; None: all are."""
+    gate: Gate = field(default_factory=Gate)
+    """Which languages of reports are taken."""
+
+
 def studies(
     owner: str,
     members: Sequence[File],
     names: set[str],
     salt: bytes,
     lost: Lost,
+    how: How,
     *,
-    volume: int | None = None,
-    days: int | None = 30,
     untold: bool = False,
 ) -> Iterator[tuple[Study, list[File]]]:
     """The studies of one patient, each with the files of its report.
@@ -79,12 +91,11 @@ def studies(
         names: what to blank in the reports.
         salt: secret of the identifiers.
         lost: takes the files that are in no study.
-        volume: which volume of 4-D NIfTI files to take.
-        days: of `rfpmss.data.identity.visits.visits`; None: all visits are one study.
+        how: the choices of the user.
         untold: the patient is one by the names of texts alone, while others have images.
     """
     groups: dict[str, list[File]] = defaultdict(list)
-    for file, visit in zip(members, _visits(members, days), strict=True):
+    for file, visit in zip(members, _visits(members, how.days), strict=True):
         if visit is None:
             error = _whenless(file)
             lost.append((file, describe(error)))
@@ -98,10 +109,10 @@ def studies(
                 (file, describe(_imageless(file, examined=examined, untold=untold)))
                 for file in files
             ]
-        elif made := _study(f"{owner}\0{visit}" if visit else owner, files, salt, volume, lost):
+        elif made := _study(f"{owner}\0{visit}" if visit else owner, files, salt, how.volume, lost):
             texts = [file for file in files if file.kind == "text"]
             patient = pseudonym(salt, "p", owner)
-            report = _report(texts, names, lost)
+            report = _report(texts, names, how.gate, lost)
             yield replace(made, patient_id=patient, report=report), texts
 
 
@@ -445,11 +456,13 @@ def _slides(members: Sequence[File], salt: bytes) -> Iterator[Candidate]:
         yield (0, -1, 0, 0, 0, 0, -sum(sizes.values()), 0), "pathology", source
 
 
-def _report(texts: Sequence[File], names: set[str], lost: Lost) -> str | None:
+def _report(texts: Sequence[File], names: set[str], gate: Gate, lost: Lost) -> str | None:
     parts: dict[str, None] = {}
     for file in texts:
         try:
-            text = redact(file.text if file.text is not None else read_report(file.path), names)
+            said = file.text if file.text is not None else read_report(file.path)
+            gate.check(said)
+            text = redact(said, names)
             if not re.search(r"[^\W\d_]", text):
                 raise IncompleteError("the report says nothing but who the patient is")
             if "mapping" not in file.told and text_of_another_part(text):

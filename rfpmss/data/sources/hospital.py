@@ -37,9 +37,8 @@ from rfpmss.data.identity.names import WORD, rank
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_of
 from rfpmss.data.identity.reading import Patient, Reading, read_back
-from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import pseudonym
-from rfpmss.data.privacy.unlabelled.rare import Rare
+from rfpmss.data.privacy.unlabelled.rare import Rare, settle
 from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse, strays
 from rfpmss.data.readers.file import File
 from rfpmss.data.readers.look import look
@@ -49,7 +48,7 @@ from rfpmss.data.reports.labels import Identities
 from rfpmss.data.reports.mentions import Mentions
 from rfpmss.data.reports.rows import known_of, reports_of
 from rfpmss.data.reports.worksheet import LISTS_IMAGES, NO_REPORTS
-from rfpmss.data.sources.gather import Lost, studies
+from rfpmss.data.sources.gather import How, Lost, studies
 from rfpmss.data.study import Study
 
 
@@ -78,6 +77,11 @@ class Found:
     salt: bytes | None = field(default=None, repr=False)
     """With it the paths of refused files are kept apart; None: they name nobody."""
 
+    def settled(self, choice: Mapping[str, bool] | None = None) -> Found:
+        """Without the words that may be names; see `rfpmss.data.privacy.unlabelled.rare.settle`."""
+        studies, words = settle(self.studies, choice)
+        return replace(self, studies=tuple(studies), words=tuple(words))
+
 
 def scan(
     root: Path,
@@ -85,10 +89,9 @@ def scan(
     *,
     leave: Path | None = None,
     level: int = 0,
-    volume: int | None = None,
     limit: int = MAX_BYTES,
     words: Words | None = None,
-    days: int | None = DAYS,
+    how: How | None = None,
 ) -> Found:
     """Find the studies in a folder; pixels are not decoded yet.
 
@@ -100,12 +103,11 @@ def scan(
         salt: secret of the identifiers, see `rfpmss.data.privacy.private.read_salt`.
         leave: a folder to stay out of, such as the output.
         level: depth of the folders that are patients, 0: to be found (`identity.layout`).
-        volume: which volume of 4-D NIfTI files to take.
         limit: largest file, bytes.
         words: of the mapping file; None: guess everything.
-        days: examinations at most so far apart are one visit; None: all are.
+        how: further choices.
     """
-    words = words or Words()
+    words, how = words or Words(), how or How()
     rejections: list[Rejection] = []
     lost: Lost = []
     files, tables, ignored = _usable(root, leave, limit, words, rejections)
@@ -116,11 +118,11 @@ def scan(
 
     known = known_of(files, owned, words)
     members = list(zip(files, owned.owners, owned.places, strict=True))
-    for row, owner in _rows(tables, words, known, days, lost, rejections):
+    for row, owner in _rows(tables, words, known, how.days, lost, rejections):
         members.append((row, owner, Place()))
 
     groups = _groups(members, owned, Mentions.of(known, owned.kin), lost)
-    made = _make(groups, owned, lost, salt, level=level, volume=volume, days=days)
+    made = _make(groups, owned, lost, salt, level, how)
 
     notes = (*owned.notes, *_doubled(made.studies), *_ignored(ignored))
     unread = _unread_reports(rejections)
@@ -171,10 +173,8 @@ def _make(
     owned: Owned,
     lost: Lost,
     salt: bytes,
-    *,
     level: int,
-    volume: int | None,
-    days: int | None,
+    how: How,
 ) -> _Made:
     """The studies of every patient; what belongs to none of them is lost."""
     made = _Made()
@@ -185,9 +185,7 @@ def _make(
         mine = [file for file, _ in both]
         names = _names(owner, both, shared)
         untold = pictured and _untold(owner, both, level)
-        visits = list(
-            studies(owner, mine, names, salt, lost, volume=volume, days=days, untold=untold)
-        )
+        visits = list(studies(owner, mine, names, salt, lost, how, untold=untold))
         if visits:
             known_by = _KNOWN_BY[owner.partition(":")[0]]
             made.patients.append(Patient(known_by, len(visits), both))

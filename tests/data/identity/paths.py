@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 from unittest import mock
 
 from rfpmss.data.identity.mapping import Words
+from rfpmss.data.privacy.language.gate import ALL, Gate
 from rfpmss.data.readers.file import File
 from rfpmss.data.sources import hospital
+from rfpmss.data.sources.gather import How
 from rfpmss.data.sources.hospital import Found
 
 TABLES = Path(__file__).parents[2] / "tables" / "identity"
@@ -73,7 +75,7 @@ def scan(
     days: int | None = 30,
     words: Words | None = None,
 ) -> Found:
-    """Scan files of which only the paths exist.
+    """Scan files of which only the paths exist, with reports of any language.
 
     Args:
         paths: relative to the source.
@@ -91,7 +93,9 @@ def scan(
         mock.patch.object(hospital, "walk", return_value=iter(files)),
         mock.patch.object(hospital, "look", look),
     ):
-        return hospital.scan(ROOT, SALT, level=level, days=days, words=words)
+        return hospital.scan(
+            ROOT, SALT, level=level, words=words, how=How(days=days, gate=Gate([ALL]))
+        )
 
 
 def told(found: Found) -> dict[str, tuple[str, str]]:

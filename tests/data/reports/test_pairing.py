@@ -15,6 +15,7 @@ from rfpmss.data.identity.mapping import Table, Words
 from rfpmss.data.readers.text.dates import readings, settle
 from rfpmss.data.reports.columns import patient_column
 from rfpmss.data.reports.worksheet import read_reports
+from rfpmss.data.sources.gather import How
 from rfpmss.data.sources.hospital import Found, scan, show
 from tests.data.files import brain, write_nifti, write_series
 
@@ -290,7 +291,7 @@ def test_rows_reach_patients_by_number_and_visits_by_date(cohort: Path) -> None:
     assert "reports: 5 found, 4 kept" in shown
     assert "1 left out: every image of the patient is more than 30 days" in shown
     assert "--visits together" in shown
-    assert reports(cohort, table, days=None)[1].reports_left_out == ()
+    assert reports(cohort, table, how=How(days=None))[1].reports_left_out == ()
 
 
 def test_rows_reach_visits_by_accession_number_alone(cohort: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def languages(text: str) -> frozenset[str]:
     scores = {language: sum(map(few.__contains__, said)) for language, few in _frequent().items()}
     if max(scores.values()) < _SURE:  # too few words to tell by
         said = [word.lower() for word in _WORD.findall(text)]
-        scores = {n: most + sum(_holds(n, word) for word in said) for n, most in scores.items()}
+        scores = {n: most + sum(holds(n, word) for word in said) for n, most in scores.items()}
 
     most = max(scores.values())
     found = {name for name, score in scores.items() if most and score >= _ALSO * most}
@@ -127,7 +127,7 @@ def is_word(word: str, spoken: Iterable[str]) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _is_word(word: str, spoken: tuple[str, ...]) -> bool:
     low, known = word.lower(), lexicon()
-    if is_told(word, low) or any(_holds(language, low) for language in spoken):
+    if is_told(word, low) or any(holds(language, low) for language in spoken):
         return True
     if low in known.given or low in known.family:
         return False
@@ -162,7 +162,13 @@ def is_of_medicine(low: str) -> bool:
     return len(low) > 5 and (stem is not None or _DRUG.fullmatch(low) is not None)
 
 
-def _holds(language: str, low: str) -> bool:
+def vocabularies() -> Collection[str]:
+    """The languages whose words are known, by their codes."""
+    return _frequent().keys()
+
+
+def holds(language: str, low: str) -> bool:
+    """Whether the vocabulary of a language has a word in small letters."""
     words = _words(language)
     return (low[:CUT] if language in _CUT else low) in words
 
