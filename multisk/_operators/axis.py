@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.library import custom_op
 
 from multisk._backends.choose import kernels_normalize
+from multisk._backends.torch.normalize import scaled
 from multisk._backends.triton import kernels
 
 
@@ -23,17 +23,8 @@ def normalize(x: Tensor, target: Tensor, axis: int, log: bool) -> tuple[Tensor, 
     if kernels_normalize(x, axis):
         return _axis_kernels(axis)[0](x.detach(), target.contiguous(), log=log)
 
-    wide = x.to(target.dtype)
     goal = target.reshape(()) if target.numel() == 1 else target.unsqueeze(axis)
-    if log:
-        total = wide.logsumexp(axis, keepdim=True)
-        total = torch.where(total == -torch.inf, 0.0, total)
-        y = wide + (goal.log() - total)
-    else:
-        total = wide.sum(axis, keepdim=True)
-        total = torch.where(total == 0, 1.0, total)
-        y = wide * (goal / total)
-
+    y, total = scaled(x.to(target.dtype), axis, goal, log=log)
     return y.to(x.dtype).contiguous(), total.squeeze(axis).contiguous()
 
 

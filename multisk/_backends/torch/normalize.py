@@ -77,9 +77,8 @@ def _normalize(x: Tensor, dim: int, target: float | int | Tensor, *, log: bool) 
         whole = goal.reshape(()) if goal.numel() == 1 else goal.squeeze(dim)
         return torch.ops.multisk.normalize(x, whole, dim, log)[0]
 
-    # The operator's own torch form (`_operators/axis.py`) has a formula for one derivative only.
-    out = _log_scaled(wide, dim, goal) if log else _scaled(wide, dim, goal)
-    return out.to(x.dtype)
+    # Not through the operator, whose formula gives one derivative only.
+    return scaled(wide, dim, goal, log=log)[0].to(x.dtype)
 
 
 def _target(x: Tensor, dim: int, target: float | int | Tensor, wide: Tensor) -> Tensor:
@@ -99,15 +98,17 @@ def _target(x: Tensor, dim: int, target: float | int | Tensor, wide: Tensor) -> 
     return goal.unsqueeze(dim)
 
 
-def _scaled(x: Tensor, dim: int, target: Tensor) -> Tensor:
-    """X * target / sum(x); sums of zero are left alone."""
+def scaled(x: Tensor, dim: int, target: Tensor, *, log: bool) -> tuple[Tensor, Tensor]:
+    """`x * target / sum(x)`, and the sums; with `log`, x and both results are logarithms.
+
+    A slice that sums to zero is left alone: its sum counts as 1, the logarithm of its sum as 0.
+    """
+    if log:
+        # logsumexp of such a slice has no derivative: it never sees one.
+        empty = (x == -torch.inf).all(dim, keepdim=True)
+        total = x.masked_fill(empty, 0.0).logsumexp(dim, keepdim=True).masked_fill(empty, 0.0)
+        return x + (target.log() - total), total
+
     total = x.sum(dim, keepdim=True)
-    empty = total == 0
-    return x * (target / total.masked_fill(empty, 1.0))
-
-
-def _log_scaled(x: Tensor, dim: int, target: Tensor) -> Tensor:
-    """The same in the log domain; all-minus-infinity slices are left alone."""
-    empty = (x == -torch.inf).all(dim, keepdim=True)
-    total = x.masked_fill(empty, 0.0).logsumexp(dim, keepdim=True)
-    return x + (target.log() - total)
+    total = total.masked_fill(total == 0, 1.0)
+    return x * (target / total), total
