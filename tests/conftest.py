@@ -1,8 +1,10 @@
 """Shared set-up: one thread, shapes checked, reproducible hypothesis, one cohort for all."""
 
+import gc
 import importlib.util
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +84,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector of garbage need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm_workers() -> Iterator[None]:
     """Workers of a preparation are forked from a process that has imported what they need.
@@ -100,11 +108,18 @@ def warm_workers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def smoke_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of the phantom cohort of preset smoke, generated as real files."""
+    """Manifest of the phantom cohort of preset smoke: real files, generated once for all workers.
+
+    Each worker has a copy: tests write beside the manifest.
+    """
     from rfpmss.config import smoke
     from rfpmss.data.phantom import ensure_cohort
 
-    return ensure_cohort(smoke().phantom, tmp_path_factory.mktemp("cohort"))
+    folder = tmp_path_factory.mktemp("cohort")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return ensure_cohort(smoke().phantom, folder)
+    made = ensure_cohort(smoke().phantom, tmp_path_factory.getbasetemp().parent / "cohort")
+    return Path(shutil.copytree(made.parent, folder / made.parent.name)) / made.name
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

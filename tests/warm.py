@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import gc
 import importlib
 import json
 import os
@@ -181,6 +182,8 @@ def heat():
     import multisk  # only here, in the parent
 
     multisk.solve(torch.eye(8, 4), multisk.MultiAssignment(k=2), multisk.Newton())
+    gc.collect()
+    gc.freeze()  # what all share is walked by no child's collector of garbage
 
 
 def serve(requests):

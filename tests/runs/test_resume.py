@@ -14,7 +14,7 @@ import pytest
 from rfpmss.runs import checkpoint
 from tests import warm
 
-KILLS = 8
+KILLS = 5
 STEPS = 20
 
 

@@ -1,13 +1,8 @@
 """The compiled loops give what the plain passes give, whatever the threads, in the same memory."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-import multisk
 from multisk import MultiAssignment, Newton, Sinkhorn, Transport, solve
 from multisk._backends.numba import available
 from multisk._backends.numba import batch as _cpu_batch
@@ -152,43 +147,3 @@ def test_an_overflow_inside_the_loops_is_caught():
             solution = solve(x, problem, solver, init=start)
             assert bool(solution.plan.isfinite().all()) or not bool(solution.converged)
         assert bool(solve(x, problem, init=start).plan.isfinite().all())
-
-
-MEMORY = """
-import sys, torch, multisk
-torch.set_num_threads(1)
-
-def status(name):
-    line = next(line for line in open("/proc/self/status") if line.startswith(name))
-    return int(line.split()[1])
-
-solver = {"newton": multisk.Newton(), "sweeps": multisk.Sinkhorn(steps=3)}[sys.argv[2]]
-problem = multisk.MultiAssignment(k=32)
-x = torch.rand(1 << int(sys.argv[1]), 64)
-multisk.solve(x, problem, solver)  # compiles loops, which takes memory of its own
-open("/proc/self/clear_refs", "w").write("5")  # forget the peak
-before = status("VmRSS")
-solution = multisk.solve(x, problem, solver)
-size = x.numel() * 4 / 1024
-sys.stdout.write(str((size + status("VmHWM") - before) / (2 * size)))
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peak memory")
-@pytest.mark.parametrize("solver", ["newton", "sweeps"])
-@pytest.mark.parametrize("power", [18, pytest.param(20, marks=pytest.mark.slow)])
-def test_peak_memory_is_inputs_and_outputs_and_a_quarter(solver, power):
-    words = [sys.executable, "-c", MEMORY, str(power), solver]
-    run = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert 0.9 <= float(run.stdout) <= 1.25
-
-
-def test_numba_is_loaded_by_the_first_solve_and_not_before():
-    code = (
-        "import sys, torch, multisk; before = 'numba' in sys.modules;"
-        "multisk.solve(torch.rand(9, 4), multisk.MultiAssignment(k=2));"
-        "print(before, 'numba' in sys.modules)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["False", "True"]
-    assert multisk.__name__ in sys.modules

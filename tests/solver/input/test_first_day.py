@@ -1,5 +1,6 @@
 """What a notebook shows and takes: short lines, loads, plain and NumPy numbers as capacities."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -108,6 +109,46 @@ def test_numbers_of_numpy_are_taken_wherever_numbers_are():
     )
     assert layer(X).plan.shape == (40, 5)
     assert multisk.reference.multi_sk(X.numpy(), np.int64(2), np.float32(0.25)).shape == (40, 5)
+
+
+FIRST = """
+import json, sys
+import multisk, torch
+loaded = [[*sys.modules]]
+
+x = torch.randn(20, 6, requires_grad=True)
+found = multisk.solve(x, multisk.Transport(eps=0.1))
+loaded.append([*sys.modules])
+
+(found.plan.sum() + found.log_plan.sum()).backward()
+for problem in (multisk.MultiAssignment(k=2), multisk.Transport(eps=0.1)):
+    solution = multisk.solve(x, problem, multisk.Sinkhorn(steps=3))
+    solution.plan.square().sum().backward(retain_graph=True)
+    (solution.value + solution.log_plan.sum()).backward()
+loaded.append([*sys.modules])
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """What a process has loaded after its import, its first solve and its first derivatives."""
+    run = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
+    return [set(names) for names in json.loads(run.stdout)]
+
+
+def test_importing_multisk_is_light(loaded):
+    heavy = {"rfpmss", "transformers", "nibabel", "scipy", "triton", "numba", "matplotlib"}
+    assert "multisk" in loaded[0]
+    assert not heavy & loaded[0]
+
+
+def test_numba_is_loaded_by_the_first_solve_and_not_before(loaded):
+    assert [("numba" in names) for names in loaded[:2]] == [False, True]
+
+
+def test_the_first_unrolled_gradient_imports_no_compiler(loaded):
+    assert not {"torch._dynamo", "torch._inductor"} & loaded[2]
 
 
 def test_kernels_without_triton_say_what_is_missing():
