@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import multisk
 from multisk import Exact, MultiAssignment, solve
+from multisk._backends.numba import matching
 from tests.solver.strategies import FEW, scores, shapes, unit_scores
 
 
@@ -153,3 +154,13 @@ def test_equal_scores_are_rounded_to_even_loads():
     hard = solve(torch.zeros(50, 10), MultiAssignment(3)).round()
     assert bool((hard.sum(-1) == 3).all())
     assert bool((hard.sum(-2) == 15).all())
+
+
+def test_a_linear_assignment_is_rounded_without_compiling_the_flow(monkeypatch):
+    optimize = pytest.importorskip("scipy.optimize")
+    monkeypatch.setattr(matching, "compiled_flow", lambda: pytest.fail("the flow was loaded"))
+    x = unit_scores(24, 24)
+    plan = solve(x, MultiAssignment(1, damping=0.0)).round()
+    rows, columns = optimize.linear_sum_assignment(x.numpy(), maximize=True)
+    assert bool(plan[rows, columns].all())
+    assert int(plan.sum()) == 24

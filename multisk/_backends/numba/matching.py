@@ -42,11 +42,14 @@ def match(x: Any, budgets: Any, low: Any, high: Any, prices: Any, *, priced: boo
         prices: (b, k) to start from; they decide how long it takes.
         priced: Whether prices and gaps are wanted, and not the plans alone.
     """
-    flow = compiled_flow() if flow_compiles() else flow_arrays
     b, _, k = x.shape
     plan, given = assigned(x, budgets, low, high)
     found = np.array(prices, np.float64)
     gaps, reached = np.zeros(b), np.zeros(k + 1, bool)
+    if given.all() and not priced:  # no reason to compile the flow, which takes 20 s once a machine
+        return Matching(plan, found, gaps, -1, reached)
+
+    flow = compiled_flow() if flow_compiles() else flow_arrays
     sides = x, budgets, low, high, found
     failed = flow.match_batch(*sides, plan, given, gaps, reached, priced)
 
