@@ -43,6 +43,7 @@ class Costs:
     NARROW_COLUMNS = 128  # above, arrays' Newton passes are torch's, and assignments sweep first
     MANY, SMALL = 64, 1 << 14  # numpy or torch: more and smaller problems go side by side
     ARRAY_CELLS = 1 << 15  # numpy or torch: above, Newton's passes are faster in torch
+    NEAR_COLUMNS = 32  # above, compiled Newton from a start applies its system before it forms it
     DENSE_COLUMNS = 768  # above this the K x K system of a Newton step is applied, never formed
 
 
@@ -335,6 +336,17 @@ def loops_for_newton(system: System) -> ModuleType | None:
 
     narrow = k <= min(n, Costs.NARROW_COLUMNS)
     return found if narrow and n * k <= Costs.ARRAY_CELLS else None
+
+
+def loops_from_start(system: System) -> ModuleType | None:
+    """Those of `loops_for` that go on from a start: of any number of columns where compiled."""
+    found = loops_for_newton(system)
+    if found is not None or system.groups is None:
+        return found
+
+    found = loops_for(system)
+    many = system.scores.shape[2] > Costs.NEAR_COLUMNS
+    return found if many and available.compiled(found) else None
 
 
 def flow_compiles() -> bool:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +13,13 @@ from multisk._backends.choose import (
     doubles,
     loops_for,
     loops_for_newton,
-    retriable,
     sweeps_come_first,
 )
 from multisk._backends.numba import solve as loops
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
-from multisk._problem.status import inner, stop_at
+from multisk._problem.status import inner
 from multisk._problem.system import System
 from multisk._semidual.anneal import WARM
 from multisk._solvers.newton import Newton
@@ -62,21 +60,13 @@ class Blend:
         """Solve every problem of the batch; `Raw.solver` says what did."""
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         if system.groups is not None and init is not None:  # Newton takes two or three from there
-            return replace(self.from_start(system, init, newton), solver="Newton")
+            return replace(newton.run(system, init), solver="Newton")
         if system.groups is not None and not sweeps_come_first(system):
             return self.newton_first(system, newton)
         if doubles(system):
             return with_verdict(precisely(system, init, self.once), self.tolerance, self.max_steps)
 
         return self.sweeps_first(system, init, newton)
-
-    def from_start(self, system: System, init: Tensor, newton: Newton) -> Raw:
-        """Newton alone; in float64 where its passes are torch's, which circle just above 1e-6."""
-        if retriable(system) and loops_for_newton(system) is None:
-            near = replace(newton, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
-            wide = precisely(system, init, partial(near.follow, polish=False))
-            return with_verdict(wide, self.tolerance, self.max_steps)
-        return newton.run(system, init)
 
     def once(self, system: System, init: Tensor | None) -> Raw:
         """In float64 for a float32 plan, which shows no more."""
@@ -123,10 +113,7 @@ class Blend:
         n, k = system.scores.shape[1:]
         part = system.take(left)
         start = raw.column_potential[left] if n >= k else None  # otherwise Newton turns the problem
-        if system.groups is not None and start is not None:
-            again = self.from_start(part, start, newton)
-        else:
-            again = newton.run(part, start)
+        again = newton.run(part, start)
 
         raw.steps[left] += again.steps
         before = raw.error[left]

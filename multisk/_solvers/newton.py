@@ -9,7 +9,13 @@ from torch import Tensor
 
 from multisk._backends import operators
 from multisk._backends.base import Raw
-from multisk._backends.choose import doubles, loops_for_newton, one_operator, retriable
+from multisk._backends.choose import (
+    doubles,
+    loops_for_newton,
+    loops_from_start,
+    one_operator,
+    retriable,
+)
 from multisk._backends.numba import solve as loops
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
@@ -17,7 +23,7 @@ from multisk._backends.triton.sweeps import kernel_sweeps
 from multisk._problem.problem import to_python_numbers
 from multisk._problem.sharding import total
 from multisk._problem.start import settled
-from multisk._problem.status import inner, verdict
+from multisk._problem.status import inner, stop_at, verdict
 from multisk._problem.system import System, transpose, widen
 from multisk._problem.types import Number, Whole
 from multisk._semidual import ascent, bounded, interior
@@ -89,13 +95,17 @@ class Newton:
             return self.run_groups(system, init)
 
         again = partial(self.once, instead=instead)
-        if doubles(system) and (system.groups is None or loops_for_newton(system) is not None):
+        loops_serve = (loops_for_newton if init is None else loops_from_start)(system) is not None
+        if doubles(system) and (system.groups is None or loops_serve):
             wide = precisely(system, init, again)
             return with_verdict(wide, self.tolerance, self.max_steps)
 
+        slow = self.run_in_torch
+        if init is not None and retriable(system):
+            slow = self.from_start
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         far = math.inf if instead is None else ASTRAY
-        fast = loops.newton(system, init, instead or self.run_in_torch, **limits, far=far)
+        fast = loops.newton(system, init, instead or slow, **limits, far=far)
         if fast is not None and retriable(system):
             fast = retried(fast, system, init, again, self.max_steps)
             return with_verdict(fast, self.tolerance, self.max_steps)
@@ -105,20 +115,26 @@ class Newton:
         if one_operator(system):
             return operators.newton(system, init, float(self.tolerance), self.max_steps)
 
-        return self.run_in_torch(system, init)
+        return slow(system, init)
+
+    def from_start(self, system: System, init: Tensor | None) -> Raw:
+        """`run_in_torch` in float64 for a float32 plan: float32 circles just above 1e-6."""
+        near = replace(self, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
+        wide = precisely(system, init, partial(near.run_in_torch, polish=False))
+        return with_verdict(wide, self.tolerance, self.max_steps)
 
     def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:
         """In float64 for a float32 plan, which shows no more than a tenth of the tolerance."""
         finer = replace(self, tolerance=inner(float(self.tolerance)))
         return finer.follow(system, init, polish=False, instead=instead)
 
-    def run_in_torch(self, system: System, init: Tensor | None) -> Raw:
+    def run_in_torch(self, system: System, init: Tensor | None, *, polish: bool = True) -> Raw:
         """The same in plain torch, on any device."""
         n, k = system.scores.shape[1:]
         bounds = system.bounded_rows or system.margins.upper is not None
         if n < k and init is None and system.ranks is None and not bounds:
-            return transposed(self.solve(transpose(system), None))
-        return self.solve(system, init)
+            return transposed(self.solve(transpose(system), None, polish=polish))
+        return self.solve(system, init, polish=polish)
 
     def run_groups(self, system: System, init: Tensor | None) -> Raw:
         """More than two channel scales: the multinomial dual, whatever the device."""
@@ -134,9 +150,9 @@ class Newton:
 
         return self.judge(plan, *point, error, steps)
 
-    def solve(self, system: System, init: Tensor | None) -> Raw:
+    def solve(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
         """Directly first, unless that is hopeless; what resists is approached from afar."""
-        search = Search(system, float(self.tolerance))
+        search = Search(system, float(self.tolerance), polish=polish)
         b = torch.zeros_like(system.margins.columns) if init is None else init.double()
         direct = patience(system, warm=init is not None)
         point, steps = search.run(b, None, direct.clamp_max(self.max_steps))

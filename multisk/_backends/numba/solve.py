@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from multisk._backends.base import Raw
-from multisk._backends.choose import Costs, loops_for, loops_for_newton, loops_unroll
+from multisk._backends.choose import (
+    Costs,
+    loops_for,
+    loops_for_newton,
+    loops_from_start,
+    loops_unroll,
+)
 from multisk._backends.numba import available
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import PIECE, Batch, Otherwise, Problem
@@ -23,6 +29,8 @@ from multisk._problem.status import inner, stop_at
 from multisk._problem.system import System
 
 Solves = Callable[..., Any]
+Limits = tuple[float, float, float, int, int, float]  # of `whole.newton_batch`
+PRODUCTS, COLUMNS_A_PRODUCT = 4, 16
 Sweeping = tuple[bool, float, int, int, int, int]  # the limits of `whole.sweep_batch`
 
 
@@ -87,7 +95,7 @@ def newton(
     far: float = math.inf,
 ) -> Raw | None:
     """`Newton.run` for capped problems with few columns; a start above the error `far` fails."""
-    loops = loops_for_newton(system)
+    loops = loops_for_newton(system) if init is None else loops_from_start(system)
     if loops is None:
         return None
 
@@ -96,17 +104,23 @@ def newton(
     fine = 1e-13 if double else max(inner(tolerance), 4 * float(np.finfo(np.float32).eps))
     limits = fine, tolerance, 1e-12 if double and polish else 0.0, most, batch.height, far
     batch.fill()
-    many = compiled(loops) and system.scores.shape[2] > Costs.NARROW_COLUMNS
-    whole, single = ("wide_batch", wide_one) if many else ("newton_batch", newton_one)
-    batch.run(
-        lambda loops, *ends: getattr(loops, whole)(batch.arrays, (batch.fits, *ends), limits),
-        lambda one: single(one, limits),
-    )
+    columns = system.scores.shape[2]
+    if compiled(loops) and columns > (Costs.NARROW_COLUMNS if init is None else Costs.NEAR_COLUMNS):
+        start = 0 if init is None else products(columns), loops_for_newton(system) is not None
+        batch.run(
+            lambda loops, *ends: loops.wide_batch(batch.arrays, (batch.fits, *ends), limits, start),
+            lambda one: wide_one(one, limits, start),
+        )
+    else:
+        batch.run(
+            lambda loops, *ends: loops.newton_batch(batch.arrays, (batch.fits, *ends), limits),
+            lambda one: newton_one(one, limits),
+        )
 
     return batch.gather(init, tolerance, most, otherwise)
 
 
-def newton_one(one: Problem, limits: tuple[float, float, float, int, int, float]) -> int:
+def newton_one(one: Problem, limits: Limits) -> int:
     """Count Newton steps, shortened where the dual's slope says that one went too far; -1: lost."""
     fine, tolerance, polish_to, most, _, far = limits
     k = one.v.shape[0]
@@ -147,7 +161,52 @@ def newton_one(one: Problem, limits: tuple[float, float, float, int, int, float]
     return -1
 
 
-def wide_one(one: Problem, limits: tuple[float, float, float, int, int, float]) -> int:
+def products(columns: int) -> int:
+    """Products with the columns' system that cost about as much as forming it once."""
+    return PRODUCTS + columns // COLUMNS_A_PRODUCT
+
+
+def wide_one(one: Problem, limits: Limits, start: tuple[int, bool]) -> int:
+    """The turns of `wide_batch`, threads sharing the rows."""
+    patience, forms = start
+    found, made = near_one(one, limits, patience) if patience else (one.kernels.LEAVE, 0)
+    if found == one.kernels.LEAVE and forms:
+        return formed_one(one, limits, made)
+    return found
+
+
+def near_one(one: Problem, limits: Limits, patience: int) -> tuple[int, int]:
+    """`near_newton`, threads sharing the rows."""
+    kernels, goals, state = (
+        one.kernels,
+        (one.goal, one.unit),
+        one.kernels.state_near(one.table, one.v),
+    )
+    along, base_u, base_v, numbers = state[3], *state[5:]
+    sums = one.zeros(), one.zeros()
+
+    def look(first: int, end: int) -> float:
+        sides = one.table, one.u, one.v, one.rows, one.row_unit, limits[0]
+        return kernels.look_pass(*sides, one.height, first, end, *sums)
+
+    def multiply(first: int, end: int) -> None:
+        ends = one.height, first, end
+        kernels.product_pass(one.table, base_u, base_v, along, *ends, sums[0])
+
+    kernels.shift(one.b, 0.0, one.b, one.v)
+    task = kernels.LOOK
+    while True:
+        if task == kernels.LOOK:
+            by_row = max(one.each(look))
+            task = kernels.looked(by_row, *sums, goals, one.u, one.b, one.v, state, limits)
+        elif task == kernels.MULTIPLY:
+            one.each(multiply)
+            task = kernels.multiplied(sums[0], goals[1], patience, one.b, one.v, state)
+        else:
+            return int(task), int(numbers[kernels.STEPS])
+
+
+def formed_one(one: Problem, limits: Limits, made: int) -> int:
     """`wide_newton`, threads sharing the rows."""
     kernels, goals, k = one.kernels, (one.goal, one.unit), one.v.shape[0]
     fine, most, state = limits[0], limits[3], kernels.state_of(k)
@@ -156,14 +215,15 @@ def wide_one(one: Problem, limits: tuple[float, float, float, int, int, float]) 
     def work(first: int, end: int) -> float:
         return kernels.wide_pass(*sides, one.height, first, end, *sums)
 
-    def answer(first: int, end: int) -> float:
-        return kernels.answer_pass(*sides, one.height, first, end, sums[0])
+    def look(first: int, end: int) -> float:
+        return kernels.look_pass(*sides, one.height, first, end, *sums[:2])
 
     sides = one.table, one.u, one.v, one.rows, one.row_unit, fine
     kernels.shift(one.b, 0.0, one.b, one.v)
-    for done in range(most + 1):
+    for done in range(made, most + 1):
         if kernels.nearly_there(state, limits):
-            by_row = max(one.each(answer))
+            by_row = max(one.each(look))
+            sums[1][:] = 0.0
             if kernels.there(by_row, kernels.column_error(sums[0], *goals), state, limits):
                 return done
 

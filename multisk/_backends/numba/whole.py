@@ -22,6 +22,17 @@ from multisk._backends.numba.loops import (
     transport_columns,
     transport_sweep,
 )
+from multisk._backends.numba.near import (
+    LEAVE,
+    LOOK,
+    MULTIPLY,
+    STEPS,
+    look_pass,
+    looked,
+    multiplied,
+    product_pass,
+    state_near,
+)
 from multisk._backends.numba.newton import (
     CUTS,
     START,
@@ -33,7 +44,6 @@ from multisk._backends.numba.newton import (
 from multisk._backends.numba.rows import room_of, sweep_rows
 from multisk._backends.numba.wide import (
     GO_ON,
-    answer_pass,
     nearly_there,
     state_of,
     there,
@@ -118,24 +128,35 @@ def newton_batch(arrays, plans, limits):
 
 
 @jit
-def wide_batch(arrays, plans, limits):
-    """`newton_batch` for many columns.
+def wide_batch(arrays, plans, limits, start):
+    """`newton_batch` for many columns, or from a start.
+
+    `start` holds (patience, forms): products that a move from a start may take, 0 where there is
+    none, and whether what that leaves goes on with the system formed.
 
     A call of its own: of a choice between the two in here the compiler would know how many columns
     either has, and make other vectors than those of the threaded passes, which sum differently.
     """
     table, u, v, b, _, _, rows, unit, goal, column_unit, _ = arrays
     fits, first, last = plans
+    patience, forms = start
     height = limits[4]
     n, k = table.shape[1:]
     chunks = -(-n // height)
     steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
-    sums = np.zeros((chunks, k)), np.zeros((chunks, k)), np.zeros((chunks, k, k))
+    sums, weight, coupling = np.zeros((chunks, k)), np.zeros((chunks, k)), np.zeros((0, 0, 0))
     for p in range(first, last):
         if not fits[p]:
             continue
         problem, goals = (table[p], u[p], rows[p], unit[p]), (goal[p], column_unit[p])
-        found = wide_newton(problem, v[p], b[p], sums, goals, limits)
+        found, made = LEAVE, 0
+        if patience > 0:
+            found, made = near_newton(problem, v[p], b[p], (sums, weight), goals, limits, patience)
+        if found == LEAVE and forms:
+            if coupling.shape[0] == 0:
+                coupling = np.zeros((chunks, k, k))
+            parts = sums, weight, coupling
+            found = wide_newton(problem, v[p], b[p], parts, goals, limits, made)
         steps[p - first] = found
         if found >= 0:
             errors[p - first] = close(arrays, p, (0.0, 0.0), height, capped=True)
@@ -144,19 +165,44 @@ def wide_batch(arrays, plans, limits):
 
 
 @jit
-def wide_newton(problem, v, b, sums, goals, limits):
+def near_newton(problem, v, b, sums, goals, limits, patience):
+    """`wide_newton` from a start, its system not formed; `LEAVE` where it had better be.
+
+    Returns:
+        The steps or `LEAVE`, and the steps that were made.
+    """
+    table, u, rows, unit = problem
+    fine, height, chunks = limits[0], limits[4], sums[0].shape[0]
+    state = state_near(table, v)
+    along, base_u, base_v, numbers = state[3], state[5], state[6], state[7]
+    shift(b, 0.0, b, v)
+    task = LOOK
+    while True:
+        if task == LOOK:
+            by_row = look_pass(table, u, v, rows, unit, fine, height, 0, chunks, *sums)
+            task = looked(by_row, *sums, goals, u, b, v, state, limits)
+        elif task == MULTIPLY:
+            product_pass(table, base_u, base_v, along, height, 0, chunks, sums[0])
+            task = multiplied(sums[0], goals[1], patience, b, v, state)
+        else:
+            return task, int(numbers[STEPS])
+
+
+@jit
+def wide_newton(problem, v, b, sums, goals, limits, made):
     """Newton's steps for one problem of many columns; -1 where they fail, or begin above `far`.
 
     `problem` holds (table, u, rows, unit), `sums` what `wide_pass` adds to, `goals` the columns'
-    and their unit; `limits` are those of `newton_batch`.
+    and their unit; `limits` are those of `newton_batch`, and `made` the steps before.
     """
     table, u, rows, unit = problem
     fine, most, height = limits[0], limits[3], limits[4]
     state, chunks = state_of(v.shape[0]), sums[0].shape[0]
     shift(b, 0.0, b, v)
-    for done in range(most + 1):
+    for done in range(made, most + 1):
         if nearly_there(state, limits):
-            by_row = answer_pass(table, u, v, rows, unit, fine, height, 0, chunks, sums[0])
+            by_row = look_pass(table, u, v, rows, unit, fine, height, 0, chunks, *sums[:2])
+            sums[1][:] = 0.0
             if there(by_row, column_error(sums[0], *goals), state, limits):
                 return done
 

@@ -12,7 +12,7 @@ from tests.solver.strategies import FEW
 
 pytest.importorskip("numba")
 
-from multisk._backends.numba import coupling
+from multisk._backends.numba import wide
 from multisk._backends.numba.loops import BLOCK
 
 
@@ -27,12 +27,12 @@ def normal(*shape, seed=0, spread=0.0):
 def test_panels_add_the_lower_triangle_of_the_product(k, dtype):
     generator = np.random.default_rng(k)
     rows = generator.random((BLOCK - 3, k)).astype(dtype)
-    w, z = coupling.panels_of(rows), coupling.panels_of(rows)
+    w, z = wide.panels_of(rows), wide.panels_of(rows)
     for slot, row in enumerate(rows):
-        coupling.keep(row, row.dtype.type(1), slot, w)
-        coupling.keep(row, row.dtype.type(0.5), slot, z)
+        wide.keep(row, row.dtype.type(1), slot, w)
+        wide.keep(row, row.dtype.type(0.5), slot, z)
     found = np.full((k, k), 3.0)
-    coupling.couple_panels(w, z, found)
+    wide.couple_panels(w, z, found)
 
     want = 3.0 + 0.5 * rows.T.astype(float) @ rows
     lower = np.tril_indices(k)
@@ -91,11 +91,12 @@ def test_any_number_of_columns_meets_its_margins(seed, k, eps):
 def test_many_columns_do_not_depend_on_the_number_of_threads(dtype, monkeypatch):
     monkeypatch.setattr("multisk._backends.numba.batch.SHARED_CELLS", 1 << 14)
     x, problem = normal(600, 140).to(dtype), MultiAssignment(k=8, eps=0.05)
-    before, plans = torch.get_num_threads(), []
+    before, plans, start = torch.get_num_threads(), [], solve(x + 0.01 * x.cos(), problem)
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            plans.append(solve(x, problem, Newton()).raise_if_failed().plan)
+            cold, warm = solve(x, problem, Newton()), solve(x, problem, init=start)
+            plans.append(torch.stack([s.raise_if_failed().plan for s in (cold, warm)]))
     finally:
         torch.set_num_threads(before)
 
@@ -106,3 +107,23 @@ def test_the_first_pass_of_a_start_may_be_its_last():
     x, problem = normal(200, 150, spread=0.5).float(), MultiAssignment(k=8, eps=0.1)
     cold = solve(x, problem).raise_if_failed()
     assert int(solve(x, problem, init=cold).raise_if_failed().steps) <= 1
+
+
+@pytest.mark.parametrize("shape", [(90, 200), (70, 900), (300, 140)])
+def test_a_start_is_followed_by_compiled_passes_whatever_the_shape(shape):
+    x, problem = normal(*shape).sigmoid(), MultiAssignment(k=8, eps=0.05)
+    cold = solve(x, problem).raise_if_failed()
+    warm = solve(x + 0.01 * normal(*shape, seed=1), problem, init=cold).raise_if_failed()
+    assert (warm.backend, warm.solver) == ("numba", "Newton")
+
+
+@pytest.mark.parametrize("size", [0.3, 3.0, 30.0])
+@pytest.mark.parametrize("shape", [(200, 150), (60, 800)])
+def test_a_start_from_anywhere_ends_at_the_solution(shape, size):
+    """Where a system that is only applied does not do, the passes that form it go on."""
+    x, problem = normal(*shape, spread=0.5).sigmoid(), MultiAssignment(k=8, eps=0.02)
+    want = solve(x, problem).raise_if_failed().plan
+    start = size * normal(1, shape[1], seed=1)[0]
+    for solver in (None, Newton()):
+        found = solve(x, problem, solver, init=start).raise_if_failed()
+        assert (found.plan - want).abs().max() <= 1e-8
