@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,6 +50,10 @@ SIZE = 1024
 
 SIDES = (1 << 24, 1 << 16, 1 << 10, 1 << 16, 1 << 16)
 """Most studies, images, channels, rows and columns that the header of a shard may claim."""
+
+_PARSER = threading.Lock()
+"""Held while NumPy parses a header: Python 3.11 counts the depth of all threads' parses together,
+and when a collection of garbage lets one in between another's it ends in a SystemError."""
 
 Rejection = tuple[Path, str]
 """A file that is in no view, and why."""
@@ -314,7 +319,8 @@ class Shard:
             try:
                 version = npy.read_magic(file)
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape, fortran, kind = read(file)
+                with _PARSER:
+                    shape, fortran, kind = read(file)
             except (OSError, ValueError, TypeError, OverflowError, SyntaxError, RecursionError):
                 raise UnreadableError(f"the shard {self.name} is missing or damaged") from None
 

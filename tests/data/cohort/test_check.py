@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -441,3 +443,24 @@ def test_damaged_pieces_are_made_again_and_half_written_ones_removed(tmp_path: P
         shards.read_notes(cut)
     shards.clear(tmp_path)
     assert list(tmp_path.iterdir()) == [whole]
+
+
+def test_headers_of_shards_are_parsed_one_at_a_time(tmp_path, monkeypatch):
+    """Python 3.11's parser counts its depth for all threads together."""
+    from rfpmss.data.cohort import shards
+
+    usual, inside, seen = shards.npy.read_array_header_1_0, [], []
+
+    def read(file):
+        inside.append(1)
+        seen.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return usual(file)
+
+    monkeypatch.setattr(shards.npy, "read_array_header_1_0", read)
+    np.save(tmp_path / "a.npy", np.zeros((1, 1, 3, 4, 4), np.uint8))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(shards.open_shard, [tmp_path / "a.npy"] * 8))
+    assert [shard.shape for shard in found] == [(1, 1, 3, 4, 4)] * 8
+    assert seen == [1] * 8
