@@ -23,6 +23,7 @@ _PLURAL = (
 )
 TITLE = (
     rf"(?:{_PLURAL}|[Dd]r|[Dd]ra|[Dd]rs|PD|Priv|Doz|[Pp]rof|[Pp]rofessor|[Dd]octor|Pr|Dipl|med|univ|habil"
+    r"|h\. ?c|rer|nat"
     r"|[Hh]errn?|[Ff]rau|Frl|(?<!\d )Hrn?|Fr(?=\.)|Doktor(?:a|ze|owi|em)?"
     r"|Koll(?:eg(?:en?|in)|(?=\.))|OA|OÄ|CA|AÄ|FÄ"
     r"|Mr|Mrs|Ms|Miss|Mx|Sir|Rev|[Nn]urse|[Ss]ister|[Cc]olleague|Schwester|Pfleger|Fru"
@@ -34,6 +35,7 @@ TITLE = (
     r"|[Dd][.r]?\.?ssa|[Dd]ottor(?:e|essa)?"
     r"|[Dd]hr|Mw|mw(?=\.)|[Mm]evr|[Mm]evrouw|[Mm]eneer|(?:[Dd]e )?[Hh]eer"
     r"|[Cc]oll?ega|[Pp]an(?:i|ią|a|em|u|ie|owie)?|Państwo|MUDr|lek"
+    r"|DR|DRA|PROF|HERR|FRAU|MRS|MME|MLLE|DOTT(?:\.SSA)?"
     r"|[Дд]-р|[Дд]октор|[Пп]роф(?:ессор)?|[Дд]оц|Δρ|Uzm|[Dd]oç|Yrd|[Dd]oc|(?:BS|TS|ThS|PGS|GS)(?=\.))"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
@@ -45,7 +47,8 @@ LOUD_PARTICLE = (
 """`Van Der Berg`, `DE LA CRUZ`: with a capital where a name goes on behind it."""
 PARTICLE = (
     r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|ap|ab|ferch|mac|dem|y|e|do|af|av|ní|ó|née?"
-    rf"|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}]))"
+    rf"|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}])"
+    rf"|(?:[ae]l|[ae][nrstz]|ash|abd|bin|ben|ul|ad)-(?=[{UPPER}]))"
 )
 """What stands before a family name or between two, with the blank behind it."""
 _PARTICLE = re.compile(rf"St\.[ \t\u00a0]{{1,3}}(?=[A-Z])|{PARTICLE}")
@@ -152,6 +155,7 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
         if (
             text[place : place + 1] == ","
             and not comma
+            and not _PLACE.match(text, place + 1)
             and _WORD.match(text, _spaces(text, place + 1))
         ):
             comma, place = True, place + 1
@@ -163,6 +167,16 @@ def person(text: str, start: int, *, field: bool = False) -> int | None:
     return _repeated(_DEGREE, text, end, DEGREES)
 
 
+def _titled(text: str, place: int) -> int | None:
+    """The end of a name with a title that begins there: `Oberstarzt Dr. Jaroschek`."""
+    return person(text, place, field=True) if titles(text, place) > place else None
+
+
+_PLACE = re.compile(
+    r"\s?(?:\w{0,12}[Pp]raxis|\w{0,12}[Kk]lini[ckq]\w{0,4}|Cabinet|Hospital|\w{0,12}krankenhaus|MVZ"
+    r"|Consultorio|Centro|Surgery|Abteilung|Institut\w?|Service|Servicio|Department)(?!\w)"
+)
+"""Where somebody works, behind the name: no given name."""
 _PURPOSE = re.compile(r"zu|zur|vom")
 _EXAMINED = re.compile(
     r"zur\s{1,3}\w{0,40}(?:ung|kontrolle|nachsorge|ik|ion|psie|pie|gra[fp]h?ie|ing)\b",
@@ -205,6 +219,8 @@ def people(text: str, start: int, *, field: bool = False) -> int | None:
         'Jane Roe'
     """
     end = person(text, start, field=field)
+    if end is not None and field:
+        end = _titled(text, _spaces(text, end)) or end
     end = None if end is None else together(text, start, end)
     for _ in range(PEOPLE):
         found = None if end is None else _AND.match(text, end)

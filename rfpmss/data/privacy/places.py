@@ -77,7 +77,17 @@ _POSTCODE = (
     r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}(?:-\d{3,4})?|\d{4}(?:-\d{3}|\s[A-Z]{2})|\d\d-\d{3}"
     r"|\d{3}\s\d\d|\d{4}(?=\s)|\d{6}))"
 )
+_UNIT_WORD = (
+    r"(?:apt|apartment|appartement|appart|app|apto|flat|unit|suite|ste|floor|level|room|whg|wohnung"
+    r"|og|eg|dg|ug|stock(?:werk)?|etage|hinterhaus|vorderhaus|seitenflügel|aufgang|stiege|tür|top"
+    r"|étage|escalier|esc|bât(?:iment)?|porte|hall|résidence|piso|planta|puerta|portal|escalera"
+    r"|bloque|bajo|ático|entresuelo|izda|dcha|izq|der|int(?:erno)?|scala|piano|palazzina|andar"
+    r"|bloco|fração|sala|verdieping|bus|lokal|m|piętro|klatka|byt|patro|poschodie|em(?:elet)?"
+    r"|ajtó|fsz(?:t)?|lph|lépcsőház|daire|kat|blok|trappor|vån|lgh|sal|etasje|rappu|as|krs"
+    r"|кв|квартира|этаж|подъезд|корп(?:ус)?|поверх|под'їзд|όροφος|διαμέρισμα|sc|et|ap)"
+)
 _TOWN = (
+    rf"(?!(?i:{_UNIT_WORD})(?!\w))"
     rf"[{UPPER}][{LOWER}'’]{{1,30}}"
     rf"(?:[ -](?:(?:{_SMALL}|am|an|bei|sur|sous)[ -])?[{UPPER}][{LOWER}'’]{{1,30}}){{0,2}}"
 )
@@ -103,7 +113,7 @@ _BARE_TOWN = re.compile(
 )
 _LIVES = (
     r"(?:(?:lives?|living|resid(?:es|ing)|resident)\s(?:at|in|of|on)|wohn(?:haft|t"
-    r"|h\.)(?:\s(?:in|im|am|zu))?"
+    r"|h\.)(?:\s(?-i:in|im|am|zu)(?:\s(?:der|dem))?)?"
     r"|(?:demeurant|habitant|habite|domiciliée?|résidant|réside)(?:\s(?:à|au|aux|en|rue))?"
     r"|(?:residente|residentes|reside)\s(?:in|a|en|em|na|no|à)|domiciliad[oa]\s(?:en|na|em)"
     r"|(?:con|com)\s(?:domicilio|residencia|domicílio|residência)"
@@ -118,7 +128,7 @@ _LIVES = (
 )
 _TOKEN = (
     rf"(?:\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
-    rf"|(?:St|\w{{0,20}}[Ss]tr|Ave|Rd|Av|Blvd|No|Nr|Apt|Jl|Pl|C)\."
+    rf"|(?:St|\w{{0,20}}[Ss]tr|Ave|Rd|Avd?a?|Blvd|No|Nr|Apt|Jl|Pl|C|Pza|Ctra|Urb|Pol)\."
     rf"|(?!(?:T[eé]l|Telefon|Téléphone|Phone|Fax|Mobil|Handy)(?!\w))[{UPPER}][\w'’/-]*"
     r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|nº|n°|bis|ter"
     r"|(?:rue|avenue|boulevard|chemin|impasse|allée|place|via|viale|piazza|corso|calle"
@@ -148,6 +158,19 @@ _ASIAN = re.compile(
 )
 
 
+_SIDE = (
+    r"(?:\s(?:links|rechts|mitte|vorne|hinten|gauche|droite|izda|dcha|izquierda|derecha|left|right"
+    r"|destra|sinistra|esquerdo|direito|esq|dto|tv|th)\.?)?"
+)
+_PART = (
+    rf"(?:(?:\d{{1,3}}(?:st|nd|rd|th|\.?[ºª]|er|e|ème|\.)?\s?)?{_UNIT_WORD}(?![\w])\.?"
+    rf"(?:\s?(?:nr\.?\s|no\.?\s)?#?(?:\d{{1,4}}[a-z]?|[A-H])(?:\.?[ºª])?(?![\w.,]*\s?[cm]m))?{_SIDE}"
+    rf"(?:\s[A-H](?!\w))?|(?-i:[IVX]{{1,4}})\s?[./]\s?\d{{1,3}}\.?|\d{{1,2}}\.?[ºª]{_SIDE}"
+    r"(?:\s(?:\d{1,2}\.?[ºª]|[A-H](?!\w)))?)"
+)
+_UNITS_BEHIND = r"(?:(?:\s?,\s?|\.?\s)" + _PART + r"(?=\s?[,.;)\n]|\s|$)){1,5}"
+
+
 def without_places(text: str, blank: str) -> str:
     """A report with a blank for each address.
 
@@ -164,7 +187,14 @@ def without_places(text: str, blank: str) -> str:
 
     text = _LIVING.sub(lambda found: _living(found, blank), text)
     text = _STREET.sub(lambda found: _street(found, blank), text)
-    return _BARE_TOWN.sub(lambda found: _town(found, blank), text)
+    text = _BARE_TOWN.sub(lambda found: _town(found, blank), text)
+    if blank not in text:
+        return text
+
+    # Flats, floors and doors behind a street: `___, 3. OG links`.
+    behind = re.compile(rf"{blank}{_UNITS_BEHIND}", re.IGNORECASE)
+    between = re.compile(rf"{blank},?\s\d{{1,4}}[a-z]?,\s{blank}", re.IGNORECASE)
+    return between.sub(blank, behind.sub(blank, text))
 
 
 def _living(found: re.Match[str], blank: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rfpmss.common.files import new, read_bytes, read_text
 from rfpmss.data.errors import TextError, UnreadableError
+from rfpmss.data.privacy.births import without_births
 from rfpmss.data.privacy.inflections import blanked
 from rfpmss.data.privacy.labelled.headed import in_lines
 from rfpmss.data.privacy.national import without_numbers, without_runs
@@ -155,7 +156,8 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = unicodedata.normalize("NFC", text)
     text = without_letterheads(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
     text = without_numbers(text, BLANK)
-    text, said = without_fields(without_places(_unregistered(text), BLANK))
+    text = without_births(without_places(_unregistered(text), BLANK), BLANK)
+    text, said = without_fields(text)
     text, more = without_unlabelled(without_the_old(text, BLANK), BLANK)
     said = list(dict.fromkeys((*said, *more)))
     if len(said) > NAMED:

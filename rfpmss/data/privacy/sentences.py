@@ -55,10 +55,10 @@ _GAP1 = rf"{_SPACE}{{1,3}}"
 # Chinese. A name is at most four characters, or parts of a longer one around a dot.
 _NAME = (
     rf"(?:(?:{DOUBLE})(?:(?!{STOP})[{_HAN}]){{1,2}}|[{_HAN}]{{1,9}}(?:·[{_HAN}]{{1,9}}){{1,5}}"
-    rf"|(?!{STOP})[{_HAN}]{_SPACE}{{1,2}}(?!{STOP})[{_HAN}](?![{_HAN}])"
+    rf"|(?!{STOP})[{_HAN}]{_SPACE}{{1,2}}(?!{STOP})[{_HAN}](?![{_HAN}]|{_GAP}[:：])"
     rf"|(?!{STOP})[{_HAN}](?:(?!{STOP})[{_HAN}]){{0,3}}(?![{_HAN}]|(?<={_SPACE}))"
     rf"|(?!{STOP})[{_HAN}](?:(?!{STOP})[{_HAN}]){{0,3}}(?={STOP})"
-    rf"|[{SURNAMES}][{_HAN}]{{1,2}}|[A-Za-z][A-Za-z'. ]{{1,30}})"
+    rf"|[{SURNAMES}][{_HAN}]{{1,2}}|(?!{STOP})[{_HAN}]{{5,7}}(?=\s|$)|[A-Za-z][A-Za-z'. ]{{1,30}})"
 )
 _MORE = (
     rf"(?:{_GAP}[、/,，和]?{_GAP}(?!{STOP})[{SURNAMES}]"
@@ -79,6 +79,7 @@ def _spread(words: str) -> str:
 _WHO = "患者 病人 患儿 受检者 受检人 就诊人 病员 病患"
 _NAMES_ZH = re.compile(
     rf"(?:(?:{_spread(_WHO)})?(?:{_spread('姓名 名字')})"
+    rf"|(?<![{_HAN}])[姓名](?={_GAP}[:：])"
     rf"|(?:{_spread('患者 病人 受检者')}){_GAP}"
     rf"(?=[:：]|{_DASH}{_GAP}(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}(?![{_HAN}])))"
     rf"{_COLON}{_NAME}?{_END}"
@@ -118,6 +119,25 @@ _STAFF_DASHED_ZH = re.compile(
     rf"(?:{_DUTY}{{1,4}}(?:者|人员?)"
     rf"|{_DUTY}{{0,4}}(?:医师|医生|大夫|醫師|醫生|技师|技术员|护士|签名|签字))"
     rf"{_GAP}{_DASH}{_GAP}(?={DOUBLE}|[{SURNAMES}]){_NAME}{_MORE}{_END}"
+)
+_STAFF_BARE_ZH = re.compile(
+    rf"((?:{_DUTY}{{1,4}}(?:医师|医生|大夫|醫師|醫生|技师|护士)|值班医[师生]){_SPACE}{{0,2}})"
+    rf"(?!{STOP})(?:(?<={_SPACE})[{_HAN}]{{2,5}}|(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
+    r"(?=[\s，,。；;、]|$)"
+)
+"""`送检医师 哈斯巴根`, `值班医生亓官云`: no colon, and nothing but a sign behind the name."""
+_NAMED_ZH = re.compile(
+    rf"((?:名叫|名为|姓名为|姓名是|叫作|叫做)[:：]?)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
+    r"(?=[\s，,。；;、]|$)"
+)
+_TOLD_KIN_ZH = re.compile(
+    rf"((?:告知|通知|联系|告诉|转告)(?:其|患者)(?:长|次|大|小|之)?(?:子|女|妻|夫|父|母|兄|弟|姐|妹|女儿|儿子|妻子|丈夫|家属))"
+    rf"[{_HAN}·]{{2,6}}(?=[\s，,。；;、]|$)"
+)
+_TYPED_ZH = re.compile(
+    rf"(?:录入|打印|登记|抄写|记录){_GAP}[:：]{_GAP}[{SURNAMES}](?![{_HAN}]){_END}"
+    rf"|(?:审核|报告|诊断|复核){_GAP}[:：]{_GAP}(?!{STOP})[{_HAN}]{{2,4}}{_SPACE}?"
+    r"(?:教授|副教授|主任医师|副主任医师|主治医师|医师|医生)(?=\s|$)"
 )
 _KIN_ZH = re.compile(
     r"(?:患者|病人)?(?:家属|家屬|联系人|聯絡人|监护人|監護人|陪同人?员?|陪护|陪檢|陪检|护工"
@@ -234,7 +254,9 @@ _PERSON = Labelled(
     r"|subject)[ _.]{0,3}){0,4}name"
     r"(?P<both>(?: ?[/&,+] ?(?:id|mrn|dob|d\.o\.b\.?|no|number|nr)){1,3})?"
     r"|(?:last|family)(?: name)?, ?first(?: name)?|(?:dr|dra|prof|dott)\.?|professor(?:in)?"
-    r"|surname|name of (?:the )?patient|referr(?:er|ing(?: physician| doctor| md)?)"
+    r"|surname|forenames?|(?:maiden|birth) name|geburtsname|mädchenname|nom d['’]usage"
+    r"|nom de (?:naissance|jeune fille)|nombres|name of (?:the )?patient"
+    r"|referr(?:er|ing(?: physician| doctor| md)?)"
     r"|requesting physician"
     r"|attending|reading|resident|fellow|consultant"
     r"|(?:attending|ordering|reading|reporting|primary|consulting|supervising|interpreting"
@@ -253,6 +275,8 @@ _PERSON = Labelled(
     r"|hausarzt"
     r"|(?:befundende[rn]? )?radiolog(?:e|in)|oberarzt|oberärztin|chefarzt|befunde[rt](?: von"
     r"| durch)?"
+    r"|schreibkraft|sekretariat|secr[ée]taire|dactylo(?:graphié)?|transcrit[oa]?(?: por| par)?"
+    r"|mecanografiad[oa](?: por)?"
     r"|unterschrift|gezeichnet|freigegeben(?: von| durch)?|erstellt von|diktiert von"
     r"|validiert von|mtra?"
     r"|nom(?: du patient| de famille| usuel|(?: ?[-/,&] ?| et )pr[ée]noms?)?|pr[ée]noms?"
@@ -409,7 +433,8 @@ _PLACE = re.compile(
     rf"(?:{_GAP}[:#]{_GAP}|{_DASHED})|(?:institution|facility"
     rf"|hospital|krankenhaus|hôpital|établissement|clinic|praxis"
     rf"|centro){_GAP}[:#]{_GAP})"
-    r"(?:(?!(?<!\bSt)(?<!\bAve)(?<!\bRd)(?<!\bStr)(?<!\bNo)(?<!\bNr)(?<!\bDr)(?<!\bBlvd)"
+    r"(?:(?!(?<!\bSt)(?<!\bAve)(?<!\bRd)(?<!\bStr)(?<!\bNo)(?<!\bNr)(?<!\bDr)(?<!\bBlvd)(?<!\bWhg)(?<!\bApp)"
+    r"(?<!\bApt)(?<!\b[Bb]ât)(?<!\b[Ee]sc)(?<!\bAvda)(?<!\bizda)(?<!\bdcha)"
     r"[.;](?:\s|$))[^\n]){0,500}[.;]?"
     rf"{_GAP}",
     re.IGNORECASE,
@@ -502,8 +527,11 @@ _HAN_LETTER = re.compile(f"[{_HAN}]")
 
 def _chinese(text: str, names: list[str]) -> str:
     """A report without the Chinese fields and phrases that say who."""
-    for pattern in (_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH):
+    for pattern in (*(_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH, _TYPED_ZH),):
         text = _field(text, pattern, names)
+
+    for pattern in (_STAFF_BARE_ZH, _NAMED_ZH, _TOLD_KIN_ZH):
+        text = pattern.sub(rf"\1{BLANK}", text)
 
     text = _HOSPITAL_ZH.sub(BLANK, text)
     names += (found[0].removeprefix(found[1]) for found in _PATIENT_ZH.finditer(text))
@@ -545,6 +573,22 @@ _VALUE_ALONE = re.compile(
 )
 
 
+_SURELY_NAMED = re.compile(
+    rf"(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}单][{_HAN}]{{1,2}})(?:{_SPACE}?{_RANK_ZH})?"
+    rf"|(?:{TITLE}\.?\s){{1,4}}(?:[{UPPER}a-z][\w'’-]{{0,30}}\s?){{1,4}}"
+)
+"""A Chinese name, or a title and a name, in a line of its own."""
+WHO_ALONE = re.compile(
+    r"审核|审核医[师生]|报告医?[师生]?|诊断医[师生]|患者|病人|姓名"
+    r"|(?:verified|validated|approved|signed|reported|read)(?: by)?"
+    r"|(?:freigegeben|validiert|vidiert|befundet)(?: von| durch)?|validé par|signé par"
+    r"|validado por|firmado por|informado por|patient(?:in|e)?|paciente"
+    r"|radiolog(?:ist|e|in|ue)|radi[oó]log[oa]",
+    re.IGNORECASE,
+)
+"""A label in a line of its own, before a name in the next."""
+
+
 def joined(text: str) -> str:
     r"""A text in which the value of a field stands in the line of its label.
 
@@ -578,7 +622,8 @@ def joined(text: str) -> str:
 def _answers(label: str, said: str, *, cell: bool) -> bool:
     """Whether a line is the value of the label in the line before."""
     if label[-1] not in ":：":
-        return cell and len(said) < LONGEST_VALUE and says_who(label)
+        named = cell or (_SURELY_NAMED.fullmatch(said) is not None and WHO_ALONE.fullmatch(label))
+        return bool(named) and len(said) < LONGEST_VALUE and says_who(label)
     if cell or _VALUE_ALONE.fullmatch(said):
         return True
 

@@ -5,6 +5,7 @@ Every repetition has a bound, as in `rfpmss.data.privacy.sentences`.
 
 import re
 
+from rfpmss.data.privacy.births import DATES as SPELT_DATES
 from rfpmss.data.readers.text.dates import MONTH
 
 
@@ -52,6 +53,10 @@ _PHONES = _any(
     rf"(?<![\d.,/-])00[1-9]\d{{0,2}}(?:{_JOINT}\d{{1,8}}){{2,6}}(?!\d)",
     r"(?<![\d.,/-])\(?0\d{1,5}(?:\) ?[-/]?| ?[-/]) ?(?=(?:[ -]?\d){4})\d{2,8}(?:[ -]\d{1,6}){0,3}"
     + _NO_LENGTH,
+    r"(?<![\d.,/-])0\d{2,5} \d{5,8}" + _NO_LENGTH,
+    r"(?<![\d.,/×x-])\d\d (?:\d{4} \d{4}|\d{8,12})" + _NO_LENGTH,
+    r"(?<!\w)(?:poste|interno|anexo|toestel|anknytning|wewn\.|分机|分機|内线|內線)"
+    r"[ :：]{0,2}\d{3,5}(?!\d)",
     # French, in pairs: 01 23 45 67 89. Its separator is the third group of TRACES.
     r"(?<![\d.,])0\d(?:([ .-])\d\d)(?:\3\d\d){3}(?![\d.,]\d)",
     r"(?<![\d.])\d{3}\.\d{3}\.\d{4}(?!\d|\.\d)(?: ?x ?\d{1,6})?",
@@ -91,6 +96,7 @@ _DATES = _any(
     rf"(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?"
     r"\s{1,3}(?:de\s{1,3}|del\s{1,3})?"
     rf"(?:\d{{1,2}}(?:st|nd|rd|th)?,?\s{{1,3}})?{_YEAR}(?!\d)",
+    rf"(?<!\w){_SOON}(?:{SPELT_DATES})",
     # Thai, of Buddha's era.
     r"(?<!\d)\d{1,2} [\u0e00-\u0e7f.]{3,12} (?:พ\.ศ\. ?)?2[45]\d\d(?!\d)",
     rf"(?<!\w)\d{{1,2}}[-.]{MONTH}[-.](?:19|20)?\d\d(?!\d)",

@@ -24,6 +24,8 @@ _KNOWN = re.compile(
     r"(?:patient(?:'s)?[ _-]?)?(?:name|id|mrn|dob|nr|no)\.?|mrn|dob|d\.o\.b\.|ssn|surname"
     r"|(?:last|first|given)[ _]name"
     r"|(?:accession|acc|case|record|hospital|study)[ _]?(?:no|number|id|#)?\.?|physician"
+    r"|forenames?|maiden name|birth name|gp|chi|geburtsname|mädchenname|fall|nda|nom d['’]usage"
+    r"|nom de naissance|pr[ée]noms|nombres|rut|ficha|患者|病人|姓|名|出生日期|编号|审核|报告"
     r"|radiologist|referr(?:er|ing)|date of birth|birth ?date|nachname|vorname|geburtsdatum"
     r"|geb\.?(?:datum)?|patienten?-?(?:nr|id)\.?|fallnr\.?|nom|pr[ée]nom|ddn|ipp|nhc|nombre"
     r"|apellidos?|f\.? ?nac\.?|姓名|住院号|病历号|门诊号|检查号|影像号|床号|患者姓名|病人姓名"
@@ -79,6 +81,15 @@ def in_lines(text: str) -> str:
 def _table(lines: Sequence[str], place: int) -> tuple[list[str], int]:
     """Fields of the table that begins at a line, and the line behind it; no fields: none does."""
     labels = _cells(lines[place])
+    if made := _glued(labels):
+        return made, place + 1
+
+    made = _stacked(lines, place)
+    return (made, place + len(made) * 2) if made else _headed(lines, place, labels)
+
+
+def _headed(lines: Sequence[str], place: int, labels: Sequence[str]) -> tuple[list[str], int]:
+    """The same, of a table with a header."""
     if len(labels) > 1 and _is_header(labels):
         return _rows(lines, place, labels)
     if len(labels) > 1:
@@ -100,6 +111,44 @@ def _table(lines: Sequence[str], place: int) -> tuple[list[str], int]:
         return [], place
 
     return _cells_below(lines, place, labels)
+
+
+def _glued(cells: Sequence[str]) -> list[str]:
+    """`Surname DE SOUZA  Forenames JOY`: cells that begin with a label and have no colon."""
+    if len(cells) < 2:
+        return []
+
+    made = list(map(_parted, cells))
+    return made if sum(new != cell for new, cell in zip(made, cells, strict=True)) > 1 else []
+
+
+def _parted(cell: str) -> str:
+    """A cell with a colon behind the label that it begins with."""
+    words = cell.split(" ")
+    for count in (3, 2, 1):
+        label, value = " ".join(words[:count]), " ".join(words[count:])
+        known = any(p.fullmatch(label) for p in (_KNOWN, WHO))
+        if known and value[:1].isalnum() and ":" not in cell and not _is_label(cell):
+            return f"{label}: {value}"
+
+    return cell
+
+
+def _stacked(lines: Sequence[str], place: int) -> list[str]:
+    """Labels and values in lines of their own by turns, two at least; the fields."""
+    made = []
+    for label, value in zip(lines[place::2], lines[place + 1 :: 2], strict=False):
+        label, value = label.strip(), value.strip()
+        if not _is_label(label) or _is_label(value) or len(value) > 2 * _LONGEST or ":" in value:
+            break
+        if _is_sentence(value):
+            break
+        made.append((label, value))
+
+    if len(made) < 2 or not any(_who(label) for label, _ in made):
+        return []
+
+    return [f"{label}: {value}" for label, value in made]
 
 
 def _cells(line: str) -> list[str]:

@@ -6,17 +6,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
-from rfpmss.common.files import read_text
+from rfpmss.data.privacy.language.words import languages
 from rfpmss.data.privacy.unlabelled.general import holds, vocabularies
 
-REPORTED = "reported.txt"
-"""By hand: words that reports are made of."""
-FREQUENT = "frequent.txt"
-"""Made by ``tools/words/language_words.py``, which says from what."""
 _SCRIPTS = {
     "Hebrew": "\u0590-\u05ff",
     "Arabic": "\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc",
@@ -90,16 +84,6 @@ _SURE, _ALONE = 0.99, 0.5
 where no word is one of a known language."""
 _MARGIN, _NEAR = 0.35, 0.8
 """More than a known language has; and the share of languages that cannot be told apart."""
-
-
-@dataclass(frozen=True)
-class Language:
-    """How a language is told."""
-
-    code: str
-    name: str
-    letters: frozenset[str]
-    words: frozenset[str]
 
 
 def other_languages(text: str, known: Collection[str]) -> tuple[str, ...]:
@@ -189,28 +173,6 @@ def keys(name: str) -> tuple[str, ...]:
         ('croatian', 'serbian', 'bosnian')
     """
     return tuple(re.split(r", | or ", name.lower()))
-
-
-@lru_cache(maxsize=1)
-def languages() -> tuple[Language, ...]:
-    """The languages that are told by words."""
-    home = Path(__file__).parent
-    frequent: dict[str, list[str]] = {}
-    for line in _lines(home / FREQUENT):
-        code, *words = line.split(" ")
-        frequent[code] = words
-
-    made = []
-    for line in _lines(home / REPORTED):
-        code, name, letters, words = line.split("|")
-        all_words = frozenset((*words.split(), *frequent.get(code, ())))
-        made.append(Language(code, name, frozenset(letters), all_words))
-
-    return tuple(made)
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in read_text(path).splitlines() if not line.startswith("#")]
 
 
 @lru_cache(maxsize=1)

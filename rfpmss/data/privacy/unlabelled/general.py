@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import zipfile
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from rfpmss.common.files import regular
+from rfpmss.data.privacy.language.words import reported
 from rfpmss.data.privacy.persons import LOWER, TITLE, UPPER
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.unlabelled.people import is_no_name
@@ -25,14 +27,16 @@ CAPITALS = frozenset(("de", "lb"))
 _ALSO = 0.6
 """Languages with so many of the frequent words of the likeliest one count, too."""
 _SURE = 3
+_MARKED = frozenset(("fr", "es", "it", "pt"))
+"""Languages that are typed without their marks."""
 _CUT = frozenset(("pl", "cs", "sk", "sl", "hbs", "hu", "fi", "ro", "tr", "ru", "uk", "bg", "el"))
 _SMALL = re.compile(r"(?<![\w'’-])[^\W\d_]{2,12}(?![\w'’-])")
 _WORD = re.compile(r"[^\W\d_]{4,40}")
 # Latin and Greek of medicine, in any language that writes Latin letters.
 _STEMS = re.compile(
     r"(?:neuro|sph[eé]no|sfeno|keilbein|exer[eè]|ex[eé]r[eèé]s|asportaz|petro[cs]|vaso[gj]|vazo"
-    r"|paras[ae]|hyper|hypo|hipo|iper|ipo|peri(?:v|t|l|f|n|ph)|intra|extra|infra"
-    r"|supra|post[ -]?(?:op|c|t|r)|retro|contra|kontra|cranio|crani[oe]|kranio"
+    r"|paras[ae]|hyper|hypo|hiper|hipo|iper|ipo|peri(?:v|t|l|f|n|ph)|intra|extra|infra"
+    r"|crane[ao]|supra|post[ -]?(?:op|c|t|r)|retro|contra|kontra|cranio|crani[oe]|kranio"
     r"|c[eé]r[eé]br|zerebr|[eé]nc[eé]phal|enzephal|encefal|m[eé]ning|ventri[ck]"
     r"|[eé]pend|astro[cz]|oligo|gliom|glial|gliob|gliosi|angio|vas[ck]ul|radio[nt]"
     r"|[ck]h?emo|h[aä]?emo[rst]|hemorr|emorrag|leu[ck]|gangli|[ck]orti[ck]|thalam"
@@ -127,7 +131,9 @@ def is_word(word: str, spoken: Iterable[str]) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _is_word(word: str, spoken: tuple[str, ...]) -> bool:
     low, known = word.lower(), lexicon()
-    if is_told(word, low) or any(holds(language, low) for language in spoken):
+    if is_told(word, low) or any(
+        holds(language, low) or _typed(language, low) for language in spoken
+    ):
         return True
     if low in known.given or low in known.family:
         return False
@@ -142,6 +148,7 @@ def is_told(word: str, low: str) -> bool:
     """Whether a list or its form says that it is no name, in any language."""
     known = lexicon()
     listed = low in known.medicine or is_no_name(low, known) or ordinary(word)
+    listed = listed or (low in reported() and low not in known.given | known.family)
     told = listed or _TITLE.fullmatch(word) or not _CASED.fullmatch(word) or _is_code(word)
     return bool(told) or (low not in ALSO_NAMES and common(word))
 
@@ -150,7 +157,7 @@ def _is_code(word: str) -> bool:
     """An acronym, a classification, a scanner: `IDH1`, `MPRAGE`, `SyngoVia`."""
     if any(map(str.isdigit, word)):
         return True
-    if word.isupper() and len(word) < 7 and word.isascii():
+    if word.isupper() and len(word) < (7 if word.isascii() else 5):
         return len(word) < 4 or word.lower() not in lexicon().given | lexicon().family
 
     return _INSIDE.search(word) is not None and _NAMED_INSIDE.match(word) is None
@@ -158,7 +165,7 @@ def _is_code(word: str) -> bool:
 
 def is_of_medicine(low: str) -> bool:
     """Whether a word in small letters has the form of one of medicine, a drug included."""
-    stem = _STEMS.match(low) or _STEMS_OTHER.match(low)
+    stem = _STEMS.match(low) or _STEMS_OTHER.match(low) or _STEMS.match(unmarked(low))
     return len(low) > 5 and (stem is not None or _DRUG.fullmatch(low) is not None)
 
 
@@ -167,10 +174,21 @@ def vocabularies() -> Collection[str]:
     return _frequent().keys()
 
 
+@lru_cache(maxsize=1 << 14)
+def unmarked(word: str) -> str:
+    """A word without the marks that many leave out in typing: `restriccion`, `CRANIENNE`."""
+    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+
+
 def holds(language: str, low: str) -> bool:
     """Whether the vocabulary of a language has a word in small letters."""
     words = _words(language)
     return (low[:CUT] if language in _CUT else low) in words
+
+
+def _typed(language: str, low: str) -> bool:
+    """Whether it has the word with marks that a typist left out."""
+    return language in _MARKED and low.isascii() and low in _unmarked(language)
 
 
 def _is_compound(low: str) -> bool:
@@ -185,6 +203,12 @@ def _is_compound(low: str) -> bool:
                 break
 
     return len(low) in ends
+
+
+@lru_cache(maxsize=8)
+def _unmarked(language: str) -> frozenset[str]:
+    """The words of a language that have marks, without them."""
+    return frozenset(unmarked(word) for word in _words(language) if not word.isascii())
 
 
 @lru_cache(maxsize=64)

@@ -38,6 +38,7 @@ def grown(text: str, blank: str) -> str:
     if blank not in text:
         return text
 
+    text = re.sub(rf"{blank}[·•・‧][\u3400-\u9fff]{{1,6}}(?![\u3400-\u9fff])", blank, text)
     spoken = languages(text)
     behind = re.compile(rf"{blank}{_JOINT}(?P<word>{_INITIALS}(?=$|\W)|{WORD})")
     before = re.compile(

@@ -21,6 +21,7 @@ _SMALL = (
 _FIRST = (
     r"(?:Hôpita(?:l|ux)|H[oô]pital|CH[RU]{1,2}|Centre [Hh]ospitalier(?: [Uu]niversitaire"
     r"| [Rr]égional)?|Clinique|Institut"
+    r"|[Cc]abinet(?: [Mm]édical)?|[Mm]aison [Mm]édicale|[Cc]onsultorio|[Cc]entro [Mm]édico"
     r"|Polyclinique|Klinikum|Klinik|Uniklinik|Universitätsklinik(?:um)?|Krankenhaus|Kliniken"
     r"|Spital|Universitätsspital"
     r"|Charité|Praxis|MVZ|Hospital|Hospice|Ospedale|Policlinico|Istituto|Azienda [Oo]spedaliera"

@@ -62,7 +62,8 @@ _LAST = re.compile(
 _VERBAL = r"(?:ed|ing|ant|ent|é|ée|iert?|end|ique?|al|ous|ive|ly|[aitu]d[oa]|[aiu]t[oa]|ic[oa]|s)"
 """Ends of verbs and adjectives: `patient extubated`."""
 _AGED = re.compile(
-    rf"(?<![\w-])(?i:patient(?:in|e)?|pt|paciente|paziente|utente|pacjent(?:ka)?)\s(?P<initial>)"
+    rf"(?<![\w-])(?i:patient(?:in|e)?|pt|pat\.?|paciente|paziente|utente|pacjent(?:ka)?"
+    rf"|(?:de|chez|pour|du) m\.)\s(?P<initial>)"
     rf"(?P<name>(?![{LOWER}'’-]{{0,30}}{_VERBAL}(?![{LOWER}])){_W}(?: {_W}(?=,?\s\d)){{0,2}})"
 )
 _ANY = re.compile(rf"(?<![\w'’@./-])[{LOWER}][{LOWER}'’-]{{3,30}}(?![\w'’@/-])")

@@ -68,6 +68,18 @@ _TRANSLITERATED = re.compile(
 """Names of Uyghurs, Tibetans and Mongols in Chinese signs."""
 
 
+_TITLED = re.compile(
+    r"(?:(?<![\u0590-\u05ff])(?:ד[\"״”'׳]{1,2}ר|דר['׳]?|דוקטור|ה?פרופ(?:['׳]|סור)?\.?"
+    r"|גב['׳]|גברת|ה?אחות) "
+    r"|(?<![\u0620-\u06ff])(?:د\.|أ\. ?د\.?|(?:ال)?دكتورة?|(?:ال)?استشارية?"
+    r"|السيدة?|الأستاذة?|دکتر|آقای|سرکار خانم|ڈاکٹر) ?"
+    r"|(?<![\u0900-\u097f])(?:डॉ\.?|डा\.|डॉक्टर|श्री(?:मती)?|प्रो\.) ?|(?:ডাঃ|ডা\.|ড\.) ?"
+    r"|(?:นพ\.|พญ\.|ทพ\.|ดร\.|นายแพทย์|แพทย์หญิง|นางสาว|น\.ส\.|นาย|นาง) ?)"
+    rf"(?P<name>{_OTHER}{{2,20}}(?:[ \u05be-]{_OTHER}{{2,20}})?)"
+)
+"""A title, and the two words behind it."""
+
+
 def uncased(text: str) -> Iterator[tuple[int, int]]:
     """The places of such names, some of them twice.
 
@@ -87,6 +99,7 @@ def uncased(text: str) -> Iterator[tuple[int, int]]:
                 continue
             yield start, end
 
+    yield from (found.span("name") for found in _TITLED.finditer(text))
     yield from (found.span() for found in _TRANSLITERATED.finditer(text))
     yield from _spaced(text)
 
