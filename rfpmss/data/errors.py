@@ -71,6 +71,10 @@ WHEN = (
     "give the row the date of the examination, its accession number, or the time point that the "
     "folders name, in a column of its own"
 )
+VISIT = (
+    "put it into the folder of its visit, write the date or the time point of that visit's images "
+    "into its name, or pass --visits together where each patient has one report"
+)
 ADD = "nothing to do where the patient has none, or name the folder of the images after the time"
 WEB_PAGE = "the file is a page of a web server, an error or a login, that was saved in its place"
 ANOTHER = (
@@ -92,6 +96,7 @@ CURES = (
         ROW,
         TEXT,
         WHEN,
+        VISIT,
         WRITTEN,
         ADD,
         OR_NOTHING,

@@ -75,15 +75,15 @@ def _nobody(files: Collection[tuple[PurePosixPath, str, Hashable]]) -> str:
 
     Initials may be words for what is in a folder as well, KM for contrast.
     """
-    found: dict[tuple[Hashable, int], dict[PurePosixPath, set[str]]] = defaultdict(dict)
+    found: dict[int, dict[PurePosixPath, set[str]]] = defaultdict(dict)
     shown = {path: _shown(path) for path, _, _ in files}
     depths = {folder: _depth(path, folder) for path, (_, folder) in shown.items()}
     count = Counter(folder for _, folder in shown.values())
     lost: set[PurePosixPath] = set()
-    for path, owner, visit in files:
+    for path, owner, _ in files:
         sequence, folder = shown[path]
         if sequence and folder.parts and owner.startswith(_NAMED):
-            found[visit, len(folder.parts)].setdefault(folder, set()).add(sequence)
+            found[len(folder.parts)].setdefault(folder, set()).add(sequence)
             name = owner.removeprefix("folder:").rpartition("/")[2]
             said = plain(" ".join(map(in_english, folder.parts)))
             if owner == "name:-" or not any(word in said for word in name.split("-")):
@@ -99,11 +99,13 @@ def _nobody(files: Collection[tuple[PurePosixPath, str, Hashable]]) -> str:
         if len(alike) > 1 and lost & set(alike):
             level = _first_apart(alike)
             below = any(depths[folder] > len(folder.parts) for folder in alike)
+            name = "name these folders after the patients, such as patient-1"
+            one = "put all into one folder named after the patient"
+            each = f"pass --patient-level {level} if each of these folders is a patient, or "
             way = (
-                "name these folders after the patients, such as patient-1"
+                name
                 if below  # a folder of a sequence stands above, which parts them
-                else f"pass --patient-level {level} if each of these folders is a patient, or put "
-                "all into one folder named after the patient"
+                else each + (name if set(alike) - lost else one)
             )
             return (
                 f"{len(alike)} folders hold the same sequences, and some are named by words for "

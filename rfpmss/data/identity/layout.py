@@ -13,12 +13,14 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from rfpmss.data.identity.like_dates import coded, like_dates
 from rfpmss.data.identity.names import (
     GROUP,
     ID,
     PERSON,
     SHORT,
     SITE,
+    VISIT,
     WORD,
     Name,
     Time,
@@ -120,6 +122,7 @@ class Layout:
         level: depth of the folders that are patients; 0: to be found.
         known: identifiers of patients: a folder with such a name is one.
         headers: files, such as those of DICOM, whose names say nothing.
+        texts: names of texts, without their endings, and of folders of texts alone.
 
     Attributes:
         doubt: why the folders can be read in two ways, with the way out; ``""``: they cannot.
@@ -131,6 +134,7 @@ class Layout:
         level: int = 0,
         known: Iterable[str] = (),
         headers: Container[PurePosixPath] = (),
+        texts: Iterable[str] = (),
     ) -> None:
         self.level = level
         self.headers = headers
@@ -140,7 +144,7 @@ class Layout:
         self._stems = without_series_numbers(
             [path for path in images if path not in self._series], headers
         )
-        self._ids = _like_dates(images, self.known)
+        self._ids = like_dates(images, texts, self.known)
         by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
         for path in images:
             if path not in headers:
@@ -200,9 +204,17 @@ class Layout:
 
         taken = self._without_common(images)
         nameless = [p for p, t in taken.items() if not t.parts and not t.file.who]
+        who = {name for t in taken.values() for name in (*t.whos, t.file.who)} - {""}
+        if len(who) > 1 and all(map(_VISITS.fullmatch, who)):
+            self._when_alone(len(who), [part.depth for t in taken.values() for part in t.parts])
         if nameless:
-            self._restore({path: taken[path] for path in nameless})
+            named = any(t.parts for t in taken.values())
+            self._restore({path: taken[path] for path in nameless}, beside=named)
             taken = {path: self._take(path) for path in images}
+
+        stems, depths = coded(images, self._ids)
+        if stems:
+            self._endings(stems, depths)
 
         self._suffixes = self._find_suffixes(taken.values())
         if self._suffixes:
@@ -214,6 +226,14 @@ class Layout:
     def _parse(self, text: str, *, file: bool = False) -> Name:
         """A name by itself, with what T1 and numbers like dates are in this source."""
         return parse(text, file=file, tee=self.tee, ids=self._ids)
+
+    def who(self, text: str) -> str:
+        """A patient's name as files, folders and tables of this source spell it."""
+        return parse(text, ids=self._ids).who or plain(text)
+
+    def times(self, text: str) -> tuple[Time, ...]:
+        """When a part of a file's name says that it was."""
+        return self._parse(text, file=True).times
 
     def _stem(self, path: PurePosixPath) -> str:
         """A file's name without its endings and the number of its series."""
@@ -282,6 +302,8 @@ class Layout:
         name = self._file(path)
         if not name.who and (head := self._heads.of(path)) and not found.parts:
             name = replace(name, who=head)
+        if found.parts:
+            name = _visit(name)
 
         labels = {t.label for t in found.times}
         days = any(_dated(t) for t in found.times)
@@ -377,7 +399,8 @@ class Layout:
             return []
 
         heads = (head for head in self._heads.folders if name.startswith(f"{head}-"))
-        timed = [head for head in heads if self._parse(name[len(head) + 1 :]).times]
+        rests = ((head, name[len(head) + 1 :]) for head in heads)
+        timed = [head for head, rest in rests if VISIT.fullmatch(rest) or self._parse(rest).times]
         return [_Part(text, Name(head), depth) for head in timed[:1]]
 
     def _headed(self, text: str, depth: int, parts: list[_Part], times: list[Time]) -> bool:
@@ -474,7 +497,12 @@ class Layout:
         home = tuple(re.sub(r"\s+", " ", text.strip()).lower() for text in raw)
         below = _dates_joined(folders[self.level :])
         names = [self._parse(text) for _, text in below]
-        file = self._numbered_visit(path) or self._parse(self._timed_stem(path), file=True)
+        file = self._numbered_visit(path)
+        if file is None:
+            text = self._timed_stem(path)
+            file = _visit(self._parse(text, file=True))
+            if raw and (own := _after(plain(raw[-1]), plain(text))) is not None:
+                file = replace(file, times=self.times(own))
         times = [time for name in (*names, file) for time in name.times]
         if not [t for t in times if not _dated(t)]:
             whos = [self._heads.folders.get(plain(text), "") for _, text in below]
@@ -530,8 +558,13 @@ class Layout:
 
         return {who for whos in beside.values() if len(whos) == 1 for who in whos if who}
 
-    def _restore(self, taken: Mapping[PurePosixPath, _Taken]) -> None:
-        """Nothing names a patient: folders such as ``MR_001`` do, folders of dates may."""
+    def _restore(self, taken: Mapping[PurePosixPath, _Taken], *, beside: bool) -> None:
+        """Nothing names a patient: folders such as ``MR_001`` do, folders of dates may.
+
+        Args:
+            taken: the paths that do not.
+            beside: others do.
+        """
         self._restored = any(
             len(self._parse(text).number) > 2 for path in taken for text in path.parts[:-1]
         ) or any(len(t.file.number) > 2 and not _SLICES & set(t.file.kinds) for t in taken.values())
@@ -542,29 +575,38 @@ class Layout:
         labels = {t.label for each in taken.values() for t in each.times if t.weak}
         labels |= {each.file.number for each in taken.values() if each.file.number}
         if len(labels) > 1:
-            depth = min(
-                (
+            self._when_alone(
+                len(labels),
+                [
                     n
                     for path in taken
                     for n, text in enumerate(path.parts[:-1], 1)
                     if self._parse(text).times
-                ),
-                default=0,
+                ],
+                beside=beside,
             )
-            cure = (
-                f"pass --patient-level {depth} if each of these folders is a patient, or put all "
-                "into one folder named after the patient"
-            )
-            self._say(
-                f"the folders and file names say when, and nothing says who: {len(labels)} scans "
-                "of one patient or of several cannot be told apart; "
-                + (
-                    cure
-                    if depth
-                    else "put the files of each "
-                    "patient into a folder of its own and pass --patient-level 1"
-                )
-            )
+
+    def _when_alone(self, count: int, depths: Collection[int], *, beside: bool = False) -> None:
+        """Say that names tell the time and nobody's name.
+
+        Args:
+            count: of times.
+            depths: of folders that tell them; none: files do.
+            beside: other folders name their patients.
+        """
+        depth = min(depths, default=0)
+        name = "name these folders after the patients, such as patient-1"
+        one = "put all into one folder named after the patient"
+        cure = (
+            f"pass --patient-level {depth} if each of these folders is a patient, or "
+            + (name if beside else one)
+            if depth
+            else "put the files of each patient into a folder of its own and pass --patient-level 1"
+        )
+        self._say(
+            f"the folders and file names say when, and nothing says who: {count} scans of one "
+            f"patient or of several cannot be told apart; {cure}"
+        )
 
     def _find_suffixes(self, taken: Collection[_Taken]) -> dict[str, tuple[str, str]]:
         """Names such as ``P1_2`` or ``GBM001_early``: who, and the mark of the visit."""
@@ -597,9 +639,9 @@ class Layout:
             else "put the files of each patient into a folder of its own and pass --patient-level 1"
         )
         self._say(
-            f"{len(depths)} names end in a number or letter, and whether they are as many patients "
-            f"or visits of {_people(len(stems))} cannot be told; {cure}, or name each patient in "
-            "the mapping file (patients:) for --mapping"
+            f"{len(depths)} names end in a number, date or letter, and whether they are as many "
+            f"patients or visits of {_people(len(stems))} cannot be told; {cure}, or name each "
+            "patient in the mapping file (patients:) for --mapping"
         )
 
     def _decide(self, taken: Sequence[_Taken]) -> None:
@@ -731,6 +773,8 @@ class Layout:
         self.doubt = self.doubt or doubt
 
 
+_VISITS = re.compile(r"[vm]-?\d{1,3}")
+"""V1, M6 where all patients are called so: visits."""
 _ORDINAL = re.compile(r"\d{1,2}")
 """The number before a time, as in ``2_postop``."""
 _SUFFIX = re.compile(
@@ -853,6 +897,20 @@ def _begins(name: str, stems: Collection[str]) -> bool:
     """Whether a name is a stem, or one with a mark behind it."""
     ends = re.finditer(r"(?<=\d)(?=[^\d-]|\d\d$)|-|$", name)
     return any(name[: found.start()] in stems for found in ends)
+
+
+def _visit(name: Name) -> Name:
+    """Below a patient V2 is a visit: ``P1/FLAIR/V2.nii``."""
+    found = VISIT.fullmatch(name.who)
+    if not found:
+        return name
+
+    return replace(name, who="", times=(*name.times, Time(f"visit {int(found[1])}")))
+
+
+def _after(head: str, name: str) -> str | None:
+    """What stands behind the patient's folder's name in that of a file."""
+    return name[len(head) + 1 :] if name == head or name.startswith(f"{head}-") else None
 
 
 def _people(count: int) -> str:
@@ -1018,28 +1076,6 @@ def _years(paths: Sequence[PurePosixPath]) -> dict[str, str]:
 
     return {top: year[1] for top, year in found.items() if year}
 
-
-def _like_dates(paths: Iterable[PurePosixPath], known: Iterable[str]) -> frozenset[str]:
-    """Numbers of patients that could be dates.
-
-    They are PatientIDs, or stand beside numbers that are no dates: ``20411117`` and ``18765432``.
-    """
-    beside: dict[PurePosixPath, set[str]] = defaultdict(set)
-    for path in paths:
-        for place in (path.with_name(stem(path)), *path.parents[:-1]):
-            if found := _LEADING.match(place.name):
-                beside[place.parent].add(found[0])
-
-    numbers = {text for text in known if _EIGHT.fullmatch(text)}
-    for found in beside.values():
-        if not all(parse(number).times for number in found):
-            numbers |= {number for number in found if _EIGHT.fullmatch(number)}
-
-    return frozenset(numbers)
-
-
-_LEADING = re.compile(r"\d{5,12}(?=[-_. ]|$)")
-_EIGHT = re.compile(r"\d{8}")
 
 _BARE_END = re.compile(r"(?:^|-)(?:pre|post)$")
 

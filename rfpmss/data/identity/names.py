@@ -355,6 +355,8 @@ _PERSON = re.compile(
     r"|sub-[0-9a-z]+|(?:patient|subject|case|proband)-?[a-z]|(?:患者|病人|病例|受试者|编号|例)-?\d+"
     r"|\d+(?:号|例|床)(?:患者|病人)?"
 )
+VISIT = re.compile(r"v-?(\d{1,3})")
+"""A visit, where who it is stands elsewhere."""
 _NOBODY = re.compile(
     r"patient(?:in)?(?:en)?s?|paciente|pat|pt|subj?|subject|sujet|case|cas|caso|person|proband|fall"
     r"|participant|患者|病人|病例"
@@ -436,7 +438,7 @@ def parse(
         text: of a folder, or of a file without its endings.
         file: it is a file's: ``pre`` and ``post`` beside a sequence tell of contrast.
         tee: T0, T1, T2 are time points, not sequences.
-        ids: numbers of patients that could be dates, such as ``20110417``.
+        ids: numbers of patients that could be dates, see `rfpmss.data.identity.like_dates`.
 
     Example:
         >>> parse("P1_visit2"), parse("week-044").times[0].label
@@ -531,7 +533,7 @@ def _date_in(low: str, ids: frozenset[str]) -> tuple[int, int, Time] | None:
 
     for pattern in _DATES:
         for found in pattern.finditer(low):
-            if found[0][:8] in ids or not _possible(found[0]):
+            if _is_id(low, found, ids) or not _possible(found[0]):
                 continue
             time = _date(found[0])
             rest = plain(_cut(low, found.start(), found.end()))
@@ -542,6 +544,17 @@ def _date_in(low: str, ids: frozenset[str]) -> tuple[int, int, Time] | None:
 
     return None
 
+
+def _is_id(low: str, found: re.Match[str], ids: frozenset[str]) -> bool:
+    """Whether a date, with the letters before it, is the number of a patient."""
+    if not ids or not found[0][:8].isdecimal():
+        return False
+
+    head = _LETTERS_BEFORE.search(low[: found.start()])
+    return found[0][:8] in ids or (head[1] if head else "") + found[0][:8] in ids
+
+
+_LETTERS_BEFORE = re.compile(r"([^\W\d_]+)[-_ ]?$")
 
 _CLOCK = re.compile(
     r"[-_t ]+(?:[01]?\d|2[0-3])(?:([-_.:])[0-5]\d\1[0-5]\d(?:[.,]\d+)?|[h:][0-5]\d(?::[0-5]\d)?)z?"
@@ -809,7 +822,9 @@ def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, s
 
     # P1_V2, GBM-017_m12: a letter and a number after who it is.
     mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,4})(?P<b>[wmdy]?)", rest[-1]) if rest else None
-    if mark and bool(mark["a"]) != bool(mark["b"]) and (times or rank("-".join(rest[:-1])) >= ID):
+    counted = len(rest) == 1 and bool(numbers) and mark is not None and mark["a"] == "v"
+    behind = times or counted or rank("-".join(rest[:-1])) >= ID  # tumor-01_v1
+    if mark and bool(mark["a"]) != bool(mark["b"]) and behind:
         unit = dict(zip("vwmdy", ("visit", "week", "month", "day", "year"), strict=True))
         times.append(Time(f"{unit[mark['a'] or mark['b']]} {int(mark['n'])}"))
         rest = rest[:-1]

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from rfpmss.data.identity.examinations import without_series_folders
+from rfpmss.data.identity.given import Folders
 from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.layout import Layout, Place
 from rfpmss.data.identity.names import (
@@ -320,6 +321,14 @@ class _Owners:
         """The paths without folders that name a series alone."""
         return without_series_folders([(i.path, i.study, i.person) for i in self.items])
 
+    @cached_property
+    def named(self) -> set[str]:
+        """The names of texts, and of their folders that hold no image."""
+        pictured = {f for i in self.items if i.kind != "text" for f in i.path.parents}
+        texts = [item.path for item in self.items if item.kind == "text"]
+        folders = {folder for path in texts for folder in path.parents} - pictured
+        return {*map(stem, texts), *(folder.name for folder in folders)}
+
     def _lay_out(self, images: Sequence[int]) -> None:
         """Read the folders of the images that no PatientID tells the patient of."""
         paths = [item.path for item in self.items] if self.level else self.plain_paths
@@ -328,6 +337,7 @@ class _Owners:
             self.level,
             filter(None, self.ids),
             frozenset(p for p, item in zip(paths, self.items, strict=True) if item.study),
+            self.named,
         )
         self.places = [self.layout.place(path) for path in paths]
         self._given()
@@ -508,13 +518,18 @@ class _Owners:
 
     def _text(self, place: int) -> str | None:
         """By the numbers and persons in its name, then the disc that it is on, then as images."""
-        exams, numbers = self._exams(place), self._numbers(place)
-        person = self._person(place)
+        exams, person = self._exams(place), self._person(place)
+        whole, rest = self.given.named(self.items[place].path) if self.level else (None, ())
+        numbers = {whole} if whole else self._numbers(place)
         meant = {owner for owner, _ in exams} | numbers | ({person} - {None})
         inside = self.beneath.get(self.homes[place], set())
         if len(meant) > 1 or (meant and len(inside) == 1 and meant != inside):
             self.torn.add(place)
             return None
+
+        if whole:
+            times = tuple(time for text in rest for time in self.layout.times(text))
+            self.places[place] = replace(self.places[place], times=times)
 
         if len(exams) == 1:
             ((_, self.told[place]),) = exams
@@ -524,6 +539,17 @@ class _Owners:
             return meant.pop()
 
         return (None if len(inside) == 1 else self._disc(place)) or self._owner(place)
+
+    @cached_property
+    def given(self) -> Folders:
+        """The folders at the depth that was given."""
+        return Folders(
+            {
+                home: owner
+                for item, home, owner in zip(self.items, self.homes, self.result, strict=True)
+                if owner is not None and item.kind != "text" and len(home) == self.level
+            }
+        )
 
     def _disc(self, place: int) -> str | None:
         """The only patient with DICOM in the innermost folder that holds any, by no other name."""
@@ -623,7 +649,7 @@ class _Owners:
 
     def _learn(self, name: str, owner: str) -> None:
         if name:
-            self.names[plain_name(name)].add(owner)
+            self.names[self.layout.who(name)].add(owner)
 
     def _dicom(self) -> None:
         for place, item in enumerate(self.items):

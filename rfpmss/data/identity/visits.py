@@ -49,6 +49,8 @@ def visits(files: Sequence[Dated], days: int = DAYS) -> list[str | None]:
     3. A dated file that no name tells more of goes with the nearest date of the named ones.
     4. An undated file goes by its label or phase, then by the DICOM study, then by the nearest
        folder that holds files of one visit only.
+    5. Where no image is dated, the dates of reports part nothing: reports of one visit's days are
+       undated, and of several nothing says which is that of the images.
 
     Args:
         files: of one patient.
@@ -67,6 +69,13 @@ def visits(files: Sequence[Dated], days: int = DAYS) -> list[str | None]:
         ['730000 pre-op', '730000 post-op']
     """
     files = _by_study(files)
+    if not any(file.date is not None for file in files if not file.report):
+        apart = _of_other_days(files, days)
+        if apart:
+            rest = iter(visits([f for n, f in enumerate(files) if n not in apart], days))
+            return [None if n in apart else next(rest) for n in range(len(files))]
+        files = [replace(file, date=None) for file in files]
+
     result = _dated(files, days)
     _undated(files, result)
     there = {visit for visit in result if visit is not None}
@@ -76,6 +85,14 @@ def visits(files: Sequence[Dated], days: int = DAYS) -> list[str | None]:
         return [""] * len(files)
 
     return _near(files, result)
+
+
+def _of_other_days(files: Sequence[Dated], days: int) -> set[int]:
+    """Reports with dates of several visits and no time point, of images without a date."""
+    dates = {n: file.date for n, file in enumerate(files) if file.date is not None}
+    several = len(set(_clusters(set(dates.values()), days).values())) > 1
+    imaged = any(not file.report for file in files)
+    return {n for n in dates if not files[n].mark} if several and imaged else set()
 
 
 def settled(name: str, days: Collection[int]) -> int | None:

@@ -13,6 +13,7 @@ from rfpmss.data.errors import (
     ADD,
     IS_ONE,
     SAY,
+    VISIT,
     WHEN,
     WRITTEN,
     DataError,
@@ -95,10 +96,10 @@ def studies(
         untold: the patient is one by the names of texts alone, while others have images.
     """
     groups: dict[str, list[File]] = defaultdict(list)
+    dated = any(file.date is not None for file in members if file.kind != "text")
     for file, visit in zip(members, _visits(members, how.days), strict=True):
         if visit is None:
-            error = _whenless(file)
-            lost.append((file, describe(error)))
+            lost.append((file, describe(_whenless(file, dated=dated))))
         else:
             groups[visit].append(file)
 
@@ -116,12 +117,16 @@ def studies(
             yield replace(made, patient_id=patient, report=report), texts
 
 
-def _whenless(file: File) -> DataError:
-    """Why a file belongs to no visit for certain."""
+def _whenless(file: File, *, dated: bool) -> DataError:
+    """Why a file belongs to no visit for certain; ``dated``: images of the patient are."""
     if file.unread:
         return DateError("the date of the row is none, or may be two days", WRITTEN)
     what = "nothing says which visit of the patient it belongs to"
-    return OwnerError(what, WHEN) if file.name else OwnerError(what)
+    if file.date is not None and not dated:
+        what = "it has a date and the patient's images have none, so that its visit cannot be told"
+    if file.name:
+        return OwnerError(what, WHEN)
+    return OwnerError(what, VISIT if file.kind == "text" else None)
 
 
 def _imageless(report: File, *, examined: bool, untold: bool = False) -> DataError:

@@ -59,9 +59,9 @@ def test_each_level_that_a_refusal_names_is_a_cure(case: Case) -> None:
     assert levels
     for level in levels:
         paths = case.paths
-        if not all(path.count("/") >= level for path in paths):  # the level alone is no cure
-            assert "put the files of each" in doubt
-            assert "depth of --patient-level" in scan(paths, level=level).doubt
+        if f"into a folder of its own and pass --patient-level {level}" in doubt:  # both together
+            if not any(path.count("/") >= level for path in paths):
+                assert "depth of --patient-level" in scan(paths, level=level).doubt
             moved = {PurePosixPath(path): who for path, who in paths.items()}
             paths = {f"{p.parent / who[0] / p.name}": who for p, who in moved.items()}
         found = scan(paths, level=level)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from rfpmss.data.identity.owners import Item, assign
-from tests.data.identity.paths import TABLES, scan, told
+from tests.data.identity.paths import ROOT, TABLES, scan, told
 
 with (TABLES / "report_names.csv").open(encoding="utf-8") as _table:
     ROWS = [(row["path"], row["patient"], row["study"]) for row in csv.DictReader(_table)]
@@ -94,3 +94,54 @@ def test_a_word_for_a_report_behind_the_name_of_patient_and_visit_changes_neithe
     visits = {study: images[path] for path, (_, study) in told(found).items()}
     made = {visits[s]: [p.name for p in files] for s, files in found.reports.items()}
     assert made == {stem: [f"{stem}_{word}.txt"] for stem in stems}
+
+
+DATES = ("20210311", "20210412", "20210513", "20210614")
+
+
+@pytest.mark.parametrize(
+    ("images", "texts"),
+    [
+        ("影像/ZY{d}/{s}.nii", "报告/ZY{d}.txt"),
+        ("images/ZY-{d}/{s}.nii", "reports/zy_{d}_report.txt"),
+        ("ZY{d}_{s}.nii", "ZY{d}.txt"),
+        ("P{d}/{s}.nii", "reports/P{d}/report.txt"),
+        ("Patient_{d}/{s}.nii", "reports/Patient {d}.txt"),
+        ("住院号{d}/{s}.nii", "报告/住院号{d}.txt"),
+    ],
+)
+def test_a_number_like_a_date_that_reports_have_as_well_is_a_patients(
+    images: str, texts: str
+) -> None:
+    paths = {images.format(d=d, s=s): d for d in DATES for s in ("t1", "flair")}
+    reports = {texts.format(d=d): d for d in DATES}
+    found = scan([*paths, *reports])
+    assert found.doubt == ""
+    days = {study: paths[path] for path, (_, study) in told(found).items()}
+    assert len({patient for patient, _ in told(found).values()}) == len(DATES) == len(set(days))
+    made = {
+        path.relative_to(ROOT).as_posix(): days[study]
+        for study, files in found.reports.items()
+        for path in files
+    }
+    assert made == reports
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "kept"),
+    [
+        ("P1/t1.nii", "R/P1_20210304.txt", 1),
+        ("P1/visit1/t1.nii", "R/P1_20210304.txt", 1),
+        ("P1/t1.nii", "R/P1_20210304.txt R/P1_20210904.txt", 0),
+        ("P1/visit1/t1.nii P1/visit2/t1.nii", "R/P1_20210304.txt", 0),
+        ("P1/visit1/t1.nii P1/visit2/t1.nii", "R/P1_visit1_20210304.txt R/P1_visit2.txt", 2),
+    ],
+)
+def test_dates_of_reports_part_no_images_that_have_none(images: str, texts: str, kept: int) -> None:
+    paths = [*images.split(), "P2/t1.nii"]
+    found = scan([*paths, *texts.split()])
+    assert told(found).keys() == set(paths)
+    assert len({study for _, study in told(found).values()}) == len(paths)
+    assert sum(map(len, found.reports.values())) == kept
+    for reason, _ in found.reports_left_out:
+        assert reason.startswith("it has a date and the patient's images have none")

@@ -114,6 +114,12 @@ def late(src: Path) -> None:
     (src / "t.csv").write_text("PatientID,Date,Report\nMRN-774411,2010-01-01,A mass.\n")
 
 
+def visits(src: Path) -> None:
+    for number in (1, 2):
+        write_nifti(src / "P1" / f"visit{number}" / "t1.nii", brain((8, 8, 4), number))
+    (src / "P1.txt").write_text("A mass on the left.")
+
+
 def twice(src: Path) -> None:
     for number in (1, 2):
         changes = {"PatientID": "XYZ", "StudyInstanceUID": f"1.{number}"}
@@ -164,6 +170,7 @@ REAL = [
         ("--mapping",),
         mapping="patients: {P1: '774411', P2: '774412'}",
     ),
+    Real("into its name, or pass --visits together", visits, ("--visits", "together")),
     Real("correct the date, or pass --visits together", late, ("--visits", "together")),
 ]
 

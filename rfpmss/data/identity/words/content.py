@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import GROUP, ID, SITE, Name, plain, rank
+from rfpmss.data.identity.names import GROUP, ID, SITE, VISIT, Name, plain, rank
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.readers.sequences import describes, sequence_of
 
@@ -152,8 +152,10 @@ def _untimed(text: str, parse: Parse) -> str:
     """A name such as ``brain-01_baseline`` without the time behind its number."""
     name = plain(text)
     head = _head(PurePosixPath(text)) if parse(text).times else ""
-    after = parse(name[len(head) + 1 :]) if head else Name("")
-    return head if after.times and not after.who else text
+    rest = name[len(head) + 1 :] if head else ""
+    after = parse(rest)
+    timed = after.times and not after.who
+    return head if timed or VISIT.fullmatch(rest) else text
 
 
 def _several(name: str) -> bool:
