@@ -354,6 +354,10 @@ ELSEWHERE = {
         "data/cohort/test_levels.py",
         "test_a_cohort_without_heights_is_refused_with_the_way_out",
     ),
+    "pass --report-languages": (
+        "data/privacy/test_languages.py",
+        "test_the_way_out_takes_them_redacted",
+    ),
     "DICOM studies have no PatientID, or a placeholder": (
         "data/identity/test_layouts.py",
         "test_studies_that_nothing_says_whose_they_are_are_refused",
