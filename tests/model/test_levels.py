@@ -143,3 +143,20 @@ def test_a_stem_of_many_inputs_learns_slower_and_no_other_part_does(optimiser):
         assert slow[id(parameter)] == pytest.approx(wanted), name
         assert not (matrix and ("heights" in name or "stems" in name))
     assert sum(len(group["params"]) for group in found) == sum(plain)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_of_levels_the_text_encoder_learns_at_a_tenth_and_no_other_part_does(optimiser):
+    words, preset = train_tokenizer(["a mass"], 64), levels(smoke())
+    train = preset.train.model_copy(update={"optimiser": optimiser})
+    config = preset.model_copy(update={"train": train})
+    state, _ = build(config, words, 7, "cpu", fresh=True)
+    rates = {
+        id(p): group.get("rate", 1.0) / (10.0 if group.get("matrices") else 1.0)
+        for group in state.optimiser.param_groups
+        for p in group["params"]
+    }
+    for name, parameter in state.modules["model"].named_parameters():
+        if parameter.requires_grad:
+            wanted = 0.1 if name.startswith("report.") else 1.0
+            assert rates[id(parameter)] == pytest.approx(wanted), name
