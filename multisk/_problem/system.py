@@ -326,11 +326,11 @@ def _check_finite(
                 f"scores must span less than the range of {x.dtype}, got {spread}{hint}"
             )
 
-        flat = int(bad.flatten().nonzero()[0, 0])
-        where = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
+        first = int(bad.flatten().nonzero()[0, 0])
+        where = tuple(int(i) for i in torch.unravel_index(torch.tensor(first), shape))
         hint = FORBID if bool((data == -torch.inf).any()) else ""
         raise ValueError(
-            f"scores must be finite, got {data.flatten()[flat].item()} at {where}{hint}"
+            f"scores must be finite, got {data.flatten()[first].item()} at {where}{hint}"
         )
 
     return None if group is not None else ends

@@ -80,8 +80,8 @@ class Move:
 class Path:
     """A point inside all bounds; `low` and `high` are the prices of 0 <= P and of P <= 1.
 
-    Loads with intervals are unknowns of their own, `load_low` and `load_high` are the prices of
-    their bounds; exact loads do not move.
+    Loads with intervals (`loose` is 1 there) are unknowns of their own, `load_low` and `load_high`
+    are the prices of their bounds; exact loads do not move.
     """
 
     def __init__(self, system: System) -> None:
@@ -98,6 +98,7 @@ class Path:
         self.a, self.b = torch.zeros_like(self.rows), torch.zeros_like(self.columns)
         self.high = torch.zeros_like(x)
 
+        # Stationary: high - low = gain + a + b, each price at least `spread`.
         if self.capped:
             self.plan = self.plan.clamp(0.02, 0.98)
             self.low = (-live).clamp_min(0.0) + spread
@@ -185,6 +186,7 @@ class Path:
         self.weight = self.free / (self.low / self.plan + self.high / self.other)
         inside = self.load_low / (self.load - self.lower)
         inside = inside + self.load_high / (self.upper - self.load)
+        # How far a load moves for a unit of its price; an exact one does not.
         self.give = torch.where(self.loose > 0, 1 / inside.masked_fill(self.loose == 0, 1.0), 0.0)
         h = self.weight.sum(-1)
         self.inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
@@ -223,6 +225,7 @@ class Path:
         answered = total(
             torch.matmul((rows * self.inverse)[:, None], self.weight)[:, 0], self.ranks
         )
+        # Without a load that moves only sums of potentials matter: the shift needs a pivot.
         gauge = 1.0 - (self.give > 0).any(-1, keepdim=True).to(self.give.dtype)
         diagonal = self.coupling.sum(-1) + self.give
         b = solve_dense(diagonal, self.coupling, columns - answered, self.still, gauge=gauge)

@@ -170,17 +170,18 @@ def eliminated(
     answers = height >= tiny  # below that the inverse leaves the range
     answers = answers if loose is None else answers & ~loose
     inverse = torch.where(answers, 1 / torch.where(answers, height, 1.0), 0.0)
-    rest = torch.where(answers, extra[0] * inverse, 1.0)
+    kept = torch.where(answers, extra[0] * inverse, 1.0)  # share that a row does not hand on
 
     still = w.sum(-2) + extra[1] < tiny
     still = still if held is None else still | held
     eye = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
     coupling = ((w * inverse[..., None]).mT @ w) * (1 - eye)
     gone = still[..., None] | still[..., None, :]
-    own = coupling.sum(-1) + (w * rest[..., None]).sum(-2) + extra[1]
+    # The diagonal W^T 1 + extra - sum_i w_ij^2 / h_i, with w_ij / h_i = 1 - kept_i - the others'.
+    own = coupling.sum(-1) + (w * kept[..., None]).sum(-2) + extra[1]
     own = torch.where(still | (own < tiny), 1.0, own)
 
-    size = own.rsqrt()
+    size = own.rsqrt()  # of the columns' units, in which the diagonal is 1
     off = torch.where(gone, 0.0, coupling) * size[..., None] * size[..., None, :]
     # Where all margins are exact only sums of potentials matter: the shift gets a pivot.
     exact = ((extra[0] == 0).all(-1, keepdim=True) & (extra[1] == 0).all(-1, keepdim=True)).to(w)

@@ -22,9 +22,9 @@ from multisk._solution.composed import respond
 
 @dataclass(eq=False)
 class Side:
-    """One side's margins: how fast they yield (0 exact), and the lines that do not move."""
+    """One side's margins: how fast they yield, and the lines whose potentials do not answer."""
 
-    tau: float | Tensor
+    tau: float | Tensor  # eps / strength of a relaxed side, 0 of an exact one
     held: Tensor | None
     loose: Loose | None = None  # of rows, where they are intervals
 
@@ -78,8 +78,11 @@ class ImplicitPlan(torch.autograd.Function):
         else:
             z, alpha, beta = tiled_plan(what, plan, grad)
 
-        factor = what.system.scale if scale is None else scale
-        factor = factor.detach() if isinstance(factor, Tensor) and scale is None else factor
+        factor = scale
+        if factor is None:
+            own = what.system.scale
+            factor = own.detach() if isinstance(own, Tensor) else own
+
         grad_scale = None if scale is None else (z * x).sum((-2, -1), keepdim=True)
         margins = margin_cotangents(what, alpha, beta, rows, columns, upper, (row_upper, mass))
 
@@ -255,7 +258,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
 
 
 def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in plain operations, for a second derivative and for many cotangents at once."""
+    """(dL/dZ, alpha, beta) in plain operations: for a second derivative, for many cotangents."""
     if what.system.ranks is not None:
         raise NotImplementedError(
             "a sharded plan cannot be differentiated twice, nor for a batch of cotangents"

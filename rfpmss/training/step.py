@@ -47,7 +47,8 @@ def _structure(
 ) -> dict[str, Float[Tensor, ""]]:
     """Eq. 6: predict from the batch's scores what is assigned to batch and bank together.
 
-    With it what knowing nothing and what knowing every target would give.
+    ``trivial`` and ``floor`` are the losses of the best constant and of the best value for each
+    entry (`bounds`).
     """
     inputs, present, size = features.inputs, features.present, len(features.present)
     if config.loss.structure == "reconstruction":
@@ -65,10 +66,10 @@ def _structure(
         inputs = inputs.detach()
 
     scores = model.anchors(inputs, features.joint)
-    told = own[-size:], cross[-size:], present, config.loss, peers
-    trivial, floor = bounds(*told)
+    wanted = own[-size:], cross[-size:], present, config.loss, peers
+    trivial, floor = bounds(*wanted)
     found = {
-        "consistency": consistency(scores.own, scores.cross, *told),
+        "consistency": consistency(scores.own, scores.cross, *wanted),
         "trivial": trivial,
         "floor": floor,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rfpmss.model.image import ImageEncoder
     from rfpmss.model.rfpmss import RFPMSS
 
+T = TypeVar("T")
 Target = Callable[["Batch"], Tensor]
 """A number per study whose gradient weighs the attention."""
 
@@ -56,17 +57,16 @@ def gradient_rollout(
 def layer_maps(image: ImageEncoder, batch: Batch, view: str) -> Float[Tensor, "depth b t t"]:
     """Attention of every block on a view's image that ``focus`` names, heads averaged."""
     with torch.no_grad():
-        weights = _weights(image, view, lambda: image(batch.images, batch.present), batch)[0]
-    return torch.stack([part.mean(dim=1) for part in weights])
+        weights, _, rows = _weights(image, view, lambda: image(batch.images, batch.present), batch)
+    return torch.stack([_focused(part[rows], batch, view).mean(dim=1) for part in weights])
 
 
 def gradient_map(
     image: ImageEncoder, batch: Batch, view: str, target: Target
 ) -> Float[Tensor, "b p"]:
     """Gradient-weighted rollout on a view's image that ``focus`` names, for ``target(batch)``."""
-    weights, values, rows = [], torch.zeros(0), slice(None)
     with torch.enable_grad():
-        weights, values, rows = _weights(image, view, lambda: target(batch), batch, whole=True)
+        weights, values, rows = _weights(image, view, lambda: target(batch), batch)
         gradients = torch.autograd.grad(values.sum(), weights, allow_unused=True)
 
     kept = [
@@ -147,11 +147,9 @@ def _written_out(layer: Attention, found: list[Tensor]) -> Callable[..., Tensor]
 def _weights(
     image: ImageEncoder,
     view: str,
-    run: Callable[[], object],
+    run: Callable[[], T],
     batch: Batch,
-    *,
-    whole: bool = False,
-) -> tuple[list[Tensor], Tensor, slice]:
+) -> tuple[list[Tensor], T, slice]:
     """Weights of the blocks that serve ``view``, what ``run`` returned, and the view's rows."""
     trunk = cast("nn.Module", image.trunk(view))
     if not isinstance(trunk, MedicalImageTransformer):
@@ -167,13 +165,11 @@ def _weights(
         start = sum(counts[: VIEWS.index(view)])
         rows = slice(start, start + counts[VIEWS.index(view)])
 
-    if whole:
-        return found, cast("Tensor", value), rows
-
-    return [_focused(part[rows], batch, view) for part in found], torch.zeros(0), rows
+    return found, value, rows
 
 
 def _focused(found: Tensor, batch: Batch, view: str) -> Tensor:
+    """The rows of each study's image that ``focus`` names, of those of all its images."""
     slices = batch.images[VIEWS.index(view)].shape[1]
     if batch.focus is None:
         return found[::slices]
