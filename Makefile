@@ -49,7 +49,7 @@ test-interpret: ## Triton kernels in Triton's interpreter
 test-compile: ## Triton kernels compiled ahead of time for four GPUs
 	$(RUN) -m pytest -q $(SHARE) -m compile tests/kernels
 
-static: ## every launcher in every configuration, ahead of time (over an hour; compiles what the table lacks)
+static: install-test ## every launcher in every configuration, ahead of time (over an hour; compiles what the table lacks)
 	$(RUN) -m pytest -q -m slow -k every_configuration tests/kernels/launches/test_compile.py
 
 matrix: ## the kernel suites under Triton 3.6, 3.7 and 3.9, each in an environment of its own

@@ -1,10 +1,12 @@
 """The gradient of a fixed number of sweeps of two channel groups, one reading of the scores each.
 
-Let e and f be the cotangents of the groups' logarithms after a row step. A column step's change
-log c - LA_j - log(n - c) + LB_j passes b's cotangent v on as e = -v exp(A - LA), f = v exp(B - LB);
-a row step's change adds -g A / r to e and -h B / (m - r) to f with g_i = u_i + sum_j e and
-h_i = -u_i + sum_j f, u the cotangent of a; the depth step P = sigmoid(t) ends in
-t' = (1 - P) e - P f. Potentials and column sums of every sweep are kept, cells are computed anew.
+A and B are the logarithms of the two groups' tables, LA and LB the log-sums of their columns; a
+column has the load c of its n free cells, a row the budget r of its m. Let e and f be the
+cotangents of A and B after a row step. A column step's change log c - LA_j - log(n - c) + LB_j
+passes b's cotangent v on as e = -v exp(A - LA), f = v exp(B - LB); a row step's change adds
+-g A / r to e and -h B / (m - r) to f with g_i = u_i + sum_j e and h_i = -u_i + sum_j f, u the
+cotangent of a; the depth step P = sigmoid(t) ends in t' = (1 - P) e - P f. Potentials and column
+sums of every sweep are kept, cells are computed anew.
 """
 
 from typing import Any, no_type_check

@@ -79,14 +79,6 @@ def forced() -> str | None:
     return None if torch.compiler.is_compiling() else _FORCED.get()
 
 
-def backend_of(system: System) -> str:
-    """Who reads the scores of a system."""
-    if kernels_serve(system):
-        return "triton"
-    loops = loops_for(system)
-    return "torch" if loops is None else available.name_of(loops)
-
-
 def ran_on(system: System, special: str | None) -> str:
     """Who has read them: `special` where the solver knows better.
 

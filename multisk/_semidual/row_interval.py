@@ -119,10 +119,3 @@ def band_at(system: System, a: Tensor, row_sums: Tensor) -> Band:
     low = torch.where(a > 0, a, -torch.inf)
     high = torch.where(a < 0, a, torch.inf)
     return Band(low, high, a.new_zeros((a.shape[0], 1)))
-
-
-def loose_at(system: System, a: Tensor, row_sums: Tensor) -> Loose | None:
-    """The rows that are loose at a solution; None where rows are exact."""
-    if not system.bounded_rows:
-        return None
-    return Loose(band_at(system, a, row_sums).loose, system.margins.mass is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +112,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise YamlError(f"must have at most {LARGEST:,} bytes")
 
     try:
-        found = yaml.load(content.decode("utf-8"), Loader=Plain)
+        return deepcopy(_mapping(content.decode("utf-8")))
     except UnicodeDecodeError:
         raise YamlError("must be a text in UTF-8") from None
+
+
+@lru_cache(maxsize=16)
+def _mapping(text: str) -> dict[str, Any]:
+    """The mapping that a text holds; a run asks for its configuration again and again."""
+    try:
+        found = yaml.load(text, Loader=Plain)
     except RecursionError:
         raise YamlError("must not be nested so deeply") from None
     except yaml.YAMLError as error:

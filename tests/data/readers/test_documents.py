@@ -14,7 +14,7 @@ from rfpmss.data.identity.known import Known
 from rfpmss.data.privacy.private import clean, redact
 from rfpmss.data.readers.look import look
 from rfpmss.data.readers.sniff import kind_of
-from rfpmss.data.readers.text.documents import document_text
+from rfpmss.data.readers.text.documents import read_document
 from rfpmss.data.readers.text.tables import read_sheets, read_table
 from rfpmss.data.reports.worksheet import Told, read_reports
 from rfpmss.data.sources.hospital import scan, show
@@ -66,7 +66,7 @@ def pdf(path: Path, *pages: str) -> Path:
 
 
 def words(path: Path) -> str:
-    return " ".join(document_text(path).split())
+    return " ".join(read_document(path)[0].split())
 
 
 def test_word_gives_its_text_in_order_and_nothing_that_was_deleted(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_pdf_gives_the_text_of_all_pages(tmp_path: Path) -> None:
 
 def test_a_scan_says_that_it_holds_no_text(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="OCR"):
-        document_text(pdf(tmp_path / "r.pdf", ""))
+        read_document(pdf(tmp_path / "r.pdf", ""))
     with pytest.raises(TextError, match="OCR"):
-        document_text(docx(tmp_path / "r.docx", "<w:p><w:r><w:drawing/></w:r></w:p>"))
+        read_document(docx(tmp_path / "r.docx", "<w:p><w:r><w:drawing/></w:r></w:p>"))
 
 
 def test_rtf_and_html_give_their_text(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_field_whose_value_is_the_next_cell_leaves_the_report(
     )
     (tmp_path / "r.rtf").write_text(rf"{{\rtf1\ansi {coded}}}")
     for path in sorted(tmp_path.iterdir()):
-        left = redact(clean(document_text(path)), ())
+        left = redact(clean(read_document(path)[0]), ())
         assert left == "Findings: 41 mm mass Befund Kein Hydrozephalus", path.name
 
 
@@ -161,7 +161,7 @@ def test_bombs_and_damage_end_in_their_errors_at_once(tmp_path: Path) -> None:
     }
     for name, kind in wanted.items():
         with pytest.raises(kind):
-            document_text(tmp_path / name)
+            read_document(tmp_path / name)
 
 
 def test_a_missing_library_is_named_with_its_extra(
@@ -169,7 +169,7 @@ def test_a_missing_library_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pypdf", None)
     with pytest.raises(UnsupportedError, match=r"pypdf.*multisk\[rfpmss,reports\]"):
-        document_text(pdf(tmp_path / "r.pdf", "A mass"))
+        read_document(pdf(tmp_path / "r.pdf", "A mass"))
 
 
 def test_a_workbook_is_a_table_with_days_and_numbers_of_spreadsheets(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_no_part_of_an_office_file_expands_entities(tmp_path: Path) -> None:
             with zipfile.ZipFile(tmp_path / "x", "w") as archive:
                 archive.writestr(part, data)
             with pytest.raises(UnreadableError):
-                document_text(tmp_path / "x") if "word" in part else list(
+                read_document(tmp_path / "x") if "word" in part else list(
                     read_sheets(tmp_path / "x")
                 )
             assert name
@@ -349,7 +349,7 @@ def test_the_time_to_read_a_document_grows_as_its_length(name: str, tmp_path: Pa
             (tmp_path / name).write_bytes(start + unit * (n // len(unit)))
             begin = time.process_time()
             with contextlib.suppress(DataError):
-                document_text(tmp_path / name)
+                read_document(tmp_path / name)
             taken.append(time.process_time() - begin)
         assert taken[1] < 64 * max(taken[0], 2e-3), unit
 

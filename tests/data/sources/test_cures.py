@@ -22,7 +22,7 @@ from rfpmss.data.errors import CodecError, DataError, UnsupportedError, ValuesEr
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import scheme_of
-from rfpmss.data.readers.text.documents import document_text
+from rfpmss.data.readers.text.documents import read_document
 from tests.data.files import brain, write_nifti, write_series
 from tests.data.identity.paths import scan
 
@@ -308,12 +308,12 @@ def pdf(path: Path) -> object:
     writer = PdfWriter()
     writer.add_blank_page(9, 9)
     writer.write(path)
-    return document_text(path)
+    return read_document(path)[0]
 
 
 def rtf(path: Path) -> object:
     path.write_text(r"{\rtf1\ansi A mass on the left.}")
-    return document_text(path)
+    return read_document(path)[0]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_the_advised_package_reads_the_file(
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises((CodecError, UnsupportedError)) as caught:
-        (document_text if name != "x.nrrd" else read_volume)(tmp_path / name)
+        (read_document if name != "x.nrrd" else read_volume)(tmp_path / name)
     [extra] = re.findall(r"multisk\[rfpmss,(\w+)\]", str(caught.value))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert any(line.startswith(library) for line in project["optional-dependencies"][extra])

@@ -116,6 +116,9 @@ import json, sys
 import multisk, torch
 loaded = [[*sys.modules]]
 
+import multisk.birkhoff
+loaded.append([*sys.modules])
+
 x = torch.randn(20, 6, requires_grad=True)
 found = multisk.solve(x, multisk.Transport(eps=0.1))
 loaded.append([*sys.modules])
@@ -132,7 +135,7 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded():
-    """What a process has loaded after its import, its first solve and its first derivatives."""
+    """What is loaded after multisk, multisk.birkhoff, a first solve and first derivatives."""
     run = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
     return [set(names) for names in json.loads(run.stdout)]
 
@@ -140,15 +143,16 @@ def loaded():
 def test_importing_multisk_is_light(loaded):
     heavy = {"rfpmss", "transformers", "nibabel", "scipy", "triton", "numba", "matplotlib"}
     assert "multisk" in loaded[0]
-    assert not heavy & loaded[0]
+    assert "multisk.birkhoff" in loaded[1] - loaded[0]
+    assert not heavy & loaded[1]
 
 
 def test_numba_is_loaded_by_the_first_solve_and_not_before(loaded):
-    assert [("numba" in names) for names in loaded[:2]] == [False, True]
+    assert [("numba" in names) for names in loaded] == [False, False, True, True]
 
 
 def test_the_first_unrolled_gradient_imports_no_compiler(loaded):
-    assert not {"torch._dynamo", "torch._inductor"} & loaded[2]
+    assert not {"torch._dynamo", "torch._inductor"} & loaded[3]
 
 
 def test_kernels_without_triton_say_what_is_missing():

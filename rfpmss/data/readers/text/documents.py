@@ -35,11 +35,6 @@ SCAN = "recognise the text (OCR) and save it as .txt in UTF-8"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 
 
-def document_text(path: Path) -> str:
-    """The text of a document, see `read_document`."""
-    return read_document(path)[0]
-
-
 def read_document(path: Path) -> tuple[str, str]:
     """The text of a document, and in a sentence what of it is left out; ``""``: nothing.
 
