@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Timer, current_thread, main_thread
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 from rfpmss.common.errors import Interrupted
@@ -41,11 +44,12 @@ def raised() -> Iterator[None]:
         yield
         return
 
-    lost: list[int] = []
-    hook = sys.unraisablehook
-    sys.unraisablehook = partial(_again, lost, hook)
+    swallowed, hook = _Swallowed(), sys.unraisablehook
+    sys.unraisablehook = partial(_unraised, swallowed, hook)
     came: list[int] = []
-    before = {number: signal.signal(number, partial(_raise, came)) for number in _heard()}
+    before = {
+        number: signal.signal(number, partial(_raise, swallowed, came)) for number in _heard()
+    }
     try:
         try:
             yield
@@ -54,29 +58,52 @@ def raised() -> Iterator[None]:
                 raise Interrupted(came[0]) from None
             raise
 
-        if lost:
-            raise Interrupted(lost[0])
+        if swallowed.number:
+            raise Interrupted(swallowed.number)
     finally:
-        lost.clear()
+        swallowed.waits = False
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _again(lost: list[int], hook: Callable[[Any], object], raised: Any) -> None:
-    """Send a signal once more that came where nothing can be raised, as in a ``__del__``."""
-    if not isinstance(raised.exc_value, Interrupted):
-        hook(raised)
+class _Swallowed:
+    """A signal that came where nothing can be raised: it is sent once more, `SOON`."""
+
+    def __init__(self) -> None:
+        self.number, self.waits = 0, False
+
+    def again(self, number: int) -> None:
+        """Send it from another thread, whose start is not waited for."""
+        self.number, self.waits = number, True
+        _thread.start_new_thread(self._send, ())
+
+    def _send(self) -> None:
+        time.sleep(SOON)
+        if self.waits:
+            self.waits = False
+            os.kill(os.getpid(), self.number)
+
+
+def _unraised(swallowed: _Swallowed, hook: Callable[[Any], object], error: Any) -> None:
+    """What Python calls in place of raising an error in a ``__del__``."""
+    if isinstance(error.exc_value, Interrupted):
+        swallowed.again(error.exc_value.signal)
+    else:
+        hook(error)
+
+
+def _raise(swallowed: _Swallowed, came: list[int], number: int, frame: FrameType | None) -> None:
+    came.append(number)
+    if swallowed.waits:  # one is on its way
         return
 
-    lost.append(raised.exc_value.signal)
-    timer = Timer(SOON, lambda: lost and os.kill(os.getpid(), lost[0]))
-    timer.daemon = True
-    timer.start()
+    while frame is not None:
+        if frame.f_code is _unraised.__code__:  # what is raised here is swallowed, too
+            swallowed.again(number)
+            return
+        frame = frame.f_back
 
-
-def _raise(came: list[int], number: int, _frame: object) -> None:
-    came.append(number)
     raise Interrupted(number)
 
 
