@@ -11,12 +11,17 @@ import pytest
 import torch
 import yaml
 
+from benchmarks.levels import Changed, elsewhere, shuffled
+from benchmarks.levels import inner as inner_slices
 from rfpmss import train
-from rfpmss.config import levels, smoke
+from rfpmss.config import VIEWS, levels, smoke
 from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.data.phantom import ensure_cohort
 from rfpmss.evaluation.adapt import adapt
+from rfpmss.evaluation.page.patient import Looker
+from rfpmss.evaluation.page.pictures import CHANNELS, data_uri, shown_pixels, thumbnails
+from rfpmss.evaluation.page.write import fill
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.runs import checkpoint
 from rfpmss.runs.opened import open_run
@@ -138,12 +143,52 @@ def test_vectors_of_several_slices_are_adapted_to_the_cohorts_own_figures(data: 
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_evaluation_and_pages_are_written_for_several_slices(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_slices_are_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate = import_module("rfpmss.evaluate").main
     assert evaluate(["--run-dir", str(run), "--beams", "1"]) == 0
     rows = json.loads((run / "evaluation" / "retrieval.json").read_text())
     assert {(row["query"], row["gallery"]) for row in rows} >= {("study", "report"), ("ct", "mri")}
     assert all(np.isfinite(row["r5"]) for row in rows)
     assert "side" in capsys.readouterr().out
+
+
+def test_the_viewer_shows_every_stored_slice_at_its_height_and_first_the_largest_box(
+    run: Path,
+) -> None:
+    opened = open_run(run, None, "cpu")
+    looker = Looker(opened, run / "evaluation")
+    (study, *_) = looker.studies()
+    index, patient = looker.index(study), looker.look(study)
+    for stack in patient.stacks:
+        place = opened.cohort.places[index][VIEWS.index(stack.view)]
+        assert place is not None
+        assert len(stack.marks) == 5
+        assert stack.heights == place.heights
+        assert len(stack.heights) == (0 if stack.view == "pathology" else 5)
+    shown = {picture.uri for picture in patient.first if picture.view == "mri"}
+    for name, channel in thumbnails("mri", CHANNELS["mri"]):
+        image = opened.cohort.images([index], VIEWS.index("mri"))[0].numpy()
+        assert data_uri(shown_pixels(image, channel)) in shown, name
+    text = fill("patient.html", {"patient": patient, "studies": looker.studies()})
+    for height in next(s.heights for s in patient.stacks if s.view == "mri"):
+        assert f"{height:+.0f} mm" in text
+
+
+def test_controls_change_the_order_the_slices_or_the_patient_and_nothing_else(run: Path) -> None:
+    opened = open_run(run, None, "cpu")
+    plain = opened.cohort.batch(range(6), opened.tokenizer, augment=None)
+    turned, inner, other = (
+        Changed(**vars(opened.cohort), change=change).batch(range(6), opened.tokenizer, None)
+        for change in (shuffled, inner_slices, elsewhere)
+    )
+    for view in (0, 1):
+        for row in range(6):
+            before, after = plain.images[view][row], turned.images[view][row]
+            where = [[torch.equal(a, b) for b in before].index(True) for a in after]
+            assert sorted(where) == [0, 1, 2, 3]
+            assert all(at != k for k, at in enumerate(where))
+            assert torch.equal(inner.images[view][row], before[[1, 1, 2, 2]])
+            assert torch.equal(other.images[view][row], plain.images[view][row - 1])
+    for changed in (turned, inner):
+        assert torch.equal(changed.images[2], plain.images[2])
+        assert torch.equal(changed.tokens, plain.tokens)

@@ -16,6 +16,7 @@ import pytest
 
 from rfpmss import prepare
 from rfpmss.data.cohort import parts as records
+from rfpmss.data.cohort.manifest import NAME, read
 from rfpmss.data.cohort.parts import Shard
 from rfpmss.data.study import Source, Study
 from tests.data.files import brain, write_nifti, write_series
@@ -85,6 +86,21 @@ def test_three_merged_parts_are_the_bytes_of_the_whole(
     assert any(name.startswith("shards/") for name in whole)
     assert whole["splits.csv"].count(b"\n") == 1 + PATIENTS
     assert whole["rejections.csv"].count(b"Error: ") >= 3
+
+
+def test_merged_parts_of_slices_of_all_levels_keep_their_heights(
+    source: Path, tmp_path: Path
+) -> None:
+    levels = ["--order", "levels"]
+    assert run(source, tmp_path / "whole", *levels) == 0
+    for number in (1, 2):
+        assert run(source, tmp_path / f"part{number}", *levels, "--shard", f"{number}/2") == 0
+    assert merge([tmp_path / "part1", tmp_path / "part2"], tmp_path / "merged") == 0
+    assert content(tmp_path / "merged") == content(tmp_path / "whole")
+    rows = [row for row in read(tmp_path / "merged" / NAME) if row.modality in ("ct", "mri")]
+    assert {row.modality for row in rows} == {"ct", "mri"}
+    for row in rows:
+        assert len({float(height) for height in row.heights.split()}) == 2, row.study_id
 
 
 def test_a_part_tells_no_path_but_in_its_rejections(parts: list[Path]) -> None:
