@@ -8,6 +8,7 @@ them (`multisk._backends.triton.kernels`): a process that stays on the CPU never
 """
 
 from multisk._operators.axis import normalize, normalize_backward
+from multisk._operators.decide import decide
 from multisk._operators.implicit import plan_gradient
 from multisk._operators.root import newton
 from multisk._operators.rows import assign, assign_backward
@@ -18,6 +19,7 @@ from multisk._operators.whole import solve
 __all__ = [
     "assign",
     "assign_backward",
+    "decide",
     "newton",
     "normalize",
     "normalize_backward",

@@ -59,12 +59,25 @@ def decide(
 ) -> Decided:
     """Settle full and empty rows and columns until none is left; each may make another so."""
     free = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.clone()
-    ones = torch.zeros_like(free)
     read = group is None and all(map(readable, (x, *rows, *columns, free)))
-    left = _count(ones, free, rows, columns, group)
+    if group is None and torch.compiler.is_compiling():
+        # As one operator, which may look at values. Inductor takes minutes for the passes: it
+        # writes every sum over a short axis out again wherever its result is used.
+        limits = [limit.detach() for limit in (*rows, *columns)]
+        free, ones = torch.ops.multisk.decide(free, *limits)
+    else:
+        free, ones = passes(free, rows, columns, group, read=read)
 
-    for _ in range(sum(x.shape[1:]) + 1 if read else UNREAD):
-        by_row, by_column = left
+    return Decided(free, ones, *_count(ones, free, rows, columns, group), read)
+
+
+def passes(
+    free: Bool[Tensor, "b n k"], rows: Bounds, columns: Bounds, group: Any, *, read: bool
+) -> tuple[Bool[Tensor, "b n k"], Bool[Tensor, "b n k"]]:
+    """Which of the `free` cells stay free, and which are 1."""
+    ones = torch.zeros_like(free)
+    for _ in range(sum(free.shape[1:]) + 1 if read else UNREAD):
+        by_row, by_column = _count(ones, free, rows, columns, group)
         full = by_row.full()[..., None] | by_column.full()[..., None, :]
         empty = by_row.empty()[..., None] | by_column.empty()[..., None, :]
         if read and not bool((free & (full | empty)).any()):
@@ -72,9 +85,8 @@ def decide(
 
         ones = ones | (free & full & ~empty)
         free = free & ~(full | empty)
-        left = _count(ones, free, rows, columns, group)
 
-    return Decided(free, ones, *left, read)
+    return free, ones
 
 
 def _count(

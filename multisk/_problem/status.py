@@ -3,7 +3,7 @@
 import enum
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Int8
@@ -83,7 +83,22 @@ class Findings:
     a code on the device and comes back as the status of that problem, without a host sync.
     """
 
-    code: Int8[Tensor, " b"] | None = None
+    kept: list[tuple[Bool[Tensor, " b"], Status]] = field(default_factory=list)
+
+    @property
+    def code(self) -> Int8[Tensor, " b"] | None:
+        """The code of each problem's first finding, 0 where there is none; None where none is kept.
+
+        Made from the last to the first, so that each finding is used once: Inductor writes a value
+        out again at every use, and seven in a row that name the one before twice never end.
+        """
+        if not self.kept:
+            return None
+        code = torch.zeros_like(self.kept[0][0], dtype=torch.int8)
+        for bad, status in reversed(self.kept):
+            code = torch.where(bad, status.code, code)
+
+        return code
 
     def require(
         self, bad: Bool[Tensor, " b"], status: Status, message: Callable[[int], str]
@@ -94,6 +109,4 @@ class Findings:
                 raise ValueError(message(int(bad.nonzero()[0, 0])))
             return
 
-        found = torch.full_like(bad, status.code, dtype=torch.int8)
-        kept = torch.zeros_like(found) if self.code is None else self.code
-        self.code = torch.where((kept == 0) & bad, found, kept)
+        self.kept.append((bad, status))

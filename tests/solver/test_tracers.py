@@ -436,6 +436,48 @@ def test_fields_and_gradients_compile_whole(problem):
     compile_all([problem], "[None]" if bounded else "[None, Sinkhorn(), Sinkhorn(steps=3)]")
 
 
+INDUCTED = """
+import sys, torch
+sys.path.insert(0, {root!r})
+from tests.solver.test_tracers import PROBLEMS, scores, solve
+x = scores(2, 6, 4).float()
+def loss(x):
+    found = solve(x, PROBLEMS[{name!r}])
+    return (found.plan * torch.arange(4.0)).sum() + found.value.sum() + found.gap.sum()
+y, z = (x.clone().requires_grad_() for _ in range(2))
+found, want = torch.compile(loss, fullgraph=True)(y), loss(z)
+torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-4)
+found.backward(), want.backward()
+torch.testing.assert_close(y.grad, z.grad, rtol=1e-3, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_default_backend_of_compile_takes_every_problem(problem):
+    """Inductor itself, which did not end where it saw the passes that settle bounds on loads."""
+    run_plainly(INDUCTED.format(root=str(Path(__file__).parents[2]), name=problem))
+
+
+SETTLED = """
+import torch
+from multisk import MultiAssignment, solve
+found = []
+def backend(graph, _):
+    found.extend(str(node.target) for node in graph.graph.nodes)
+    return graph
+problem = MultiAssignment(k=2, eps=0.4, capacity=(0.0, 6.0))
+x = torch.randn(2, 6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+plan = torch.compile(lambda x: solve(x, problem).plan, fullgraph=True, backend=backend)(x)
+assert sum("decide" in name for name in found) == 1, found
+torch.testing.assert_close(plan, solve(x, problem).plan)
+"""
+
+
+def test_bounds_are_settled_by_one_node_of_a_graph():
+    run_plainly(SETTLED)
+
+
 EXPORTED = """
 import sys, torch
 from dataclasses import replace
