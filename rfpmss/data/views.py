@@ -27,8 +27,6 @@ from rfpmss.data.readers.slides import slide
 from rfpmss.data.readers.volume import MAX_BYTES, Volume
 from rfpmss.data.study import CODE_STEP, CODE_ZERO, Box, Source
 
-SEQUENCES = FOUR
-"""Order of the MRI channels."""
 WINDOWS = ((40.0, 80.0), (75.0, 200.0), (400.0, 1800.0))
 """Centre and width of the CT channels, Hounsfield units: brain, subdural, bone."""
 HEAD_DETAIL = 0.5
@@ -176,9 +174,9 @@ def _sequences(
 ) -> list[Float32[np.ndarray, "z y x"]]:
     """Four channels; absent sequences are zero, an unnamed one stands for all four."""
     if set(scaled) == {""}:
-        return [scaled[""]] * len(SEQUENCES)
+        return [scaled[""]] * len(FOUR)
     blank = np.zeros(next(iter(scaled.values())).shape, np.float32)
-    return [scaled.get(name, blank) for name in SEQUENCES]
+    return [scaled.get(name, blank) for name in FOUR]
 
 
 def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:

@@ -35,7 +35,6 @@ patients:             # a name in paths or tables: the PatientID that it stands 
 """
 """All that can be said; every part may be absent."""
 VIEWS = ("ct", "mri", "mask", "pathology", "report", "ignore")
-SEQUENCES = FOUR
 KEYS = ("sequences", "files", "reports", "patients")
 
 
@@ -160,7 +159,7 @@ def read_mapping(path: Path | None) -> Words:
         raise TextError(f"the mapping file may hold the keys {', '.join(KEYS)} and no others")
 
     return Words(
-        sequences=_choices(said, "sequences", SEQUENCES),
+        sequences=_choices(said, "sequences", FOUR),
         files=_choices(said, "files", VIEWS),
         reports=tuple(_table(item) for item in _list(said.get("reports") or [])),
         patients=_persons(said),

@@ -32,7 +32,6 @@ from rfpmss.data.study import Source, Study
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SEQUENCES = FOUR
 TILE = 128
 SMALLEST_LEVEL = 128
 OF_CT = "_ct_seg.nii.gz"
@@ -141,12 +140,12 @@ def read_patient(folder: Path, split: str, *, masked: bool = True) -> Study:
     mask = folder / f"{name}_seg.nii.gz"
     sources: dict[str, Source | None] = dict.fromkeys(VIEWS)
     if mask.exists():
-        paths = tuple(folder / f"{name}_{sequence}.nii.gz" for sequence in SEQUENCES)
+        paths = tuple(folder / f"{name}_{sequence}.nii.gz" for sequence in FOUR)
         sources["mri"] = Source(
             kind="nifti",
             paths=paths,
-            channels=SEQUENCES,
-            series="+".join(SEQUENCES),
+            channels=FOUR,
+            series="+".join(FOUR),
             mask=mask if masked else None,
         )
 

@@ -22,9 +22,8 @@ from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.grid import same_grid
 from rfpmss.data.readers.masks import BRAIN, TUMOUR, UNNAMED
 from rfpmss.data.readers.naming import folders_of, stem_of, words_of
-from rfpmss.data.readers.sequences import ideas_of, is_part, sequence_of
+from rfpmss.data.readers.sequences import FOUR, ideas_of, is_part, sequence_of
 from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
-from rfpmss.data.views import SEQUENCES
 
 __all__ = ["Bundle", "bundles", "channels_of", "grid_of", "sequence_of", "view_of"]
 
@@ -230,7 +229,7 @@ def bundles(files: Sequence[tuple[PurePosixPath, str, str]]) -> list[Bundle]:
             result.append(Bundle(tuple(members), (), best))
             continue
         for part in _distinct(members, files):
-            part.sort(key=lambda number: SEQUENCES.index(files[number][2]))
+            part.sort(key=lambda number: FOUR.index(files[number][2]))
             result.append(Bundle(tuple(part), tuple(files[n][2] for n in part), best))
 
     return result
@@ -287,7 +286,7 @@ def shows_part(path: PurePosixPath) -> bool:
 def _union(one: Bundle, other: Bundle) -> Bundle:
     pairs = [*zip(one.channels, one.members, strict=True)]
     pairs += zip(other.channels, other.members, strict=True)
-    pairs.sort(key=lambda pair: SEQUENCES.index(pair[0]))
+    pairs.sort(key=lambda pair: FOUR.index(pair[0]))
     mask = one.mask if one.mask is not None else other.mask
     return Bundle(tuple(m for _, m in pairs), tuple(c for c, _ in pairs), mask)
 

@@ -13,14 +13,18 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-FOUR = ("t1", "t1ce", "t2", "flair")
-"""The sequences with a channel of their own."""
+SEQUENCES = (
+    *("t1", "t1ce", "t2", "flair"),
+    *("pd", "swi", "dwi", "adc", "mra", "perfusion", "other"),
+)
+"""What an MRI sequence can be called; ``other``: none of the rest, or not known."""
+FOUR = SEQUENCES[:4]
+"""The sequences with a channel of their own, in the order of the channels."""
 ELSEWHERE = "elsewhere"
 LOCALIZER = "localizer"
-OTHER_KINDS = (
-    *("pd", "swi", "dwi", "adc", "mra", "perfusion", "spectroscopy", "map", "subtraction"),
-    *("projection", "other", LOCALIZER, ELSEWHERE),
-)
+UNNAMED = ("spectroscopy", "map", "subtraction", "projection")
+"""Kinds of MRI series that are recognised and have no name of their own in `SEQUENCES`."""
+OTHER_KINDS = (*SEQUENCES[4:], *UNNAMED, LOCALIZER, ELSEWHERE)
 """Kinds that are recognised and are none of the four."""
 
 # Idea -> the words for it. Words are lower case, without accents; several ideas never share one.

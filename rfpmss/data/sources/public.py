@@ -17,7 +17,6 @@ from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.text.tables import missing, read_table
 from rfpmss.data.study import Source, Study
 
-SEQUENCES = FOUR
 _BRATS = re.compile(r"(?:BraTS2021_)?(\d{5})")
 _TCIA = re.compile(r"UPENN-GBM-\d{5}")
 
@@ -170,7 +169,7 @@ def mri_source(files: Mapping[str, Path], mask: Path | None) -> Source:
     Raises:
         IncompleteError: if there is none.
     """
-    names = tuple(name for name in SEQUENCES if name in files)
+    names = tuple(name for name in FOUR if name in files)
     if not names:
         raise IncompleteError("the study has a mask but no sequence")
     return Source(

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 from rfpmss.config import PhantomConfig
-from rfpmss.data.phantom.files import SEQUENCES, study_id, write_patient
+from rfpmss.data.phantom.files import study_id, write_patient
+from rfpmss.data.readers.sequences import FOUR
 
 CONFIG = PhantomConfig(mri_shape=(40, 40, 14), ct_shape=(8, 8, 3), slide_size=64, seed=11)
 ARCHIVE = "RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021"
@@ -64,7 +65,7 @@ def both_trees(root: Path, patients: int = 20, shared: int = 6) -> Path:
     return mapping
 
 
-PARTS = (*SEQUENCES, "seg")
+PARTS = (*FOUR, "seg")
 
 
 def brats_case(root: Path, case: str, files: dict[str, Path]) -> None:
