@@ -221,7 +221,8 @@ def rows_of(system: System, b: Float[Tensor, "b k"]) -> Float[Tensor, "b n k"]:
     """Plan rows at given column potentials, differentiable in the scores."""
     margins = system.margins
     asked = (system.eps, margins.rows)
-    if kernels_visit(system) and not any(isinstance(x, Tensor) and x.requires_grad for x in asked):
+    one_node = kernels_visit(system) or torch.compiler.is_compiling()
+    if one_node and not any(isinstance(x, Tensor) and x.requires_grad for x in asked):
         scale, tau = per_problem(system, system.scale), yields_of(system)
         tau = None if tau is None else tau[:, 0]
         plan = torch.ops.multisk.assign(system.scores, scale, b, margins.rows, margins.free, tau)[1]

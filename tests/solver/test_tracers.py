@@ -478,6 +478,43 @@ def test_bounds_are_settled_by_one_node_of_a_graph():
     run_plainly(SETTLED)
 
 
+MODULES = """
+import copy, torch
+from multisk import BalancedAssigner, MultiAssignment
+from multisk.moe import BalancedRouter
+from multisk.ssl import SinkhornCentering, targets
+x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+y = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+router, centering = BalancedRouter(8, 2), SinkhornCentering(8, sweeps=3)
+assigner = BalancedAssigner(8, MultiAssignment(k=2, eps=0.1))
+assigner(x)
+calls = [
+    (router, lambda module, x: module(x)),
+    (router.eval(), lambda module, x: module(x)),
+    (centering, lambda module, x: module(x, 0.1)),
+    (centering, lambda module, x: targets(x, 0.1, sweeps=3)),
+    (assigner, lambda module, x: module(x).plan),
+    (assigner, lambda module, x: module.assign(x)),
+]
+for module, call in calls:
+    torch._dynamo.reset()
+    plain = copy.deepcopy(module)
+    found = torch.compile(call, fullgraph=True, backend="aot_eager")(module, y)
+    torch.testing.assert_close(found, call(plain, y), rtol=1e-4, atol=1e-5)
+    for one, two in zip(module.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+z, w = (y.clone().requires_grad_() for _ in range(2))
+loss = torch.compile(lambda z: (assigner.assign(z) * x).sum(), fullgraph=True, backend="aot_eager")
+loss(z).backward()
+(assigner.assign(w) * x).sum().backward()
+torch.testing.assert_close(z.grad, w.grad, rtol=1e-4, atol=1e-5)
+"""
+
+
+def test_modules_compile_whole_and_keep_the_same_buffers():
+    run_plainly(MODULES)
+
+
 EXPORTED = """
 import sys, torch
 from dataclasses import replace
