@@ -60,7 +60,8 @@ class Blend:
         """Solve every problem of the batch; `Raw.solver` says what did."""
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         if system.groups is not None and init is not None:  # Newton takes two or three from there
-            return replace(newton.run(system, init), solver="Newton")
+            raw = newton.run(system, init)
+            return replace(raw, solver=raw.solver or "Newton")
         if system.groups is not None and not sweeps_come_first(system):
             return self.newton_first(system, newton)
         if doubles(system):
@@ -140,7 +141,7 @@ class Rest:
 
     def solvers(self, *last: str) -> str:
         """Who had a part, in the order of their turns: ``Newton, then Sinkhorn``."""
-        names = [*(self.names or [self.first]), *last]
+        names = ", then ".join([*(self.names or [self.first]), *last]).split(", then ")
         return ", then ".join(dict.fromkeys(names))
 
 

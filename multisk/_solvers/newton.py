@@ -10,13 +10,17 @@ from torch import Tensor
 from multisk._backends import operators
 from multisk._backends.base import Raw
 from multisk._backends.choose import (
+    RANGE,
     doubles,
+    loops_for,
     loops_for_newton,
     loops_from_start,
     one_operator,
     retriable,
+    span,
 )
 from multisk._backends.numba import solve as loops
+from multisk._backends.numba.available import compiled
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
 from multisk._backends.triton.sweeps import kernel_sweeps
@@ -32,12 +36,19 @@ from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import HELD, Search
 from multisk._semidual.semidual import Point
 from multisk._solvers.options import check_gradient, check_number, check_steps
-from multisk._solvers.precise import Run, precisely, retried, with_verdict
+from multisk._solvers.precise import Run, precisely, put, retried, with_verdict
+from multisk._solvers.sinkhorn import Sinkhorn
 
 FEW = 14  # passes of one way for a transport before the next one is tried
 CLOSE = 0.3  # relative error from which an assignment's passes go on, whatever they have cost
 NEAR = 10.0  # relative error from which ascent is worth more than a new start
 ASTRAY = 0.6  # error at b = 0 from which full Newton steps overshoot: uneven columns, none even
+EASY = 50.0  # range of the exponents from which an assignment is cooled
+RATIO, LOOSE = 4.0, 1e-3  # between two of its temperatures, and the relative error on the way
+MANY, LARGE = 64, 1 << 14  # columns and cells at least for which an assignment is cooled,
+ROWS, COLDEST = 8, 64 * EASY  # rows a column, and range of the exponents at most
+SWEEPS, SHORT = 24, 16  # most sweeps at the first of them, and most compiled passes at the others
+SHORTER = 8  # passes in torch, before the first of another way
 DECADES = 1e3  # largest mass over the least one from which the programme misses the least
 
 
@@ -50,6 +61,8 @@ class Newton:
     The smaller side of the scores is the one that is searched. What runs when:
 
     - directly, where the exponents span at most 40, and for up to 8 passes elsewhere;
+    - an assignment that this leaves, where the compiled loops serve: cooled down, from at most 24
+      sweeps at an easy temperature by a few passes at every next one;
     - what that leaves, and problems so cold that a column has hardly a cell between 0 and 1: an
       interior-point path to the prices of the linear programme (6 to 12 passes at any
       temperature), and the direct search from there;
@@ -59,7 +72,8 @@ class Newton:
 
     Args:
         tolerance: Largest relative violation of a row or column sum that counts as converged.
-        max_steps: Limit on passes over the scores after the first, of any of these kinds.
+        max_steps: Limit on passes over the scores after the first, of any of these kinds; those at
+            the temperatures of a cooling have limits of their own.
         gradient: "implicit" differentiates the limit, "none" detaches.
 
     Example:
@@ -101,8 +115,10 @@ class Newton:
             return with_verdict(wide, self.tolerance, self.max_steps)
 
         slow = self.run_in_torch
-        if init is not None and retriable(system):
+        if init is not None and (retriable(system) or cools(system)):
             slow = self.from_start
+        elif cools(system):
+            slow = self.cooled
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         far = math.inf if instead is None else ASTRAY
         fast = loops.newton(system, init, instead or slow, **limits, far=far)
@@ -118,10 +134,76 @@ class Newton:
         return slow(system, init)
 
     def from_start(self, system: System, init: Tensor | None) -> Raw:
-        """`run_in_torch` in float64 for a float32 plan: float32 circles just above 1e-6."""
-        near = replace(self, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
-        wide = precisely(system, init, partial(near.run_in_torch, polish=False))
-        return with_verdict(wide, self.tolerance, self.max_steps)
+        """`run_in_torch` in float64 for a float32 plan: float32 circles just above 1e-6.
+
+        An assignment that is not there soon is cooled down, and at once where compiled passes from
+        the start have failed.
+        """
+        if cools(system) and span(system) < RANGE[torch.float64]:
+            return self.cooled(system, None)
+
+        near = replace(self, max_steps=min(self.max_steps, SHORTER)) if cools(system) else self
+        if system.scores.dtype == torch.float32:
+            near = replace(near, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
+            raw = precisely(system, init, partial(near.run_in_torch, polish=False))
+        else:
+            raw = near.run_in_torch(system, init)
+
+        raw = with_verdict(raw, self.tolerance, self.max_steps)
+        left = (~raw.converged & (raw.steps < self.max_steps)).nonzero().squeeze(-1)
+        if cools(system) and left.numel():
+            put(raw, left, self.cooled(system.take(left), None))
+        return raw
+
+    def cooled(self, system: System, init: Tensor | None) -> Raw:
+        """Cool an assignment down by compiled passes; by the linear programme what that leaves."""
+        del init
+        if system.scores.dtype == torch.float32:
+            near = replace(self, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
+            raw = precisely(system, None, partial(near.cool, polish=False))
+        else:
+            raw = self.cool(system, None, polish=True)
+
+        raw = with_verdict(raw, self.tolerance, self.max_steps)
+        left = (~raw.converged).nonzero().squeeze(-1)
+        if left.numel():
+            put(raw, left, self.run_in_torch(system.take(left), None))
+        return raw
+
+    def cool(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
+        """From sweeps at a temperature that is easy to the one that was asked, in float64.
+
+        Columns' prices move almost linearly with the temperature, so that a level takes few passes
+        from the last one. It ends where one takes too many.
+        """
+        del init
+        heat = max(1.0, span(system) / EASY)
+        level = replace(system, eps=system.eps * heat)
+        raw = Sinkhorn(tolerance=LOOSE, max_steps=SWEEPS).run(level, None)
+        steps = raw.steps
+        while heat > 1.0 or float(raw.error.max()) > self.tolerance:
+            cooler = max(1.0, heat / RATIO)
+            start = raw.column_potential * (heat / cooler)
+            heat = cooler
+            level = replace(system, eps=system.eps * heat)
+            goal = self.tolerance if heat == 1.0 else LOOSE
+            passes = replace(self, tolerance=goal, max_steps=min(self.max_steps, SHORT))
+            raw = passes.near(level, start, polish=polish and heat == 1.0)
+            steps = steps + raw.steps
+            if not float(raw.error.max()) <= goal:
+                break
+
+        if heat > 1.0:  # the plan of another temperature is none
+            raw.error = torch.full_like(raw.error, torch.inf)
+        return replace(raw, steps=steps, solver="Sinkhorn, then Newton")
+
+    def near(self, system: System, start: Tensor, *, polish: bool) -> Raw:
+        """A few passes from a start, and no other way where they do not do."""
+        limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
+        few = replace(self, max_steps=min(self.max_steps, SHORTER))
+        slow = partial(few.run_in_torch, polish=polish)
+        raw = loops.newton(system, start, slow, **limits)
+        return slow(system, start) if raw is None else raw
 
     def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:
         """In float64 for a float32 plan, which shows no more than a tenth of the tolerance."""
@@ -171,6 +253,20 @@ class Newton:
     def judge(self, plan: Tensor, a: Tensor, b: Tensor, error: Tensor, steps: Tensor) -> Raw:
         """Say how the last point ended."""
         return Raw(plan, a, b, error, steps, *verdict(error, steps, self.tolerance, self.max_steps))
+
+
+def cools(system: System) -> bool:
+    """Whether an assignment that compiled passes leave is cooled down by them.
+
+    Small ones, columns of many rows, whose loads are nearly even from the first pass, and
+    temperatures that take more than four levels are solved as fast without.
+    """
+    if system.groups is None or not compiled(loops_for(system)):
+        return False
+
+    _, n, k = system.scores.shape
+    few = n <= ROWS * k or span(system) < RANGE[torch.float64]
+    return k >= MANY and n * k >= LARGE and few and span(system) <= COLDEST
 
 
 def patience(system: System, *, warm: bool) -> Tensor:

@@ -52,3 +52,13 @@ def with_verdict(raw: Raw, tolerance: float, most: int | None) -> Raw:
     """The verdict by the error that is reported; `most` is None after a fixed number of sweeps."""
     good, code = verdict(raw.error, raw.steps, tolerance, most)
     return replace(raw, converged=good, code=code)
+
+
+def put(raw: Raw, index: Tensor, found: Raw) -> None:
+    """Add the steps of `found`, the problems at `index` again, and take what is better of it."""
+    raw.steps[index] += found.steps
+    keep = (found.error < raw.error[index]) | raw.error[index].isnan()
+    place = index[keep]
+    for name in ("plan", "row_potential", "column_potential", "error", "converged", "code"):
+        old = getattr(raw, name)
+        old[place] = getattr(found, name)[keep].to(old.dtype)

@@ -207,7 +207,7 @@ def drifts(draw):
     k = draw(st.sampled_from([max(1, columns // 60), max(1, columns // 8), columns // 2]))
     options = {
         "plain": {"k": k},
-        "mask": {"k": k, "mask": torch.rand(x.shape, generator=generator) > 0.2},
+        "mask": {"k": k, "mask": (torch.arange(rows)[:, None] + torch.arange(columns)) % 5 > 0},
         "k a row": {"k": 1 + torch.arange(rows) % k},
         "loads": {"k": k, "capacity": torch.linspace(0.8, 1.2, columns) * (rows * k / columns)},
     }[draw(st.sampled_from(["plain", "mask", "k a row", "loads"]))]

@@ -1,11 +1,11 @@
 # ruff: noqa: ANN001, ANN202, PLR0913, PLR0917
-"""Newton from a start: the columns' system is applied to vectors, never formed, and used twice.
+"""Newton from a start: the columns' system is applied to vectors, never formed, and used again.
 
-Near the answer conjugate gradients with the system's diagonal need few products, and a product
-costs some two sweeps where forming the system costs as many as half of the columns. Every system
-serves a move and its correction from the point where that ends, which together are of third order
-(Shamanskii, Numer. Math. 11, 1967): three steps where Newton's alone take four. A point that does
-not halve the error, or a system that takes too many products, is left to the passes that form it.
+Near the answer conjugate gradients with the system's diagonal need few products, each as dear as a
+sweep, where forming the system costs as many as an eighth of the columns. Every system serves a
+move and up to two corrections from where that ends, together a step of fourth order (Shamanskii,
+Ukr. Mat. Zh. 19, 1967): three steps where Newton's alone take four. A point that does not halve
+the error, or a system that takes too many products, is left to the passes that form it.
 
 Whoever calls visits the rows: `looked` and `multiplied` say what they want next.
 """
@@ -19,7 +19,7 @@ from multisk._backends.numba.newton import row_root, shortened
 
 LEAVE, LOOK, MULTIPLY = -1, -2, -3  # what is next; or the steps, at the end
 ERROR, BEST, IDLE, REACHED, STEPS, MOVES, PRODUCTS, SLOPE, AHEAD, CUTS, AIM = range(11)
-FIRST, SECOND = 1.0, 2.0  # of `MOVES` from one system; 0 at its base
+FIRST, LAST = 1.0, 3.0  # of `MOVES` from one system; 0 at its base
 HALF = 0.5  # of the error, and of the dual's slope: a move that leaves more is no good
 MOST_IDLE = 3  # steps that do not halve the least error
 MOST_CUTS = 4  # of one move
@@ -143,7 +143,7 @@ def judged(by_row, sums, weight, goals, u, b, v, state, limits):
         return LEAVE
     if moves == FIRST and not ahead <= HALF * numbers[AHEAD]:
         return cut(ahead, b, v, state)
-    if moves == SECOND and not error < before:
+    if moves > FIRST and not error < before:
         return left(b, v, state)
 
     numbers[IDLE] = 0.0 if error < HALF * numbers[BEST] else numbers[IDLE] + 1.0
@@ -151,8 +151,8 @@ def judged(by_row, sums, weight, goals, u, b, v, state, limits):
         return left(b, v, state)
 
     # A whole move that did well is worth its correction; from elsewhere a new system is.
-    again = moves == FIRST and numbers[CUTS] == 0.0 and error < HALF * before
-    numbers[MOVES] = FIRST if again else 0.0
+    again = FIRST <= moves < LAST and numbers[CUTS] == 0.0 and error < HALF * before
+    numbers[MOVES] = moves if again else 0.0
     numbers[REACHED] = 1.0 if error <= tolerance else 0.0
     numbers[BEST] = min(numbers[BEST], error)
     numbers[ERROR], numbers[CUTS] = error, 0.0
