@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import SHORT, parse, plain, rank
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.person import SHORT, rank
+from rfpmss.data.identity.names.plain import plain
 from rfpmss.data.identity.numbered import stem
 
 Home = tuple[str, ...]

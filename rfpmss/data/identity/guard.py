@@ -11,7 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import parse, plain, says_what
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.plain import plain
+from rfpmss.data.identity.names.what import says_what
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.words.spoken import in_english
 from rfpmss.data.readers.sequences import describes, kind_of, sequence_of

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from rfpmss.data.identity.names import Time, parse, parse_id
+from rfpmss.data.identity.names.parse import parse, parse_id
+from rfpmss.data.identity.names.times import Time
 from rfpmss.data.readers.sniff import without_ending
 
 Kind = Literal["id", "exam", "name"]

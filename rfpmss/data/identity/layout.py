@@ -14,20 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from rfpmss.data.identity.like_dates import coded, like_dates
-from rfpmss.data.identity.names import (
-    GROUP,
-    ID,
-    PERSON,
-    SHORT,
-    SITE,
-    VISIT,
-    WORD,
-    Name,
-    Time,
-    parse,
-    plain,
-    rank,
-)
+from rfpmss.data.identity.names.parse import Name, parse
+from rfpmss.data.identity.names.person import GROUP, ID, PERSON, SHORT, SITE, VISIT, WORD, rank
+from rfpmss.data.identity.names.plain import plain
+from rfpmss.data.identity.names.times import Time
 from rfpmss.data.identity.numbered import after, stem, visit_numbers
 from rfpmss.data.identity.words.content import counted_names
 from rfpmss.data.identity.words.marks import time_words, with_surgery

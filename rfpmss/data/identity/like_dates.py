@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import parse, says_what
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.what import says_what
 from rfpmss.data.identity.numbered import stem
 
 _LEADING = re.compile(r"(?P<head>[^\W\d_]{0,12})[-_ ]?(?P<number>\d{5,12})(?=[-_. ]|$)")

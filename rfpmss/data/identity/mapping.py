@@ -15,7 +15,7 @@ import yaml
 from rfpmss.common.files import read_text
 from rfpmss.common.yaml import Plain, TwiceError
 from rfpmss.data.errors import TextError
-from rfpmss.data.identity.names import parse
+from rfpmss.data.identity.names.parse import parse
 from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.sniff import without_ending
 from rfpmss.data.readers.volume import MIB

@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import GROUP, PERSON, SITE, parse, plain, rank
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.person import GROUP, PERSON, SITE, rank
+from rfpmss.data.identity.names.plain import plain
 from rfpmss.data.readers.sequences import describes
 
 _NUMBER = re.compile(r"-(?P<n>\d{1,3})(?:(?:-\d{1,4})?-(?P<what>[^\d-].*))?")

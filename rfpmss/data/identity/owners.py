@@ -14,19 +14,11 @@ from rfpmss.data.identity.examinations import without_series_folders
 from rfpmss.data.identity.given import Folders
 from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.layout import Layout, Place
-from rfpmss.data.identity.names import (
-    ID,
-    PERSON,
-    REPORT,
-    REPORT_CJK,
-    SHORT,
-    WORD,
-    Time,
-    parse,
-    parse_id,
-    rank,
-)
-from rfpmss.data.identity.names import plain as plain_of
+from rfpmss.data.identity.names.parse import parse, parse_id
+from rfpmss.data.identity.names.person import ID, PERSON, SHORT, WORD, rank
+from rfpmss.data.identity.names.plain import plain as plain_of
+from rfpmss.data.identity.names.times import Time
+from rfpmss.data.identity.names.what import REPORT, REPORT_CJK
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.patients import called, placeholder, same_person, shared, spelled
 from rfpmss.data.identity.unnamed import adopt, adopted, beside, confirmed, of_study, unsettled

@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
-from rfpmss.data.identity.names import plain
+from rfpmss.data.identity.names.plain import plain
 
 _WORDS = re.compile(
     r"anon|anony?m\w*|anonimo|anonimi[sz]ad[oa]|removed|deleted|erased|blank|empty|none|null|nil|nan"

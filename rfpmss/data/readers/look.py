@@ -23,7 +23,7 @@ from rfpmss.data.errors import (
     UnusedError,
 )
 from rfpmss.data.identity.mapping import Words
-from rfpmss.data.identity.names import phase_of
+from rfpmss.data.identity.names.when import phase_of
 from rfpmss.data.privacy.private import clean
 from rfpmss.data.readers import nifti
 from rfpmss.data.readers.dicom import volumes as dicom

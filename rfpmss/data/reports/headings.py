@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 
-from rfpmss.data.identity.names import Time, parse
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.times import Time
 from rfpmss.data.reports.text_words import beside, fold, order_of
 
 # Whole names, folded by `fold`: lower case, no accents, separators or brackets.

@@ -20,7 +20,8 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.mapping import Table
-from rfpmss.data.identity.names import Time, parse
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.times import Time
 from rfpmss.data.readers.text.dates import readings, settle
 from rfpmss.data.readers.text.tables import FORMULA, RESAVE
 from rfpmss.data.reports.columns import (

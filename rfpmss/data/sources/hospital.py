@@ -33,7 +33,7 @@ from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.layout import Place
 from rfpmss.data.identity.leave import left_out, of_system
 from rfpmss.data.identity.mapping import Words
-from rfpmss.data.identity.names import WORD, rank
+from rfpmss.data.identity.names.person import WORD, rank
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_of
 from rfpmss.data.identity.reading import Patient, Reading, read_back

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfpmss.data.identity.names import parse
+from rfpmss.data.identity.names.parse import parse
 from rfpmss.data.identity.owners import Item, assign
 from rfpmss.data.identity.visits import Dated, settled, visits
 from rfpmss.data.sources.hospital import scan

@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import GROUP, ID, SITE, VISIT, Name, plain, rank
+from rfpmss.data.identity.names.parse import Name
+from rfpmss.data.identity.names.person import GROUP, ID, SITE, VISIT, rank
+from rfpmss.data.identity.names.plain import plain
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.readers.sequences import describes, sequence_of
 
@@ -22,7 +24,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 Parse = Callable[..., Name]
-"""`rfpmss.data.identity.names.parse` of one source: of a text, and whether it is a file's."""
+"""`rfpmss.data.identity.names.parse.parse` of one source: of a text, and whether it is a file's."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def counted_names(
         parse: takes a name apart.
 
     Example:
-        >>> from rfpmss.data.identity.names import parse
+        >>> from rfpmss.data.identity.names.parse import parse
         >>> paths = [PurePosixPath(f"GLIO-0{n}/{s}.nii") for n in (1, 2) for s in ("t1", "t2")]
         >>> sorted(counted_names(paths, (), parse).folders)
         ['glio-01', 'glio-02']

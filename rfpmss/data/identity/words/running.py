@@ -12,7 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.names import PERSON, WORD, parse, plain, rank, says_what
+from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.person import PERSON, WORD, rank
+from rfpmss.data.identity.names.plain import plain
+from rfpmss.data.identity.names.what import says_what
 from rfpmss.data.identity.numbered import stem
 from rfpmss.data.readers.sequences import describes, sequence_of
 
