@@ -14,7 +14,7 @@ from rfpmss.common.files import opened_text
 from rfpmss.data.cohort.manifest import write_csv
 
 if TYPE_CHECKING:
-    from rfpmss.data.identity.layout import Place
+    from rfpmss.data.identity.layout.place import Place
     from rfpmss.data.readers.file import File
 
 FILE = "recognised.csv"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from rfpmss.data.identity.owners import plain
+from rfpmss.data.identity.owners.item import plain
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.sequences import describes, ideas_of, kind_of
 

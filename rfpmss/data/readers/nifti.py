@@ -15,7 +15,7 @@ import numpy as np
 
 from rfpmss.common.files import read_text
 from rfpmss.data.errors import DataError, UnsupportedError
-from rfpmss.data.identity.owners import key
+from rfpmss.data.identity.owners.item import key
 from rfpmss.data.identity.words.marks import time_words, without_time
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.formats import head_of, read_volume

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 from rfpmss.data.errors import DataError
 from rfpmss.data.identity.known import Exam, Kind, Known, plain
-from rfpmss.data.identity.layout import Place, stem
+from rfpmss.data.identity.layout.place import Place
 from rfpmss.data.identity.mapping import Words
-from rfpmss.data.identity.owners import Owned, key
+from rfpmss.data.identity.numbered import stem
+from rfpmss.data.identity.owners.assign import Owned
+from rfpmss.data.identity.owners.item import key
 from rfpmss.data.identity.visits import DAYS
 from rfpmss.data.privacy.private import clean
 from rfpmss.data.readers.file import File

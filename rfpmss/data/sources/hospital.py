@@ -30,12 +30,13 @@ from rfpmss.data.errors import (
     describe,
 )
 from rfpmss.data.identity.known import Known
-from rfpmss.data.identity.layout import Place
+from rfpmss.data.identity.layout.place import Place
 from rfpmss.data.identity.leave import left_out, of_system
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.names.person import WORD, rank
 from rfpmss.data.identity.numbered import stem
-from rfpmss.data.identity.owners import Item, Owned, assign, key, naming, visit_of
+from rfpmss.data.identity.owners.assign import Owned, assign
+from rfpmss.data.identity.owners.item import Item, key, naming, visit_of
 from rfpmss.data.identity.reading import Patient, Reading, read_back
 from rfpmss.data.privacy.private import pseudonym
 from rfpmss.data.privacy.unlabelled.rare import Rare, settle

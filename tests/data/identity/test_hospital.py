@@ -15,7 +15,8 @@ from rfpmss.data.batches.batch import Cohort
 from rfpmss.data.cohort.manifest import Row, read
 from rfpmss.data.cohort.splits import RAISE, split, unscored
 from rfpmss.data.errors import PathError, UnreadableError
-from rfpmss.data.identity.owners import Item, owners
+from rfpmss.data.identity.owners.assign import owners
+from rfpmss.data.identity.owners.item import Item
 from rfpmss.data.privacy.private import pseudonym, read_report, read_salt, redact
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.sources.hospital import look, scan

@@ -18,7 +18,8 @@ from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.leave import left_out
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.numbered import visit_numbers
-from rfpmss.data.identity.owners import Item, assign, owners
+from rfpmss.data.identity.owners.assign import assign, owners
+from rfpmss.data.identity.owners.item import Item
 from rfpmss.data.identity.patients import placeholder
 from rfpmss.data.sources import hospital
 from rfpmss.data.sources.hospital import Found, show

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from rfpmss.data.identity.owners import Item, assign
+from rfpmss.data.identity.owners.assign import assign
+from rfpmss.data.identity.owners.item import Item
 from tests.data.identity.paths import ROOT, TABLES, scan, told
 
 with (TABLES / "report_names.csv").open(encoding="utf-8") as _table:

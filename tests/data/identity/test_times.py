@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfpmss.data.identity.names.parse import parse
-from rfpmss.data.identity.owners import Item, assign
+from rfpmss.data.identity.owners.assign import assign
+from rfpmss.data.identity.owners.item import Item
 from rfpmss.data.identity.visits import Dated, settled, visits
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import write_series

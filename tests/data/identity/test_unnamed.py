@@ -4,7 +4,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from rfpmss.data.identity.owners import Item, Owned, assign
+from rfpmss.data.identity.owners.assign import Owned, assign
+from rfpmss.data.identity.owners.item import Item
 
 NOBODY = ("", "", "")
 WOMAN, MAN = ("19510312", "F", "Quimby^Ada"), ("19600701", "M", "Zebulon^Karl")

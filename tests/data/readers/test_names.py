@@ -12,7 +12,8 @@ from pydicom import Dataset
 
 from rfpmss.data.cohort.shards import _decoded
 from rfpmss.data.errors import ValuesError
-from rfpmss.data.identity.owners import Item, assign
+from rfpmss.data.identity.owners.assign import assign
+from rfpmss.data.identity.owners.item import Item
 from rfpmss.data.readers import masks
 from rfpmss.data.readers.dicom.series import Nature, nature
 from rfpmss.data.readers.sequences import describes, ideas_of, is_part, kind_of, sequence_of

@@ -15,7 +15,7 @@ from rfpmss import prepare
 from rfpmss.data.cohort.manifest import Row, read
 from rfpmss.data.errors import ColumnError, GeometryError, PathError, TextError
 from rfpmss.data.identity import mapping
-from rfpmss.data.identity.layout import Layout
+from rfpmss.data.identity.layout.layout import Layout
 from rfpmss.data.identity.visits import Dated, visits
 from rfpmss.data.readers.assembly import load
 from rfpmss.data.readers.dicom import volumes as dicom
