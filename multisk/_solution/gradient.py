@@ -82,8 +82,8 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
         band = band_at(plain, raw.row_potential, raw.plan.detach().sum(-1, dtype=torch.float64))
     loose = None if band is None else Loose(band.loose, margins.mass is not None)
     sides = (
-        Side(rho(eps, system.relax[0]), None, loose),
-        Side(rho(eps, system.relax[1]), held_columns(system, raw)),
+        Side(tau_of(eps, system.relax[0]), None, loose),
+        Side(tau_of(eps, system.relax[1]), held_columns(system, raw)),
     )
     level = 0.0 if band is None else band.level
     what = Implicit(raw.row_potential, raw.column_potential, sides, system, raw.plan, level)
@@ -101,8 +101,8 @@ def sides_of(margins: Margins) -> tuple[Tensor | None, ...]:
     return margins.rows, margins.columns, *bounds
 
 
-def rho(eps: float | Tensor, strength: Strength) -> float | Tensor:
-    """Eps / strength: how fast a relaxed margin yields; 0 for an exact one."""
+def tau_of(eps: float | Tensor, strength: Strength) -> float | Tensor:
+    """How fast a relaxed margin yields: eps / strength, with its gradient; 0 for an exact one."""
     return 0.0 if strength is None else eps / strength
 
 

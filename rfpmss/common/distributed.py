@@ -93,17 +93,17 @@ class Peers:
         if self.group is None:
             return action()
 
-        told = torch.full((), -1, dtype=torch.int64)
+        answer = torch.full((), -1, dtype=torch.int64)
         try:
             if self.rank == 0:
-                told.fill_(action())
+                answer.fill_(action())
         finally:
-            dist.broadcast(told, src=0, group=self.patient or self.group)
+            dist.broadcast(answer, src=0, group=self.patient or self.group)
 
-        if told < 0:
+        if answer < 0:
             raise PeerError("rank 0 stopped; its message says why")
 
-        return int(told)
+        return int(answer)
 
     def texts(self, own: str) -> list[str]:
         """What every rank says, in rank order, on every rank; they may come late."""

@@ -91,7 +91,7 @@ class Features:
     """Scores of the next word after tokens 0 .. t-2 (u = t - 1); None after ``encode``."""
     present: Bool[Tensor, "b m"]
     """Modalities that exist."""
-    unlikely: Float[Tensor, ""] | None = None
+    nll: Float[Tensor, ""] | None = None
     """Summed negative log-likelihood of the reports' words, where it was asked for."""
     rebuilt: Float[Tensor, "b m d"] | None = None
     """Input-space features rebuilt from the joint-space ones, for the reconstruction ablation."""

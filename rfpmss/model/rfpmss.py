@@ -106,7 +106,7 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             readable=study.readable,
             logits=self._scores(study, tokens) if write == "scores" else None,
             present=present,
-            unlikely=self._unlikely(study, tokens, there) if write == "likelihood" else None,
+            nll=self._nll(study, tokens, there) if write == "likelihood" else None,
         )
 
     def compared(self, read: Features, peers: Peers = ALONE) -> Features:
@@ -169,7 +169,7 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         logits = self.decoder(*_told(study, tokens))
         return rearrange(logits, "(b r) t w -> b r t w", r=readings)
 
-    def _unlikely(self, study: Study, tokens: Tensor, there: Tensor) -> Tensor:
+    def _nll(self, study: Study, tokens: Tensor, there: Tensor) -> Tensor:
         counted = study.readable & there[:, None]
         targets = tokens[:, None, 1:].masked_fill(~counted[..., None], PAD)
         parts = []

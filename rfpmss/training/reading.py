@@ -57,12 +57,12 @@ def _read(
     with cast_to(config.train.precision, ct):
         features = model.read((ct, mri, pathology), present, tokens, write=write)
 
-    if features.unlikely is None:
+    if features.nll is None:
         return features, features.study.new_zeros(()), tokens.new_zeros(())
 
     readings = (features.readable & present[:, REPORT, None]).sum(dim=1, keepdim=True)
     words = ((tokens[:, 1:] != PAD) * readings).sum()
-    return replace(features, unlikely=None), features.unlikely, words
+    return replace(features, nll=None), features.nll, words
 
 
 def _join(parts: tuple[Features, ...]) -> Features:

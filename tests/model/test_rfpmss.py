@@ -149,7 +149,7 @@ def test_reports_read_in_groups_of_one_length_are_the_same(monkeypatch, fusion):
     def run():
         read = model.read(batch.images, batch.present, batch.tokens, write="likelihood")
         model.zero_grad()
-        (read.unlikely + read.joint.square().sum() + read.report.square().sum()).backward()
+        (read.nll + read.joint.square().sum() + read.report.square().sum()).backward()
         return read, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
     whole, gradients = run()
@@ -159,7 +159,7 @@ def test_reports_read_in_groups_of_one_length_are_the_same(monkeypatch, fusion):
     parts, mine = run()
 
     close(whole, parts)
-    torch.testing.assert_close(whole.unlikely, parts.unlikely, rtol=0, atol=1e-11)
+    torch.testing.assert_close(whole.nll, parts.nll, rtol=0, atol=1e-11)
     assert mine.keys() == gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(mine[name], gradient, rtol=0, atol=1e-11, msg=name)

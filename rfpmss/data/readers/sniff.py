@@ -19,6 +19,7 @@ from rfpmss.data.errors import (
 from rfpmss.data.readers.formats import belongs_to, format_of
 
 Kind = Literal["dicom", "nifti", "slide", "image", "text", "table", "document"]
+"""``nifti``: a volume in one file, of any format, as in `rfpmss.data.study.Kind`."""
 
 NIFTI_NAMES = (".nii", ".nii.gz")
 DICOM_NAMES = (".dcm", ".dicom", ".ima")
