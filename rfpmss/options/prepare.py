@@ -19,11 +19,11 @@ class Hospital(FolderOptions):
     out: Path
     """Folder for manifest.csv, rejections.csv and shards/."""
     labels: Path | None = None
-    """Table of labels to learn, one row a patient: CSV, TSV or XLSX; see docs/data.md."""
+    """Table of labels to learn, one row a patient: CSV, TSV or XLSX; see docs/data/labels.md."""
     label_columns: tuple[str, ...] = ()
     """Columns of it to take; by default all that hold numbers or a few words."""
     keep_words: Path | None = None
-    """An edited words.private.csv: words of reports that are no names; see docs/data.md."""
+    """An edited words.private.csv: words of reports that are no names; see docs/data/reports.md."""
     views: int = 1
     """Slices or tiles to keep of each series."""
     order: Literal["best", "levels"] = "best"

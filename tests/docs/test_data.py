@@ -18,7 +18,16 @@ from rfpmss.finetune import Arguments
 from rfpmss.prepare import Hospital
 from tests.data.identity.paths import scan, told
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS / "data.md", *sorted((DOCS / "data").glob("*.md"))]
+GUIDE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_the_first_page_is_short_and_leads_to_all_others() -> None:
+    first = PAGES[0].read_text(encoding="utf-8")
+    assert len(first.splitlines()) <= 250
+    for page in PAGES[1:]:
+        assert f"](data/{page.name})" in first, page.name
 
 
 def test_every_column_of_the_manifest_is_explained_in_order() -> None:

@@ -57,7 +57,7 @@ _PRIVATE = (
 class LabelError(IncompleteError):
     """A table of labels that cannot be used."""
 
-    cure = "correct the table of --labels; docs/data.md says what it must hold"
+    cure = "correct the table of --labels; docs/data/labels.md says what it must hold"
 
 
 @dataclass(frozen=True, kw_only=True)

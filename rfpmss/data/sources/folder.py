@@ -27,7 +27,7 @@ class FolderOptions:
     src: tyro.conf.Positional[Path | None] = None
     """The folder; it is only read."""
     dicomweb: str | None = None
-    """Address of a DICOMweb service to download from in place of SRC; see docs/data.md."""
+    """Address of a DICOMweb service to download from in place of SRC; see docs/data/dicomweb.md."""
     dicomweb_patients: tuple[str, ...] = ()
     """PatientIDs to ask the service for; by default all."""
     dicomweb_dates: str = ""
@@ -52,7 +52,7 @@ class FolderOptions:
     """Follow-ups of a patient, more than 30 days later, as own studies, or all files as one."""
     report_languages: tuple[str, ...] = ()
     """Languages whose reports are taken although names in them are not known to be removed, such
-    as hungarian hebrew, or all; see docs/data.md."""
+    as hungarian hebrew, or all; see docs/data/reports.md."""
     max_mib: int = 1024
     """Largest decoded image, MiB."""
     workers: int = 2

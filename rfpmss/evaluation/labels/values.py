@@ -62,7 +62,7 @@ def choose_label(studies: Sequence[Study], label: str | None) -> str:
     if not names:
         raise ValueError(
             "the cohort has no labels to learn; give them to `rfpmss prepare hospital` with "
-            "--labels TABLE, one row a patient and one column a label (docs/data.md)"
+            "--labels TABLE, one row a patient and one column a label (docs/data/labels.md)"
         )
     if label is None and len(names) > 1 and GRADE not in names:
         raise ValueError(f"--label must name one of the labels {', '.join(names)}")
