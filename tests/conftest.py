@@ -60,7 +60,6 @@ LONG = (
     "parallel/test_ranks",
     "docs/test_notebooks",
     "runs/test_resume",
-    "data/identity/test_layouts",
     "runs/test_trust",
     "solver/test_tracers",
     "benchmarks/test_gpu",

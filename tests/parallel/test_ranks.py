@@ -68,7 +68,7 @@ def test_two_processes_have_the_losses_of_one(
 def test_in_double_precision_they_agree_to_twelve_digits(
     smoke_cohort: Path, tmp_path: Path
 ) -> None:
-    words = ("--train.precision", "float64", "--max-steps", "4")
+    words = ("--train.precision", "float64", "--max-steps", "3")
     alone = run(smoke_cohort, tmp_path / "1", *words)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     shared = command(smoke_cohort, tmp_path / "2", *words, "--train.parallel", "shard")

@@ -205,6 +205,7 @@ def test_relaxed_histograms_are_solved(name, relax):
     holds(found, swept(x, 0.02, a, b, relax=relax), D)
 
 
+@FEW  # 300 problems an example
 @given(
     st.integers(0, 2**31 - 1),
     st.sampled_from(sorted(SOLVERS)),
