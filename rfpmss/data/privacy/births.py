@@ -76,29 +76,34 @@ _TOKEN = (
 )
 _LABEL = (
     r"(?:date of birth|birth ?date|d\.?o\.?b\.?|born|birthday|geboren|geb(?:oren|urtsdatum"
-    r"|urtstag|\.?-? ?dat(?:um)?)?|naissance|née?(?:\(e\))?|ddn|nacid[oa]|f(?:echa|\.)?"
+    r"|urtstag|\.?-? ?dat(?:um)?)?|naissance|née?(?:\(e\))?|ddn|nacid[oa]|nacimiento|nació|birth"
+    r"|nascimento|nascita|f(?:echa|\.)?"
     r" ?(?:de )?nac(?:imiento)?|nac|nat[oa]|nascid[oa]|data de nascimento|data di nascita"
     r"|geboortedatum|date de naissance)"
 )
+_ON = r"(?:on|am|den|le|el|il|em|op|the|la|l['’])\s"
 _TOWN = rf"[{UPPER}][\w'’-]{{1,40}}(?:[ -][{UPPER}][\w'’-]{{1,40}}){{0,2}}"
 _BORN = re.compile(
-    rf"(?<![\w-])(?P<label>(?:{_LABEL}|{BORN})\.?[ \t]{{0,3}}[:：=,]?\s{{0,3}}"
-    r"(?:(?:on|am|den|le|el|il|em|op|the|la|l['’])\s){0,2})"
-    rf"(?P<value>{_TOKEN}(?:(?:[\s./-]{{1,3}}|,\s(?={MONTHS}|(?:19|20)\d\d)){_TOKEN}){{1,11}})(?:-[a-záé]{{1,3}}(?!\w))?"
+    rf"(?<![\w-])(?P<label>(?:{_LABEL}|{BORN})\.?[ \t]{{0,3}}(?:{_ON}){{0,2}}[:：=,|]?\s{{0,3}}"
+    rf"(?:{_ON}){{0,2}})"
+    rf"(?P<value>{_TOKEN}(?:(?:[\s./-]{{1,3}}|,\s(?={MONTHS}|(?:19|20)\d\d"
+    rf"|nineteen|two thousand)){_TOKEN}){{1,11}})(?:-[a-záé]{{1,3}}(?!\w))?"
     rf"(?P<town>(?:,?\s(?:à|in|en|em|te|w|v|в|u|în|a)\s|,\s)(?-i:{_TOWN})(?=\s?[.,;)\n]|$))?",
     re.IGNORECASE,
 )
 _YEAR = r"(?:19|20)\d\d"
+_DAY = rf"(?:{_SPELT})(?:(?:\s|-|\sy\s|\set\s|\se\s)(?:{_SPELT}))?"
 _UNIT = r"(?![\d,.]\d|\d| ?(?:[cm]?m|ml|%|x|[×/])(?!\w))"
 DATES = (
     rf"{_YEAR}\.?\s(?:m\.\s|gada\s)?(?:\d{{1,2}}\.\s)?{MONTHS}(?:\s\d{{1,2}}(?!\d|[.,]\d)\.?)?"
     r"(?:-[a-záé]{1,3}(?!\w)|\sd\.)?"
     rf"|\d{{1,2}}(?:st|nd|rd|th)?\.?\s(?:of\s|de\s|d['’])?{MONTHS}\.?,?\s(?:de\s|del\s)?{_YEAR}"
-    rf"(?!\d)|(?:erste[rn]?|premier|primero|first|primo|primeiro)\s(?:of\s|de\s)?{MONTHS}"
-    rf"\.?,?\s(?:de\s|del\s)?{_YEAR}(?!\d)"
+    rf"(?!\d)|{_DAY}\s(?:of\s|de\s|di\s)?{MONTHS}\.?,?\s(?:de\s|del\s)?{_YEAR}(?!\d)"
+    rf"|(?<![.,/])\d{{1,2}}\s?[-./ ]\s?(?-i:[IVX]{{1,4}})\s?[-./ ]\s?{_YEAR}(?!\d)"
     rf"|(?<![.,/])\d{{1,2}}\.?\s{MONTHS}\.?,?\s['’]?\d\d{_UNIT}"
     rf"|ngày\s\d{{1,2}}\stháng\s\d{{1,2}}\snăm\s{_YEAR}"
-    r"|[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,3}月(?:[一二三四五六七八九十]{1,3}日)?"
+    r"|民[国國][一二三四五六七八九十]{1,4}年[一二三四五六七八九十]{1,3}月(?:[一二三四五六七八九十廿卅]{1,4}日)?"
+    r"|[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,3}月(?:[一二三四五六七八九十廿卅]{1,4}日)?"
 )
 """Full dates with a month in words, the year first or last, or in Chinese numerals."""
 

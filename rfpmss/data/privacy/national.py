@@ -93,6 +93,7 @@ _CALLED = (
     r"|insurance|versicherung|assurance|seguro|assicurazione|verzekering|försäkring|policy"
     r"|póliza|polizza|apólice|polis(?:nr|nummer)?"
     r"|member(?:ship)?|licen[cs]e|licença|licencia|lizenz|registration|registro|registr[eo]"
+    r"|\w{3,24}(?:nummer|nr\.)|numéro d['’]\w{4,20}|numéro|n\.?º de \w{4,14}|hospital number"
     r"|approbation(?:snummer)?|matr[ií]cula"
     r"|matricola|beneficiary|beneficiario|processo|proceso|prontuário|processnummer|ärende"
     r"|journalnummer|aktenzeichen|az\.)"
@@ -100,7 +101,7 @@ _CALLED = (
 _CARD = re.compile(
     rf"(?<![\w-])(?P<label>{_CALLED}(?:\s(?:n\.?[º°]|no\.?|nr\.?|number|id))?"
     rf"(?![^\W\d_])(?:\s[a-zà-ÿ]{{4,12}})?\s?[:#.]?\s?)"
-    rf"(?:\d{{1,4}} )?(?:(?-i:[A-Z]{{1,4}})[-/ ]?)?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
+    rf"(?:\d{{1,4}} )?(?:(?-i:[A-Z]{{1,4}})[-/ ]{{0,2}})?(?=(?:[ ./-]?\d){{4}})\d(?:[\d./-]"
     rf"|[ ](?=\d{{2,4}})){{2,24}}\d(?:[-/][A-Z\d]{{1,4}})?(?!\w){_UNIT}",
     re.IGNORECASE,
 )

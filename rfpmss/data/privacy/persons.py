@@ -17,7 +17,8 @@ WORD = rf"[{UPPER}]\w{{1,40}}(?:['’-]\w{{1,40}}){{0,3}}"
 """A word with a capital, with what hyphens and apostrophes join to it."""
 
 _PLURAL = (
-    r"(?:[Dd]res|[Dd]r\.es|[Dd]ras|[Dd]rs|[Dd]ott\.?ri|[Dd]ott\.?sse|[Pp]rofs|[Pp]roff|MM|Mmes|[Ss]res"
+    r"(?:[Dd]res|[Dd]r\.es|[Dd]ras|[Dd]rs|[Dd]ott\.?ri|[Dd]ott\.?sse|[Pp]rofs|[Pp]roff"
+    r"|(?<!\d )(?<!\d)MM|Mmes|[Ss]res"
     r"|[Ss]ras|[Ss]rs|Messrs|Herren|[Dd]octors|[Dd]octores|[Dd]octeurs|[Dd]ottori|[Pp]rofessors"
     r"|[Dd]outores)"
 )

@@ -14,7 +14,10 @@ from rfpmss.data.privacy.vocabulary import common
 
 _HAN = r"\u3400-\u9fff"
 _UNIT = r"(?!\d|[.,]\d|\s?(?:[cmµ]m|m?l|cc|hu|ms|mg|kg|t|%|[x×]|cortes|slices|jahre|years)(?!\w))"
-_N = rf"\d{{1,4}}(?:\s?[a-hA-H](?![\w]))?(?:\s?[-/]\s?\d{{1,4}}[a-hA-H]?(?!\w))?{_UNIT}"
+_N = (
+    rf"\d{{1,4}}(?:\s?[a-hA-H](?![\w]))?"
+    rf"(?:\s?[-/]\s?(?:\d{{1,4}}[a-hA-H]?|[A-H]|bis)(?!\w))?{_UNIT}"
+)
 _NO = (
     r"(?:(?:,\s?|\s)(?:n[º°o.]{1,2}\s?|nr\.?\s|č\.?\s?p?\.?\s|д(?:ом|\.)\s?|буд\.\s?|no\.?:?\s?)?)"
 )
@@ -62,24 +65,14 @@ _ROMANCE = (
     r"|Jl\.|Jalan|[Đđ]ường|[Pp]hố|[Rr]ue|[Aa]venue|[Bb]oulevard|[Cc]hemin)"
 )
 _KIND = re.compile(rf"{_APART}|{_BEHIND_N}|{_FRENCH}|{_ROMANCE}")
-_STREETS = (
-    rf"[{UPPER}][{LOWER}'’-]{{1,40}}{_GLUED}\s?{_N}",
-    rf"{_W}(?:[ -]{_W}){{0,3}}[ -]{_APART}{_NO}?\s?{_N}",
-    rf"\d{{1,5}}[A-Z]?\s(?:{_W}\s){{1,4}}{_BEHIND_N}(?![\w])(?:\.(?=,))?(?:,?\s(?:Apt|Unit|Suite|Ste"
-    rf"|Flat)\.?\s?#?\w{{1,5}})?",
-    rf"\d{{1,4}}(?:\s?(?:bis|ter))?,?\s{_FRENCH}\s{_NAME}",
-    rf"{_ROMANCE}\s?{_NAME}{_NO}{_N}(?:,?\s(?:кв|apto?|ap|piso|m)\.?\s?\d{{1,4}})?",
-    rf"(?:{_W}\s){{1,3}}(?:Mah(?:allesi|\.)?,?\s)?(?:(?:{_W}\s){{0,3}}(?:Sok(?:ak|ağı|\.)?"
-    rf"|Sk\.?|Cad(?:desi|\.)?|Cd\."
-    rf"|Bulvarı|Bulv\.),?\s?)(?:No\s?[:.]?\s?)?{_N}",
-)
 _POSTCODE = (
     r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}(?:-\d{3,4})?|\d{4}(?:-\d{3}|\s[A-Z]{2})|\d\d-\d{3}"
     r"|\d{3}\s\d\d|\d{4}(?=\s)|\d{6}))"
 )
 _UNIT_WORD = (
     r"(?:apt|apartment|appartement|appart|app|apto|flat|unit|suite|ste|floor|level|room|whg|wohnung"
-    r"|og|eg|dg|ug|stock(?:werk)?|etage|hinterhaus|vorderhaus|seitenflügel|aufgang|stiege|tür|top"
+    r"|dachgeschoss|erdgeschoss|souterrain|ground floor|top floor|dernier étage|rez-de-chaussée|rdc"
+    r"|r/c|boîte|lot|case|casier|blk|og|eg|dg|ug|stock(?:werk)?|etage|hinterhaus|vorderhaus|seitenflügel|aufgang|stiege|tür|top"
     r"|étage|escalier|esc|bât(?:iment)?|porte|hall|résidence|piso|planta|puerta|portal|escalera"
     r"|bloque|bajo|ático|entresuelo|izda|dcha|izq|der|int(?:erno)?|scala|piano|palazzina|andar"
     r"|bloco|fração|sala|verdieping|bus|lokal|m|piętro|klatka|byt|patro|poschodie|em(?:elet)?"
@@ -95,6 +88,18 @@ _LOUD_TOWN = rf"[{UPPER}]{{3,30}}(?:[ -][{UPPER}]{{2,30}}){{0,2}}(?![\w])"
 _CODES = (
     r"(?:[A-Z]{2}\s\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[\dA-Z]?\s\d[A-Z]{2}"
     r"|[A-Z]{2}\s[A-Z]\d[A-Z]\s\d[A-Z]\d|[A-Z]\d[A-Z]\s\d[A-Z]\d)"
+)
+_STREETS = (
+    rf"[{UPPER}][{LOWER}'’-]{{1,40}}{_GLUED}\s?{_N}",
+    rf"{_W}(?:[ -]{_W}){{0,3}}[ -]{_APART}{_NO}?\s?{_N}",
+    rf"\d{{1,5}}[A-Z]?\s(?:{_W}\s){{1,4}}{_BEHIND_N}(?![\w])(?:\.(?=,))?(?:,?\s(?:Apt|Unit|Suite|Ste"
+    rf"|Flat)\.?\s?#?\w{{1,5}})?",
+    rf"\d{{1,4}}[a-zA-Z]?\s{_W}(?:\s{_W}){{0,3}}(?=,\s{_TOWN},?\s{_CODES})",
+    rf"\d{{1,4}}(?:\s?(?:bis|ter))?,?\s{_FRENCH}\s{_NAME}",
+    rf"{_ROMANCE}\s?{_NAME}{_NO}{_N}(?:,?\s(?:кв|apto?|ap|piso|m)\.?\s?\d{{1,4}})?",
+    rf"(?:{_W}\s){{1,3}}(?:Mah(?:allesi|\.)?,?\s)?(?:(?:{_W}\s){{0,3}}(?:Sok(?:ak|ağı|\.)?"
+    rf"|Sk\.?|Cad(?:desi|\.)?|Cd\."
+    rf"|Bulvarı|Bulv\.),?\s?)(?:No\s?[:.]?\s?)?{_N}",
 )
 _TAIL = (
     rf"(?:(?:\s?,\s?|\s?\n\s?|\s-\s|\s)(?:{_POSTCODE}\s(?:{_TOWN}|{_LOUD_TOWN})(?:\s?[-/(,]\s?[A-Z]{{2}}(?!\w)\)?)?"
@@ -127,10 +132,12 @@ _LIVES = (
     r"|locuiește\s(?:în|la|pe)|domiciliată?\s(?:în|la)|κάτοικος|διαμένει|stanuje|s\sprebivališčem)"
 )
 _TOKEN = (
-    rf"(?:\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
+    r"(?:(?:EC|WC|[A-Z]{1,2})\d[\dA-Z]?\s\d[A-Z]{2}(?!\w)"
+    rf"|\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}[A-Za-z]?)?(?![\w%])(?!\s?(?:[cm]m|years|jahre))"
     rf"|(?:St|\w{{0,20}}[Ss]tr|Ave|Rd|Avd?a?|Blvd|No|Nr|Apt|Jl|Pl|C|Pza|Ctra|Urb|Pol)\."
     rf"|(?!(?:T[eé]l|Telefon|Téléphone|Phone|Fax|Mobil|Handy)(?!\w))[{UPPER}][\w'’/-]*"
-    r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|nº|n°|bis|ter"
+    rf"|[ld]['’][{UPPER}][\w'’-]*"
+    r"|(?:ul|al|os|pl|ул|пр|пер|пл|г|д|кв|корп|u|nám|kv|bl|sc|ap|n|nº|nr)\.|n\.?º|n°|bis|ter"
     r"|(?:rue|avenue|boulevard|chemin|impasse|allée|place|via|viale|piazza|corso|calle"
     r"|avenida|plaza|paseo|rua|travessa"
     r"|ulica|ulicy|ulice|улица|улице|проспект|проспекте|город|городе|дом|utca|út|street|road"
@@ -142,13 +149,13 @@ _LIVING = re.compile(
     rf"(?:,?\s(?:à|in|en|em|a|te|w|i)\s[{UPPER}][\w'’-]+)?)"
 )
 _HAN_LIVES = re.compile(
-    rf"(家住|现住|現住|住于|住在|户籍地?|籍贯)[:：]?([{_HAN}\d\w－-]{{2,40}})(?=[，,。；;\s]|$)"
+    rf"(家住|现住|現住|现居|居住[于在]|暂住|住于|住在|户籍地?|籍贯)[:：]?([{_HAN}\d\w－-]{{2,40}})(?=[，,。；;\s]|$)"
 )
 _WIDE = re.compile(rf"[{_HAN}\uac00-\ud7a3]")
 _ASIAN = re.compile(
     rf"(?:[{_HAN}]{{2,3}}省)?[{_HAN}]{{2,4}}市[{_HAN}]{{1,6}}[区县縣區][{_HAN}]{{1,12}}?(?:路"
     rf"|街|道|巷|村|弄|里|大道)(?:\d{{1,5}}[号號弄]?)?"
-    rf"(?:\d{{1,4}}[栋楼室单元號号]{{1,2}}){{0,3}}"
+    rf"(?:[A-Z]?座|\d{{1,4}}[栋幢楼室单元號号]{{1,2}}){{0,4}}(?:\d{{2,4}}室?)?"
     rf"|(?:〒\s?\d{{3}}-\d{{4}}\s?)?(?:東京都|北海道|京都府|大阪府"
     rf"|[{_HAN}]{{2,3}}県)[{_HAN}\u3041-\u30fa]{{1,16}}"
     r"[\d０-９]{1,4}(?:[-－ー−丁目番地号の\d０-９]{1,12})?"
@@ -163,12 +170,17 @@ _SIDE = (
     r"|destra|sinistra|esquerdo|direito|esq|dto|tv|th)\.?)?"
 )
 _PART = (
-    rf"(?:(?:\d{{1,3}}(?:st|nd|rd|th|\.?[ºª]|er|e|ème|\.)?\s?)?{_UNIT_WORD}(?![\w])\.?"
+    r"(?:(?:links|rechts|mitte|gauche|droite|izda|dcha)\.?(?=,)|"
+    rf"(?:\d{{1,3}}(?:st|nd|rd|th|\.?[ºª]|er|e|ème|\.)?\s?)?{_UNIT_WORD}(?![\w])\.?"
     rf"(?:\s?(?:nr\.?\s|no\.?\s)?#?(?:\d{{1,4}}[a-z]?|[A-H])(?:\.?[ºª])?(?![\w.,]*\s?[cm]m))?{_SIDE}"
     rf"(?:\s[A-H](?!\w))?|(?-i:[IVX]{{1,4}})\s?[./]\s?\d{{1,3}}\.?|\d{{1,2}}\.?[ºª]{_SIDE}"
     r"(?:\s(?:\d{1,2}\.?[ºª]|[A-H](?!\w)))?)"
 )
-_UNITS_BEHIND = r"(?:(?:\s?,\s?|\.?\s)" + _PART + r"(?=\s?[,.;)\n]|\s|$)){1,5}"
+_AT = re.compile(r"(?<!\w)([cC]/[oO])\s[^\n.;]{3,80}(?=[.;\n]|$)")
+"""Whom somebody stays with, and where."""
+_UNITS_BEHIND = (
+    rf"(?:\.?[ºª]{_SIDE})?" + r"(?:(?:\s?,\s?|\.?\s)" + _PART + r"(?=\s?[,.;)\n]|\s|$)){0,5}"
+)
 
 
 def without_places(text: str, blank: str) -> str:
@@ -186,15 +198,24 @@ def without_places(text: str, blank: str) -> str:
         text = _ASIAN.sub(blank, _HAN_LIVES.sub(rf"\1{blank}", text))
 
     text = _LIVING.sub(lambda found: _living(found, blank), text)
-    text = _STREET.sub(lambda found: _street(found, blank), text)
+    text = _STREET.sub(lambda found: _street(found, blank), _AT.sub(rf"\1 {blank}", text))
     text = _BARE_TOWN.sub(lambda found: _town(found, blank), text)
     if blank not in text:
         return text
 
-    # Flats, floors and doors behind a street: `___, 3. OG links`.
+    # Flats, floors and doors behind a street, and a town behind its postcode: `___, 3. OG links`.
     behind = re.compile(rf"{blank}{_UNITS_BEHIND}", re.IGNORECASE)
     between = re.compile(rf"{blank},?\s\d{{1,4}}[a-z]?,\s{blank}", re.IGNORECASE)
-    return between.sub(blank, behind.sub(blank, text))
+    text = between.sub(blank, behind.sub(blank, text))
+    town = re.compile(
+        rf"{blank},?\s(?:[A-Z]{{1,2}}-)?(?:\d{{4,5}}|\d{{4}}-\d{{3}})\s(?P<town>{_TOWN})"
+    )
+    return town.sub(lambda found: found[0] if _usual(found["town"]) else blank, text)
+
+
+def _usual(town: str) -> bool:
+    """Whether a town is made of words of reports."""
+    return any(map(common, re.findall(rf"[{UPPER}]\w+", town)))
 
 
 def _living(found: re.Match[str], blank: str) -> str:

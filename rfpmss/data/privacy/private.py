@@ -23,6 +23,7 @@ from rfpmss.data.privacy.traces import CALLED, DATES, LICENCE, TRACES
 from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
 from rfpmss.data.privacy.unlabelled.grown import grown
 from rfpmss.data.privacy.unlabelled.letterheads import without_letterheads
+from rfpmss.data.privacy.unlabelled.small import without_listed
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MIB
 
@@ -156,6 +157,7 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = unicodedata.normalize("NFC", text)
     text = without_letterheads(_DIGITS.sub(BLANK, _tidy(apart(joined(in_lines(text))))), BLANK)
     text = without_numbers(text, BLANK)
+    text = without_listed(text, BLANK)
     text = without_births(without_places(_unregistered(text), BLANK), BLANK)
     text, said = without_fields(text)
     text, more = without_unlabelled(without_the_old(text, BLANK), BLANK)

@@ -39,6 +39,8 @@ from rfpmss.data.privacy.vocabulary import (
     ALSO_NAMES,
     DOUBLE,
     FOUND_ZH,
+    MED_ZH,
+    RARE_SURNAMES,
     STOP,
     SURNAMES,
     common,
@@ -79,7 +81,8 @@ def _spread(words: str) -> str:
 _WHO = "患者 病人 患儿 受检者 受检人 就诊人 病员 病患"
 _NAMES_ZH = re.compile(
     rf"(?:(?:{_spread(_WHO)})?(?:{_spread('姓名 名字')})"
-    rf"|(?<![{_HAN}])[姓名](?={_GAP}[:：])"
+    rf"|(?:曾用名|别名|原名|患儿|基本信息|秘书|打字|口述|誊写|转录|接诊|主诊|经手人|收件人)"
+    rf"(?={_GAP}[:：])|(?<![{_HAN}])[姓名](?={_GAP}[:：])"
     rf"|(?:{_spread('患者 病人 受检者')}){_GAP}"
     rf"(?=[:：]|{_DASH}{_GAP}(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}(?![{_HAN}])))"
     rf"{_COLON}{_NAME}?{_END}"
@@ -126,8 +129,45 @@ _STAFF_BARE_ZH = re.compile(
     r"(?=[\s，,。；;、]|$)"
 )
 """`送检医师 哈斯巴根`, `值班医生亓官云`: no colon, and nothing but a sign behind the name."""
+_FOREIGN_ZH = re.compile(
+    rf"(?:(?<=患者)|(?<=病人)|(?<=患儿)|(?<![{_HAN}]))"
+    rf"(?:{_GIVEN}){{2,8}}(?:[·•・‧](?:{_GIVEN}){{2,8}}){{1,3}}(?![{_HAN}])"
+)
+"""`奥卢米德·班科莱`, but `岛叶·颞叶`."""
+_RANKED_BEFORE_ZH = re.compile(
+    rf"(主诊|接诊|住院医师，?|前台|护士|病房)(?:{_GIVEN}){{1,3}}?(?=教授|副教授|主任|医[师生]|女士|先生|老师|[，,。；;\s]|$)"
+)
+_BROUGHT_ZH = re.compile(
+    rf"(患者|病人|患儿)(?!{STOP})[{_HAN}]{{2,5}}?(?=由(?:其|家属|家人))"
+    rf"|((?:由其|其|由)(?:长|次)?(?:子|女|妻|夫|父|母|兄|弟|姐|妹|爱人|儿子|女儿))(?!{STOP})[{_HAN}]{{2,4}}?"
+    r"(?=陪同|陪诊|代诉|代述|签字|送来|送入)"
+)
+_CALLED_ZH = re.compile(
+    rf"((?:报告|告知|通知|联系|请示|呈报)(?:了)?)(?!{STOP}|临床|值班|主管|相关|病房|家属)[{_HAN}]{{2,4}}?(?=医[生师]|护士|主任)"
+    rf"|((?:后|由|请|经|找|到|挂|约))(?!{STOP}|科|上级|各|副)[{_HAN}]{{2,3}}(?=主任(?:医师)?(?:门诊|查房|阅片|复诊|会诊))"
+)
+_BRACKETED_ZH = re.compile(
+    rf"([:：])(?!{STOP}|{FOUND_ZH})[{_HAN}]{{2,4}}(?=[（(](?:护照|身份证|男|女|丈夫|妻子|儿子|女儿|生日|出生|\d{{2}}岁))"
+)
+_ALONE_ZH = re.compile(
+    rf"((?:诊断|书写|报告|审核|记录|签名|签字|医[师生]|技师|操作|阅片|会诊|主诊){_GAP}[:：]{_GAP})"
+    rf"(?!{STOP}|{FOUND_ZH})[{SURNAMES}{RARE_SURNAMES}](?:(?!{MED_ZH}|{STOP})[{_HAN}]){{1,2}}"
+    rf"(?={_GAP}(?:$|\n|[/／（(，,；;]|\d{{4}}|审核|报告|复核))"
+)
+"""`诊断：水均益` at the end of a line."""
+_WORKED_ZH = re.compile(
+    rf"((?:技师|护士|医[师生]))[{SURNAMES}{RARE_SURNAMES}](?:(?!{MED_ZH})[{_HAN}]){{1,2}}?"
+    r"(?=完成|操作|扫描|记录|通知|告知|要求|执行|会诊)"
+)
+_DOCTOR_ZH = re.compile(
+    rf"((?:^|(?<=[\s：:，。（(])))[{SURNAMES}{RARE_SURNAMES}](?:{_GIVEN}){{1,2}}"
+    r"(?=医生|教授|院士|主任医师|大夫|护士长)"
+)
+_SIGNED_ZH = re.compile(
+    rf"((?:^|(?<=[。\n]))(?:报告|审核|书写|记录))[{SURNAMES}](?:{_GIVEN}){{1,2}}(?=\s*(?:\n|$))"
+)
 _NAMED_ZH = re.compile(
-    rf"((?:名叫|名为|姓名为|姓名是|叫作|叫做)[:：]?)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
+    rf"((?<=[，,])名)[{_HAN}]{{2,3}}(?=[，,])|((?:名叫|名为|姓名为|姓名是|叫作|叫做)[:：]?)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
     r"(?=[\s，,。；;、]|$)"
 )
 _TOLD_KIN_ZH = re.compile(
@@ -155,7 +195,7 @@ _KIN_SAID_ZH = re.compile(
     rf"|同|来|$)"
 )
 _NUMBERS_ZH = re.compile(
-    r"(?:住院|病历|病案|门诊|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水"
+    r"(?:住院|病历|病案|门诊|工|检查|影像|登记|放射|就诊|就诊卡|申请单?|报告单?|检查单|检查流水"
     r"|流水|病理|标本|条码|医保|医保卡|社保|社保卡|卡|急诊|体检|"
     r"身份证|身份证件|证件|护照|床|床位|病床|病人|患者|超声|CT|MRI?|DR|X线|ID|序|编|住院病历"
     r"|病歷|住院|檢查|門診)"
@@ -175,10 +215,14 @@ _PATIENT_ZH = re.compile(
     rf"(患者|病人|患儿)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|(?!{FOUND_ZH})[{SURNAMES}][{_HAN}]{{1,2}})"
     rf"(?=[，,、（(]?{_GAP}(?:男|女|性别|\d{{1,3}}{_GAP}岁|因|于\d|自述|主诉|入院|既往"
     rf"|家住|现住|住于|住在|来自|联系|电话|身份|出生))"
+    rf"|(患者|病人|患儿)(?!{FOUND_ZH})(?:(?:{DOUBLE})|[{SURNAMES}]){_GIVEN}{{1,2}}(?=[，,])"
+    rf"|(患者|病人|患儿)(?!{FOUND_ZH}|[于因常向曾方时余史经])(?:(?:{DOUBLE})|[{SURNAMES}])"
+    rf"(?:(?!{MED_ZH}|[于在因自曾行由经术入])[{_HAN}]){{1,2}}(?=[（(]|于|在|因|自[^主]|曾|经|由|术[后前]|行[^走])"
 )
 # `王芳 女 45岁`: a name, a sex and an age in one line.
 _LISTED_ZH = re.compile(
-    rf"(?<![{_HAN}])(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
+    rf"(?<![{_HAN}])(?!患者|病人|患儿|成人|{FOUND_ZH})[{_HAN}]{{2,4}}(?=[，,]{_GAP}[男女][，,]{_GAP}\d{{1,3}}岁)"
+    rf"|(?<![{_HAN}])(?:(?:{DOUBLE})|[{SURNAMES}])(?:(?!{STOP})[{_HAN}]){{1,2}}"
     rf"(?=[\s，,、]{{1,3}}[男女]性?[\s，,、]{{1,3}}\d{{1,3}}{_GAP}岁)"
 )
 _BEHIND_RU = "|".join(
@@ -208,6 +252,7 @@ _BORN_IN = re.compile(
     rf"|born in)\s)[{UPPER}][\w'’-]{{1,40}}(?:[ -][{UPPER}][\w'’-]{{1,40}}){{0,2}}"
 )
 
+_IN_BORN = re.compile(rf"((?:^|\s)in\s)[{UPPER}][\w'’-]{{1,40}}(\sgeboren(?!\w))")
 _RANK_ZH = (
     r"(?:副?主任(?:医师|医生|技师|护师)?|(?:主治|住院|首席)?(?:医师|医生|技师|护师)|副?教授"
     r"|大夫|護士|护士长?"
@@ -215,7 +260,7 @@ _RANK_ZH = (
 )
 # `请毛颖教授`, and behind what the person is: `首席专家毛颖教授`, `外院张伟主任`.
 _TITLED_ZH = re.compile(
-    r"(?:(?<=[请請由经經与與和及邀为為给給找让让跟同向，,。；;：:、（(_院科室组組部席床知师師生任授家长長士人过過\s])|^)"
+    r"(?:(?<=[请請由经經与與和及邀为為给給找让让跟同向应的班意，,。；;：:、（(_院科室组組部席床知师師生任授家长長士人过過\s])|^)"
     rf"(?!主任|方法)(?:(?:{DOUBLE})|[{SURNAMES}])[{_HAN}]{{0,2}}?"
     rf"(?={_RANK_ZH}(?<!主任)|副?主任(?!医)|副?主任医[师生]|先生|女士|老师"
     rf"|[、和及与](?:{_RANK_ZH})?(?:{DOUBLE}|[{SURNAMES}])[{_HAN}]{{1,2}}?(?:等)?(?:{_RANK_ZH}"
@@ -275,7 +320,9 @@ _PERSON = Labelled(
     r"|hausarzt"
     r"|(?:befundende[rn]? )?radiolog(?:e|in)|oberarzt|oberärztin|chefarzt|befunde[rt](?: von"
     r"| durch)?"
-    r"|schreibkraft|sekretariat|secr[ée]taire|dactylo(?:graphié)?|transcrit[oa]?(?: por| par)?"
+    r"|middle(?: name)?|reporting radiographer|transcribe|frappe|schreibzimmer|diktat|secretary"
+    r"|secretar[ií]a|secrétariat|schreibkraft|sekretariat|secr[ée]taire|dactylo(?:graphié)?"
+    r"|transcrit[oa]?(?: por| par)?"
     r"|mecanografiad[oa](?: por)?"
     r"|unterschrift|gezeichnet|freigegeben(?: von| durch)?|erstellt von|diktiert von"
     r"|validiert von|mtra?"
@@ -301,6 +348,8 @@ _PATIENT = re.compile(
     rf"(?<![\w-])(?:(?:patient|patientin|patient(?:/-?|\*|:|\()in\)?|patiente|paciente|paziente|pt|pat\.?)"
     rf"(?:{_GAP}[:#]{_GAP}|(?P<dash>{_DASHED}))"
     # The chief complaint is called CC as well.
+    r"|(?:betr(?:eff|ifft)?\.?|re|objet|asunto|personalien|demographics|coordonnées|identité"
+    rf"|filiación|pte\.?|sig\.?(?: ?/ ?sig\.?ra)?|mother|father|next of kin){_GAP}:{_GAP}"
     r"|(?:cc|bcc|copy to|copies to|kopien? an|nachrichtlich(?: an)?|verteiler|copie à|con copia a"
     rf"|kopie aan|in copia a){_GAP}:{_GAP}"
     rf"(?-i:(?={TITLE}\b|[A-ZÀ-Þ][\w'’-]{{1,60}},? (?:[A-ZÀ-Þ]\. )?[A-ZÀ-Þ])))",
@@ -429,7 +478,8 @@ _CONTACT = re.compile(
     re.IGNORECASE,
 )
 _PLACE = re.compile(
-    rf"(?<![\w-])(?:(?:address|home address|adresse|anschrift|wohnort|dirección|domicilio)"
+    rf"(?<![\w-])(?:(?:lives|residence|address|home address|adresse|anschrift|wohnort|dirección"
+    rf"|domicilio)"
     rf"(?:{_GAP}[:#]{_GAP}|{_DASHED})|(?:institution|facility"
     rf"|hospital|krankenhaus|hôpital|établissement|clinic|praxis"
     rf"|centro){_GAP}[:#]{_GAP})"
@@ -482,7 +532,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
 
     text = _NUMBERS_ZH.sub("", _field(text, _NAMES_RU, names))
     text = _blanked(text, _INITIALS_RU, names)
-    text = _BORN_IN.sub(rf"\1{BLANK}", text)
+    text = _IN_BORN.sub(rf"\1{BLANK}\2", _BORN_IN.sub(rf"\1{BLANK}", text))
     text = _BORN_AT.sub(_without_a_town, text)
     for pattern in (*VALUES, _BORN, _CONTACT, _NUMBERED, _NUMBERED_BARE, _PLACE):
         text = pattern.sub("", text)
@@ -530,12 +580,18 @@ def _chinese(text: str, names: list[str]) -> str:
     for pattern in (*(_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH, _TYPED_ZH),):
         text = _field(text, pattern, names)
 
-    for pattern in (_STAFF_BARE_ZH, _NAMED_ZH, _TOLD_KIN_ZH):
-        text = pattern.sub(rf"\1{BLANK}", text)
+    text = _DOCTOR_ZH.sub(BLANK, text)
+    for pattern in (
+        *(_STAFF_BARE_ZH, _NAMED_ZH, _TOLD_KIN_ZH, _RANKED_BEFORE_ZH, _SIGNED_ZH),
+        *(_BROUGHT_ZH, _CALLED_ZH, _BRACKETED_ZH, _ALONE_ZH, _WORKED_ZH),
+    ):
+        text = pattern.sub(lambda found: f"{next(filter(None, found.groups()))}{BLANK}", text)
+
+    text = _FOREIGN_ZH.sub(BLANK, text)
 
     text = _HOSPITAL_ZH.sub(BLANK, text)
-    names += (found[0].removeprefix(found[1]) for found in _PATIENT_ZH.finditer(text))
-    text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(rf"\1{BLANK}", text))
+    names += (found[0][2:] for found in _PATIENT_ZH.finditer(text))
+    text = _TITLED_ZH.sub(BLANK, _PATIENT_ZH.sub(lambda found: found[0][:2] + BLANK, text))
     text = _RANKED_ZH.sub(rf"\1{BLANK}", text)
     text = _KIN_SAID_ZH.sub(rf"\1{BLANK}", text)
 
@@ -687,11 +743,12 @@ def _persons(
         if end is not None and not _long(text[found.end() : end], least):
             end = None
         dashed = bool(found.groupdict().get("dash"))
-        if end is not None and _NUMBERED_WORD.match(text, found.end()):
-            end = None  # `Reviewed: T1`
+        numbered = _NUMBERED_WORD.match(text, found.end())  # `Reviewed: T1`, `Technik: T1`
+        if numbered:
+            end = None
         if dashed and end is not None and _DIGIT.search(text, found.end(), end):
             end = None  # `Reading - T1 FLAIR`
-        if end is None and otherwise is not None and not dashed:
+        if end is None and otherwise is not None and not (dashed or numbered):
             end = otherwise(text, found.end())
         if end is None:
             continue
@@ -726,7 +783,9 @@ def _long(name: str, least: int) -> bool:
 
 _DIGIT = re.compile(r"\d")
 _NUMBERED_WORD = re.compile(r"[^\W\d_]{1,8}\d")
-_SMALL = re.compile(r"[a-zß-ÿ'’-]{2,60}(?:,? [a-zß-ÿ'’-]{2,60}){0,2}(?=[.,;|\n]|$)")
+_SMALL = re.compile(
+    r"(?:[a-z]\. ?)?[a-zß-ÿ'’-]{2,60}(?:\.[a-z]{1,12})?(?:,? [a-zß-ÿ'’-]{2,60}){0,2}(?=[.,;|\n]|$)"
+)
 
 
 def _loose(text: str, start: int) -> int:

@@ -56,7 +56,9 @@ _PHONES = _any(
     r"(?<![\d.,/-])0\d{2,5} \d{5,8}" + _NO_LENGTH,
     r"(?<![\d.,/×x-])\d\d (?:\d{4} \d{4}|\d{8,12})" + _NO_LENGTH,
     r"(?<!\w)(?:poste|interno|anexo|toestel|anknytning|wewn\.|分机|分機|内线|內線)"
-    r"[ :：]{0,2}\d{3,5}(?!\d)",
+    r"号?[ :：]{0,2}\d{3,5}(?!\d)",
+    r"(?<!\w)(?:extensión|extension|durchwahl|apparat|klappe|interne)[ :.：]{0,2}-?\d{2,6}"
+    r"(?!\d|[.,]\d)",
     # French, in pairs: 01 23 45 67 89. Its separator is the third group of TRACES.
     r"(?<![\d.,])0\d(?:([ .-])\d\d)(?:\3\d\d){3}(?![\d.,]\d)",
     r"(?<![\d.])\d{3}\.\d{3}\.\d{4}(?!\d|\.\d)(?: ?x ?\d{1,6})?",
@@ -90,7 +92,9 @@ _DATES = _any(
     rf"(?<![\d.,])\d{{1,2}}\s?([-/.])\s?\d{{1,2}}\s?\1\s?{_YEAR}(?!\d)",
     rf"(?<![\d.,/]){_DAY}([./]){_DAY}\2\d\d(?!\d|[./]\d|\s?[cm]m)",  # 4.3.61, no 4.3 cm
     rf"(?<![\d.,/]){_MONTH}[./]{_YEAR}(?![\d./])",
+    rf"(?<![A-Za-z\d.,/-]){_YEAR}[-./](?:0[1-9]|1[0-2])(?![\d./-])",
     rf"(?<![\d.,/-]){_DAY}-{_MONTH}-['’]\d\d(?!\d)",
+    rf"(?<![\w.,/-]){_DAY}-{_MONTH}-\d\d(?![\d-]|[.,/]\d|\s?(?:[cm]?m|x|×)(?!\w))",
     rf"(?<!\w){_SOON}(?:\d{{1,2}}\.?\s)?{_INFLECTED}\s{_YEAR}(?!\d)",
     # In letters: 4th March 1961, March 1961, 4 de marzo de 1961.
     rf"(?<!\w){_SOON}(?:\d{{1,2}}(?:st|nd|rd|th|er|\.)?\s{{1,3}}(?:de\s{{1,3}})?)?{MONTH}\.?,?"
@@ -103,6 +107,16 @@ _DATES = _any(
 )
 
 _IDENTIFIER = r"(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
+_MIXED = _any(
+    r"(?<![\w.,/-])(?:[A-Z]{1,4}[-/])?\d{2,6}[-/]\d{5,12}(?![\d/-]|[.,]\d)",
+    r"(?<![\d.,/×x-])\d{3} (?:\d{6,8}|\d{4} \d{4} \d{4})(?![\d/-]|[.,]\d| ?[cm]m)",
+    r"(?<![A-Za-z\d.,/-])\d\d-\d\d-\d{3}(?![\w-]|[.,]\d)",
+    r"(?<![\w.,/-])(?:\d\d[/-][A-Z][/-]\d{4,6}|\d-\d{3}-\d{4})(?![\w/-])",
+    r"工号[:： ]{0,2}\d{3,10}",
+    r"(?<!\w)#\d{1,3}-\d{1,5}(?!\d)",
+    r"(?<![A-Za-z\d_-])(?=[A-Z\d]{0,14}[A-Z])(?=(?:[A-Z]*\d){4})(?-i:[A-Z\d]{8,18})(?![\w-])",
+)
+"""Numbers of a flat, of a record, and letters and digits of a passport or a card: `C01X00T47`."""
 _AMERICAN_PHONE = r"(?:\+\d{1,3}[ -]?)?(?<!\d)\(?\d{3,4}\)?[ -]\d{3,4}[ -]\d{4}(?!\d)"
 _FOREIGN_PHONE = r"\+\d[\d ()/-]{6,40}\d"
 
@@ -112,7 +126,7 @@ _PAGE = r"(?:https?://|www\.)\S{1,2000}"
 DATES = re.compile(_DATES, re.IGNORECASE)
 """Of them the full dates, each a whole: a name may hold the year, as `10234_12.03.2021` does."""
 TRACES = re.compile(
-    _any(_DATES, _IDENTIFIER, _PHONES, _AMERICAN_PHONE, _FOREIGN_PHONE, _MAIL, _PAGE),
+    _any(_DATES, _MIXED, _IDENTIFIER, _PHONES, _AMERICAN_PHONE, _FOREIGN_PHONE, _MAIL, _PAGE),
     re.IGNORECASE,
 )
 """What goes wherever it stands; the order of the alternatives counts."""

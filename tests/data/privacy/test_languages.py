@@ -14,7 +14,7 @@ from rfpmss.data.sources.hospital import Found, scan, show
 from tests.data.files import brain, write_nifti
 
 TABLES = Path(__file__).parents[2] / "tables"
-CODES = {"en", "de", "fr", "es", "zh"}
+CODES = {"en", "de", "fr", "es", "zh", "nl"}
 """The measured languages in the oracle table."""
 
 
@@ -100,3 +100,13 @@ def test_a_language_that_is_none_is_refused() -> None:
 def test_a_tie_names_both() -> None:
     with pytest.raises(LanguageError, match="Danish or Norwegian|Norwegian or Danish"):
         Gate().check("Tumor i venstre hjernehalvdel med ødem, ikke blødning.")
+
+
+def test_a_measured_language_leaked_in_one_of_twelve_at_most_and_the_guide_says_so() -> None:
+    guide = (TABLES.parents[1] / "docs" / "data" / "reports.md").read_text(encoding="utf-8")
+    last = {row["language"]: row for row in rows("measured_languages.csv")}
+    held = {name for name, row in last.items() if int(row["leaks"]) <= 1}
+    assert held == set(MEASURED)
+    assert all(int(row["reports"]) == 12 and row["set"] > "1" for row in last.values())
+    for row in rows("measured_languages.csv"):
+        assert f"{row['language']} {row['leaks']}" in guide

@@ -56,8 +56,8 @@ def test_titles_labels_and_published_reports_are_left_alone() -> None:
     assert settle(studies("The mass of Sabine", derived=True))[1] == []
 
 
-def test_chinese_names_by_themselves_are_listed() -> None:
-    assert words("王建国。左侧额叶占位。") == {"王建国": "no"}
+def test_chinese_names_by_themselves_go_and_findings_stay() -> None:
+    assert words("李小明。左侧额叶占位。高信号。") == {"李小明": "yes"}
 
 
 def test_an_edited_list_brings_words_back_and_blanks_others(tmp_path: Path) -> None:

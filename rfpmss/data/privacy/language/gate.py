@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from rfpmss.data.errors import LanguageError
 from rfpmss.data.privacy.language.told import keys, names, other_languages
 
-MEASURED = ("Chinese", "English", "French", "German", "Spanish")
+MEASURED = ("Chinese", "Dutch", "English", "French", "German", "Spanish")
 """Languages in which reports that nobody had seen before lost their names; docs/data/reports.md
 says how many of how many."""
 ALL = "all"

@@ -25,7 +25,7 @@ from rfpmss.data.privacy.unlabelled.general import is_word, languages, nouns_hav
 from rfpmss.data.privacy.unlabelled.grown import grown
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
 from rfpmss.data.privacy.unlabelled.people import is_eponym
-from rfpmss.data.privacy.vocabulary import FOUND_ZH, STOP, SURNAMES
+from rfpmss.data.privacy.vocabulary import FOUND_ZH, MED_ZH, STOP, SURNAMES
 from rfpmss.data.study import Study
 
 FILE = "words.private.csv"
@@ -38,6 +38,11 @@ _WORD = re.compile(
     rf"|(?<![{_HAN}])(?!{STOP}|{FOUND_ZH})(?P<han>[{SURNAMES}][{_HAN}]{{1,2}})(?![{_HAN}])"
 )
 """A word with a capital, or two or three Chinese signs by themselves that begin with a surname."""
+_MEDICAL = re.compile(
+    rf".(?:{MED_ZH}{{1,2}}$|.?[叶葉脑腦瘤灶区區病症疸影术術查描肿腫血管骨质質室池沟裂回核球囊腔孔板窦竇腺体體性型期级變变])"
+)
+"""Findings: `李小明` is none."""
+_KANA = re.compile(r"[\u3041-\u30ff]")
 _COLONS = (":", "：")
 _SMALL = re.compile(r"[^\W\d_]{2,40}")
 _BEGINS = re.compile(r"(?:^|[.!?:;。：；•*|>)\]/]\s?|\s[-–—]\s|\s\d{1,2}[.)]\s|___\s?)$")
@@ -137,9 +142,10 @@ def _unknown(text: str) -> Iterator[tuple[re.Match[str], bool]]:
     spoken = languages(text)
     letters = [letter for letter in text if letter.isalpha()]
     loud = sum(map(str.isupper, letters)) > _LOUD * len(letters)
+    japanese = _KANA.search(text) is not None
     for found in _WORD.finditer(text):
-        if found["han"]:
-            yield found, True
+        if found["han"]:  # between signs, and of signs that names have
+            yield found, japanese or _MEDICAL.match(found["han"]) is not None
             continue
         word = found[0]
         plain = word.capitalize() if loud and len(word) > _CODE else word

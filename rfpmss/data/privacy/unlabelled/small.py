@@ -24,7 +24,7 @@ _TITLE = (
     r"|senhora?|doutora?"
     r"|mevr(?:ouw)?|mw|dhr|meneer|zuster|broeder|pan|pani|lek|doktor|överläkare|läkare"
     r"|sköterska|ssk"
-    r"|overl[æe]ge|lege|sayın|bay|bayan|uzm|врач|доктор|д-р|πρωτ|κ\.|ιατρός"
+    r"|overl[æe]ge|lege|sayın|bay|bayan|uzm|arts|radioloog|врач|доктор|д-р|πρωτ|κ\.|ιατρός"
 )
 _HEARD = (
     r"(?:spoke|spoken|talked|discussed|reviewed|agreed|seen|met) (?:with|to)|(?:told|called"
@@ -75,6 +75,36 @@ _LOUD = re.compile(
 """Behind a title in capitals."""
 _TITLED = re.compile(rf"(?<![\w-])(?i:{_TITLE})\.?\s$")
 _CLOSED = re.compile(r"\s?(?:[.,;)\n]|$)")
+
+
+_LISTED = re.compile(
+    rf"(?<![\w-])(?P<cue>(?i:de|du|for|of|bei|von|pour|chez|para|di|del|patient(?:e|in)?|pt"
+    rf"|paciente|paziente|patiënt)\s)(?P<name>{_W}(?: {_W}){{1,2}})(?=,?\s(?:mrn|pid|ipp|nip|nhc"
+    rf"|dni|hc|id|dob|ddn"
+    r"|geb|née?|nat[oa]|dn|proc|cartella|nac|nacid[oa]|nascid[oa]|born|fallnr|pat\.?-?nr)(?!\w))"
+)
+"""A name in small letters before the next field: `irm de marc oyelaran, ipp 77`."""
+
+
+def without_listed(text: str, blank: str) -> str:
+    """A report with a blank for each name that a field of the patient follows.
+
+    Example:
+        >>> without_listed("irm de marc oyelaran, ipp 77. oedema of the brain, dob", "_")
+        'irm de _, ipp 77. oedema of the brain, dob'
+    """
+    return _LISTED.sub(_unless_words(blank), text)
+
+
+def _unless_words(blank: str) -> Callable[[re.Match[str]], str]:
+    """What stands for a name, unless all its words are words of reports."""
+
+    def put(found: re.Match[str]) -> str:
+        words = found["name"].split()
+        known = all(ordinary(w) or common(w) or len(w) < 4 for w in words)
+        return found[0] if known else found["cue"] + blank
+
+    return put
 
 
 def without_small(text: str, blank: str) -> str:

@@ -12,17 +12,13 @@ from itertools import pairwise
 
 from rfpmss.data.privacy.labelled.east_asian import SURNAMES_KO, TWO_KO
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
-from rfpmss.data.privacy.vocabulary import DOUBLE, FOUND_ZH, STOP, SURNAMES
+from rfpmss.data.privacy.vocabulary import DOUBLE, FOUND_ZH, MED_ZH, STOP, SURNAMES
 
 WIDE = re.compile(r"[\u0590-\u07ff\u0900-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 _HAN = r"\u3400-\u9fff"
-_MED_ZH = (
-    r"(?:[叶葉脑腦瘤灶区區岛島病症疸影号號信度性型期级變变见見大小多少部位长長高低内外前后後上下侧側化术術查描"
-    r"肿腫水血管骨质質室池沟裂回核球囊腔孔弓板窦竇腺体體常清密])"
-)
 _ZH = (
-    rf"(?!{STOP}|{FOUND_ZH})(?:(?:{DOUBLE})(?!{_MED_ZH})[{_HAN}]{{1,2}}"
-    rf"|[{SURNAMES}](?:(?!{_MED_ZH}|{STOP})[{_HAN}]){{1,2}})"
+    rf"(?!{STOP}|{FOUND_ZH})(?:(?:{DOUBLE})(?!{MED_ZH})[{_HAN}]{{1,2}}"
+    rf"|[{SURNAMES}](?:(?!{MED_ZH}|{STOP})[{_HAN}]){{1,2}})"
 )
 _ALONE = r"(?:^|(?<=\n)|(?<=[（(\[【/、。；]))[ \t]?"
 _ENDS = r"(?=[ \t]?(?:[）)\]】/、]|[。.]?(?:\n|$)))"
@@ -93,6 +89,8 @@ def uncased(text: str) -> Iterator[tuple[int, int]]:
             kind = found.lastgroup or "alone"
             start, end = found.span(kind)
             said = text[start:end]
+            if not said:  # `请会诊`
+                continue
             if pattern is _KOREAN and _NOT_KO.search(said):
                 continue
             if pattern is _PLACED_JA and not _japanese(said):
