@@ -22,7 +22,7 @@ _AREA = (
 )
 _END = r"(?:text|texts|content|contents|body|section|文本|内容|正文|全文|描述|內容|내용)?\d*"
 _REPORTS = (
-    r"reports?|narrative|narratives|text|texts|reporttexts?|reportdescription|notes?text",
+    r"reports?|captions?|narrative|narratives|text|texts|reporttexts?|reportdescription|notes?text",
     r"报告|结果|报告单|检查结果|報告|報告書|結果|レポート|판독문|판독지|판독|판독결과",
     r"(?:radiologie|mrt?|ct|befund|patho(?:logie)?)?bericht",
     r"compterendus?|compterendu(?:irm|scanner|radiologi\w+|examen)?|cr|rapport|texte",

@@ -20,7 +20,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.mapping import Table
-from rfpmss.data.identity.names.parse import parse
+from rfpmss.data.identity.names.parse import parse, short_time
 from rfpmss.data.identity.names.times import Time
 from rfpmss.data.readers.text.dates import readings, settle
 from rfpmss.data.readers.text.tables import FORMULA, RESAVE
@@ -523,6 +523,8 @@ def _label(
         counted = unit or re.sub(r"(?i)[\W_]*(?:no|nr|num|number|id|index)\W?$", "", name)
         read = parse(f"{counted} {said}" if said.isdecimal() else said, tee=True)
         labels = {time.label for time in read.times}
+        if unit and (short := short_time(said.lower())):  # V2, M12
+            labels = {short.label}
         if unit or not read.who:
             found |= labels if unit else labels & known.labels
 

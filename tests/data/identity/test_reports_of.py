@@ -146,3 +146,29 @@ def test_dates_of_reports_part_no_images_that_have_none(images: str, texts: str,
     assert sum(map(len, found.reports.values())) == kept
     for reason, _ in found.reports_left_out:
         assert reason.startswith("it has a date and the patient's images have none")
+
+
+@pytest.mark.parametrize(
+    ("images", "texts"),
+    [
+        ("K10{n}/V{v}/t1.nii", "reports/K10{n}_V{v}.txt"),
+        ("K10{n}/M{v}/t1.nii", "reports/K10{n} M{v} Befund.txt"),
+        ("K10{n}/v{v}/t1.nii", "reports/K10{n}/v{v}_report.txt"),
+        ("paz{n}/T{v}/flair.nii", "referti/paz{n}_T{v}.txt"),
+        ("{n}23456/T{v}/MR/flair.nii", "referti/{n}23456 T{v}.txt"),
+    ],
+)
+def test_a_short_visit_in_a_texts_name_is_that_of_the_folder(images: str, texts: str) -> None:
+    every = [(n, v) for n in (1, 2) for v in (0, 1, 2)]
+    paths = {images.format(n=n, v=v): (n, v) for n, v in every}
+    reports = {texts.format(n=n, v=v): (n, v) for n, v in every if n + v != 2}
+    found = scan([*paths, *reports])
+    assert found.doubt == ""
+    visits = {study: paths[path] for path, (_, study) in told(found).items()}
+    assert len(visits) == len(paths)
+    made = {
+        path.relative_to(ROOT).as_posix(): visits[study]
+        for study, files in found.reports.items()
+        for path in files
+    }
+    assert made == reports

@@ -429,6 +429,7 @@ TIMES_IN_COLUMNS = {
     "numbers of examinations": ("exam1 exam2", "Exam", "1 2"),
     "scans": ("scan1 scan2", "Scan no", "1 2"),
     "beside a survival": ("visit1 visit2", "Visit,survival", "1,12 2,12"),
+    "short visits": ("V1 V2", "visit", "V1 2"),
 }
 
 

@@ -37,6 +37,7 @@ from rfpmss.data.identity.layout.whole import (
     shared_depth,
 )
 from rfpmss.data.identity.like_dates import coded
+from rfpmss.data.identity.names.parse import short_time
 from rfpmss.data.identity.names.person import PERSON, SHORT
 from rfpmss.data.identity.names.plain import plain
 from rfpmss.data.identity.names.times import Time
@@ -106,7 +107,7 @@ class Layout:
                 for part in taken.parts[index + 1 :]
                 if self.choice.tells(part.name.who)
             ]
-            times += [Time(f"folder {who}", weak=True) for who in below[:1]]
+            times += [_of_folder(who) for who in below[:1]]
 
         return Place(home, raw, tuple(times), taken.file.who, taken.file.kinds, rule(times))
 
@@ -130,9 +131,7 @@ class Layout:
                 head or (n.who if not n.kinds else "") for head, n in zip(whos, names, strict=True)
             ]
             whos = [who for who in whos if who]
-            times += [
-                Time(f"folder {who}", weak=True) for who in whos[:1] if self.choice.tells(who)
-            ]
+            times += [_of_folder(who) for who in whos[:1] if self.choice.tells(who)]
 
         return Place(home, raw, tuple(dict.fromkeys(times)), file.who, file.kinds, rule(times))
 
@@ -295,3 +294,9 @@ class Layout:
 
     def _say(self, doubt: str) -> None:
         self.doubt = self.doubt or doubt
+
+
+def _of_folder(who: str) -> Time:
+    """The time point of a folder below a patient: as others spell it, or by its own name."""
+    short = short_time(who)
+    return Time(short.label if short else f"folder {who}", weak=True)

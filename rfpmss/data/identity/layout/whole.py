@@ -112,7 +112,7 @@ def dates_joined(parts: Sequence[str]) -> list[tuple[int, str]]:
     result: list[tuple[int, str]] = []
     for depth, text in enumerate(parts, start=1):
         last = result[-1][1] if result else ""
-        month = re.fullmatch(r"(?:0?[1-9]|1[0-2])月?|[A-Za-z]{3,9}", text)
+        month = re.fullmatch(r"(?:0?[1-9]|1[0-2])月?|[A-Za-z]{3,9}|[Qq][1-4]", text)
         after_year = re.fullmatch(r"(?:19[89]|20[0-4])\d年?", last) and month
         day = re.fullmatch(r"[0-3]?\d日?", text)
         after_month = re.fullmatch(r"(?:19[89]|20[0-4])\d-\d{1,2}", last) and day

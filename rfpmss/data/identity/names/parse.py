@@ -141,6 +141,21 @@ def _known(rest: str, times: list[Time]) -> str:
     return rest
 
 
+def short_time(text: str) -> Time | None:
+    """The time point of ``v2``, ``m12`` or ``6w``: a letter and a number; None: it is none.
+
+    Example:
+        >>> [time and time.label for time in map(short_time, ("v2", "6w", "x1", "12"))]
+        ['visit 2', 'week 6', None, None]
+    """
+    mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,4})(?P<b>[wmdy]?)", text)
+    if not mark or bool(mark["a"]) == bool(mark["b"]):
+        return None
+
+    unit = dict(zip("vwmdy", ("visit", "week", "month", "day", "year"), strict=True))
+    return Time(f"{unit[mark['a'] or mark['b']]} {int(mark['n'])}")
+
+
 def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, str]:
     rest, numbers = [], []
     letter = len(tokens) == 1 and len(tokens[0]) == 1
@@ -158,12 +173,10 @@ def _who(tokens: list[str], kinds: list[str], times: list[Time]) -> tuple[str, s
             rest.append(token)
 
     # P1_V2, GBM-017_m12: a letter and a number after who it is.
-    mark = re.fullmatch(r"(?P<a>[vwmdy]?)(?P<n>\d{1,4})(?P<b>[wmdy]?)", rest[-1]) if rest else None
-    counted = len(rest) == 1 and bool(numbers) and mark is not None and mark["a"] == "v"
-    behind = times or counted or rank("-".join(rest[:-1])) >= ID  # tumor-01_v1
-    if mark and bool(mark["a"]) != bool(mark["b"]) and behind:
-        unit = dict(zip("vwmdy", ("visit", "week", "month", "day", "year"), strict=True))
-        times.append(Time(f"{unit[mark['a'] or mark['b']]} {int(mark['n'])}"))
+    short = short_time(rest[-1]) if rest else None
+    counted = len(rest) == 1 and bool(numbers) and rest[0].startswith("v")  # tumor-01_v1
+    if short and (times or counted or rank("-".join(rest[:-1])) >= ID):
+        times.append(short)
         rest = rest[:-1]
 
     numbered = [token for token in numbers if len(token) > 3]

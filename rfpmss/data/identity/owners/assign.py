@@ -11,6 +11,7 @@ from rfpmss.data.identity.guard import contradiction
 from rfpmss.data.identity.layout.place import Place
 from rfpmss.data.identity.names.person import ID, PERSON, WORD, rank
 from rfpmss.data.identity.names.times import Time
+from rfpmss.data.identity.numbered import stem
 from rfpmss.data.identity.owners.headers import Headers
 from rfpmss.data.identity.owners.item import (
     FOLDER,
@@ -83,6 +84,9 @@ def _copy_of(who: str, name: str) -> bool:
     return name == who or re.fullmatch(rf"{re.escape(who)}-\d{{1,2}}", name) is not None
 
 
+_TEE = re.compile(r"[\W_][tT](\d)$")
+
+
 class _Owners:
     def __init__(self, items: Sequence[Item], level: int) -> None:
         self.items = items
@@ -144,7 +148,10 @@ class _Owners:
             place, owner = self.read.places[n], self.result[n]
             if item.kind == "text" and owner is not None and not (place.label or place.phase):
                 mine = [v for v in self.texts.folders.get(owner, ()) if v in runs(place.name)]
-                if len(mine) == 1:
+                if self.read.layout.signs.tee and (tee := _TEE.search(stem(item.path))):
+                    time = Time(f"timepoint {tee[1]}")  # no sequence of a text: P1_T2.txt
+                    self.read.places[n] = replace(place, times=(*place.times, time))
+                elif len(mine) == 1:
                     time = Time(f"{FOLDER}{mine[0]}", weak=True)
                     self.read.places[n] = replace(place, times=(*place.times, time))
 
