@@ -15,7 +15,7 @@ from multisk._backends.choose import (
     loops_for_newton,
     sweeps_come_first,
 )
-from multisk._backends.numba import solve as loops
+from multisk._backends.numba import solve as on_cpu
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
@@ -93,7 +93,7 @@ class Blend:
         if system.scores.dtype == torch.float64:
             goal = min(self.finest, goal)
 
-        # What the compiled sweeps do not cover is cold or masked.
+        # For what `loops_for` does not cover, and for what is too cold for a table of exponentials.
         slow = slow_solver(system, goal, newton)
         rest = Rest("Sinkhorn", system, slow.run, type(slow).__name__)
         raw = sweep(system, init, rest, goal)
@@ -166,7 +166,7 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
         trial = TRIAL
 
     limits: dict[str, Any] = {"steps": None, "tolerance": goal, "most": most, "trial": trial}
-    return loops.sweep(system, init, otherwise, **limits)
+    return on_cpu.sweep(system, init, otherwise, **limits)
 
 
 def patience(system: System) -> int:

@@ -3,6 +3,9 @@
 It takes problems without intervals whose exponents fit the number format, and keeps the table
 exp(scale * scores), 0 at forbidden cells, in the memory of the plan. What does not settle goes to
 the caller's own passes, problem by problem; a system that is not covered at all gives None.
+
+What happens between two passes is written here for problems that threads share and for arrays, and
+in `whole` for small ones in one compiled call: a change of one is a change of both.
 """
 
 import functools

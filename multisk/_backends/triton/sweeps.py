@@ -1,4 +1,4 @@
-"""The sweeps of `sweeps` and `groups`, with every visit to the scores made by one kernel."""
+"""The sweeps of `torch.sweeps` and `torch.groups`: one kernel makes each visit to the scores."""
 
 from typing import Any
 

@@ -86,7 +86,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All studies of a manifest, their prepared images mapped into memory."""
+    """All studies of a manifest, their prepared images read from the shards when asked for."""
 
     studies: tuple[Study, ...]
     """In the order of the manifest."""

@@ -1,9 +1,9 @@
-"""Prepared studies as plain NumPy arrays that memory-map.
+"""Prepared studies as plain NumPy arrays, of which any part is read by its place.
 
 One ``shards/<view>-<number>.npy`` per view and per `SIZE` studies, 8 bits per value, axes
-[study, image, channel, row, column]. Plain .npy because it maps without a copy or a parser, any
-program reads it, it streams front to back, its bytes depend on the content alone, and it can never
-hold code.
+[study, image, channel, row, column]. Plain .npy because any program reads it, each image lies in
+one piece (`Shard` reads it by `os.pread`), it streams front to back, its bytes depend on the
+content alone, and it can never hold code.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ import tyro
 
 from rfpmss.data.cohort.options import Shard, check_shares
 
+FOLDERS = ("brats", "brats2021", "upenn_gbm", "bids", "mr_rate")
+"""Options that name a folder of images, of which one is needed."""
+
 
 @dataclass(frozen=True)
 class Public:
@@ -75,14 +78,13 @@ class Public:
             Shard.parse(self.shard)
 
         if not self.folders:
-            raise ValueError(
-                "one of --brats, --brats2021, --upenn-gbm, --bids and --mr-rate is needed"
-            )
+            *others, last = (f"--{name.replace('_', '-')}" for name in FOLDERS)
+            raise ValueError(f"one of {', '.join(others)} and {last} is needed")
         if self.bids_masks and not self.bids:
             raise ValueError("--bids-masks needs --bids DIR")
 
     @property
     def folders(self) -> list[Path]:
         """The folders of images, resolved."""
-        given = (self.brats2021, self.brats, self.upenn_gbm, self.bids, self.mr_rate)
+        given = [getattr(self, name) for name in FOLDERS]
         return [Path(realpath(path)) for path in given if path]  # links in a circle are told later
