@@ -305,13 +305,17 @@ def largest_scale(system: System) -> float:
 
 
 def sweeps_come_first(system: System) -> bool:
-    """Whether compiled sweeps are tried before an assignment's Newton passes, which torch makes.
+    """Whether compiled sweeps are tried before an assignment's Newton passes.
 
-    A pass costs about 60 of them, and from b = 0 it takes 6 to 40 passes where columns are uneven.
+    With many columns a pass costs about 60 of them, and from b = 0 it takes 6 to 40 where columns
+    are uneven; with fewer rows than columns torch makes the passes, whose calls cost more yet.
     """
-    if system.groups is None or system.scores.shape[2] < Costs.NARROW_COLUMNS:
+    if system.groups is None or loops_for(system) is None:
         return False
-    return loops_for(system) is not None
+
+    _, n, k = system.scores.shape
+    turned = n < k and available.compiled(loops_for(system))
+    return k >= Costs.NARROW_COLUMNS or turned
 
 
 def loops_for_newton(system: System) -> ModuleType | None:

@@ -13,6 +13,7 @@ from multisk._backends.choose import (
     doubles,
     loops_for,
     loops_for_newton,
+    loops_from_start,
     sweeps_come_first,
 )
 from multisk._backends.numba import solve as on_cpu
@@ -21,8 +22,10 @@ from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
 from multisk._problem.status import inner
 from multisk._problem.system import System
+from multisk._semidual import ascent
 from multisk._semidual.anneal import WARM
-from multisk._solvers.newton import Newton
+from multisk._solvers.centred import Centred, centred
+from multisk._solvers.newton import Newton, cools
 from multisk._solvers.precise import Run, precisely, with_verdict
 from multisk._solvers.sinkhorn import Sinkhorn
 
@@ -31,7 +34,9 @@ PASSES = 5  # Newton passes that a solve usually takes
 CALLS = 1 << 22  # cells that are swept in the time that the calls of one pass in torch take
 MOST_CALLS = 1000  # sweeps in that time at most, however small the table
 TRIAL = 12  # sweeps whose errors before and after tell the rate
+EARLY = 32  # part of many sweeps before which a rate tells little
 PATIENT = 2  # of them in sweeps before an assignment's Newton, which converges fast from there
+NEAR = 60  # sweeps in the time of a pass from a start that forms no system
 WIDE_PATIENT = 4  # where a pass is compiled: as many as Newton takes after the sweeps
 
 
@@ -58,6 +63,10 @@ class Blend:
 
     def run(self, system: System, init: Tensor | None) -> Raw:
         """Solve every problem of the batch; `Raw.solver` says what did."""
+        plain = centred(system)
+        if plain is not None:
+            return self.without_offsets(plain, system, init)
+
         newton = Newton(tolerance=self.tolerance, max_steps=self.max_steps)
         if system.groups is not None and init is not None:  # Newton takes two or three from there
             raw = newton.run(system, init)
@@ -68,6 +77,22 @@ class Blend:
             return with_verdict(precisely(system, init, self.once), self.tolerance, self.max_steps)
 
         return self.sweeps_first(system, init, newton)
+
+    def without_offsets(self, plain: Centred, system: System, init: Tensor | None) -> Raw:
+        """The answer by way of the same problem without offsets of rows and columns."""
+        fine = self
+        if system.scores.dtype == torch.float32:
+            fine = replace(self, finest=inner(float(self.tolerance)))
+
+        def solved(wide: System, start: Tensor | None) -> Raw:
+            del wide
+            return plain.back(fine.run(plain.system, plain.start(start)))
+
+        if system.scores.dtype == torch.float32:
+            raw = precisely(system, init, solved)
+        else:
+            raw = solved(system, init)
+        return with_verdict(raw, self.tolerance, self.max_steps)
 
     def once(self, system: System, init: Tensor | None) -> Raw:
         """In float64 for a float32 plan, which shows no more."""
@@ -113,7 +138,8 @@ class Blend:
         """Let Newton continue the problems at `left` from their potentials; keep the better."""
         n, k = system.scores.shape[1:]
         part = system.take(left)
-        start = raw.column_potential[left] if n >= k else None  # otherwise Newton turns the problem
+        follows = n >= k or (system.groups is not None and loops_from_start(system) is not None)
+        start = raw.column_potential[left] if follows else None  # Newton turns the problem
         again = newton.run(part, start)
 
         raw.steps[left] += again.steps
@@ -148,8 +174,8 @@ class Rest:
 def slow_solver(system: System, goal: float, newton: Newton) -> Newton | Sinkhorn:
     """Who solves what compiled sweeps do not cover: sweeps are slow there with exact margins."""
     widest = coldest(system)
-    easy = widest is not None and widest <= WARM  # for Newton, who is lost in the cold
-    limit = patience(system) if easy else Sinkhorn.max_steps
+    easy = widest is not None and widest <= WARM
+    limit = patience(system) if easy else PASSES * ascent.SWEEPS  # a pass begins with as many
     return Sinkhorn(tolerance=goal) if sweeps_needed(system, goal) <= limit else newton
 
 
@@ -161,7 +187,8 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
     """
     most, trial = patience(system), 0
     if system.groups is not None:
-        most, trial = (WIDE_PATIENT if wide(system) else PATIENT) * worth(system), TRIAL
+        most = (WIDE_PATIENT if wide(system) else PATIENT) * worth(system)
+        trial = max(TRIAL, most // EARLY)
     elif system.relax != (None, None):
         trial = TRIAL
 
@@ -181,8 +208,12 @@ def worth(system: System) -> int:
         sweeps = 4 + columns // 12
         return sweeps if system.scores.dtype == torch.float64 else 3 * sweeps // 2
 
+    formed = loops_for_newton(system) is not None
+    if not formed and cools(system):  # from the sweeps on no system is formed
+        return NEAR
+
     sweeps = 20 + columns // 4
-    if loops_for_newton(system) is None and compiled(loops_for(system)):
+    if not formed and compiled(loops_for(system)):
         sweeps += min(MOST_CALLS, CALLS // max(1, system.scores.numel()))
     return sweeps
 

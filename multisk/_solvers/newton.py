@@ -115,7 +115,7 @@ class Newton:
             return with_verdict(wide, self.tolerance, self.max_steps)
 
         slow = self.run_in_torch
-        if init is not None and (retriable(system) or cools(system)):
+        if init is not None and (retriable(system) or loops_serve):
             slow = self.from_start
         elif cools(system):
             slow = self.cooled
@@ -139,8 +139,11 @@ class Newton:
         An assignment that is not there soon is cooled down, and at once where compiled passes from
         the start have failed.
         """
-        if cools(system) and span(system) < RANGE[torch.float64]:
-            return self.cooled(system, None)
+        if span(system) < RANGE[torch.float64]:
+            if cools(system):
+                return self.cooled(system, None)
+            if system.scores.shape[1] < system.scores.shape[2] and loops_from_start(system):
+                return self.run_in_torch(system, None)  # where the smaller side is searched
 
         near = replace(self, max_steps=min(self.max_steps, SHORTER)) if cools(system) else self
         if system.scores.dtype == torch.float32:

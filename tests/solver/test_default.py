@@ -1,5 +1,6 @@
 """The law of the map of costs, of any problem: what an alternative solves, the default solves."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +71,44 @@ def test_the_default_converges_where_an_alternative_does(case):
     for other in (Sinkhorn(tolerance=1e-6), Newton()):
         assert found.converged or not solve(x, problem, other).converged, (found, other)
     assert not found.converged or float(found.marginal_error) <= 1e-6
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([30.0, 1e3]),
+    st.sampled_from([(30, 40), (40, 9), (20, 150)]),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_offsets_of_rows_and_columns_do_not_leave_the_compiled_loops(seed, size, shape, one, dtype):
+    """The oracle is the default on the scores without them."""
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(seed)
+    draw = {"generator": generator, "dtype": torch.float64}
+    x = torch.rand(*shape, **draw)
+    offsets = size * (torch.randn(shape[0], 1, **draw) + torch.randn(shape[1], **draw))
+    moved = (x + offsets).to(dtype)
+    x = moved.double() - offsets  # with the rounding of the sum
+    problem = MultiAssignment(k=3, eps=0.1) if one else Transport(eps=0.1)
+    want, found = solve(x, problem), solve(moved, problem).raise_if_failed()
+    assert found.backend == "numba"
+    assert (found.plan.double() - want.plan).abs().max() <= (
+        1e-5 if dtype == torch.float32 else 1e-6
+    )
+    again = solve(moved, problem, init=found).raise_if_failed()
+    assert int(again.steps) <= 1
+    exact = 0.75 / 0.1 * moved.double() if one else moved.double() / 0.1
+    form = exact + found.row_potential.double()[:, None] + found.column_potential
+    link = form.sigmoid() if one else form.exp()
+    assert dtype == torch.float32 or (link - found.plan).abs().max() <= 1e-6
+
+
+@FEW
+@given(st.integers(0, 2**31 - 1), st.sampled_from([(17, 23), (9, 100)]), st.booleans())
+def test_fewer_rows_than_columns_are_swept_first(seed, shape, cold):
+    """A pass of torch's takes the time of hundreds of sweeps of so small a table."""
+    pytest.importorskip("numba")
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).sigmoid()
+    found = solve(x, MultiAssignment(k=3, eps=0.02 if cold else 0.1)).raise_if_failed()
+    assert found.backend == "numba"
