@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from rfpmss.data.readers.formats import head_of, read_volume
 from rfpmss.data.readers.grid import same_grid
 from rfpmss.data.readers.masks import BRAIN, TUMOUR, UNNAMED
 from rfpmss.data.readers.naming import folders_of, stem_of, words_of
-from rfpmss.data.readers.sequences import FOUR, ideas_of, is_part, sequence_of
+from rfpmss.data.readers.sequences import FOUR, PIPELINE, ideas_of, is_part, sequence_of
 from rfpmss.data.readers.volume import MAX_BYTES, Volume, orient
 
 __all__ = ["Bundle", "bundles", "channels_of", "grid_of", "sequence_of", "view_of"]
@@ -324,7 +324,7 @@ def _distinct(
 
     variants: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number in members:
-        variants[_variant(stem_of(files[number][0]))].append(number)
+        variants[variant(stem_of(files[number][0]))].append(number)
 
     parts = [
         mine
@@ -345,15 +345,20 @@ def _distinct(
     return parts
 
 
-def _variant(name: str) -> tuple[str, ...]:
+def variant(name: str) -> tuple[str, ...]:
     """The words of a file's name but for those that name its sequence.
 
     Example:
-        >>> _variant("UCSF_T1c_bias"), _variant("UCSF_FLAIR_bias"), _variant("UCSF_T2")
+        >>> variant("UCSF_T1c_bias"), variant("UCSF_FLAIR_bias"), variant("UCSF_T2")
         (('ucsf', 'bias'), ('ucsf', 'bias'), ('ucsf',))
     """
     words = re.findall(r"[^\W_]+", name.lower())
     return tuple(word for word in words if not _SEQUENCE & set(ideas_of(word)))
+
+
+def processed(words: Collection[str]) -> bool:
+    """Whether words by which two names differ say what was done to an image: ``bias``."""
+    return bool(words) and all(re.fullmatch(PIPELINE, word) for word in words)
 
 
 _SEQUENCE = frozenset(

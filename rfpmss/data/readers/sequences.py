@@ -413,7 +413,7 @@ _REG = "(?:(?:co)?reg(?:istered)?|aligned|warped|resampled)"
 _TARGET = r"(?:t1|t2|flair|pd|mni|atlas|sri)(?![*])[a-z0-9]*"
 _AGENT_ZH = "(?:造影[剂劑剤]?|[对對]比[剂劑]|[显顯]影[剂劑]|[钆釓][剂劑]|[药藥])"
 _GIVEN_ZH = "(?:注射?|打|推注?|用|加|使用|有)"
-_PIPELINE = (
+PIPELINE = (
     "to|in|reg|coreg|registered|brain|raw|rai|lps|ras|lpi|n4|bet|hdbet|stripped|skullstripped|skull"
     "|unstripped|masked|bias|biascorr|corrected|warped|norm|normalized|sri|sri24|mni|1mm|iso|final"
 )
@@ -423,7 +423,7 @@ _FL = (
     (r"(?<![a-z0-9])(t2w?)[-_ ]?fla?(?![a-z0-9])", " flair "),
     (rf"^((?!.*t2)[^+]*?(?<![a-z0-9]))fla?(?=[-_ ]+(?:to|in)[-_ ]+{_TARGET})", r"\1 flair"),
     (
-        rf"^((?!.*t[12])(?:.*[^a-z0-9])?)fla?(?=[-_ ](?:{_PIPELINE})(?![a-z])|[\W_]*$)",
+        rf"^((?!.*t[12])(?:.*[^a-z0-9])?)fla?(?=[-_ ](?:{PIPELINE})(?![a-z])|[\W_]*$)",
         r"\1 flair ",
     ),
 )

@@ -248,17 +248,23 @@ def _study(
 
 
 def _masked(candidates: list[Candidate], members: Sequence[File]) -> Iterator[Candidate]:
-    """Give the tumour masks that no name claims to the images on whose grid they lie."""
+    """Give the tumour masks that no name claims to the images on whose grid they lie.
+
+    The only one of a visit goes with all of them, whatever they are called.
+    """
     used = {source.mask for _, _, source in candidates}
-    free = [file for file in members if file.view == TUMOUR and file.path not in used]
+    every = [file for file in members if file.view == TUMOUR]
+    free = [file for file in every if file.path not in used]
     free.sort(key=lambda file: masks.rank(stem_of(file.relative)))
+    only = every if len(every) == 1 else []
 
     for order, view, source in candidates:
         mask = source.mask
-        if free and source.kind in ("nifti", "dicom") and (mask is None or _whole(mask, source)):
+        mine = free or (only if mask is None else [])
+        if mine and source.kind in ("nifti", "dicom") and (mask is None or _whole(mask, source)):
             grids = _grids(source)
             frames = {file.frame for file in members if file.path in source.paths} - {""}
-            mine = [f for f in free if _fits(f, source, grids, frames)]
+            mine = [f for f in mine if _fits(f, source, grids, frames)]
             seen = [f.path for f in mine if len(mine) == 1 or not _whole(f.path, source)]
             mask = next(iter(seen), mask or next((f.path for f in mine), None))
 

@@ -43,6 +43,7 @@ from rfpmss.data.privacy.unlabelled.rare import Rare, settle
 from rfpmss.data.readers.dicom.slices import one_day, regroup, sparse, strays
 from rfpmss.data.readers.file import File
 from rfpmss.data.readers.look import look
+from rfpmss.data.readers.nifti import processed, variant
 from rfpmss.data.readers.sniff import REPORT_NAMES, SCANNER_NAMES, UNKNOWN
 from rfpmss.data.readers.volume import MAX_BYTES
 from rfpmss.data.reports.labels import Identities
@@ -216,12 +217,13 @@ def _doubled(studies: Sequence[Study]) -> Iterator[str]:
     """Visits with several sequences twice in one folder, which may be two examinations."""
     count = 0
     for study in studies:
-        sets: dict[Path, list[set[str]]] = defaultdict(list)
+        sets: dict[Path, list[tuple[set[str], set[str]]]] = defaultdict(list)
         for source in (*filter(None, study.views), *(source for _, source in study.others)):
             if source.kind == "nifti" and source.channels:
-                sets[source.paths[0].parent].append(set(source.channels))
+                words = set(variant(stem(PurePosixPath(source.paths[0].name))))
+                sets[source.paths[0].parent].append((set(source.channels), words))
         count += any(
-            len(one & other) > 1
+            len(one[0] & other[0]) > 1 and not processed(one[1] ^ other[1])
             for found in sets.values()
             for n, one in enumerate(found)
             for other in found[:n]
@@ -230,7 +232,7 @@ def _doubled(studies: Sequence[Study]) -> Iterator[str]:
     if count:
         yield (
             f"{count} {'visit has' if count == 1 else 'visits have'} several sequences twice in "
-            "one folder, and no name says when; one set of them is used: if they are two "
+            "one folder, and no name says when; training takes one set of them: if they are two "
             "examinations, put each into a folder of its own, named after its time"
         )
 

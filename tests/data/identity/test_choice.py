@@ -438,13 +438,16 @@ def test_pre_and_post_of_a_t1_alone_are_about_contrast(tmp_path: Path) -> None:
     assert mri(tmp_path).channels == ("t1", "t1ce", "t2", "flair")
 
 
-@pytest.mark.parametrize(("names", "said"), [("a_ b_", True), ("a_", False)])
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [("a_{} b_{}", True), ("a_{}", False), ("a_{} a_{}_bias", False), ("{} {}_reg_n4", False)],
+)
 def test_two_sets_of_sequences_that_no_name_parts_are_told(
     names: str, said: bool, tmp_path: Path
 ) -> None:
     for number, name in enumerate(names.split()):
         for sequence in ("t1", "t2", "flair"):
-            write_nifti(tmp_path / "P1" / f"{name}{sequence}.nii.gz", brain(SHAPE, number))
+            write_nifti(tmp_path / "P1" / f"{name.format(sequence)}.nii.gz", brain(SHAPE, number))
     found = look(tmp_path)
     told = [text for text in found.reading.sentences if "several sequences twice" in text]
     assert len(found.studies) == 1
@@ -536,3 +539,18 @@ def test_words_of_the_mapping_file_name_folders(tmp_path: Path) -> None:
     assert source is not None
     assert source.channels == ("t1", "flair")
     assert source.mask == tmp_path / "P1" / "SA" / "seg.nii.gz"
+
+
+def test_the_only_tumour_mask_of_a_visit_is_that_of_every_image_on_its_grid(tmp_path: Path) -> None:
+    for number, name in enumerate(("T1", "FLAIR", "DTI_eddy_FA", "DTI_eddy_L1")):
+        write_nifti(tmp_path / "P1" / f"P1_{name}.nii.gz", brain(SHAPE, number))
+    write_nifti(tmp_path / "P1" / "P1_other.nii.gz", brain((16, 16, 5), 9))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:5, 2:5, 2] = 1
+    write_nifti(tmp_path / "P1" / "P1_tumor_segmentation.nii.gz", mask)
+    (study,) = look(tmp_path).studies
+    found = [*filter(None, study.views), *(source for _, source in study.others)]
+    masked = {source.paths[0].name: source.mask is not None for source in found}
+    assert masked.pop("P1_other.nii.gz") is False
+    assert len(masked) == 3
+    assert all(masked.values())
