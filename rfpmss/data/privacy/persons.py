@@ -40,15 +40,16 @@ TITLE = (
     r"|[Дд]-р|[Дд]октор|[Пп]роф(?:ессор)?|[Дд]оц|Δρ|Uzm|[Dd]oç|Yrd|[Dd]oc|(?:BS|TS|ThS|PGS|GS)(?=\.))"
 )
 _TITLES = re.compile(rf"(?:(?:le|la|der|die|el)\s{{1,3}})?(?:{TITLE}\b\.?-?\s{{0,3}}){{1,6}}")
-_SMALL_PARTICLE = "|".join(sorted(NAME_PARTICLES))
+SMALL_PARTICLE = "|".join(sorted(NAME_PARTICLES))
+"""In small letters, without the blank behind."""
 _LOUD_PARTICLE = "|".join(f"{word.capitalize()}|{word.upper()}" for word in sorted(NAME_PARTICLES))
 LOUD_PARTICLE = (
-    rf"(?:{_LOUD_PARTICLE})[ \t\u00a0]{{1,3}}(?=[{UPPER}][\w'’.-]|(?:{_SMALL_PARTICLE})\b)"
+    rf"(?:{_LOUD_PARTICLE})[ \t\u00a0]{{1,3}}(?=[{UPPER}][\w'’.-]|(?:{SMALL_PARTICLE})\b)"
 )
 """`Van Der Berg`, `DE LA CRUZ`: with a capital where a name goes on behind it."""
 PARTICLE = (
     r"(?:(?:[EA]l|[Bb]en|[Bb]int?i?|ibn|ap|ab|ferch|mac|dem|y|e|do|af|av|ní|ó|née?"
-    rf"|{_SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}])"
+    rf"|{SMALL_PARTICLE})\b[ \t\u00a0]{{1,3}}(?=\S)|{LOUD_PARTICLE}|d['’](?=[{UPPER}])"
     rf"|(?:[ae]l|[ae][nrstz]|ash|abd|bin|ben|ul|ad)-(?=[{UPPER}]))"
 )
 """What stands before a family name or between two, with the blank behind it."""
@@ -271,7 +272,7 @@ _WENT_ON = rf"(?:[.,;)\n]|$|\s(?:at|on|by|in|from|who|via|{_READ}|(?:and|or)\s[A
 """What stands behind a degree of two letters, which elsewhere may mean a nucleus or a drug."""
 _DEGREED = re.compile(
     r"(?<![\w.'’-])(?:[A-ZÀ-Þ][\w'’-]{1,40}|[A-ZÀ-Þ]\.)"
-    r"(?:,?[ \u00a0](?:(?:von|van|de|der|den|del|da|dos|di|la|le|al|el|bin|ten)[ \u00a0]){0,2}"
+    rf"(?:,?[ \u00a0](?:(?:{SMALL_PARTICLE}|bin)[ \u00a0]){{0,2}}"
     rf"(?!{_DEGREES}(?![\w-]))(?:[A-ZÀ-Þ][\w'’-]{{1,40}}|[A-ZÀ-Þ]\.?)){{0,4}}"
     rf"(?=(?P<sure>\s?,?\s?\(?{_DEGREES}(?![\w-]))|,?\s(?:RN|NP|PA|DO)(?={_WENT_ON})"
     rf"|,\s?(?:{_ROLES}|(?:Professor|Head|Chief|Director|Chair(?:man|woman)?) of)(?![\w-]))"
@@ -394,7 +395,7 @@ _WIDE = re.compile(r"[ \u00a0\u3000]{2,99}|[ \u00a0\u3000]?\t[ \t\u00a0\u3000]{0
 _OPENS = re.compile(r"[A-ZÀ-Þ0-9]")
 _LABELLED = re.compile(r"[^\s:：][^:：]{0,40}[:：]")
 _SMALL = re.compile(
-    r"(?:^|\s)(?!(?:von|van|vom|der|den|de|del|da|dos|di|la|le|al|el|bin|ten|y|e)\s)"
+    rf"(?:^|\s)(?!(?:{SMALL_PARTICLE}|bin|y|e)\s)"
     r"[a-zß-ÿ][\w'’-]{1,60}"
 )
 

@@ -21,6 +21,7 @@ from rfpmss.data.privacy.places import without_places
 from rfpmss.data.privacy.sentences import BLANK, joined, without_fields
 from rfpmss.data.privacy.traces import CALLED, DATES, LICENCE, TRACES
 from rfpmss.data.privacy.unlabelled.find import without_the_old, without_unlabelled
+from rfpmss.data.privacy.unlabelled.general import languages
 from rfpmss.data.privacy.unlabelled.grown import grown
 from rfpmss.data.privacy.unlabelled.letterheads import without_letterheads
 from rfpmss.data.privacy.unlabelled.small import without_listed
@@ -160,7 +161,8 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = without_listed(text, BLANK)
     text = without_births(without_places(_unregistered(text), BLANK), BLANK)
     text, said = without_fields(text)
-    text, more = without_unlabelled(without_the_old(text, BLANK), BLANK)
+    spoken = languages(text)
+    text, more = without_unlabelled(without_the_old(text, BLANK), BLANK, spoken)
     said = list(dict.fromkeys((*said, *more)))
     if len(said) > NAMED:
         what = f"the text names more than {NAMED} persons: no report of one patient"
@@ -170,7 +172,7 @@ def redact(text: str, names: Iterable[str]) -> str:
     text = blanked(blanked(text, names, BLANK), said, BLANK, cased=True)
     text = CALLED.sub(rf"\1{BLANK}", _tidy(_GLUED.sub(BLANK, text)))
     text = without_runs(TRACES.sub(BLANK, text), BLANK)
-    text = " ".join(grown(text, BLANK).split())
+    text = " ".join(grown(text, BLANK, spoken).split())
 
     return text.lstrip(_EDGES + ".。।،؛").rstrip(_EDGES)
 

@@ -27,6 +27,7 @@ from rfpmss.data.privacy.labelled import east_asian
 from rfpmss.data.privacy.labelled.labels import NAMED, PATIENT, VALUES, Labelled, uncased
 from rfpmss.data.privacy.persons import (
     PARTICLE,
+    SMALL_PARTICLE,
     TITLE,
     UPPER,
     degreed,
@@ -491,8 +492,7 @@ _PLACE = re.compile(
 )
 _TITLED = re.compile(
     r"(?<![\w.-])D\.?a\.? (?=(?:[A-ZÀ-Þ][a-zß-ÿ]{1,30}[ ,.]){2})|"
-    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=(?:(?:von|van|vom|zu|zur|de|der|den|del"
-    rf"|la|las|los|di|da|dos|el|al|bin|ten)\s)"
+    rf"(?<![\w.-])(?:{TITLE}\b\.?[ -]{{0,3}}){{1,6}}(?=(?:(?:{SMALL_PARTICLE}|bin)\s)"
     rf"{{0,3}}[{UPPER}])"
     # `Oberarzt Keller befundet`: nothing but a name or a department stands behind it.
     r"|(?<![\w-])(?:Ober|Chef|Assistenz|Stations|Haus|Turnus|Sekundar)[aä]rzt(?:in)? (?=[A-ZÀ-Þ])"

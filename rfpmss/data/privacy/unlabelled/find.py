@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from itertools import chain
 
 from rfpmss.data.privacy.unlabelled.institutions import without_institutions
@@ -13,12 +14,15 @@ from rfpmss.data.privacy.unlabelled.small import without_small
 from rfpmss.data.privacy.unlabelled.uncased import WIDE, uncased
 
 
-def without_unlabelled(text: str, blank: str) -> tuple[str, list[str]]:
+def without_unlabelled(
+    text: str, blank: str, spoken: Collection[str] | None = None
+) -> tuple[str, list[str]]:
     """A report with a blank for each name that only the lexicon or its place tells, and the names.
 
     Args:
         text: a report whose labelled names are gone.
         blank: what stands for a name.
+        spoken: the languages of the text, of `general.languages`; None: as that tells them.
 
     Example:
         >>> without_unlabelled("Seen with Emily Thornbury at Mercy Hospital.", "___")
@@ -37,8 +41,8 @@ def without_unlabelled(text: str, blank: str) -> tuple[str, list[str]]:
         names.append(text[start:end])
         place = end
 
-    text = without_kin("".join((*made, text[place:])), blank)
-    return without_small(text, blank), names
+    text = without_kin("".join((*made, text[place:])), blank, spoken)
+    return without_small(text, blank, spoken), names
 
 
 _YEARS = (

@@ -108,9 +108,9 @@ def languages(text: str) -> frozenset[str]:
     return frozenset((ENGLISH, *found))
 
 
-def nouns_have_capitals(text: str) -> bool:
-    """Whether a text is in a language in which a capital tells nothing: German."""
-    return bool(languages(text) & CAPITALS)
+def nouns_have_capitals(spoken: Collection[str]) -> bool:
+    """Whether a capital tells nothing in one of the languages of a text: German."""
+    return not CAPITALS.isdisjoint(spoken)
 
 
 def is_word(word: str, spoken: Iterable[str]) -> bool:
@@ -152,6 +152,12 @@ def is_told(word: str, low: str) -> bool:
     listed = listed or (low in reported() and low not in known.given | known.family)
     told = listed or _TITLE.fullmatch(word) or not _CASED.fullmatch(word) or _is_code(word)
     return bool(told) or (low not in ALSO_NAMES and common(word))
+
+
+def is_known(word: str) -> bool:
+    """Whether a list, its form or medicine say that a word is no name, in any language."""
+    low = word.lower()
+    return is_told(word, low) or is_of_medicine(low)
 
 
 def _is_code(word: str) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from rfpmss.data.privacy.persons import PARTICLE, UPPER, WORD
 from rfpmss.data.privacy.unlabelled.general import (
-    is_of_medicine,
-    is_told,
+    is_known,
     is_word,
     languages,
     nouns_have_capitals,
@@ -28,7 +28,7 @@ MOST = 6
 """Words at each side of a blank at most."""
 
 
-def grown(text: str, blank: str) -> str:
+def grown(text: str, blank: str, spoken: Collection[str] | None = None) -> str:
     """A report whose blanks have taken the words beside them that no vocabulary holds.
 
     Example:
@@ -39,7 +39,7 @@ def grown(text: str, blank: str) -> str:
         return text
 
     text = re.sub(rf"{blank}[·•・‧][\u3400-\u9fff]{{1,6}}(?![\u3400-\u9fff])", blank, text)
-    spoken = languages(text)
+    spoken = languages(text) if spoken is None else spoken
     behind = re.compile(rf"{blank}{_JOINT}(?P<word>{_INITIALS}(?=$|\W)|{WORD})")
     before = re.compile(
         rf"(?<![\w'’.-])(?P<word>{_INITIALS}|{WORD})"
@@ -59,10 +59,9 @@ def grown(text: str, blank: str) -> str:
     def end(found: re.Match[str]) -> str:
         word = found["word"]
         plain = word.capitalize() if word.isupper() else word
-        kept = is_told(plain, word.lower()) or is_of_medicine(word.lower())
-        return found[0] if kept or is_eponym(text, *found.span("word")) else blank
+        return found[0] if is_known(plain) or is_eponym(text, *found.span("word")) else blank
 
-    if not nouns_have_capitals(text):
+    if not nouns_have_capitals(spoken):
         text = last.sub(end, text)
 
     between = re.compile(rf"{blank} (?!né)(?:{PARTICLE}){{1,3}}{blank}")
@@ -75,7 +74,7 @@ def grown(text: str, blank: str) -> str:
     return text
 
 
-def _stays(word: str, found: re.Match[str], spoken: frozenset[str]) -> bool:
+def _stays(word: str, found: re.Match[str], spoken: Collection[str]) -> bool:
     low, known = word.lower(), lexicon()
     if (low in known.given or low in known.family) and not (ordinary(word) or common(word)):
         return is_eponym(found.string, *found.span("word"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from rfpmss.data.privacy.labelled.east_asian import SURNAMES_KO, TWO_KO
 from rfpmss.data.privacy.persons import PARTICLE, WORD
 from rfpmss.data.privacy.unlabelled.general import (
-    is_of_medicine,
-    is_told,
+    is_known,
     is_word,
     languages,
     nouns_have_capitals,
@@ -98,7 +98,7 @@ _KIN_KO = re.compile(
 _WIDE = re.compile(r"[\u3041-\u30ff\u3400-\u9fff가-힣]")
 
 
-def without_kin(text: str, blank: str) -> str:
+def without_kin(text: str, blank: str, spoken: Collection[str] | None = None) -> str:
     """A report with a blank for each relative's name.
 
     Example:
@@ -106,7 +106,8 @@ def without_kin(text: str, blank: str) -> str:
         'S/o _. Her niece _, the son Left. 家属_代诉'
     """
     text = _OF_INDIA.sub(lambda found: f"{found['kin'] or found['home']} {blank}", text)
-    spoken, nouns = languages(text), nouns_have_capitals(text)
+    spoken = languages(text) if spoken is None else spoken
+    nouns = nouns_have_capitals(spoken)
 
     def named(found: re.Match[str]) -> str:
         word = found["word"]
@@ -114,8 +115,7 @@ def without_kin(text: str, blank: str) -> str:
         # `kızı Yıldız`: a word, and her name.
         sure = not (nouns or _OF_AT_END.search(relative)) and found["gap"] == " "
         sure = sure and word[1:].islower()
-        known = is_told(word, word.lower()) or is_of_medicine(word.lower())
-        if (known if sure else is_word(word, spoken)) or is_eponym(
+        if (is_known(word) if sure else is_word(word, spoken)) or is_eponym(
             found.string, *found.span("word")
         ):
             return found[0]

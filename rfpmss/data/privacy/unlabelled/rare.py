@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -126,8 +126,9 @@ def _paired(unknown: Sequence[re.Match[str]]) -> set[int]:
 
 def _look(study: Study, seen: dict[str, _Seen]) -> None:
     text = study.report or ""
-    nouns = nouns_have_capitals(text)
-    unknown = list(_unknown(text))
+    spoken = languages(text)
+    nouns = nouns_have_capitals(spoken)
+    unknown = list(_unknown(text, spoken))
     paired = _paired([found for found, _ in unknown]) if nouns else set()
     for found, may_begin in unknown:
         word = seen[found[0].lower()]
@@ -137,9 +138,8 @@ def _look(study: Study, seen: dict[str, _Seen]) -> None:
         word.inside |= found.start() in paired or not (may_begin or nouns)
 
 
-def _unknown(text: str) -> Iterator[tuple[re.Match[str], bool]]:
+def _unknown(text: str, spoken: Collection[str]) -> Iterator[tuple[re.Match[str], bool]]:
     """The words that may be names, and whether each may have its capital for another reason."""
-    spoken = languages(text)
     letters = [letter for letter in text if letter.isalpha()]
     loud = sum(map(str.isupper, letters)) > _LOUD * len(letters)
     japanese = _KANA.search(text) is not None

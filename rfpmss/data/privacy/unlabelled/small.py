@@ -7,7 +7,7 @@ word that no vocabulary holds is one; elsewhere a given name of the lexicon is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from rfpmss.data.privacy.persons import LOWER, UPPER
 from rfpmss.data.privacy.unlabelled.general import is_told, is_word, languages
@@ -26,22 +26,18 @@ _TITLE = (
     r"|sköterska|ssk"
     r"|overl[æe]ge|lege|sayın|bay|bayan|uzm|arts|radioloog|врач|доктор|д-р|πρωτ|κ\.|ιατρός"
 )
+_GREETING = (
+    r"(?:gru(?:ß|ss)|grüße|lg|vg|mfg|cheers|regards|rgds|thanks|thx|merci|cdt|saludos|atte|att|abs"
+    r"|abraço|groet(?:en|jes)?|mvg|mvh|hilsen|pozdrawiam|selamlar)"
+)
 _HEARD = (
-    r"(?:spoke|spoken|talked|discussed|reviewed|agreed|seen|met) (?:with|to)|(?:told|called"
-    r"|phoned|rang|paged"
-    r"|informed|notified|cc|thanks|thx|cheers|regards|rgds|best|ta|signed|sgd|reported by"
-    r"|read by|typed by"
-    r"|seen by|dictated by)|(?:besprochen|rücksprache|telefonat) mit|gru(?:ß|ss)|grüße|lg|vg"
-    r"|mfg|gez"
-    r"|befundet von|merci|cdt|cordialement|vu (?:avec|par)|relu par|signé|saludos|atte"
-    r"|un saludo|firmado"
-    r"|informa(?:do por)?|visto (?:con|por|da)|refertato da|firmato|cordiali saluti|visto com"
-    r"|laudado por"
-    r"|att|abs|abraço|assinado|cumprimentos|groet(?:en|jes)?|mvg|besproken met|verslag door"
-    r"|opisała?"
-    r"|pozdrawiam|konsultowała?|hälsningar|mvh|hilsen|vh|sign|signerat av|raporlayan|selamlar"
-    r"|saygılarımla"
-    r"|описала?|с уважением"
+    rf"{_GREETING}|(?:spoke|spoken|talked|discussed|reviewed|agreed|seen|met) (?:with|to)|(?:told"
+    r"|called|phoned|rang|paged|informed|notified|cc|best|ta|signed|sgd|reported by|read by"
+    r"|typed by|seen by|dictated by)|(?:besprochen|rücksprache|telefonat) mit|gez|befundet von"
+    r"|cordialement|vu (?:avec|par)|relu par|signé|un saludo|firmado|informa(?:do por)?"
+    r"|visto (?:con|por|da)|refertato da|firmato|cordiali saluti|visto com|laudado por|assinado"
+    r"|cumprimentos|besproken met|verslag door|opisała?|konsultowała?|hälsningar|vh|sign"
+    r"|signerat av|raporlayan|saygılarımla|описала?|с уважением"
 )
 _W = rf"[{LOWER}][{LOWER}'’-]{{2,30}}"
 _CUED = re.compile(
@@ -49,12 +45,7 @@ _CUED = re.compile(
     rf"|{_HEARD})[,:]?\s){{1,3}})(?P<initial>[{LOWER}]\.\s?)?"
     rf"(?P<name>{_W}(?: {_W}){{0,2}})"
 )
-_GREETED = re.compile(
-    r"(?<![\w-])(?P<cue>(?i:gru(?:ß|ss)|grüße|lg|vg|mfg|cheers|regards|rgds|thanks|thx|merci"
-    r"|cdt|saludos|atte"
-    r"|att|abs|abraço|groet(?:en|jes)?|mvg|mvh|hilsen|pozdrawiam|selamlar),?\s)"
-    rf"(?:{_W} ?){{1,2}}(?=\W{{0,3}}$)"
-)
+_GREETED = re.compile(rf"(?<![\w-])(?P<cue>(?i:{_GREETING},?\s))(?:{_W} ?){{1,2}}(?=\W{{0,3}}$)")
 """Whoever greets, last in the report."""
 _LAST = re.compile(
     rf"(?:[.!?,]\s|\n)(?P<initial>[{LOWER}]\.\s?)?(?P<name>{_W}(?: {_W}){{0,2}})\W{{0,3}}$"
@@ -107,7 +98,7 @@ def _unless_words(blank: str) -> Callable[[re.Match[str]], str]:
     return put
 
 
-def without_small(text: str, blank: str) -> str:
+def without_small(text: str, blank: str, spoken: Collection[str] | None = None) -> str:
     """A report with a blank for each name in small letters.
 
     Example:
@@ -115,7 +106,7 @@ def without_small(text: str, blank: str) -> str:
         >>> without_small(text, "_")
         'spoke with _ about dr _, his wife _. stable. _'
     """
-    spoken = languages(text)
+    spoken = languages(text) if spoken is None else spoken
     names = lexicon().given | lexicon().family
 
     def take(found: re.Match[str]) -> str:
@@ -153,6 +144,6 @@ def without_small(text: str, blank: str) -> str:
     return beside.sub(_beside(spoken, blank), _ANY.sub(known, _LAST.sub(take, text)))
 
 
-def _beside(spoken: frozenset[str], blank: str) -> Callable[[re.Match[str]], str]:
+def _beside(spoken: Collection[str], blank: str) -> Callable[[re.Match[str]], str]:
     """The second half of a name whose first is a blank."""
     return lambda found: found[0] if is_word(found["name"], spoken) else blank
