@@ -25,7 +25,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def test_every_language_is_told_and_no_measured_one_is_another() -> None:
     wrong = []
-    for row in rows("report_languages.csv"):
+    for row in rows("languages/told.csv"):
         found = other_languages(row["text"], MEASURED)
         wanted = row["language"].split("|")
         named = {key for name in found for key in keys(name)} & {one.lower() for one in wanted}
@@ -104,9 +104,9 @@ def test_a_tie_names_both() -> None:
 
 def test_a_measured_language_leaked_in_one_of_twelve_at_most_and_the_guide_says_so() -> None:
     guide = (TABLES.parents[1] / "docs" / "data" / "reports.md").read_text(encoding="utf-8")
-    last = {row["language"]: row for row in rows("measured_languages.csv")}
+    last = {row["language"]: row for row in rows("languages/measured.csv")}
     held = {name for name, row in last.items() if int(row["leaks"]) <= 1}
     assert held == set(MEASURED)
     assert all(int(row["reports"]) == 12 and row["set"] > "1" for row in last.values())
-    for row in rows("measured_languages.csv"):
+    for row in rows("languages/measured.csv"):
         assert f"{row['language']} {row['leaks']}" in guide

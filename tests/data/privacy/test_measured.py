@@ -74,7 +74,7 @@ def left_and_lost(text: str) -> tuple[list[str], list[str]]:
 
 def test_reports_of_the_measured_languages_lose_who_and_keep_what() -> None:
     wrong = []
-    for row in rows("measured_reports.csv"):
+    for row in rows("languages/reports.csv"):
         text = row["text"].replace("\\n", "\n").replace("\\t", "\t")
         left, lost = left_and_lost(text)
         left = [word for word in left if (row["language"], word) not in KNOWN]
