@@ -26,6 +26,8 @@ from tests.solver.strategies import FEW
 
 D, F = torch.float64, torch.float32
 SOLVERS = {"default": None, "newton": Newton()}
+# A seed, by whom, and in which precision.
+ASKED = st.integers(0, 2**31 - 1), st.sampled_from(sorted(SOLVERS)), st.sampled_from([F, D])
 
 
 def swept(x, eps, rows, columns, *, relax=(None, None), mask=None, most=20_000):
@@ -146,13 +148,7 @@ def test_plans_scale_with_the_masses(name, seed, factor, eps):
     assert float(miss) < 1e-5
 
 
-@given(
-    st.integers(0, 2**31 - 1),
-    st.sampled_from(sorted(SOLVERS)),
-    st.sampled_from([F, D]),
-    st.sampled_from([0.05, 0.02, 0.005]),
-    *(st.integers(2, 12), st.integers(2, 12)),
-)
+@given(*ASKED, st.sampled_from([0.05, 0.02, 0.005]), *(st.integers(2, 12), st.integers(2, 12)))
 def test_masses_over_four_decades_are_met(seed, name, dtype, eps, rows, columns):
     generator = torch.Generator().manual_seed(seed)
     x = (2 * torch.rand(rows, columns, generator=generator, dtype=D) - 1).to(dtype)
@@ -174,13 +170,7 @@ def test_masses_over_four_decades_are_met(seed, name, dtype, eps, rows, columns)
         assert spread < (2e-5 if dtype == F else 1e-9)
 
 
-@given(
-    st.integers(0, 2**31 - 1),
-    st.sampled_from(sorted(SOLVERS)),
-    st.sampled_from([F, D]),
-    st.floats(0, 6),
-    *(st.integers(2, 8), st.integers(2, 8)),
-)
+@given(*ASKED, st.floats(0, 6), *(st.integers(2, 8), st.integers(2, 8)))
 def test_strengths_up_to_the_exact_limit_are_solved(seed, name, dtype, power, rows, columns):
     """The condition of the optimum: eps log P - x = -rho (log(P 1 / a) + log(P' 1 / b))."""
     generator = torch.Generator().manual_seed(seed)
@@ -206,13 +196,7 @@ def test_relaxed_histograms_are_solved(name, relax):
 
 
 @FEW  # 300 problems an example
-@given(
-    st.integers(0, 2**31 - 1),
-    st.sampled_from(sorted(SOLVERS)),
-    st.sampled_from([F, D]),
-    st.sampled_from([0.3, 0.1, 0.03]),
-    *(st.integers(2, 6), st.integers(2, 6)),
-)
+@given(*ASKED, st.sampled_from([0.3, 0.1, 0.03]), *(st.integers(2, 6), st.integers(2, 6)))
 def test_every_problem_of_a_large_batch_converges(seed, name, dtype, eps, rows, columns):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(300, rows, columns, generator=generator, dtype=D).to(dtype)
