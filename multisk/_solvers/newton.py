@@ -161,6 +161,9 @@ class Newton:
     def cooled(self, system: System, init: Tensor | None) -> Raw:
         """Cool an assignment down by compiled passes; by the linear programme what that leaves."""
         del init
+        if system.scores.shape[1] < system.scores.shape[2]:  # the smaller side is searched
+            return transposed(self.cooled(transpose(system), None))
+
         if system.scores.dtype == torch.float32:
             near = replace(self, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
             raw = precisely(system, None, partial(near.cool, polish=False))
