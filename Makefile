@@ -17,7 +17,7 @@ install-demo:
 install-test:
 	@$(EXPORT) $(PYTHON) tools/install.py $(VENV) rfpmss docs test
 
-demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (10 minutes)
+demo: install-demo ## environment, phantom cohort, pretraining, evaluation, one HTML page (4 minutes on two cores, 2.6 GB of disk)
 	$(RUN) -m rfpmss.train
 
 test: install-test lint docs test-cpu test-kernels ## the whole suite (about 15 minutes on two quiet cores)
