@@ -236,7 +236,7 @@ def triton_dtype(x: torch.Tensor) -> tl.dtype:
     return tl.float64 if x.dtype == torch.float64 else tl.float32
 
 
-def forms_square(columns: int, dtype: torch.dtype) -> bool:
+def square_in_program(columns: int, dtype: torch.dtype) -> bool:
     """Whether the K x K part of a Newton step is formed; in float64 registers are too few."""
     return columns <= 128 and dtype != torch.float64
 

@@ -20,9 +20,9 @@ import triton.language as tl
 from ._tile import (
     Tile,
     dot_precision,
-    forms_square,
     kernel,
     partials,
+    square_in_program,
     square_rows,
     walk,
     walk_tile,
@@ -147,7 +147,7 @@ def _cut(at: At) -> Tile:
 
 
 def _forms(at: At) -> bool:
-    return forms_square(at.scores.shape[2], working_dtype(at.scores))
+    return square_in_program(at.scores.shape[2], working_dtype(at.scores))
 
 
 def _launch(

@@ -24,11 +24,11 @@ from ._tile import (
     Tile,
     dot_precision,
     factors,
-    forms_square,
     kernel,
     launch_each,
     partials,
     spread,
+    square_in_program,
     square_rows,
     square_warps,
     view,
@@ -97,7 +97,7 @@ def newton_pass(
         tile: another cut than the chosen one.
     """
     batch, count, width = scores.shape
-    dense = forms_square(width, working_dtype(scores)) if dense is None else dense
+    dense = square_in_program(width, working_dtype(scores)) if dense is None else dense
     block = square_rows(width) if dense else 0
     tile = tile or walk_tile(scores, block_rows=block, sharing=batch)
     part = partials(scores, tile, 2 + (width if dense else 0))
@@ -147,7 +147,7 @@ def solve_schur(
 
     Args:
         diagonal: (B, K), any batch stride.
-        bend: (B, K, K), any batch stride; K as `forms_square` allows.
+        bend: (B, K, K), any batch stride; K as `square_in_program` allows.
         right: (B, K), any batch stride.
         still: (B, K), nonzero for columns that keep 0; None has none.
         gauge: broadcast to (B,): 1 where 1 is a null vector, else 0; None is 1 everywhere.

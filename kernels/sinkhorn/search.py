@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import forms_square, kernel, launch_each, spread, square_warps, working_dtype
+from ._tile import kernel, launch_each, spread, square_in_program, square_warps, working_dtype
 from ._walk import whole
 from .newton import Pass, _centre, _conjugate, newton_pass
 from .sweep import Budgets
@@ -86,7 +86,7 @@ def search(
     state = _begin(scores, scale, start, yields) if resume is None else resume.state
     columns = spread(budgets.columns, batch, width)
     limit = torch.full((1,), tolerance, dtype=kind, device=device)
-    dense = forms_square(width, kind)
+    dense = square_in_program(width, kind)
     tau = state.yields.select(1, 0) if yields is not None else None
     for _ in range(passes):
         found = newton_pass(

@@ -176,7 +176,7 @@ def hidden(system: System, solver: object) -> bool:
     return not one_operator(system) if name == "Newton" else steps is None
 
 
-def narrow(x: Tensor) -> bool:
+def fits_program(x: Tensor) -> bool:
     """Whether a kernel's program can hold a line of one side; in this order a free N stays free."""
     return x.shape[2] <= WIDEST or x.shape[1] <= WIDEST
 
@@ -188,7 +188,7 @@ def one_derivative(system: System) -> bool:
         return False
     if system.bounded_rows:
         return False
-    return narrow(x) and (kernels_run(x) or torch.compiler.is_compiling())
+    return fits_program(x) and (kernels_run(x) or torch.compiler.is_compiling())
 
 
 def operator_unrolls(system: System, steps: int | None, start: Tensor | None) -> bool:

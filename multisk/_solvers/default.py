@@ -175,7 +175,7 @@ def slow_solver(system: System, goal: float, newton: Newton) -> Newton | Sinkhor
     """Who solves what compiled sweeps do not cover: sweeps are slow there with exact margins."""
     widest = coldest(system)
     easy = widest is not None and widest <= WARM
-    limit = patience(system) if easy else PASSES * ascent.SWEEPS  # a pass begins with as many
+    limit = sweeps_a_solve(system) if easy else PASSES * ascent.SWEEPS  # a pass begins with as many
     return Sinkhorn(tolerance=goal) if sweeps_needed(system, goal) <= limit else newton
 
 
@@ -185,7 +185,7 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
     Those of an assignment and of relaxed margins stop as soon as their rate says that Newton will
     be there first.
     """
-    most, trial = patience(system), 0
+    most, trial = sweeps_a_solve(system), 0
     if system.groups is not None:
         most = (WIDE_PATIENT if wide(system) else PATIENT) * worth(system)
         trial = max(TRIAL, most // EARLY)
@@ -196,7 +196,7 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
     return on_cpu.sweep(system, init, otherwise, **limits)
 
 
-def patience(system: System) -> int:
+def sweeps_a_solve(system: System) -> int:
     """Sweeps that take about the time of a Newton solve."""
     return PASSES * worth(system)
 

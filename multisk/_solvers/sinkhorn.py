@@ -112,13 +112,13 @@ class Sinkhorn:
             if system.groups is not None and one_operator(system):
                 a, b, kept = self.sweep_whole(system, sweeps, init, self.steps)
             else:
-                a, b = sweep_exactly(sweeps, self.steps, init)
+                a, b = sweep_times(sweeps, self.steps, init)
             steps = torch.full(a.shape[:1], self.steps, dtype=torch.int64, device=a.device)
         elif on_device:
             limits = stop_at(float(self.tolerance), system.scores.dtype), self.max_steps
             a, b, steps = sweep_until(system, sweeps, init, *limits, self.order)
         else:
-            a, b, steps = self.sweep_until(sweeps, init)
+            a, b, steps = self.until_tolerance(sweeps, init)
 
         raw = self.wrap(system, sweeps, a, b, steps)
         raw.kept = kept
@@ -136,7 +136,7 @@ class Sinkhorn:
         start = None if init is None else sweeps.warm(init)
         return *operators.sweep_exactly(system, steps, start, rows_first=first), None
 
-    def sweep_until(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def until_tolerance(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sweep until every problem meets the tolerance; finished problems stand still."""
         a, b = sweeps.first() if init is None else sweeps.warm(init)
         goal = stop_at(float(self.tolerance), a.dtype)
@@ -168,7 +168,7 @@ class Sinkhorn:
         return Raw(plan, a, b, error, steps, *ended, scale)
 
 
-def sweep_exactly(sweeps: Sweeps, steps: int, init: Tensor | None) -> tuple[Tensor, Tensor]:
+def sweep_times(sweeps: Sweeps, steps: int, init: Tensor | None) -> tuple[Tensor, Tensor]:
     """`steps` sweeps, the potentials after them; differentiable, and free of host syncs."""
     a, b = sweeps.first() if init is None else sweeps.warm(init)
     for _ in range(steps - (init is None)):

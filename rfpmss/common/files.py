@@ -52,7 +52,7 @@ def whole(path: Path, *, private: bool = False, swept: bool = True) -> Iterator[
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if swept:
-            sweep(path)
+            clear_leftovers(path)
         number = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE if private else SHARED
         )
@@ -108,7 +108,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     What killed writers of the same folder left behind is removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path)
+    clear_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     remove(temporary)
     temporary.mkdir()
@@ -233,7 +233,7 @@ def mark(number: int) -> None:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def sweep(path: Path) -> None:
+def clear_leftovers(path: Path) -> None:
     """Remove temporary files and folders of ``path`` whose writer has died.
 
     Theirs are the names ``.NAME.NUMBER.tmp``, every letter of NAME meaning itself; other names are

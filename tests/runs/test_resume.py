@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rfpmss.config.sections import TERMS
 from rfpmss.runs import checkpoint
 from tests import warm
 
@@ -27,7 +28,7 @@ def command(cohort: Path, folder: Path, *words: str) -> list[str]:
 
 
 def losses(folder: Path) -> dict[int, tuple[str, ...]]:
-    terms = ("loss", "language", "contrast", "nce", "consistency", "gradient")
+    terms = ("loss", *TERMS, "gradient")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     return {row["step"]: tuple(float(row[name]).hex() for name in terms) for row in rows}

@@ -70,7 +70,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
     with getattr(files, verb)(path):
         assert not left.exists()
         [living] = tmp_path.iterdir()
-        files.sweep(path)
+        files.clear_leftovers(path)
         assert living.exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

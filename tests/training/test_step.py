@@ -2,14 +2,13 @@ import pytest
 import torch
 
 from rfpmss.config import paper
+from rfpmss.config.sections import TERMS
 from rfpmss.data.batches.tokens import trim
 from rfpmss.loss.total import Losses
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.training.bank import Bank
 from rfpmss.training.step import step
 from tests.model.small import WORDS, random_batch, small_config
-
-TERMS = ("language", "contrast", "nce", "consistency")
 
 
 def build(**options):

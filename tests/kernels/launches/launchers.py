@@ -15,7 +15,7 @@ import triton
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import multisk.kernels
-from multisk.kernels._tile import forms_square
+from multisk.kernels._tile import square_in_program
 from multisk.kernels.birkhoff import birkhoff_backward, birkhoff_forward
 from multisk.kernels.column import column_backward, column_forward
 from multisk.kernels.depth import depth_backward, depth_forward
@@ -119,7 +119,7 @@ def newton(t):
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, idle=t.idle)
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, mask=t.free)
     newton_pass(t.x, t.one, t.b_own, t.a, t.one, yields=t.one, row_sums=True)
-    if forms_square(t.width, t.kind):
+    if square_in_program(t.width, t.kind):
         bend = fake(B, t.width, t.width, dtype=t.kind)
         solve_schur(t.b_own, bend, t.b_own)
         still = fake(B, t.width, dtype=torch.bool)
