@@ -39,7 +39,7 @@ KNOWN = {
         ("nl", "fontein"),
         ("es", "Cruz"),
     ),
-    ("fr", "4412"),
+    *(("fr", "4412"), ("zh", "好天气医生")),
     *(("en", "Old"), ("en", "Bakery"), ("en", "Elsewhere"), ("en", "Regional"), ("en", "IA")),
 }
 """What the rules are known to leave: nothing announces it, or half an address."""
