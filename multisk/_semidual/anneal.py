@@ -170,4 +170,5 @@ def narrow(point: Point, system: System) -> Point:
         error = violation(system, plan.double().sum(-1), plan.double().sum(-2), a, point.b)
         return replace(point, plan=plan, a=a, error=torch.maximum(error, point.error))
 
-    return replace(point, plan=plan, a=a)
+    error = point.error.masked_fill(~plan.flatten(1).isfinite().all(1), torch.inf)
+    return replace(point, plan=plan, a=a, error=error)

@@ -18,7 +18,8 @@ def precisely(system: System, init: Tensor | None, run: Run) -> Raw:
     """What `run` finds in float64, with the error of the plan that is handed out."""
     raw = run(widen(system), init)
     plan = raw.plan.to(system.scores.dtype)
-    error = raw.error
+    # Only float64 may hold the masses of margins that yield.
+    error = raw.error.masked_fill(~plan.flatten(1).isfinite().all(1), torch.inf)
     if system.margins.upper is None and system.relax == (None, None):
         a, b = raw.row_potential, raw.column_potential
         if a.ndim == 2 and raw.row_scale is None:

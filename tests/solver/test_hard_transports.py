@@ -421,3 +421,19 @@ def test_relaxed_sweeps_that_will_not_get_there_in_time_are_not_made(relax, back
     assert int(found.steps) <= 60  # 24 sweeps and some passes, where the sweeps' budget is 280
     best = solve(x.double(), problem, Newton()).raise_if_failed()
     assert (found.plan.double() - best.plan).abs().max() < 1e-6
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([None, Newton(), Sinkhorn(tolerance=1e-6)]),
+    st.sampled_from([0.005, 0.02]),
+    st.floats(0, 40),
+)
+def test_masses_that_float32_does_not_hold_are_not_called_converged(seed, solver, eps, size):
+    """Relaxed margins yield to large scores: the optimum's mass grows as their exponential."""
+    x = size * torch.randn(4, 60, generator=torch.Generator().manual_seed(seed))
+    found = solve(x, Transport(eps=eps, relax=(0.05, 0.5)), solver)
+    finite = bool(found.plan.isfinite().all())
+    assert finite or found.status is Status.NONFINITE_PLAN
+    assert finite or not found.converged
