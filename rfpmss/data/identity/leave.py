@@ -73,7 +73,7 @@ def left_out(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
 
 def _sidecars(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
     """What dcm2niix writes beside an image of the same name, and BIDS about the data set."""
-    images = {path.with_name(stem(path)) for path in paths if ".nii" in path.name.lower()}
+    images = {path.with_name(stem(path)) for path in paths if _VOLUME.search(path.name)}
     error = UnusedError("the description of an image or of the data set, no report")
     endings = (".json", ".bval", ".bvec")
     return {
@@ -84,6 +84,15 @@ def _sidecars(paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, DataError]:
     }
 
 
+def about_people(name: str) -> bool:
+    """Whether a table is one that BIDS defines, about the participants or their scans."""
+    return _OF_BIDS.fullmatch(name) is not None
+
+
+_OF_BIDS = re.compile(
+    r"(?:participants|samples|sessions|.*_(?:scans|sessions))\.tsv", re.IGNORECASE
+)
+_VOLUME = re.compile(r"\.(?:nii|hdr|img|mg[hz]|nrrd|nhdr|mh[ad]|mnc)(?:\.gz)?$", re.IGNORECASE)
 _ABOUT = re.compile(
     r"(?:readme|changes|changelog|licen[sc]e|citation|copying|authors|contributors|acknowledge?ments?"
     r"|(?:md5|sha1|sha256)(?:sums?)?|checksums?)(?:\.(?:md|rst|txt|cff|bib))?"

@@ -66,6 +66,8 @@ _PHONES = _any(
 
 _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:19|20)\d\d"
+_OTHER_YEAR = r"(?:[1۱١][34۳۴٣٤]|[2۲٢๒][45๔๕])\d\d"
+"""Of the calendars of Iran, of Islam and of Thailand, in the digits of any of them."""
 _ERA = r"(?:令和|平成|昭和|大正|明治|民[国國])"  # of Japan and Taiwan
 
 _INFLECTED = _any(
@@ -87,6 +89,8 @@ _INFLECTED = _any(
 _DATES = _any(
     rf"(?<!\d){_YEAR}\s?(?:[-/.]\s?\d{{1,2}}\s?[-/.]\s?\d{{1,2}}"
     r"|年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?日)?)(?!\d)",
+    rf"(?<![\d.,/-]){_OTHER_YEAR}[-/]\d{{1,2}}[-/]\d{{1,2}}(?![\d/-]|[.,]\d)",
+    rf"(?<![\d.,/-])\d{{1,2}}[-/]\d{{1,2}}[-/]{_OTHER_YEAR}(?![\d/-]|[.,]\d)",
     rf"{_ERA}\s?(?:元|\d{{1,3}})\s?[年./-]\s?\d{{1,2}}\s?[月./-]\s?\d{{1,2}}日?",
     rf"(?<![A-Za-z0-9])[RHS]\.?\d{{1,2}}[./-]{_MONTH}[./-]{_DAY}(?![\d./])",
     rf"(?<![\d.,])\d{{1,2}}\s?([-/.])\s?\d{{1,2}}\s?\1\s?{_YEAR}(?!\d)",

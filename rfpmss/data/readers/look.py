@@ -36,7 +36,7 @@ from rfpmss.data.readers.masks import TUMOUR
 from rfpmss.data.readers.naming import kind_told
 from rfpmss.data.readers.sequences import ELSEWHERE
 from rfpmss.data.readers.sniff import kind_of
-from rfpmss.data.readers.text.dates import day
+from rfpmss.data.readers.text.dates import day, readings
 from rfpmss.data.readers.text.documents import read_document
 from rfpmss.data.readers.text.encoding import decode_text
 from rfpmss.data.readers.volume import MAX_BYTES
@@ -307,10 +307,16 @@ def _phase(data: Dataset) -> str:
 
 
 def date_of(data: Dataset) -> int | None:
-    """The day of the study, the series or the acquisition, by the header."""
+    """The day of the study, the series or the acquisition, by the header.
+
+    Consoles of Iran and Thailand write the years of their calendars: ``14020512``.
+    """
     for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
-        if (found := day(str(data.get(name, "") or ""))) is not None:
+        value = _value(data, name)
+        if (found := day(value)) is not None:
             return found
+        if len(of_others := readings(value) if len(value) == len("20210304") else ()) == 1:
+            return of_others[0]
     return None
 
 

@@ -31,7 +31,7 @@ from rfpmss.data.errors import (
 )
 from rfpmss.data.identity.known import Known
 from rfpmss.data.identity.layout.place import Place
-from rfpmss.data.identity.leave import left_out, of_system
+from rfpmss.data.identity.leave import about_people, left_out, of_system
 from rfpmss.data.identity.mapping import Words
 from rfpmss.data.identity.names.person import WORD, rank
 from rfpmss.data.identity.numbered import stem
@@ -443,7 +443,9 @@ def _rows(
                     lost.append((row, describe(error)))
                 yield row, owner
         except DataError as error:
-            rejections.append((table.path, describe(error)))
+            of_bids = NO_REPORTS in error.reason and about_people(table.path.name)
+            kind = UnusedError("a table of BIDS about people or scans, which has no reports")
+            rejections.append((table.path, describe(kind if of_bids else error)))
 
 
 def _once(files: Sequence[File], rejections: list[Rejection]) -> list[File]:

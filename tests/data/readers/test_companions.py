@@ -1,11 +1,12 @@
 """Files beside the images that are no reports, and old Office files whose copy ended early."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 
-from rfpmss.data.errors import UnreadableError, UnsupportedError
+from rfpmss.data.errors import UnreadableError, UnsupportedError, UnusedError
+from rfpmss.data.identity.leave import left_out
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.sources.hospital import scan
 from tests.data.files import old_office, write_series
@@ -32,6 +33,15 @@ def test_companions_of_a_data_set_are_no_reports_that_failed(tmp_path: Path) -> 
     why = {path.name: reason for path, reason in found.rejections}
     for name in COMPANIONS.keys() - {"participants.tsv", "metadata.csv"}:
         assert "description of an image or of the data set" in why[name]
+    assert why["participants.tsv"].startswith("UnusedError: a table of BIDS about people")
+    assert why["metadata.csv"].startswith("ColumnError: ")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".hdr", ".mgz", ".nrrd", ".mha"])
+def test_a_description_beside_an_image_of_any_format_is_none_that_failed(ending: str) -> None:
+    paths = [PurePosixPath("P1/t1").with_suffix(ending), PurePosixPath("P1/t1.json")]
+    assert isinstance(left_out(paths)[paths[1]], UnusedError)
+    assert left_out([PurePosixPath("P1/t2.nii"), paths[1]]) == {}
 
 
 @pytest.mark.parametrize("name", ["Befund.doc", "list.xls"])

@@ -635,3 +635,24 @@ def test_words_for_what_a_file_is_stay_in_its_report(name: str, tmp_path: Path) 
     (tmp_path / "P17" / f"{name}.txt").write_text(text)
     (study,) = scan(tmp_path, SALT).studies
     assert study.report == (text.replace("Huber", "___") if "Huber" in name else text)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        (("14020512", "14021112"), ("1402/05/12", "14021112")),
+        (("25640304", "25640904"), ("04/03/2564", "25640904")),
+        (("20230803", "20240201"), ("۱۴۰۲/۰۵/۱۲", "1402-11-12")),
+    ],
+)
+def test_days_of_other_calendars_in_headers_part_visits_and_find_their_rows(
+    header: tuple[str, str], cells: tuple[str, str], tmp_path: Path
+) -> None:
+    for n, day in enumerate(header):
+        changes = {"PatientID": "77", "StudyDate": day, "StudyInstanceUID": f"1.2.{n}"}
+        write_series(tmp_path / f"d{n}", brain((4, 8, 8), n) + 900, changes=changes)
+    rows = [f"77,{cell},A mass of {n} mm." for n, cell in enumerate(cells)]
+    (tmp_path / "r.csv").write_text("\n".join(["MRN,Date,Report", *rows[::-1]]), encoding="utf-8")
+    found = scan(tmp_path, SALT)
+    got = {next(filter(None, s.views)).paths[0].parent.name: s.report for s in found.studies}
+    assert got == {f"d{n}": f"A mass of {n} mm." for n in (0, 1)}

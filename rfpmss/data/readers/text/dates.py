@@ -161,6 +161,7 @@ _OTHER_YEAR = r"1[34]\d\d|25[3-8]\d"
 """Of Iran's calendar and the Islamic one, which are told apart by the century, or of Thailand's."""
 _OTHER_FIRST = re.compile(rf"(?<!\d)({_OTHER_YEAR})([-_/.])(\d{{1,2}})\2(\d{{1,2}})(?!\d)")
 _OTHER_LAST = re.compile(rf"(?<!\d)(\d{{1,2}})([-_/.])(\d{{1,2}})\2({_OTHER_YEAR})(?!\d)")
+_OTHER_DIGITS = re.compile(rf"({_OTHER_YEAR})([01]\d)([0-3]\d)")
 _FIRST_HIJRI = 1416
 """1995 in the Islamic calendar; as a year of Iran's it is 2037."""
 
@@ -230,6 +231,8 @@ def _western_cell(cell: str) -> str:
     Example:
         >>> [_western_cell(cell) for cell in ("R3.4.5", "110/03/04", "1100304", "04/03/2564")]
         ['2021-4-5', '2021-03-04', '2021-03-04', '04/03/2021']
+        >>> [_western_cell(cell) for cell in ("14020512", "25640304", "۱۴۰۲۰۵۱۲")]
+        ['2023-08-03', '2021-03-04', '2023-08-03']
     """
     if found := _ERA_CELL.match(cell):
         return (
@@ -237,6 +240,8 @@ def _western_cell(cell: str) -> str:
         )
     if found := _REPUBLIC_CELL.match(cell):
         return f"{_REPUBLIC + int(found[1])}-{found[3]}-{found[4]}{cell[found.end() :]}"
+    if found := _OTHER_DIGITS.fullmatch(_digits(cell)):
+        return western("-".join(found.groups()))
     if found := _REPUBLIC_DIGITS.fullmatch(cell):
         return f"{_REPUBLIC + int(found[1])}-{found[2]}-{found[3]}"
 
