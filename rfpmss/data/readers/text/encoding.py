@@ -77,7 +77,13 @@ def decode_text(data: bytes) -> str:
     _refuse_misread(text)
     # Pairs of bytes such as those of 一 are UTF-8 by chance; three bytes a letter never are.
     doubtful = max(text[:SAMPLE]) < "\u0800" and weigh(text[:SAMPLE]) < POOREST * _foreign(text) / 2
-    return _legacy(data) if doubtful else text
+    return _legacy(data) if doubtful and not _numbers(text) else text
+
+
+def _numbers(text: str) -> bool:
+    """Whether nothing but the digits of another script, as in dates, is beyond ASCII."""
+    foreign = [letter for letter in text[:SAMPLE] if letter > "\x7f"]
+    return len(foreign) > 3 and all(letter.isdecimal() for letter in foreign)
 
 
 def plausible(data: bytes, codes: Sequence[str]) -> bool:
