@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multisk._backends.base import Raw
 from multisk._backends.torch.tiles import plan_of, violation
-from multisk._problem.status import Status
+from multisk._problem.status import verdict
 from multisk._problem.system import System
 from multisk._solvers.base import Solver
 
@@ -44,8 +44,7 @@ def judged(
     a, b = row_potential.to(system.scores.dtype), column_potential.double()
     plan, row_sums, column_sums = plan_of(system, a, b, None)
     error = violation(system, row_sums, column_sums, a, b)
-    good = error <= tolerance
-    code = torch.where(good, Status.CONVERGED.code, Status.MAX_STEPS.code).to(torch.int8)
-    count = torch.full_like(good, steps, dtype=torch.int64)
+    count = torch.full(error.shape, steps, dtype=torch.int64, device=error.device)
+    good, code = verdict(error, count, tolerance, steps)
 
     return Raw(plan, a, b, error, count, good, code)

@@ -16,7 +16,7 @@ from rfpmss.common.quiet import quiet
 from rfpmss.data.cohort.build import REJECTIONS, build
 from rfpmss.data.cohort.duplicates import FILE as DOUBLES
 from rfpmss.data.cohort.export import export as write_tars
-from rfpmss.data.cohort.options import Export, Merge, Shard
+from rfpmss.data.cohort.options import Export, Merge, Portion
 from rfpmss.data.cohort.page.overview import write_page
 from rfpmss.data.cohort.parts import Part, build_part, identity
 from rfpmss.data.cohort.parts import merge as merge_parts
@@ -141,7 +141,7 @@ def _prepare_part(arguments: Hospital, found: Found, root: Path) -> int:
     """Decode one part of the work."""
     assert arguments.shard is not None
     out = arguments.out.resolve()
-    shard = Shard.parse(arguments.shard)
+    shard = Portion.parse(arguments.shard)
     choice = _choice(arguments)
     settings: tuple[object, ...] = (asdict(choice), arguments.splits, arguments.seed)
     if arguments.labels:
@@ -243,7 +243,7 @@ def public(arguments: Public) -> int:
     made = prepare(arguments)
     if arguments.shard is None:
         return _tell(made, arguments.out)
-    return _tell_part(made, arguments.out, Shard.parse(arguments.shard))
+    return _tell_part(made, arguments.out, Portion.parse(arguments.shard))
 
 
 def phantom(arguments: Phantom) -> int:
@@ -274,7 +274,7 @@ def export(arguments: Export) -> int:
     return 0
 
 
-def _tell_part(made: Summary, out: Path, shard: Shard) -> int:
+def _tell_part(made: Summary, out: Path, shard: Portion) -> int:
     """What this part holds, and what to do next."""
     print(f"part {shard.number} of {shard.count}: {made.studies} studies")
     _print("series", made.series)

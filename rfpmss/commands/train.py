@@ -206,6 +206,7 @@ def _agree(arguments: TrainArguments, manifest: Path, cohort: Cohort, peers: Pee
     own = record.make(arguments.config, manifest, peers.size, None, cohort.fingerprint)
     own["published"] = digests(arguments.config.model)
     del own["manifest"]  # machines may keep the cohort in different places
+    # What a run may change and its ranks may not: no part of its record.
     own["max_steps"] = arguments.max_steps
     own["start"] = arguments.start is not None
     said = [record.loads(text) for text in peers.texts(record.dumps(own))]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from rfpmss.data.cohort.options import Shard, check_shares
+from rfpmss.data.cohort.options import Portion, check_shares
 from rfpmss.data.sources.folder import FolderOptions, at_least
 
 
@@ -52,7 +52,7 @@ class Hospital(FolderOptions):
         super().__post_init__()
         at_least(1, self, "views", "size")
         if self.shard is not None:
-            Shard.parse(self.shard)
+            Portion.parse(self.shard)
             if self.salt is None:
                 raise ValueError("--shard needs --salt FILE, the same secret for all parts")
 

@@ -33,11 +33,11 @@ CLINIC = '''"""One folder a patient, with t1ce.nii.gz."""
 
 from pathlib import Path
 
-from rfpmss.data.sources.public import Found
+from rfpmss.data.sources.public import Listing
 from rfpmss.data.study import Source, Study
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> Listing:
     """All patients of the folder."""
     studies = []
     for path in sorted(root.glob("*/t1ce.nii.gz")):
@@ -46,7 +46,7 @@ def find(root: Path) -> Found:
         report = "A mass enhances on the left."
         study = Study(study_id=name, patient_id=name, views=(None, mri, None), report=report)
         studies.append(study)
-    return Found(tuple(studies), ())
+    return Listing(tuple(studies), ())
 '''
 
 Edits = list[tuple[str, str]]
@@ -83,7 +83,7 @@ SOURCE: dict[str, str | Edits] = {
     "rfpmss/data/sources/clinic.py": CLINIC,
     "rfpmss/data/sources/options.py": [
         ("    mr_rate: Path", "    clinic: Path | None = None\n    mr_rate: Path"),
-        ("self.bids, self.mr_rate)", "self.bids, self.mr_rate, self.clinic)"),
+        ('"bids", "mr_rate")', '"bids", "mr_rate", "clinic")'),
     ],
     "rfpmss/data/sources/cohorts.py": [
         ("import bids, brats,", "import bids, brats, clinic,"),

@@ -200,7 +200,7 @@ class Batch:
         if not (finite or usable.any()):
             return otherwise(self.system, init)
 
-        good = found <= tolerance
+        good = found <= tolerance  # as `status.verdict` says it of tensors
         missed = Status.STEPS_DONE.code
         if most is not None:
             limit = self.steps >= most

@@ -35,19 +35,19 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Shard:
+class Portion:
     """One of several parts of the work."""
 
     number: int
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
+    def parse(cls, text: str) -> Portion:
         """Read ``2/3``.
 
         Example:
-            >>> Shard.parse("2/3")
-            Shard(number=2, count=3)
+            >>> Portion.parse("2/3")
+            Portion(number=2, count=3)
         """
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):

@@ -16,7 +16,7 @@ from rfpmss.common.lock import lock
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.build import REJECTIONS, Summary, count, decode, finish, write_rejections
 from rfpmss.data.cohort.manifest import jail
-from rfpmss.data.cohort.options import Merge, Shard, check_shares
+from rfpmss.data.cohort.options import Merge, Portion, check_shares
 from rfpmss.data.cohort.shards import piece_path, series
 from rfpmss.data.errors import ChangedError, DuplicateError, IncompleteError, TextError
 from rfpmss.data.identity import reading
@@ -57,7 +57,7 @@ def identity(found: Found, settings: Sequence[object]) -> str:
 class Part:
     """What a part knows of the whole."""
 
-    shard: Shard
+    shard: Portion
     identity: str
     """Of `identity`."""
     shares: tuple[float, float, float]
@@ -72,7 +72,7 @@ def build_part(
     """Decode one part into ``out``; a killed run is resumed by the next one.
 
     Args:
-        found: the studies of this part, of `Shard.take`.
+        found: the studies of this part, of `Portion.take`.
         root: folder that the paths of the rejections are shown relative to.
         out: folder of the part.
         choice: how views are made.

@@ -19,7 +19,7 @@ from rfpmss.data.readers import masks
 from rfpmss.data.readers.masks import BRAIN
 from rfpmss.data.readers.sequences import sequence_of
 from rfpmss.data.readers.text.tables import missing
-from rfpmss.data.sources.public import Found, expected, mri_source, walk
+from rfpmss.data.sources.public import Listing, expected, mri_source, walk
 from rfpmss.data.study import Study
 
 _NAME = re.compile(r"sub-(?P<sub>[0-9A-Za-z]+)(?:_ses-(?P<ses>[0-9A-Za-z]+))?_(?P<rest>.+)")
@@ -47,7 +47,7 @@ class _Visit:
         return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
 
 
-def find(root: Path, wanted: Sequence[str] = ()) -> Found:
+def find(root: Path, wanted: Sequence[str] = ()) -> Listing:
     """All sessions of all subjects; a session is a study, a subject a patient.
 
     Of several files of one sequence the one with the fewest entities and the lowest run is taken.
@@ -94,7 +94,7 @@ def find(root: Path, wanted: Sequence[str] = ()) -> Found:
         refused |= dict.fromkeys(paths, error)
 
     told = tuple((str(path.relative_to(root)), error) for path, error in refused.items())
-    return Found(tuple(studies), told)
+    return Listing(tuple(studies), told)
 
 
 def _sorted(

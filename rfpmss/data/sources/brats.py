@@ -15,7 +15,7 @@ from rfpmss.data.errors import DataError, DuplicateError, IncompleteError, Unsup
 from rfpmss.data.readers.text.tables import missing, read_table
 from rfpmss.data.sources.public import (
     Crosswalk,
-    Found,
+    Listing,
     expected,
     find_table,
     methylation,
@@ -46,7 +46,7 @@ EXPECTED = (
 """Names of cases, for the sentence that says that there are none."""
 
 
-def find(root: Path, crosswalk: Crosswalk | None = None) -> Found:
+def find(root: Path, crosswalk: Crosswalk | None = None) -> Listing:
     """All cases under ``root``, any nesting.
 
     Absent sequences are left out of the study's channels; a case without a mask is used without
@@ -90,7 +90,7 @@ def find(root: Path, crosswalk: Crosswalk | None = None) -> Found:
         except DataError as error:
             rejections[folder] = error
 
-    return Found(tuple(studies), tuple(rejections.items()))
+    return Listing(tuple(studies), tuple(rejections.items()))
 
 
 def patient_of(case: str) -> str:

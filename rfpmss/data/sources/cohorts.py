@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rfpmss.common.progress import progress
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.build import build
-from rfpmss.data.cohort.options import Shard
+from rfpmss.data.cohort.options import Portion
 from rfpmss.data.cohort.parts import Part, build_part, identity
 from rfpmss.data.errors import DataError, DuplicateError, describe
 from rfpmss.data.readers.masks import labels_of, named
@@ -19,7 +19,7 @@ from rfpmss.data.sources import bids, brats, mrrate, upenn
 from rfpmss.data.sources.derive import derive
 from rfpmss.data.sources.hospital import Found as Whole
 from rfpmss.data.sources.options import Public
-from rfpmss.data.sources.public import Found, merge, read_crosswalk
+from rfpmss.data.sources.public import Listing, merge, read_crosswalk
 from rfpmss.data.sources.published import Refused, join, read_published
 from rfpmss.data.views import Choice
 
@@ -52,7 +52,7 @@ def prepare(wanted: Public) -> Summary:
     )
     derived = (wanted.derive_reports, wanted.clinical, wanted.mask_labels)
     settings = (asdict(choice), wanted.splits, wanted.seed, *derived)
-    shard = Shard.parse(wanted.shard) if wanted.shard else None
+    shard = Portion.parse(wanted.shard) if wanted.shard else None
     mine = shard.take(whole) if shard else whole
     if wanted.derive_reports:
         mine = _derived(mine, wanted)
@@ -75,7 +75,7 @@ def prepare(wanted: Public) -> Summary:
     return build_part(mine, root, out, choice, part, wanted.workers)
 
 
-def find(wanted: Public) -> Found:
+def find(wanted: Public) -> Listing:
     """The studies of the given cohorts, merged, with their reports; rejected paths are absolute.
 
     Raises:
@@ -83,7 +83,7 @@ def find(wanted: Public) -> Found:
             brings together.
     """
     crosswalk = read_crosswalk(wanted.mapping) if wanted.mapping else None
-    cases, scans, others = (Found((), ()) for _ in range(3))
+    cases, scans, others = (Listing((), ()) for _ in range(3))
     for folder in (wanted.brats2021, wanted.brats):
         if folder:
             root = folder.resolve()
@@ -110,7 +110,7 @@ def find(wanted: Public) -> Found:
     return _reported(merged, wanted.reports.resolve()) if wanted.reports else merged
 
 
-def _both(one: Found, other: Found) -> Found:
+def _both(one: Listing, other: Listing) -> Listing:
     """Two cohorts; a case that stands in both is taken from the first."""
     known = {study.study_id for study in one.studies}
     twice = [study for study in other.studies if study.study_id in known]
@@ -128,7 +128,7 @@ def _both(one: Found, other: Found) -> Found:
     )
 
 
-def _reported(found: Found, path: Path) -> Found:
+def _reported(found: Listing, path: Path) -> Listing:
     """The studies with the reports that were published apart from them."""
     refused: Refused = []
     studies = join(found.studies, read_published(path, refused), refused)
@@ -136,7 +136,7 @@ def _reported(found: Found, path: Path) -> Found:
     return replace(found, studies=tuple(studies), rejections=(*found.rejections, *told))
 
 
-def _absolute(found: Found, root: Path) -> Found:
+def _absolute(found: Listing, root: Path) -> Listing:
     return replace(
         found, rejections=tuple((str(root / path), error) for path, error in found.rejections)
     )

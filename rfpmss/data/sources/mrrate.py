@@ -13,7 +13,7 @@ from pathlib import Path
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import DataError, IncompleteError, UnusedError
 from rfpmss.data.readers.text.tables import read_table
-from rfpmss.data.sources.public import Found, expected, mri_source, walk
+from rfpmss.data.sources.public import Listing, expected, mri_source, walk
 from rfpmss.data.study import Study
 
 _NAME = re.compile(
@@ -28,7 +28,7 @@ EXPECTED = "22B7CXEZ6T/img/22B7CXEZ6T_t1w-raw-axi.nii.gz beside splits.csv"
 """Names of files, for the sentence that says that there are none."""
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> Listing:
     """All studies under ``root``; of several series of a sequence the axial, then the first one.
 
     Args:
@@ -82,7 +82,7 @@ def find(root: Path) -> Found:
         )
 
     told = tuple((str(path.relative_to(root)), error) for path, error in refused.items())
-    return Found(tuple(studies), told)
+    return Listing(tuple(studies), told)
 
 
 def _patients(tables: list[Path]) -> dict[str, str]:

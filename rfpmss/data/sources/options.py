@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from rfpmss.data.cohort.options import Shard, check_shares
+from rfpmss.data.cohort.options import Portion, check_shares
 
 FOLDERS = ("brats", "brats2021", "upenn_gbm", "bids", "mr_rate")
 """Options that name a folder of images, of which one is needed."""
@@ -75,7 +75,7 @@ class Public:
         check_shares(self.splits)
 
         if self.shard is not None:
-            Shard.parse(self.shard)
+            Portion.parse(self.shard)
 
         if not self.folders:
             *others, last = (f"--{name.replace('_', '-')}" for name in FOLDERS)

@@ -22,7 +22,7 @@ _TCIA = re.compile(r"UPENN-GBM-\d{5}")
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """What a source folder holds."""
 
     studies: tuple[Study, ...]
@@ -85,7 +85,9 @@ def methylation(value: str) -> str:
     return word
 
 
-def merge(brats: Found, upenn: Found, crosswalk: Crosswalk | None, *, unmapped: bool) -> Found:
+def merge(
+    brats: Listing, upenn: Listing, crosswalk: Crosswalk | None, *, unmapped: bool
+) -> Listing:
     """Use both cohorts without one patient standing in both.
 
     A BraTS2021 case that is a UPENN-GBM patient adds its labels to that patient's baseline study
@@ -123,7 +125,7 @@ def merge(brats: Found, upenn: Found, crosswalk: Crosswalk | None, *, unmapped: 
         else:
             kept.append(replace(study, patient_id=patient) if patient else study)
 
-    return Found(
+    return Listing(
         tuple(sorted((*kept, *there.values()), key=lambda study: study.study_id)),
         (*brats.rejections, *upenn.rejections, *dropped),
     )

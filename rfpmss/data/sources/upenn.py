@@ -10,7 +10,7 @@ from typing import Literal
 from rfpmss.config import VIEWS
 from rfpmss.data.errors import DataError, DuplicateError, UnsupportedError
 from rfpmss.data.readers.text.tables import missing, read_table
-from rfpmss.data.sources.public import Found, expected, find_table, methylation, mri_source, walk
+from rfpmss.data.sources.public import Listing, expected, find_table, methylation, mri_source, walk
 from rfpmss.data.study import Source, Study
 
 _ID = r"(UPENN-GBM-\d{5}_(?:11|21))"
@@ -41,7 +41,7 @@ _CLINICAL = {
 """Columns of the clinical tables, versions 1.0 and 2.1, and the labels they become."""
 
 
-def find(root: Path, images: Literal["stripped", "unstripped"] = "stripped") -> Found:
+def find(root: Path, images: Literal["stripped", "unstripped"] = "stripped") -> Listing:
     """All scans under ``root``, any nesting; ``_21`` is a later study of the patient of ``_11``.
 
     Args:
@@ -96,7 +96,7 @@ def find(root: Path, images: Literal["stripped", "unstripped"] = "stripped") -> 
         except DataError as error:
             rejections[scan_id] = error
 
-    return Found(tuple(studies), tuple(rejections.items()))
+    return Listing(tuple(studies), tuple(rejections.items()))
 
 
 def _add(files: dict[str, Path], part: str, path: Path) -> None:

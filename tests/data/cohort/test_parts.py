@@ -17,7 +17,7 @@ import pytest
 from rfpmss import prepare
 from rfpmss.data.cohort import parts as records
 from rfpmss.data.cohort.manifest import NAME, read
-from rfpmss.data.cohort.parts import Shard
+from rfpmss.data.cohort.parts import Portion
 from rfpmss.data.study import Source, Study
 from tests.data.files import brain, write_nifti, write_series
 
@@ -248,7 +248,7 @@ def test_a_preparation_killed_by_the_system_is_resumed_to_the_same_bytes(
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "-1/2", "1/0"])
 def test_a_shard_is_a_number_of_a_count(text: str) -> None:
     with pytest.raises(ValueError, match="--shard must be I/N"):
-        Shard.parse(text)
+        Portion.parse(text)
 
 
 def test_a_shard_without_a_common_secret_is_refused(

@@ -35,7 +35,7 @@ from rfpmss.data.readers.volume import Volume, read_nifti
 from rfpmss.data.sources import brats, upenn
 from rfpmss.data.sources.cohorts import Public, prepare
 from rfpmss.data.sources.derive import derive, findings
-from rfpmss.data.sources.public import Found, merge, read_crosswalk
+from rfpmss.data.sources.public import Listing, merge, read_crosswalk
 from rfpmss.data.views import Choice, read_views
 from tests.data.sources.trees import xlsx
 
@@ -227,7 +227,7 @@ def test_both_cohorts_without_a_mapping_are_refused_unless_told_otherwise(tmp_pa
     with pytest.raises(IncompleteError, match="447 cases"):
         merge(one, other, None, unmapped=False)
     assert len(merge(one, other, None, unmapped=True).studies) == 2
-    assert merge(one, Found((), ()), None, unmapped=False).studies == one.studies
+    assert merge(one, Listing((), ()), None, unmapped=False).studies == one.studies
 
 
 def test_tables_are_the_same_read_as_csv_and_as_xlsx(tmp_path):
