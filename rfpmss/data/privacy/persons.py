@@ -176,7 +176,8 @@ def _titled(text: str, place: int) -> int | None:
 
 _PLACE = re.compile(
     r"\s?(?:\w{0,12}[Pp]raxis|\w{0,12}[Kk]lini[ckq]\w{0,4}|Cabinet|Hospital|\w{0,12}krankenhaus|MVZ"
-    r"|Consultorio|Centro|Surgery|Abteilung|Institut\w?|Service|Servicio|Department)(?!\w)"
+    r"|Consultorio|Centro|Surgery|Abteilung|Institut\w?|Service|Servicio|Department"
+    r"|Pieps?er|Pager|Bleep|DECT|Telefon|Tel|Handy|Durchwahl|Bip|Busca)(?!\w)"
 )
 """Where somebody works, behind the name: no given name."""
 _PURPOSE = re.compile(r"zu|zur|vom")

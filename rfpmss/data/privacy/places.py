@@ -72,7 +72,7 @@ _POSTCODE = (
 _UNIT_WORD = (
     r"(?:apt|apartment|appartement|appart|app|apto|flat|unit|suite|ste|floor|level|room|whg|wohnung"
     r"|dachgeschoss|erdgeschoss|souterrain|ground floor|top floor|dernier étage|rez-de-chaussée|rdc"
-    r"|r/c|boîte|lot|case|casier|blk|og|eg|dg|ug|stock(?:werk)?|etage|hinterhaus|vorderhaus|seitenflügel|aufgang|stiege|tür|top"
+    r"|of|oficina|depto|dpto|departamento|torre|r/c|boîte|lot|case|casier|blk|og|eg|dg|ug|stock(?:werk)?|etage|hinterhaus|vorderhaus|seitenflügel|aufgang|stiege|tür|top"
     r"|étage|escalier|esc|bât(?:iment)?|porte|hall|résidence|piso|planta|puerta|portal|escalera"
     r"|bloque|bajo|ático|entresuelo|izda|dcha|izq|der|int(?:erno)?|scala|piano|palazzina|andar"
     r"|bloco|fração|sala|verdieping|bus|lokal|m|piętro|klatka|byt|patro|poschodie|em(?:elet)?"
@@ -145,7 +145,7 @@ _TOKEN = (
     r"|do|dos|di|della|dei|del|van|den|der|von|am|an|of|the)(?!\w))"
 )
 _LIVING = re.compile(
-    rf"(?<![\w-])(?i:{_LIVES})\s(?P<value>(?:{_TOKEN}(?:,\s|\s)){{0,13}}{_TOKEN}"
+    rf"(?<![\w-])(?i:{_LIVES})\s(?P<value>(?:{_TOKEN}(?:,\s|[ ]|\n(?=\d{{4,5}}\s))){{0,13}}{_TOKEN}"
     rf"(?:,?\s(?:à|in|en|em|a|te|w|i)\s[{UPPER}][\w'’-]+)?)"
 )
 _HAN_LIVES = re.compile(
@@ -205,6 +205,8 @@ def without_places(text: str, blank: str) -> str:
 
     # Flats, floors and doors behind a street, and a town behind its postcode: `___, 3. OG links`.
     behind = re.compile(rf"{blank}{_UNITS_BEHIND}", re.IGNORECASE)
+    local = re.compile(rf"{blank}(?P<units>{_UNITS_BEHIND}),\s(?-i:{_TOWN})(?=[.;)\n]|$)", re.I)
+    text = local.sub(lambda found: blank if found["units"] else found[0], text)
     between = re.compile(rf"{blank},?\s\d{{1,4}}[a-z]?,\s{blank}", re.IGNORECASE)
     text = between.sub(blank, behind.sub(blank, text))
     town = re.compile(

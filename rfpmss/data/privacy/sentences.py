@@ -166,6 +166,17 @@ _DOCTOR_ZH = re.compile(
     rf"((?:^|(?<=[\s：:，。（(])))[{SURNAMES}{RARE_SURNAMES}](?:{_GIVEN}){{1,2}}"
     r"(?=医生|教授|院士|主任医师|大夫|护士长)"
 )
+_ROLE_ZH = re.compile(
+    r"((?:护士|医[师生]|专家|技师|技术员|大夫|教授|记录[者人]|审核者?|报告者|操作者)"
+    rf"[ \t/:：]{{1,3}}(?:(?:Prof|Dr|PD)\.?{_GAP})?)"
+    rf"(?!{STOP}|通知|告知|记录|完成|执行|陪同|护理|交班|复查|要求|电话|签收|意见|签名|签字|建议|会诊|查房|审核|报告|阅片|日期|时间)(?:{_GIVEN}){{2,4}}"
+    r"(?=[\s/，,。；;（(、]|$)"
+)
+"""Behind a function a name goes whatever its signs mean: `护士 白雪`."""
+_LATIN_TITLE_ZH = re.compile(
+    rf"((?:Prof|Dr)\.?{_GAP})(?:(?:{DOUBLE})|[{SURNAMES}{RARE_SURNAMES}])(?:{_GIVEN}){{1,2}}"
+)
+_FROM_ZH = re.compile(rf"(?<=[，,。；;\s])[{_HAN}]{{1,10}}?[省市县區区镇乡村](?=人[，,。；;\s])")
 _SIGNED_ZH = re.compile(
     rf"((?:^|(?<=[。\n]))(?:报告|审核|书写|记录))[{SURNAMES}](?:{_GIVEN}){{1,2}}(?=\s*(?:\n|$))"
 )
@@ -220,7 +231,8 @@ _PATIENT_ZH = re.compile(
     rf"|家住|现住|住于|住在|来自|联系|电话|身份|出生))"
     rf"|(患者|病人|患儿)(?!{FOUND_ZH})(?:(?:{DOUBLE})|[{SURNAMES}]){_GIVEN}{{1,2}}(?=[，,])"
     rf"|(患者|病人|患儿)(?!{FOUND_ZH}|[于因常向曾方时余史经])(?:(?:{DOUBLE})|[{SURNAMES}])"
-    rf"(?:(?!{MED_ZH}|[于在因自曾行由经术入])[{_HAN}]){{1,2}}(?=[（(]|于|在|因|自[^主]|曾|经|由|术[后前]|行[^走])"
+    rf"(?:(?![叶葉脑腦瘤灶区區病症于在因自曾行由经术入热烧压])[{_HAN}]){{1,2}}(?=[（(]|于|在|因|自[^主]|曾|经|由|术[后前]|行[^走]|复[查诊]|来院|就诊|随访|住院|入院|出院"
+    r"|女士|先生|今|近[日期来]|突发)"
 )
 # `王芳 女 45岁`: a name, a sex and an age in one line.
 _LISTED_ZH = re.compile(
@@ -582,10 +594,11 @@ def _chinese(text: str, names: list[str]) -> str:
     for pattern in (*(_NAMES_ZH, _STAFF_ZH, _DOER_ZH, _STAFF_DASHED_ZH, _KIN_ZH, _TYPED_ZH),):
         text = _field(text, pattern, names)
 
-    text = _DOCTOR_ZH.sub(BLANK, text)
+    text = _FROM_ZH.sub(BLANK, _DOCTOR_ZH.sub(BLANK, text))
     for pattern in (
         *(_STAFF_BARE_ZH, _NAMED_ZH, _TOLD_KIN_ZH, _RANKED_BEFORE_ZH, _SIGNED_ZH),
-        *(_BROUGHT_ZH, _CALLED_ZH, _BRACKETED_ZH, _ALONE_ZH, _WORKED_ZH),
+        *(_BROUGHT_ZH, _CALLED_ZH, _BRACKETED_ZH, _ALONE_ZH, _WORKED_ZH, _ROLE_ZH),
+        _LATIN_TITLE_ZH,
     ):
         text = pattern.sub(lambda found: f"{next(filter(None, found.groups()))}{BLANK}", text)
 

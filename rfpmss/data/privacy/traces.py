@@ -38,6 +38,7 @@ _PHONE_WORDS = _any(
     r"puhelin|matkapuhelin|携帯(?:電話)?|手机|手機|휴대(?:폰|전화)|연락처|هاتف|الهاتف|جوال",
     r"تلفن|טלפון|נייד",
     r"โทร(?:ศัพท์)?|फ़?ोन|मोबाइल|whatsapp",
+    r"pieps?er|bipeur|buscapersonas|busca|semafoon|cercapersone",
     r"mobiltel(?:efon)?|pager|beeper|dect|durchwahl|rufnummer|cell ?phone",
     r"(?:联系|聯絡)?电话|電話|传真|手机|전화",
 )

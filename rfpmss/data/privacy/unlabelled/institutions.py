@@ -87,6 +87,17 @@ _CLINICS = frozenset(
 )
 
 
+_PRACTICE_IN = re.compile(
+    r"((?:\w{0,14}[Pp]raxis|MVZ|Ordination|[Cc]abinet|[Cc]onsulta)\s[^\n;]{0,60}?\s(?:in|à|en|a)\s)"
+    rf"(?P<town>{_W}(?:[ -]{_W})?)(?=[.,;\n]|$)"
+)
+"""Where a practice is: `Praxis Drs. Umlauft & Brömmelkamp in Hinterzarten`."""
+
+
+def _practice(found: re.Match[str], blank: str) -> str:
+    return found[0] if common(found["town"]) else found[1] + blank
+
+
 def without_institutions(text: str, blank: str) -> str:
     """A report with a blank for each hospital, and the address behind it.
 
@@ -94,6 +105,7 @@ def without_institutions(text: str, blank: str) -> str:
         >>> without_institutions("CT at Addenbrooke's Hospital, Brain Tumor Clinic.", "_")
         'CT at _, Brain Tumor Clinic.'
     """
+    text = _PRACTICE_IN.sub(lambda found: _practice(found, blank), text)
     text = _PLACE.sub(lambda found: _instead(found, blank), text)
     text = _LINE.sub(blank, _STREET.sub(blank, text))
     if not _WIDE.search(text):
