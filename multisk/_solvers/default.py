@@ -16,7 +16,7 @@ from multisk._backends.choose import (
     loops_from_start,
     sweeps_come_first,
 )
-from multisk._backends.numba import solve as on_cpu
+from multisk._backends.numba import solve as cpu
 from multisk._backends.numba.available import compiled
 from multisk._backends.numba.batch import Otherwise
 from multisk._backends.torch.sweeps import coldest
@@ -193,7 +193,7 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
         trial = TRIAL
 
     limits: dict[str, Any] = {"steps": None, "tolerance": goal, "most": most, "trial": trial}
-    return on_cpu.sweep(system, init, otherwise, **limits)
+    return cpu.sweep(system, init, otherwise, **limits)
 
 
 def sweeps_a_solve(system: System) -> int:

@@ -19,7 +19,7 @@ from multisk._backends.choose import (
     retriable,
     span,
 )
-from multisk._backends.numba import solve as on_cpu
+from multisk._backends.numba import solve as cpu
 from multisk._backends.numba.available import compiled
 from multisk._backends.torch.sweeps import coldest
 from multisk._backends.torch.tiles import violation
@@ -121,7 +121,7 @@ class Newton:
             slow = self.cooled
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         far = math.inf if instead is None else ASTRAY
-        fast = on_cpu.newton(system, init, instead or slow, **limits, far=far)
+        fast = cpu.newton(system, init, instead or slow, **limits, far=far)
         if fast is not None and retriable(system):
             fast = retried(fast, system, init, again, self.max_steps)
             return with_verdict(fast, self.tolerance, self.max_steps)
@@ -208,7 +208,7 @@ class Newton:
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         few = replace(self, max_steps=min(self.max_steps, SHORTER))
         slow = partial(few.run_in_torch, polish=polish)
-        raw = on_cpu.newton(system, start, slow, **limits)
+        raw = cpu.newton(system, start, slow, **limits)
         return slow(system, start) if raw is None else raw
 
     def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:

@@ -14,7 +14,7 @@ from multisk._backends.choose import (
     operator_unrolls,
     retriable,
 )
-from multisk._backends.numba import solve as on_cpu
+from multisk._backends.numba import solve as cpu
 from multisk._backends.torch import dense
 from multisk._backends.torch.sweeps import ORDERS, Sweeps, sweeps_of
 from multisk._backends.torch.tiles import violation
@@ -87,7 +87,7 @@ class Sinkhorn:
             if doubles(system):
                 return self.judge(precisely(system, init, self.run))
             limits = {"tolerance": float(self.tolerance), "most": self.max_steps}
-            fast = on_cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
+            fast = cpu.sweep(system, init, self.run_in_torch, steps=self.steps, **limits)
             if fast is not None:
                 return self.settle(fast, system, init)
 
