@@ -120,6 +120,7 @@ def test_a_number_like_a_date_that_reports_have_as_well_is_a_patients(
     assert found.doubt == ""
     days = {study: paths[path] for path, (_, study) in told(found).items()}
     assert len({patient for patient, _ in told(found).values()}) == len(DATES) == len(set(days))
+    assert {study.kin for study in found.studies} == {""}  # nobody is held to be another
     made = {
         path.relative_to(ROOT).as_posix(): days[study]
         for study, files in found.reports.items()
@@ -154,6 +155,8 @@ def test_dates_of_reports_part_no_images_that_have_none(images: str, texts: str,
         ("K10{n}/V{v}/t1.nii", "reports/K10{n}_V{v}.txt"),
         ("K10{n}/M{v}/t1.nii", "reports/K10{n} M{v} Befund.txt"),
         ("K10{n}/v{v}/t1.nii", "reports/K10{n}/v{v}_report.txt"),
+        ("BT-0{n}/W0{v}/t1.nii", "reports/BT-0{n}_W0{v}.txt"),
+        ("BT-0{n}/V{v}/t1.nii", "V{v} BT-0{n}.txt"),
         ("paz{n}/T{v}/flair.nii", "referti/paz{n}_T{v}.txt"),
         ("{n}23456/T{v}/MR/flair.nii", "referti/{n}23456 T{v}.txt"),
     ],

@@ -22,7 +22,7 @@ from rfpmss.data.identity.owners.kin import kin_of
 from rfpmss.data.identity.owners.numbers import (
     runs,
 )
-from rfpmss.data.identity.owners.texts import Texts
+from rfpmss.data.identity.owners.texts import Texts, visit_said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +147,14 @@ class _Owners:
         for n, item in enumerate(self.items):
             place, owner = self.read.places[n], self.result[n]
             if item.kind == "text" and owner is not None and not (place.label or place.phase):
-                mine = [v for v in self.texts.folders.get(owner, ()) if v in runs(place.name)]
+                said = {visit_said(run): run for run in runs(place.name)}
+                mine = [v for v in self.texts.folders.get(owner, ()) if v in said]
                 if self.read.layout.signs.tee and (tee := _TEE.search(stem(item.path))):
                     time = Time(f"timepoint {tee[1]}")  # no sequence of a text: P1_T2.txt
                     self.read.places[n] = replace(place, times=(*place.times, time))
                 elif len(mine) == 1:
-                    time = Time(f"{FOLDER}{mine[0]}", weak=True)
+                    label = mine[0] if said[mine[0]] != mine[0] else f"{FOLDER}{mine[0]}"
+                    time = Time(label, weak=True)
                     self.read.places[n] = replace(place, times=(*place.times, time))
 
     def _images(self) -> None:

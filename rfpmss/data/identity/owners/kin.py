@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from rfpmss.data.identity.names.parse import parse
 from rfpmss.data.identity.names.person import PERSON, rank
 from rfpmss.data.identity.owners.headers import Headers
 from rfpmss.data.identity.patients import same_person, spelled
@@ -21,7 +20,7 @@ def kin_of(read: Headers, result: Sequence[str | None]) -> dict[str, str]:
         if owner.startswith("folder:") and len(home) > 1:
             groups["name", home[-1]].add(owner)
         if owner.startswith("folder:") and home and not read.level:
-            core = parse(read.places[place].raw[-1]).core
+            core = read.layout.signs.parse(read.places[place].raw[-1]).core
             groups["core", core or home[-1]].add(owner)
         machine = read.ids[place] and home and read.machine(place)
         if home and rank(home[-1]) == PERSON and not machine:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from rfpmss.data.identity.given import Folders
+from rfpmss.data.identity.names.parse import short_time
 from rfpmss.data.identity.names.person import ID, rank
 from rfpmss.data.identity.names.plain import plain as plain_of
 from rfpmss.data.identity.owners.headers import Headers
@@ -111,7 +112,7 @@ class Texts:
             first, last = "-".join(words[:at]), "-".join(words[at:])
             for who, visit in ((first, last), (last, first)):
                 meant = self.joined.get(joint(who), set())
-                if len(meant) == 1 and visit in self.folders.get(next(iter(meant)), ()):
+                if len(meant) == 1 and visit_said(visit) in self.folders.get(next(iter(meant)), ()):
                     found |= meant
 
         return found.pop() if len(found) == 1 else None
@@ -231,10 +232,11 @@ class Texts:
 
     @cached_property
     def folders(self) -> dict[str, set[str]]:
-        """Of each owner of images the folders of visits that are named in no common way."""
+        """Of each owner of images the folders of visits, by the label of their time or a name."""
         found: dict[str, set[str]] = defaultdict(set)
         for item, place, owner in zip(self.items, self.read.places, self.result, strict=True):
-            if owner is not None and item.kind != "text" and place.label.startswith(FOLDER):
+            told = place.label.startswith(FOLDER) or _SHORT.fullmatch(place.label)
+            if owner is not None and item.kind != "text" and told:
                 found[owner].add(place.label.removeprefix(FOLDER))
 
         return found
@@ -246,3 +248,13 @@ class Texts:
         for name, whos in self.names.items():
             found[joint(name)] |= whos
         return found
+
+
+_SHORT = re.compile(r"(?:visit|week|month|day|year) \d+")
+"""Labels of `rfpmss.data.identity.names.parse.short_time`."""
+
+
+def visit_said(text: str) -> str:
+    """A part of a name as `Texts.folders` calls a visit: ``week 12`` of ``w12``."""
+    short = short_time(text)
+    return short.label if short else text
