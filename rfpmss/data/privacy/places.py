@@ -91,6 +91,7 @@ _CODES = (
 )
 _STREETS = (
     rf"[{UPPER}][{LOWER}'’-]{{1,40}}{_GLUED}\s?{_N}",
+    rf"[{UPPER}]{{2,30}}(?:STR\.|STRASSE|WEG|PLATZ|ALLEE|GASSE)\s\d{{1,4}}(?!\d)",
     rf"{_W}(?:[ -]{_W}){{0,3}}[ -]{_APART}{_NO}?\s?{_N}",
     rf"\d{{1,5}}[A-Z]?\s(?:{_W}\s){{1,4}}{_BEHIND_N}(?![\w])(?:\.(?=,))?(?:,?\s(?:Apt|Unit|Suite|Ste"
     rf"|Flat)\.?\s?#?\w{{1,5}})?",
@@ -176,6 +177,12 @@ _PART = (
     rf"(?:\s[A-H](?!\w))?|(?-i:[IVX]{{1,4}})\s?[./]\s?\d{{1,3}}\.?|\d{{1,2}}\.?[ºª]{_SIDE}"
     r"(?:\s(?:\d{1,2}\.?[ºª]|[A-H](?!\w)))?)"
 )
+_WITH_FLAT = re.compile(
+    rf"(?<![\w.-]){_W}(?:\s{_W}){{0,2}}\s\d{{1,5}},\s(?i:(?:\d{{1,3}}(?:\.?(?:er|[ºª])|\.)\s)?"
+    r"(?:piso|of\.|oficina|dpto\.?|depto\.?|apto\.?|int\.|scala|appt\.?|whg\.?)\s?\d{0,4})"
+    rf"(?:,\s(?:of\.|dpto\.?|depto\.?)\s?\d{{1,4}})?(?:,\s[A-Z]?\d{{4,5}}\s{_TOWN})?"
+)
+"""A street without a word for one, before a flat: `Belgrano 1450, 3.er piso`."""
 _AT = re.compile(r"(?<!\w)([cC]/[oO])\s[^\n.;]{3,80}(?=[.;\n]|$)")
 """Whom somebody stays with, and where."""
 _UNITS_BEHIND = (
@@ -200,6 +207,7 @@ def without_places(text: str, blank: str) -> str:
     text = _LIVING.sub(lambda found: _living(found, blank), text)
     text = _STREET.sub(lambda found: _street(found, blank), _AT.sub(rf"\1 {blank}", text))
     text = _BARE_TOWN.sub(lambda found: _town(found, blank), text)
+    text = _WITH_FLAT.sub(blank, text)
     if blank not in text:
         return text
 

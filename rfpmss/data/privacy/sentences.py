@@ -167,14 +167,19 @@ _DOCTOR_ZH = re.compile(
     r"(?=医生|教授|院士|主任医师|大夫|护士长)"
 )
 _ROLE_ZH = re.compile(
-    r"((?:护士|医[师生]|专家|技师|技术员|大夫|教授|记录[者人]|审核者?|报告者|操作者)"
+    r"((?:护士|医[师生]|专家|技师|技术员|大夫|教授|记录[者人]|审核者?|报告者|操作者"
+    r"|校对|签字|签名)"
     rf"[ \t/:：]{{1,3}}(?:(?:Prof|Dr|PD)\.?{_GAP})?)"
     rf"(?!{STOP}|通知|告知|记录|完成|执行|陪同|护理|交班|复查|要求|电话|签收|意见|签名|签字|建议|会诊|查房|审核|报告|阅片|日期|时间)(?:{_GIVEN}){{2,4}}"
-    r"(?=[\s/，,。；;（(、]|$)"
+    r"(?=[\s/，,。；;（(、]|已|$)"
 )
 """Behind a function a name goes whatever its signs mean: `护士 白雪`."""
 _LATIN_TITLE_ZH = re.compile(
     rf"((?:Prof|Dr)\.?{_GAP})(?:(?:{DOUBLE})|[{SURNAMES}{RARE_SURNAMES}])(?:{_GIVEN}){{1,2}}"
+)
+_RELATED_ZH = re.compile(
+    rf"((?:家属|家人|村民|居民))(?!{STOP})(?:{_GIVEN}){{2,3}}(?=[（(，,])"
+    rf"|((?:^|(?<=[\n。])))(?!{STOP}|患者|病人|患儿|成人)(?:{_GIVEN}){{2,4}}(?=[（(][男女][，,])"
 )
 _FROM_ZH = re.compile(rf"(?<=[，,。；;\s])[{_HAN}]{{1,10}}?[省市县區区镇乡村](?=人[，,。；;\s])")
 _SIGNED_ZH = re.compile(
@@ -598,9 +603,9 @@ def _chinese(text: str, names: list[str]) -> str:
     for pattern in (
         *(_STAFF_BARE_ZH, _NAMED_ZH, _TOLD_KIN_ZH, _RANKED_BEFORE_ZH, _SIGNED_ZH),
         *(_BROUGHT_ZH, _CALLED_ZH, _BRACKETED_ZH, _ALONE_ZH, _WORKED_ZH, _ROLE_ZH),
-        _LATIN_TITLE_ZH,
+        *(_LATIN_TITLE_ZH, _RELATED_ZH),
     ):
-        text = pattern.sub(lambda found: f"{next(filter(None, found.groups()))}{BLANK}", text)
+        text = pattern.sub(lambda found: f"{next(filter(None, found.groups()), '')}{BLANK}", text)
 
     text = _FOREIGN_ZH.sub(BLANK, text)
 

@@ -38,7 +38,7 @@ _PHONE_WORDS = _any(
     r"puhelin|matkapuhelin|携帯(?:電話)?|手机|手機|휴대(?:폰|전화)|연락처|هاتف|الهاتف|جوال",
     r"تلفن|טלפון|נייד",
     r"โทร(?:ศัพท์)?|फ़?ोन|मोबाइल|whatsapp",
-    r"pieps?er|bipeur|buscapersonas|busca|semafoon|cercapersone",
+    r"fon|pieps?er|bipeur|buscapersonas|busca|semafoon|cercapersone",
     r"mobiltel(?:efon)?|pager|beeper|dect|durchwahl|rufnummer|cell ?phone",
     r"(?:联系|聯絡)?电话|電話|传真|手机|전화",
 )
@@ -58,7 +58,8 @@ _PHONES = _any(
     r"(?<![\d.,/×x-])\d\d (?:\d{4} \d{4}|\d{8,12})" + _NO_LENGTH,
     r"(?<!\w)(?:poste|interno|anexo|toestel|anknytning|wewn\.|分机|分機|内线|內線)"
     r"号?[ :：]{0,2}\d{3,5}(?!\d)",
-    r"(?<!\w)(?:extensión|extension|durchwahl|apparat|klappe|interne)[ :.：]{0,2}-?\d{2,6}"
+    r"(?<!\w)(?:extensión|extension|durchwahl|apparat|klappe|interne|dw|nst\.?"
+    r"|busca)[ :.：]{0,2}-?\d{2,6}"
     r"(?!\d|[.,]\d)",
     # French, in pairs: 01 23 45 67 89. Its separator is the third group of TRACES.
     r"(?<![\d.,])0\d(?:([ .-])\d\d)(?:\3\d\d){3}(?![\d.,]\d)",
@@ -113,11 +114,12 @@ _DATES = _any(
 
 _IDENTIFIER = r"(?<![\d.])[A-Za-z]{0,3}\d{6,40}[Xx]?(?![\d]|\.\d)"
 _MIXED = _any(
+    r"[^\W\d_]{2,40}\^{1,4}[^\W\d_][\w'’-]{0,40}(?:\^{1,4}[\w'’-]{0,40}){0,4}",
     r"(?<![\w.,/-])(?:[A-Z]{1,4}[-/])?\d{2,6}[-/]\d{5,12}(?![\d/-]|[.,]\d)",
     r"(?<![\d.,/×x-])\d{3} (?:\d{6,8}|\d{4} \d{4} \d{4})(?![\d/-]|[.,]\d| ?[cm]m)",
     r"(?<![A-Za-z\d.,/-])\d\d-\d\d-\d{3}(?![\w-]|[.,]\d)",
     r"(?<![\w.,/-])(?:\d\d[/-][A-Z][/-]\d{4,6}|\d-\d{3}-\d{4})(?![\w/-])",
-    r"工号[:： ]{0,2}\d{3,10}",
+    r"工号[:： ]{0,2}\d{3,10}|(?<=病案|住院|门诊|病历)\d{4,10}",
     r"(?<!\w)#\d{1,3}-\d{1,5}(?!\d)",
     r"(?<![A-Za-z\d_-])(?=[A-Z\d]{0,14}[A-Z])(?=(?:[A-Z]*\d){4})(?-i:[A-Z\d]{8,18})(?![\w-])",
 )

@@ -104,7 +104,8 @@ def test_a_tie_names_both() -> None:
 
 def test_a_measured_language_leaked_in_one_of_twelve_at_most_and_the_guide_says_so() -> None:
     guide = (TABLES.parents[1] / "docs" / "data" / "reports.md").read_text(encoding="utf-8")
-    last = {row["language"]: row for row in rows("languages/measured.csv")}
+    plain = (row for row in rows("languages/measured.csv") if row["odd"] == "no")
+    last = {row["language"]: row for row in plain}
     held = {name for name, row in last.items() if int(row["leaks"]) <= 1}
     assert held == set(MEASURED)
     assert all(int(row["reports"]) == 12 and row["set"] > "1" for row in last.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
-from rfpmss.data.privacy.persons import LOWER, UPPER
+from rfpmss.data.privacy.persons import LOWER, UPPER, WORD
 from rfpmss.data.privacy.unlabelled.general import is_told, is_word, languages
 from rfpmss.data.privacy.unlabelled.kin import KIN
 from rfpmss.data.privacy.unlabelled.lexicon import lexicon
@@ -45,7 +45,9 @@ _CUED = re.compile(
     rf"|{_HEARD})[,:]?\s){{1,3}})(?P<initial>[{LOWER}]\.\s?)?"
     rf"(?P<name>{_W}(?: {_W}){{0,2}})"
 )
-_GREETED = re.compile(rf"(?<![\w-])(?P<cue>(?i:{_GREETING},?\s))(?:{_W} ?){{1,2}}(?=\W{{0,3}}$)")
+_GREETED = re.compile(
+    rf"(?<![\w-])(?P<cue>(?i:{_GREETING},?\s))(?:(?:{_W}|{WORD}) ?){{1,2}}(?=\W{{0,3}}$)"
+)
 """Whoever greets, last in the report."""
 _LAST = re.compile(
     rf"(?:[.!?,]\s|\n)(?P<initial>[{LOWER}]\.\s?)?(?P<name>{_W}(?: {_W}){{0,2}})\W{{0,3}}$"
