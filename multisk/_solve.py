@@ -19,7 +19,7 @@ from multisk._solution.gradient import attach, derivative, mode_of
 from multisk._solution.solution import Solution, wrap
 from multisk._solution.transformed import solve_transformed
 from multisk._solvers.base import OptionalSolver, Solver, check_solver
-from multisk._solvers.default import Blend
+from multisk._solvers.default import LIMIT, Blend
 from multisk._solvers.newton import Newton
 from multisk._solvers.sinkhorn import Sinkhorn
 
@@ -118,17 +118,18 @@ def default_for(system: System) -> Solver:
 
     More than two channel levels sweep on a device, as do relaxed margins on the CPU at first.
     """
+    newton = Newton(max_steps=LIMIT)
     if torch.compiler.is_compiling() and system.groups is None and system.scores.is_cpu:
         return Blend()
     if not system.two_groups:
-        return Sinkhorn() if choose.kernels_serve(system) else Newton()
+        return Sinkhorn() if choose.kernels_serve(system) else newton
     if system.ranks is not None:
-        return Newton()
+        return newton
     if system.groups is not None:
-        return Blend() if choose.loops_for(system) is not None else Newton()
+        return Blend() if choose.loops_for(system) is not None else newton
 
     relaxed = system.relax != (None, None) and not choose.kernels_serve(system)
-    return Blend() if relaxed or choose.loops_for(system) is not None else Newton()
+    return Blend() if relaxed or choose.loops_for(system) is not None else newton
 
 
 def starting_potentials(init: Any, system: System) -> Tensor | None:

@@ -22,6 +22,7 @@ from multisk import (
 )
 from multisk._problem.system import prepare
 from multisk._semidual import anneal, ascent
+from multisk._solvers.default import LIMIT
 from tests.solver.strategies import FEW
 
 D, F = torch.float64, torch.float32
@@ -148,6 +149,18 @@ def test_plans_scale_with_the_masses(name, seed, factor, eps):
     assert float(miss) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [F, D])
+def test_the_default_goes_on_where_fifty_passes_are_too_few(dtype):
+    generator = torch.Generator().manual_seed(15)
+    x = torch.randn(100, 300, generator=generator).to(dtype)
+    a, b = (10 ** (4 * torch.rand(n, generator=generator) - 2) for n in x.shape)
+    b = b * (a.sum() / b.sum())
+    problem = Transport(eps=0.005, rows=a.to(dtype), columns=b.to(dtype))
+
+    assert not bool(solve(x, problem, Newton()).converged)
+    assert bool(solve(x, problem).converged)
+
+
 @given(*ASKED, st.sampled_from([0.05, 0.02, 0.005]), *(st.integers(2, 12), st.integers(2, 12)))
 def test_masses_over_four_decades_are_met(seed, name, dtype, eps, rows, columns):
     generator = torch.Generator().manual_seed(seed)
@@ -245,7 +258,7 @@ def test_verdicts_follow_from_their_own_numbers(seed, solver, dtype, eps):
     x = torch.randn(6, 5, 4, generator=generator, dtype=D).to(dtype)
     for problem in (Transport(eps=eps), MultiAssignment(k=2, eps=eps)):
         found = solve(x, problem, solver)
-        tolerance, most = getattr(solver, "tolerance", 1e-6), getattr(solver, "max_steps", 50)
+        tolerance, most = getattr(solver, "tolerance", 1e-6), getattr(solver, "max_steps", LIMIT)
         assert torch.equal(found.converged, found.marginal_error <= tolerance)
         limit = found.status_code == Status.MAX_STEPS.code
         assert (found.steps[limit] >= most).all()
