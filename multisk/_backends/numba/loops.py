@@ -12,10 +12,12 @@ None where all are free: numba compiles the two cases apart.
 
 import contextlib
 import functools
+import hashlib
 import inspect
 import math
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,11 +74,26 @@ class Apart(Compiler):
         self.state.flags.noalias = True
 
 
+@functools.cache
+def digest_of(folder: Path) -> str:
+    """Of the modules in a folder, by their contents."""
+    files = sorted(folder.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 class Forgiving:
-    """Numba's cache of a function: a damaged file or a full disk costs time and no solve."""
+    """Numba's cache of a function: a damaged file or a full disk costs time and no solve.
+
+    What was compiled before serves as long as no module of this folder has changed: numba itself
+    looks at the function's own file only, and would go on with what a changed function was when it
+    was compiled into this one.
+    """
 
     def __init__(self, cache: Any) -> None:
         self.cache = cache
+        self.index = getattr(cache, "_cache_file", None)
+        if self.index is not None:
+            self.index._source_stamp = digest_of(Path(__file__).parent)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cache, name)
@@ -94,8 +111,8 @@ class Forgiving:
 
     def _refuse_pipes(self) -> None:
         """Of a named pipe in place of a file of the cache numba would read without end."""
-        index = getattr(getattr(self.cache, "_cache_file", None), "_index_name", "")
-        folder, base = self.cache.cache_path, index.rpartition(".")[0]
+        own = getattr(self.index, "_index_name", "")
+        folder, base = self.cache.cache_path, own.rpartition(".")[0]
         for name in os.listdir(folder) if base and os.path.isdir(folder) else ():
             if name.startswith(f"{base}.") and not os.path.isfile(os.path.join(folder, name)):
                 raise OSError(f"{name} is no regular file")

@@ -217,3 +217,25 @@ def test_odd_variables_of_numba_are_one_warning_of_one_line(
     [one] = told
     assert "Traceback" not in str(one.message)
     assert "\n" not in str(one.message)
+
+
+def test_a_changed_module_compiles_the_others_anew(tmp_path, monkeypatch):
+    """Numba looks at a function's own file only, not at those of the functions that it calls."""
+    loops = importlib.import_module(f"{PACKAGE}.loops")
+    (tmp_path / "doubling.py").write_text("def twice(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    twice = importlib.import_module("doubling").twice
+
+    def hits():
+        loop = loops.jit(twice)
+        assert loop(1.5) == 3.0
+        return sum(loop.stats.cache_hits.values())
+
+    assert [hits(), hits()] == [0, 1]
+    before = loops.digest_of(tmp_path)
+    (tmp_path / "beside.py").write_text("FACTOR = 3\n")
+    loops.digest_of.cache_clear()
+    assert loops.digest_of(tmp_path) != before
+
+    monkeypatch.setattr(loops, "digest_of", lambda _: "of changed modules")
+    assert [hits(), hits()] == [0, 1]
