@@ -30,6 +30,7 @@ from rfpmss.data.privacy.persons import (
     SMALL_PARTICLE,
     TITLE,
     UPPER,
+    WORD,
     degreed,
     people,
     person,
@@ -183,7 +184,7 @@ _RELATED_ZH = re.compile(
 )
 _FROM_ZH = re.compile(rf"(?<=[，,。；;\s])[{_HAN}]{{1,10}}?[省市县區区镇乡村](?=人[，,。；;\s])")
 _SIGNED_ZH = re.compile(
-    rf"((?:^|(?<=[。\n]))(?:报告|审核|书写|记录))[{SURNAMES}](?:{_GIVEN}){{1,2}}(?=\s*(?:\n|$))"
+    rf"((?:^|(?<=[。\n]))(?:报告|审核|书写|记录))[{SURNAMES}](?:{_GIVEN}){{1,2}}(?=\s{{0,9}}(?:\n|$))"
 )
 _NAMED_ZH = re.compile(
     rf"((?<=[，,])名)[{_HAN}]{{2,3}}(?=[，,])|((?:名叫|名为|姓名为|姓名是|叫作|叫做)[:：]?)(?:(?:{DOUBLE})[{_HAN}]{{1,2}}|[{SURNAMES}][{_HAN}]{{1,2}})"
@@ -443,6 +444,16 @@ _DONE_BY = re.compile(
 # What a person does in a hospital; a label goes with its name, and elsewhere the name alone.
 _FUNCTION_FIELD = Labelled(FUNCTION, rf"{_GAP}:{_GAP}", flags=re.NOFLAG)
 _FUNCTION = re.compile(rf"(?<![\w-]){FUNCTION}{_GAP1}")
+_SIGNED_NAME = (
+    rf"(?:[{UPPER}]\.[ ]?){{0,3}}(?:{PARTICLE})?{WORD}(?:[ ](?:{PARTICLE})?{WORD}){{0,3}}"
+)
+_FIELD = r"(?:(?:[Nn]euro)?[Rr]adiolog\w{0,4}|[Nn]eurolog\w{0,4}|[Oo]n[ck]olog\w{0,4}|R\d)"
+# `Kuipers, radioloog / A. Bouzid (AIOS)`: alone on a line, or beside a stroke, before a function.
+_SIGNED_AS = re.compile(
+    rf"(?m)(?:^|(?<=[/;|] ))({_SIGNED_NAME})"
+    rf"(?=(?:,?[ ]{{1,3}}|[ ]?\()(?:{_FIELD}[ ])?{FUNCTION}(?:[ ]{_FIELD})?\)?[ \t]{{0,3}}"
+    r"(?:$|[/;|.,]))"
+)
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _NUMBERED = re.compile(
     r"(?<![\w-])(?:(?:patient|pat\.?|study|exam|case|hospital|visit|encounter|account"
@@ -565,6 +576,7 @@ def without_fields(text: str) -> tuple[str, list[str]]:
     for label in (KIN_FIELD, CLOSING):
         text = _persons(text, label, names, None, least=2)
 
+    text = _blanked(text, _SIGNED_AS, names)
     text = _persons(text, _FUNCTION_FIELD, names, None, least=2)
     for label, least in ((_DONE_BY, 1), (_FUNCTION, 2), (KIN_NAMED, 2), (TOLD, 2)):
         text = _persons(text, label, names, None, least=least, keep=True)

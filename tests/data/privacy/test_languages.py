@@ -34,6 +34,20 @@ def test_every_language_is_told_and_no_measured_one_is_another() -> None:
     assert wrong == []
 
 
+def test_the_way_out_that_a_refusal_names_takes_the_report() -> None:
+    refused = 0
+    for row in rows("languages/told.csv"):
+        if not row["language"]:
+            continue
+        with pytest.raises(LanguageError) as caught:
+            Gate().check(row["text"])
+        options = re.search(r"--report-languages ([a-z ]+?) to take", caught.value.cure)
+        assert options, caught.value
+        Gate(options[1].split()).check(row["text"])
+        refused += 1
+    assert refused > 45
+
+
 def test_no_line_of_a_measured_language_is_withheld_and_nearly_all_others_are() -> None:
     others = []
     for row in rows("people_in_reports.csv"):

@@ -102,8 +102,8 @@ def other_languages(text: str, known: Collection[str]) -> tuple[str, ...]:
     """
     text = unicodedata.normalize("NFC", text)
     script = _script(text)
-    if script and script not in (*known, _CYRILLIC):
-        return (script,)
+    if script and script != _CYRILLIC:
+        return () if script in known else (script,)
 
     scores = _scores(text)
     ours = max((score for name, score in scores.items() if name in (*known, _LATIN)), default=0.0)
@@ -162,7 +162,8 @@ def _shares(low: str) -> tuple[tuple[str, float], ...]:
 
 def names() -> tuple[str, ...]:
     """All languages and scripts that a report can be told to be in."""
-    return tuple(sorted({*(one.name for one in languages()), *_LETTERS} - {_LATIN}))
+    arabic = (name for name, _ in _OF_ARABIC)
+    return tuple(sorted({*(one.name for one in languages()), *_LETTERS, *arabic} - {_LATIN}))
 
 
 def keys(name: str) -> tuple[str, ...]:
