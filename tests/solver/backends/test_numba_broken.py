@@ -232,10 +232,10 @@ def test_a_changed_module_compiles_the_others_anew(tmp_path, monkeypatch):
         return sum(loop.stats.cache_hits.values())
 
     assert [hits(), hits()] == [0, 1]
-    before = loops.digest_of(tmp_path)
+    before = loops.stamp_of(str(tmp_path))
     (tmp_path / "beside.py").write_text("FACTOR = 3\n")
-    loops.digest_of.cache_clear()
-    assert loops.digest_of(tmp_path) != before
+    loops.stamp_of.cache_clear()
+    assert loops.stamp_of(str(tmp_path)) != before
 
-    monkeypatch.setattr(loops, "digest_of", lambda _: "of changed modules")
+    monkeypatch.setattr(loops, "stamp_of", lambda _: "of changed modules")
     assert [hits(), hits()] == [0, 1]
