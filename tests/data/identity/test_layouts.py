@@ -75,6 +75,19 @@ def test_each_level_that_a_refusal_names_is_a_cure(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
+    "times", [("week-000", "week-044", "week-088-1"), ("pre-op", "post-op", "post-op 3 months")]
+)
+def test_time_points_below_patients_that_were_named_stay_apart(times: tuple[str, ...]) -> None:
+    truth = {
+        f"Patient-{p:03d}/{time}/{name}.nii": (str(p), time)
+        for p in range(1, 7)
+        for time in times
+        for name in ("T1", "FLAIR")
+    }
+    assert same(studies(scan(truth, level=1)), truth)
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "XY{p:02d}/XY{p:02d}_{n:03d}_flair.nii",  # running numbers, one file each

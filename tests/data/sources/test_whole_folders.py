@@ -1,0 +1,100 @@
+"""Small folders as they come, through the whole of `prepare`: what one fault costs, and no more."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from PIL import Image
+
+from rfpmss import prepare
+from rfpmss.data.cohort.manifest import Row, read
+from tests.data.files import brain, write_nifti, write_series
+
+SHAPE = (20, 20, 8)
+RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
+
+
+def prepared(src: Path, *options: str) -> tuple[list[Row], dict[str, str]]:
+    """The rows of the manifest, and the reason of every file that is not in the cohort."""
+    out = src.parent / "cohort"
+    assert prepare.main(["hospital", str(src), "--out", str(out), "--workers", "1", *options]) == 0
+    with (out / "rejections.private.csv").open(newline="", encoding="utf-8") as file:
+        reasons = {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
+    return read(out / "manifest.csv"), reasons
+
+
+def bundle(folder: Path) -> None:
+    for number, name in enumerate(("t1", "t1ce", "t2", "flair")):
+        write_nifti(folder / f"{name}.nii.gz", brain(SHAPE, number))
+
+
+def test_the_manifest_does_not_name_a_sequence_that_was_refused(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    bundle(src / "P1")
+    flair = src / "P1" / "flair.nii.gz"
+    flair.write_bytes(flair.read_bytes()[:-200])
+
+    (row,), reasons = prepared(src)
+    assert "flair" not in row.series
+    assert "t1ce" in row.series
+    assert set(reasons) == {"flair.nii.gz"}
+
+
+def test_raw_data_in_a_series_costs_itself_alone(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    folder = write_series(src / "P1" / "ct", 1000 + np.moveaxis(brain(SHAPE), 2, 0).astype(int))
+    raw = pydicom.dcmread(folder / "000")
+    raw.SOPClassUID = raw.file_meta.MediaStorageSOPClassUID = RAW_DATA
+    raw.SOPInstanceUID = raw.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    del raw.PixelData
+    raw.save_as(folder / "raw", enforce_file_format=True)
+
+    (row,), reasons = prepared(src)
+    assert row.modality == "ct"
+    assert set(reasons) == {"raw"}
+
+
+def test_a_series_that_does_not_say_how_large_its_pixels_are_is_left_out(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    bundle(src / "P1")
+    folder = write_series(
+        src / "P1" / "mr",
+        1000 + np.moveaxis(brain(SHAPE), 2, 0).astype(int),
+        changes={"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"},
+    )
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        del data.PixelSpacing
+        data.save_as(file, enforce_file_format=True)
+
+    rows, reasons = prepared(src, "--patient-level", "1")
+    assert len(rows) == 1
+    assert {"how large its pixels are" in reason for reason in reasons.values()} == {True}
+
+
+def test_reports_beside_raw_data_and_derivatives_reach_the_raw_patients(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    for who in ("sub-01", "sub-02"):
+        write_nifti(src / who / "anat" / f"{who}_T1w.nii.gz", brain(SHAPE))
+        write_nifti(src / "derivatives" / "hdbet" / who / "t1.nii.gz", brain(SHAPE))
+        (src / "reports").mkdir(exist_ok=True)
+        (src / "reports" / f"{who}.txt").write_text(f"Mass in the left lobe, case {who[-1]}.")
+
+    rows, _ = prepared(src)
+    assert [row.modality for row in rows].count("mri") == 2
+    told = {row.report for row in rows if row.modality == "report"}
+    assert told == {f"Mass in the left lobe, case {number}." for number in (1, 2)}
+    assert len({row.study_id for row in rows}) == 2
+
+
+def test_pictures_of_a_viewer_are_no_slides_whatever_their_scale(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    bundle(src / "P1")
+    (src / "VIEWER").mkdir()
+    (src / "VIEWER" / "help.txt").write_text("Press F1 to open the help of this viewer.")
+    Image.new("RGB", (600, 600), "navy").save(src / "VIEWER" / "logo.png")
+
+    rows, _ = prepared(src, "--mpp", "0.5")
+    assert len(rows) == 1
+    assert not rows[0].report
