@@ -245,10 +245,21 @@ def timed_text(name: str) -> tuple[int, Time] | None:
     return None if order is None else (order, read.times[0])
 
 
+_COUNTED = re.compile(
+    r"(?i)(?:(?<=[^\W\d])|(?<=[^\W\d][\s_.#-]))\d{1,2}$"
+    r"|(?<=[\s_.#-])\d{1,2}(?=[\s_.-])|(?<=mri|mrt|irm|nmr)\d{1,2}|(?<=exam|scan)\d{1,2}"
+)
+
+
 def counted_text(name: str) -> str:
-    """Of a column such as ``Report 2`` the name without its number, else nothing."""
-    found = re.fullmatch(r"(.*[^\W\d])\d{1,2}", fold(name))
-    return found[1] if found and text_order(name) is not None else ""
+    """Of a column such as ``Report 2`` or ``MRI 2 report`` the name without its number, or nothing.
+
+    Example:
+        >>> [counted_text(n) for n in ("Report 2", "MRI 1 report", "T1 findings", "Report")]
+        ['report', 'mrireport', '', '']
+    """
+    rest = _COUNTED.sub("", name.strip(), count=1)
+    return fold(rest) if rest != name.strip() and text_order(name) is not None else ""
 
 
 def date_order(name: str) -> int | None:

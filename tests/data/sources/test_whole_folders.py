@@ -98,3 +98,21 @@ def test_pictures_of_a_viewer_are_no_slides_whatever_their_scale(tmp_path: Path)
     rows, _ = prepared(src, "--mpp", "0.5")
     assert len(rows) == 1
     assert not rows[0].report
+
+
+def test_two_examinations_in_one_row_are_never_joined(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    for who in (1, 2, 3):
+        for day in ("2020-01-08", "2020-06-11"):
+            write_nifti(src / f"NRO-{who:03d}" / day / "t1.nii.gz", brain(SHAPE, who))
+    rows = [
+        f"NRO-{who:03d},2020-01-08,Enhancing mass in lobe {who} with oedema.,"
+        f"2020-06-11,Resection cavity {who} without residual enhancement."
+        for who in (1, 2, 3)
+    ]
+    head = "Study ID,MRI 1 date,MRI 1 report,MRI 2 date,MRI 2 report"
+    (src / "registry.csv").write_text("\n".join([head, *rows]) + "\n")
+
+    found, reasons = prepared(src)
+    assert {row.modality for row in found} == {"mri"}
+    assert "several reports" in reasons["registry.csv"]
