@@ -246,8 +246,8 @@ def timed_text(name: str) -> tuple[int, Time] | None:
 
 
 _COUNTED = re.compile(
-    r"(?i)(?:(?<=[^\W\d])|(?<=[^\W\d][\s_.#-]))\d{1,2}$"
-    r"|(?<=[\s_.#-])\d{1,2}(?=[\s_.-])|(?<=mri|mrt|irm|nmr)\d{1,2}|(?<=exam|scan)\d{1,2}"
+    r"(?i)(?<![^\W_])\d{1,2}(?![^\W_])|(?<=[^\W\d])\d{1,2}$|(?<=mri|mrt|irm|nmr)\d{1,2}"
+    r"|(?<=exam|scan)\d{1,2}"
 )
 
 
@@ -255,7 +255,7 @@ def counted_text(name: str) -> str:
     """Of a column such as ``Report 2`` or ``MRI 2 report`` the name without its number, or nothing.
 
     Example:
-        >>> [counted_text(n) for n in ("Report 2", "MRI 1 report", "T1 findings", "Report")]
+        >>> [counted_text(n) for n in ("Report (2)", "MRI 1 report", "T1 findings", "Report")]
         ['report', 'mrireport', '', '']
     """
     rest = _COUNTED.sub("", name.strip(), count=1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from PIL import Image
 
 from rfpmss import prepare
@@ -100,7 +101,11 @@ def test_pictures_of_a_viewer_are_no_slides_whatever_their_scale(tmp_path: Path)
     assert not rows[0].report
 
 
-def test_two_examinations_in_one_row_are_never_joined(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "head",
+    ["MRI 1 date,MRI 1 report,MRI 2 date,MRI 2 report", "Date (1),Report (1),Date #2,Report #2"],
+)
+def test_two_examinations_in_one_row_are_never_joined(tmp_path: Path, head: str) -> None:
     src = tmp_path / "src"
     for who in (1, 2, 3):
         for day in ("2020-01-08", "2020-06-11"):
@@ -110,8 +115,7 @@ def test_two_examinations_in_one_row_are_never_joined(tmp_path: Path) -> None:
         f"2020-06-11,Resection cavity {who} without residual enhancement."
         for who in (1, 2, 3)
     ]
-    head = "Study ID,MRI 1 date,MRI 1 report,MRI 2 date,MRI 2 report"
-    (src / "registry.csv").write_text("\n".join([head, *rows]) + "\n")
+    (src / "registry.csv").write_text("\n".join([f"Study ID,{head}", *rows]) + "\n")
 
     found, reasons = prepared(src)
     assert {row.modality for row in found} == {"mri"}
