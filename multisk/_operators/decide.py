@@ -24,8 +24,8 @@ def decide(
         column_most: The same from above.
     """
     rows, columns = (row_least, row_most), (column_least, column_most)
-    left, ones = passes(free, rows, columns, None, read=True)
-    return (left.clone() if left is free else left), ones
+    still, ones, _ = passes(free, rows, columns, None, read=True)
+    return (still.clone() if still is free else still), ones
 
 
 @decide.register_fake

@@ -65,19 +65,22 @@ def decide(
         # writes every sum over a short axis out again wherever its result is used.
         limits = [limit.detach() for limit in (*rows, *columns)]
         free, ones = torch.ops.multisk.decide(free, *limits)
+        left = _count(ones, free, rows, columns, group)
     else:
-        free, ones = passes(free, rows, columns, group, read=read)
+        free, ones, left = passes(free, rows, columns, group, read=read)
 
-    return Decided(free, ones, *_count(ones, free, rows, columns, group), read)
+    return Decided(free, ones, *left, read)
 
 
 def passes(
     free: Bool[Tensor, "b n k"], rows: Bounds, columns: Bounds, group: Any, *, read: bool
-) -> tuple[Bool[Tensor, "b n k"], Bool[Tensor, "b n k"]]:
-    """Which of the `free` cells stay free, and which are 1."""
+) -> tuple[Bool[Tensor, "b n k"], Bool[Tensor, "b n k"], tuple[Left, Left]]:
+    """Which of the `free` cells stay free, which are 1, and what is left for rows and columns."""
     ones = torch.zeros_like(free)
+    left = _count(ones, free, rows, columns, group)
+
     for _ in range(sum(free.shape[1:]) + 1 if read else UNREAD):
-        by_row, by_column = _count(ones, free, rows, columns, group)
+        by_row, by_column = left
         full = by_row.full()[..., None] | by_column.full()[..., None, :]
         empty = by_row.empty()[..., None] | by_column.empty()[..., None, :]
         if read and not bool((free & (full | empty)).any()):
@@ -85,8 +88,9 @@ def passes(
 
         ones = ones | (free & full & ~empty)
         free = free & ~(full | empty)
+        left = _count(ones, free, rows, columns, group)
 
-    return free, ones
+    return free, ones, left
 
 
 def _count(

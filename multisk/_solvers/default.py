@@ -26,7 +26,7 @@ from multisk._semidual import ascent
 from multisk._semidual.anneal import WARM
 from multisk._solvers.centred import Centred, centred
 from multisk._solvers.newton import Newton, cools
-from multisk._solvers.precise import Run, precisely, with_verdict
+from multisk._solvers.precise import Run, precisely, put, with_verdict
 from multisk._solvers.sinkhorn import Sinkhorn
 
 FINEST = 1e-12  # float64 solves end there, as Newton's do
@@ -144,13 +144,7 @@ class Blend:
         part = system.take(left)
         follows = n >= k or (system.groups is not None and loops_from_start(system) is not None)
         start = raw.column_potential[left] if follows else None  # Newton turns the problem
-        again = newton.run(part, start)
-
-        raw.steps[left] += again.steps
-        before = raw.error[left]
-        better = ~((before <= again.error) | again.error.isnan())
-        for name in ("plan", "row_potential", "column_potential", "error"):
-            getattr(raw, name)[left[better]] = getattr(again, name)[better]
+        put(raw, left, newton.run(part, start))
 
 
 class Rest:

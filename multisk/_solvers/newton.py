@@ -1,6 +1,7 @@
 """Newton on the columns' dual: rows are eliminated exactly, one pass over the scores a step."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -146,12 +147,7 @@ class Newton:
                 return self.run_in_torch(system, None)  # where the smaller side is searched
 
         near = replace(self, max_steps=min(self.max_steps, SHORTER)) if cools(system) else self
-        if system.scores.dtype == torch.float32:
-            near = replace(near, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
-            raw = precisely(system, init, partial(near.run_in_torch, polish=False))
-        else:
-            raw = near.run_in_torch(system, init)
-
+        raw = near.in_double(system, init, Newton.run_in_torch)
         raw = with_verdict(raw, self.tolerance, self.max_steps)
         left = (~raw.converged & (raw.steps < self.max_steps)).nonzero().squeeze(-1)
         if cools(system) and left.numel():
@@ -164,17 +160,21 @@ class Newton:
         if system.scores.shape[1] < system.scores.shape[2]:  # the smaller side is searched
             return transposed(self.cooled(transpose(system), None))
 
-        if system.scores.dtype == torch.float32:
-            near = replace(self, tolerance=stop_at(float(self.tolerance), system.scores.dtype))
-            raw = precisely(system, None, partial(near.cool, polish=False))
-        else:
-            raw = self.cool(system, None, polish=True)
-
+        raw = self.in_double(system, None, Newton.cool)
         raw = with_verdict(raw, self.tolerance, self.max_steps)
         left = (~raw.converged).nonzero().squeeze(-1)
         if left.numel():
             put(raw, left, self.run_in_torch(system.take(left), None))
         return raw
+
+    def in_double(self, system: System, init: Tensor | None, way: Callable[..., Raw]) -> Raw:
+        """`way(solver, system, init, polish=)`; for a float32 plan in float64, where it shows."""
+        dtype = system.scores.dtype
+        if dtype != torch.float32:
+            return way(self, system, init, polish=True)
+
+        near = replace(self, tolerance=stop_at(float(self.tolerance), dtype))
+        return precisely(system, init, partial(way, near, polish=False))
 
     def cool(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
         """From sweeps at a temperature that is easy to the one that was asked, in float64.

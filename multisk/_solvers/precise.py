@@ -40,12 +40,7 @@ def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int
         return raw
 
     found = precisely(system.take(left), None if init is None else init[left], again)
-    keep = (found.error < raw.error[left]) | raw.error[left].isnan()
-    index = left[keep]
-    for name in ("plan", "row_potential", "column_potential", "error", "steps"):
-        old = getattr(raw, name)
-        old[index] = getattr(found, name)[keep].to(old.dtype)
-
+    take_better(raw, left, found, "steps")
     return replace(raw, finite=False)
 
 
@@ -58,8 +53,13 @@ def with_verdict(raw: Raw, tolerance: float, most: int | None) -> Raw:
 def put(raw: Raw, index: Tensor, found: Raw) -> None:
     """Add the steps of `found`, the problems at `index` again, and take what is better of it."""
     raw.steps[index] += found.steps
+    take_better(raw, index, found, "converged", "code")
+
+
+def take_better(raw: Raw, index: Tensor, found: Raw, *more: str) -> None:
+    """Put what `found`, the problems at `index` again, has of less error into `raw`."""
     keep = (found.error < raw.error[index]) | raw.error[index].isnan()
     place = index[keep]
-    for name in ("plan", "row_potential", "column_potential", "error", "converged", "code"):
+    for name in ("plan", "row_potential", "column_potential", "error", *more):
         old = getattr(raw, name)
         old[place] = getattr(found, name)[keep].to(old.dtype)

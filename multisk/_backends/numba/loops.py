@@ -76,11 +76,7 @@ class Apart(Compiler):
 def stamp_of(folder: str) -> tuple[tuple[str, int, int], ...]:
     """The modules in a folder: name, time of the last change and size, as numba has them of one."""
     files = [entry for entry in os.scandir(folder) if entry.name.endswith(".py")]
-    return tuple(sorted((file.name, *_changed(file.stat())) for file in files))
-
-
-def _changed(told: os.stat_result) -> tuple[int, int]:
-    return told.st_mtime_ns, told.st_size
+    return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
 
 
 class Forgiving:

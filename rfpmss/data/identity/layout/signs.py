@@ -35,12 +35,7 @@ from rfpmss.data.readers.sequences import sequence_of
 class Signs:
     """What the words of one source mean: T1, numbers like dates, ``pre``, runs of numbers.
 
-    Args:
-        images: paths of the images whose patient no header tells.
-        level: depth of the folders that are patients; 0: to be found.
-        known: identifiers of patients: a folder with such a name is one.
-        headers: files, such as those of DICOM, whose names say nothing.
-        texts: names of texts, without their endings, and of folders of texts alone.
+    It is given what `Layout` is.
     """
 
     def __init__(
