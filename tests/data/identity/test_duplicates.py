@@ -6,17 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfpmss import prepare
 from rfpmss.data.cohort.manifest import Row, read, write
 from rfpmss.data.cohort.splits import split
 from rfpmss.data.errors import LeakageError
 from rfpmss.data.study import Study
 from tests.data.files import brain, write_nifti
-
-
-def prepared(src: Path, out: Path) -> list[Row]:
-    assert prepare.main(["hospital", str(src), "--out", str(out), "--workers", "1"]) == 0
-    return read(out / "manifest.csv")
+from tests.data.prepared import prepared
 
 
 def test_patients_that_share_an_image_get_one_split_and_are_told(

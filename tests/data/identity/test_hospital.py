@@ -22,6 +22,7 @@ from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.sources.hospital import look, scan
 from rfpmss.data.study import Study
 from tests.data.files import NIBABEL, PYDICOM, brain, write_nifti, write_series
+from tests.data.prepared import prepared
 
 SALT = b"0123456789abcdef"
 SINGLE = ("--min-slices", "1")
@@ -41,11 +42,6 @@ def copy(source: Path, target: Path) -> Path:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(file.read_bytes())
     return target
-
-
-def prepared(src: Path, out: Path, *options: str) -> list[Row]:
-    assert prepare.main(["hospital", str(src), "--out", str(out), "--workers", "1", *options]) == 0
-    return read(out / "manifest.csv")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Reports from tables and DICOM SR, MRI series on one grid, follow-ups, and the mapping file."""
 
-import csv
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,8 +10,6 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from rfpmss import prepare
-from rfpmss.data.cohort.manifest import Row, read
 from rfpmss.data.errors import ColumnError, GeometryError, PathError, TextError
 from rfpmss.data.identity import mapping
 from rfpmss.data.identity.layout.layout import Layout
@@ -29,18 +26,9 @@ from rfpmss.data.reports.worksheet import read_reports
 from rfpmss.data.sources.hospital import scan
 from rfpmss.data.study import Source
 from tests.data.files import PYDICOM, brain, write_nifti, write_series
+from tests.data.prepared import prepared, refused
 
 SALT = b"0123456789abcdef"
-
-
-def prepared(src: Path, out: Path, *options: str) -> list[Row]:
-    assert prepare.main(["hospital", str(src), "--out", str(out), "--workers", "1", *options]) == 0
-    return read(out / "manifest.csv")
-
-
-def refused(out: Path) -> dict[str, str]:
-    with (out / "rejections.private.csv").open(newline="") as file:
-        return {row["path"]: row["reason"] for row in csv.DictReader(file)}
 
 
 def field(points: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Small folders as they come, through the whole of `prepare`: what one fault costs, and no more."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +7,19 @@ import pydicom
 import pytest
 from PIL import Image
 
-from rfpmss import prepare
-from rfpmss.data.cohort.manifest import Row, read
+from rfpmss.data.cohort.manifest import Row
 from tests.data.files import brain, write_nifti, write_series
+from tests.data.prepared import prepared, refused
 
 SHAPE = (20, 20, 8)
 RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 
 
-def prepared(src: Path, *options: str) -> tuple[list[Row], dict[str, str]]:
+def cohort(src: Path, *options: str) -> tuple[list[Row], dict[str, str]]:
     """The rows of the manifest, and the reason of every file that is not in the cohort."""
-    out = src.parent / "cohort"
-    assert prepare.main(["hospital", str(src), "--out", str(out), "--workers", "1", *options]) == 0
-    with (out / "rejections.private.csv").open(newline="", encoding="utf-8") as file:
-        reasons = {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
-    return read(out / "manifest.csv"), reasons
+    rows = prepared(src, src.parent / "cohort", *options)
+    reasons = refused(src.parent / "cohort")
+    return rows, {Path(path).name: reason for path, reason in reasons.items()}
 
 
 def bundle(folder: Path) -> None:
@@ -36,7 +33,7 @@ def test_the_manifest_does_not_name_a_sequence_that_was_refused(tmp_path: Path) 
     flair = src / "P1" / "flair.nii.gz"
     flair.write_bytes(flair.read_bytes()[:-200])
 
-    (row,), reasons = prepared(src)
+    (row,), reasons = cohort(src)
     assert "flair" not in row.series
     assert "t1ce" in row.series
     assert set(reasons) == {"flair.nii.gz"}
@@ -51,7 +48,7 @@ def test_raw_data_in_a_series_costs_itself_alone(tmp_path: Path) -> None:
     del raw.PixelData
     raw.save_as(folder / "raw", enforce_file_format=True)
 
-    (row,), reasons = prepared(src)
+    (row,), reasons = cohort(src)
     assert row.modality == "ct"
     assert set(reasons) == {"raw"}
 
@@ -69,7 +66,7 @@ def test_a_series_that_does_not_say_how_large_its_pixels_are_is_left_out(tmp_pat
         del data.PixelSpacing
         data.save_as(file, enforce_file_format=True)
 
-    rows, reasons = prepared(src, "--patient-level", "1")
+    rows, reasons = cohort(src, "--patient-level", "1")
     assert len(rows) == 1
     assert {"how large its pixels are" in reason for reason in reasons.values()} == {True}
 
@@ -82,7 +79,7 @@ def test_reports_beside_raw_data_and_derivatives_reach_the_raw_patients(tmp_path
         (src / "reports").mkdir(exist_ok=True)
         (src / "reports" / f"{who}.txt").write_text(f"Mass in the left lobe, case {who[-1]}.")
 
-    rows, _ = prepared(src)
+    rows, _ = cohort(src)
     assert [row.modality for row in rows].count("mri") == 2
     told = {row.report for row in rows if row.modality == "report"}
     assert told == {f"Mass in the left lobe, case {number}." for number in (1, 2)}
@@ -96,7 +93,7 @@ def test_pictures_of_a_viewer_are_no_slides_whatever_their_scale(tmp_path: Path)
     (src / "VIEWER" / "help.txt").write_text("Press F1 to open the help of this viewer.")
     Image.new("RGB", (600, 600), "navy").save(src / "VIEWER" / "logo.png")
 
-    rows, _ = prepared(src, "--mpp", "0.5")
+    rows, _ = cohort(src, "--mpp", "0.5")
     assert len(rows) == 1
     assert not rows[0].report
 
@@ -117,6 +114,6 @@ def test_two_examinations_in_one_row_are_never_joined(tmp_path: Path, head: str)
     ]
     (src / "registry.csv").write_text("\n".join([f"Study ID,{head}", *rows]) + "\n")
 
-    found, reasons = prepared(src)
+    found, reasons = cohort(src)
     assert {row.modality for row in found} == {"mri"}
     assert "several reports" in reasons["registry.csv"]
