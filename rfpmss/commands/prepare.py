@@ -16,7 +16,7 @@ from rfpmss.common.quiet import quiet
 from rfpmss.data.cohort.build import REJECTIONS, build
 from rfpmss.data.cohort.duplicates import FILE as DOUBLES
 from rfpmss.data.cohort.export import export as write_tars
-from rfpmss.data.cohort.options import Export, Merge, Portion
+from rfpmss.data.cohort.options import Export, Merge, Portion, along, box_size
 from rfpmss.data.cohort.page.overview import write_page
 from rfpmss.data.cohort.parts import Part, build_part, identity
 from rfpmss.data.cohort.parts import merge as merge_parts
@@ -134,7 +134,13 @@ def hospital(arguments: Hospital) -> int:
 
 
 def _choice(arguments: Hospital) -> Choice:
-    return arguments.choice(size=arguments.size, count=arguments.views, order=arguments.order)
+    return arguments.choice(
+        size=box_size(arguments.size, arguments.depth, arguments.spacing),
+        count=arguments.views,
+        order=arguments.order,
+        depth=arguments.depth,
+        spacing=along(arguments.spacing),
+    )
 
 
 def _prepare_part(arguments: Hospital, found: Found, root: Path) -> int:

@@ -22,6 +22,13 @@ MODALITIES = (*VIEWS, "report")
 CHANNELS = {"ct": 3, "mri": 4, "pathology": 3}
 """Input channels of a view: three CT windows, four MRI sequences, red-green-blue."""
 
+SEQUENCES = (
+    *("t1", "t1ce", "t2", "flair"),
+    *("pd", "swi", "dwi", "adc", "mra", "perfusion", "other"),
+)
+"""What an MRI sequence can be called; ``other``: none of the rest, or not known. The first four are
+the channels of MRI slices."""
+
 PAD, UNK, START, END = range(4)
 """Token ids with a meaning of their own."""
 

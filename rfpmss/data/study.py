@@ -34,7 +34,12 @@ class Source:
     paths: tuple[Path, ...]
     """The files: one per channel (nifti), one per slice (dicom), or one (slide, image)."""
     channels: tuple[str, ...] = ()
-    """Names of the MRI sequences in ``paths``, of ``t1 t1ce t2 flair``; empty: not known."""
+    """Names of the MRI sequences in ``paths``, of ``t1 t1ce t2 flair``; empty: not known. In
+    `apart` studies one name of `rfpmss.config.SEQUENCES`."""
+    shows: str = ""
+    """Kind of an MRI series that is none of the four, as ``dwi`` or ``map``; empty: not known."""
+    frame: str = field(default="", repr=False)
+    """Frame of reference by the DICOM headers; empty: not known."""
     parts: tuple[int, ...] = ()
     """How many of the paths make up each channel (dicom); empty: all paths are one series."""
     series: str = ""

@@ -53,6 +53,12 @@ class Views:
     """Sequences of the source that were decoded."""
     heights: tuple[float, ...] = ()
     """Of each image above the middle of the volume, mm, where they are spread over the head."""
+    voxel: tuple[float, ...] = ()
+    """Of a box: millimetres along x, y, z; see `rfpmss.data.boxes`."""
+    sequence: str = ""
+    """Of a box of MRI: its name in `rfpmss.config.SEQUENCES`."""
+    best: int = 0
+    """The image that stands for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,10 @@ class Choice:
     """Images per view."""
     order: Literal["best", "levels"] = "best"
     """Slices of the tumour, by its mask, or else of much contrast; or spread over the head."""
+    depth: int = 0
+    """Slices of a box about the head, of ``size`` rows and columns; 0: slices of their own."""
+    spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of the box's voxels along x, y, z, mm."""
     mpp: float = 2.0
     """Microns per pixel of pathology tiles."""
     slide_mpp: float | None = None
@@ -90,22 +100,12 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     first, shown = loaded.volumes[0], loaded.names
     left = list(loaded.unused)
     if view == "ct":
-        channels = _windows(first.array.astype(np.float32, copy=False))
+        channels = windows(first.array.astype(np.float32, copy=False))
     else:
         scaled = _scaled(loaded, left)
         channels, shown = _sequences(scaled), tuple(scaled)
 
-    mask = loaded.mask
-    if mask is not None and source.mask is not None:
-        name = "/".join(source.mask.parts[-3:])
-        if doubt := doubt_of(mask.array, name):
-            left.append((source.mask, Notice(doubt, ONLY_TUMOUR)))
-        mask = replace(mask, array=tumour(mask.array, name))
-
-    if mask is not None and source.mask is not None and is_whole(mask, first):
-        left.append((source.mask, UnusedError(HEAD)))
-        mask = None
-
+    mask = mask_of(loaded, source, left)
     unused = tuple((path, describe(error)) for path, error in left)
     return replace(
         _slices(channels, first, mask, choice),
@@ -116,7 +116,25 @@ def read_views(view: str, source: Source, choice: Choice) -> Views:
     )
 
 
-def _windows(hounsfield: Float32[np.ndarray, "z y x"]) -> list[Float32[np.ndarray, "z y x"]]:
+def mask_of(loaded: Loaded, source: Source, left: Left) -> Volume | None:
+    """The tumour of a source's mask; None where there is none, or it is of the whole head."""
+    mask = loaded.mask
+    if mask is None or source.mask is None:
+        return None
+
+    name = "/".join(source.mask.parts[-3:])
+    if doubt := doubt_of(mask.array, name):
+        left.append((source.mask, Notice(doubt, ONLY_TUMOUR)))
+
+    mask = replace(mask, array=tumour(mask.array, name))
+    if is_whole(mask, loaded.volumes[0]):
+        left.append((source.mask, UnusedError(HEAD)))
+        return None
+
+    return mask
+
+
+def windows(hounsfield: Float32[np.ndarray, "z y x"]) -> list[Float32[np.ndarray, "z y x"]]:
     """CT windows, each standardised by the contrast inside the skull."""
     inside = in_skull(hounsfield)
     result = []
@@ -157,7 +175,7 @@ def _scaled(loaded: Loaded, left: Left) -> dict[str, Float32[np.ndarray, "z y x"
     errors: list[ValuesError] = []
     for volume, name, paths in zip(loaded.volumes, loaded.names, loaded.paths, strict=True):
         try:
-            scaled[name] = _brain(volume.array)
+            scaled[name] = brain(volume.array)
         except ValuesError as error:
             errors.append(error)
             left += [(path, error) for path in paths]
@@ -179,7 +197,7 @@ def _sequences(
     return [scaled.get(name, blank) for name in FOUR]
 
 
-def _brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
+def brain(array: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
     """Standardised by the voxels brighter than the background."""
     image = array.astype(np.float32)
     sample = image.reshape(-1)[:: max(image.size // 50_000, 1)]

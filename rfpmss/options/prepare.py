@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from rfpmss.data.cohort.options import Portion, check_shares
+from rfpmss.data.cohort.options import Portion, check_box, check_shares
 from rfpmss.data.sources.folder import FolderOptions, at_least
 
 
@@ -29,8 +29,14 @@ class Hospital(FolderOptions):
     order: Literal["best", "levels"] = "best"
     """Slices of CT and MRI: those of the tumour, by a mask, or of much contrast; or spread over
     the head with their heights, for data.order=levels."""
-    size: int = 256
-    """Largest side of a kept image, pixels."""
+    depth: int = 0
+    """Keep each sequence of CT and MRI as a box about the head of so many slices, for data.depth;
+    0: slices of their own."""
+    spacing: tuple[float, ...] = ()
+    """Of the voxels of such a box, mm: one number, or three along x, y, z (x and y equal)."""
+    size: int | None = None
+    """Largest side of a kept image, pixels; by default 256. Of a box: its rows and columns, by
+    default of 216 mm."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only show what each file would be taken for; nothing is decoded or written."""
     deidentify: Path | None = None
@@ -50,7 +56,8 @@ class Hospital(FolderOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, self, "views", "size")
+        at_least(1, self, "views", *(["size"] if self.size is not None else []))
+        check_box(self.depth, self.spacing, self.order)
         if self.shard is not None:
             Portion.parse(self.shard)
             if self.salt is None:

@@ -28,6 +28,7 @@ from rfpmss.common.progress import progress
 from rfpmss.common.quiet import silence
 from rfpmss.common.signals import unheard
 from rfpmss.config import VIEWS
+from rfpmss.data.boxes import apart
 from rfpmss.data.cohort import duplicates
 from rfpmss.data.cohort.counts import reasons
 from rfpmss.data.cohort.manifest import NAME, write, write_csv
@@ -166,6 +167,9 @@ def build(
 
 def decode(found: Found, root: Path, out: Path, choice: Choice, workers: int) -> Decoded:
     """Decode what is not decoded yet."""
+    if choice.depth:
+        found = replace(found, studies=tuple(map(apart, found.studies)))
+
     folder = out / PIECES / _fingerprint(found, choice)
     try:
         _decode(found.studies, folder, choice, workers)
@@ -173,7 +177,7 @@ def decode(found: Found, root: Path, out: Path, choice: Choice, workers: int) ->
         if error.errno not in FULL:
             raise
         missing = (s for s in found.studies if not piece_path(folder, s.study_id).exists())
-        images = choice.count * sum(len(series(study)) for study in missing)
+        images = max(choice.count, choice.depth) * sum(len(series(study)) for study in missing)
         raise FullError(out, images * 4 * choice.size**2) from None  # at most four channels
 
     kept, lost = _kept(found, folder)

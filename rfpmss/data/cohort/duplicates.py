@@ -42,12 +42,12 @@ def digest(images: UInt8[np.ndarray, "s c h w"]) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def coarse(images: UInt8[np.ndarray, "s c h w"]) -> str:
-    """A print of the first image that small changes of grey values or size leave nearly as it is.
+def coarse(image: UInt8[np.ndarray, "c h w"]) -> str:
+    """A print of an image that small changes of grey values or size leave nearly as it is.
 
     Whether each of 16 x 16 fields is brighter than its right neighbour, as hexadecimal digits.
     """
-    grey = images[0].astype(np.float32).mean(axis=0)
+    grey = image.astype(np.float32).mean(axis=0)
     small = resize(grey, (SIDE, SIDE + 1))
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
 

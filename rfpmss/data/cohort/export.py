@@ -124,6 +124,9 @@ def _parts(
         about["series"][name], about["boxes"][name] = row.series, row.boxes
         if row.heights:
             about.setdefault("heights", {})[name] = row.heights
+        for what in ("voxel", "sequence"):
+            if said := getattr(row, what):
+                about.setdefault(what, {})[name] = said
         shard, place = entry(row, root, shards)
         image = shard[place]
         data = io.BytesIO()

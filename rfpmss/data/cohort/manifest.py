@@ -76,6 +76,11 @@ class Row:
     heights: str = ""
     """Of each stored image above the middle of the volume, mm, where they are spread over the
     head (``prepare --order levels``); empty: the images are the best ones."""
+    voxel: str = ""
+    """Of a box (``prepare --depth``), whose images are its slices from below: millimetres along
+    ``x y z``."""
+    sequence: str = ""
+    """Of a box of MRI, one of ``rfpmss.config.SEQUENCES``: a study has a row for each of them."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

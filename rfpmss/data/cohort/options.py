@@ -24,6 +24,58 @@ def check_shares(shares: Sequence[float]) -> None:
         raise ValueError("--splits must be three shares that sum to 1, the first above 0")
 
 
+SIDE = 216.0
+"""Side of a box whose rows and columns nobody gives, mm: a head with its nose, and some air."""
+SIZE = 256
+"""Largest side of a slice, pixels, where nobody gives it."""
+
+Spacing = tuple[float, float, float]
+"""Millimetres along x, y, z."""
+
+
+def check_box(depth: int, spacing: Sequence[float], order: str) -> None:
+    """The rules of ``--depth`` and ``--spacing``.
+
+    Raises:
+        ValueError: names the rule and what was given.
+    """
+    if depth < 0 or depth == 1:
+        raise ValueError(f"--depth must be 0 (no box) or at least 2 slices, got {depth}")
+    if bool(depth) != bool(spacing):
+        raise ValueError(
+            f"--depth and --spacing must be given together, as --depth 36 --spacing 3, got "
+            f"{f'--depth {depth}' if depth else '--spacing'} alone"
+        )
+    if depth and order != "best":
+        raise ValueError(f"--order must be left out with --depth, got {order}: a box holds all")
+    if not spacing:
+        return
+
+    said = " ".join(f"{mm:g}" for mm in spacing)
+    if len(spacing) not in (1, 3) or not all(0.1 <= mm <= 20 for mm in spacing):
+        raise ValueError(f"--spacing must be one or three numbers of 0.1 to 20 mm, got {said}")
+    if spacing[0] != spacing[len(spacing) // 2]:
+        raise ValueError(f"--spacing must be equal along x and y, got {said}")
+
+
+def box_size(size: int | None, depth: int, spacing: Sequence[float]) -> int:
+    """Rows and columns that are kept.
+
+    Example:
+        >>> box_size(None, 0, ()), box_size(None, 36, (3.0,)), box_size(54, 36, (3.0,))
+        (256, 72, 54)
+    """
+    if size is not None:
+        return size
+    return 2 * round(SIDE / spacing[0] / 2) if depth else SIZE
+
+
+def along(spacing: Sequence[float]) -> Spacing:
+    """One number for all axes, or three; zeros where none is given."""
+    x, _, z = tuple(spacing) * (3 // len(spacing)) if spacing else (0.0, 0.0, 0.0)
+    return x, x, z
+
+
 @dataclass(frozen=True)
 class Merge:
     """The parts that ``--shard`` made, as one cohort, bit for bit what one machine makes."""

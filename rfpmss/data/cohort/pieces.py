@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from rfpmss.common.files import whole
+from rfpmss.data.boxes import readers
 from rfpmss.data.cohort.duplicates import coarse, digest
 from rfpmss.data.cohort.shards import Rejection, files_of, piece_path, series
 from rfpmss.data.errors import BombError, DataError, UnforeseenError, UnreadableError, describe
 from rfpmss.data.study import Source, Study
-from rfpmss.data.views import Choice, read_views
+from rfpmss.data.views import Choice, Views, read_views
 
 
 def write_piece(folder: Path, study: Study, choice: Choice) -> None:
@@ -23,9 +25,11 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     notes: dict[str, object] = {}
-    for name, source in series(study).items():
+    found = series(study)
+    reading = _readers(found, choice)
+    for name, source in found.items():
         try:
-            made = read_views(name.partition(".")[0], source, choice)
+            made = reading[name]()
         except DataError as error:
             own = [(path, describe(reason)) for path, reason in error.files]
             notes[name] = {"reason": describe(error), "unused": _numbered(source, own)}
@@ -47,9 +51,11 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
             "heights": made.heights,
             "spacing": made.spacing,
             "grid": made.grid,
+            "voxel": made.voxel,
+            "sequence": made.sequence,
             "absent": sorted(set(source.channels) - set(made.channels)),
             "digest": digest(made.images),
-            "coarse": coarse(made.images),
+            "coarse": coarse(made.images[made.best]),
             "unused": _numbered(source, made.unused),
         }
 
@@ -57,6 +63,16 @@ def write_piece(folder: Path, study: Study, choice: Choice) -> None:
     # A look for what dead writers left, once a study, would list all pieces each time.
     with whole(piece_path(folder, study.study_id), private=True, swept=False) as file:
         np.savez(file, notes=text, **arrays)  # type: ignore[arg-type]
+
+
+def _readers(found: dict[str, Source], choice: Choice) -> dict[str, Callable[[], Views]]:
+    """What reads each series."""
+    if choice.depth:
+        return readers(found, choice)
+    return {
+        name: partial(read_views, name.partition(".")[0], source, choice)
+        for name, source in found.items()
+    }
 
 
 def _numbered(source: Source, reasons: Iterable[Rejection]) -> list[tuple[int, str]]:

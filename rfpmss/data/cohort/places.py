@@ -73,6 +73,11 @@ def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place
         if not row.path:
             continue
         shard, number = entry(row, root, shards)
+        if row.voxel:
+            raise TextError(
+                "data.depth=0 reads slices, got a cohort of boxes (voxel in the manifest)",
+                "prepare it without --depth",
+            )
         if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
             raise UnreadableError(f"the shard {shard.name} is no stack of {row.modality} images")
         count = shard.shape[1]

@@ -46,7 +46,9 @@ from rfpmss.data.errors import (
 from rfpmss.data.study import Source, Study
 
 SIZE = 1024
-"""Studies in one shard."""
+"""Most studies in one shard."""
+LARGEST = 1 << 30
+"""Most bytes in one shard."""
 
 SIDES = (1 << 24, 1 << 16, 1 << 10, 1 << 16, 1 << 16)
 """Most studies, images, channels, rows and columns that the header of a shard may claim."""
@@ -168,7 +170,7 @@ def _write_shards(
             for key, note in said.items():
                 if key.partition(".")[0] == view and "shape" in note:
                     by_shape.setdefault(tuple(note["shape"]), []).append((number, key))
-        for kind, (shape, numbers) in enumerate(sorted(by_shape.items())):
+        for kind, (shape, numbers) in enumerate(_files(by_shape)):
             file = f"{view}-{name}{f'-{kind}' if kind else ''}.npy"
             stacks[f"shards/{file}"] = _new(shards / file, (len(numbers), *shape))
             for row, (number, key) in enumerate(numbers):
@@ -185,6 +187,16 @@ def _write_shards(
         sync(shards.parent / file)
 
     return places
+
+
+def _files(
+    by_shape: dict[tuple[int, ...], list[tuple[int, str]]],
+) -> Iterator[tuple[tuple[int, ...], list[tuple[int, str]]]]:
+    """What goes into each file: series of one size, at most `LARGEST` bytes of them."""
+    for shape, numbers in sorted(by_shape.items()):
+        rows = max(1, LARGEST // prod(shape))
+        for start in range(0, len(numbers), rows):
+            yield shape, numbers[start : start + rows]
 
 
 def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -222,6 +234,8 @@ def _rows(study: Study, notes: dict[str, dict], places: dict[str, str]) -> Itera
             grid=" ".join(map(str, notes[name]["grid"])),
             digest=notes[name]["digest"],
             heights=" ".join(f"{mm:.4g}" for mm in notes[name].get("heights", ())),
+            voxel=" ".join(f"{mm:.4g}" for mm in notes[name].get("voxel", ())),
+            sequence=notes[name].get("sequence", ""),
         )
 
     if study.report is not None:
@@ -243,12 +257,18 @@ def _decoded(series: str, absent: Sequence[str]) -> str:
 
 def unused(study: Study, notes: dict[str, dict]) -> Iterable[Rejection]:
     """The files of a study that are in none of its views."""
+    told: dict[Rejection, None] = {}
+    masks: set[Path] = set()
     for name, source in series(study).items():
         note, files = notes[name], files_of(source)
         own = {files[number]: str(reason) for number, reason in note.get("unused", ())}
         if "reason" in note:
             own = dict.fromkeys(files, str(note["reason"])) | own
-        yield from own.items()
+        elif source.mask not in own:
+            masks.update(filter(None, (source.mask,)))
+        told |= dict.fromkeys(own.items())
+
+    yield from (entry for entry in told if entry[0] not in masks)  # one mask may serve several
 
 
 def _box_text(box: Sequence[float] | None) -> str:

@@ -14,9 +14,9 @@ import yaml
 
 from rfpmss.common.files import read_text
 from rfpmss.common.yaml import Plain, TwiceError
+from rfpmss.config import SEQUENCES
 from rfpmss.data.errors import TextError
 from rfpmss.data.identity.names.parse import parse
-from rfpmss.data.readers.sequences import FOUR
 from rfpmss.data.readers.sniff import without_ending
 from rfpmss.data.readers.volume import MIB
 
@@ -159,7 +159,7 @@ def read_mapping(path: Path | None) -> Words:
         raise TextError(f"the mapping file may hold the keys {', '.join(KEYS)} and no others")
 
     return Words(
-        sequences=_choices(said, "sequences", FOUR),
+        sequences=_choices(said, "sequences", SEQUENCES),
         files=_choices(said, "files", VIEWS),
         reports=tuple(_table(item) for item in _list(said.get("reports") or [])),
         patients=_persons(said),

@@ -40,7 +40,7 @@ def same_grid(a: Volume, b: Volume, tolerance: float | None = None) -> bool:
     return bool(apart.max() <= tolerance)
 
 
-def onto(volume: Volume, reference: Volume) -> Volume:
+def onto(volume: Volume, reference: Volume, covered: float = COVERED) -> Volume:
     """Resample ``volume`` linearly onto the grid of ``reference``.
 
     Where the reference is coarser the volume is smoothed first, so that nothing is aliased; outside
@@ -49,9 +49,10 @@ def onto(volume: Volume, reference: Volume) -> Volume:
     Args:
         volume: any volume in the same frame of reference.
         reference: gives the shape and the affine.
+        covered: least share of the reference that the volume must fill.
 
     Raises:
-        GeometryError: if less than a quarter of the reference lies inside the volume.
+        GeometryError: if it fills less.
 
     Example:
         >>> fine = Volume(np.arange(8.0, dtype=np.float32).reshape(1, 1, 8), np.eye(4))
@@ -68,7 +69,7 @@ def onto(volume: Volume, reference: Volume) -> Volume:
     linear, shift = matrix[:3, :3][np.ix_(turn, turn)], matrix[:3, 3][turn]
     shape = reference.array.shape
     inside = _inside(linear, shift, shape, image.shape)
-    if inside < COVERED:
+    if inside < covered:
         raise GeometryError(f"the series covers {inside:.0%} of the one it shall be laid upon")
 
     low = float(image.min())

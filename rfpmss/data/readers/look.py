@@ -28,13 +28,13 @@ from rfpmss.data.privacy.private import clean
 from rfpmss.data.readers import nifti
 from rfpmss.data.readers.dicom import volumes as dicom
 from rfpmss.data.readers.dicom.segments import tumour_segments
-from rfpmss.data.readers.dicom.series import Nature, largest, nature, spot
+from rfpmss.data.readers.dicom.series import Nature, distance, largest, nature, spot
 from rfpmss.data.readers.dicom.slices import slice_of
 from rfpmss.data.readers.dicom.structured import names_by_keyword, report_text
 from rfpmss.data.readers.file import FOLDER_MAPPED, File
 from rfpmss.data.readers.masks import TUMOUR
 from rfpmss.data.readers.naming import kind_told
-from rfpmss.data.readers.sequences import ELSEWHERE
+from rfpmss.data.readers.sequences import ELSEWHERE, FOUR
 from rfpmss.data.readers.sniff import kind_of
 from rfpmss.data.readers.text.dates import day, readings
 from rfpmss.data.readers.text.documents import read_document
@@ -163,8 +163,10 @@ def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
         told = "dataset.json"
         names = (channels,) if isinstance(channels, str) else channels
         volumes = (None,) if isinstance(channels, str) else range(len(names))
+        kind = kind_told(file.relative)
+        file = replace(file, view="mri", told=told)
         return [
-            replace(file, view="mri", sequence=name, told=told, volume=number)
+            replace(file, sequence=name, shows=name or kind, volume=number)
             for name, number in zip(names, volumes, strict=True)
         ]
 
@@ -183,7 +185,14 @@ def _nifti(file: File, limit: int, words: Words, view: str) -> list[File]:
     if view:
         guess, told = view, "mapping"
 
-    return [replace(file, view=guess, sequence=sequence if guess == "mri" else "", told=told)]
+    sequence = sequence if guess == "mri" else ""
+    shows = (sequence or kind_told(file.relative)) if guess == "mri" else ""
+    return [replace(file, view=guess, sequence=_of_four(sequence), shows=shows, told=told)]
+
+
+def _of_four(sequence: str) -> str:
+    """A sequence that has a channel of its own, or nothing."""
+    return sequence if sequence in FOUR else ""
 
 
 def _dicom(file: File, limit: int, words: Words, view: str) -> File:
@@ -255,13 +264,18 @@ def _image(file: File, data: Dataset, limit: int, given: str, *, head: bool) -> 
     one = planes[0] if len(planes) == 1 else None
     return replace(
         file,
-        sequence=given or found.sequence,
+        sequence=_of_four(given) if given else found.sequence,
+        shows=(given or found.kind) if file.view == "mri" else "",
         told="mapping" if given else found.told if found.kind else "modality",
         planes=largest([spot(plane) for plane in planes]),
         spot=() if one is None else spot(one),
         slice=None if one is None else slice_of(one),
-        demerits=(0, *found.demerits[1:]) if given else found.demerits,
+        demerits=(_far(given), *found.demerits[1:]) if given else found.demerits,
     )
+
+
+def _far(given: str) -> int:
+    return 0 if given in FOUR else distance(given)
 
 
 def _refuse_others(data: Dataset, modality: str, *, image: bool) -> None:

@@ -13,11 +13,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-SEQUENCES = (
-    *("t1", "t1ce", "t2", "flair"),
-    *("pd", "swi", "dwi", "adc", "mra", "perfusion", "other"),
-)
-"""What an MRI sequence can be called; ``other``: none of the rest, or not known."""
+from rfpmss.config import SEQUENCES
+
 FOUR = SEQUENCES[:4]
 """The sequences with a channel of their own, in the order of the channels."""
 ELSEWHERE = "elsewhere"
@@ -303,6 +300,16 @@ def _contrasted(ideas: Sequence[str], *, given: bool | None) -> str:
         return "t1"
 
     return "t1ce" if "contrast" in ideas or given else "t1"
+
+
+def named(kind: str) -> str:
+    """The name in `SEQUENCES` of a kind of MRI series.
+
+    Example:
+        >>> [named(kind) for kind in ("t1ce", "dwi", "projection", "")]
+        ['t1ce', 'dwi', 'other', 'other']
+    """
+    return kind if kind in SEQUENCES else "other"
 
 
 def is_part(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rfpmss.common.progress import progress
 from rfpmss.config import VIEWS
 from rfpmss.data.cohort.build import build
-from rfpmss.data.cohort.options import Portion
+from rfpmss.data.cohort.options import Portion, along, box_size
 from rfpmss.data.cohort.parts import Part, build_part, identity
 from rfpmss.data.errors import DataError, DuplicateError, describe
 from rfpmss.data.readers.masks import labels_of, named
@@ -44,9 +44,11 @@ def prepare(wanted: Public) -> Summary:
         rejections=tuple((root / path, describe(error)) for path, error in found.rejections),
     )
     choice = Choice(
-        size=wanted.size,
+        size=box_size(wanted.size, wanted.depth, wanted.spacing),
         count=wanted.views,
         order=wanted.order,
+        depth=wanted.depth,
+        spacing=along(wanted.spacing),
         limit=wanted.max_mib * MIB,
         gaps=wanted.gaps,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from rfpmss.data.cohort.options import Spacing
 from rfpmss.data.sources.dicomweb import AUTH, MODALITIES, SUFFIX, Server, fetch
 
 if TYPE_CHECKING:
@@ -179,14 +180,24 @@ class FolderOptions:
 
         return replace(found, rejections=(*missing, *found.rejections))
 
-    def choice(self, *, size: int, count: int, order: Literal["best", "levels"] = "best") -> Choice:
-        """How the views are made, ``count`` of them of at most ``size`` pixels."""
+    def choice(
+        self,
+        *,
+        size: int,
+        count: int,
+        order: Literal["best", "levels"] = "best",
+        depth: int = 0,
+        spacing: Spacing = (0.0, 0.0, 0.0),
+    ) -> Choice:
+        """How the views are made: see `rfpmss.data.views.Choice`."""
         from rfpmss.data.views import Choice
 
         return Choice(
             size=size,
             count=count,
             order=order,
+            depth=depth,
+            spacing=spacing,
             mpp=self.tile_mpp,
             slide_mpp=self.mpp,
             gaps=self.gaps,

@@ -35,7 +35,7 @@ from rfpmss.data.readers.dicom.series import distance, grid_of, largest
 from rfpmss.data.readers.file import FOLDER_MAPPED, File
 from rfpmss.data.readers.formats import read_volume
 from rfpmss.data.readers.masks import BRAIN, HEAD, TUMOUR, UNNAMED
-from rfpmss.data.readers.naming import home_of, kind_told, stem_of
+from rfpmss.data.readers.naming import home_of, stem_of
 from rfpmss.data.readers.text.documents import SCAN
 from rfpmss.data.readers.volume import Volume
 from rfpmss.data.reports.examined import text_of_another_part
@@ -410,6 +410,8 @@ def _source(
         paths=tuple(file.path for files in series for file in files),
         channels=tuple(names) if names[0] else (),
         parts=tuple(len(files) for files in series) if len(series) > 1 else (),
+        shows="" if names[0] else series[0][0].shows,
+        frame=series[0][0].frame,
         volume=volume,
         series=" ".join(filter(None, ("DICOM", labels, pseudonym(salt, "x", series[0][0].series)))),
     )
@@ -429,6 +431,7 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
             kind="nifti",
             paths=tuple(file.path for file in mine),
             channels=group.channels,
+            shows="" if group.channels else mine[0].shows,
             series=" ".join(("NIfTI", *group.channels, label)),
             volume=volume,
             frames=frames if len(frames) == len(mine) else (),
@@ -437,7 +440,7 @@ def _volumes(members: Sequence[File], salt: bytes, volume: int | None) -> Iterat
         part = int(nifti.shows_part(mine[0].relative))
         known = 0
         if mine[0].view != "ct" and not group.channels:
-            known = distance(kind_told(mine[0].relative))
+            known = distance(mine[0].shows)
         words = len(re.findall(r"[^\W_]+", stem_of(mine[0].relative)))  # T1 before T1_bias
         order = (2 * known + part, -len(mine), int(source.mask is None), part, 0, 0, -1000, words)
         yield order, mine[0].view, source

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from rfpmss.data.cohort.options import Portion, check_shares
+from rfpmss.data.cohort.options import Portion, check_box, check_shares
 
 FOLDERS = ("brats", "brats2021", "upenn_gbm", "bids", "mr_rate")
 """Options that name a folder of images, of which one is needed."""
@@ -54,8 +54,14 @@ class Public:
     order: Literal["best", "levels"] = "best"
     """Slices of the tumour, by a mask, or of much contrast; or spread over the head with their
     heights, for data.order=levels."""
-    size: int = 256
-    """Largest side of a kept image, pixels."""
+    depth: int = 0
+    """Keep each sequence of CT and MRI as a box about the head of so many slices, for data.depth;
+    0: slices of their own."""
+    spacing: tuple[float, ...] = ()
+    """Of the voxels of such a box, mm: one number, or three along x, y, z (x and y equal)."""
+    size: int | None = None
+    """Largest side of a kept image, pixels; by default 256. Of a box: its rows and columns, by
+    default of 216 mm."""
     splits: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the patients for train, val and test."""
     seed: int = 0
@@ -69,9 +75,10 @@ class Public:
 
     def __post_init__(self) -> None:
         for name in ("views", "size", "max_mib", "workers"):
-            if getattr(self, name) < 1:
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
 
+        check_box(self.depth, self.spacing, self.order)
         check_shares(self.splits)
 
         if self.shard is not None:

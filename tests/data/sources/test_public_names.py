@@ -321,7 +321,7 @@ def test_a_report_of_a_publisher_reaches_the_manifest_with_its_origin(
 
 def test_a_manifest_of_before_has_no_origins_and_no_heights_and_loads(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
-    columns = [name for name in COLUMNS if name not in ("origin", "heights")]
+    columns = [name for name in COLUMNS if name not in ("origin", "heights", "voxel", "sequence")]
     path.write_text(",".join(columns) + "\np,s,report,,,A mass.,train,,yes,,,,\n")
     (row,) = read(path)
     assert (row.report, row.derived, row.origin, row.heights) == ("A mass.", "yes", "", "")

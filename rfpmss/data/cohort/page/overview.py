@@ -154,12 +154,14 @@ def _spread(names: list[str], count: int) -> list[str]:
 
 def _picture(view: str, row: Row, folder: Path) -> Picture:
     name, _, number = row.path.rpartition("#")
-    image = open_shard(jail(folder, name))[int(number), 0]
+    shard = open_shard(jail(folder, name))
+    image = shard[int(number), shard.shape[1] // 2 if row.voxel else 0]
     return Picture(view, _png(view, image), None if view == "pathology" else SIDES)
 
 
 def _png(view: str, image: UInt8[np.ndarray, "c h w"]) -> str:
-    shown = image[_CHANNEL[view]] if view in _CHANNEL else image[:3].transpose(1, 2, 0)
+    channel = min(_CHANNEL.get(view, 0), len(image) - 1)  # a box of MRI has one
+    shown = image[channel] if view in _CHANNEL else image[:3].transpose(1, 2, 0)
     if view == "mri" and np.ptp(shown) == 0:  # no FLAIR: the first sequence that there is
         shown = next((channel for channel in image if np.ptp(channel)), shown)
 

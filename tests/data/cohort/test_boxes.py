@@ -1,0 +1,259 @@
+"""Boxes about the head: where a voxel comes from, which series share a box, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from rfpmss.config import SEQUENCES
+from rfpmss.data.cohort import shards
+from rfpmss.data.cohort.options import along, box_size, check_box
+from rfpmss.data.cohort.shards import open_shard
+from rfpmss.data.errors import GeometryError, ShortError
+from rfpmss.data.readers.box import box_at, foreground, head_of, into, require_inside
+from rfpmss.data.readers.grid import onto
+from rfpmss.data.readers.volume import Volume, read_nifti
+from tests.data.files import write_series
+from tests.data.prepared import prepared, refused
+
+BOX = ("--depth", "12", "--spacing", "12", "--size", "16")
+
+
+def shape(x, y, z, seed=0):
+    """A head of 160 x 180 x 130 mm with a bright spot; mm to Left, Posterior, Superior."""
+    inside = (x / 80) ** 2 + (y / 90) ** 2 + (z / 65) ** 2 < 1
+    texture = np.sin(x / 25 + seed) + np.cos(y / 20) * np.sin(z / 18)
+    spot = 3 * np.exp(-((x - 30) ** 2 + (y + 20) ** 2 + (z - 20) ** 2) / 300)
+    return np.where(inside, 100 + 20 * texture + 60 * spot, 0.0)
+
+
+def acquired(plane: str, counts, spacing, centre=(0.0, 0.0, 0.0), of=shape, turn=0.0):
+    """A NIfTI image whose third axis runs across ``plane``; ``turn``: radians about z."""
+    axes = {"axial": (0, 1, 2), "sagittal": (1, 2, 0), "coronal": (0, 2, 1)}[plane]
+    directions = np.diag([-1.0, -1.0, 1.0])[:, list(axes)]  # NIfTI is to Right, Anterior
+    c, s = np.cos(turn), np.sin(turn)
+    directions = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ directions
+    affine = np.eye(4)
+    affine[:3, :3] = directions * spacing
+    middle = np.diag([-1.0, -1.0, 1.0]) @ centre
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(counts) - 1) / 2)
+    places = np.moveaxis(np.indices(counts), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    x, y, z = np.moveaxis(places * (-1, -1, 1), -1, 0)
+    return nib.Nifti1Image(of(x, y, z).astype(np.int16), affine)
+
+
+def write(path: Path, image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+
+
+PLACES = st.floats(-8, 8)
+
+
+@given(PLACES, PLACES, st.floats(0.4, 3), st.floats(0.4, 3), st.booleans())
+def test_a_linear_ramp_stays_what_it_is_in_every_box_inside_of_it(x, z, coarse, thick, mirrored):
+    affine = np.diag([-0.9 if mirrored else 0.9, 1.1, 2.3, 1.0])
+    affine[:3, 3] = [40 if mirrored else -40, -45, -30]
+    at = np.moveaxis(np.indices((28, 84, 90))[::-1], 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    ramp = Volume((at @ [0.03, -0.02, 0.05]).astype(np.float32), affine)
+    box = box_at(np.array([x, 0.0, z]), (7, 9, 9), (coarse, coarse, thick))
+    where = np.moveaxis(np.indices((7, 9, 9))[::-1], 0, -1) @ box.affine[:3, :3].T
+    wanted = (where + box.affine[:3, 3]) @ [0.03, -0.02, 0.05]
+    np.testing.assert_allclose(into(ramp, box), wanted, atol=1e-5)
+
+
+@given(st.integers(-3, 3), st.floats(-1.5, 1.5), st.integers(0, 9))
+def test_on_a_grid_as_fine_a_box_is_what_scipy_interpolates(shift, part, seed):
+    """Away from the edge; `onto`, which has no bound on the planes, is within .02 deviations."""
+    image = np.random.default_rng(seed).normal(size=(12, 14, 16)).astype(np.float32)
+    volume = Volume(image, np.diag([2.0, 2.0, 3.0, 1.0]))
+    centre = np.array([16.0 + part, 14.0 + part, 16.5 + 3 * shift])
+    box = box_at(centre, (3, 6, 6), (2.0, 2.0, 3.0))
+    at = [
+        middle / step + np.arange(n) - (n - 1) / 2
+        for middle, step, n in zip(centre[::-1], (3, 2, 2), (3, 6, 6), strict=True)
+    ]
+    at = np.meshgrid(*at, indexing="ij")
+    made = into(volume, box)
+    np.testing.assert_allclose(made, ndimage.map_coordinates(image, at, order=1), atol=1e-5)
+    assert np.abs(made - onto(volume, box, covered=0.0).array).mean() <= 0.02
+
+
+def test_what_is_outside_of_a_series_is_its_lowest_value_and_half_a_voxel_about_it_inside():
+    volume = Volume(np.full((2, 4, 4), 5.0, np.float32), np.eye(4))
+    volume.array[0, 0, 0] = -3
+    box = box_at(np.array([1.5, 1.5, 0.5]), (4, 6, 6), (1.0, 1.0, 1.0))
+    made = into(volume, box)
+    np.testing.assert_allclose(made[1:3, 1:5, 1:5], volume.array, atol=1e-6)
+    made[1:3, 1:5, 1:5] = -3
+    np.testing.assert_allclose(made, -3)
+
+
+@pytest.mark.parametrize(
+    ("plane", "counts", "spacing"),
+    [
+        ("sagittal", (72, 60, 60), (3.0, 3.0, 3.0)),
+        ("coronal", (72, 60, 66), (3.0, 3.0, 3.0)),
+        ("axial", (48, 54, 36), (4.0, 4.0, 4.5)),
+    ],
+)
+def test_a_head_is_the_same_box_whatever_the_planes_it_was_scanned_in(
+    plane, counts, spacing, tmp_path
+):
+    made = []
+    for name, image in (
+        ("first", acquired("axial", (66, 72, 60), (3.0, 3.0, 3.0))),
+        ("other", acquired(plane, counts, spacing)),
+    ):
+        write(tmp_path / f"{name}.nii", image)
+        volume = read_nifti(tmp_path / f"{name}.nii")
+        assert np.abs(head_of(volume).centre).max() < 5
+        made.append(into(volume, box_at(np.zeros(3), (18, 26, 26), (8.0, 8.0, 8.0))))
+    inside = foreground(made[0])
+    assert np.corrcoef(made[0][inside], made[1][inside])[0, 1] > 0.99
+    assert np.unravel_index(made[1].argmax(), (18, 26, 26)) == (11, 10, 16)  # up, front, left
+
+
+def test_an_oblique_series_goes_through_the_rotating_way(tmp_path):
+    write(tmp_path / "a.nii", acquired("axial", (90, 90, 60), (3.0, 3.0, 3.0), turn=0.35))
+    write(tmp_path / "b.nii", acquired("axial", (90, 90, 60), (3.0, 3.0, 3.0)))
+    box = box_at(np.zeros(3), (18, 26, 26), (8.0, 8.0, 8.0))
+    one, two = (into(read_nifti(tmp_path / f"{name}.nii"), box) for name in "ab")
+    assert np.corrcoef(one[foreground(one)], two[foreground(one)])[0, 1] > 0.97
+
+
+def test_a_neck_moves_no_box_and_a_slice_is_no_volume():
+    def hanging(x, y, z):
+        neck = (x**2 + y**2 < 60**2) & (z < 0)
+        return np.where(neck, 100.0, shape(x, y, z))
+
+    def seen(of):
+        image = acquired("axial", (60, 60, 90), (4.0, 4.0, 4.0), (0, 0, -100), of)
+        return Volume(np.asarray(image.dataobj).T[:, ::-1, ::-1], np.diag([4.0, 4.0, 4.0, 1]))
+
+    head, neck = (head_of(seen(of)) for of in (shape, hanging))
+    vertex = head.centre[2] + 65
+    assert neck.centre[2] == pytest.approx(vertex - 90, abs=8)
+    assert vertex - neck.points[:, 2].min() == pytest.approx(180, abs=8)
+    with pytest.raises(ShortError, match="a single slice"):
+        head_of(Volume(np.ones((40, 40, 1), np.float32), np.eye(4)))
+
+
+def test_a_box_that_leaves_out_most_of_the_head_is_refused_with_its_size():
+    image = np.zeros((30, 30, 30), np.float32)
+    image[3:27, 3:27, 3:27] = 1 + np.arange(24.0)
+    head = head_of(Volume(image, np.diag([6.0, 6.0, 6.0, 1])))
+    require_inside(head, box_at(head.centre, (24, 24, 24), (5.0, 5.0, 5.0)))
+    with pytest.raises(GeometryError, match=r"^1[0-9]% of .* box of 72 x 72 x 72 mm"):
+        require_inside(head, box_at(head.centre, (24, 24, 24), (3.0, 3.0, 3.0)))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A patient with six MRI series in three planes and CT, and one with a slice alone."""
+    root = tmp_path_factory.mktemp("boxes")
+    one, two = root / "src" / "P1", root / "src" / "P2"
+    fine = ((36, 40, 30), (6.0, 6.0, 6.0))
+    write(one / "P1_t1.nii", acquired("sagittal", (40, 30, 36), (6.0, 6.0, 6.0)))
+    write(one / "P1_t1ce.nii", acquired("axial", *fine, of=lambda *p: shape(*p, 1)))
+    write(one / "P1_flair.nii", acquired("coronal", (36, 30, 40), (6.0, 6.0, 6.0)))
+    write(one / "P1_dwi.nii", acquired("axial", (30, 30, 10), (7.0, 7.0, 14.0)))
+    write(one / "P1_swi.nii", acquired("axial", *fine, centre=(8, 0, 0)))
+    write(one / "P1_mystery.nii", acquired("axial", *fine, centre=(0, 60, 0)))
+    mask = acquired("axial", *fine, of=lambda x, y, z: (x - 30) ** 2 + (y + 20) ** 2 < 900)
+    write(one / "P1_seg.nii", nib.Nifti1Image((mask.dataobj[:] != 0).astype(np.uint8), mask.affine))
+    z, y, x = (8.0 * (np.indices((20, 26, 26))[n] - c) for n, c in ((0, 9.5), (1, 12.5), (2, 12.5)))
+    radius = (x / 80) ** 2 + (y / 90) ** 2 + (z / 65) ** 2
+    tissue = np.where(radius < 0.8, 30 + 5 * np.sin(x / 9), np.where(radius < 1, 900, -1000))
+    changes = {"PatientID": "P1", "StudyDescription": "head"}
+    write_series(one / "ct", (tissue + 1024).astype(np.uint16), spacing=(8.0, 8.0), step=8.0,
+                 origin=(-100.0, -100.0, -76.0), intercept=-1024.0, changes=changes)  # fmt: skip
+    write(two / "P2_t1.nii", acquired("axial", *fine, of=lambda *p: shape(*p, 2)))
+    write(two / "P2_t2.nii", acquired("axial", (40, 40, 1), (6.0, 6.0, 6.0)))
+    for patient in (one, two):
+        (patient / "report.txt").write_text("A mass on the left.")
+    return root, prepared(root / "src", root / "out", *BOX)
+
+
+def test_every_sequence_is_a_row_by_its_name_in_one_box(cohort):
+    root, rows = cohort
+    mri = [row for row in rows if row.modality == "mri" and row.voxel]
+    (patient,) = {row.patient_id for row in mri if row.sequence == "dwi"}
+    mri = [row for row in mri if row.patient_id == patient]
+    names = [row.sequence for row in mri]
+    assert names[:4] == ["t1", "t1ce", "flair", "other"]  # the best series first
+    assert set(names[4:]) == {"dwi", "swi"}
+    assert set(names) <= set(SEQUENCES)
+    assert {row.voxel for row in rows if row.path} == {"12 12 12"}
+    images = {row.sequence: shown(root, row) for row in mri}
+    spots = {name: np.unravel_index(image.argmax(), (12, 1, 16, 16))
+             for name, image in images.items() if name != "other"}  # fmt: skip
+    assert max(np.abs(np.subtract(spots["t1ce"], spot)).max() for spot in spots.values()) <= 1
+    assert all(row.heights.split()[0] == "-66" for row in mri)
+
+
+def shown(root, row):
+    name, _, number = row.path.rpartition("#")
+    return open_shard(root / "out" / name)[int(number)]
+
+
+def test_ct_is_a_row_with_its_windows_and_a_mask_gives_each_slice_its_box(cohort):
+    root, rows = cohort
+    (ct,) = [row for row in rows if row.modality == "ct"]
+    assert (shown(root, ct).shape, ct.sequence, ct.voxel) == ((12, 3, 16, 16), "", "12 12 12")
+    (flair,) = [row for row in rows if row.sequence == "t1ce"]
+    boxes = flair.boxes.split("|")
+    assert len(boxes) == 12
+    found = [tuple(map(float, box.split())) for box in boxes if box]
+    assert len(found) >= 8  # a column through all of the head
+    for x0, y0, x1, y1 in found:  # a circle of 60 mm about (30, -20) in 192 mm about 0
+        assert (x0 + x1) / 2 == pytest.approx(0.5 + 30 / 192, abs=0.07)
+        assert (y0 + y1) / 2 == pytest.approx(0.5 - 20 / 192, abs=0.07)
+        assert x1 - x0 == pytest.approx(60 / 192, abs=0.08)
+
+
+def test_a_slice_alone_is_refused_and_its_study_goes_on_without_it(cohort):
+    root, rows = cohort
+    said = refused(root / "out")
+    assert list(said) == ["P2/P2_t2.nii"]
+    assert said["P2/P2_t2.nii"].startswith("ShortError: the series is a single slice")
+
+
+def test_shards_hold_no_more_bytes_than_a_file_may_have(cohort, tmp_path, monkeypatch):
+    root, rows = cohort
+    monkeypatch.setattr(shards, "LARGEST", 2 * 12 * 16 * 16)
+    made = prepared(root / "src", tmp_path / "out", *BOX)
+    files = [row.path.partition("#")[0] for row in made if row.modality == "mri"]
+    assert max(files.count(name) for name in files) == 2
+    assert len(set(files)) == 4
+    order = sorted(rows, key=lambda row: row.digest)
+    assert sorted(row.digest for row in made) == [row.digest for row in order]
+
+
+@pytest.mark.parametrize(
+    ("given_", "said"),
+    [
+        ((12, (), "best"), "--depth and --spacing must be given together"),
+        ((0, (3.0,), "best"), "--depth and --spacing must be given together"),
+        ((1, (3.0,), "best"), "at least 2 slices, got 1"),
+        ((12, (3.0,), "levels"), "--order must be left out with --depth"),
+        ((12, (3.0, 3.0), "best"), "one or three numbers"),
+        ((12, (3.0, 2.0, 3.0), "best"), "equal along x and y, got 3 2 3"),
+        ((12, (-3.0,), "best"), "0.1 to 20 mm, got -3"),
+    ],
+)
+def test_what_cannot_be_a_box_is_refused_in_one_sentence(given_, said):
+    with pytest.raises(ValueError, match=said):
+        check_box(*given_)
+
+
+def test_a_box_whose_sides_nobody_gives_holds_a_head_with_its_nose():
+    assert [box_size(None, 36, (mm,)) * mm for mm in (1.0, 2.0, 3.0)] == [216, 216, 216]
+    assert along((1.0, 1.0, 4.0)) == (1.0, 1.0, 4.0)
+    assert along((3.0,)) == (3.0, 3.0, 3.0)
