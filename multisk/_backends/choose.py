@@ -341,8 +341,7 @@ def loops_from_start(system: System) -> ModuleType | None:
         return found
 
     found = loops_for(system)
-    many = system.scores.shape[2] > Costs.NEAR_COLUMNS
-    return found if many and available.compiled(found) else None
+    return found if available.compiled(found) else None
 
 
 def flow_compiles() -> bool:

@@ -36,6 +36,7 @@ from multisk._semidual.anneal import WARM, anneal, ascend_each, narrow
 from multisk._semidual.multinomial import solve_groups
 from multisk._semidual.search import HELD, Search
 from multisk._semidual.semidual import Point
+from multisk._solvers.near import LOOSE, Limits, along, near, transposed
 from multisk._solvers.options import check_gradient, check_number, check_steps
 from multisk._solvers.precise import Run, precisely, put, retried, with_verdict
 from multisk._solvers.sinkhorn import Sinkhorn
@@ -45,10 +46,13 @@ CLOSE = 0.3  # relative error from which an assignment's passes go on, whatever 
 NEAR = 10.0  # relative error from which ascent is worth more than a new start
 ASTRAY = 0.6  # error at b = 0 from which full Newton steps overshoot: uneven columns, none even
 EASY = 50.0  # range of the exponents from which an assignment is cooled
-RATIO, LOOSE = 4.0, 1e-3  # between two of its temperatures, and the relative error on the way
-MANY, LARGE = 64, 1 << 14  # columns and cells at least for which an assignment is cooled,
-ROWS, COLDEST = 8, 64 * EASY  # rows a column, and range of the exponents at most
-SWEEPS, SHORT = 24, 16  # most sweeps at the first of them, and most compiled passes at the others
+RATIOS = 4.0, 2.0  # between two of its temperatures, and between two where that fails
+WARMER = 4.0, 2.0, 1.0  # temperatures from a start that is too far off
+MANY, TINY = 8, 1 << 10  # problems, and cells of one, from which cooling is not the faster way
+ROWS = 64  # rows a column at most
+COLDEST = 1e4  # range of the exponents up to which an assignment is cooled,
+STEEP = 64 * EASY  # and above which it is cooled once: what that leaves has whole loads at best
+SWEEPS = 24  # most sweeps at the first of them
 SHORTER = 8  # passes in torch, before the first of another way
 DECADES = 1e3  # largest mass over the least one from which the programme misses the least
 
@@ -110,31 +114,66 @@ class Newton:
             return self.run_groups(system, init)
 
         again = partial(self.once, instead=instead)
-        loops_serve = (loops_for_newton if init is None else loops_from_start)(system) is not None
-        if doubles(system) and (system.groups is None or loops_serve):
+        loops = (loops_for_newton if init is None else loops_from_start)(system)
+        if doubles(system) and (system.groups is None or loops is not None):
             wide = precisely(system, init, again)
             return with_verdict(wide, self.tolerance, self.max_steps)
+        if init is not None and compiled(loops):
+            return self.from_start(system, init, again, polish=polish)
 
         slow = self.run_in_torch
-        if init is not None and (retriable(system) or loops_serve):
-            slow = self.from_start
+        if init is not None and (retriable(system) or loops is not None):
+            slow = self.afresh
         elif cools(system):
             slow = self.cooled
         limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
         far = math.inf if instead is None else ASTRAY
-        fast = cpu.newton(system, init, instead or slow, **limits, far=far)
-        if fast is not None and retriable(system):
-            fast = retried(fast, system, init, again, self.max_steps)
-            return with_verdict(fast, self.tolerance, self.max_steps)
-
-        if fast is not None:
-            return fast
+        raw = cpu.newton(system, init, instead or slow, **limits, far=far)
+        if raw is not None:
+            raw = retried(raw, system, init, again, self.max_steps) if retriable(system) else raw
+            return with_verdict(raw, self.tolerance, self.max_steps)
         if one_operator(system):
             return operators.newton(system, init, float(self.tolerance), self.max_steps)
 
         return slow(system, init)
 
-    def from_start(self, system: System, init: Tensor | None) -> Raw:
+    def from_start(self, system: System, start: Tensor, again: Run, *, polish: bool) -> Raw:
+        """Compiled passes from a start; what they leave is solved afresh."""
+        if system.scores.dtype == torch.float32 and span(system) < RANGE[torch.float32]:
+            raw = near(system, start, self.limits(polish=polish))
+            raw = with_verdict(raw, self.tolerance, self.max_steps)
+            raw = retried(raw, system, start, again, self.max_steps)
+            return with_verdict(raw, self.tolerance, self.max_steps)
+
+        if system.scores.dtype == torch.float64:
+            raw = self.reheated(system, start, polish=polish)
+        else:
+            raw = self.in_double(system, start, Newton.reheated)
+        raw = with_verdict(raw, self.tolerance, self.max_steps)
+        left = (~raw.converged & (raw.steps < self.max_steps)).nonzero().squeeze(-1)
+        if left.numel():
+            put(raw, left, self.afresh(system.take(left), start[left]))
+        return raw
+
+    def limits(self, *, polish: bool) -> Limits:
+        """When compiled passes end."""
+        return Limits(float(self.tolerance), self.max_steps, polish)
+
+    def reheated(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
+        """Compiled passes from a start; where they fail, by way of temperatures a little warmer.
+
+        Scores that have moved by four temperatures have moved by one of a temperature four times
+        as high.
+        """
+        assert init is not None
+        raw = near(system, init, self.limits(polish=polish))
+        left = (~(raw.error <= self.tolerance)).nonzero().squeeze(-1)
+        if left.numel():
+            more = self.limits(polish=polish)
+            put(raw, left, along(system.take(left), init[left], more, WARMER))
+        return raw
+
+    def afresh(self, system: System, init: Tensor | None) -> Raw:
         """`run_in_torch` in float64 for a float32 plan: float32 circles just above 1e-6.
 
         An assignment that is not there soon is cooled down, and at once where compiled passes from
@@ -146,8 +185,8 @@ class Newton:
             if system.scores.shape[1] < system.scores.shape[2] and loops_from_start(system):
                 return self.run_in_torch(system, None)  # where the smaller side is searched
 
-        near = replace(self, max_steps=min(self.max_steps, SHORTER)) if cools(system) else self
-        raw = near.in_double(system, init, Newton.run_in_torch)
+        few = replace(self, max_steps=min(self.max_steps, SHORTER)) if cools(system) else self
+        raw = few.in_double(system, init, Newton.run_in_torch)
         raw = with_verdict(raw, self.tolerance, self.max_steps)
         left = (~raw.converged & (raw.steps < self.max_steps)).nonzero().squeeze(-1)
         if cools(system) and left.numel():
@@ -160,11 +199,15 @@ class Newton:
         if system.scores.shape[1] < system.scores.shape[2]:  # the smaller side is searched
             return transposed(self.cooled(transpose(system), None))
 
-        raw = self.in_double(system, None, Newton.cool)
-        raw = with_verdict(raw, self.tolerance, self.max_steps)
-        left = (~raw.converged).nonzero().squeeze(-1)
-        if left.numel():
-            put(raw, left, self.run_in_torch(system.take(left), None))
+        fast, careful = [partial(Newton.cool, ratio=ratio) for ratio in RATIOS]
+        raw = self.in_double(system, None, fast)
+        again = partial(self.in_double, way=careful)
+        for way in (again, self.run_in_torch)[span(system) > STEEP :]:
+            raw = with_verdict(raw, self.tolerance, self.max_steps)
+            left = (~raw.converged).nonzero().squeeze(-1)
+            if left.numel():
+                put(raw, left, way(system.take(left), None))
+
         return raw
 
     def in_double(self, system: System, init: Tensor | None, way: Callable[..., Raw]) -> Raw:
@@ -176,40 +219,19 @@ class Newton:
         near = replace(self, tolerance=stop_at(float(self.tolerance), dtype))
         return precisely(system, init, partial(way, near, polish=False))
 
-    def cool(self, system: System, init: Tensor | None, *, polish: bool) -> Raw:
+    def cool(self, system: System, init: Tensor | None, *, ratio: float, polish: bool) -> Raw:
         """From sweeps at a temperature that is easy to the one that was asked, in float64.
 
         Columns' prices move almost linearly with the temperature, so that a level takes few passes
-        from the last one. It ends where one takes too many.
+        from the last one.
         """
         del init
         heat = max(1.0, span(system) / EASY)
         level = replace(system, eps=system.eps * heat)
-        raw = Sinkhorn(tolerance=LOOSE, max_steps=SWEEPS).run(level, None)
-        steps = raw.steps
-        while heat > 1.0 or float(raw.error.max()) > self.tolerance:
-            cooler = max(1.0, heat / RATIO)
-            start = raw.column_potential * (heat / cooler)
-            heat = cooler
-            level = replace(system, eps=system.eps * heat)
-            goal = self.tolerance if heat == 1.0 else LOOSE
-            passes = replace(self, tolerance=goal, max_steps=min(self.max_steps, SHORT))
-            raw = passes.near(level, start, polish=polish and heat == 1.0)
-            steps = steps + raw.steps
-            if not float(raw.error.max()) <= goal:
-                break
-
-        if heat > 1.0:  # the plan of another temperature is none
-            raw.error = torch.full_like(raw.error, torch.inf)
-        return replace(raw, steps=steps, solver="Sinkhorn, then Newton")
-
-    def near(self, system: System, start: Tensor, *, polish: bool) -> Raw:
-        """A few passes from a start, and no other way where they do not do."""
-        limits = {"tolerance": float(self.tolerance), "most": self.max_steps, "polish": polish}
-        few = replace(self, max_steps=min(self.max_steps, SHORTER))
-        slow = partial(few.run_in_torch, polish=polish)
-        raw = cpu.newton(system, start, slow, **limits)
-        return slow(system, start) if raw is None else raw
+        swept = Sinkhorn(tolerance=LOOSE, max_steps=SWEEPS).run(level, None)
+        prices = swept.column_potential * heat
+        raw = along(system, prices, self.limits(polish=polish), cooler(heat, ratio))
+        return replace(raw, steps=swept.steps + raw.steps, solver="Sinkhorn, then Newton")
 
     def once(self, system: System, init: Tensor | None, instead: Run | None = None) -> Raw:
         """In float64 for a float32 plan, which shows no more than a tenth of the tolerance."""
@@ -261,18 +283,29 @@ class Newton:
         return Raw(plan, a, b, error, steps, *verdict(error, steps, self.tolerance, self.max_steps))
 
 
-def cools(system: System) -> bool:
-    """Whether an assignment that compiled passes leave is cooled down by them.
+def cooler(heat: float, ratio: float) -> list[float]:
+    """The temperatures below `heat` times the system's, down to 1."""
+    heats = []
+    while heat > 1.0 or not heats:
+        heat = max(1.0, heat / ratio)
+        heats.append(heat)
 
-    Small ones, columns of many rows, whose loads are nearly even from the first pass, and
-    temperatures that take more than four levels are solved as fast without.
+    return heats
+
+
+def cools(system: System) -> bool:
+    """Whether an assignment that passes from b = 0 leave is cooled down by compiled ones.
+
+    Many tiny ones go through the linear programme side by side, and columns of many rows, whose
+    loads are nearly even from the first pass, are solved as fast without.
     """
     if system.groups is None or not compiled(loops_for(system)):
         return False
 
-    _, n, k = system.scores.shape
+    count, n, k = system.scores.shape
+    worth = count <= MANY or n * k >= TINY
     few = n <= ROWS * k or span(system) < RANGE[torch.float64]
-    return k >= MANY and n * k >= LARGE and few and span(system) <= COLDEST
+    return worth and few and span(system) <= COLDEST
 
 
 def patience(system: System, *, warm: bool) -> Tensor:
@@ -364,14 +397,3 @@ def place(point: Point, index: Tensor, found: Point) -> None:
     for name in ("plan", "a", "b", "error"):
         old = getattr(point, name)
         old[index] = getattr(found, name)[better].to(old.dtype)
-
-
-def transposed(raw: Raw) -> Raw:
-    """Exchange the sides of an answer back."""
-    rows = raw.column_potential.to(raw.plan.dtype)
-    return replace(
-        raw,
-        plan=raw.plan.transpose(1, 2).contiguous(),
-        row_potential=rows,
-        column_potential=raw.row_potential.double(),
-    )

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multisk import Exact, MultiAssignment, Newton, Sinkhorn, Transport, solve
-from tests.solver.strategies import unit_scores
+from tests.solver.strategies import FEW, unit_scores
 
 SHAPES = [(100, 40, 4), (40, 100, 7), (300, 16, 5), (50, 50, 10), (64, 64, 1), (9, 5, 2)]
 
@@ -189,3 +191,48 @@ def test_a_cold_assignment_is_cooled_down_where_passes_would_get_lost(rows, colu
     form = plan.logit() - found.row_potential.double()[:, None] - found.column_potential
     cells = (plan > 1e-6) & (plan < 1 - 1e-3)
     assert (form - 0.75 / 0.005 * x.double())[cells].abs().max() <= 1e-2
+
+
+@st.composite
+def frozen(draw):
+    """Normal scores whose exponents leave every table, and a problem."""
+    rows, columns = draw(st.sampled_from([(40, 6), (30, 50), (60, 64)]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
+    x = torch.randn(rows, columns, generator=generator)
+    x = x.to(draw(st.sampled_from([torch.float32, torch.float64])))
+    k = draw(st.sampled_from([1, max(1, columns // 8), columns // 2]))
+    options = {
+        "plain": {"k": k},
+        "mask": {"k": k, "mask": (torch.arange(rows)[:, None] + torch.arange(columns)) % 5 > 0},
+        "loads": {"k": k, "capacity": torch.linspace(0.8, 1.2, columns) * (rows * k / columns)},
+    }[draw(st.sampled_from(["plain", "mask", "loads"]))]
+    moved = x + 0.02 * torch.randn(x.shape, generator=generator).to(x)
+    return x, moved, MultiAssignment(**options, eps=draw(st.sampled_from([0.01, 0.005, 0.002])))
+
+
+@FEW
+@given(frozen())
+def test_cut_tables_give_the_plan_and_the_potentials_of_the_whole(case):
+    """The oracle is the definition: margins met by P = sigmoid(T), at the potentials handed out."""
+    x, moved, problem = case
+    cold = solve(x, problem).raise_if_failed()
+    for scores, found in ((x, cold), (moved, solve(moved, problem, init=cold).raise_if_failed())):
+        exponent = 0.75 * scores.double() / problem.eps
+        exponent += found.row_potential.double()[:, None] + found.column_potential
+        plan = torch.sigmoid(exponent)
+        if problem.mask is not None:
+            plan = plan * problem.mask
+        error = (plan - found.plan).abs().max()
+        assert error <= (1e-9 if scores.dtype == torch.float64 else 1e-4)
+
+
+def test_a_start_of_a_cold_problem_stays_in_the_compiled_loops():
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 40, generator=generator)
+    problem = MultiAssignment(k=10, eps=0.005)
+    cold = solve(x, problem).raise_if_failed()
+    moved = x + 0.02 * torch.randn(x.shape, generator=generator)
+    warm = solve(moved, problem, init=cold).raise_if_failed()
+    assert cold.backend == warm.backend == "numba"
+    assert int(warm.steps) < int(cold.steps)
