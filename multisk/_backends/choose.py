@@ -30,15 +30,21 @@ from multisk._problem.problem import has_values, readable, wrapped
 from multisk._problem.system import System
 from multisk._warning import MultiskWarning
 
-RANGE = {torch.float32: 60.0, torch.float64: 500.0}  # of the exponents in a table
+# Of the exponents in a table, which is taken around their middle: cells from exp(-30) to exp(30)
+# leave their products with both factors room below float32's exp(88).
+RANGE = {torch.float32: 60.0, torch.float64: 500.0}
 BACKENDS = ("torch", "numpy", "numba", "triton")
 WHOLE = ("Newton", "Sinkhorn", "Exact", "Blend")  # solvers whose run one operator can be
-WIDEST = 4096  # columns that a kernel's program can hold
+PROGRAM_COLUMNS = 4096  # that a kernel's program can hold
 _FORCED: ContextVar[str | None] = ContextVar("multisk_backend", default=None)
 
 
 class Costs:
-    """Where the cheaper one of two changes: process time on one core of an AMD EPYC."""
+    """Where the cheaper one of two changes: process time on one core of an AMD EPYC.
+
+    Looked for with `python -m benchmarks.map` and benchmarks/paired; the map is in
+    docs/multisk/solvers.md.
+    """
 
     NARROW_COLUMNS = 128  # above, arrays' Newton passes are torch's, and assignments sweep first
     MANY, SMALL = 64, 1 << 14  # numpy or torch: more and smaller problems go side by side
@@ -114,7 +120,7 @@ def kernels_run(x: Tensor) -> bool:
 
 def kernels_normalize(x: Tensor, axis: int) -> bool:
     """Whether kernels scale this axis of a table: a row has to fit into one program."""
-    return x.numel() > 0 and (axis != -1 or x.shape[-1] <= WIDEST) and kernels_run(x)
+    return x.numel() > 0 and (axis != -1 or x.shape[-1] <= PROGRAM_COLUMNS) and kernels_run(x)
 
 
 @functools.cache
@@ -144,7 +150,8 @@ def kernels_serve(system: System, *, traced: bool = False) -> bool:
     """
     x = system.scores
     now = traced or not torch.compiler.is_compiling()
-    return now and x.shape[2] <= WIDEST and not system.bounded_rows and kernels_run(x)
+    fits = x.shape[2] <= PROGRAM_COLUMNS
+    return now and fits and not system.bounded_rows and kernels_run(x)
 
 
 def kernels_visit(system: System) -> bool:
@@ -178,7 +185,7 @@ def hidden(system: System, solver: object) -> bool:
 
 def fits_program(x: Tensor) -> bool:
     """Whether a kernel's program can hold a line of one side; in this order a free N stays free."""
-    return x.shape[2] <= WIDEST or x.shape[1] <= WIDEST
+    return x.shape[2] <= PROGRAM_COLUMNS or x.shape[1] <= PROGRAM_COLUMNS
 
 
 def one_derivative(system: System) -> bool:
@@ -198,7 +205,7 @@ def operator_unrolls(system: System, steps: int | None, start: Tensor | None) ->
 
     plain = system.two_groups and system.ranks is None and system.levels is None
     x = system.scores
-    return plain and x.shape[-1] <= WIDEST and x.numel() > 0 and kernels_run(x)
+    return plain and x.shape[-1] <= PROGRAM_COLUMNS and x.numel() > 0 and kernels_run(x)
 
 
 def loops_unroll(system: System) -> ModuleType | None:

@@ -48,6 +48,7 @@ def normalize_backward(
     if kernels_normalize(y, axis):
         return _axis_kernels(axis)[1](grad, y, total, target.contiguous(), log=log)
 
+    # y = x t / sum x:  dL/dx = (t g - sum y g) / sum x;  of logarithms  g - exp(y) sum g / t.
     wide, g = y.to(total.dtype), grad.to(total.dtype)
     goal = target.reshape(()) if target.numel() == 1 else target.unsqueeze(axis)
     if log:

@@ -1,12 +1,12 @@
 """Small doubly stochastic matrices as one operator, twice differentiable.
 
 With the plan P and a cotangent G, write G' = G - alpha_i - beta_j for the G that is left once no
-row and no column of P G' has a sum. Then
+row and no column of P G' has a sum. Then Eq. (31) of docs/multisk/mathematics.md is
 
-    dL/dX = P G'                                                                            (1)
+    dL/dX = P G'
 
 and, because alpha and beta are a saddle point of sum P (G - alpha - beta) (U - alpha' - beta'),
-a cotangent U of (1) has the cotangents P U' in G and G' U' in P.
+a cotangent U of it has the cotangents P U' in G and G' U' in P.
 
 Imported by `multisk.birkhoff`, not by `multisk`.
 """
@@ -81,13 +81,13 @@ def _(logits: Tensor, rows: Tensor, columns: Tensor, tolerance: float) -> Tensor
 
 @custom_op("multisk::birkhoff_backward", mutates_args=())
 def birkhoff_backward(plan: Tensor, grad: Tensor) -> Tensor:
-    """The cotangent (1) of the logits from that of the plan, both (..., n, m)."""
+    """The cotangent P G' of the logits from that of the plan, both (..., n, m)."""
     return derivative(plan, grad, weigh=True)
 
 
 @custom_op("multisk::birkhoff_centred", mutates_args=())
 def birkhoff_centred(plan: Tensor, grad: Tensor) -> Tensor:
-    """G' of (1), (..., n, m)."""
+    """G', (..., n, m)."""
     return derivative(plan, grad, weigh=False)
 
 

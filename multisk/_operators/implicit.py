@@ -12,7 +12,7 @@ from multisk._solution.implicit import Implicit, Side, tiled_plan
 
 Cotangents = tuple[Tensor, Tensor, Tensor]
 ROUNDS = 400  # of conjugate gradients at most
-LOOK = 8  # rounds launched between two looks at them, where the host may look; most need 2 to 4
+ROUNDS_A_LOOK = 8  # launched between two looks at them, where the host may look; most need 2 to 4
 
 
 @custom_op("multisk::plan_gradient", mutates_args=())
@@ -26,7 +26,7 @@ def plan_gradient(
     yields: Tensor | None,
     held: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cotangents of Z = scale X, of the row budgets and of the column budgets, at a solution.
+    """Cotangents of Z = scale X, of row and of column budgets, at a solution: Eq. (31).
 
     Args:
         scores: (B, N, K).
@@ -63,10 +63,12 @@ def in_kernels(
 ) -> Cotangents:
     """Two passes and the columns' system; where that takes many rounds, the host looks at them."""
     a, b = potentials
+    # First visit: h, w and the rows' part of Eq. (31), whose columns' system is solved next.
     at = asked.at(a, b)
     found = kernels.gradient.gather(at, grad)
     give = None if asked.yields is None else asked.yields[:, 1]
     still, gauge = found.weight <= 0, torch.ones_like(asked.scale)
+    # A column held inside its interval fixes the gauge of Eq. (13); an empty one does not.
     if held is not None:
         gauge = gauge * ~(held & ~still).any(1)
         still = still | held
@@ -76,15 +78,16 @@ def in_kernels(
 
     columns = (found, at, give, still, gauge)
     captured, rounds = being_captured(asked.scores), 0
-    beta = kernels.gradient.answer(*columns, rounds=ROUNDS if captured else LOOK)
+    beta = kernels.gradient.answer(*columns, rounds=ROUNDS if captured else ROUNDS_A_LOOK)
     while isinstance(beta, kernels.wide.Solving) and not captured and rounds < ROUNDS:
         if bool(beta.done.all()):
             break
-        rounds += LOOK
-        beta = kernels.gradient.answer(*columns, rounds=LOOK, resume=beta)
+        rounds += ROUNDS_A_LOOK
+        beta = kernels.gradient.answer(*columns, rounds=ROUNDS_A_LOOK, resume=beta)
 
     beta = beta.x if isinstance(beta, kernels.wide.Solving) else beta
 
+    # Second visit: alpha, and W (G - alpha_i - beta_j).
     z, alpha = kernels.gradient.spread_back(at, grad, found.tilt, beta)
     return z, alpha, beta.to(b.dtype).clone()
 

@@ -28,7 +28,7 @@ def newton(
     tolerance: float,
     max_steps: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Find a and b such that P = sigmoid(scale X + a_i + b_j), or exp of it, meets its margins.
+    """Find a and b such that P = sigmoid(scale X + a_i + b_j), or exp, Eq. (5), meets its margins.
 
     Gives the plan, a, b, the plan's row sums and column sums, the steps, and 1 where solved.
 
@@ -76,6 +76,7 @@ def in_kernels(asked: Asked, start: Tensor | None, tolerance: float, max_steps: 
     turned = scores.shape[1] < scores.shape[2] and start is None
     side = asked.turned() if turned else asked
     wanted = max_steps + 1
+    # The plan that is handed out is rounded and summed once more.
     enough = 0.25 * tolerance
     # In float64 one more step squares the error: gradients and comparisons then see the limit.
     fine = min(enough, 1e-12) if scores.dtype == torch.float64 else enough
@@ -97,16 +98,16 @@ def in_kernels(asked: Asked, start: Tensor | None, tolerance: float, max_steps: 
         scores, asked.scale, b, asked.margins[0], free=asked.free, yields=asked.row_yields
     )
     steps, solved = found.steps.long(), ((found.error <= enough) & found.cold).long()
-    left = (solved == 0) & ~found.error.isnan()  # patience does not help against a NaN
+    left = (solved == 0) & ~found.error.isnan()  # the host cannot help against a NaN
     sums = table.row_sums, table.column_sums.contiguous()
     answer = (table.plan, a, b.double(), *sums, steps, solved)
     if captured or not scores.is_cuda or not bool(left.any()):
         return answer
 
-    return with_patience(answer, left, asked, tolerance, max_steps)
+    return steered_by_host(answer, left, asked, tolerance, max_steps)
 
 
-def with_patience(
+def steered_by_host(
     answer: Found, left: Tensor, asked: Asked, tolerance: float, max_steps: int
 ) -> Found:
     """Solve again, steered by the host, the problems that the device search `left`."""

@@ -21,7 +21,7 @@ def assign(
     free: Tensor | None,
     yields: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Row potentials (B, N) and plan (B, N, K) for stored column potentials (B, K).
+    """Row potentials (B, N), Eq. (16), and plan (B, N, K) for stored column potentials (B, K).
 
     Differentiable in the scores, at these column potentials; the row potentials are not.
 
@@ -72,7 +72,7 @@ def assign_backward(
 ) -> Tensor:
     """Cotangent of Z = scale X from that of the plan of `assign`.
 
-    W (G - t_i), with t_i such that the row's answer is in.
+    Eq. (31) at fixed columns, beta = 0: W (G - t_i) with t_i = sum_j W_ij G_ij / h_i.
     """
     if kernels_run(scores):
         double = None if yields is None else yields[:, None]

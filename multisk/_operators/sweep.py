@@ -105,6 +105,7 @@ def in_torch(
     rows, row_cells, columns, column_cells = asked.margins
     a, b = start if start else (torch.zeros_like(rows), torch.zeros_like(columns))
     for step in range(steps):
+        # Eq. (5) after a depth line, the raw kernels before the first one.
         if start or step > 0:
             t = passes.exponent(scores, high - low, a, b, None)
             top, rest = logsigmoid(t), logsigmoid(-t)
@@ -123,6 +124,7 @@ def in_torch(
             top_sum = (top + grow[..., None]).logsumexp(-2)
             rest_sum = (rest + shrink[..., None]).logsumexp(-2)
 
+        # Eq. (7), (8) in logarithms.
         a = a + grow - shrink
         b = b + passes.log_ratio(columns, top_sum.to(columns))
         b = b - passes.log_ratio(column_cells - columns, rest_sum.to(columns))

@@ -147,6 +147,7 @@ def in_torch(asked: Asked, steps: int, grad: Tensor, *, rows_first: bool) -> Fou
         e = grad.to(scores) * moved.exp()
         e, pulled = through_rows(e, moved, e.sum(-1), rows, row_step=True)
 
+    # The plan's cotangent through P = sigmoid(T): W = P (1 - P).
     bent = q * e
     x_bar, u, v = (high - low) * bent, bent.sum(-1), bent.sum(-2)
     dots = [(scores * bent).sum((-2, -1)), -(scores * bent).sum((-2, -1))]
@@ -155,15 +156,18 @@ def in_torch(asked: Asked, steps: int, grad: Tensor, *, rows_first: bool) -> Fou
         row_step = rows_first or step > 0
         pair = logs(a, b)
         top, rest, _, _ = after_rows(pair, targets[0], row_step=row_step)
+        # Eq. (34), here by masses: e and f are cotangents of log P and log (1 - P) in this sweep.
         e = -torch.where(targets[1][0] > 0, v, 0.0)[:, None] * (top - sums[0][:, None]).exp()
         f = torch.where(targets[1][1] > 0, v, 0.0)[:, None] * (rest - sums[1][:, None]).exp()
         column_bar += per_mass(v, targets[1][0]) + per_mass(v, targets[1][1])
         e, first = through_rows(e, top, u + e.sum(-1), targets[0][0], row_step=row_step)
         f, second = through_rows(f, rest, f.sum(-1) - u, targets[0][1], row_step=row_step)
         pulled += first - second
+        # Through the depth line; before the first one there is none.
         if a is not None:
             e = pair[1].exp() * e - pair[0].exp() * f
             u, v, f = u + e.sum(-1), v + e.sum(-2), -e
+
         x_bar += high * e + low * f
         dots = [dot + (scores * x).sum((-2, -1)) for dot, x in zip(dots, (e, f), strict=True)]
 

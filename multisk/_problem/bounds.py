@@ -47,6 +47,7 @@ def bounded_margins(
         masses = together(lambda: row_masses(problem.rows, x, batch, findings), x, group)
         rows = masses, None
 
+    # The sum of the whole plan, where either side, or the caller, says what it is.
     mass = None
     if problem.mass is not None:
         mass = fit("mass", problem.mass, (), x.double(), batch).view(-1, 1)
@@ -104,6 +105,7 @@ def closed(
     rows: Pair, columns: Pair, mask: Tensor | None, mass: Tensor | None
 ) -> tuple[Pair, Pair, Tensor | None]:
     """Finite bounds, and the pairs that may carry anything."""
+    # No line can hold more than the other side, or the mass: infinity becomes that.
     tops = [(low if high is None else high).double() for low, high in (rows, columns)]
     most = torch.minimum(*(top.sum(-1, keepdim=True) for top in tops))
     most = most if mass is None else torch.minimum(most, mass)
@@ -112,6 +114,7 @@ def closed(
         (low, None if high is None else torch.minimum(high, most.to(high)))
         for low, high in (rows, columns)
     )
+
     live = (tops[0].detach() > 0)[..., None] & (tops[1].detach() > 0)[..., None, :]
     if mask is not None:
         return rows, columns, mask & live

@@ -81,6 +81,7 @@ def passes(
 
     for _ in range(sum(free.shape[1:]) + 1 if read else UNREAD):
         by_row, by_column = left
+        # A line whose budget equals its free cells has them all; one without budget has none.
         full = by_row.full()[..., None] | by_column.full()[..., None, :]
         empty = by_row.empty()[..., None] | by_column.empty()[..., None, :]
         if read and not bool((free & (full | empty)).any()):

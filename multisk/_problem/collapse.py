@@ -7,11 +7,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Groups:
-    """Channels that stay equal at every sweep, merged; the first `top` groups make the plan.
+    """Channels that stay equal at every sweep, merged: Eq. (4). The first `top` make the plan.
 
     Channels of one scale start equal and every normalisation treats them alike, so only a group's
     total has to be kept. Groups never straddle the boundary between the plan's channels and the
-    others, because the margins may differ there.
+    others, because the margins may differ there: Eq. (2) of docs/multisk/mathematics.md.
     """
 
     scales: tuple[float, ...]
@@ -34,6 +34,7 @@ def collapse(k: int, columns: int, damping: float | int | Tensor) -> Groups:
     if not isinstance(damping, Tensor):
         return Groups((1.0, float(damping)), (k, columns - k), 1)
 
+    # Neighbours of one scale are one group, unless the plan's channels end between them.
     scales = [float(s) for s in damping.tolist()]
     merged: list[tuple[float, bool]] = []
     counts: list[int] = []

@@ -16,14 +16,14 @@ from multisk._problem.status import Findings, Status
 
 @dataclass(frozen=True, eq=False)
 class Margins:
-    """What the free cells have to sum to, and by which unit a violation is measured."""
+    """What the free cells have to sum to, and by which unit Eq. (42) measures a violation."""
 
-    rows: Float[Tensor, "b n"]  # the lower bounds when `row_upper` is set
-    columns: Float[Tensor, "b k"]  # float64; the lower bounds when `upper` is set
+    rows: Float[Tensor, "b n"]  # r_i; the lower bounds when `row_upper` is set
+    columns: Float[Tensor, "b k"]  # c_j, float64; the lower bounds l_j when `upper`, u_j, is set
     upper: Float[Tensor, "b k"] | None
     row_unit: Float[Tensor, "b n"]  # the whole budget, 1 where that is 0
     column_unit: Float[Tensor, "b k"]
-    row_cells: Float[Tensor, "b n"]  # free cells of each row, and of each column on all ranks
+    row_cells: Float[Tensor, "b n"]  # n_i and m_j: free cells of a row, of a column on all ranks
     column_cells: Float[Tensor, "b k"]
     free: Bool[Tensor, "b n k"] | None = None
     ones: Bool[Tensor, "b n k"] | None = None
@@ -383,6 +383,7 @@ def check_overlap(
         top = lower if upper is None else upper
         ends.append([total(x.detach().double().sum(-1), ranks) for x in (lower, top)])
 
+    # Each side's totals, and whether the two ranges meet, up to float32's rounding of a long sum.
     (low, high), (least, most) = ends
     slack = 1e-6 * torch.maximum(low, least) + 1e-12
     findings.require(
@@ -413,6 +414,7 @@ def _at_most(
 ) -> tuple[Tensor, Tensor]:
     """Between nothing and a multiple of the even share."""
     upper = torch.minimum(share * factor.value, cells)
+
     room, asked = upper.detach().sum(-1), everything.detach().squeeze(-1)
     findings.require(
         room < asked * (1 - 1e-9),
@@ -450,6 +452,7 @@ def balanced(
 ) -> Tensor:
     """Require equal totals up to the rounding of what was given, then make them exactly equal."""
     coarse = given.is_floating_point() and given.dtype.itemsize < 4
+    # A sum of many 16-bit loads has two digits, one of float32 loads five.
     tolerance = 1e-2 if coarse else 1e-5
     summed = load.sum(-1, keepdim=True)
     miss = (summed - everything).detach().abs()
@@ -463,6 +466,7 @@ def balanced(
         ),
     )
 
+    # Totals that differ by rounding have no plan: sum r_i = sum c_j has to hold exactly.
     return load * (everything / summed.masked_fill(summed == 0, 1.0))
 
 

@@ -18,6 +18,7 @@ class MultiAssignment:
 
     The plan P maximises `(1 - damping) <P, X> + eps H(P)` over `0 <= P <= 1` with row sums `k`
     and column sums `capacity`; H is the binary entropy.
+    (Eq. (6) of docs/multisk/mathematics.md; the channels are Eq. (1).)
     It is the sum of the first `k` channels of a K-channel table whose channels have the scales 1
     (the first `k`) and `damping` (the others), balanced over rows, columns and channels.
 
@@ -74,7 +75,8 @@ class Transport:
     """Classical entropic transport: every row's mass goes to the columns, no cap on an entry.
 
     The plan P maximises `<P, X> + eps H(P)` with `H(P) = -sum P (log P - 1)` over `P >= 0` with
-    the given row and column sums; relaxed margins subtract their penalties. This is POT's and
+    the given row and column sums, Eq. (6); relaxed margins subtract their penalties, Eq. (22), of
+    docs/multisk/mathematics.md. This is POT's and
     OTT's objective; with exact margins `-sum P log P` has the same maximiser and a value less by
     eps times the mass.
 

@@ -51,6 +51,8 @@ def reach(system: System) -> Tensor:
     scale = scale.reshape(-1) if isinstance(scale, Tensor) else scale
     exact = system.shifts
     spread = (high - low if exact else torch.maximum(high.abs(), low.abs())).double()
+
+    # A margin that yields by e adds log(e) / tau to its potential, Eq. (23).
     bound = 2 * spread * scale + FAR
     for strength in system.relax:
         if strength is not None:

@@ -42,7 +42,7 @@ TENTH = 0.1  # of the tolerance, which a part of an error may have and not count
 
 
 def stop_at(tolerance: float, dtype: torch.dtype) -> float:
-    """The error at which sweeps stop, so that the plan they hand out is within `tolerance`.
+    """The error at which sweeps stop, Eq. (43), so that the plan handed out is within `tolerance`.
 
     The plan is rounded, and summed, once more than the sums that a sweep sees. Of 84 float32 plans
     that stopped at 0.8e-6 the worst was off by 0.89e-6.
@@ -58,7 +58,7 @@ def inner(tolerance: float) -> float:
 def verdict(
     error: Tensor, steps: Tensor, tolerance: float, most: int | None
 ) -> tuple[Bool[Tensor, " b"], Int8[Tensor, " b"]]:
-    """Which problems converged, and the code of every problem's status.
+    """Which problems converged, Eq. (43), and the code of every problem's status.
 
     Args:
         error: (b,) worst relative violation.

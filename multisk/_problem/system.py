@@ -26,9 +26,10 @@ HUGE = 1e30  # nobody's similarity: torch.finfo(...).min, or -1e38
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """Find a and b: the link of T = scale * scores + a_i + b_j has the sums `rows`, `columns`.
+    """Find a and b: the link of T = scale * scores + a_i + b_j, Eq. (5), has the given sums.
 
-    The link is sigmoid for an assignment (`groups` set) and exp for a transport. Everything has
+    The link is sigmoid for an assignment (`groups` set) and exp for a transport; the sums are those
+    of `margins`. Eq. (n) is that of docs/multisk/mathematics.md. Everything has
     one leading batch dimension; cells that are not `free` are settled beforehand (forbidden, or
     forced to 1 where `ones`), and the margins hold what is left for the free cells.
     """
@@ -65,6 +66,7 @@ class System:
     @property
     def score_factor(self) -> float:
         """Difference of the extreme channel scales: the factor of the scores in the plan."""
+        # Eq. (5): 1 - mu for the two levels of an assignment.
         return 1.0 if self.groups is None else self.groups.scales[0] - self.groups.scales[-1]
 
     @property
@@ -72,6 +74,7 @@ class System:
         """Exponent per unit of score."""
         if self.levels is None:
             return self.score_factor / self.eps
+
         steep = (self.levels[0] - self.levels[-1]) / self.eps
         return steep.expand(self.scores.shape[0], 1, 1)
 
@@ -110,7 +113,7 @@ class System:
 
     @property
     def shifts(self) -> bool:
-        """Whether only sums of row and column potentials matter: a shift changes nothing."""
+        """Whether only sums of row and column potentials matter, so that S 1 = 0 in Eq. (13)."""
         free = not self.bounded_rows or self.margins.mass is not None
         return free and self.relax == (None, None)
 
@@ -354,7 +357,7 @@ def _groups(problem: MultiAssignment, columns: int) -> Groups:
             return collapse(int(problem.k), columns, damping)
         damping = 0.0
 
-    # With a tensor k the counts only have to be two: the sweeps use the groups' margins.
+    # With a tensor k the counts only have to be two: the sweeps use the groups' margins, Eq. (2).
     k = 1 if isinstance(problem.k, Tensor | tuple | list) else int(problem.k)
     return collapse(k, columns, damping)
 
@@ -434,6 +437,7 @@ def _check_range(
 
     scales = (1.0,) if groups is None else groups.scales
     widest = spread * max(map(abs, scales)) / coldest
+    # Sums and differences of exponents stay finite.
     if not widest < 0.01 * torch.finfo(dtype).max:
         raise ValueError(
             f"eps must be large enough to divide scores that span {spread:g}, got {coldest:g}"
@@ -452,13 +456,13 @@ def column(value: float | Tensor) -> float | Tensor:
 
 
 def yielding(system: System, side: int) -> float | Tensor:
-    """How fast a margin yields, eps / strength: a number or (b, 1); 0 for an exact one."""
+    """How fast a margin yields, tau = eps / strength, Eq. (23): a number or (b, 1); 0 if exact."""
     strength = system.relax[side]
     return 0.0 if strength is None else column(system.eps) / column(strength)
 
 
 def power(system: System, side: int) -> float | Tensor:
-    """Exponent of a relaxed margin's update, strength / (strength + eps); 1 for an exact one."""
+    """Eq. (23)'s 1 / (1 + tau), exponent of a relaxed margin's update; 1 for an exact one."""
     strength = system.relax[side]
     if strength is None:
         return 1.0

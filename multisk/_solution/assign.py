@@ -35,6 +35,7 @@ def assign(solution: Answer, new_scores: Tensor) -> Tensor:
         y = passes.exponent(x, plain(system.scale), None, raw.column_potential, None)
         capped = system.groups is not None
         cells = x.new_full(x.shape[:2], float(k))
+        # Eq. (16), or (9), at the stored b: no other row takes part.
         a = passes.row_answer(y, budget, cells, strength=None if capped else 1.0)
         plan = passes.row_plan(y, a, capped=capped)
 

@@ -32,6 +32,7 @@ def channels(solution: Answer) -> Tensor:
     with torch.no_grad():
         parts = _two(solution) if system.two_groups else _many(solution)
         table = torch.cat(
+            # Channels of a group are equal, Eq. (4).
             [
                 part[:, None].expand(-1, count, -1, -1) / max(count, 1)
                 for part, count in zip(parts, groups.counts, strict=True)
@@ -44,6 +45,7 @@ def channels(solution: Answer) -> Tensor:
 
 def _two(solution: Answer) -> list[Tensor]:
     system, raw = solution.system, solution.raw
+    # Eq. (5): both groups' shares of a cell.
     t = solution.exponent()
     top, rest = torch.sigmoid(t), torch.sigmoid(-t)
     if system.margins.free is not None:

@@ -1,8 +1,9 @@
-"""Potentials as plain differentiable operations: Newton steps that start at the solution.
+"""Potentials as plain differentiable operations: Newton steps (33) that start at the solution.
 
 A Newton step from a solution changes nothing but carries its derivative: as the steps square the
 error of a small change of the input, one step is right to first order and two are right to third.
 Being ordinary operations they go through every tracer and transform, at O(N K) memory a step.
+Eq. (n) is that of docs/multisk/mathematics.md.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ def log_link(system: System, t: Tensor) -> Tensor:
 def exponents(system: System, solved: Solved) -> Tensor:
     """T = scale X + a_i + b_j in float64 with its derivative, -inf at forbidden pairs."""
     a, b, miss = solved.a.double(), solved.b.double(), solved.miss
+    # Eq. (33). What the solution itself misses is no change: only its derivative counts.
     for _ in range(STEPS):
         t = raised(system, a, b)
         plan, slope = linked(system, t)
@@ -84,6 +86,7 @@ def asked(
     rows, columns = margins.rows.double(), margins.columns.double()
     extra_rows, extra_columns = torch.zeros_like(a), torch.zeros_like(b)
     if system.relax[0] is not None:
+        # Eq. (23); its derivative joins the diagonal, Eq. (24).
         rows = rows * (-a * yielding(system, 0)).exp()
         extra_rows = rows * yielding(system, 0)
 
@@ -93,6 +96,7 @@ def asked(
 
     held = None
     if margins.upper is not None:
+        # Eq. (18)
         columns = torch.where(b < 0, margins.upper.double(), columns)
         held = b == 0
 
@@ -113,6 +117,7 @@ def bounds_of(system: System, a: Tensor, sums: Tensor) -> tuple[Tensor, Loose]:
     if margins.mass is None:
         return torch.where(band.loose, sums.detach(), rows), Loose(band.loose, pooled=False)
 
+    # Eq. (21): loose rows share what the others leave; `share` has its derivative and no value.
     taken = torch.where(band.loose, 0.0, rows).sum(-1, keepdim=True)
     share = (margins.mass - taken) / band.loose.sum(-1, keepdim=True).clamp_min(1)
     share = sums.detach() + share - share.detach()
@@ -163,7 +168,7 @@ def pooled(w: Tensor, right: Pair, extra: Pair, held: Tensor | None, loose: Tens
 def eliminated(
     w: Tensor, right: Pair, extra: Pair, held: Tensor | None, loose: Tensor | None = None
 ) -> Pair:
-    """`respond` with the rows eliminated; `loose` ones do not answer."""
+    """`respond` with the rows eliminated, Eq. (12); `loose` ones do not answer."""
     tiny = torch.finfo(w.dtype).tiny
     sums = w.sum(-1)
     height = sums + extra[0]
@@ -183,7 +188,7 @@ def eliminated(
 
     size = own.rsqrt()  # of the columns' units, in which the diagonal is 1
     off = torch.where(gone, 0.0, coupling) * size[..., None] * size[..., None, :]
-    # Where all margins are exact only sums of potentials matter: the shift gets a pivot.
+    # Where all margins are exact only sums of potentials matter: the shift gets a pivot, Eq. (13).
     exact = ((extra[0] == 0).all(-1, keepdim=True) & (extra[1] == 0).all(-1, keepdim=True)).to(w)
     for fixed in (held, loose):
         exact = exact if fixed is None else exact * (~fixed.any(-1, keepdim=True)).to(w)
@@ -193,6 +198,7 @@ def eliminated(
     matrix = eye * (1 + 4 * torch.finfo(w.dtype).eps) - off
     matrix = matrix + shift[..., None] * shift[..., None, :]
 
+    # Right-hand side, solution in the columns' units, and back to the rows.
     pull = right[1] - ((right[0] * inverse)[..., None] * w).sum(-2)
     pull = torch.where(still, 0.0, pull) * size
     beta = torch.linalg.solve(matrix, pull[..., None]).squeeze(-1) * size

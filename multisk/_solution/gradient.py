@@ -53,6 +53,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     if mode == "unroll":
         return unrolled(system, raw, solver, start)
 
+    # The derivative's error is of the order of the margins': half of the digits have to be there.
     tolerance = float(getattr(solver, "tolerance", USUAL))
     if readable(raw.error) and bool((raw.error > math.sqrt(tolerance)).any()):
         warnings.warn(
@@ -88,6 +89,7 @@ def attach(system: System, raw: Raw, solver: Any, start: Tensor | None, mode: st
     level = 0.0 if band is None else band.level
     what = Implicit(raw.row_potential, raw.column_potential, sides, system, raw.plan, level)
     scale = scale if isinstance(scale, Tensor) else None
+
     taus = [side.tau if isinstance(side.tau, Tensor) else None for side in sides]
 
     return ImplicitPlan.apply(  # pyright: ignore[reportReturnType]
@@ -102,12 +104,12 @@ def sides_of(margins: Margins) -> tuple[Tensor | None, ...]:
 
 
 def tau_of(eps: float | Tensor, strength: Strength) -> float | Tensor:
-    """How fast a relaxed margin yields: eps / strength, with its gradient; 0 for an exact one."""
+    """Tau of Eq. (23), eps / strength, with its gradient; 0 for an exact margin."""
     return 0.0 if strength is None else eps / strength
 
 
 def held_columns(system: System, raw: Raw) -> Tensor | None:
-    """Interval columns whose potential is 0: small changes do not move their bounds."""
+    """Interval columns whose potential is 0, Eq. (18): small changes do not move their bounds."""
     return None if system.margins.upper is None else raw.column_potential == 0
 
 

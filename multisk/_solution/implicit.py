@@ -1,4 +1,7 @@
-"""The implicit function theorem on a plan: one linear system in the columns, O(NK) memory."""
+"""The implicit function theorem on a plan, Eq. (31): one system in the columns, O(NK) memory.
+
+Eq. (n) is that of docs/multisk/mathematics.md.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +27,7 @@ from multisk._solution.composed import respond
 class Side:
     """One side's margins: how fast they yield, and the lines whose potentials do not answer."""
 
-    tau: float | Tensor  # eps / strength of a relaxed side, 0 of an exact one
+    tau: float | Tensor  # eps / strength of a relaxed side, Eq. (23); 0 of an exact one
     held: Tensor | None
     loose: Loose | None = None  # of rows, where they are intervals
 
@@ -44,7 +47,7 @@ class Implicit:
 class ImplicitPlan(torch.autograd.Function):
     r"""P = link(scale X + a + b) as a function of scores, scale, margins and relaxation.
 
-    For the cotangent G, dL/dZ = W * (G - alpha_i - beta_j) with W = link' and (alpha, beta) from
+    Eq. (31): for the cotangent G, dL/dZ = W * (G - alpha_i - beta_j), W = link', (alpha, beta) from
     [diag(h) W; W^T diag(w)] [alpha; beta] = [rows of W * G; columns of W * G]; alpha and beta are
     the cotangents of the row and column sums.
     """
@@ -105,7 +108,7 @@ def margin_cotangents(
     grad_rows = (alpha * row_yield).to(rows.dtype)
     grad_columns = (beta * column_yield).to(columns.dtype)
     grad_upper = None
-    if upper is not None:
+    if upper is not None:  # Eq. (18): the potential's sign says which bound is felt
         grad_upper = torch.where(what.b < 0, grad_columns, 0.0)
         grad_columns = torch.where(what.b > 0, grad_columns, 0.0)
 
@@ -128,6 +131,8 @@ def row_bounds(
     assert side.loose is not None
     loose, grad_mass = side.loose.rows, None
     if mass is not None:
+        # Eq. (21): loose rows have one multiplier, and what others take is missing from all of
+        # them.
         shared = alpha.masked_fill(~loose, 0.0).sum(-1, keepdim=True)
         shared = shared / loose.sum(-1, keepdim=True).clamp_min(1)
         alpha, grad_mass = alpha - shared, shared.to(mass)
@@ -138,7 +143,7 @@ def row_bounds(
 
 
 def yielding(tau: float | Tensor, potential: Tensor) -> float | Tensor:
-    """D goal / d margin of a relaxed side: exp(-tau * potential)."""
+    """D goal / d margin of a relaxed side, Eq. (32): exp(-tau * potential)."""
     if isinstance(tau, float) and tau == 0.0:
         return 1.0
     return (-potential * detached(tau)).exp()
@@ -147,7 +152,7 @@ def yielding(tau: float | Tensor, potential: Tensor) -> float | Tensor:
 def yield_cotangent(
     tau: float | Tensor, cotangent: Tensor, margin: Tensor, potential: Tensor
 ) -> Tensor | None:
-    """Cotangent of tau: the goal is margin * exp(-tau * potential)."""
+    """Cotangent of tau, Eq. (32): the goal is margin * exp(-tau * potential)."""
     if not isinstance(tau, Tensor):
         return None
 
@@ -157,12 +162,12 @@ def yield_cotangent(
 
 
 def weights(what: Implicit, plan: Tensor) -> Tensor:
-    """The link's slope in every cell: P(1 - P), or P without a cap."""
+    """W, the link's slope in every cell: P(1 - P), or P without a cap."""
     return plan if what.system.groups is None else plan - plan * plan
 
 
 def diagonals(what: Implicit, h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column diagonals; a relaxed margin adds its own yielding."""
+    """Row and column diagonals; a relaxed margin adds its own yielding, Eq. (24)."""
     row_tau, column_tau = (detached(side.tau) for side in what.sides)
     return h * (1 + row_tau), w * (1 + column_tau)
 
@@ -176,6 +181,7 @@ def fixed_columns(what: Implicit, w: Tensor) -> Tensor:
 def visited_plan(what: Implicit, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(dL/dZ, alpha, beta) in two visits of the kernels, with the columns' sums of all ranks."""
     system, a, b = what.system, what.a, what.b
+    # Rows eliminated, as in `tiled_plan`.
     found = visits.gather(system, a, b, grad)
     right = total(found.right.double(), system.ranks)
     w = total(found.weight.double(), system.ranks)
@@ -208,7 +214,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     coupling = w.new_zeros((w.shape[0], k, k) if dense else (w.shape[0], 0, 0))
     inverse = torch.empty_like(h)
 
-    # Rows eliminated: (diag(w) - W^T diag(1/h) W) beta = c - W^T diag(1/h) r, where r and c are
+    # Eq. (12): (diag(w) - W^T diag(1/h) W) beta = c - W^T diag(1/h) r, where r and c are
     # the row and column sums of W * G.
     for part in tiles(system):
         tile = weights(what, plan[:, part])
@@ -219,6 +225,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         upside = torch.where(answers, 1 / full.masked_fill(~answers, 1.0), 0.0)
         h[:, part], row_pull[:, part], inverse[:, part] = full, pulled.sum(-1), upside
 
+        # The right-hand side, and the diagonal w, of this tile's rows.
         eliminated = pulled.sum(-1) * upside
         column_pull += pulled.sum(-2) - torch.matmul(eliminated[:, None], tile).squeeze(1)
         w += tile.sum(-2)
@@ -234,7 +241,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         beta = solve_dense(weight, coupling, column_pull, still, gauge=gauge)
     else:
 
-        def apply(x: Tensor) -> Tensor:
+        def apply(x: Tensor) -> Tensor:  # Eq. (14), with the diagonals of Eq. (24)
             out = torch.zeros_like(x)
             for part in tiles(system):
                 tile = weights(what, plan[:, part])
@@ -245,7 +252,7 @@ def tiled_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
 
         beta = solve_iteratively(apply, weight, column_pull, still, gauge=gauge, tolerance=1e-10)
 
-    # Back: alpha = (rows of W * G - W beta) / h, and dL/dZ = W * (G - alpha_i - beta_j).
+    # Back to Eq. (31): alpha = (rows of W * G - W beta) / h, dL/dZ = W * (G - alpha_i - beta_j).
     z, alpha = torch.empty_like(plan), torch.empty_like(h)
     for part in tiles(system):
         tile = weights(what, plan[:, part])
@@ -268,6 +275,7 @@ def whole_plan(what: Implicit, plan: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     pulled = tile * grad
     sums = tile.sum(-1), tile.sum(-2)
     extra = [x * detached(side.tau) for x, side in zip(sums, what.sides, strict=True)]
+
     right = pulled.sum(-1), pulled.sum(-2)
     held, loose = what.sides[1].held, what.sides[0].loose
     alpha, beta = respond(tile, right, (extra[0], extra[1]), held, loose)

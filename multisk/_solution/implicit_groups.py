@@ -1,4 +1,7 @@
-"""The implicit derivative with more than two channel groups, by conjugate gradients."""
+"""The implicit derivative with more than two channel groups, by conjugate gradients.
+
+Eq. (31) of docs/multisk/mathematics.md with the response (30) in the place of W.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +60,7 @@ class GroupPlan(torch.autograd.Function):
         by_row, by_column = table.pull(grad)
         right = by_row, total(by_column, system.ranks)
         alpha, beta = balance(table, right, system.ranks)
+        # z is dL / d(scores / eps): eps has -z X / eps^2, every scale <X, z_c> / eps.
         z, by_scale = table.scores(grad, alpha.to(x), beta)
         grad_eps = None if eps is None else -(z * x).sum((-2, -1), keepdim=True) / eps**2
         grad_levels = None

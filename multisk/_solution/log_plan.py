@@ -27,6 +27,7 @@ def log_plan(solution: Answer) -> Tensor:
         log = raw.replay(system)
     elif solution.mode in {"implicit", "composed"} and system.two_groups and system.ranks is None:
         potentials = raw.row_potential, raw.column_potential
+        # Eq. (33): log P is a function of T, which does not underflow.
         t = composed.exponents(system, composed.Solved(*potentials, raw.miss))
         log = scaled(composed.log_link(system, t), raw.row_scale)
     else:

@@ -50,7 +50,7 @@ def hard_matching(solution: Answer, *, priced: bool) -> Matching:
 
 
 def start_of(system: System, b: Tensor) -> Tensor:
-    """Prices (*batch, K) of the columns' potentials: these are added, and have no unit."""
+    """Prices (*batch, K) of the columns' potentials, Eq. (38), which are added and have no unit."""
     scale: Any = system.scale
     prices = -b.double() / (scale.view(-1, 1) if isinstance(scale, Tensor) else scale)
     return prices.view(*system.batch, prices.shape[-1])

@@ -1,7 +1,8 @@
 """A solve that torch.func and forward-mode autograd can see through.
 
 The solver itself runs on plain tensors, as one step without derivative; what it found is then
-carried by plain operations (`composed`, or the sweeps themselves), which every transform knows.
+carried by plain operations (`composed`, Eq. (33), or the sweeps themselves), which every transform
+knows.
 """
 
 from collections.abc import Callable

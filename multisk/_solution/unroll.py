@@ -1,4 +1,8 @@
-"""The plan after a number of sweeps as one differentiable step, which keeps no table of cells."""
+"""The plan after a number of sweeps as one differentiable step, which keeps no table of cells.
+
+Eq. (34) of docs/multisk/mathematics.md, by whoever serves: compiled loops, an operator, or autograd
+sweep by sweep.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -227,6 +231,7 @@ def operator_cotangents(what: Unrolled, inputs: Inputs, kept: Any, grad: Tensor)
     if eps is None:
         return x, None, None, None, row, column, None
 
+    # Scales are s / eps.
     heat = -(scale * scales).sum(-1).view_as(eps) / eps
     return x, heat, None, None, row, column, None
 

@@ -1,4 +1,7 @@
-"""The objective at a plan, its derivative by the envelope theorem, and a bound on its distance."""
+"""The objective at a plan, its derivative by the envelope theorem, and a bound on its distance.
+
+Eq. (n) is that of docs/multisk/mathematics.md.
+"""
 
 from typing import Any
 
@@ -53,7 +56,7 @@ def margin_inputs(system: System) -> tuple[Tensor | None, ...]:
 
 
 def objective(system: System, raw: Any, plan: Tensor) -> Tensor:
-    """Reward plus eps times entropy, minus the penalties of relaxed margins: (b,)."""
+    """Eq. (6), reward plus eps times entropy, minus the penalties (22) of relaxed margins: (b,)."""
     x = system.scores
     eps = system.eps.reshape(-1) if isinstance(system.eps, Tensor) else system.eps
     if not system.two_groups:
@@ -81,7 +84,7 @@ def flat(value: float | Tensor) -> float | Tensor:
 
 
 def entropy(system: System, plan: Tensor) -> Tensor:
-    """Per cell: binary entropy under a cap, -P (log P - 1) without."""
+    """Per cell of Eq. (6): binary entropy under a cap, -P (log P - 1) without."""
     tiny = torch.finfo(plan.dtype).tiny
     p = plan.clamp_min(tiny)
     if system.groups is None:
@@ -94,7 +97,7 @@ def entropy(system: System, plan: Tensor) -> Tensor:
 
 
 def divergence(sums: Tensor, goal: Tensor) -> Tensor:
-    """KL(sums | goal) per line, with 0 log 0 = 0."""
+    """KL(sums | goal) per line, Eq. (22), with 0 log 0 = 0."""
     tiny = torch.finfo(sums.dtype).tiny
     ratio = sums.clamp_min(tiny).log() - goal.clamp_min(tiny).log()
     return sums * ratio - sums + goal
@@ -115,7 +118,7 @@ def group_parts(system: System, raw: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Envelope(torch.autograd.Function):
-    """At the optimum the objective moves as if the plan stood still.
+    """At the optimum the objective moves as if the plan stood still, Eq. (35).
 
     So dV/dX = P, dV/dr = -eps a, and a strength costs its margin's divergence.
     """
@@ -194,7 +197,7 @@ def margin_prices(
     ):
         if strength is None:
             price = -eps * potential
-        else:  # rho (sum / margin - 1), and sum / margin = exp(-a eps / rho)
+        else:  # Eq. (35): rho (sum / margin - 1), and sum / margin = exp(-a eps / rho)
             strength = column(strength)
             price = strength * ((-potential * eps / strength).exp() - 1)
         prices.append(grad[:, None] * price)
@@ -203,10 +206,12 @@ def margin_prices(
     upper, top, mass = None, None, None
     if system.margins.upper is not None:
         b = raw.column_potential
+        # Eq. (18): the bound that is felt has the price.
         columns, upper = torch.where(b > 0, columns, 0.0), torch.where(b < 0, columns, 0.0)
 
     if system.margins.row_upper is not None:
         level = band_at(system, raw.row_potential, plan.sum(-1)).level
+        # Eq. (21): above the level the lower bound is felt, below it the upper one.
         own = raw.row_potential.double() - level
         price = -grad[:, None].double() * eps
         rows, top = ((price * part).to(rows) for part in (own.clamp_min(0.0), own.clamp_max(0.0)))
@@ -216,30 +221,35 @@ def margin_prices(
 
 
 def gap(solution: Answer) -> Tensor:
-    """Dual minus primal objective, as a sum of absolute violations times prices."""
+    """Dual minus primal objective, Eq. (36), as a sum of absolute violations times prices."""
     system, raw = solution.system.detach(), solution.raw
     with torch.no_grad():
         if raw.channels is not None or not system.two_groups or raw.row_scale is not None:
             found = dual(system, raw) - value(solution).detach().reshape(-1)
             return found.clamp_min(0.0).view(system.batch)
+
         plan = solution.flat_plan.detach()
         if system.margins.ones is not None:
             plan = plan.masked_fill(system.margins.ones, 0.0)
         a, b = raw.row_potential.double(), raw.column_potential.double()
         rows = plan.double().sum(-1)
         columns = total(plan.double().sum(-2), system.ranks)
+
+        # Eq. (36)'s misses; of an interval that of the bound which is felt, Eq. (18).
         eps = system.eps.squeeze(-1) if isinstance(system.eps, Tensor) else system.eps
         low = column_goal(system, b)
         miss = columns - low
         if system.margins.upper is not None:
             miss = torch.where(b > 0, miss, torch.where(b < 0, columns - system.margins.upper, 0.0))
+
         extra = 0.0
         if system.margins.row_upper is not None:
             by_row, extra = row_gap(system, a, rows, eps)
         elif system.relax == (None, None) and system.margins.upper is None:
             count = total(a.new_full((a.shape[0], 1), a.shape[1]), system.ranks)
             shift = total(a.sum(-1, keepdim=True), system.ranks) / count.clamp_min(1)
-            a, b = a - shift, b + shift  # along the gauge: it changes no sum of potentials
+            a, b = a - shift, b + shift  # along the gauge (13): it changes no sum of potentials
+
         if system.margins.row_upper is None:
             by_row = price_of(system.relax[0], rows, row_goal(system, a).double(), a, eps)
         by_column = price_of(system.relax[1], columns, low, b, eps, miss)
@@ -262,7 +272,7 @@ def row_gap(system: System, a: Tensor, sums: Tensor, eps: Any) -> tuple[Tensor, 
 
 
 def dual(system: System, raw: Any) -> Tensor:
-    """The dual objective of an assignment at any potentials: never below the optimum."""
+    """The dual objective, eps times Eq. (10), of an assignment: nowhere below the optimum."""
     free = system.margins.free
     a, b = raw.row_potential, raw.column_potential
     if system.two_groups:
@@ -283,7 +293,7 @@ def dual(system: System, raw: Any) -> Tensor:
 
 
 def group_logs(system: System, a: Tensor, b: Tensor) -> Tensor:
-    """Sum over cells of log sum over groups of exp((s_c - s_last) X / eps + a + b), (b,)."""
+    """Eq. (29)'s sum over cells of log sum_c exp((s_c - s_last) X / eps + a + b), (b,)."""
     found = torch.zeros_like(b[:, 0, 0])
     scales = system.group_scales
     for part in tiles(system):

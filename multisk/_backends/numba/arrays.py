@@ -35,7 +35,7 @@ def chunks(table, height, first, last) -> Iterator[tuple[int, slice]]:
 
 @np.errstate(all="ignore")
 def first_batch(table, low, rows, _, u, top, rest, piece):
-    """Alg. 1's first row line on the raw kernels, and the column sums after it."""
+    """Eq. (7)'s row line on the raw kernels, and A_j, B_j of Eq. (8) after it."""
     first, last, start, end, height = piece
     k = table.shape[2]
     for p in range(first, last):
@@ -51,7 +51,7 @@ def first_batch(table, low, rows, _, u, top, rest, piece):
 
 
 def sweep(table, u, v, rows, unit, _, height, first, last, top, rest, plain):
-    """Row step and the column sums after it, and those before it; the worst row error.
+    """Row step (7) and the column sums (8) after it, and those before it; the worst row error.
 
     Without `plain` nobody asks for an error.
     """
@@ -60,12 +60,14 @@ def sweep(table, u, v, rows, unit, _, height, first, last, top, rest, plain):
     ones, worst, rooms = np.ones(k, kind), 0.0, room(table)
     for chunk, part in chunks(table, height, first, last):
         q, p = odds(table, u, v, part, rooms)
+        # Eq. (7)
         sum_p, sum_q = p @ ones, q @ ones
         goal = rows[part]
         grow, shrink = (goal / sum_p).astype(kind), ((k - goal) / sum_q).astype(kind)
         u[part] *= grow.astype(np.float64) / shrink
         top[chunk] += grow @ p
         rest[chunk] += shrink @ q
+
         if plain is not None:
             worst = max(worst, float(np.maximum.reduce(np.abs(sum_p - goal) / unit[part])))
             plain[chunk] += np.ones_like(grow) @ p
@@ -82,7 +84,7 @@ def room(table) -> tuple[Any, Any]:
 
 
 def odds(table, u, v, part, rooms) -> tuple[Any, Any]:
-    """Of a block: 1 - P and P, from t = table * u * v = P / (1 - P)."""
+    """Of a block: 1 - P and P of Eq. (5), from t = table * u * v = P / (1 - P)."""
     e = table[part]
     t, q = rooms[0][: e.shape[0]], rooms[1][: e.shape[0]]
     np.dot(u[part].astype(e.dtype)[:, None], v[None], out=t)
@@ -100,7 +102,7 @@ def shares(t, q) -> tuple[Any, Any]:
 
 
 def column_step(top, rest, goal, count, b, v):
-    """Both groups' column steps as one change of b; the sums are used up."""
+    """Both groups' column steps (8) as one change of b; the sums are used up."""
     above, below = np.add.reduce(top), np.add.reduce(rest)
     b += np.log(goal / above) - np.log((count - goal) / below)
     v[:] = np.exp(b)
@@ -130,7 +132,7 @@ def hopeless(before, now, made, left, tolerance) -> bool:
 
 
 def transport_sweep(table, u, v, rows, _, power, height, first, last, sums):
-    """Row step u = (rows / table v)^power, and the column sums u table after it."""
+    """Row step (9), (23) as u = (rows / table v)^power, and the column sums u table after it."""
     kind = table.dtype
     for chunk, part in chunks(table, height, first, last):
         e = table[part]
@@ -143,7 +145,7 @@ def transport_columns(sums, goal, power, yields, b, v):
     """Column step; the worst relative violation before it. The sums are used up."""
     found = np.add.reduce(sums)
     sums.fill(0.0)
-    want = goal * np.exp(-b * yields)
+    want = goal * np.exp(-b * yields)  # Eq. (23)
     worst = worst_of(found * np.exp(b), want, want)
     b[:] = power * np.log(goal / found)
     v[:] = np.exp(b)
@@ -182,7 +184,7 @@ def potentials(u, middle, a):
 
 
 def error_of(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
-    """The worst relative violation of any margin; one that yields moves with its potential."""
+    """Eq. (42): the worst relative violation of any margin; one that yields moves, Eq. (23)."""
     want = rows * u ** -yields[0] if yields[0] > 0 else rows
     by_row = worst_of(row_sums, want, want if yields[0] > 0 else unit)
     want = goal * np.exp(-b * yields[1]) if yields[1] > 0 else goal
@@ -203,6 +205,7 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
         every = np.ones(t.shape[0], t.dtype)
         sums[chunk] += every @ t
         weight[chunk] += every @ q
+        # The rows' part of Eq. (12).
         inverse = np.where(h > 0, 1 / h, 0)
         coupling[chunk] += q.T @ (q * inverse[:, None])
 
@@ -216,10 +219,11 @@ def answer_rows(table, u, v, rows, goal, height, first, last):
 
 
 def row_roots(cells, target, guess, goal) -> Any:
-    """The u with sum_j cells_j u / (1 + cells_j u) = target in every row: bracketed Newton."""
+    """Eq. (16) in every row: sum_j cells_j u / (1 + cells_j u) = target, by bracketed Newton."""
     k = cells.shape[1]
     ones, target = np.ones(k, cells.dtype), target.astype(np.float64)
     share = target / (k - target)
+    # The bracket of Eq. (16), by factors.
     below, above = share / np.maximum.reduce(cells, 1), share / np.minimum.reduce(cells, 1)
 
     if not guess[0] > 0.0:
@@ -241,6 +245,7 @@ def row_roots(cells, target, guess, goal) -> Any:
         q *= t
         miss, slope = t @ ones - target, q @ ones
         settled = np.abs(miss) <= near
+        # Newton in log u; where it leaves the bracket, the geometric middle.
         step = np.where(slope > 0, -miss / slope, np.where(miss > 0, -100.0, 100.0))
         above, below = np.where(miss > 0, u, above), np.where(miss > 0, below, u)
         new = np.where(np.abs(step) < 60.0, u * np.exp(step), 0.0)
@@ -284,12 +289,12 @@ def plain_roots(cells, target, u, near, below, above) -> Any:
 
 
 def shortened(before, behind) -> float:
-    """The part of a step that the dual's slopes at both of its ends leave: a secant, bounded."""
+    """Eq. (15): the part of a step that the dual's slopes at its ends leave: a secant, bounded."""
     return min(max(before / (before + behind), 0.05), 0.5)
 
 
 def newton_step(sums, weight, coupling, goal, unit, move):
-    """Write the Newton direction into `move`; the column error, and the slopes along both moves."""
+    """Write the Newton direction (13) into `move`; the column error, slopes along both moves."""
     found, diagonal, matrix = (np.add.reduce(part) for part in (sums, weight, coupling))
     for part in (sums, weight, coupling):
         part.fill(0.0)
@@ -302,7 +307,7 @@ def newton_step(sums, weight, coupling, goal, unit, move):
     ahead = float(pull @ move)
     size = float(np.add.reduce(diagonal)) / goal.shape[0]
     matrix *= -1.0
-    matrix += size / goal.shape[0]  # ones is a null vector: fill it in
+    matrix += size / goal.shape[0]  # Eq. (13): ones is a null vector, fill it in
     line = np.einsum("jj->j", matrix)
     line += diagonal
     slope = math.inf

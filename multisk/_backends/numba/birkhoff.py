@@ -3,9 +3,9 @@
 
 P_ij = exp(x_ij + a_i + b_j) with row sums r_i and column sums c_j. The rows are answered exactly at
 any b, so that b alone is searched: a convex problem whose gradient is v - c for the column sums v,
-and whose Hessian is the Laplacian of the columns with the weights
+and whose Hessian is the Laplacian of the columns with the weights of Eq. (41),
 
-    L_ab = sum_i p_ia p_ib / r_i.                                                           (1)
+    L_ab = sum_i p_ia p_ib / r_i.
 
 Three sweeps, then Newton's method, damped by log(1 + R) / R where R is the range of the step: no
 third derivative of the objective exceeds R times its second, and so every such step descends
@@ -62,7 +62,7 @@ def eliminate(w, g, x, n, floor, quiet):
 
 @inlined
 def couple(p, row_share, w, n, m):
-    """Write (1) above the diagonal of `w`; `row_share` is 1 / r, 0 for a row without mass."""
+    """Write Eq. (41)'s weights above the diagonal of `w`; `row_share` is 1 / r, 0 without mass."""
     for a in range(m):
         for b in range(a + 1, m):
             w[a, b] = 0.0
@@ -140,6 +140,7 @@ def newton_step(p, v, row_share, columns, quiet, w, g, d, factor, n, m):
     for j in range(m):
         low, high = min(low, d[j]), max(high, d[j])
 
+    # Eq. (41): a step of the range R is damped to log(1 + R).
     reach = high - low
     length = 1.0 if reach <= 1.0 else math.log1p(reach) / reach
     for j in range(m):
@@ -183,12 +184,14 @@ def one_plan(x, margins, tolerance, p, e, w, b, factor, v, g, d, n, m):
         if stage == 0 and worst <= tolerance:
             return worst
 
+        # Far from the answer sweeps; then Newton, which converges fast from there.
         if turn < SWEEPS:
             for j in range(m):
                 factor[j] *= columns[j] / v[j] if v[j] > 0.0 else 1.0
         else:
             newton_step(p, v, row_share, columns, 0.25 * tolerance, w, g, d, factor, n, m)
 
+        # Factors that leave the range go into the table.
         low = high = 1.0
         for j in range(m):
             if columns[j] > 0.0:
@@ -256,6 +259,7 @@ def backward(plan, grad, first, last, weigh, out):
                 p[i, j] = plan[t, i, j]
                 mass += p[i, j]
                 found += p[i, j] * grad[t, i, j]
+            # Eq. (31), rows eliminated: tilt is a row's own answer.
             share[i] = 1.0 / mass if mass > 0.0 else 0.0
             tilt[i] = found * share[i]
             for j in range(m):
@@ -267,6 +271,7 @@ def backward(plan, grad, first, last, weigh, out):
             found = 0.0
             for j in range(m):
                 found += p[i, j] * beta[j]
+            # alpha_i = (row sum of W G - W beta) / h_i, and then W (G - alpha_i - beta_j).
             found = tilt[i] - found * share[i]
             for j in range(m):
                 here = grad[t, i, j] - found - beta[j]

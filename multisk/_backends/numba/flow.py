@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN202, C901, PLR0912, PLR0913, PLR0915, PLR0917
-"""Zero temperature as compiled loops: a minimum-cost flow over the columns, with their prices.
+"""Zero temperature (37) as compiled loops: a minimum-cost flow over the columns, with their prices.
 
 Every row takes its best columns at some prices, which is optimal for the loads that it gives. What
 does not fit is moved unit by unit along cheapest chains of exchanges: successive shortest paths
@@ -8,7 +8,8 @@ and one for the slack of bounds, where an arc (u, w) is the cheapest row that ha
 would change. The rows never appear as nodes, so that a search does not grow with their number.
 
 Prices are subtracted from scores: a row prefers u to w where x[u] - p[u] > x[w] - p[w], and the
-reduced cost of an arc, x[u] - x[w] - p[u] + p[w], is never negative. Forbidden cells hold -inf, and
+reduced cost (39) of an arc, x[u] - x[w] - p[u] + p[w], is never negative. Eq. (n) is that of
+docs/multisk/mathematics.md. Forbidden cells hold -inf, and
 columns without room have an infinite price while the flow runs.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from multisk._backends.numba.loops import jit
 
-STEP = 0.9  # of the way to the price at which a column fits while all others stay
+STEP = 0.9  # of the way to the price (40) at which a column fits while all others stay
 GROUP = 8  # neighbouring columns looked at together
 # Nanoseconds of a turn of all prices a cell, and of a unit of the flow a pair of columns and a row
 # of a column.
@@ -68,7 +69,7 @@ def match_batch(x, budgets, low, high, price, chosen, given, gaps, reached, pric
 def approach(x, budgets, low, high, price, chosen, loads):
     """Prices at which the rows' best columns nearly fit; `price`, `chosen`, `loads` are written.
 
-    A column that does not fit looks up the price at which it would, all others staying as they
+    A column that does not fit looks up the price (40) at which it would, all others staying as they
     are: an order statistic of what the rows would pay. All such columns go most of their way at
     once, until the units that a turn saves are cheaper to move one by one.
     """
@@ -81,13 +82,17 @@ def approach(x, budgets, low, high, price, chosen, loads):
         level, excess = aim(loads, low, high, price, goal), 0
         for j in range(k):
             excess += max(loads[j] - goal[j], 0)
+        # No better than before: back to the best prices, and on to the flow.
         if fewest >= 0 and excess >= fewest:
             price[:], out[:] = kept, -math.inf
             best_columns(x, budgets, price, chosen, loads, last, out, 0.0)
             return
+        # The next turn is expected to save as large a part; worth it while moving these one by one
+        # is dearer.
         saved = excess if fewest < 0 else excess * (1.0 - excess / fewest)
         if saved * unit <= PER_CELL * n * k:
             return
+
         kept[:], fewest = price, excess
         move_prices(x, goal, level, price, chosen, loads, last, out)
         rise = max(0.0, largest(price - kept))
@@ -122,11 +127,13 @@ def best_columns(x, budgets, price, chosen, loads, last, out, rise):
             order[count] = y[j]
             count += y[j] >= floor
         least, after = math.inf, -math.inf
+        # The value of the row's last column; equal ones are dealt out below.
         if most > 0:
             select(order[:count], most)
             least = order[most - 1]
         for j in range(most, count):
             after = max(after, order[j])
+
         last[i], out[i] = least, after
         equal = most
         for j in range(count):
@@ -160,6 +167,7 @@ def move_prices(x, goal, level, price, chosen, loads, last, out):
             wrong += loads[j] != goal[j]
         if wrong == 0:
             continue
+        # Eq. (40): the price up to which each row would have the column.
         for i in range(n):
             for j in range(start, end):
                 pays[j - start, i] = x[i, j] - (out[i] if chosen[i, j] else last[i])
@@ -170,6 +178,7 @@ def move_prices(x, goal, level, price, chosen, loads, last, out):
             if back and not 0 < goal[j] <= n:
                 price[j] = level
                 continue
+            # `goal` rows shall have it: between what their last one and the next one would pay.
             line = pays[j - start]
             select(line, goal[j])
             new = price[j] + STEP * (between(line, goal[j], price[j]) - price[j])
@@ -183,6 +192,7 @@ def select(values, most):
     """Move the `most` largest values to the front, the least of them to the end of these."""
     lo, hi, at = 0, values.shape[0] - 1, most - 1
     while lo < hi:
+        # Hoare's quickselect (1961).
         pivot = values[(lo + hi) // 2]
         i, j = lo, hi
         while i <= j:
@@ -303,6 +313,7 @@ def offer(x, y, members, table, cell):
     value = x[row[cell], u]
     line, who = cost[slot[u]], arc[slot[u]]
     for w in range(y.shape[0]):
+        # What the row loses in Eq. (39), without prices: these are added in `search`.
         loss = value - y[w]
         if loss < line[w]:
             line[w] = loss
@@ -414,7 +425,7 @@ def settle(x, chosen, loads, low, high, price, members, table, reached):
         if found == 0:
             return False
 
-        # Distances become prices (section 9.7): links stay non-negative, those of the paths are 0.
+        # Distances become prices (section 9.7): costs (39) stay positive, those of the paths are 0.
         far = distance[ends[found - 1]]
         for v in range(k + 1):
             if distance[v] < far:
@@ -529,6 +540,7 @@ def search(table, goal, low, high, price, excess, want, done, distance, parent, 
             if found == want:
                 return found
 
+        # The slack's arcs cost nothing themselves: a load within its bounds may grow or shrink.
         here = price[at]
         if at == k:
             for v in range(k):
@@ -594,6 +606,7 @@ def middle(loads, low, high, price, table):
         free |= high[j] > low[j]
 
     cost = between_nodes(nodes, free, loads, low, high, table)
+    # Prices are potentials: any that keep all costs (39) non-negative prove the plan.
     reach = widest(cost)
     if cost.shape[0] <= ALL_PAIRS:
         found = between_ends(cost)
@@ -670,6 +683,7 @@ def between_ends(cost):
         for w in range(m):
             there[u], back[w] = min(there[u], d[u, w]), min(back[w], d[u, w])
 
+    # Half the mean over roots of (distance from u - distance to u).
     found = np.zeros(m)
     for u in range(m):
         for w in range(m):
@@ -726,6 +740,7 @@ def centre(cost, back, price, reach):
         for w in range(m):
             rise = min(rise, cost[u, w] + price[w])
             fall = min(fall, back[u, w] - price[w])
+        # Half of the way to the middle: two neighbours that move at once keep their order.
         move[u] = 0.25 * (min(rise - price[u], reach) - min(fall + price[u], reach))
 
     price += move
@@ -745,7 +760,7 @@ def beyond(nodes, price, w, table):
 
 @jit
 def shortfall(x, budgets, chosen, loads, low, high, price):
-    """The duality gap, term by term: rows that would rather have others, bounds not reached."""
+    """The two sides of Eq. (38), term by term: rows that prefer others, bounds not reached."""
     n, k = x.shape
     y, gap = np.empty(k), 0.0
     for i in range(n):
@@ -758,6 +773,7 @@ def shortfall(x, budgets, chosen, loads, low, high, price):
             else:
                 most = max(most, y[j])
 
+        # Its k best against its own; of most rows these are the same.
         if least < most:
             select(y, budgets[i])
             gap += y[: budgets[i]].sum() - own

@@ -55,6 +55,7 @@ def approach(x, budgets, low, high, price):
             if back and not 0 < goal[j] <= x.shape[0]:
                 price[j] = level
                 continue
+            # Eq. (40)
             pays = x[:, j] - np.where(chosen[:, j], out, last)
             new = price[j] + STEP * (between(pays, int(goal[j]), price[j]) - price[j])
             if back:
@@ -167,6 +168,7 @@ class Flow:
             if end < 0:
                 reached[:] = done
                 return False
+            # Distances become prices, so that costs (39) stay non-negative.
             price += np.maximum(distance[end] - distance, 0.0)
             at = end
             while parent[at] >= 0:  # from the far end: a row that serves two links has both columns
@@ -205,6 +207,7 @@ class Flow:
                 keep = 0.0 if goal[at] < self.high[at] else math.inf
                 step = np.append(self.lines[at][0] if at in self.lines else none, keep)
 
+            # Eq. (39)
             reach = distance[at] + np.maximum(step + price - price[at], 0.0)
             better = (reach < distance) & ~done
             distance[better], parent[better] = reach[better], at
@@ -295,7 +298,7 @@ def nearest(cost) -> Any:
 
 
 def shortfall(x, budgets, low, high, price, chosen) -> float:
-    """The duality gap, term by term: rows that would rather have others, bounds not reached."""
+    """The two sides of Eq. (38), term by term: rows that prefer others, bounds not reached."""
     y = x - price
     least = np.where(chosen, y, math.inf).min(1, initial=math.inf)
     most = np.where(chosen, -math.inf, y).max(1, initial=-math.inf)

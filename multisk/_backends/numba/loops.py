@@ -24,7 +24,7 @@ from numba.core.compiler import Compiler
 
 from multisk._warning import MultiskWarning
 
-BLOCK = 64
+BLOCK = 64  # rows that are summed in the table's precision, before float64 takes over
 # No flag that assumes finite values: an overflow has to be seen.
 EXACT = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -153,7 +153,7 @@ def free_cells(count, k):
 
 @jit
 def first_sweep(table, low, rows, count, lo, hi, u, top, rest):
-    """Alg. 1's first row and column lines on the raw kernels: table * low, and low.
+    """Eq. (7), (8) on the raw kernels, before any depth line: table * low, and low.
 
     `low` holds the rows lo..hi only; `top` and `rest` (k,) receive the column sums.
     """
@@ -162,6 +162,7 @@ def first_sweep(table, low, rows, count, lo, hi, u, top, rest):
     part_top, part_rest = np.zeros(k, table.dtype), np.zeros(k, table.dtype)
     for i in range(lo, hi):
         e, small = table[i], low[i - lo]
+        # Eq. (7): exp(s_1 x / eps) is table * low, exp(s_2 x / eps) is low.
         sum_top, sum_rest = one * 0, one * 0
         for j in range(k):
             sum_top += e[j] * small[j]
@@ -172,6 +173,7 @@ def first_sweep(table, low, rows, count, lo, hi, u, top, rest):
         u[i] = grow / shrink
         grow, shrink = table.dtype.type(grow), table.dtype.type(shrink)
         for j in range(k):
+            # A_j and B_j of Eq. (8).
             part_top[j] += e[j] * small[j] * grow
             part_rest[j] += small[j] * shrink
         if (i - lo) % BLOCK == BLOCK - 1 or i == hi - 1:
@@ -189,7 +191,7 @@ def flush(part, sums):
 
 @jit
 def column_step(top, rest, goal, count, b, v):
-    """Both groups' column steps as one change of b; `top`, `rest` (chunks, k) are used up.
+    """Both groups' column steps (8) as one change of b; `top`, `rest` (chunks, k) are used up.
 
     `count` (k,) holds the columns' free cells; a column without any stands still.
     """
@@ -209,7 +211,7 @@ def column_step(top, rest, goal, count, b, v):
 
 @jit
 def column_error(plain, goal, unit):
-    """The worst relative violation of the columns; `plain` (chunks, k) is used up."""
+    """The worst relative violation (42) of the columns; `plain` (chunks, k) is used up."""
     worst = 0.0
     for j in range(goal.shape[0]):
         found = 0.0
@@ -225,7 +227,7 @@ def column_error(plain, goal, unit):
 
 @jit
 def transport_chunk(table, u, v, rows, count, power, lo, hi, sums):
-    """Row step u = (rows / table v)^power and the column sums u table after it, in one read."""
+    """Row step (23), u = (rows / table v)^power, and column sums u table after it, in one read."""
     k = table.shape[1]
     part = np.zeros(k, table.dtype)
     for i in range(lo, hi):
@@ -255,7 +257,7 @@ def transport_sweep(table, u, v, rows, count, power, height, first, last, sums):
 
 @jit
 def transport_columns(sums, goal, power, yields, b, v):
-    """Column step; gives the worst relative violation before it. `sums` (chunks, k) is used up."""
+    """Column step (23), and the worst violation (42) before it. `sums` (chunks, k) is used up."""
     worst = 0.0
     for j in range(goal.shape[0]):
         found = 0.0
@@ -264,6 +266,7 @@ def transport_columns(sums, goal, power, yields, b, v):
             sums[chunk, j] = 0.0
         if not goal[j] > 0.0:  # every cell of the column is forbidden
             continue
+        # Eq. (23): at once what the column shall carry, and what a violation is measured by.
         want = goal[j] * math.exp(-b[j] * yields)
         worst = max(worst, abs(found * math.exp(b[j]) - want) / want)
         if not math.isfinite(found):
@@ -284,6 +287,7 @@ def finish_chunk(table, u, v, capped, lo, hi, row_sums, column_sums):
         e, scale = table[i], table.dtype.type(u[i])
         found = one * 0
         for j in range(k):
+            # Eq. (5) by factors: t = exp(T).
             t = e[j] * v[j] * scale
             p = t / (one + t) if capped else t
             e[j] = p
@@ -326,13 +330,14 @@ def potentials(u, middle, a):
 
 @jit
 def error_of(row_sums, sums, u, b, rows, unit, goal, column_unit, yields):
-    """The worst relative violation of any margin; one that yields moves with its potential."""
+    """Eq. (42): the worst relative violation of any margin; one that yields moves, Eq. (23)."""
     worst = 0.0
     for i in range(rows.shape[0]):
         want, scale = rows[i] + 0.0, unit[i] + 0.0
         if yields[0] > 0.0:
             want = rows[i] * u[i] ** -yields[0]
             scale = max(want, 1e-30)
+
         miss = abs(row_sums[i] - want) / scale
         worst = max(worst, miss if math.isfinite(miss) else math.inf)
 

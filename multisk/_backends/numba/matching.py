@@ -1,4 +1,4 @@
-"""The zero-temperature flow on the CPU: compiled, on arrays, or SciPy's linear assignment.
+"""The zero-temperature flow (37) on the CPU: compiled, on arrays, or SciPy's linear assignment.
 
 The compiled loops and the array passes give the same prices, and the same plan where only one is
 best.

@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN202, PLR0913, PLR0917
-"""Newton from a start: the columns' system is applied to vectors, never formed, and used again.
+"""Newton from a start: the system is applied to vectors, Eq. (14), never formed, and used again.
 
 Near the answer conjugate gradients with the system's diagonal need few products, each as dear as a
 sweep, where forming the system costs as many as an eighth of the columns. Every system serves a
@@ -17,10 +17,13 @@ import numpy as np
 from multisk._backends.numba.loops import BLOCK, apart, flush, jit
 from multisk._backends.numba.newton import row_root, shortened
 
-LEAVE, LOOK, MULTIPLY = -1, -2, -3  # what is next; or the steps, at the end
+LEAVE, VISIT, MULTIPLY = -1, -2, -3  # what is next; or the steps, at the end
+# The numbers of a state: error of the base and the least so far, steps that did not halve it,
+# whether the tolerance was reached; steps, moves from this system, products for this move; the
+# residual's norm, the dual's slope along the move, cuts of it, and the residual to stop at.
 ERROR, BEST, IDLE, REACHED, STEPS, MOVES, PRODUCTS, SLOPE, AHEAD, CUTS, AIM = range(11)
 FIRST, LAST = 1.0, 3.0  # of `MOVES` from one system; 0 at its base
-HALF = 0.5  # of the error, and of the dual's slope: a move that leaves more is no good
+HALF = 0.5  # of the error, and of the dual's slope, Eq. (15): a move that leaves more is no good
 MOST_IDLE = 3  # steps that do not halve the least error
 MOST_CUTS = 4  # of one move
 INEXACT = 0.01  # of the error, or less of a small one: what a move may leave of it
@@ -80,7 +83,7 @@ def add_both(cells, scale, part_p, part_w):
 
 @jit
 def product_pass(table, u, v, x, height, first, last, out):
-    """Add W^T diag(1 / h) W x to `out` (chunks, k), for the rows' and columns' factors u and v."""
+    """Add Eq. (14)'s W^T diag(1 / h) W x to `out` (chunks, k), for the factors u and v."""
     k = table.shape[1]
     kind = table.dtype.type
     w, part, given = np.empty(k, table.dtype), np.zeros(k, table.dtype), np.empty(k, table.dtype)
@@ -134,6 +137,8 @@ def judged(by_row, sums, weight, goals, u, b, v, state, limits):
     """`looked`, the sums left as they are."""
     base, _, move, _, diagonal, base_u, base_v, numbers = state
     _, tolerance, polish_to, most, _, _ = limits
+
+    # There, lost, too long a move, or a correction that made it worse.
     error, ahead = summed(by_row, sums, weight, goals, move)
     moves, before = numbers[MOVES], numbers[ERROR]
     polished = numbers[REACHED] > 0.0 or not polish_to > 0.0 or error <= polish_to
@@ -160,6 +165,7 @@ def judged(by_row, sums, weight, goals, u, b, v, state, limits):
     if not again:
         base_u[:], base_v[:], diagonal[:] = u, v, weight[0]
 
+    # The next move may leave a residual of this size (an inexact Newton method).
     wanted = polish_to if polish_to > 0.0 else tolerance
     numbers[AIM] = max(error * min(error, INEXACT), SMALLEST * wanted)
     begin(sums[0], goals[0], state)
@@ -168,7 +174,7 @@ def judged(by_row, sums, weight, goals, u, b, v, state, limits):
 
 @jit
 def summed(by_row, sums, weight, goals, move):
-    """Add the chunks up; the worst error, and the dual's slope along the last move."""
+    """Add the chunks up; the worst error (42), and the dual's slope (15) along the last move."""
     error, ahead = by_row, 0.0
     for j in range(move.shape[0]):
         for chunk in range(1, sums.shape[0]):
@@ -185,7 +191,7 @@ def summed(by_row, sums, weight, goals, move):
 
 @jit
 def cut(ahead, b, v, state):
-    """A part of the last move, which went too far."""
+    """A part of the last move, which went too far: Eq. (15)."""
     base, _, move, _, _, _, _, numbers = state
     numbers[CUTS] += 1.0
     if numbers[CUTS] > MOST_CUTS:
@@ -199,12 +205,12 @@ def cut(ahead, b, v, state):
         b[j] = base[j] + move[j]
         v[j] = math.exp(b[j])
 
-    return LOOK
+    return VISIT
 
 
 @jit
 def begin(found, goal, state):
-    """Conjugate gradients for the move from these sums."""
+    """Conjugate gradients for the move (13) from these sums, preconditioned by the diagonal w."""
     _, rest, move, along, diagonal, _, _, numbers = state
     total, weights = 0.0, 0.0
     for j in range(goal.shape[0]):
@@ -224,10 +230,10 @@ def begin(found, goal, state):
 
 
 @jit
-def multiplied(out, unit, patience, b, v, state):
+def multiplied(out, unit, allowed, b, v, state):
     """What follows `product_pass` for `along` at the base; `out` is used up.
 
-    `patience` is the number of products that a move may take.
+    `allowed` is the number of products that a move may take.
     """
     base, rest, move, along, diagonal, _, _, numbers = state
     k = b.shape[0]
@@ -235,9 +241,11 @@ def multiplied(out, unit, patience, b, v, state):
     for j in range(k):
         for chunk in range(1, out.shape[0]):
             out[0, j] += out[chunk, j]
+        # Eq. (14) for `along`, and its curvature.
         out[0, j] = diagonal[j] * along[j] - out[0, j]
         curvature += along[j] * out[0, j]
 
+    # To the minimum along it.
     worst, slope, length = 0.0, 0.0, numbers[SLOPE] / curvature
     for j in range(k):
         move[j] += length * along[j]
@@ -248,18 +256,20 @@ def multiplied(out, unit, patience, b, v, state):
     out[:] = 0.0
     numbers[PRODUCTS] += 1.0
     numbers[AHEAD] += length * numbers[SLOPE]  # of the dual at the base, along the whole move
-    if not (curvature > 0.0 and math.isfinite(worst)) or numbers[PRODUCTS] > patience:
+    if not (curvature > 0.0 and math.isfinite(worst)) or numbers[PRODUCTS] > allowed:
         return left(b, v, state)
 
+    # Small enough: take the move, and look at the rows there.
     if worst <= numbers[AIM]:
         for j in range(k):
             b[j] = base[j] + move[j]
             v[j] = math.exp(b[j])
         numbers[STEPS] += 1.0 if numbers[MOVES] == 0.0 else 0.0
         numbers[MOVES] += 1.0
-        return LOOK
+        return VISIT
 
     for j in range(k):
+        # A direction conjugate to the last one.
         fresh = rest[j] / diagonal[j] if diagonal[j] > 0.0 else 0.0
         along[j] = fresh + slope / numbers[SLOPE] * along[j]
 

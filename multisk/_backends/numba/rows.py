@@ -1,17 +1,18 @@
 # ruff: noqa: ANN001, ANN202, PLR0913, PLR0914, PLR0917
 """A sweep's visit to the rows, four at a time, of the cells t = table_ij * u_i * v_j.
 
-With p = t / (1 + t) and q = 1 / (1 + t) a visit gives the rows' sums of p and of q, the row step
-from them, and the column sums after it. Of a cell only q is kept until the row step is known; then
-p = table_ij * q * u_i * v_j. Four rows share one read of the columns' factors and one update of the
-column sums. Sums along a row are in the table's precision over `PIECE` columns, in float64 beyond.
+With p = t / (1 + t) and q = 1 / (1 + t), Eq. (5), a visit gives the rows' sums of p and of q, the
+row step (7) from them, and the column sums A, B of Eq. (8) after it. Of a cell only q is kept until
+the row step is known; then p = table_ij * q * u_i * v_j. Four rows share one read of the columns'
+factors and one update of the column sums. Sums along a row are in the table's precision over
+`PIECE` columns, in float64 beyond.
 """
 
 import numpy as np
 
 from multisk._backends.numba.loops import BLOCK, apart, flush, free_cells, jit, part_of
 
-PIECE = 512
+PIECE = 512  # columns
 
 
 @jit
@@ -72,6 +73,8 @@ def sweep_chunk(table, u, v, rows, unit, count, top, rest, plain, room):
             others = free_cells(part_of(count, at), k) - want
             if plain is not None:
                 worst = max(worst, abs(found_p * table.dtype.type(u[at]) - want) / unit[at])
+            # g_i and s_i of Eq. (7). The sum of p here lacks the factor u_i, so that u_i g_i / s_i
+            # has it not.
             steps[3, r], steps[4, r] = want / found_p, others / found_q
             u[at] = (want * found_q) / (others * found_p)
 
@@ -97,7 +100,7 @@ def row_sums(e0, e1, e2, e3, v, count, steps, q0, q1, q2, q3):
         t0, t1, t2, t3 = e0[j] * v[j], e1[j] * v[j], e2[j] * v[j], e3[j] * v[j]
         c0, c1 = one / (one + t0 * u0), one / (one + t1 * u1)
         c2, c3 = one / (one + t2 * u2), one / (one + t3 * u3)
-        if count is not None:
+        if count is not None:  # a forbidden cell has q = 1, and counts for nothing
             c0, c1 = c0 * kind(t0 > 0), c1 * kind(t1 > 0)
             c2, c3 = c2 * kind(t2 > 0), c3 * kind(t3 > 0)
         q0[j], q1[j], q2[j], q3[j] = c0, c1, c2, c3
@@ -123,6 +126,7 @@ def column_sums(e0, e1, e2, e3, q0, q1, q2, q3, steps, top, rest, plain):
     s0, s1, s2, s3 = kind(steps[4, 0]), kind(steps[4, 1]), kind(steps[4, 2]), kind(steps[4, 3])
     for j in range(e0.shape[0]):
         p0, p1, p2, p3 = e0[j] * q0[j], e1[j] * q1[j], e2[j] * q2[j], e3[j] * q3[j]
+        # Eq. (8): A_j / v_j and B_j.
         top[j] += p0 * g0 + p1 * g1 + p2 * g2 + p3 * g3
         rest[j] += q0[j] * s0 + q1[j] * s1 + q2[j] * s2 + q3[j] * s3
         if plain is not None:

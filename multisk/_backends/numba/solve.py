@@ -33,6 +33,8 @@ from multisk._problem.system import System
 
 Solves = Callable[..., Any]
 Limits = tuple[float, float, float, int, int, float]  # of `whole.newton_batch`
+# Products with the system that cost as much as forming it: 4 + K / 16. A product takes the time
+# of a sweep, a pass that forms the system that of 4 + K / 12 (docs/multisk/solvers.md).
 PRODUCTS, COLUMNS_A_PRODUCT = 4, 16
 Sweeping = tuple[bool, float, int, int, int, int]  # the limits of `whole.sweep_batch`
 
@@ -141,6 +143,7 @@ def newton_one(one: Problem, limits: Limits) -> int:
         by_row = max(one.each(work))
         goals, kept = (one.goal, one.unit), move.copy()
         by_column, slope, ahead = one.kernels.newton_step(sums, weight, coupling, *goals, move)
+        # Eq. (15)
         if not ahead <= 0.5 * last:
             cuts += 1
             if cuts > one.kernels.CUTS or not math.isfinite(ahead):
@@ -158,6 +161,7 @@ def newton_one(one: Problem, limits: Limits) -> int:
         if done == most or (reached and (not polish or error <= polish_to)):
             return done
         polish = polish and not reached
+
         last, length = abs(slope), 1.0
         one.kernels.shift(one.b, 1.0, move, one.v)
 
@@ -171,14 +175,14 @@ def products(columns: int) -> int:
 
 def wide_one(one: Problem, limits: Limits, start: tuple[int, bool]) -> int:
     """The turns of `wide_batch`, threads sharing the rows."""
-    patience, forms = start
-    found, made = near_one(one, limits, patience) if patience else (one.kernels.LEAVE, 0)
+    allowed, forms = start
+    found, made = near_one(one, limits, allowed) if allowed else (one.kernels.LEAVE, 0)
     if found == one.kernels.LEAVE and forms:
         return formed_one(one, limits, made)
     return found
 
 
-def near_one(one: Problem, limits: Limits, patience: int) -> tuple[int, int]:
+def near_one(one: Problem, limits: Limits, allowed: int) -> tuple[int, int]:
     """`near_newton`, threads sharing the rows."""
     kernels, goals, state = (
         one.kernels,
@@ -197,14 +201,14 @@ def near_one(one: Problem, limits: Limits, patience: int) -> tuple[int, int]:
         kernels.product_pass(one.table, base_u, base_v, along, *ends, sums[0])
 
     kernels.shift(one.b, 0.0, one.b, one.v)
-    task = kernels.LOOK
+    task = kernels.VISIT
     while True:
-        if task == kernels.LOOK:
+        if task == kernels.VISIT:
             by_row = max(one.each(look))
             task = kernels.looked(by_row, *sums, goals, one.u, one.b, one.v, state, limits)
         elif task == kernels.MULTIPLY:
             one.each(multiply)
-            task = kernels.multiplied(sums[0], goals[1], patience, one.b, one.v, state)
+            task = kernels.multiplied(sums[0], goals[1], allowed, one.b, one.v, state)
         else:
             return int(task), int(numbers[kernels.STEPS])
 
@@ -286,10 +290,11 @@ def sweep_one(one: Problem, top: np.ndarray, rest: np.ndarray, limits: Sweeping)
         if not exactly:
             error = max(by_row, one.kernels.column_error(plain, one.goal, one.unit))
             lost = False
-            if trial > 0 and done == check:
+            if trial > 0 and done == check:  # its rate, and when to look next
                 lost = one.kernels.hopeless(last, error, done - since, most - done, tolerance)
                 check += max(trial, done // 2)
                 since, last = done, error
+
             if lost or not error > tolerance:
                 one.u[:] = before
                 return done
@@ -318,6 +323,7 @@ def transport_one(one: Problem, limits: tuple[bool, float, int, int, int]) -> in
     exactly, tolerance, most, _, trial = limits
     sums = one.zeros()
     yields = one.yields
+    # Eq. (23)'s 1 / (1 + tau).
     powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
     sides = one.rows, one.count, powers[0]
     one.kernels.shift(one.b, 0.0, one.b, one.v)

@@ -1,5 +1,5 @@
 # ruff: noqa: ANN001, ANN202, C901, PLR0913, PLR0917
-"""The derivative of a fixed number of sweeps as compiled loops: sweep by sweep backwards.
+"""The derivative of a fixed number of sweeps as compiled loops: Eq. (34), sweep by sweep backwards.
 
 Of every sweep the rows' and columns' factors and the column sums are kept, and no cell: a visit to
 a row makes its cells again. No loop both stores and sums: which code runs where arrays might
@@ -39,6 +39,8 @@ def assignment_gradient(table, small, grad, rows, goal, scales, steps, bars):
     gamma, delta = np.empty(k, table.dtype), np.empty(k, table.dtype)
     for step in range(steps - 1, -1, -1):
         for j in range(k):
+            # Eq. (34)'s first line, the cotangents of C and D; and that of the loads in b's step
+            # (8).
             gamma[j] = -b_bar[j] / tops[step, j]
             delta[j] = b_bar[j] / rests[step, j]
             column_bar[j] += b_bar[j] * (1.0 / goal[j] + 1.0 / (n - goal[j]))
@@ -72,7 +74,7 @@ def assignment_sweeps(table, small, rows, goal, steps):
 
 @jit
 def cells_at(e, v, scale, p, q):
-    """A row's p = t / (1 + t) and q = 1 / (1 + t)."""
+    """A row's p = t / (1 + t) and q = 1 / (1 + t), Eq. (5)."""
     one = e.dtype.type(1)
     for j in range(e.shape[0]):
         t = e[j] * v[j] * scale
@@ -136,6 +138,7 @@ def plan_bar(table, u, v, grad, x_bar, a_bar, b_bar):
         for j in range(k):
             t = e[j] * v[j] * scale
             q = one / (one + t)
+            # W = dP / dT = p q.
             line[j] = g[j] * (t * q * q)
 
         add(line, part)
@@ -156,9 +159,11 @@ def sweep_bar(table, u, v, rows, gamma, delta, x_bar, a_bar, b_bar, row_bar):
         g, s = rows[i] / sum_p, (k - rows[i]) / sum_q
         g_bar, s_bar = bar_p + a_bar[i] / g, bar_q - a_bar[i] / s
         row_bar[i] += g_bar / sum_p - s_bar / sum_q
+        # Through g and s to the sums of p and q, which every cell of the row is part of.
         level = kind(-g_bar * g / sum_p + s_bar * s / sum_q)
         grow, shrink = kind(g), kind(s)
         for j in range(k):
+            # Eq. (34)'s second line: the cotangent of T.
             p[j] = p[j] * q[j] * (grow * gamma[j] - shrink * delta[j] + level)
 
         add(p, part)
@@ -188,6 +193,7 @@ def first_bar(table, small, rows, gamma, delta, scales, x_bar, a_bar, row_bar):
         g, s = rows[i] / sum_p, (k - rows[i]) / sum_q
         g_bar, s_bar = bar_p + a_bar[i] / g, bar_q - a_bar[i] / s
         row_bar[i] += g_bar / sum_p - s_bar / sum_q
+        # No depth line yet: both kernels on their own, with their own scales.
         at_p, at_q = kind(-g_bar * g / sum_p), kind(-s_bar * s / sum_q)
         grow, shrink = kind(g), kind(s)
         for j in range(k):
@@ -212,6 +218,8 @@ def transport_gradient(table, grad, rows, goal, scale, steps, bars):
     x_bar, row_bar, column_bar = bars
     row_bar[:], column_bar[:] = 0.0, 0.0
     a_bar, b_bar = np.zeros(n), np.zeros(k)
+
+    # Back through the plan u e v.
     u, v = us[steps - 1], vs[steps]
     for i in range(n):
         line, own = x_bar[i], kind(u[i])
@@ -230,6 +238,8 @@ def transport_gradient(table, grad, rows, goal, scale, steps, bars):
             b_bar[j] = 0.0
         for i in range(n):
             e, own = table[i], kind(u[i])
+            # b = log c - log sum_i u_i e_ij, and a = log r - log sum_j v_j e_ij, Eq. (9),
+            # backwards.
             bar_a = a_bar[i] + u[i] * dot(e, gamma)
             row_bar[i] += bar_a / rows[i]
             sigma = kind(-bar_a * u[i] / rows[i])
@@ -241,6 +251,7 @@ def transport_gradient(table, grad, rows, goal, scale, steps, bars):
             if i % BLOCK == BLOCK - 1 or i == n - 1:
                 flush(part, b_bar)
 
+    # The exponents are scale * x.
     factor = kind(scale)
     for i in range(n):
         for j in range(k):

@@ -24,9 +24,9 @@ from multisk._backends.numba.loops import (
 )
 from multisk._backends.numba.near import (
     LEAVE,
-    LOOK,
     MULTIPLY,
     STEPS,
+    VISIT,
     look_pass,
     looked,
     multiplied,
@@ -100,7 +100,7 @@ def newton_batch(arrays, plans, limits):
             kept[:] = move
             by_row = newton_pass(table[p], u[p], v[p], rows[p], unit[p], fine, *ends, *parts)
             by_column, slope, ahead = newton_step(*parts, goal[p], column_unit[p], move)
-            if not ahead <= 0.5 * before:  # too far: back to where the slope is about 0
+            if not ahead <= 0.5 * before:  # Eq. (15), too far: back to where the slope is about 0
                 cuts += 1
                 if cuts > CUTS or not math.isfinite(ahead):
                     break
@@ -110,13 +110,14 @@ def newton_batch(arrays, plans, limits):
                 length = shorter
                 continue
 
-            error = max(by_row, by_column)
+            error = max(by_row, by_column)  # Eq. (42)
             if done == 0 and error > far:
                 break
             reached = error <= tolerance
             if done == most or (reached and (not polish or error <= polish_to)):
                 steps[p - first] = done
                 break
+
             polish = polish and not reached
             before, length = abs(slope), 1.0
             shift(b[p], 1.0, move, v[p])
@@ -131,7 +132,7 @@ def newton_batch(arrays, plans, limits):
 def wide_batch(arrays, plans, limits, start):
     """`newton_batch` for many columns, or from a start.
 
-    `start` holds (patience, forms): products that a move from a start may take, 0 where there is
+    `start` holds (allowed, forms): products that a move from a start may take, 0 where there is
     none, and whether what that leaves goes on with the system formed.
 
     A call of its own: of a choice between the two in here the compiler would know how many columns
@@ -139,7 +140,7 @@ def wide_batch(arrays, plans, limits, start):
     """
     table, u, v, b, _, _, rows, unit, goal, column_unit, _ = arrays
     fits, first, last = plans
-    patience, forms = start
+    allowed, forms = start
     height = limits[4]
     n, k = table.shape[1:]
     chunks = -(-n // height)
@@ -150,8 +151,8 @@ def wide_batch(arrays, plans, limits, start):
             continue
         problem, goals = (table[p], u[p], rows[p], unit[p]), (goal[p], column_unit[p])
         found, made = LEAVE, 0
-        if patience > 0:
-            found, made = near_newton(problem, v[p], b[p], (sums, weight), goals, limits, patience)
+        if allowed > 0:
+            found, made = near_newton(problem, v[p], b[p], (sums, weight), goals, limits, allowed)
         if found == LEAVE and forms:
             if coupling.shape[0] == 0:
                 coupling = np.zeros((chunks, k, k))
@@ -165,7 +166,7 @@ def wide_batch(arrays, plans, limits, start):
 
 
 @jit
-def near_newton(problem, v, b, sums, goals, limits, patience):
+def near_newton(problem, v, b, sums, goals, limits, allowed):
     """`wide_newton` from a start, its system not formed; `LEAVE` where it had better be.
 
     Returns:
@@ -176,14 +177,14 @@ def near_newton(problem, v, b, sums, goals, limits, patience):
     state = state_near(table, v)
     along, base_u, base_v, numbers = state[3], state[5], state[6], state[7]
     shift(b, 0.0, b, v)
-    task = LOOK
+    task = VISIT
     while True:
-        if task == LOOK:
+        if task == VISIT:
             by_row = look_pass(table, u, v, rows, unit, fine, height, 0, chunks, *sums)
             task = looked(by_row, *sums, goals, u, b, v, state, limits)
         elif task == MULTIPLY:
             product_pass(table, base_u, base_v, along, height, 0, chunks, sums[0])
-            task = multiplied(sums[0], goals[1], patience, b, v, state)
+            task = multiplied(sums[0], goals[1], allowed, b, v, state)
         else:
             return task, int(numbers[STEPS])
 
@@ -295,6 +296,7 @@ def transport_batch(arrays, yields, plans, limits):
     fits, first, last = plans
     n, k = table.shape[1:]
     chunks = -(-n // height)
+    # Eq. (23)'s 1 / (1 + tau).
     powers = 1.0 / (1.0 + yields[0]), 1.0 / (1.0 + yields[1])
     steps, errors = np.full(last - first, -1, np.int64), np.full(last - first, math.inf)
     sums, kept = np.zeros((chunks, k)), np.zeros(k)
@@ -307,6 +309,7 @@ def transport_batch(arrays, yields, plans, limits):
         for done in range(most):
             sides = rows[p], part_of(count, p), powers[0]
             transport_sweep(table[p], u[p], v[p], *sides, height, 0, chunks, sums)
+            # The error is that of the columns before their step: who ends goes back to them.
             kept[:] = b[p]
             error = transport_columns(sums, goal[p], powers[1], yields[1], b[p], v[p])
             lost = False

@@ -20,8 +20,10 @@ import numpy as np
 from multisk._backends.numba.loops import BLOCK, apart, flush, jit
 from multisk._backends.numba.newton import cholesky, row_root, shortened, solve_triangles
 
+# The numbers of a state: the longest step, the dual's slope along the last one, the mean of w; the
+# last error and the least; passes since that, steps that went too far, whether it was reached.
 RADIUS, SLOPE, SIZE, LAST, BEST, IDLE, CUTS, REACHED = range(8)
-GROWTH = 8.0  # of the radius after a step that was not too long
+GROWTH = 8.0  # of the radius (15) after a step that was not too long, as in `_semidual.search`
 MOST_IDLE = 8  # passes in a row without a better point: rounding, or a table too cold
 MOST_CUTS = 16  # steps that went too far; 8 were the most in the cases above
 SQUARED = 0.1  # the error after a step is at most ten times the square of that before it
@@ -69,6 +71,7 @@ def wide_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
                 keep(line, kind(0), rest, w)
             flush(part_p, sums)
             flush(part_w, weight)
+            # Eq. (12)'s second part, of a block of rows.
             couple_panels(w, z, coupling)
 
     return worst
@@ -237,6 +240,7 @@ def wide_step(sums, goals, b, state):
         if not math.isfinite(found[0, j]):
             worst, ahead = math.inf, math.inf
 
+    # Eq. (15)
     accepted = ahead <= 0.5 * numbers[SLOPE]
     if accepted:
         numbers[RADIUS] *= GROWTH
@@ -248,7 +252,7 @@ def wide_step(sums, goals, b, state):
                 total = coupling[0, j, m]
                 for chunk in range(1, coupling.shape[0]):
                     total += coupling[chunk, j, m]
-                system[j, m] = size / k - total  # ones is a null vector: fill it in
+                system[j, m] = size / k - total  # Eq. (13): ones is a null vector, fill it in
             system[j, j] += weight[0, j]
 
     found[:], weight[:], coupling[:] = 0.0, 0.0, 0.0
@@ -267,6 +271,7 @@ def wide_move(b, v, state):
     length = 0.0
     for j in range(k):
         length += pull[j] * pull[j]
+    # Eq. (15)'s delta = |pull| / radius.
     damping = math.sqrt(length) / numbers[RADIUS]
 
     factor = np.empty((k, k))
@@ -281,10 +286,12 @@ def wide_move(b, v, state):
         move[j] = -pull[j]
 
     solve_triangles(factor, move)
+
     slope = 0.0
     for j in range(k):
         slope += pull[j] * move[j]
 
+    # To the end of the step; `SLOPE` is what it will be judged by.
     for j in range(k):
         b[j] = base[j] + move[j]
         v[j] = math.exp(b[j])

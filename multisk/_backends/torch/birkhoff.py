@@ -95,17 +95,22 @@ def newton_step(p: Tensor, v: Tensor, rows: Tensor, columns: Tensor, quiet: floa
     """A damped Newton step of the column potentials."""
     d = eliminate(couple(p, inverse(rows)), columns - v, 0.0, quiet)
     d = d - d.amin(-1, keepdim=True)
+    # Eq. (41): log(1 + R) / R of the step, where R is its range.
     reach = d.amax(-1, keepdim=True).clamp_min(1.0)
     return d * torch.where(reach > 1, reach.log1p() / reach, 1.0)
 
 
 def couple(p: Tensor, row_share: Tensor) -> Tensor:
-    """Weights of the columns' Laplacian, (t, m, m)."""
+    """Weights of the columns' Laplacian, Eq. (41), (t, m, m)."""
     return (p * row_share[..., None]).mT @ p
 
 
 def eliminate(w: Tensor, g: Tensor, floor: float, quiet: float) -> Tensor:
-    """Solve the Laplacian system L x = g with the weights `w`; only positive numbers are added."""
+    """Solve Eq. (41)'s S x = g with the weights `w`; only positive numbers are added.
+
+    Column by column: what is taken out shares its weights among the others (Grassmann, Taksar and
+    Heyman 1985).
+    """
     m = g.shape[-1]
     asks, ahead, one = list(g.unbind(-1)), [], []
     for a in range(m):
@@ -134,6 +139,8 @@ def backward(plan: Tensor, grad: Tensor, *, weigh: bool) -> Tensor:
     share = inverse(p.sum(-1))
     tilt = (p * grad).sum(-1) * share
     g = (p * (grad - tilt[..., None])).sum(-2)
+
+    # Eq. (31) with the rows eliminated: tilt is their own answer, alpha what beta leaves of it.
     beta = eliminate(couple(p, share), g, FAINT, 0.0)
     alpha = tilt - (p * beta[:, None]).sum(-1) * share
     here = grad - alpha[..., None] - beta[:, None]

@@ -1,4 +1,4 @@
-"""Algorithm 1 on the materialised K x N x K table, for checking the merged form."""
+"""Algorithm 1, Eq. (3), on the materialised K x N x K table, to check the merged form, (4)."""
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ def run(system: System, steps: int, order: str, tolerance: float) -> Raw:
                 normalize, target = lines[name]
                 table = normalize(table, target, log=True)
 
+    # Eq. (1): the plan is the sum of the first k channels.
     channels = table.exp()
     top = sum(groups.counts[: groups.top])
     plan = channels[:, :top].sum(1)
@@ -50,6 +51,7 @@ def start(system: System, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
     tables, rows, columns = [], [], []
     for index, count in enumerate(groups.counts):
         for _ in range(count):
+            # Each channel has its share of the group's margins, Eq. (2).
             tables.append(system.scores * split.scales[index])
             rows.append(split.row_targets[:, index] / count)
             columns.append(split.column_targets[:, index] / count)

@@ -12,7 +12,7 @@ Scales = tuple[Tensor, Tensor] | None
 
 
 class GroupSweeps:
-    """Group masses are a softmax over groups of s_c X / eps + u_c,i + v_c,j after a depth step."""
+    """Eq. (4): after a depth step masses are a softmax of s_c X / eps + u_ci + v_cj over groups."""
 
     def __init__(self, system: System, order: str) -> None:
         assert system.groups is not None
@@ -27,6 +27,7 @@ class GroupSweeps:
         """Share a budget among the plan's groups, and the rest among the others: (b, c, .)."""
         groups = self.system.groups
         assert groups is not None
+        # Eq. (2): every channel of the plan has r_i / k, every other one (n_i - r_i) / (K - k).
         inside = max(1, sum(groups.counts[: self.top]))
         outside = max(1, sum(groups.counts[self.top :]))
         parts = [
@@ -42,6 +43,8 @@ class GroupSweeps:
         for part in tiles(self.system):
             tile, free = cells(self.system, part)
             t = torch.stack([passes.exponent(tile, s, None, None, free) for s in self.scales], 1)
+
+            # Eq. (3) on the raw kernels, before any depth line.
             target = self.row_targets[:, :, part]
             if self.rows_first:
                 change, columns = passes.log_row_scale(t, target)
@@ -70,6 +73,7 @@ class GroupSweeps:
             parts.append(new)
             sums = add_logs(sums, columns)
 
+        # Eq. (3)'s column line for every group.
         assert sums is not None
         sums = total_logs(sums, self.system.ranks)
         error = None

@@ -1,4 +1,4 @@
-"""Divide a table of channels so that its rows, columns or depths reach a target."""
+"""Divide a table of channels so that its rows, columns or depths reach a target: Eq. (3)."""
 
 import torch
 from jaxtyping import Float

@@ -1,6 +1,7 @@
 """The formulas of one visit to a tile of rows: tensors in, tensors out, no loop over tiles.
 
 Shapes: x (b, n, k) scores of the tile; a (b, n) and b (b, k) potentials; T = scale * x + a_i + b_j.
+Eq. (n) is that of docs/multisk/mathematics.md.
 The drivers in `_solvers` call these for every tile and add up what the columns get; a fused
 operator may take the place of any of them.
 """
@@ -19,7 +20,7 @@ Scale = float | Float[Tensor, "#b 1 1"]
 
 
 def exponent(x: Cells, scale: Scale, a: Rows | None, b: Columns | None, free: Free) -> Cells:
-    """T = scale * x + a_i + b_j, minus infinity at forbidden cells; always a new tensor."""
+    """T = scale * x + a_i + b_j, Eq. (5), -inf at forbidden cells; always a new tensor."""
     t = x * scale
     if watched(t):
         t = t if b is None else t + b.to(t.dtype)[..., None, :]
@@ -61,6 +62,7 @@ def log_row_scale(t: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
     `t` (..., n, k) is log mass, `target` (..., n). Returns (change, log column sums (..., k)).
     """
+    # Eq. (3)'s row line: Q r_i / sum_j Q is a change of the row's potential.
     change = log_ratio(target, safe_logsumexp(t, -1))
     return change, (t + change[..., None]).logsumexp(-2)
 
@@ -71,6 +73,7 @@ def first_linear(x: Cells, scale: Scale, center: Tensor, target: Rows) -> tuple[
     Returns:
         The potential's change and the column sums themselves, not their logarithms.
     """
+    # The first lines of Eq. (3). The center keeps the exponents small; `shift` takes it back.
     kernel = ((x - center) * scale).exp()
     weight = target / kernel.sum(-1)
     shift = (center * scale).reshape(-1, 1) if isinstance(scale, Tensor) else center * scale
@@ -94,15 +97,17 @@ def sweep_linear(
     q = 1 - p if free is None else (1 - p).masked_fill(~free, 0.0)
     other = q.sum(-1)
 
-    # Alg. 1's row line for both groups: r_i / sum_j P_ij and (n_i - r_i) / sum_j (1 - P_ij).
+    # Eq. (7): g_i = r_i / sum_j P_ij and s_i = (n_i - r_i) / sum_j (1 - P_ij).
     live = (first > 0) & (other > 0)
     grow = torch.where(live, rows / first, 0.0)
     shrink = torch.where(live, (cells - rows) / other, 0.0)
+
+    # Eq. (8): A_j and, for the error, the sums before the step, by one product; then B_j.
     weights = torch.stack([grow, torch.ones_like(grow)], -2)
     top, plain = torch.matmul(weights, p).unbind(-2)
     rest = torch.matmul(shrink[..., None, :], q).squeeze(-2)
 
-    # The depth line sees only the ratio of the two factors: it moves a.
+    # Eq. (7): the depth line sees only the ratio of the two factors, which moves a.
     change = torch.where(live, grow / shrink.masked_fill(~live, 1.0), 1.0).log()
     return a + change, top, rest, plain, first
 
@@ -112,10 +117,12 @@ def sweep_log(
 ) -> tuple[Rows, Columns, Columns, Columns, Rows]:
     """`sweep_linear` for any range of T: log domain, and the column sums come as logarithms."""
     t = exponent(x, scale, a, b, None)
+    # log P and log (1 - P), exact where either underflows.
     top, rest = logsigmoid(t), logsigmoid(-t)
     if free is not None:
         top, rest = top.masked_fill(~free, -torch.inf), rest.masked_fill(~free, -torch.inf)
 
+    # Eq. (7), (8) in logarithms.
     grow, top_sum = log_row_scale(top, rows)
     shrink, rest_sum = log_row_scale(rest, cells - rows)
     p = top.exp()
@@ -130,12 +137,14 @@ def sweep_groups(
     Returns:
         The new u, and the log column sums (b, c, k) after the row step.
     """
+    # Eq. (4), then the row line of Eq. (3) in every group.
     change, columns = log_row_scale(log_shares(x, scales, u, v, free), rows)
     return u + change, columns
 
 
 def log_shares(x: Cells, scales: list[Scale], u: Tensor, v: Tensor, free: Free) -> Tensor:
     """The log of the groups' masses after a depth step: log softmax over groups, (b, c, n, k)."""
+    # Eq. (4): the depth line, as a softmax of the groups.
     t = torch.stack([x * scale for scale in scales], 1) + u[..., None] + v[..., None, :].to(u)
     shares = t.log_softmax(1)
     return shares if free is None else shares.masked_fill(~free[:, None], -torch.inf)
@@ -153,7 +162,7 @@ def row_answer(
 ) -> Rows:
     """The rows' potentials a for given column potentials, the one place that finds them.
 
-    With a cap, the root of sum_j sigmoid(y_ij + a_i) = r_i; without one, the closed form
+    With a cap, the root of Eq. (16), sum_j sigmoid(y_ij + a_i) = r_i; without one, Eq. (9), (23):
     a_i = strength (log r_i - log sum_j exp y_ij).
 
     Args:
@@ -182,6 +191,7 @@ def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -
     if plain:  # nothing is forbidden, and every budget is inside its bounds
         return torch.logit(rows / count) - y.mean(-1)
 
+    # Between the ends of Eq. (16)'s bracket: the mean in the place of the largest and the least.
     live = (rows > 0) & (rows < count)
     share = torch.logit(torch.where(live, rows / count.clamp_min(1.0), 0.5))
     mean = y.masked_fill(y == -torch.inf, 0.0).sum(-1) / count.clamp_min(1.0)
@@ -189,7 +199,7 @@ def first_rows(y: Tensor, rows: Tensor, count: Tensor, *, plain: bool = False) -
 
 
 def sigmoid_rows(y: Cells, rows: Rows, cells: Rows, a: Rows, tolerance: float) -> Rows:
-    """Solve sum_j sigmoid(y_ij + a_i) = rows_i for every row: Newton, bracketed where it fails.
+    """Solve Eq. (16) for every row: Newton, bracketed where it fails.
 
     `y` holds minus infinity at forbidden cells, `cells` counts the others, `a` is a first guess.
     Rows with nothing to decide (budget 0 or no cell) keep a = 0.
@@ -212,6 +222,8 @@ def sigmoid_rows(y: Cells, rows: Rows, cells: Rows, a: Rows, tolerance: float) -
 def attached_root(y: Cells, rows: Rows, a: Rows) -> Rows:
     """The root `a` of `sigmoid_rows` with its derivative; rows without an answer have none."""
     p = torch.sigmoid(y + a[..., None])
+    # A Newton step of the root that is 0 and carries its derivative, as Eq. (33) does for all
+    # potentials.
     slope = (p - p * p).sum(-1).detach()
     live = slope >= torch.finfo(slope.dtype).tiny
     miss = (p.sum(-1) - rows) / torch.where(live, slope, 1.0)
@@ -235,7 +247,7 @@ def newton_step(y: Tensor, target: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
 def bracketed_rows(y: Tensor, target: Tensor, count: Tensor, a: Tensor, goal: float) -> Tensor:
     """Newton inside a shrinking bracket, for the rows on which plain Newton did not settle."""
     live = (target > 0) & (target < count)
-    # Were all scores like the largest, a would be `low`; like the least, `high`.
+    # Eq. (16): were all scores like the largest, a would be `low`; like the least, `high`.
     share = torch.logit(torch.where(live, target / count.clamp_min(1.0), 0.5))
     low = share - y.amax(-1)
     high = share - y.masked_fill(y == -torch.inf, torch.inf).amin(-1)
@@ -249,6 +261,8 @@ def bracketed_rows(y: Tensor, target: Tensor, count: Tensor, a: Tensor, goal: fl
         done = (f.abs() <= goal * target) | (high - low <= tiny * a.abs()) | ~live
         if bool(done.all()):
             break
+
+        # Newton where it stays inside, half of the bracket where it does not.
         step = f / (p - p * p).sum(-1)
         inside = ((a - step) > low) & ((a - step) < high)
         a = torch.where(done, a, torch.where(inside, a - step, (low + high) / 2))
@@ -258,10 +272,11 @@ def bracketed_rows(y: Tensor, target: Tensor, count: Tensor, a: Tensor, goal: fl
 
 def exp_rows(y: Cells, rows: Rows, strength: float | Tensor) -> Rows:
     """Row potential of transport given the columns': strength * (log rows - logsumexp)."""
+    # Eq. (9); Eq. (23) with strength = 1 / (1 + tau).
     return strength * log_ratio(rows, safe_logsumexp(y, -1))
 
 
 def schur_part(w: Cells, h: Rows) -> Float[Tensor, "b k k"]:
-    """W^T diag(1/h) W, the coupling of the columns through the rows of this tile."""
+    """W^T diag(1/h) W of Eq. (12), the coupling of the columns through the rows of this tile."""
     inverse = torch.where(h > 0, 1 / h.clamp_min(torch.finfo(h.dtype).tiny), torch.zeros_like(h))
     return torch.matmul((w * inverse[..., None]).transpose(-1, -2), w)

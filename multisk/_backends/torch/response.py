@@ -1,8 +1,8 @@
 """How the margins of three and more channel groups answer to their potentials, tile by tile.
 
 In every cell the groups' masses are q = softmax over c of s_c X / eps + u_ci + v_cj; a change d of
-the exponents moves them by q (d - sum_c q_c d_c). Nothing of the size C x N x K is kept: the
-masses are made again in every visit.
+the exponents moves them by q (d - sum_c q_c d_c), Eq. (30) of docs/multisk/mathematics.md. Nothing
+of the size C x N x K is kept: the masses are made again in every visit.
 """
 
 from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ class Tiled:
         return self.collect(lambda _, q: q)
 
     def curvature(self) -> Pair:
-        """The diagonal of the answer."""
+        """The diagonal of the answer, by Eq. (30) for a change of one group alone."""
         return self.collect(lambda _, q: q * (1 - q))
 
     def answer(self, alpha: Tensor, beta: Tensor) -> Pair:
@@ -89,6 +89,7 @@ class Tiled:
         found, scales = torch.empty_like(x), x.new_zeros((x.shape[0], self.count)).double()
         for part, q in self.shares():
             change = self.change(part, q, alpha, beta)
+            # Eq. (31) with the softmax's slope in the place of W.
             bent = slope(q, self.wish(grad[:, part], q) - change)
             found[:, part] = torch.einsum("c,bcnk->bnk", self.scales, bent)
             scales += torch.einsum("bnk,bcnk->bc", x[:, part], bent)
@@ -106,7 +107,7 @@ class Tiled:
 
 
 def slope(q: Tensor, d: Tensor) -> Tensor:
-    """The softmax's derivative in every cell: q_c (d_c - sum_c q_c d_c)."""
+    """The softmax's derivative in every cell, Eq. (30): q_c (d_c - sum_c q_c d_c)."""
     mass = q.sum(1, keepdim=True)
     mean = (q * d).sum(1, keepdim=True) / mass.masked_fill(mass == 0, 1.0)
     return q * (d - mean)
@@ -121,7 +122,7 @@ def balance(
     tolerance: float = 1e-12,
     most: int = 2000,
 ) -> Pair:
-    """Potentials whose response has the given row and column sums, by conjugate gradients.
+    """Potentials whose response has the given row and column sums, by conjugate gradients (1952).
 
     The operator is singular along shifts that change no plan; `right` has no part there, and the
     iterates never get one.
@@ -150,12 +151,16 @@ def balance(
     for _ in range(most):
         if not bool((norm > stop).any()):
             break
+
+        # Eq. (30) summed over rows and columns: one visit to the scores.
         rows, columns = table.answer(*move)
         applied = rows + damping * move[0], total(columns.double(), group) + damping * move[1]
         curve = dot(move, applied)
         good = (norm > stop) & (curve > 0)
         if not bool(good.any()):
             break
+
+        # The minimum along `move`, and then a direction conjugate to it.
         length = torch.where(good, norm / curve.masked_fill(~good, 1.0), 0.0)
         x = x[0] + length * move[0], x[1] + length * move[1]
         residual = residual[0] - length * applied[0], residual[1] - length * applied[1]

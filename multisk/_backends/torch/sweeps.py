@@ -1,4 +1,7 @@
-"""The sweeps of one system as three steps: the first on the raw kernel, the next, the plan."""
+"""The sweeps of one system as three steps: the first on the raw kernel, the next, the plan.
+
+Eq. (n) is that of docs/multisk/mathematics.md; the formulas of a tile are in `passes`.
+"""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,10 +63,11 @@ def sweeps_of(system: System, order: str) -> Sweeps:
 
 
 class TwoGroupSweeps:
-    """A plan's channels and the others: P = sigmoid(T), one potential a row and a column."""
+    """A plan's channels and the others: P = sigmoid(T), Eq. (5), one potential a row and column."""
 
     def __init__(self, system: System, order: str) -> None:
         self.system, self.rows_first = system, order == ORDERS[0]
+        # As `choose.RANGE`: exponents up to here keep sums and products of a table in range.
         limit = 60.0 if system.scores.dtype == torch.float32 else 500.0
         widest = coldest(system)
         self.linear = widest is not None and widest < limit
@@ -84,6 +88,9 @@ class TwoGroupSweeps:
         for part in tiles(system):
             tile, free = cells(system, part)
             rows, others = self.rows(part)
+
+            # Eq. (7) of both groups on exp(s_c X / eps): log g_i and log s_i, whose difference is
+            # a.
             grow, sums = self.raw(passes.exponent(tile, scales[0], None, None, free), rows)
             shrink, other_sums = self.raw(
                 passes.exponent(tile, scales[1], None, None, free), others
@@ -109,7 +116,10 @@ class TwoGroupSweeps:
         return torch.cat(parts, 1), self.column_step(0.0, top, rest, log=False)
 
     def raw(self, t: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Row step and column sums of the raw kernel; without the row step, its multiplicity."""
+        """Row step and column sums of the raw kernel; without the row step, its multiplicity.
+
+        Channels of a group are one: the kernel counts as often as the group has channels, Eq. (2).
+        """
         if self.rows_first:
             return passes.log_row_scale(t, target)
         weight = passes.log_ratio(target, torch.zeros_like(target))
@@ -125,6 +135,8 @@ class TwoGroupSweeps:
             tile, free = cells(system, part)
             y = passes.exponent(tile, system.scale, None, b, free)
             rows, others = self.rows(part)
+
+            # Eq. (16) for a row whose y are 0: log r_i - log (n_i - r_i).
             guess = passes.log_ratio(rows, torch.zeros_like(rows)) - passes.log_ratio(
                 others, torch.zeros_like(others)
             )
@@ -173,7 +185,7 @@ class TwoGroupSweeps:
         """Both groups' column steps as one change of b (they differ only in the depth step)."""
         system = self.system
         goal, count = system.margins.columns, system.margins.column_cells
-        # Factors c_j / top_j of the plan's group, (m_j - c_j) / rest_j of the other, with m_j free
+        # Eq. (8): c_j / A_j for the plan's group, (m_j - c_j) / B_j for the other, with m_j free
         # cells in the column: b moves by the logarithm of their ratio.
         if not log:
             live = (goal > 0) & (goal < count)
@@ -200,11 +212,15 @@ class TwoGroupSweeps:
         if self.rows_first:
             return *plan_of(system, a, b, None), None
 
+        # Columns came first: the sweep ends on a row line (7), whose factors no depth line makes
+        # one.
         grows, shrinks = [], []
         for part in tiles(system):
             tile, free = cells(system, part)
             t = passes.exponent(tile, system.scale, a[:, part], b, None)
             rows, others = self.rows(part)
+
+            # log P and log (1 - P); Eq. (7)'s log g_i and log s_i bring their row sums to the goal.
             top, rest = torch.nn.functional.logsigmoid(t), torch.nn.functional.logsigmoid(-t)
             if free is not None:
                 top, rest = (s.masked_fill(~free, -torch.inf) for s in (top, rest))
@@ -216,7 +232,7 @@ class TwoGroupSweeps:
 
 
 class TransportSweeps:
-    """Plain scaling of rows and columns: P = exp(T), with KL-relaxed margins damped in the dual."""
+    """Plain scaling, Eq. (9): P = exp(T), with KL-relaxed margins damped: Eq. (23)."""
 
     def __init__(self, system: System, order: str) -> None:
         self.system, self.rows_first = system, order == ORDERS[0]
@@ -249,6 +265,7 @@ class TransportSweeps:
         for part in tiles(system):
             tile, free = cells(system, part)
             y = passes.exponent(tile, system.scale, None, b, free)
+            # Eq. (9), (23)
             parts.append(passes.exp_rows(y, system.margins.rows[:, part], power(system, 0)))
 
         return torch.cat(parts, 1)
@@ -264,10 +281,13 @@ class TransportSweeps:
         assert sums is not None
         sums = total_logs(sums, system.ranks)
         sums = torch.where(sums == -torch.inf, 0.0, sums)
+        # Eq. (23) of the columns.
         new = power(system, 1) * passes.log_ratio(system.margins.columns, sums)
         if not measure:
             return new, None
 
+        # The rows are met by the step before; the columns' sums without b, times exp(b), are those
+        # before.
         rows = row_goal(system, a)
         goal = column_goal(system, b)
         column_sums = torch.where(goal > 0, (sums + b).exp(), 0.0)

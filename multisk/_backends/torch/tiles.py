@@ -10,7 +10,7 @@ from multisk._problem.problem import readable
 from multisk._problem.sharding import largest, total
 from multisk._problem.system import System, yielding
 
-TILE = 1 << 17  # cells a visit: the handful of temporaries stays in a core's cache
+TILE = 1 << 17  # cells a visit: the handful of temporaries (.5 MB each) stays in a core's cache
 
 
 def tiles(system: System) -> Iterator[slice]:
@@ -41,12 +41,13 @@ def total_logs(sums: Tensor, group: object) -> Tensor:
     """Add log sums over ranks."""
     if group is None:
         return sums
+    # Minus infinity on every rank would make nan of the difference.
     top = largest(sums, group).clamp_min(torch.finfo(sums.dtype).min)
     return top + total((sums - top).exp(), group).log()
 
 
 def row_goal(system: System, a: Tensor) -> Tensor:
-    """What the rows shall sum to; a relaxed margin yields with its own potential."""
+    """What the rows shall sum to; a relaxed margin yields with its own potential, Eq. (23)."""
     rows = system.margins.rows
     return rows if system.relax[0] is None else rows * (-a * yielding(system, 0)).exp()
 
@@ -60,9 +61,10 @@ def column_goal(system: System, b: Tensor) -> Tensor:
 def violation(
     system: System, row_sums: Tensor, column_sums: Tensor, a: Tensor, b: Tensor
 ) -> Tensor:
-    """The worst relative violation of any margin, per problem."""
+    """The worst relative violation of any margin, per problem, Eq. (42)."""
     margins = system.margins
     goal = row_goal(system, a).double()
+    # A goal that yields has underflowed where it is below 1e-30.
     unit = margins.row_unit if system.relax[0] is None else goal.clamp_min(1e-30)
     miss = row_sums.double() - goal
     if margins.row_upper is not None:
@@ -88,7 +90,7 @@ def violation(
 
 
 def cells_of(system: System, part: slice, a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:
-    """A tile of the plan."""
+    """A tile of the plan, Eq. (5)."""
     tile, free = cells(system, part)
     t = exponent(tile, system.scale, a, b, free)
     p = torch.sigmoid(t) if system.groups is not None else t.exp()

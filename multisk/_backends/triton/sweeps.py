@@ -16,7 +16,7 @@ from multisk._backends.triton import kernels, visits
 from multisk._problem.sharding import total
 from multisk._problem.system import System, power
 
-LOOK = 10  # sweeps between two looks
+SWEEPS_A_LOOK = 10  # between two looks at the errors: a look waits for the device
 Scales = tuple[Tensor, Tensor] | None
 
 
@@ -33,17 +33,20 @@ def kernel_sweeps(system: System, order: str) -> Sweeps:
 def sweep_until(
     system: System, sweeps: Sweeps, init: Tensor | None, tolerance: float, most: int, order: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sweep to a tolerance, measured every `LOOK` sweeps; solved problems stand still."""
+    """Sweep to a tolerance, measured every `SWEEPS_A_LOOK` sweeps; solved problems stand still."""
     count, state = 0, None if init is None else sweeps.warm(init)
     done = torch.zeros(system.scores.shape[0], dtype=torch.bool, device=system.scores.device)
     steps = torch.full_like(done, most, dtype=torch.int64)
     while True:
-        more = min(LOOK, most - count)
+        more = min(SWEEPS_A_LOOK, most - count)
         after = advance(system, sweeps, state, more, order)
         if state is not None:
             still = done.view(-1, *[1] * (after[0].ndim - 1))
             after = torch.where(still, state[0], after[0]), torch.where(still, state[1], after[1])
+
         state, count = after, count + more
+
+        # Eq. (42) of the plan at these potentials.
         _, row_sums, column_sums, _ = sweeps.finish(*state)
         reached = (violation(system, row_sums, column_sums, *state) <= tolerance) & ~done
         steps = torch.where(reached, count, steps)
@@ -94,7 +97,7 @@ class KernelTwo(TwoGroupSweeps):
         return after, self.column_step(b, sums[0].double(), sums[1].double(), log=True), error
 
     def visit(self, a: Tensor, b: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-        """Row step and log column sums (2, b, k) of this rank."""
+        """Eq. (7), and Eq. (8)'s log A_j, log B_j of this rank, (2, b, k)."""
         system, margins = self.system, self.system.margins
         assert system.groups is not None
         ends = [system.groups.scales[end] / system.eps for end in (0, -1)]
@@ -146,7 +149,7 @@ class KernelTransport(TransportSweeps):
     def columns(
         self, a: Tensor, b: Tensor, sums: Tensor, *, measure: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The columns' step on the sums of all ranks, and the error before it."""
+        """The columns' step (23) on the sums of all ranks, and the error before it."""
         system = self.system
         sums = total_logs(sums.double(), system.ranks)
         sums = torch.where(sums == -torch.inf, 0.0, sums)

@@ -54,7 +54,7 @@ def newton(system: System, b: Tensor, a: Tensor | None) -> Local:
 def square_part(
     system: System, a: Tensor, b: Tensor, bend: Tensor | None, height: Tensor
 ) -> Tensor:
-    """W^T diag(1/h) W in float64: as the pass left it, or in blocks; empty for large K."""
+    """Eq. (12)'s W^T diag(1/h) W in float64: as the pass left it, in blocks, or empty (large K)."""
     if bend is None and not forms_square(system):
         return b.new_zeros((b.shape[0], 0, 0), dtype=torch.float64)
 
@@ -65,7 +65,7 @@ def square_part(
 
 
 def couple(system: System, a: Tensor, b: Tensor, x: Tensor) -> Tensor:
-    """W^T diag(1/h) W x without the K x K matrix."""
+    """Eq. (14)'s W^T diag(1/h) W x, without the K x K matrix."""
     at = place(system, a, b)
     return kernels.wide.apply_schur(at, x.to(system.scores.dtype).contiguous(), answer=True).to(x)
 
