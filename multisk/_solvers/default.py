@@ -32,6 +32,7 @@ from multisk._solvers.sinkhorn import Sinkhorn
 FINEST = 1e-12  # float64 solves end there, as Newton's do
 PASSES = 5  # Newton passes that a solve usually takes
 CALLS = 1 << 22  # cells that are swept in the time that the calls of one pass in torch take
+LOG = 64  # cells that take as long as a column's potential in a transport's sweep, some 26 ns
 MOST_CALLS = 1000  # sweeps in that time at most, however small the table
 TRIAL = 12  # sweeps whose errors before and after tell the rate
 EARLY = 32  # part of many sweeps before which a rate tells little
@@ -187,6 +188,8 @@ def sweep(system: System, init: Tensor | None, otherwise: Otherwise, goal: float
     if system.groups is not None:
         most = (WIDE_PATIENT if wide(system) else PATIENT) * worth(system)
         trial = max(TRIAL, most // EARLY)
+    elif init is not None:  # an answer that is near takes Newton a pass or two
+        most, trial = PATIENT * worth(system), TRIAL
     elif system.relax != (None, None):
         trial = TRIAL
 
@@ -201,7 +204,7 @@ def sweeps_a_solve(system: System) -> int:
 
 def worth(system: System) -> int:
     """Sweeps that take the time of a Newton pass (measured on one core)."""
-    columns = system.scores.shape[2]
+    count, n, columns = system.scores.shape
     if wide(system):  # in float64 17 at 160 columns, 68 at 768; its sweeps are the dearer ones
         sweeps = 4 + columns // 12
         return sweeps if system.scores.dtype == torch.float64 else 3 * sweeps // 2
@@ -210,10 +213,15 @@ def worth(system: System) -> int:
     if not formed and cools(system):  # from the sweeps on no system is formed
         return NEAR
 
+    logs = 0
+    if system.groups is None:  # Newton searches the smaller side; sweeps take a log of each column
+        columns, logs = min(n, columns), LOG * count * columns
+
     sweeps = 20 + columns // 4
-    if not formed and compiled(loops_for(system)):
-        sweeps += min(MOST_CALLS, CALLS // max(1, system.scores.numel()))
-    return sweeps
+    if formed or not compiled(loops_for(system)):
+        return sweeps
+    cells = max(1, system.scores.numel())
+    return min(MOST_CALLS, CALLS // (cells + logs)) + sweeps * cells // (cells + logs)
 
 
 def wide(system: System) -> bool:

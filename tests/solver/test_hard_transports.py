@@ -6,7 +6,7 @@ Oracle: plain log-domain sweeps in NumPy, float64, written out below.
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multisk import (
@@ -450,3 +450,52 @@ def test_masses_that_float32_does_not_hold_are_not_called_converged(seed, solver
     finite = bool(found.plan.isfinite().all())
     assert finite or found.status is Status.NONFINITE_PLAN
     assert finite or not found.converged
+
+
+@settings(FEW, max_examples=max(8, FEW.max_examples // 4))
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([(10, 8), (6, 20)]),
+    st.sampled_from([10.0, 40.0]),
+    st.sampled_from([1.0, 1e2, 1e4, 1e6]),
+    st.sampled_from([None, 0.1, 10.0]),
+)
+def test_wide_relaxed_margins_meet_the_conditions_of_the_optimum(seed, shape, most, first, second):
+    """Exponents span 500 to 2,000: P = exp(T), and a potential is what its margin's miss costs."""
+    eps, generator = 0.02, torch.Generator().manual_seed(seed)
+    cost = most * torch.rand(*shape, generator=generator, dtype=D)
+    cost = cost - cost.amin(-1, keepdim=True)
+    masses = [torch.rand(n, generator=generator, dtype=D) + 0.1 for n in shape]
+    masses[1] *= masses[0].sum() / masses[1].sum()
+    relax = (eps * first, second)
+    problem = Transport(eps=eps, rows=masses[0], columns=masses[1], relax=relax)
+    found = solve(-cost, problem).raise_if_failed()
+    a, b = found.row_potential, found.column_potential
+    assert ((a[:, None] + b - cost / eps).exp() - found.plan).abs().max() <= 1e-9
+    sides = zip((-1, -2), masses, (a, b), relax, strict=True)
+    for side, mass, potential, strength in sides:
+        miss = (found.plan.sum(side) / mass).log()
+        pull = 0.0 if strength is None else potential * eps / strength
+        assert (miss + pull).abs().max() <= 2e-6
+
+
+@FEW
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([(5, 120), (40, 30), (60, 9)]),
+    st.sampled_from([0.1, 0.02]),
+    st.sampled_from([None, (1.0, None)]),
+    st.sampled_from([F, D]),
+)
+def test_an_answer_starts_a_transport_that_has_moved_and_ends_its_own(
+    seed, shape, eps, relax, kind
+):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(*shape, generator=generator).to(kind)
+    moved = x + 0.02 * torch.randn(*shape, generator=generator).to(kind)
+    problem = Transport(eps=eps, relax=relax)
+    first, want = solve(x, problem).raise_if_failed(), solve(moved, problem).raise_if_failed()
+    again = solve(x, problem, init=first).raise_if_failed()
+    assert int(again.steps) <= 40
+    found = solve(moved, problem, init=first).raise_if_failed()
+    assert (found.plan - want.plan).abs().max() <= 1e-5 * want.plan.max()
