@@ -1,4 +1,7 @@
-"""Zero temperature: the exact assignment, the prices that decide it, and their certificate."""
+"""Zero temperature: the exact assignment, the prices that decide it, and their certificate.
+
+Eq. (37), (38) of docs/multisk/mathematics.md.
+"""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any

@@ -16,8 +16,8 @@ from multisk._semidual import ascent, bounded
 from multisk._semidual.search import Search
 from multisk._semidual.semidual import Point
 
-STEP = 2.5  # between two temperatures of a transport: the least time at (2048, 1024)
-LOOSE = 0.03  # relative error at which a transport is cooled further
+STEP = 2.5  # between two temperatures of a transport: the least time at (2048, 1024), eps .04
+LOOSE = 0.03  # relative error at which a transport is cooled further, found there as well
 WARM = 40.0  # a temperature is easy when the exponents span less than this
 
 
@@ -72,7 +72,7 @@ def descend(system: System, tolerance: float, budget: int, *, polish: bool) -> t
     """Cool one problem; the ratio of two temperatures adapts to how hard the last one was.
 
     In units of score the prices move almost linearly with the temperature, so the next ones are
-    extrapolated from the last two; near zero temperature that is exact.
+    extrapolated from the last two, Eq. (27); near zero temperature that is exact.
     """
     # Kinks of intervals make even moderate temperatures hard for a handful of rows.
     warm = WARM if system.margins.upper is None else 5.0
@@ -89,6 +89,7 @@ def descend(system: System, tolerance: float, budget: int, *, polish: bool) -> t
         cooler = max(1.0, heat / ratio)
         start = extrapolate(past, heat, point, cooler)
         last = cooler == 1.0
+        # The last temperature is solved to the tolerance, the others as far as the next one needs.
         goal = tolerance if last else loose
         most = budget - used if last and ratio < 1.5 else min(budget - used, 8)
         found, more = at(system, cooler, start, goal, most, polish=polish and last)
@@ -96,9 +97,11 @@ def descend(system: System, tolerance: float, budget: int, *, polish: bool) -> t
         if float(found.error) <= goal:
             past, heat, point = (heat, point), cooler, found
             ratio = min(ratio * (2.0 if more <= 2 and not steady else 1.0), 64.0)
+        # Out of passes, or stuck: what there is, at the temperature that was asked.
         elif used >= budget or ratio < 1.1:
             return (found if last else at(system, 1.0, start, tolerance, 0)[0]), used
         else:
+            # Too large a step: half of it, from where the last good one ended.
             ratio = ratio**0.5
 
     if heat > 1.0:
@@ -112,6 +115,7 @@ def reach(system: System) -> float:
     if not ascent.covers(system) or isinstance(system.scale, Tensor):
         return coldest(system) or 1e4
 
+    # Offsets of rows, then of columns, are potentials: they cost nothing at any temperature.
     y = passes.exponent(system.scores, system.scale, None, None, system.margins.free)
     for side in (-1, -2):
         top = y.amax(side, keepdim=True)
@@ -150,7 +154,7 @@ def at(
 def extrapolate(
     past: tuple[float, Point] | None, heat: float, point: Point, cooler: float
 ) -> tuple[Tensor, Tensor]:
-    """Potentials to start from at a cooler temperature (potential * heat is the price)."""
+    """Eq. (27): potentials to start from at a cooler temperature; potential * heat is the price."""
     b, a = point.b * heat, point.a * heat
     if past is not None:
         before, old = past

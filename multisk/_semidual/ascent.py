@@ -4,6 +4,7 @@ The dual sum_i F_r(a_i) + sum_j F_c(b_j) - sum_ij exp(T_ij) is concave. Maximisi
 alone and over the columns alone are Sinkhorn's two steps, and neither ever goes down; a Newton
 direction is taken only where the slope along it says that it went up. The columns' system is scaled
 to a unit diagonal, so that a column with a millionth of the others' mass counts like any other.
+Eq. (n) is that of docs/multisk/mathematics.md.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ SWEEPS = 12  # between two Newton steps; a sweep is two products with the plan
 FARTHEST = 200.0  # change of a potential before the plan is computed anew: exp stays in range
 TRIALS = 6  # of ever shorter Newton steps
 FINEST = 1e-12  # relative error that float64 reaches
-WIDEST = 2048  # columns up to which their system is formed; cold ones hold up conjugate gradients
+FORMED_COLUMNS = 2048  # up to which the system is formed: cold ones hold up conjugate gradients
 DAMPINGS = (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0)  # relative to the scaled diagonal, 1
 ROUGH = 1e-4  # a goal from which a system in float32 is good enough for the way there
 SMALL = 1e-290  # sums below this are taken in the log domain
@@ -51,6 +52,7 @@ def ascend(system: System, b: Tensor, goal: float, most: int, *, polish: bool) -
         used += 1
 
         swept = moved(system, here, sweeps(system, here))
+        # Rows and columns in turn never go down; a Newton step is checked by its slope.
         best = better(best, swept)
         if float(best.error) <= (FINEST if polish else goal):
             break
@@ -74,12 +76,13 @@ def visit(system: System, b: Tensor) -> Point:
     plan, a = torch.empty_like(x), torch.empty_like(margins.rows)
     for part in tiles(system):
         tile, free = cells(system, part)
+        # Less the row's largest: sums of exponentials stay in range.
         y = passes.exponent(tile, system.scale, None, b, free)
         top = y.amax(-1)
         top = torch.where(top == -torch.inf, 0.0, top)
         y = y.sub_(top[..., None]).exp_()
 
-        # a = power (log r - log sum_j exp y_ij); the plan is the same table times two factors.
+        # Eq. (23): a = power (log r - log sum_j exp y_ij); the plan is the table times two factors.
         found = y.sum(-1)
         logs = torch.where(found > 0, top + found.log(), 0.0)
         a[:, part] = power(system, 0) * passes.log_ratio(margins.rows[:, part], logs)
@@ -105,7 +108,7 @@ def moved(system: System, point: Point, b: Tensor) -> Point:
 
 
 def measured(system: System, plan: Tensor, a: Tensor, b: Tensor) -> Point:
-    """The point of a plan: its sums, its error and the slope of the dual."""
+    """The point of a plan: its sums, its error (42) and the gradient (11) of the dual."""
     row_sums, sums = plan.sum(-1), plan.sum(-2)
     error = violation(system, row_sums, sums, a, b)
     error = torch.where(sums.isfinite().all(-1), error, torch.inf)
@@ -129,11 +132,13 @@ def sweeps(system: System, point: Point) -> Tensor:
         if bool((live & (sums < SMALL)).any()):  # below the format: once in the log domain
             new = columns_in_logs(system, a)
         else:
+            # Eq. (23) by factors: the sums at `a` are those of the plan, weighted.
             new = power(system, 1) * passes.log_ratio(margins.columns, sums.log() - point.b)
         new, _ = shifted(system, new, a)
         if float((new - point.b).abs().max()) > FARTHEST:
             return new
 
+        # And the rows' step, from the new columns.
         found = torch.matmul(point.plan, (new - point.b).exp()[..., None])[..., 0]
         if not bool(((found > SMALL) | (margins.rows <= 0)).all()):
             return new
@@ -157,7 +162,7 @@ def columns_in_logs(system: System, a: Tensor) -> Tensor:
 
 
 def shifted(system: System, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """The best (a + t, b - t) where a margin yields: the plan stays, and t has a closed form.
+    """The best (a + t, b - t) where a margin yields, Eq. (25): the plan stays, t has a closed form.
 
     With strengths far above the temperature sweeps alone would take strength / eps steps for it
     (Sejourne, Vialard and Peyre 2022, arXiv:2201.00730).
@@ -198,7 +203,7 @@ def along(
     visit: Callable[[Tensor], Point],
     slope: Callable[[Point], float],
 ) -> Point:
-    """From `point` along `move`, ever shorter until the slope there has not turned.
+    """From `point` along `move`, ever shorter until the slope there has not turned: Eq. (15).
 
     Args:
         point: where it begins.
@@ -222,7 +227,7 @@ def along(
 
 
 def direction(system: System, point: Point, *, rough: bool) -> Tensor:
-    """Newton's direction for the columns, from the system with a unit diagonal.
+    """Newton's direction (13) for the columns, from the system with a unit diagonal.
 
     A `rough` one has the system from a product in float32.
     """
@@ -231,13 +236,14 @@ def direction(system: System, point: Point, *, rough: bool) -> Tensor:
     if system.relax[1] is not None:
         weight = weight + column_goal(system, point.b) * yielding(system, 1)
 
+    # Eq. (24): diagonals of margins that yield.
     h = point.row_sums / yields
     inverse = torch.where(h > 0, 1 / h.masked_fill(h <= 0, 1.0), 0.0)
     unit = torch.where(weight > 0, weight.clamp_min(1e-300).rsqrt(), 0.0)
 
-    if weight.shape[-1] > WIDEST:
+    if weight.shape[-1] > FORMED_COLUMNS:
 
-        def apply(x: Tensor) -> Tensor:
+        def apply(x: Tensor) -> Tensor:  # Eq. (14)
             answer = torch.matmul(point.plan, x[..., None])[..., 0] * inverse
             return weight * x - torch.matmul(answer[:, None], point.plan)[:, 0]
 
@@ -247,6 +253,7 @@ def direction(system: System, point: Point, *, rough: bool) -> Tensor:
             apply, weight, point.pull, weight <= 0, gauge=gauge, tolerance=max(loose, 1e-12)
         )
 
+    # Eq. (12) in units in which w is 1: 1 - B^T B with B = h^-1/2 W w^-1/2.
     scaled = (point.plan * inverse.sqrt()[..., None]).mul_(unit[:, None])
     s = torch.diag_embed(torch.ones_like(weight)) - squared(scaled, rough=rough)
     right = -point.pull * unit
@@ -264,7 +271,10 @@ def direction(system: System, point: Point, *, rough: bool) -> Tensor:
 
 
 def squared(scaled: Tensor, *, rough: bool) -> Tensor:
-    """scaled^T scaled; cold plans have few entries in a row that count."""
+    """scaled^T scaled; cold plans have few entries in a row that count.
+
+    At (2048, 1024), spread 4, eps .04 a sparse product takes .05 s where a dense one takes .15.
+    """
     here = scaled[0] > SMALLEST
     if float(here.sum()) > SPARSE * here.numel():
         kind = torch.float32 if rough else scaled.dtype

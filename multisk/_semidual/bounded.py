@@ -1,6 +1,6 @@
 """Bounds that Newton alone is lost in: block ascent on the dual between Newton's directions.
 
-Given the columns' potentials every row has its best one in closed form (or as a root under a cap),
+Given the columns' potentials every row has its best one in closed form (21) (or as a root (16)),
 and the other way round: where its sum would leave its interval it is brought to that bound, and at
 the kink it rests. Alternating the two never goes down (Chizat, Peyre, Schmitzer and Vialard 2018,
 "Scaling algorithms for unbalanced transport problems"), and finds out which bounds are felt; a
@@ -65,6 +65,7 @@ def sweeps(system: System, point: Point) -> Tensor:
 
     b, start = point.b, point.a.double()
     for _ in range(SWEEPS):
+        # Log sums at potential 0, rows and columns in turn.
         found = torch.matmul(point.plan, (b - point.b).exp()[..., None])[..., 0]
         a = row_answer(system, logs_of(found) - start)
         sums = torch.matmul((a - start).exp()[:, None], point.plan)[:, 0]
@@ -86,6 +87,7 @@ def roots(system: System, point: Point) -> Tensor:
         a = capped_rows(y, (margins.rows, margins.row_upper), margins.row_cells, 1e-13)
         y = passes.exponent(system.scores, system.scale, a, None, margins.free).mT
         if margins.upper is None:
+            # Eq. (16) by columns; a column with nothing, or everything, rests.
             live = (margins.columns > 0) & (margins.columns < margins.column_cells)
             goal = torch.where(live, margins.columns, 0.5 * margins.column_cells)
             b = passes.row_answer(y, goal, margins.column_cells, tolerance=1e-13)
@@ -115,6 +117,7 @@ def column_answer(system: System, logs: Tensor) -> Tensor:
     if upper is None:
         return passes.log_ratio(lower, logs)
 
+    # Eq. (21) with the level 0.
     closed = upper <= 0
     low, high = (torch.where(closed, 0.0, bound.log() - logs) for bound in (lower, upper))
     b = potentials_in(Band(low, high, torch.zeros_like(logs[:, :1])))

@@ -1,7 +1,7 @@
 """Near zero temperature: prices of the linear programme, by a primal-dual interior-point method.
 
 In units of the temperature the problem is to maximise <T, P> over the margins and 0 <= P <= 1, plus
-an entropy of order 1. The central path of the programme alone, followed to a complementarity of
+an entropy of order 1. The programme's central path (28) alone, followed to a complementarity of
 order 1 (Mehrotra's predictor and corrector), ends within a few units of the entropic prices, from
 where Newton needs a handful of steps. The number of iterations hardly depends on the temperature.
 
@@ -98,7 +98,7 @@ class Path:
         self.a, self.b = torch.zeros_like(self.rows), torch.zeros_like(self.columns)
         self.high = torch.zeros_like(x)
 
-        # Stationary: high - low = gain + a + b, each price at least `spread`.
+        # Stationary, Eq. (28): high - low = gain + a + b, each price at least `spread`.
         if self.capped:
             self.plan = self.plan.clamp(0.02, 0.98)
             self.low = (-live).clamp_min(0.0) + spread
@@ -160,10 +160,12 @@ class Path:
         before = self.products()
         zero = torch.zeros_like(before)
         guess = self.solve(zero, None)
+        # The affine step's complementarity: how well the linear model predicts.
         after = self.products(guess, *self.lengths(guess, 1.0))
         # Mehrotra's centring: the better the prediction, the nearer to the boundary one may aim.
         target = (after / before).clamp(0.0, 1.0) ** 3 * self.mean(before)
         move = self.solve(target, guess)
+
         one, two = self.lengths(move, 0.99)
         broken = ~(move.b.sum(-1) + move.plan.sum((1, 2))).isfinite()
         live = going & (largest(broken.double(), self.ranks) == 0)
@@ -183,6 +185,7 @@ class Path:
     def factor(self) -> None:
         """The diagonal weights of cells and loads, and the columns' system."""
         self.other = 1 - self.plan if self.capped else torch.ones_like(self.plan)
+        # Eq. (28)'s W: how far a cell moves for a unit of its exponent.
         self.weight = self.free / (self.low / self.plan + self.high / self.other)
         inside = self.load_low / (self.load - self.lower)
         inside = inside + self.load_high / (self.upper - self.load)
@@ -201,6 +204,8 @@ class Path:
         deep, wide = target[:, None, None], target[:, None]
         other = self.other
         to_low, to_high = deep - self.low * self.plan, deep - self.high * other
+
+        # What each product of a price and its distance misses of the target.
         above, below = self.load - self.lower, self.upper - self.load
         to_bottom, to_top = wide - self.load_low * above, wide - self.load_high * below
         if guess is not None:  # the products of changes that the linear system leaves out
@@ -211,13 +216,15 @@ class Path:
         if not self.capped:
             to_high = torch.zeros_like(to_high)
 
-        # Stationarity holds from the start: gain + a + b = high - low, b = load_low - load_high.
+        # Stationarity (28) holds from the start: gain + a + b = high - low, of loads b likewise.
         slack = self.high - self.low - self.gain - self.a[..., None] - self.b[:, None]
+
+        # Prices eliminated from their products: what is left of them pushes the cell.
         push = to_low / self.plan - to_high / other - slack
         load_slack = self.loose * (self.load_low - self.load_high - self.b)
         above = torch.where(self.loose > 0, above, 1.0)
         load_push = load_slack + to_bottom / above - to_top / below
-        # Rows eliminated: (diag(w) - W^T diag(1/h) W) b = columns - W^T diag(1/h) rows.
+        # Eq. (12): (diag(w) - W^T diag(1/h) W) b = columns - W^T diag(1/h) rows.
         by_row, by_column = self.residuals()
         rows = by_row - (self.weight * push).sum(-1)
         columns = by_column - total((self.weight * push).sum(-2), self.ranks)
@@ -225,7 +232,7 @@ class Path:
         answered = total(
             torch.matmul((rows * self.inverse)[:, None], self.weight)[:, 0], self.ranks
         )
-        # Without a load that moves only sums of potentials matter: the shift needs a pivot.
+        # Without a load that moves only sums of potentials matter: the shift needs a pivot (13).
         gauge = 1.0 - (self.give > 0).any(-1, keepdim=True).to(self.give.dtype)
         diagonal = self.coupling.sum(-1) + self.give
         b = solve_dense(diagonal, self.coupling, columns - answered, self.still, gauge=gauge)

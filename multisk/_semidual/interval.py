@@ -1,4 +1,4 @@
-"""Column intervals: the dual has a kink at b = 0, and a Newton step solves its kinked model."""
+"""Column intervals: the dual has a kink at b = 0 (17), a Newton step solves its kinked model."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Solve = Callable[[Tensor, Tensor], Tensor]
 
 
 def pull_at(b: Tensor, sums: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """The dual's smallest subgradient, and the columns that rest at b = 0.
+    """The dual's smallest subgradient, and the columns that rest at b = 0: Eq. (17), (18).
 
     b > 0 pushes a load up to its lower bound, b < 0 down to its upper one; at b = 0 every load
     between the bounds is optimal.
@@ -30,7 +30,7 @@ def pull_along(
 
 
 def best_shift(b: Tensor, lower: Tensor, upper: Tensor, mass: Tensor) -> Tensor:
-    """The common shift of all prices that minimises the dual: it puts one of them at 0.
+    """The common shift of all prices that minimises the dual, Eq. (20): it puts one of them at 0.
 
     A shift changes no plan, only which bound each column answers for; along it the dual is
     piecewise linear with the slope mass - (lower bounds of b > 0) - (upper bounds of b < 0).
@@ -41,6 +41,8 @@ def best_shift(b: Tensor, lower: Tensor, upper: Tensor, mass: Tensor) -> Tensor:
     empty = upper <= 0
     order = b.masked_fill(empty, -torch.inf).argsort(-1, descending=True)
     low, high = lower.gather(-1, order), upper.gather(-1, order)
+    # Eq. (20) once the first columns in this order are above 0: the first that is not negative ends
+    # it.
     slope = mass - low.cumsum(-1) - (high.sum(-1, keepdim=True) - high.cumsum(-1))
     enough = slope >= -1e-12 * mass
     first = torch.where(
@@ -60,7 +62,7 @@ def kinked_step(
     apply: Apply,
     solve: Solve,
 ) -> Tensor:
-    """Minimise the quadratic model plus the kinks exactly, by a primal-dual active set.
+    """Minimise the quadratic model plus the kinks exactly, by a primal-dual active set: Eq. (19).
 
     A column is inactive when the load predicted for it at potential 0 lies inside its interval.
 
@@ -77,6 +79,7 @@ def kinked_step(
     y, load = b, sums
     before = None
     for _ in range(30):
+        # Eq. (19): the load that a column would have at 0, all others where they are.
         predicted = load - weight * y
         low, high = predicted < lower, predicted > upper
         rest = ~(low | high)
@@ -87,6 +90,8 @@ def kinked_step(
         before = state
         parked = torch.where(rest, -b, torch.zeros_like(b))
         goal = torch.where(low, lower, upper)
+
+        # Those at rest go to 0, the others to their bound.
         moved = solve(goal - sums - apply(parked), inside)
         step = torch.where(inside, parked, moved)
         y, load = b + step, sums + apply(step)

@@ -1,8 +1,8 @@
 """Newton's method for three and more channel scales, on the smooth convex dual of all potentials.
 
-The limit of the sweeps minimises
+The limit of the sweeps minimises Eq. (29) of docs/multisk/mathematics.md,
     sum_ij log sum_c exp(s_c X_ij / eps + u_ci + v_cj) - <u, row targets> - <v, column targets>.
-Its gradient is the margins' violation, its Hessian the response of the margins, applied and never
+Its gradient is the margins' violation, its Hessian their response (30), applied and never
 formed: directions come from conjugate gradients, stopped early while the violation is large, so
 that the last steps converge superlinearly. A few sweeps come first; cold problems are approached
 from warmer temperatures.
@@ -92,7 +92,7 @@ class Search:
         return Place(a, b, pull, largest(torch.stack([*worst, whole]).amax(0), self.ranks))
 
     def run(self, place: Place, steps: Tensor, most: int) -> tuple[Place, Tensor]:
-        """Truncated Newton; after a step that went too far the next ones are damped."""
+        """Truncated Newton; after a step that went too far the next ones are damped, Eq. (15)."""
         best, base, move = place, place, None
         idle, slopes = torch.zeros_like(steps), torch.zeros_like(place.error)
         radius = torch.full_like(place.error, torch.inf)
@@ -103,7 +103,7 @@ class Search:
             if not bool(live.any()):
                 return best, steps
             polished = reached
-            if move is not None:
+            if move is not None:  # Eq. (15)
                 behind = self.dot(place.pull, move)
                 accept = ~(behind > 0.5 * slopes.abs())
                 cut = (slopes.abs() / (slopes.abs() + behind)).clamp(0.05, 0.5)
@@ -124,6 +124,7 @@ class Search:
         still = ~live[:, None, None]
         rows, columns = (-part.masked_fill(still, 0.0) for part in place.pull)
         worst = float(place.error.masked_fill(~live, 0.0).max())
+        # Eq. (15)'s delta, and the residual that the violation deserves (Dembo et al. 1982).
         damping = (self.dot(place.pull, place.pull).sqrt() / radius)[:, None, None]
         table = response_at(self.system, place.a, place.b)
         loose = min(0.1, max(1e-6, 0.3 * worst))

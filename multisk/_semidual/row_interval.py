@@ -1,6 +1,6 @@
 """Row intervals: a row's dual has a kink where its potential is the level (0 without a mass).
 
-For given column potentials the best potential of a row is the level, unless the row's sum would
+Eq. (21): for given column potentials the best potential of a row is the level, unless its sum would
 leave its interval there; then it is what brings the sum to that bound. Rows at the level are
 `loose`: their sums may move. Where the sum of the whole plan is given, the level is its multiplier,
 and all loose rows move together with it; without one they stand still.
@@ -44,6 +44,7 @@ def band_of(system: System, logs: Float[Tensor, "b n"]) -> Band:
     assert margins.row_upper is not None
     logs, top = logs.double(), margins.row_upper.double()
     closed = top <= 0
+    # Eq. (9) at both bounds.
     low = torch.where(closed, 0.0, margins.rows.double().log() - logs)
     high = torch.where(closed, 0.0, top.log() - logs)
     if margins.mass is None:
@@ -56,7 +57,7 @@ def band_of(system: System, logs: Float[Tensor, "b n"]) -> Band:
 def level_of(
     logs: Tensor, bounds: tuple[Tensor, Tensor], ends: tuple[Tensor, Tensor], mass: Tensor
 ) -> Tensor:
-    """The level at which the rows' sums, each within its bounds, have the sum `mass`, (b, 1).
+    """The level at which the rows' sums, each within its bounds, have the sum `mass`: Eq. (21).
 
     That sum grows with the level, as an exponential between two of the rows' `ends`: bisection
     over these finds the two, and the rest has a closed form.
@@ -79,6 +80,7 @@ def level_of(
     right = points.gather(1, last)
     left = points.gather(1, (last - 1).clamp_min(0))
     between = (ends[0] < right) & (ends[1] > left) & (upper > 0) & (left < right)
+    # Rows at a bound between the two ends, and the log sum of those that move with the level.
     fixed = torch.where(ends[0] >= right, lower, upper)
     fixed = torch.where(between, 0.0, fixed).sum(1, keepdim=True)
     moving = torch.where(between, logs, -torch.inf).logsumexp(1, keepdim=True)

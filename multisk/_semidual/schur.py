@@ -1,4 +1,4 @@
-"""The columns' linear system after the rows are eliminated: dense, or by conjugate gradients."""
+"""The columns' system (13) after the rows are eliminated: dense, or by conjugate gradients (14)."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def solve_dense(
     *,
     gauge: Float[Tensor, "b 1"],
 ) -> Columns:
-    """Solve (diag(weight) - coupling) x = right; `still` columns get 0.
+    """Solve Eq. (13), (diag(weight) - coupling) x = right; `still` columns get 0.
 
     Where `gauge` is 1 (not 0) the matrix has the null vector of ones, because only sums of a and b
     matter; it is filled in. A little damping grows until the factorisation succeeds.
@@ -27,7 +27,7 @@ def solve_dense(
     s = torch.where(still[..., None] | still[..., None, :], 0.0, s)
     size = weight.mean(-1)[:, None, None].clamp_min(1e-300)
     live = (~still).to(s.dtype)
-    # S + (size / k) 1 1^T: the null vector gets a usual eigenvalue, all others keep theirs.
+    # Eq. (13): S + (size / k) 1 1^T; the null vector gets a usual eigenvalue, others keep theirs.
     s = s + (size / max(k, 1)) * gauge[..., None] * live[..., None] * live[..., None, :]
     eye = torch.eye(k, dtype=s.dtype, device=s.device)
     alone = eye * still[..., None, :]
@@ -52,7 +52,7 @@ def solve_iteratively(
     tolerance: float,
     most: int = 400,
 ) -> Columns:
-    """Preconditioned conjugate gradients on x -> weight * x - coupling x; memory O(N + K).
+    """Preconditioned conjugate gradients on Eq. (14), weight * x - coupling x; memory O(N + K).
 
     Args:
         apply: The whole operator, for every problem of the batch.
@@ -65,6 +65,7 @@ def solve_iteratively(
     """
     inverse = torch.where(still | (weight <= 0), 0.0, 1.0 / weight.clamp_min(1e-300))
     live = (~still).to(right.dtype)
+    # Eq. (13)'s part along ones.
     fill = gauge * weight.mean(-1, keepdim=True) / max(weight.shape[-1], 1)
     residual = right * live
     x = torch.zeros_like(residual)
@@ -77,6 +78,7 @@ def solve_iteratively(
             break
 
         applied = live * (apply(move) + fill * (live * move).sum(-1, keepdim=True))
+        # Without curvature along `move` there is nothing to gain: rounding, or a null direction.
         curve = (move * applied).sum(-1, keepdim=True)
         good = (norm > stop) & (curve > 0)
         if not bool(good.any()):

@@ -1,4 +1,4 @@
-"""Newton directions on the columns' dual, damped where its slope says a step went too far."""
+"""Newton directions (13) on the columns' dual, damped where a step went too far (15)."""
 
 from typing import Any
 
@@ -53,13 +53,16 @@ class Search:
         while True:
             reached = best.error <= self.tolerance
             polished = polished | (best.error <= self.finest)
+
+            # Done, once more for the polish, or given up: without progress, or far off after `LONG`
+            # passes.
             hopeful = (idle < self.idle(best)) & ((steps < LONG) | (best.error <= FAR))
             live = torch.where(reached, ~polished, hopeful) & (steps < most)
             if not bool(live.any()):
                 break
             polished = reached
 
-            if move is not None:
+            if move is not None:  # Eq. (15), on the slopes at both ends of the last move
                 behind = slope(self.system, point, move, ahead=False)
                 accept, move, radius = damped(move, radius, slopes.abs(), behind)
                 base = joined(base, centred, accept)
@@ -112,6 +115,7 @@ def damped(
         before: (b,) slope along the move where it began.
         behind: (b,) slope along it where it ended, positive where it went too far.
     """
+    # Eq. (15)
     accept = behind <= 0.5 * before
     # Where the slope vanishes if it is linear, kept within [1/20, 1/2] of the move.
     cut = (before / (before + behind)).clamp(0.05, 0.5)[:, None]

@@ -3,10 +3,11 @@
 For column potentials b every row has its own a_i, and what is left is a convex function of b. With
 T = scale X + a_i + b_j, P = sigmoid(T) (an assignment) or exp(T) (a transport), W = dP/dT, it has
 
-    gradient  g_j = sum_i P_ij - c_j
-    Hessian   S = diag(w) - W^T diag(1/h) W    w_j = sum_i W_ij, h_i = sum_j W_ij
+    gradient  pull_j = sum_i P_ij - c_j                                                  (11)
+    Hessian   S = diag(w) - W^T diag(1/h) W    w_j = sum_i W_ij, h_i = sum_j W_ij        (12)
 
 where the second part is how the rows answer; one inside its interval (`loose`) does not: h = inf.
+Eq. (n) is that of docs/multisk/mathematics.md.
 """
 
 from dataclasses import dataclass, replace
@@ -106,7 +107,7 @@ def visit(
     else:
         pull, held = pull_at(b, sums, margins.columns, margins.upper)
 
-    if system.relax[1] is not None:  # c_j moves with b_j: its derivative joins the diagonal
+    if system.relax[1] is not None:  # Eq. (24): c_j moves with b_j, its derivative joins w_j
         weight = weight + column_goal(system, b) * yielding(system, 1)
 
     error = error if margins.upper is None else interval_error(system, row_sums, pull, rows, b)
@@ -160,9 +161,10 @@ def in_tiles(
                 guess=None if a is None else a[:, part],
                 plain=free is None,
             )
+
         p = passes.row_plan(y, potential, capped=system.groups is not None)
         sums_here = p.sum(-1)
-        if system.groups is None:  # exp' = exp; a relaxed row answers less, by its power
+        if system.groups is None:  # exp' = exp; a relaxed row answers less, by its power, Eq. (24)
             w, h = p, sums_here / power(system, 0)
         else:  # sigmoid' = P (1 - P)
             w = p - p * p
@@ -176,7 +178,7 @@ def in_tiles(
             loose[:, part] = (potential == 0) if band is None else band.loose[:, part]
             h = torch.where(loose[:, part], torch.inf, h)
         if dense:
-            coupling += passes.schur_part(w, h)  # W^T diag(1/h) W
+            coupling += passes.schur_part(w, h)  # Eq. (12): W^T diag(1/h) W
 
     return Local(rows, row_sums, sums, weight, coupling)
 
@@ -192,20 +194,20 @@ def band_for(system: System, b: Tensor) -> Band:
 
 
 def interval_error(system: System, row_sums: Tensor, pull: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """With intervals a column has to be where its potential says: at that bound, or anywhere."""
+    """Eq. (42) with intervals: a column has to be at the bound of Eq. (18), or anywhere."""
     exact = replace(system, budgets=replace(system.margins, upper=None))
     return violation(exact, row_sums, system.margins.columns + pull, a, b)
 
 
 def direction(system: System, point: Point, radius: Tensor) -> Tensor:
-    """The Newton direction: -S^-1 g, or the step to the minimum of the kinked model.
+    """The Newton direction (13): -S^-1 pull, or the step to the minimum of the kinked model (19).
 
     A finite `radius` (b, 1) damps the system such that the step stays within about that.
     """
     still = point.weight <= 0
     exact = gauge_of(system, None, point.pull, point.loose)
     damping = point.pull.norm(dim=-1, keepdim=True) / radius
-    weight = point.weight + damping  # (S + damping I)^-1 g is no longer than |g| / damping
+    weight = point.weight + damping  # Eq. (15): (S + damping I)^-1 pull is within |pull| / damping
 
     def apply(x: Tensor) -> Tensor:
         return weight * x - couple(system, point, x)
@@ -236,7 +238,7 @@ def mass_of(system: System) -> Tensor | None:
 
 
 def recentred(system: System, point: Point) -> Point:
-    """The same plan with the common shift of the prices at its optimum (intervals only)."""
+    """The same plan with the common shift of the prices at its optimum (20), for intervals."""
     lower, upper = system.margins.columns, system.margins.upper
     mass = mass_of(system)
     if upper is None or mass is None:
@@ -263,7 +265,7 @@ def slope(system: System, point: Point, move: Tensor, *, ahead: bool) -> Tensor:
 def gauge_of(
     system: System, held: Tensor | None, like: Tensor, loose: Tensor | None = None
 ) -> Tensor:
-    """1 for every problem in which only sums of a and b matter: exact margins, nothing held."""
+    """1 where only sums of a and b matter, Eq. (13): exact margins, nothing held."""
     gauge = torch.full_like(like[:, :1], float(system.relax == (None, None)))
     if loose is not None and not system.shifts:
         gauge = gauge * ~loose.any(-1, keepdim=True)
@@ -272,7 +274,7 @@ def gauge_of(
 
 
 def couple(system: System, point: Point, x: Tensor) -> Tensor:
-    """W^T diag(1/h) W x from the stored plan, without the K x K matrix."""
+    """Eq. (14)'s W^T diag(1/h) W x from the stored plan, without the K x K matrix."""
     if point.coupling.shape[-1]:
         return torch.matmul(point.coupling, x[..., None]).squeeze(-1)
     if kernels_visit(system):

@@ -76,6 +76,8 @@ def middles(t: Tensor, rows: Tensor, free: Tensor | None) -> Tensor:
     low = t.amin(-1) if free is None else t.masked_fill(t == -math.inf, math.inf).amin(-1)
     empty = low > high
     low, high = low.masked_fill(empty, 0.0), high.masked_fill(empty, 0.0)
+    # Bisection: above the level lie as many cells as the budget, as Eq. (16) has it at zero
+    # temperature.
     for _ in range(math.ceil(math.log2(max(2.0, float((high - low).max()) / NARROW)))):
         level = (low + high) / 2
         many = (t > level[..., None]).sum(-1) >= rows

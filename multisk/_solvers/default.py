@@ -234,7 +234,7 @@ def sweeps_needed(system: System, tolerance: float) -> float:
     """Sweeps that relaxed margins are sure to need; infinite where a bound depends on the scores.
 
     In Hilbert's metric a relaxed side shrinks what is left of an error by strength / (strength +
-    eps), an exact side not at all (Sejourne et al. 2019, arXiv:1910.12958).
+    eps), an exact side not at all: Eq. (26) (Sejourne et al. 2019, arXiv:1910.12958).
 
     Example: strengths of ten temperatures on both sides want 73 sweeps to 1e-6.
     """
@@ -242,5 +242,6 @@ def sweeps_needed(system: System, tolerance: float) -> float:
         return math.inf
 
     strengths = [float(strength) for strength in system.relax if strength is not None]
+    # Eq. (26)
     rate = math.prod(strength / (strength + system.eps) for strength in strengths)
     return math.log(tolerance) / math.log(rate) if 0 < rate < 1 else math.inf

@@ -1,4 +1,4 @@
-"""Zero temperature: the linear programme itself, by HiGHS."""
+"""Zero temperature: the linear programme (37) itself, by HiGHS (Huangfu and Hall 2018)."""
 
 import math
 from dataclasses import dataclass
@@ -96,6 +96,7 @@ def linear_programme(system: System, problem: int) -> tuple[Any, Any, Any] | Non
         return None
 
     prices = duals(sides, found.eqlin.marginals, found.ineqlin.marginals)
+    # Prices of the mass belong to every row.
     rows, columns = prices[0] + (prices[2] if margins.mass is not None else 0.0), prices[1]
     plan = np.maximum(found.x.reshape(n, k), 0.0)
     if system.groups is not None:  # a vertex of whole numbers, up to HiGHS's rounding

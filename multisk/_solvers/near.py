@@ -54,6 +54,7 @@ def along(system: System, prices: Tensor, limits: Limits, heats: Sequence[float]
     `prices` are potentials times heat, which hardly depend on it. At the warmer ones a problem that
     has failed goes on from its last prices.
     """
+    # Eq. (27), with one point of the line: prices stay as they are.
     raw, steps = lost(system, prices), torch.zeros_like(prices[:, 0], dtype=torch.int64)
     few = replace(limits, most=min(limits.most, SHORT))
     for heat in heats:

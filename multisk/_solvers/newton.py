@@ -59,7 +59,7 @@ DECADES = 1e3  # largest mass over the least one from which the programme misses
 
 @dataclass(frozen=True, kw_only=True)
 class Newton:
-    """Newton's method on the semi-dual: 3 to 5 steps where sweeps need hundreds.
+    """Newton's method on the semi-dual, Eq. (11) to (13): 3 to 5 steps where sweeps need hundreds.
 
     Every step finds each row's potential exactly (a bracketed scalar root) and solves one K x K
     system for the columns'; after a step that overshot along the dual the next ones are damped.
@@ -229,6 +229,7 @@ class Newton:
         heat = max(1.0, span(system) / EASY)
         level = replace(system, eps=system.eps * heat)
         swept = Sinkhorn(tolerance=LOOSE, max_steps=SWEEPS).run(level, None)
+        # Eq. (27)
         prices = swept.column_potential * heat
         raw = along(system, prices, self.limits(polish=polish), cooler(heat, ratio))
         return replace(raw, steps=swept.steps + raw.steps, solver="Sinkhorn, then Newton")
@@ -255,6 +256,7 @@ class Newton:
         none = torch.zeros_like(system.margins.rows), torch.zeros_like(system.margins.columns)
         sums = total(plan.sum(-2, dtype=torch.float64), system.ranks)
         error = violation(system, plan.sum(-1, dtype=torch.float64), sums, *none)
+        # The groups' own margins (2) count like the plan's.
         error = torch.maximum(error, place.error)
         point = place.a.to(plan.dtype), place.b
 
@@ -264,7 +266,7 @@ class Newton:
         """Directly first, unless that is hopeless; what resists is approached from afar."""
         search = Search(system, float(self.tolerance), polish=polish)
         b = torch.zeros_like(system.margins.columns) if init is None else init.double()
-        direct = patience(system, warm=init is not None)
+        direct = direct_passes(system, warm=init is not None)
         point, steps = search.run(b, None, direct.clamp_max(self.max_steps))
         left = (point.error > self.tolerance) & (steps < self.max_steps)
         if bool(left.any()):
@@ -308,7 +310,7 @@ def cools(system: System) -> bool:
     return worth and few and span(system) <= COLDEST
 
 
-def patience(system: System, *, warm: bool) -> Tensor:
+def direct_passes(system: System, *, warm: bool) -> Tensor:
     """Passes of the direct search: none where a column has hardly a cell between 0 and 1."""
     x = system.scores
     passes = torch.full(x.shape[:1], 8, dtype=torch.int64, device=x.device)
@@ -324,6 +326,7 @@ def patience(system: System, *, warm: bool) -> Tensor:
         low, high = torch.aminmax(x.flatten(1), dim=1)
         scale = system.scale
         spread = (high - low) * (scale.flatten() if isinstance(scale, Tensor) else scale)
+        # Cells four units of the exponent apart: a column has hardly one between 0 and 1.
         passes[spread > 4 * x.shape[1]] = 0
         passes[spread <= WARM] = 1 << 30
 
@@ -352,6 +355,8 @@ def resist(
     b, a, used = interior.prices(wide, most)
     most = (budget - used).clamp_max(FEW) if ascent.covers(system) else budget - used
     point, steps = Search(wide, tolerance).run(b, a, most)
+
+    # What is still open: near enough for ascent, or to be cooled down from a warm temperature.
     point, used = narrow(point, system), used + steps
     left = (point.error > tolerance) & (used < budget)
     close = left & (point.error <= NEAR) if ascent.covers(system) else torch.zeros_like(left)

@@ -45,7 +45,7 @@ def retried(raw: Raw, system: System, init: Tensor | None, again: Run, most: int
 
 
 def with_verdict(raw: Raw, tolerance: float, most: int | None) -> Raw:
-    """The verdict by the error that is reported; `most` is None after a fixed number of sweeps."""
+    """Eq. (43) by the error that is reported; `most` is None after a fixed number of sweeps."""
     good, code = verdict(raw.error, raw.steps, tolerance, most)
     return replace(raw, converged=good, code=code)
 

@@ -1,4 +1,4 @@
-"""Algorithm 1 on merged channels: exactly the K-channel sweeps at the cost of a few matrices."""
+"""Algorithm 1 on merged channels, Eq. (4): the K-channel sweeps at the cost of a few matrices."""
 
 from dataclasses import dataclass
 
@@ -139,6 +139,7 @@ class Sinkhorn:
     def until_tolerance(self, sweeps: Sweeps, init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sweep until every problem meets the tolerance; finished problems stand still."""
         a, b = sweeps.first() if init is None else sweeps.warm(init)
+        # Eq. (43)
         goal = stop_at(float(self.tolerance), a.dtype)
         done = torch.zeros(a.shape[0], dtype=torch.bool, device=a.device)
         steps = torch.full_like(done, self.max_steps, dtype=torch.int64)

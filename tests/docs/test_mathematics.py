@@ -1,4 +1,4 @@
-"""Every equation of the page on mathematics holds for what multisk finds, number by number."""
+"""Every equation of the page on mathematics holds for what multisk finds, and the code names it."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from scipy.special import entr, expit, logsumexp, softmax
 
 import multisk
 from multisk import reference
+from multisk._backends.numba import flow_arrays
 from multisk._backends.torch.response import Tiled
 from multisk._problem.status import stop_at
 from multisk._problem.system import prepare
@@ -19,7 +20,7 @@ from multisk._semidual.ascent import shifted
 from multisk._semidual.interior import Path as CentralPath
 from multisk._semidual.interval import best_shift
 from multisk._semidual.schur import solve_dense
-from multisk._semidual.semidual import visit
+from multisk._semidual.semidual import direction, visit
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "multisk" / "mathematics.md").read_text(encoding="utf-8")
@@ -77,9 +78,14 @@ def dual(z, a, b, rows=R, columns=C):
     return np.logaddexp(0, t).sum() - rows @ a - columns @ b
 
 
-def test_equations_are_numbered_in_order():
+def test_every_equation_is_named_in_the_code_and_every_name_has_one():
     there = re.findall(r"\((\d+)\)$", PAGE, re.MULTILINE)
-    assert [int(n) for n in there] == list(range(1, 44))
+    assert [int(n) for n in there] == list(range(1, len(there) + 1))
+    named = set()
+    for path in (ROOT / "multisk").rglob("*.py"):
+        for names in re.findall(r"Eq\. (\(\d+\)(?:(?:, | and )\(\d+\))*)", path.read_text("utf-8")):
+            named |= set(re.findall(r"\d+", names))
+    assert named == set(there)
 
 
 def test_sweeps_of_potentials_are_those_of_the_whole_table():
@@ -183,6 +189,21 @@ def test_bounds_are_felt_on_the_side_of_the_potential():
     slope = mass - low[far + 0.4 > 0].sum() - high[far + 0.4 < 0].sum()  # (20)
     np.testing.assert_allclose(slopes(along, np.array(0.4))[0], slope, atol=1e-8)
     assert min(along(t + x) for x in np.linspace(-3, 3, 601)) >= along(t) - 1e-9
+
+
+def test_a_newton_step_within_bounds_solves_its_model():
+    low, high = np.full(K, 1.6), np.full(K, 2.2)
+    problem = multisk.MultiAssignment(1, eps=EPS, capacity=(tensor(low), tensor(high)))
+    system = prepare(tensor(X + np.linspace(0, 1, K)), problem).detach()
+    b, room = tensor(RNG.normal(size=K))[None], torch.empty(1, N, K).double()
+    point = visit(system, b, None, 1e-14, room, torch.ones(1, dtype=torch.bool))
+    d = direction(system, point, torch.full((1, 1), torch.inf).double())[0].numpy()
+    schur = np.diag(point.weight[0]) - point.coupling[0].numpy()
+    load, y = point.sums[0].numpy() + schur @ d, b[0].numpy() + d
+    rest = np.abs(y) < 1e-9
+    assert 0 < rest.sum() < K
+    np.testing.assert_allclose(load[~rest], np.where(y > 0, low, high)[~rest], rtol=1e-7)
+    assert ((load[rest] >= low[rest] - 1e-7) & (load[rest] <= high[rest] + 1e-7)).all()  # (19)
 
 
 def test_rows_within_bounds_and_a_given_mass():
@@ -376,6 +397,15 @@ def test_zero_temperature_is_proved_by_prices():
     kept = torch.zeros_like(limit.plan).scatter_(1, best, torch.ones(N, K, dtype=torch.bool))
     sure = (cold.plan > 0.99) | (cold.plan < 0.01)
     assert bool((kept == limit.plan)[sure].all())
+
+
+def test_a_column_fits_at_the_price_that_its_rows_would_pay():
+    price, budgets = RNG.normal(size=K), np.full(N, 2)
+    chosen, last, out = flow_arrays.best_columns(X, budgets, price)
+    pays = X[:, 0] - np.where(chosen[:, 0], out, last)  # (40)
+    for goal in range(1, N):
+        price[0] = flow_arrays.between(pays, goal, 0.0)
+        assert flow_arrays.best_columns(X, budgets, price)[0][:, 0].sum() == goal
 
 
 def test_small_matrices_have_the_laplacian_of_their_columns():

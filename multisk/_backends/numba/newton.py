@@ -1,5 +1,8 @@
 # ruff: noqa: ANN001, ANN202, C901, PLR0913, PLR0915, PLR0917
-"""Newton's pass as compiled loops: the rows' roots, the columns' sums and their coupling."""
+"""Newton's pass as compiled loops: the rows' roots, the columns' sums and their coupling.
+
+Eq. (n) is that of docs/multisk/mathematics.md.
+"""
 
 import math
 
@@ -17,6 +20,7 @@ def root_between(cells, low, high, target, guess, goal):
     k = cells.shape[0]
     kind = cells.dtype.type
     one = kind(1)
+    # The bracket of Eq. (16), by factors: e^logit(r / k) over the largest and the least cell.
     odds = target / (k - target)
     below, above = odds / high, odds / low
 
@@ -48,6 +52,7 @@ def root_between(cells, low, high, target, guess, goal):
             above = u
         else:
             below = u
+        # Newton's step where it stays inside, the geometric middle where it does not.
         step = -miss / slope if slope > 0 else 100.0
         new = u * math.exp(step) if abs(step) < 60.0 else 0.0
         if not (new > below and new < above):
@@ -76,7 +81,7 @@ def free_root(cells, target, guess, goal):
 
 @jit
 def row_root(cells, target, guess, goal):
-    """The u with sum_j cells_j u / (1 + cells_j u) = target: Newton in log u, bracketed.
+    """Eq. (16), sum_j cells_j u / (1 + cells_j u) = target, for u: Newton in log u, bracketed.
 
     A `guess` of 0 stands for none. Forbidden cells are 0; where all are, u = 1.
     """
@@ -103,7 +108,7 @@ def answer_rows(table, u, v, rows, goal, height, first, last):
 
 @jit
 def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
-    """Solve the rows lo..hi, then sum P, W = P (1 - P) and W^T diag(1 / h) W over them.
+    """Solve the rows lo..hi (16), then sum P, W = P (1 - P) and Eq. (12)'s W^T diag(1 / h) W.
 
     Only the lower triangle of `coupling` (k, k) is filled. Gives the worst row error.
     """
@@ -134,6 +139,7 @@ def newton_chunk(table, u, v, rows, unit, goal, lo, hi, sums, weight, coupling):
             h += p * q
 
         worst = max(worst, abs(found - rows[i]) / unit[i])
+        # W / h, beside W, for the outer products of four rows at a time.
         inverse = one / h if h > 0 else kind(0)
         for j in range(k):
             z[slot, j] = w[slot, j] * inverse
@@ -166,7 +172,7 @@ def newton_pass(table, u, v, rows, unit, goal, height, first, last, sums, weight
 
 @jit
 def shortened(before, behind):
-    """The part of a step that the dual's slopes at both of its ends leave: a secant, bounded."""
+    """Eq. (15)'s cut: the part of a step that the slopes at its ends leave, a secant, bounded."""
     return min(max(before / (before + behind), 0.05), 0.5)
 
 
@@ -235,12 +241,13 @@ def newton_step(sums, weight, coupling, goal, unit, move):
     for damping in (1e-13, 1e-10, 1e-7, 1e-4, 1e-2, 1.0):
         for j in range(k):
             for m in range(j):
-                factor[j, m] = size / k - coupling[0, j, m]  # ones is a null vector: fill it in
+                factor[j, m] = size / k - coupling[0, j, m]  # Eq. (13): ones is a null vector
             factor[j, j] = weight[0, j] - coupling[0, j, j] + size / k + size * damping
         if cholesky(factor):
             break
 
     for j in range(k):
+        # Eq. (13): minus the pull, and the slope along what solves it.
         move[j] = goal[j] - sums[0, j]
 
     solve_triangles(factor, move)
