@@ -63,6 +63,7 @@ def consistency(
     beta = _cross_entropy(cross_logit, of_cross)
     share, weights = _weights(config, alpha)
 
+    # Eq. 6: the sum over pairs; Eq. 5's alpha and beta, as weights, are equal here.
     return (masked_mean(alpha * share + beta, _pairs(present), peers) * weights).sum()
 
 
@@ -210,6 +211,7 @@ def assign(
     budget = config.k * rows.to(scores.dtype)
     count = peers.total(rows.sum(dim=1))
     loads = anchor_loads(count, scores.shape[-1], config)
+    # Table 4a: plain Sinkhorn-Knopp whose rows sum to K', with no cap on an entry.
     if config.solver == "modified":
         problem = multisk.Transport(eps=config.eps, rows=budget, columns=loads)
     else:
@@ -220,6 +222,7 @@ def assign(
         )
 
     if config.solver == "newton":
+        # The limit of Algorithm 1; below, exactly so many of its sweeps.
         solver = multisk.Newton(tolerance=1e-12 if scores.dtype == torch.float64 else 1e-6)
     else:
         solver = multisk.Sinkhorn(steps=config.steps, order=config.order)
@@ -230,7 +233,7 @@ def assign(
 def anchor_loads(
     rows: Int[Tensor, " p"], anchors: int, config: AssignmentConfig
 ) -> Float[Tensor, "p k"]:
-    """How many rows each anchor takes: N K' / K, or by ``config.loads`` or ``config.tail``."""
+    """Rows that each anchor takes: N K' / K (Alg. 1), or ``config.loads`` or ``config.tail``."""
     if config.loads is None:
         share = torch.tensor(long_tail(anchors, config.k, config.tail), dtype=torch.float64)
     else:
@@ -264,7 +267,7 @@ def long_tail(anchors: int, k: int, exponent: float) -> tuple[float, ...]:
 
 
 def read_out(plan: Float[Tensor, "*p k"], how: str) -> Float[Tensor, "*p k"]:
-    """Turn a plan into targets.
+    """Turn a plan into the targets M(.) of Eq. 5.
 
     ``minmax`` scales each row to exactly [0, 1] (a row constant but for rounding to about 0);
     ``guarded`` does that in the measure in which the row's entries differ: while scores are alike,
@@ -305,9 +308,10 @@ def _weights(config: LossConfig, like: Tensor) -> tuple[Float[Tensor, "m m"], Fl
 
 
 def _least(target: Float[Tensor, "*s"], config: LossConfig) -> Float[Tensor, "*s"]:
-    """The least cross-entropy of a target that sim(a, b) of a cosine in [-1, 1] can reach."""
+    """The least cross-entropy of a target that Eq. 5's sim of a cosine in [-1, 1] can reach."""
     ends = torch.tensor([-1.0, 1.0], dtype=torch.float64, device="cpu")  # numbers, on any device
     low, high = similarity(ends, config).tolist()
+    # Convex in the logit, with its least at logit(target): the nearest that can be said.
     logit = torch.logit(target.clamp(0, 1)).clamp(low, high)
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
 

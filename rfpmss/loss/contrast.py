@@ -53,12 +53,15 @@ def nce(
 ) -> Float[Tensor, ""]:
     """Eq. 9: the weighted sum over modality pairs of Eq. 8, averaged over both directions.
 
+    Eq. 8 is InfoNCE (van den Oord, Li and Vinyals 2018), the paper's reference 44.
+
     A study enters a pair only when it has both modalities.
     """
     total = precise(joint.new_zeros(()))
     for x, y in PAPER_PAIRS if config.pairs == "paper" else combinations(MODALITIES, 2):
         i, j = MODALITIES.index(x), MODALITIES.index(y)
         both = present[:, i] & present[:, j]
+        # Eq. 8 in both directions, then its weight lambda in Eq. 9.
         forward, backward = match(joint[:, i], joint[:, j], both, config.kappa, peers)
         weight = config.report_weight if "report" in (x, y) else config.other_weight
         total = total + weight * (forward + backward) / 2

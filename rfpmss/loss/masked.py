@@ -45,6 +45,7 @@ def match(
     for queries, gallery in ((rows, columns), (columns, rows)):
         logits = queries @ peers.gather(gallery).T / temperature
         own = logits.diagonal(offset=first)  # before masking: rows that do not exist stay finite
+        # Eq. 7 and 8: -log of own / sum over candidates, candidates that do not exist left out.
         logits = logits.masked_fill(absent, torch.finfo(logits.dtype).min)
         results.append(masked_mean(logits.logsumexp(dim=1) - own, exist, peers))
 

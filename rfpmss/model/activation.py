@@ -1,4 +1,4 @@
-"""Mish and GELU; on the CPU Mish is written with one sigmoid, several times faster there.
+"""Mish (Misra 2019) and GELU; on the CPU Mish is written with one sigmoid, much faster there.
 
 In training on the CPU a perceptron with Mish is computed some rows at a time, so that what lies
 between its two linear maps stays in the cache: memory, not arithmetic, is the limit there.
@@ -42,6 +42,8 @@ def mish(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 
 def _gate(s: Tensor) -> tuple[Tensor, Tensor]:
     """The gate, and memory of the same size to write over."""
+    # tanh(softplus(x)) = (q - 1) / (q + 1) with q = (1 + e^x)^2 = 1 / (1 - s)^2; here q = 1 / (1 -
+    # p).
     part = (2 - s).mul_(s)
     rest = 2 - part
     return part.div_(rest), rest
@@ -53,6 +55,7 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
         s = torch.sigmoid(x)
+        # d/dx x g = g + x g', g' = s (1 - g^2) for g = tanh(softplus(x)) and s = sigmoid(x).
         gate, spare = _gate(s)
         y = torch.mul(x, gate, out=spare)
         slope = gate.addcmul_(s, torch.addcmul(x, y, gate, value=-1))  # gate + s x (1 - gate^2)
@@ -97,6 +100,7 @@ class _Perceptron(torch.autograd.Function):
         for x_part, y_part, slope_part, out_part in parts:
             h, s, gate, spare = (part[: len(x_part)] for part in held)
             torch.addmm(bias, x_part, widen.T, out=h)
+            # `_gate` and the slope of `_Mish`, in memory that stays in the cache.
             torch.sigmoid(h, out=s)
             torch.sub(2, s, out=gate).mul_(s)
             torch.sub(2, gate, out=spare)
@@ -104,6 +108,7 @@ class _Perceptron(torch.autograd.Function):
             torch.mul(h, gate, out=y_part)
             torch.addcmul(h, y_part, gate, value=-1, out=spare)
             torch.addcmul(gate, s, spare, out=slope_part)  # gate + s h (1 - gate^2)
+
             torch.addmm(last, y_part, narrow.T, out=out_part)
 
         ctx.save_for_backward(x, y, slope, widen, narrow)

@@ -37,6 +37,7 @@ class Anchors(nn.Module):
         """Score every feature; a zero feature (absent modality) scores zero."""
         with cast_to("float32", inputs):
             inputs, joint = precise(inputs), precise(joint)
+            # The paper's X = G Z^T, with both sides of unit norm: cosines.
             own = torch.einsum("nmd,mkd->nmk", inputs, _unit(self.inputs)) / _norm(inputs)
             flat = joint @ rearrange(_unit(self.joint), "m k e -> e (m k)") / _norm(joint)
             cross = rearrange(flat, "n a (m k) -> n a m k", m=len(MODALITIES))

@@ -1,4 +1,7 @@
-"""Attention, perceptron and the pre-norm transformer block that every encoder here is made of."""
+"""Attention, perceptron and the pre-norm transformer block that every encoder here is made of.
+
+Vaswani et al. 2017, with the norm in front (Fig. 3a; Dosovitskiy et al. 2021).
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,7 @@ class Attention(nn.Module):
     def weights(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t t"]:
         """How much each token (row) takes from each token (column), head by head."""
         query, key, _ = self.split(self.project(x), 3)
+        # Vaswani et al. 2017, Eq. 1, without the values.
         return (query @ key.mT / key.shape[-1] ** 0.5).softmax(dim=-1)
 
     def split(self, projected: Float[Tensor, "b t _"], parts: int) -> tuple[Tensor, ...]:

@@ -1,4 +1,7 @@
-"""Report decoder: a transformer that writes the report from the fused study."""
+"""Report decoder: a transformer (Vaswani et al. 2017) that writes the report from the fused study.
+
+Eq. 4 is the likelihood of its words.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ class ReportDecoder(nn.Module):
         return x if self.study is None else x + self.study(vectors)[:, None]
 
     def score(self, x: Float[Tensor, "b t w"]) -> Float[Tensor, "b t vocabulary"]:
-        """Tied output embedding."""
+        """Output embedding tied to the words' (Press and Wolf 2017)."""
         return F.linear(self.last(x), self.words.weight, self.bias)
 
     def start(self, memory: Float[Tensor, "b n d"]) -> list[Cache]:
@@ -208,6 +211,7 @@ class _Unlikelihood(torch.autograd.Function):
         ):
             logs = torch.addmm(bias, part, words.T).log_softmax(dim=1)
             total -= logs.gather(1, target).sum()
+            # d/dscores of -log softmax at the target: softmax, less 1 there.
             slope = logs.exp_().scatter_add_(1, target, part.new_full(target.shape, -1.0))
             torch.mm(slope, words, out=out)
             of_words.addmm_(slope.T, part)

@@ -70,6 +70,7 @@ class Fusion(nn.Module):
         self, vectors: Float[Tensor, "b v d"], present: Bool[Tensor, "b v"]
     ) -> Float[Tensor, "b v"]:
         """Softmax over the present views; all zero where there is none."""
+        # Fig. 3b: views concatenated, a perceptron, and a softmax of what it says of each.
         values = self.attend(rearrange(vectors, "b v d -> b (v d)"))
         lowest = torch.finfo(values.dtype).min
         weights = values.masked_fill(~present, lowest).softmax(dim=-1)

@@ -62,6 +62,8 @@ def masked_mean(
 class Standardise(nn.Module):
     """Vectors of several kinds, each centred and scaled feature by feature over the studies.
 
+    Batch normalisation (Ioffe and Szegedy 2015) without a learned scale, over studies that exist.
+
     Vectors of one kind share a large constant part: reports of an untrained network have a mean
     pairwise cosine of 0.993, and cosines that differ by 0.01 teach nothing. Without that part they
     differ from the first step on.
@@ -121,6 +123,7 @@ class Standardise(nn.Module):
         """The running figures: the mean of the first batches, then one that forgets."""
         count = count[:, None]
         self.batches += count[:, 0] > 1
+        # 1 / batches is the plain mean; from the tenth batch on a tenth of the newest.
         share = (1 / self.batches.to(self.mean).clamp(min=1)).clamp(min=NEWEST)[:, None]
         share = torch.where(count > 1, share, 0.0)
         self.mean.lerp_(mean.to(self.mean), share)

@@ -20,7 +20,11 @@ from rfpmss.model.moments import Standardise, masked_mean
 
 
 class Gated(nn.Module):
-    """A linear map whose result gates itself: y * sigmoid(W y + b), y = A x + a."""
+    """A linear map whose result gates itself: y * sigmoid(W y + b), y = A x + a.
+
+    The paper's "gated linear projection" (its reference 47, context gating:
+    Miech, Laptev and Sivic 2018).
+    """
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""Text encoder: BERT and a linear map into the space of the study vectors."""
+"""Text encoder: BERT (Devlin et al. 2019) and a linear map into the space of the study vectors.
+
+It gives t^k of Eq. 7, and the tokens that are projected to the joint space.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residual network with 101 layers (Table 5, row 1), in the names of the usual weight files."""
+"""Residual network with 101 layers (He et al. 2016; Table 5, row 1), named as in weight files."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ class Bottleneck(nn.Module):
 
         for layer in (self.conv1, self.conv2, self.conv3, *self.downsample):
             if isinstance(layer, nn.Conv2d):
+                # He et al. 2015: the variance of what leaves a layer is that of what enters it.
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Float[Tensor, "r c h w"]) -> Float[Tensor, "r _ _ _"]:

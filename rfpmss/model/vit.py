@@ -31,7 +31,7 @@ class PatchStem(nn.Module):
 
 
 class MedicalImageTransformer(nn.Module):
-    """Pre-norm vision transformer whose aggregation embedding rejoins every patch at the end.
+    """Pre-norm vision transformer (ViT) whose aggregation embedding rejoins every patch at the end.
 
     Args:
         config: widths, depth, and how positions and the aggregation embedding join.
@@ -63,6 +63,7 @@ class MedicalImageTransformer(nn.Module):
         """Aggregation embedding, and patch tokens after the recurrent concatenation."""
         x = self.norm(self.layers(patches))
         aggregation, tokens = x[:, :1], x[:, 1:]
+        # The paper's iterative concatenation: the aggregation embedding joins each patch once more.
         if self.recur is not None:
             tokens = self.recur(tokens, aggregation)
         elif self.recurrence == "add":
@@ -116,12 +117,16 @@ def waves(grid: int, dim: int) -> Float[Tensor, "p d"]:
 
 
 def line(count: int, dim: int) -> Float[Tensor, "n d"]:
-    """Sines and cosines of a place along one axis, period 6 to 600; where heights start, too.
+    """Sines and cosines of a place on an axis (Vaswani et al. 2017, section 3.5), period 6 to 600.
+
+    Where heights start, too.
 
     Example:
         >>> line(2, 5)[0]
         tensor([0., 0., 1., 1., 0.])
     """
+    # Periods 2 pi to 200 pi: 100 in the place of 10,000, as a grid has tens of places, not
+    # thousands.
     frequency = 100.0 ** -(torch.arange(dim // 2) / max(1, dim // 2))
     angle = torch.arange(count)[:, None] * frequency
     both = torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -26,7 +26,7 @@ class Pool:
 
 
 class Bank(nn.Module):
-    """A ring of the last ``size`` studies' features, saved with the model.
+    """A ring of the last ``size`` studies' features, the paper's repository, saved with the model.
 
     Rows that do not count are marked absent, so that shapes never change and nothing waits for the
     device. Every rank holds the whole bank; each brings its share of the rows to an assignment.

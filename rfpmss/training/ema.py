@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of ``model`` whose weights follow it; call ``update_parameters(model)`` each step.
 
-    After n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself, so that the first
+    Polyak and Juditsky 1992, with the warm-up of TensorFlow's `ExponentialMovingAverage`:
+    after n updates the average keeps min(decay, (1 + n) / (10 + n)) of itself, so that the first
     steps are soon forgotten. The copy is ``.module``; it is saved like any module.
 
     Raises:

@@ -11,6 +11,8 @@ import torch
 class Lookahead(torch.optim.SGD):
     """SGD with momentum; every ``every`` steps a slow copy moves part of the way, and is taken.
 
+    Zhang, Lucas, Hinton and Ba 2019, "Lookahead optimizer: k steps forward, 1 step back".
+
     After steps ``every``, 2 ``every``, ...: slow += share (fast - slow); fast = slow. Both live in
     the optimiser's state, so that a checkpoint holds them.
 

@@ -81,6 +81,7 @@ class Schedule:
         """Learning rate of a step, as `train.schedule` says."""
         config = self.config
         if config.schedule == "exponential":
+            # The paper's: 5e-5, times .9 after each epoch.
             return config.lr * config.decay ** self.epoch(step)
         if config.schedule == "onecycle":
             return config.lr * self._cycle(step)
@@ -88,7 +89,7 @@ class Schedule:
         assert_never(config.schedule)
 
     def _cycle(self, step: int) -> float:
-        """Share of the highest rate: warm-up, then a cosine to 1 %."""
+        """Share of the highest rate: warm-up, then a cosine (Loshchilov and Hutter 2017) to 1 %."""
         warm = max(1, int(self.steps * self.config.warmup))
         if step < warm:
             return (step + 1) / warm
