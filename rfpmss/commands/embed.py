@@ -163,7 +163,13 @@ def _prepare(arguments: Arguments, data: DataConfig, work: Path) -> tuple[Path, 
     found = found.settled()
     for folder in {place.parent, out.parent}:
         require_writable(folder)
-    choice = arguments.choice(size=data.resize, count=data.slices, order=data.order)
+    choice = arguments.choice(
+        size=data.resize,
+        count=data.slices,
+        order=data.order,
+        depth=data.depth,
+        spacing=data.spacing,
+    )
     try:
         made = build(found, src, work, choice, shares=(1.0, 0.0, 0.0), workers=arguments.workers)
     except IncompleteError:
@@ -220,7 +226,7 @@ def _tables(
             chosen = range(start, min(start + size, len(cohort)))
             batch = cohort.batch(chosen, tokenizer, augment=None).to(device)
             with torch.no_grad():
-                features = model.encode(batch.images, batch.present, batch.tokens)
+                features = model.encode(batch.images, batch.present, batch.tokens, batch.shown)
             studies = [cohort.studies[i] for i in chosen]
             vectors = ("inputs", "joint", "study", "report")
             made = {name: getattr(features, name).float().cpu().numpy() for name in vectors}

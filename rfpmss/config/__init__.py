@@ -55,10 +55,11 @@ __all__ = [
     "small",
     "smoke",
     "tiny",
+    "tiny3d",
 ]
 
 
-Preset = Literal["smoke", "tiny", "small", "paper", "paper-standardised"]
+Preset = Literal["smoke", "tiny", "tiny3d", "small", "paper", "paper-standardised"]
 """Names of presets."""
 
 
@@ -307,9 +308,29 @@ def levels(config: Config) -> Config:
     )
 
 
+def tiny3d() -> Config:
+    """`tiny` on boxes about the head, of any sequences: slabs of eight slices of 3 mm.
+
+    Example:
+        >>> tiny3d().data.depth // tiny3d().model.thick
+        4
+    """
+    config = tiny()
+    changes: dict[str, dict[str, object]] = {
+        "phantom": {"depth": 36, "side": 54, "views": LEVELS, "masks": "boxes"},
+        # Patches of 18 mm: of 24 mm they find half as much (docs/training.md).
+        "data": {"depth": 32, "resize": 54, "size": 48, "slices": LEVELS},
+        "model": {"patch": 6, "thick": 8, "slice_pooling": "max"},
+        "train": {"stem_fan_in": STEM_FAN_IN, "text_rate": TEXT_RATE},
+    }
+    parts = {name: getattr(config, name).model_copy(update=new) for name, new in changes.items()}
+    return config.model_copy(update={"preset": "tiny3d", **parts})
+
+
 PRESETS = {
     "smoke": smoke,
     "tiny": tiny,
+    "tiny3d": tiny3d,
     "small": small,
     "paper": paper,
     "paper-standardised": paper_standardised,

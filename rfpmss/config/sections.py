@@ -148,6 +148,13 @@ class PhantomConfig(Frozen):
     level: Literal["lobe", "off"] = "lobe"
     """Height of the mass: that of its lobe, within 20 mm of the middle of the head; off: masses of
     14 to 26 mm, 36 mm above (frontal, parietal) or below it. [choice; ours]"""
+    depth: int = Field(default=0, ge=0, le=1_024)
+    """Slices of boxes about the head, in which CT and MRI are prepared; 0: slices of their own.
+    [slices; ours]"""
+    side: Side = 54
+    """Rows and columns of the boxes. [voxels; ours]"""
+    spacing: tuple[Positive, Positive, Positive] = (3.0, 3.0, 3.0)
+    """Of the voxels of the boxes along x, y, z. [mm; ours]"""
     masks: Literal["choose", "boxes", "hidden"] = "choose"
     """What tumour masks are for: they choose the slices and give the boxes; the slices are spread
     over the head and masks give boxes alone; or there are none. [choice; ours]"""
@@ -173,6 +180,17 @@ class DataConfig(Frozen):
     """Slices of CT and MRI: the best first; or from the neck upwards, each of its own share of the
     head and with a learned height, from a cohort prepared with --order levels. levels also changes
     the starting values of the fields that `rfpmss.config.levels` names. [choice; ours]"""
+    depth: int = Field(default=0, ge=0, le=1_024)
+    """Slices of CT and MRI that enter, of boxes about the head (prepare --depth), any sequences of
+    MRI; data.slices then counts tiles alone. 0: slices of their own. [slices; ours]"""
+    spacing: tuple[Positive, Positive, Positive] = (3.0, 3.0, 3.0)
+    """Of the voxels of the boxes along x, y, z, as they were prepared. [mm; ours]"""
+    drop: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Probability that a sequence is left out in training, never all of a study's; boxes alone.
+    [probability; ours]"""
+    unname: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Probability that a sequence enters without its name, as other, in training; boxes alone.
+    [probability; ours]"""
     series: Depth = 1
     """Series or time points of a view that enter together (beyond the paper), the best first; a
     study with fewer repeats those it has. [series; ours]"""
@@ -199,7 +217,12 @@ class DataConfig(Frozen):
             raise ValueError(
                 f"data.size must be at most data.resize={self.resize}, got {self.size}"
             )
-        if (pixels := self.resize**2 * self.slices * self.series) > MOST_PIXELS:
+        if self.depth and (self.order, self.series) != ("best", 1):
+            raise ValueError(
+                "data.order must be best and data.series 1 with data.depth, got "
+                f"{self.order} and {self.series}: a box holds all levels, and all sequences enter"
+            )
+        if (pixels := self.resize**2 * max(self.slices * self.series, self.depth)) > MOST_PIXELS:
             raise ValueError(
                 f"data.resize^2 x data.slices x data.series must be at most {MOST_PIXELS:,} "
                 f"pixels, got {pixels:,}"
@@ -227,6 +250,8 @@ class ModelConfig(Frozen):
     """Recompute activations in the backward pass: less memory, more time. [switch; ours]"""
     patch: Width = 16
     """Side of an image patch, pixels. [pixels; ViT-B/16]"""
+    thick: Depth = 1
+    """Consecutive slices of a box that are one image: a patch is so thick. [slices; ours]"""
     dim: Width = 768
     """Width of the Medical Image Transformer. [features; ViT-B/16]"""
     depth: Depth = 12
@@ -343,6 +368,13 @@ def check_fit(model: ModelConfig, data: DataConfig) -> None:
         raise ValueError(
             f"data.size must be a multiple of model.patch={model.patch}, got {data.size}"
         )
+    if data.depth % model.thick or (model.thick > 1 and not data.depth):
+        raise ValueError(
+            f"model.thick must divide data.depth={data.depth}, and be 1 without it, got "
+            f"{model.thick}"
+        )
+    if data.depth and model.backbone != "vit":
+        raise ValueError(f"data.depth needs model.backbone=vit, got {model.backbone}")
     if (patches := (data.size // model.patch) ** 2) > MOST_PATCHES:
         raise ValueError(
             f"(data.size / model.patch)^2 must be at most {MOST_PATCHES:,} patches, got {patches:,}"

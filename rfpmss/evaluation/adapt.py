@@ -54,7 +54,7 @@ def adapt(model: RFPMSS, cohort: Cohort, tokenizer: Tokenizer, size: int) -> lis
     for start in range(0, len(cohort), size):
         chosen = range(start, min(start + size, len(cohort)))
         batch = cohort.batch(chosen, tokenizer, augment=None).to(device)
-        read = model.read(batch.images, batch.present, batch.tokens)
+        read = model.read(batch.images, batch.present, batch.tokens, batch.shown)
         joint.add(read.joint, read.present)
         readings.add(read.readings, read.readable)
         reports.add(read.report[:, None], read.present[:, REPORT, None])

@@ -45,8 +45,8 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
     def __init__(self, model: ModelConfig, data: DataConfig, vocabulary: int) -> None:
         super().__init__()
         self.config, self.data = model, data
-        levels = data.slices if data.order == "levels" else 0
-        self.image = ImageEncoder(model, data.size, levels)
+        levels = data.slices if data.order == "levels" else data.depth // model.thick
+        self.image = ImageEncoder(model, data.size, levels, boxes=data.depth > 0)
         self.fuse = Fusion(model)
         self.report = ReportEncoder(model, vocabulary, data.tokens, self.fuse.width)
         self.decoder = ReportDecoder(model, vocabulary, data.tokens, self.fuse.width)
@@ -54,7 +54,11 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         self.anchors = Anchors(model)
 
     def forward(
-        self, images: Images, present: Bool[Tensor, "b m"], tokens: Int64[Tensor, "b t"]
+        self,
+        images: Images,
+        present: Bool[Tensor, "b m"],
+        tokens: Int64[Tensor, "b t"],
+        shown: Int64[Tensor, "b q"] | None = None,
     ) -> Features:
         """Features of a batch with the decoder's scores.
 
@@ -62,20 +66,27 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             images: one tensor (b, slices, channels, height, width) per view.
             present: which modalities each study has, in the order of ``MODALITIES``.
             tokens: reports, START first, padded with 0.
+            shown: of boxes (``data.depth``): the place in ``SEQUENCES`` of each sequence of MRI,
+                -1 for none.
         """
-        return self.compared(self.read(images, present, tokens, write="scores"))
+        return self.compared(self.read(images, present, tokens, shown, write="scores"))
 
     def encode(
-        self, images: Images, present: Bool[Tensor, "b m"], tokens: Int64[Tensor, "b t"]
+        self,
+        images: Images,
+        present: Bool[Tensor, "b m"],
+        tokens: Int64[Tensor, "b t"],
+        shown: Int64[Tensor, "b q"] | None = None,
     ) -> Features:
         """Features without the decoder, as evaluation needs them."""
-        return self.compared(self.read(images, present, tokens))
+        return self.compared(self.read(images, present, tokens, shown))
 
     def read(
         self,
         images: Images,
         present: Bool[Tensor, "b m"],
         tokens: Int64[Tensor, "b t"],
+        shown: Int64[Tensor, "b q"] | None = None,
         *,
         write: Literal["scores", "likelihood"] | None = None,
     ) -> Features:
@@ -87,9 +98,10 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             images: one tensor (b, slices, channels, height, width) per view.
             present: which modalities each study has.
             tokens: reports.
+            shown: sequences of boxes.
             write: also the decoder's scores, or the likelihood of the reports alone.
         """
-        views, there = self.image(images, present), present[:, REPORT]
+        views, there = self.image(images, present, shown), present[:, REPORT]
         groups = alike(tokens, self.data.tokens)
         texts = [
             replace(self.report(tokens[rows, :length], there[rows]), rows=rows)
@@ -132,13 +144,19 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
 
     @torch.no_grad()
     def generate(
-        self, images: Images, present: Bool[Tensor, "b m"], length: int, *, width: int = 1
+        self,
+        images: Images,
+        present: Bool[Tensor, "b m"],
+        length: int,
+        *,
+        width: int = 1,
+        shown: Int64[Tensor, "b q"] | None = None,
     ) -> Int64[Tensor, "b length"]:
         """Reports written by greedy search, or by beam search of the given width.
 
         START, words, END, padding. Without view fusion the first present view is described.
         """
-        study = self.fuse(self.image(images, present), present)
+        study = self.fuse(self.image(images, present, shown), present)
         first = study.readable.to(torch.int64).argmax(dim=1)
         row = torch.arange(len(first), device=first.device)
         memory, seen = study.memory[row, first], study.seen[row, first]
@@ -149,7 +167,12 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
         return beam(self.decoder, memory, seen, vectors, length, width=width)
 
     @torch.no_grad()
-    def attention(self, images: Images, present: Bool[Tensor, "b m"]) -> tuple[Tensor, ...]:
+    def attention(
+        self,
+        images: Images,
+        present: Bool[Tensor, "b m"],
+        shown: Int64[Tensor, "b q"] | None = None,
+    ) -> tuple[Tensor, ...]:
         """Attention maps of each view, (depth, b, slices, p + 1, p + 1), heads averaged.
 
         Row and column 0 belong to the aggregation embedding, the others to the patches row by row.
@@ -159,7 +182,8 @@ class RFPMSS(nn.Module, Published, coders=CODERS):
             trunk = self.image.trunk(view)
             if not isinstance(trunk, MedicalImageTransformer):
                 raise ValueError("attention needs model.backbone=vit, got a residual network")
-            weights = trunk.attention(self.image.stem(view, images[i], present[:, i]))
+            stemmed = self.image.stem(view, images[i], present[:, i], shown=shown)
+            weights = trunk.attention(stemmed)
             maps.append(rearrange(weights, "n (b s) q k -> n b s q k", b=len(present)))
 
         return tuple(maps)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rfpmss.config import ModelConfig
+from rfpmss.config import SEQUENCES, ModelConfig
 from rfpmss.model.block import EPS, Block, Join
 
 
@@ -28,6 +30,58 @@ class PatchStem(nn.Module):
             images, "r c (h i) (w j) -> r (h w) (c i j)", i=self.patch, j=self.patch
         )
         return self.linear(patches)
+
+
+class SequenceStem(nn.Module):
+    """A linear map for each named sequence; a patch vector is the mean over those that are shown.
+
+    Of several sequences of one name the mean enters, so that their order and repetition change
+    nothing.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.patch, self.thick = config.patch, config.thick
+        maps = [nn.Linear(config.thick * config.patch**2, config.dim) for _ in SEQUENCES]
+        self.weight = nn.Parameter(torch.stack([one.weight.detach() for one in maps]))
+        self.bias = nn.Parameter(torch.stack([one.bias.detach() for one in maps]))
+
+    def forward(
+        self, images: Float[Tensor, "b s q h w"], shown: Int64[Tensor, "b q"]
+    ) -> Float[Tensor, "r p d"]:
+        """Patch vectors without positions, a row for each ``thick`` slices.
+
+        Args:
+            images: slices of boxes from below, a channel a sequence.
+            shown: place of each sequence in ``SEQUENCES``; -1: there is none, and what the images
+                hold there never matters.
+        """
+        patches = rearrange(
+            images,
+            "b (s z) q (h i) (w j) -> b q s (h w) (z i j)",
+            z=self.thick,
+            i=self.patch,
+            j=self.patch,
+        )
+        patches = patches.masked_fill((shown < 0)[:, :, None, None, None], 0.0)
+        total = patches.new_zeros(())
+        count = patches.new_zeros(shown.shape[0])  # len() would fix the batch of an export
+        for name in self._names(shown):
+            mine = (shown == name).to(patches)
+            there = mine.amax(dim=1)
+            share = mine / mine.sum(dim=1, keepdim=True).clamp(min=1)
+            mean = torch.einsum("bq,bqspf->bspf", share, patches)
+            found = F.linear(mean, self.weight[name], self.bias[name])
+            total = total + found * there[:, None, None, None]
+            count = count + there
+
+        return (total / count.clamp(min=1)[:, None, None, None]).flatten(0, 1)
+
+    def _names(self, shown: Int64[Tensor, "b q"]) -> Iterable[int]:
+        """Those that the batch has, never none; a graph goes through all of them."""
+        if torch.compiler.is_compiling():
+            return range(len(SEQUENCES))
+        return [name for name in shown.unique().tolist() if name >= 0] or [0]
 
 
 class MedicalImageTransformer(nn.Module):

@@ -360,7 +360,8 @@ def _fixed(folder: Path, lines: list[str]) -> CheckpointError:
 
 
 SHAPING = (
-    *("model.", "data.series", "data.size", "data.slices", "data.order", "data.tokens"),
+    *("model.", "data.series", "data.size", "data.slices", "data.order", "data.depth"),
+    "data.tokens",
     *("assignment.bank", "train.ema", "train.optimiser", "train.stage", "train.text_rate"),
     "train.stem_fan_in",
 )

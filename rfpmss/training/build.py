@@ -15,6 +15,7 @@ from rfpmss.common.distributed import ALONE, Peers
 from rfpmss.model.rfpmss import RFPMSS, count
 from rfpmss.model.stages import train_only, weights_of
 from rfpmss.model.stored.published import load
+from rfpmss.model.vit import SequenceStem
 from rfpmss.runs.content import State, load_weights
 from rfpmss.runs.folder import RunError
 from rfpmss.training import muon, parallel
@@ -150,12 +151,19 @@ def _slow_stems(model: RFPMSS, most: int | None) -> Iterator[tuple[float, nn.Mod
     """
     by_rate: dict[float, list[nn.Module]] = {}
     for stem in model.image.stems.values():
-        fan_in = max(weight[0].numel() for weight in stem.parameters() if weight.ndim > 1)
+        fan_in = _fan_in(stem)
         if most is not None and fan_in > most:
             by_rate.setdefault(most / fan_in, []).append(stem)
 
     for rate, stems in sorted(by_rate.items()):
         yield rate, nn.ModuleList(stems)
+
+
+def _fan_in(stem: nn.Module) -> int:
+    """Inputs of each output; of a bank, whose mean over sequences is taken, those of one."""
+    if isinstance(stem, SequenceStem):
+        return stem.weight.shape[-1]
+    return max(weight[0].numel() for weight in stem.parameters() if weight.ndim > 1)
 
 
 def _apart(groups: list[dict[str, Any]], part: nn.Module, rate: float) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,8 @@ def read(model: RFPMSS, batch: Batch, config: Config) -> Reading:
     """
     kind = next(model.parameters()).dtype
     whole = [*(image.to(kind) for image in batch.images), batch.present, batch.tokens]
+    if batch.shown is not None:
+        whole.append(batch.shown)
     if config.train.accumulate == 1:
         return _read(model, config, *whole)
 
@@ -52,10 +54,11 @@ def _read(
     pathology: Tensor,
     present: Tensor,
     tokens: Tensor,
+    shown: Tensor | None = None,
 ) -> Reading:
     write = "likelihood" if config.loss.language > 0 else None  # it costs a decoder
     with cast_to(config.train.precision, ct):
-        features = model.read((ct, mri, pathology), present, tokens, write=write)
+        features = model.read((ct, mri, pathology), present, tokens, shown, write=write)
 
     if features.nll is None:
         return features, features.study.new_zeros(()), tokens.new_zeros(())

@@ -53,4 +53,5 @@ def random_batch(config, size=4, slices=1, seed=0, dtype=torch.float32):
     tokens = tokens.masked_fill(place > ends[:, None], 0)
     tokens[:, 0] = START
     present = torch.ones(size, 4, dtype=torch.bool)
-    return SimpleNamespace(images=images, present=present, tokens=tokens, index=torch.arange(size))
+    made = {"images": images, "present": present, "tokens": tokens, "index": torch.arange(size)}
+    return SimpleNamespace(**made, shown=None)

@@ -92,7 +92,7 @@ from rfpmss.model.stored.graphs import ImageSide, example
 torch.manual_seed(0)
 config = levels(smoke())
 model = RFPMSS(config.model, config.data, vocabulary=30).eval()
-images, present, _ = example(model)
+images, present, *_ = example(model)
 assert {pixels.shape[1] for pixels in images} == {4}
 b = torch.export.Dim("studies", min=1)
 side, given = ImageSide(model), (*images, present)

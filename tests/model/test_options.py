@@ -33,7 +33,7 @@ def residual():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_residual_network_is_resnet_101_with_the_channels_of_its_preset(preset):
     """As many parameters as the original has when it is built as narrow."""
-    width = {"smoke": 8, "tiny": 16, "small": 32}.get(preset, 64)
+    width = {"smoke": 8, "tiny": 16, "tiny3d": 16, "small": 32}.get(preset, 64)
     config = PRESETS[preset]()
     model = config.model.model_copy(update={"backbone": "resnet101"})
     sizes = [4 * width, 8 * width, 16 * width, 32 * width]

@@ -131,8 +131,8 @@ def test_a_configuration_file_can_be_another_runs_own(tmp_path: Path) -> None:
     [
         (
             ["--preset", "smok"],
-            "--preset must be one of smoke, tiny, small, paper, paper-standardised, got smok; "
-            "did you mean smoke?",
+            "--preset must be one of smoke, tiny, tiny3d, small, paper, paper-standardised, got "
+            "smok; did you mean smoke?",
         ),
         (["--ranks", "0"], "--ranks must be at least 1, got 0"),
         (["--timeout", "0"], "--timeout must be positive and at most 10000000 seconds, got 0"),

@@ -21,6 +21,8 @@ GREY_RANGE = 4.0
 _DRAWS = 5 + 2 * len(VIEWS)
 _OWN = 3 * len(VIEWS)
 """Further draws where each view has a rotation and a crop of its own."""
+SEQUENCES = 64
+"""Most sequences of boxes of a study, two more draws each."""
 
 Scale = tuple[Float64[np.ndarray, " c"], Float64[np.ndarray, " c"]]
 """Gain and offset of each channel: value = gain * stored + offset."""
@@ -42,6 +44,8 @@ class Draw:
     """Added to each view, standard deviations."""
     contrast: Float64[np.ndarray, "b v"]
     """Factor on each view."""
+    sequences: Float64[np.ndarray, "b n 2"]
+    """Of boxes: whether each sequence is left out, and whether it keeps its name, 0 to 1."""
 
 
 def uniform(
@@ -69,10 +73,11 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 def draw(config: DataConfig, seed: int, epoch: int, index: Int64[np.ndarray, " b"]) -> Draw:
     """The draw of each study in one epoch."""
-    u = uniform(seed, epoch, index, _DRAWS + _OWN)
+    further = 2 * SEQUENCES if config.depth else 0
+    u = uniform(seed, epoch, index, _DRAWS + _OWN + further)
     views = len(VIEWS)
     if config.draw == "view":
-        pose = u[:, _DRAWS:].reshape(-1, views, 3)
+        pose = u[:, _DRAWS : _DRAWS + _OWN].reshape(-1, views, 3)
     else:
         pose = np.repeat(u[:, None, 1:4], views, axis=1)
 
@@ -83,6 +88,7 @@ def draw(config: DataConfig, seed: int, epoch: int, index: Int64[np.ndarray, " b
         pick=u[:, 4],
         brightness=config.brightness * GREY_RANGE * (2 * u[:, 5 : 5 + views] - 1),
         contrast=1 + config.contrast * (2 * u[:, 5 + views : _DRAWS] - 1),
+        sequences=u[:, _DRAWS + _OWN :].reshape(len(index), -1, 2),
     )
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from rfpmss.common.files import read_text
 from rfpmss.config import CHANNELS, MODALITIES, PAD, VIEWS, DataConfig
 from rfpmss.data.batches import augment as augmenting
+from rfpmss.data.batches.boxes import four, read_boxes, require_kind
 from rfpmss.data.batches.tokens import encode, swap_sides, trim
+from rfpmss.data.batches.values import decode, scale
 from rfpmss.data.cohort.fingerprint import Fingerprint
 from rfpmss.data.cohort.manifest import TRUTH, Row, read, truth_of, unpack_labels
 from rfpmss.data.cohort.places import Place, gather, locate
@@ -27,14 +29,12 @@ from rfpmss.data.cohort.verify import digested
 from rfpmss.data.errors import TextError
 from rfpmss.data.phantom.latents import Latents
 from rfpmss.data.phantom.narrative import Stated
-from rfpmss.data.study import CODE_STEP, CODE_ZERO, Box, Source, Study
+from rfpmss.data.study import Box, Source, Study
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-STAIN_MEAN = (0.88, 0.76, 0.85)
-STAIN_DEVIATION = (0.15, 0.20, 0.13)
-"""Typical haematoxylin and eosin, red-green-blue of 0 to 1."""
+MRI = VIEWS.index("mri")
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ class Batch:
     """What one step needs."""
 
     images: tuple[
-        Float32[Tensor, "b s 3 h w"], Float32[Tensor, "b s 4 h w"], Float32[Tensor, "b s 3 h w"]
+        Float32[Tensor, "b _ 3 h w"], Float32[Tensor, "b _ _ h w"], Float32[Tensor, "b _ 3 h w"]
     ]
     """One tensor per view in the order of VIEWS, about zero mean and unit variance; an absent
     view is zero and must not be looked at. To be read, not written: a view that no study of the
-    batch has is one zero seen everywhere."""
+    batch has is one zero seen everywhere. Images of MRI have four channels, slices of its boxes one
+    for each of ``shown``."""
     present: Bool[Tensor, "b m"]
     """Which modalities exist, in the order of MODALITIES."""
     tokens: Int64[Tensor, "b t"]
@@ -56,12 +57,16 @@ class Batch:
     """Positions of the studies in the cohort."""
     focus: Int64[Tensor, "b v"] | None = None
     """Which image of each view maps, boxes and pictures are about; None: the first."""
+    shown: Int64[Tensor, "b q"] | None = None
+    """Of boxes: which of SEQUENCES each channel of MRI is; -1: none, and the channel must not be
+    looked at."""
 
     def image(self, view: int) -> Float32[Tensor, "b c h w"]:
-        """The image of a view that ``focus`` names."""
+        """The image of a view that ``focus`` names; of MRI four channels."""
         images = self.images[view]
         rows = torch.arange(len(images), device=images.device)
-        return images[:, 0] if self.focus is None else images[rows, self.focus[:, view]]
+        image = images[:, 0] if self.focus is None else images[rows, self.focus[:, view]]
+        return four(image, self.shown) if self.shown is not None and view == MRI else image
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -72,6 +77,7 @@ class Batch:
             self.tokens.to(device),
             self.index.to(device),
             None if self.focus is None else self.focus.to(device),
+            None if self.shown is None else self.shown.to(device),
         )
 
 
@@ -129,6 +135,7 @@ class Cohort:
         places = tuple(locate(rows, manifest.parent, shards) for rows in groups.values())
         truth = _truth(manifest.parent / TRUTH)
         records = tuple(truth.get(s.study_id) for s in studies)
+        require_kind(places, config)
         if config.order == "levels":
             _require_heights(places)
 
@@ -196,8 +203,11 @@ class Cohort:
         The place is that among the images that enter without a draw. The best first, it is the
         first image.
         """
-        numbers = place.images(self.config.slices, self.config.order)
-        if self.config.order == "best" or not place.heights:
+        if place.voxel:
+            numbers = list(place.slices(self.config.depth))
+        else:
+            numbers = place.images(self.config.slices, self.config.order)
+        if (self.config.order == "best" and not place.voxel) or not place.heights:
             return 0, numbers[0]
 
         areas = [_area(place.boxes[number]) for number in numbers]
@@ -220,23 +230,27 @@ class Cohort:
         """
         index = np.asarray(indices, np.int64)
         drawn = None if augment is None else augmenting.draw(self.config, *augment, index)
-        ct, mri, pathology = (self._view(index, view, drawn) for view in range(len(VIEWS)))
+        (ct, _), (mri, shown), (pathology, _) = (
+            self._seen(index, view, drawn) for view in range(len(VIEWS))
+        )
         texts = [self.studies[i].report for i in index]
         present = [
             [place is not None for place in self.places[i]] + [text is not None]
             for i, text in zip(index, texts, strict=True)
         ]
         flip = np.zeros(len(index), bool) if drawn is None else drawn.flip
-        shown = [
+        said = [
             (swap_sides(text) if mirrored else text) if text is not None else ""
             for text, mirrored in zip(texts, flip, strict=True)
         ]
-        tokens = encode(tokenizer, shown, self.config.tokens)
+        tokens = encode(tokenizer, said, self.config.tokens)
         mask = torch.tensor(present, dtype=torch.bool).reshape(len(index), len(MODALITIES))
         tokens[~mask[:, -1]] = PAD
 
-        focus = None if self.config.order == "best" or drawn else self._all_focus(index)
-        return Batch((ct, mri, pathology), mask, trim(tokens), torch.from_numpy(index), focus)
+        focused = (self.config.order == "levels" or self.config.depth) and not drawn
+        focus = self._all_focus(index) if focused else None
+        images = (ct, mri, pathology)
+        return Batch(images, mask, trim(tokens), torch.from_numpy(index), focus, shown)
 
     def _all_focus(self, index: Int64[np.ndarray, " b"]) -> Int64[Tensor, "b v"]:
         places = [self.places[i] for i in index]
@@ -248,16 +262,26 @@ class Cohort:
     ) -> Float32[Tensor, "b c h w"]:
         """The centre crop of one view of `VIEWS` that ``Batch.focus`` names; zero where absent."""
         index = np.asarray(indices, np.int64)
-        images = self._view(index, view, None)
+        images, shown = self._seen(index, view, None)
         places = [self.places[i][view] for i in index]
         focus = [self._focus(place)[0] if place else 0 for place in places]
-        return images[torch.arange(len(index)), torch.tensor(focus, dtype=torch.int64)]
+        image = images[torch.arange(len(index)), torch.tensor(focus, dtype=torch.int64)]
+        return four(image, shown) if shown is not None and view == MRI else image
 
     def flips(
         self, indices: Sequence[int] | Int64[np.ndarray, " b"], augment: tuple[int, int]
     ) -> Bool[np.ndarray, " b"]:
         """Which studies `batch` shows mirrored in the draw ``augment`` (seed, epoch)."""
         return augmenting.draw(self.config, *augment, np.asarray(indices, np.int64)).flip
+
+    def _seen(
+        self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
+    ) -> tuple[Float32[Tensor, "b s c h w"], Int64[Tensor, "b q"] | None]:
+        """The images of one view; of boxes also which sequences their channels are."""
+        if self.config.depth and VIEWS[view] != "pathology":
+            places = [self.places[i][view] for i in index]
+            return read_boxes(places, view, self.config, drawn)
+        return self._view(index, view, drawn), None
 
     def _view(
         self, index: Int64[np.ndarray, " b"], view: int, drawn: augmenting.Draw | None
@@ -298,10 +322,11 @@ class Cohort:
             pick = None if drawn is None else drawn.pick[positions]
             codes = torch.from_numpy(gather(chosen, pick, count, self.config.order))
             if drawn is None:
-                result[positions] = augmenting.centre(_decode(codes, view), self.config)
+                result[positions] = augmenting.centre(decode(codes, view), self.config)
             else:
                 augmenting.apply(
-                    *(codes, self.config, _take(drawn, positions), view, _scale(view)),
+                    *(codes, self.config, _take(drawn, positions), view),
+                    scale(view, codes.shape[2]),
                     into=[result[p] for p in positions],
                 )
 
@@ -327,21 +352,6 @@ def _area(box: Box | None) -> float:
 
 def _take(drawn: augmenting.Draw, positions: list[int]) -> augmenting.Draw:
     return augmenting.Draw(**{name: value[positions] for name, value in vars(drawn).items()})
-
-
-def _scale(view: int) -> augmenting.Scale:
-    """What turns stored codes into values about zero mean and unit variance."""
-    channels = CHANNELS[VIEWS[view]]
-    if VIEWS[view] != "pathology":
-        return np.full(channels, 1 / CODE_STEP), np.full(channels, -CODE_ZERO / CODE_STEP)
-
-    mean, deviation = np.array(STAIN_MEAN), np.array(STAIN_DEVIATION)
-    return 1 / (255 * deviation), -mean / deviation
-
-
-def _decode(codes: UInt8[Tensor, "b s c h w"], view: int) -> Float32[Tensor, "b s c h w"]:
-    gain, offset = (torch.from_numpy(v.astype(np.float32)).view(-1, 1, 1) for v in _scale(view))
-    return codes.to(torch.float32).mul_(gain).add_(offset)
 
 
 def _study(rows: list[Row]) -> Study:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from rfpmss.config import CHANNELS, VIEWS
+from rfpmss.config import CHANNELS, SEQUENCES, VIEWS
 from rfpmss.data.cohort.manifest import Row, jail, reference
 from rfpmss.data.cohort.shards import Shard, open_shard
 from rfpmss.data.errors import TextError, UnreadableError
@@ -31,7 +31,17 @@ class Place:
     heights: tuple[float, ...] = ()
     """Of the images above the middle of the volume, mm; empty: not known."""
     further: tuple[Place, ...] = ()
-    """Other series or time points of the view, in the order of the manifest."""
+    """Other series or time points of the view, in the order of the manifest; of boxes of MRI the
+    other sequences."""
+    voxel: tuple[float, ...] = ()
+    """Of a box: millimetres along x, y, z; empty: slices of their own."""
+    sequence: int = -1
+    """Of a box of MRI: its place in ``SEQUENCES``."""
+
+    @property
+    def all(self) -> tuple[Place, ...]:
+        """The view's series, this one first."""
+        return (self, *self.further)
 
     def series(self, number: int) -> Place:
         """One of the view's series; a study with fewer repeats those it has."""
@@ -56,6 +66,12 @@ class Place:
         start = int((pick or 0.0) * stored)
         return [(start + k) % stored for k in range(count)]
 
+    def slices(self, depth: int, pick: float | None = None) -> range:
+        """Which ``depth`` consecutive slices of a box enter: without a draw the middle ones."""
+        room = self.shard.shape[1] - depth
+        start = room // 2 if pick is None else min(int(pick * (room + 1)), room)
+        return range(start, start + depth)
+
 
 def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place | None, ...]:
     """Where each view of a study lies, from its rows of the manifest.
@@ -73,15 +89,18 @@ def locate(rows: list[Row], root: Path, shards: dict[str, Shard]) -> tuple[Place
         if not row.path:
             continue
         shard, number = entry(row, root, shards)
-        if row.voxel:
-            raise TextError(
-                "data.depth=0 reads slices, got a cohort of boxes (voxel in the manifest)",
-                "prepare it without --depth",
-            )
-        if shard.shape[2] != CHANNELS[row.modality] or shard.shape[3] != shard.shape[4]:
+        channels = 1 if row.sequence else CHANNELS[row.modality]
+        if shard.shape[2] != channels or shard.shape[3] != shard.shape[4]:
             raise UnreadableError(f"the shard {shard.name} is no stack of {row.modality} images")
         count = shard.shape[1]
-        place = Place(shard, number, _boxes(row.boxes, count), _heights(row.heights, count))
+        place = Place(
+            shard,
+            number,
+            _boxes(row.boxes, count),
+            _heights(row.heights, count),
+            voxel=_voxel(row),
+            sequence=SEQUENCES.index(row.sequence) if row.sequence else -1,
+        )
         found.setdefault(row.modality, []).append(place)
 
     result = {view: replace(first, further=tuple(rest)) for view, (first, *rest) in found.items()}
@@ -129,6 +148,26 @@ def _heights(text: str, count: int) -> tuple[float, ...]:
         raise TextError(f"heights must be a number for each of {count} images, got something else")
 
     return heights
+
+
+def _voxel(row: Row) -> tuple[float, ...]:
+    """Of a box, whose sequence then has a name if it is one of MRI."""
+    try:
+        voxel = tuple(float(part) for part in row.voxel.split())
+    except ValueError:
+        voxel = (math.nan,)
+
+    if len(voxel) not in (0, 3) or not all(0 < side < math.inf for side in voxel):
+        raise TextError("voxel must be three lengths x y z in mm, got something else")
+
+    names = SEQUENCES if voxel and row.modality == "mri" else ("",)
+    if row.sequence not in names:
+        raise TextError(
+            f"sequence must be one of {', '.join(SEQUENCES)} for a box of mri, and empty for "
+            f"others, got {row.sequence[:20]!r} for {row.modality}"
+        )
+
+    return voxel
 
 
 def _box(text: str) -> Box | None:

@@ -25,7 +25,7 @@ VERSIONS = {1: 2, 2: 1}
 LATER = frozenset(
     (
         *("edition", "hospital", "isointense", "label_noise", "duplicate_reports", "language"),
-        *("level", "masks"),
+        *("level", "masks", "depth", "side", "spacing"),
     )
 )
 """Options whose default stands for the cohort as it was before they came."""
@@ -177,12 +177,11 @@ def _finish(work: Path, config: PhantomConfig) -> None:
     """Shards, truth and, last of all, the manifest."""
     from rfpmss.data.cohort.manifest import write
     from rfpmss.data.cohort.shards import assemble, piece_path, read_notes
-    from rfpmss.data.phantom.files import read_patient
-    from rfpmss.data.phantom.worker import patients
+    from rfpmss.data.phantom.worker import patients, study_of
 
     studies, truth = [], []
     for folder, split in patients(work, config):
-        studies.append(read_patient(folder, split, masked=config.masks != "hidden"))
+        studies.append(study_of(folder, split, config))
         truth.append(json.loads(read_text(folder / "truth.json")))
 
     pieces = [piece_path(work / PIECES, study.study_id) for study in studies]

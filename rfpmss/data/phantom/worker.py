@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rfpmss.config import PhantomConfig
+from rfpmss.data.boxes import apart
 from rfpmss.data.cohort.pieces import write_piece
 from rfpmss.data.cohort.shards import piece_path
 from rfpmss.data.phantom.files import read_patient, study_id, write_patient
+from rfpmss.data.study import Study
 from rfpmss.data.views import Choice
 
 
@@ -25,12 +27,21 @@ def patients(work: Path, config: PhantomConfig) -> Iterator[tuple[Path, str]]:
 
 def choice(config: PhantomConfig) -> Choice:
     """How the phantom's files become views."""
+    largest = max(*config.mri_shape[:2], *config.ct_shape[:2])
     return Choice(
-        size=max(*config.mri_shape[:2], *config.ct_shape[:2]),
+        size=config.side if config.depth else largest,
         count=config.views,
+        depth=config.depth,
+        spacing=config.spacing,
         mpp=max(2.0, 1024.0 / config.slide_size),
-        order="best" if config.masks == "choose" else "levels",
+        order="best" if config.masks == "choose" or config.depth else "levels",
     )
+
+
+def study_of(folder: Path, split: str, config: PhantomConfig) -> Study:
+    """The study of one patient's files; of boxes each sequence apart."""
+    study = read_patient(folder, split, masked=config.masks != "hidden")
+    return apart(study) if config.depth else study
 
 
 def make(work: Path, config: PhantomConfig, index: int) -> None:
@@ -39,7 +50,7 @@ def make(work: Path, config: PhantomConfig, index: int) -> None:
     if not folder.exists():
         write_patient(folder, index, config)
 
-    study = read_patient(folder, "", masked=config.masks != "hidden")
+    study = study_of(folder, "", config)
     if not piece_path(work / "pieces", study.study_id).exists():
         write_piece(work / "pieces", study, choice(config))
 

@@ -49,7 +49,10 @@ def head_of(volume: Volume, inside: Bool[np.ndarray, "z y x"] | None = None) -> 
         ShortError: if it is a single slice.
     """
     if min(volume.array.shape) < 2:
-        raise ShortError("the series is a single slice, and a box is of volumes")
+        raise ShortError(
+            "the series is a single slice, and a box is of volumes",
+            "nothing to do, or prepare without --depth where single slices are wanted",
+        )
 
     steps = [max(1, n // LATTICE) for n in volume.array.shape]
     lattice = tuple(slice(None, None, step) for step in steps)

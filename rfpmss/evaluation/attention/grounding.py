@@ -274,7 +274,7 @@ def _gradient(model: RFPMSS, batch: Batch, view: str) -> dict[str, Tensor]:
     """What raises the similarity of study and report; for image-only studies, of the views."""
 
     def target(batch: Batch) -> Tensor:
-        found = model.encode(batch.images, batch.present, batch.tokens)
+        found = model.encode(batch.images, batch.present, batch.tokens, batch.shown)
         return F.cosine_similarity(found.study, found.report.detach())
 
     return {"": gradient_map(model.image, batch, view, target)}

@@ -57,8 +57,10 @@ def gradient_rollout(
 def layer_maps(image: ImageEncoder, batch: Batch, view: str) -> Float[Tensor, "depth b t t"]:
     """Attention of every block on a view's image that ``focus`` names, heads averaged."""
     with torch.no_grad():
-        weights, _, rows = _weights(image, view, lambda: image(batch.images, batch.present), batch)
-    return torch.stack([_focused(part[rows], batch, view).mean(dim=1) for part in weights])
+        weights, _, rows = _weights(
+            image, view, lambda: image(batch.images, batch.present, batch.shown), batch
+        )
+    return torch.stack([_focused(part[rows], batch, view, image).mean(dim=1) for part in weights])
 
 
 def gradient_map(
@@ -74,7 +76,7 @@ def gradient_map(
         for w, g in zip(weights, gradients, strict=True)
     ]
     found = gradient_rollout([w for w, _ in kept], [g for _, g in kept])
-    return _focused(found, batch, view)
+    return _focused(found, batch, view, image)
 
 
 def gaze(model: RFPMSS, batch: Batch) -> Float[Tensor, "b w v p"]:
@@ -85,7 +87,7 @@ def gaze(model: RFPMSS, batch: Batch) -> Float[Tensor, "b w v p"]:
     """
     look = cast("Attention", model.decoder.stack[-1].look)
     with torch.no_grad(), recorded([look]) as found:
-        model(batch.images, batch.present, batch.tokens)
+        model(batch.images, batch.present, batch.tokens, batch.shown)
 
     weights = found[0].mean(dim=1)
     if len(weights) != len(batch.tokens):
@@ -161,18 +163,22 @@ def _weights(
 
     rows = slice(None)
     if image.trunk(VIEWS[0]) is image.trunk(VIEWS[-1]):  # one trunk: the views lie one by one
-        counts = [len(view) * view.shape[1] for view in batch.images]
+        counts = [
+            len(images) * image.count(name, images.shape[1])
+            for name, images in zip(VIEWS, batch.images, strict=True)
+        ]
         start = sum(counts[: VIEWS.index(view)])
         rows = slice(start, start + counts[VIEWS.index(view)])
 
     return found, value, rows
 
 
-def _focused(found: Tensor, batch: Batch, view: str) -> Tensor:
+def _focused(found: Tensor, batch: Batch, view: str, image: ImageEncoder) -> Tensor:
     """The rows of each study's image that ``focus`` names, of those of all its images."""
-    slices = batch.images[VIEWS.index(view)].shape[1]
+    stored = batch.images[VIEWS.index(view)].shape[1]
+    slices = image.count(view, stored)
     if batch.focus is None:
         return found[::slices]
 
     rows = torch.arange(len(batch.present), device=found.device) * slices
-    return found[rows + batch.focus[:, VIEWS.index(view)]]
+    return found[rows + batch.focus[:, VIEWS.index(view)] * slices // stored]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from rfpmss.config import VIEWS
+from rfpmss.data.batches.boxes import four
 from rfpmss.evaluation.attention.boxes import Box, box_of
 from rfpmss.evaluation.attention.maps import enlarge, rollout
 from rfpmss.evaluation.page.pictures import (
@@ -115,28 +116,34 @@ def stack_of(
         view: ct, mri or pathology.
         threshold: of the predicted box; None draws none.
     """
-    images = stored(cohort, tokenizer, index, view)
-    if images is None:
+    found = stored(cohort, tokenizer, index, view)
+    if found is None:
         return None
+
+    images, shown = found
 
     heats = [None] * len(images)
     if _attends(model):
         levels = levels_of(cohort, index, view) if cohort.config.order == "levels" else None
-        maps = rollout(maps_of(model.image, images, view, levels))
+        maps = rollout(maps_of(model.image, images, view, levels, shown))
+        maps = maps.repeat_interleave(len(images) // len(maps), dim=0)  # of a slab, its slices
         heats = list(enlarge(maps, images.shape[-1]))
 
+    place = cohort.places[index][VIEWS.index(view)]
+    entering = place.slices(len(images)) if place and place.voxel else range(len(images))
     marks = tuple(
         Mark(
             "" if heat is None else heat_uri(heat),
             sides(cohort.box(index, view, number)),
             sides(None if heat is None or threshold is None else box_of(heat, threshold)),
         )
-        for number, heat in enumerate(heats)
+        for number, heat in zip(entering, heats, strict=True)
     )
+    if shown is not None and view == "mri":
+        images = four(images, shown.expand(len(images), -1))
     pixels = images.numpy()
     absent = channels_of(view, pixels).absent
-    place = cohort.places[index][VIEWS.index(view)]
-    heights = place.heights if place else ()
+    heights = tuple(place.heights[k] for k in entering) if place and place.heights else ()
     return Stack(view, images.shape[-1], channels(view, pixels), marks, absent, heights)
 
 
@@ -163,15 +170,19 @@ def channels(
 
 def stored(
     cohort: Cohort, tokenizer: Tokenizer, index: int, view: str
-) -> Float32[Tensor, "s c h w"] | None:
-    """All images that the cohort has of a view, as they are stored, cut for the encoder."""
+) -> tuple[Float32[Tensor, "s c h w"], Int64[Tensor, "1 q"] | None] | None:
+    """All images that the cohort has of a view, as they are stored, cut for the encoder.
+
+    Of boxes the slices that enter, and which sequences their channels are.
+    """
     place = cohort.places[index][VIEWS.index(view)]
     if place is None:
         return None
 
     sizes = {"slices": int(place.shard.shape[1]), "series": 1, "order": "best"}
-    whole = replace(cohort, config=cohort.config.model_copy(update=sizes))
-    return whole.batch([index], tokenizer, augment=None).images[VIEWS.index(view)][0]
+    whole = replace(cohort, config=cohort.config.model_copy(update={} if place.voxel else sizes))
+    batch = whole.batch([index], tokenizer, augment=None)
+    return batch.images[VIEWS.index(view)][0], batch.shown
 
 
 def levels_of(cohort: Cohort, index: int, view: str) -> list[int] | None:
@@ -185,14 +196,19 @@ def levels_of(cohort: Cohort, index: int, view: str) -> list[int] | None:
 
 
 def maps_of(
-    image: ImageEncoder, images: Float32[Tensor, "s c h w"], view: str, levels: list[int] | None
-) -> Float[Tensor, "depth s t t"]:
-    """Attention of every block on each of the images, heads averaged."""
+    image: ImageEncoder,
+    images: Float32[Tensor, "s c h w"],
+    view: str,
+    levels: list[int] | None,
+    shown: Int64[Tensor, "1 q"] | None = None,
+) -> Float[Tensor, "depth _ t t"]:
+    """Attention of every block on each of the images, or of their slabs, heads averaged."""
     device = next(image.parameters()).device
     trunk = cast("MedicalImageTransformer", image.trunk(view))
     with torch.no_grad():
         there = torch.ones(1, dtype=torch.bool, device=device)
-        return trunk.attention(image.stem(view, images[None].to(device), there, levels))
+        shown = None if shown is None else shown.to(device)
+        return trunk.attention(image.stem(view, images[None].to(device), there, levels, shown))
 
 
 def threshold_of(folder: Path, view: str) -> float | None:

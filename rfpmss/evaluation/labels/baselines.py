@@ -175,7 +175,7 @@ def _losses(
     device = next(model.parameters()).device
     stated = [read_findings(decode(tokenizer, row)) for row in batch.tokens]
     moved = batch.to(device)
-    vectors = model.image(moved.images, moved.present).vectors.flatten(1)
+    vectors = model.image(moved.images, moved.present, moved.shown).vectors.flatten(1)
     total, count = vectors.sum() * 0.0, 0
     for name, places in classes.items():
         answers = heads[name](vectors)

@@ -221,7 +221,7 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Logits; an absent view is zero."""
-        vectors = self.image(batch.images, only(batch.present, self.views)).vectors
+        vectors = self.image(batch.images, only(batch.present, self.views), batch.shown).vectors
         return self.head(vectors.flatten(1))[:, 0]
 
 
@@ -309,7 +309,7 @@ def image_features(
     with torch.no_grad():
         for part in np.array_split(everything, max(1, len(everything) // 64)):
             batch = cohort.batch(part, tokenizer, augment=None).to(device)
-            vectors = model.image(batch.images, only(batch.present, views)).vectors
+            vectors = model.image(batch.images, only(batch.present, views), batch.shown).vectors
             found.append(vectors.flatten(1).cpu().numpy())
 
     return _finite(np.concatenate(found).astype(float), "features of the encoder")

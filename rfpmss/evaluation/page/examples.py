@@ -186,7 +186,10 @@ def write_reports(
     texts = []
     for start in range(0, len(indices), size):
         batch = cohort.batch(indices[start : start + size], tokenizer, augment=None).to(device)
-        written = model.generate(batch.images, batch.present, cohort.config.tokens, width=width)
+        length = cohort.config.tokens
+        written = model.generate(
+            batch.images, batch.present, length, width=width, shown=batch.shown
+        )
         texts += [decode(tokenizer, row) for row in written.cpu()]
 
     return texts

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from rfpmss.config import VIEWS
-from rfpmss.data.batches.batch import STAIN_DEVIATION, STAIN_MEAN
+from rfpmss.data.batches.values import STAIN_DEVIATION, STAIN_MEAN
 from rfpmss.data.study import CODE_STEP, CODE_ZERO, SIDES
 
 if TYPE_CHECKING:

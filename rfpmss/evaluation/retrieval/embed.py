@@ -164,6 +164,6 @@ def _features(
             for start in range(0, len(indices), size):
                 chosen = indices[start : start + size]
                 batch = cohort.batch(chosen, tokenizer, augment=None).to(device)
-                yield model.encode(batch.images, batch.present, batch.tokens)
+                yield model.encode(batch.images, batch.present, batch.tokens, batch.shown)
     finally:
         model.train(training)

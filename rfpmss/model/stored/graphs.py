@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from rfpmss.common.files import fill
-from rfpmss.config import CHANNELS, END, MODALITIES, PAD, START, UNK, VIEWS
+from rfpmss.config import CHANNELS, END, MODALITIES, PAD, SEQUENCES, START, UNK, VIEWS
 from rfpmss.model.image import Images
 from rfpmss.model.rfpmss import RFPMSS
 
@@ -30,13 +30,14 @@ class ImageSide(nn.Module):
 
     def forward(
         self,
-        ct: Float[Tensor, "b s 3 h w"],
-        mri: Float[Tensor, "b s 4 h w"],
-        pathology: Float[Tensor, "b s 3 h w"],
+        ct: Float[Tensor, "b s _ h w"],
+        mri: Float[Tensor, "b s _ h w"],
+        pathology: Float[Tensor, "b _ 3 h w"],
         present: Bool[Tensor, "b m"],
+        shown: Int64[Tensor, "b q"] | None = None,
     ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b v e"]]:
         """Study vector, and joint-space features; zero where a view is absent."""
-        views = self.image((ct, mri, pathology), present)
+        views = self.image((ct, mri, pathology), present, shown)
         joint = [self.project.of[view](views.tokens[:, i])[1] for i, view in enumerate(VIEWS)]
         joint = torch.stack([*joint, torch.zeros_like(joint[0])], dim=1)  # no report here
         joint = self.project.compared(joint.masked_fill(~present[..., None], 0.0), present)
@@ -79,9 +80,10 @@ def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:
         >>> sorted(graphs(model))  # doctest: +SKIP
         ['image', 'text']
     """
-    images, present, tokens = example(model)
+    images, present, tokens, shown = example(model)
     b = Dim("studies", min=1)
-    sides = {"image": (ImageSide(model), (*images, present)), "text": (TextSide(model), (tokens,))}
+    seen = (*images, present) if shown is None else (*images, present, shown)
+    sides = {"image": (ImageSide(model), seen), "text": (TextSide(model), (tokens,))}
     found = {}
     with torch.no_grad():
         for name, (side, given) in sides.items():
@@ -91,17 +93,28 @@ def graphs(model: RFPMSS) -> dict[str, ExportedProgram]:
     return found
 
 
-def example(model: RFPMSS) -> tuple[Images, Bool[Tensor, "b m"], Int64[Tensor, "b t"]]:
-    """Images, what is present, and reports of `BATCH` studies that have all; of no patient."""
+def example(
+    model: RFPMSS,
+) -> tuple[Images, Bool[Tensor, "b m"], Int64[Tensor, "b t"], Int64[Tensor, "b q"] | None]:
+    """Images, what is present, reports and sequences of `BATCH` studies that have all; of nobody.
+
+    The sequences of boxes are slots in the order of ``SEQUENCES``.
+    """
     data, device = model.data, next(model.parameters()).device
-    count = data.slices * data.series
-    shapes = [(BATCH, count, CHANNELS[view], data.size, data.size) for view in VIEWS]
+    channels, counts = dict(CHANNELS), dict.fromkeys(VIEWS, data.slices * data.series)
+    shown = None
+    if data.depth:
+        channels["mri"] = len(SEQUENCES)
+        counts |= {"ct": data.depth, "mri": data.depth}
+        shown = torch.arange(len(SEQUENCES), device=device).repeat(BATCH, 1)
+
+    shapes = [(BATCH, counts[view], channels[view], data.size, data.size) for view in VIEWS]
     ct, mri, slide = (torch.linspace(-1, 1, prod(s), device=device).reshape(s) for s in shapes)
     present = torch.ones(BATCH, len(MODALITIES), dtype=torch.bool, device=device)
     tokens = torch.full((BATCH, data.tokens), PAD, device=device)
     tokens[:, :3] = torch.tensor([START, UNK, END])
 
-    return (ct, mri, slide), present, tokens
+    return (ct, mri, slide), present, tokens, shown
 
 
 def write(model: RFPMSS, folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
@@ -28,7 +28,7 @@ from rfpmss.config import VIEWS, ModelConfig
 from rfpmss.model.rfpmss import RFPMSS
 from rfpmss.model.stored.names import bert_names, resnet_names, vit_names
 from rfpmss.model.stored.tower import digest, read_state, read_tower
-from rfpmss.model.vit import PatchStem
+from rfpmss.model.vit import PatchStem, SequenceStem
 
 State = dict[str, Tensor]
 
@@ -199,8 +199,10 @@ def _fill_vit(model: RFPMSS, state: State, source: str) -> list[Match]:
     trunk = {key: value for key, value in names.items() if not key.startswith("stem.")}
     matches = []
     for view in VIEWS:
-        target = cast("PatchStem", model.image.stems[view])
-        matches.append(_fill(f"stem of {view}", source, target, *_channels(stem, target)))
+        target = cast("PatchStem | SequenceStem", model.image.stems[view])
+        bank = isinstance(target, SequenceStem)
+        fitted = _bank(stem, target) if bank else _channels(stem, target)
+        matches.append(_fill(f"stem of {view}", source, target, *fitted))
 
     for name, part in model.image.trunks.items():
         matches.append(_fill(f"trunk ({name})", source, part, *_positions(trunk, part)))
@@ -286,6 +288,24 @@ def _channels(stem: State, target: PatchStem) -> tuple[State, dict]:
         flat["linear.bias"] = stem["bias"]
 
     return flat, {f"linear.{name}": how for name, how in changes.items()}
+
+
+def _bank(stem: State, target: SequenceStem) -> tuple[State, dict]:
+    """The kernel, its colours summed, for each name, a part of it for each slice of a patch.
+
+    Equal sequences of equal slices get the response of equal colours, as their mean is taken.
+    """
+    if "weight" not in stem:
+        return stem, {}
+
+    names, thick = len(target.weight), target.thick
+    grey = stem["weight"].sum(dim=1, keepdim=True) / thick
+    flat = {"weight": repeat(grey, "d 1 i j -> n d (z i j)", n=names, z=thick)}
+    if "bias" in stem:
+        flat["bias"] = repeat(stem["bias"], "d -> n d", n=names)
+
+    how = f"colours summed, for {names} sequences and {thick} slices"
+    return flat, dict.fromkeys(flat, how)
 
 
 def _inflate(kernel: State, channels: int) -> tuple[State, dict]:

@@ -50,6 +50,7 @@ def drawn(flip: list[bool], **changes: float) -> Draw:
         pick=np.full(b, values["pick"]),
         brightness=np.full((b, 3), values["brightness"]),
         contrast=np.full((b, 3), values["contrast"]),
+        sequences=np.zeros((b, 0, 2)),
     )
 
 

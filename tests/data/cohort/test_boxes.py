@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from rfpmss.config import SEQUENCES
+from rfpmss.config import SEQUENCES, DataConfig
+from rfpmss.data.batches import augment
+from rfpmss.data.batches.batch import Cohort
+from rfpmss.data.batches.boxes import four
+from rfpmss.data.batches.tokens import train_tokenizer
 from rfpmss.data.cohort import shards
 from rfpmss.data.cohort.options import along, box_size, check_box
+from rfpmss.data.cohort.places import locate
 from rfpmss.data.cohort.shards import open_shard
-from rfpmss.data.errors import GeometryError, ShortError
+from rfpmss.data.errors import GeometryError, ShortError, TextError
 from rfpmss.data.readers.box import box_at, foreground, head_of, into, require_inside
 from rfpmss.data.readers.grid import onto
 from rfpmss.data.readers.volume import Volume, read_nifti
@@ -257,3 +264,128 @@ def test_a_box_whose_sides_nobody_gives_holds_a_head_with_its_nose():
     assert [box_size(None, 36, (mm,)) * mm for mm in (1.0, 2.0, 3.0)] == [216, 216, 216]
     assert along((1.0, 1.0, 4.0)) == (1.0, 1.0, 4.0)
     assert along((3.0,)) == (3.0, 3.0, 3.0)
+
+
+def opened(root, **changes):
+    config = {"depth": 8, "spacing": (12.0, 12.0, 12.0), "resize": 16, "size": 12, "slices": 2}
+    return Cohort.open(root / "out" / "manifest.csv", DataConfig(**config | changes))
+
+
+@pytest.fixture(scope="module")
+def words():
+    return train_tokenizer(["a mass on the left"], 64)
+
+
+def both(cohort):
+    """The patient of six sequences and CT, and the one of T1 alone."""
+    return sorted(range(2), key=lambda i: -len(cohort.places[i][1].all))
+
+
+def test_the_middle_slices_of_all_sequences_enter_by_their_names(cohort, words):
+    root, rows = cohort
+    data = opened(root)
+    many, one = both(data)
+    batch = data.batch([many, one], words, augment=None)
+    names = [SEQUENCES[name] for name in batch.shown[0]]
+    mine = [r for r in rows if r.study_id == data.studies[many].study_id and r.sequence]
+    assert names == [row.sequence for row in mine]
+    assert batch.shown[1].tolist() == [0] + [-1] * 5
+    for slot, row in enumerate(mine):
+        wanted = shown(root, row)[2:10, 0, 2:14, 2:14].astype(np.float32) / 32 - 4
+        np.testing.assert_allclose(batch.images[1][0, :, slot], wanted, atol=1e-6)
+    assert (batch.images[1][1, :, 1:] == 0).all()
+    assert batch.images[0].shape == (2, 8, 3, 12, 12)
+    assert batch.present.tolist()[0] == [True, True, False, True]
+    picture = batch.image(1)[0]
+    slots = [names.index(name) for name in ("t1", "t1ce", "flair")]
+    at = int(batch.focus[0, 1])
+    np.testing.assert_allclose(picture[[0, 1, 3]], batch.images[1][0, at, slots], atol=1e-6)
+    assert (picture[2] == 0).all()  # no T2
+    np.testing.assert_array_equal(data.images([many], 1)[0], picture)
+
+
+def test_a_mask_says_which_slice_maps_are_about(cohort):
+    root, _ = cohort
+    data = opened(root)
+    many, _ = both(data)
+    place = data.places[many][1]
+    boxes = dict(enumerate(place.boxes[2:10]))
+    areas = {k: (b[2] - b[0]) * (b[3] - b[1]) for k, b in boxes.items() if b}
+    at, number = data._focus(place)
+    assert (number, areas[at]) == (at + 2, max(areas.values()))
+    assert data.box(many, "mri") == data.box(many, "mri", number) != None  # noqa: E711
+
+
+def test_sequences_are_left_out_and_unnamed_by_a_draw_of_the_study_alone(cohort, words):
+    root, _ = cohort
+    data = opened(root, drop=0.5, unname=0.25, flip=0.0)
+    many, one = both(data)
+    left, unnamed, drawn = 0, 0, []
+    for epoch in range(150):
+        batch = data.batch([many, one], words, augment=(3, epoch))
+        seen = [name for name in batch.shown[0].tolist() if name >= 0]
+        assert seen
+        assert batch.shown[1][0] in (0, len(SEQUENCES) - 1)  # never the only one
+        left += 6 - len(seen)
+        unnamed += seen.count(len(SEQUENCES) - 1)
+        drawn.append(seen)
+        alone = data.batch([many], words, augment=(3, epoch))
+        assert [n for n in alone.shown[0].tolist() if n >= 0] == seen
+        assert torch.equal(alone.images[1][0][:, : len(seen)], batch.images[1][0][:, : len(seen)])
+    assert left / 900 == pytest.approx(0.5, abs=4 * (0.25 / 900) ** 0.5)
+    # One of the six is `other` by itself; a quarter of the other five becomes it.
+    assert unnamed / 450 == pytest.approx((1 + 5 / 4) / 6, abs=4 * (0.25 / 450) ** 0.5)
+    assert len({tuple(seen) for seen in drawn}) > 30
+
+
+def test_the_draw_of_slices_is_what_it_was_and_that_of_boxes_begins_with_it():
+    index = np.arange(40)
+    for kind in ("study", "view"):
+        plain = augment.draw(DataConfig(draw=kind), 5, 7, index)
+        boxes = augment.draw(DataConfig(draw=kind, depth=8), 5, 7, index)
+        for name, value in vars(plain).items():
+            if name != "sequences":
+                np.testing.assert_array_equal(value, getattr(boxes, name))
+        assert plain.sequences.shape == (40, 0, 2)
+        assert boxes.sequences.shape == (40, 64, 2)
+
+
+def test_a_slice_of_few_names_is_shown_as_it_is_and_of_none_of_the_four_as_not_known():
+    images = torch.randn(2, 3, 2, 2)
+    codes = torch.tensor([[1, 1, 9], [6, 10, -1]])
+    first, second = four(images, codes)
+    np.testing.assert_allclose(first[1], images[0, :2].mean(dim=0), atol=1e-6)
+    assert (first[[0, 2, 3]] == 0).all()
+    np.testing.assert_allclose(second, images[1, :2].mean(dim=0).expand(4, -1, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "cure"),
+    [
+        ({"depth": 0}, "reads slices, got a cohort whose ct are boxes|mri are boxes", "tiny3d"),
+        ({"spacing": (3.0, 3.0, 3.0)}, "got 12x12x12 mm", "--data.spacing 12 12 12"),
+        ({"depth": 13}, "at least data.depth=13 slices .* got 12 of 16", "at most 12"),
+        ({"resize": 18}, "of data.resize=18 pixels, got 12 of 16", "--data.resize 16"),
+    ],
+)
+def test_boxes_of_another_kind_are_refused_with_the_way_out(changes, said, cure, cohort):
+    with pytest.raises(TextError, match=said) as caught:
+        opened(cohort[0], **changes)
+    assert cure in caught.value.cure
+
+
+def test_slices_are_refused_where_boxes_are_read(cohort, tmp_path):
+    root, _ = cohort
+    prepared(root / "src", tmp_path / "out")
+    with pytest.raises(TextError, match="reads boxes, got a cohort whose (ct|mri) are slices"):
+        opened(tmp_path)
+
+
+def test_a_name_that_is_none_is_refused(cohort, tmp_path):
+    rows = [row for row in cohort[1] if row.sequence]
+    for changes, said in (
+        ({"sequence": "t3"}, "sequence must be one of t1, "),
+        ({"voxel": "1 1"}, "voxel must be three lengths"),
+    ):
+        with pytest.raises(TextError, match=said):
+            locate([replace(rows[0], **changes)], cohort[0] / "out", {})

@@ -87,6 +87,7 @@ def test_presets_keep_the_names_of_their_cohorts() -> None:
     assert {name: folder_name(make().phantom) for name, make in PRESETS.items()} == {
         "smoke": "phantom-a3ca723ad299",
         "tiny": "phantom-0661f95a85dc",
+        "tiny3d": "phantom-182074d4c8d5",
         "small": "phantom-cd3c9ae01057",
         "paper": "phantom-bda0011372bc",
         "paper-standardised": "phantom-bda0011372bc",
