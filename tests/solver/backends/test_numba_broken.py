@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import pickle
+import pkgutil
 import sys
 import types
 import warnings
@@ -18,8 +19,12 @@ from multisk._backends.numba import available
 from multisk._backends.numba import solve as _cpu
 from multisk._warning import MultiskWarning
 
-LOOPS = ("loops", "newton", "whole")
 PACKAGE = "multisk._backends.numba"
+PLAIN = {"arrays", "available", "batch", "solve"}
+LOOPS = {
+    one.name for one in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
+} - PLAIN
+"""Modules that are compiled, or hold what another has compiled."""
 X = torch.rand(60, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 SOLVERS = [multisk.Newton(), multisk.Sinkhorn(steps=7), multisk.Sinkhorn()]
 
@@ -67,7 +72,8 @@ def assert_right(found, truth):
 
 
 def numba_of(njit):
-    """A package `numba` with that decorator."""
+    """A package `numba` with that decorator, beside the real compiler's classes."""
+    importlib.import_module("numba.core.compiler")
     fake = types.ModuleType("numba")
     fake.__spec__ = importlib.machinery.ModuleSpec("numba", None)
     if isinstance(njit, Exception):
