@@ -12,6 +12,7 @@ from torch import Tensor
 from multisk._backends import operators
 from multisk._backends.choose import forms_square, kernels_visit, one_derivative
 from multisk._backends.torch.passes import schur_part
+from multisk._backends.torch.subnormal import flushed
 from multisk._backends.torch.tiles import tiles
 from multisk._backends.triton import visits
 from multisk._problem.problem import wrapped
@@ -79,7 +80,8 @@ class ImplicitPlan(torch.autograd.Function):
         elif kernels_visit(what.system):
             z, alpha, beta = visited_plan(what, grad)
         else:
-            z, alpha, beta = tiled_plan(what, plan, grad)
+            with flushed():
+                z, alpha, beta = tiled_plan(what, plan, grad)
 
         factor = scale
         if factor is None:

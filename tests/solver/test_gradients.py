@@ -240,3 +240,19 @@ def test_compiled_derivatives_of_sweeps_are_those_of_plain_torch_in_float64(step
         for kind, bound in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
             for found, exact in zip(derivatives(make, kind), want, strict=True):
                 assert (found - exact).abs().max() <= bound * exact.abs().max()
+
+
+def test_a_plan_that_underflows_has_its_gradient_in_single_precision():
+    """Entries below the smallest normal number count as 0; a processor's own mode is kept."""
+    x = torch.sigmoid(torch.randn(150, 70, generator=torch.Generator().manual_seed(2)))
+    found = []
+    for kind in (torch.float32, torch.float64):
+        given = x.to(kind).requires_grad_()
+        plan = solve(given, Transport(eps=0.006), Newton()).plan
+        (gradient,) = torch.autograd.grad(plan.square().sum(), given)
+        found.append(gradient.double())
+        if kind == torch.float32:
+            assert ((plan > 0) & (plan < torch.finfo(kind).tiny)).any()
+
+    torch.testing.assert_close(*found, rtol=0, atol=1e-5 * float(found[1].abs().max()))
+    assert float(torch.tensor(torch.finfo(torch.float32).tiny) / 2) > 0
