@@ -25,7 +25,7 @@ PAPER = {
         **{"text_heads": 12, "text_mlp": 3072, "text_pooling": "pooler", "text_frozen": 0},
         **{"decoder_dim": 1024, "decoder_heads": 16, "decoder_mlp": 4096, "decoder_depth": 1},
         **{"decoder_prenorm": False, "dropout": 0.1, "token_dim": 4096, "joint_heads": 64},
-        **{"joint_mlp": 4096, "joint_dim": 6144, "anchors": 64, "rebuild": False},
+        **{"joint_mlp": 4096, "joint_dim": 6144, "anchors": 64, "rebuild": False, "thick": 1},
         **{"image_weights": None, "text_weights": None, "text": None, "slice_pooling": "mean"},
         **{"standardise": False, "study_words": False, "token_types": True},
         "resnet_width": 64,

@@ -64,7 +64,8 @@ def stack(cohort, view, count):
 
 def test_all_stored_images_are_shown_with_their_own_boxes(opened, tmp_path):
     many = stack(opened.cohort, "mri", 3)
-    images = stored(many, opened.tokenizer, 0, "mri")
+    images, shown = stored(many, opened.tokenizer, 0, "mri")
+    assert shown is None
     single = opened.cohort.batch([0, 1, 2], opened.tokenizer, augment=None).images[1][:, 0]
     assert torch.equal(images, single)
     for number in range(3):
@@ -78,8 +79,8 @@ def test_all_stored_images_are_shown_with_their_own_boxes(opened, tmp_path):
     index = np.array([0, 1])
     embeddings = embed(opened.model, opened.cohort, opened.tokenizer, index, 2)
     run = sections.Opened(opened.model, many, opened.tokenizer, opened.config, embeddings, tmp_path)
-    [shown] = sections._stacks(run, "mri", index, 0.5)
-    assert shown == {"study": many.studies[0].study_id, "stack": mri}
+    [found] = sections._stacks(run, "mri", index, 0.5)
+    assert found == {"study": many.studies[0].study_id, "stack": mri}
 
 
 def test_attention_of_an_image_alone_is_that_among_other_views(opened):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from benchmarks.boxes import CHANGES, Changed, shifted
+from benchmarks.controls.boxes import CHANGES, Changed, shifted
 from rfpmss import embed, evaluate, export, train
 from rfpmss.config import VIEWS, tiny3d
 from rfpmss.data.phantom import ensure_cohort

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from benchmarks.levels import Changed, elsewhere, shuffled
-from benchmarks.levels import inner as inner_slices
+from benchmarks.controls.levels import Changed, elsewhere, shuffled
+from benchmarks.controls.levels import inner as inner_slices
 from rfpmss import train
 from rfpmss.config import VIEWS, levels, smoke
 from rfpmss.data.batches.batch import Cohort

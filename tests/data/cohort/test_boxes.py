@@ -372,6 +372,7 @@ def test_boxes_of_another_kind_are_refused_with_the_way_out(changes, said, cure,
     with pytest.raises(TextError, match=said) as caught:
         opened(cohort[0], **changes)
     assert cure in caught.value.cure
+    assert opened(cohort[0])  # depth, spacing and pixels that it names
 
 
 def test_slices_are_refused_where_boxes_are_read(cohort, tmp_path):
@@ -379,6 +380,7 @@ def test_slices_are_refused_where_boxes_are_read(cohort, tmp_path):
     prepared(root / "src", tmp_path / "out")
     with pytest.raises(TextError, match="reads boxes, got a cohort whose (ct|mri) are slices"):
         opened(tmp_path)
+    assert opened(tmp_path, depth=0)  # as it says
 
 
 def test_a_name_that_is_none_is_refused(cohort, tmp_path):

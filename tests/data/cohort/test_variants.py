@@ -53,6 +53,9 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+BOXES = {"depth": 8, "side": 24, "spacing": (4.0, 4.0, 4.0)}
+
+
 def made(root: Path, index: int, config: PhantomConfig = SMALL, **options: object) -> Path:
     folder = root / "-".join(map(str, options.values())) / study_id(index)
     write_patient(folder, index, config.model_copy(update=options))
@@ -70,8 +73,8 @@ def volume(folder: Path, part: str) -> np.ndarray:
 
 def test_the_plain_cohort_keeps_its_name_and_every_option_makes_another() -> None:
     assert folder_name(smoke().phantom) == "phantom-a3ca723ad299"
-    assert (set(HARD) - {"missing"}) | {"edition", "level", "masks"} == LATER
-    options = {**HARD, "level": "off", "masks": "boxes"}
+    assert (set(HARD) - {"missing"}) | {"edition", "level", "masks", *BOXES} == LATER
+    options = {**HARD, **BOXES, "level": "off", "masks": "boxes"}
     names = {folder_name(SMALL.model_copy(update={name: options[name]})) for name in options}
     assert len(names | {folder_name(SMALL)}) == len(options) + 1
 

@@ -386,6 +386,42 @@ ELSEWHERE = {
         "data/identity/test_hospital.py",
         "test_a_larger_share_for_test_holds_enough_reports_out",
     ),
+    "prepare it with --depth and --spacing, or train with --data.depth 0": (
+        "data/cohort/test_boxes.py",
+        "test_slices_are_refused_where_boxes_are_read",
+    ),
+    "train with --data.depth, as --preset tiny3d does, or prepare without --depth": (
+        "data/cohort/test_boxes.py",
+        "test_boxes_of_another_kind_are_refused_with_the_way_out",
+    ),
+    "train with --data.spacing ": (
+        "data/cohort/test_boxes.py",
+        "test_boxes_of_another_kind_are_refused_with_the_way_out",
+    ),
+    "train with --data.resize ": (
+        "data/cohort/test_boxes.py",
+        "test_boxes_of_another_kind_are_refused_with_the_way_out",
+    ),
+    "or prepare without --depth where single slices are wanted": (
+        "data/cohort/test_boxes.py",
+        "test_a_slice_alone_is_refused_and_its_study_goes_on_without_it",
+    ),
+    ", or prepare with --spacing ": (
+        "data/cohort/test_boxes.py",
+        "test_boxes_of_another_kind_are_refused_with_the_way_out",
+    ),
+    ", a --data.size of at most that and a --data.depth of at most ": (
+        "data/cohort/test_boxes.py",
+        "test_boxes_of_another_kind_are_refused_with_the_way_out",
+    ),
+    ", or prepare with another --size and --depth": (
+        "data/cohort/test_boxes.py",
+        "test_boxes_of_another_kind_are_refused_with_the_way_out",
+    ),
+    "prepare with a larger --depth, --size or --spacing": (
+        "data/cohort/test_boxes.py",
+        "test_a_box_that_leaves_out_most_of_the_head_is_refused_with_its_size",
+    ),
     "(--label-columns takes it all the same)": (
         "data/reports/test_labels.py",
         "test_columns_can_be_asked_for_by_name",

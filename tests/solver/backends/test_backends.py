@@ -133,7 +133,9 @@ def test_one_file_asks_what_a_device_and_an_installation_can_do():
 
 def test_the_costs_that_decide_are_read_at_the_choice(monkeypatch):
     pytest.importorskip("numba")
-    x, problem = unit_scores(30, 6), MultiAssignment(k=2)
+    problem = MultiAssignment(k=2)
+    x = torch.stack([unit_scores(30, 6)] * 9)  # more than are cooled one by one
+    assert multisk.solve(x, problem, Newton()).backend == "numba"
     monkeypatch.setattr(choose.Costs, "DENSE_COLUMNS", 5)
     assert multisk.solve(x, problem, Newton()).backend == "torch"
     with multisk.use_backend("numba"):

@@ -1,6 +1,6 @@
 """Controls of a run on slices of all levels: what its retrieval is made of.
 
-    python -m benchmarks.levels --run-dir RUN
+    python -m benchmarks.controls.levels --run-dir RUN
 
 R@5 of the held-out studies as they are; with the slices of CT and MRI of each study in another
 order, which a model that uses heights must notice; with only the middle two slices, the outer ones

@@ -1,6 +1,6 @@
 """Controls of a run on boxes: what its retrieval needs of the sequences, and of their places.
 
-    python -m benchmarks.boxes --run-dir RUN
+    python -m benchmarks.controls.boxes --run-dir RUN
 
 R@5 of the held-out studies as they are; with sequences left out, repeated, in another order, under
 names never seen in training, or among a dozen; with each sequence moved by some voxels along a
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.levels import PAIRS, Changed, elsewhere
+from benchmarks.controls.levels import PAIRS, Changed, elsewhere
 from rfpmss.config import SEQUENCES, VIEWS
 from rfpmss.data.batches.batch import Batch
 from rfpmss.evaluation.retrieval.embed import embed, match
