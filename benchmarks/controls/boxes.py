@@ -8,21 +8,16 @@ random diagonal of its own, as a patient who moves between two series does it; a
 of another patient, which must be at chance.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.controls.levels import PAIRS, Changed, elsewhere
+from benchmarks.controls.levels import elsewhere, tabulate
 from rfpmss.config import SEQUENCES, VIEWS
 from rfpmss.data.batches.batch import Batch
-from rfpmss.evaluation.retrieval.embed import embed, match
-from rfpmss.evaluation.retrieval.ranks import rank
-from rfpmss.runs.opened import open_run
 
 MRI = VIEWS.index("mri")
 T1CE, FLAIR, OTHER = (SEQUENCES.index(name) for name in ("t1ce", "flair", "other"))
@@ -91,20 +86,7 @@ CHANGES: dict[str, Callable[[Batch], Batch]] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Print a row for each change."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="manifest, where it was moved")
-    asked = parser.parse_args(argv)
-    run = open_run(asked.run_dir, asked.data, "cpu")
-    indices = run.cohort.indices("test")
-    print("| what enters | " + " | ".join(" -> ".join(pair) for pair in PAIRS) + " |")
-    print("|---" * (1 + len(PAIRS)) + "|")
-    for name, change in CHANGES.items():
-        cohort = Changed(**vars(run.cohort), change=change)
-        found = embed(run.model, cohort, run.tokenizer, indices, 32)
-        scores = [match(found, *pair) for pair in PAIRS]
-        hits = [rank(m.scores, found.patient[m.rows], found.patient[m.columns]) for m in scores]
-        print(f"| {name} | " + " | ".join(f"{100 * h.hits(5).mean():.1f}" for h in hits) + " |")
+    tabulate(CHANGES, (__doc__ or "").partition("\n")[0], argv, size=32)
 
 
 def _count(batch: Batch) -> int:

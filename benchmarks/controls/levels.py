@@ -71,7 +71,14 @@ class Changed(Cohort):
 
 def main(argv: list[str] | None = None) -> None:
     """Print a row for each control."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    tabulate(CONTROLS, (__doc__ or "").partition("\n")[0], argv, size=64)
+
+
+def tabulate(
+    changes: dict[str, Callable[[Batch], Batch]], about: str, argv: list[str] | None, size: int
+) -> None:
+    """Print a row for each change of what enters the run asked for, ``size`` studies at a time."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="manifest, where it was moved")
     asked = parser.parse_args(argv)
@@ -79,9 +86,9 @@ def main(argv: list[str] | None = None) -> None:
     indices = run.cohort.indices("test")
     print("| what enters | " + " | ".join(" -> ".join(pair) for pair in PAIRS) + " |")
     print("|---" * (1 + len(PAIRS)) + "|")
-    for name, change in CONTROLS.items():
+    for name, change in changes.items():
         cohort = Changed(**vars(run.cohort), change=change)
-        found = embed(run.model, cohort, run.tokenizer, indices, 64)
+        found = embed(run.model, cohort, run.tokenizer, indices, size)
         scores = [match(found, *pair) for pair in PAIRS]
         hits = [rank(m.scores, found.patient[m.rows], found.patient[m.columns]) for m in scores]
         print(f"| {name} | " + " | ".join(f"{100 * h.hits(5).mean():.1f}" for h in hits) + " |")

@@ -14,10 +14,8 @@ from multisk._problem.system import System, transpose
 from multisk._solvers.around import around
 from multisk._solvers.precise import put
 
-LOOSE, SHORT = (
-    1e-3,
-    16,
-)  # relative error on the way from one temperature to another, and most passes
+LOOSE = 1e-3  # relative error on the way from one temperature to another
+SHORT = 16  # most passes at each of them
 TURNS = 3  # around a start, and around what was found where that was far
 
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from benchmarks.controls.boxes import CHANGES, Changed, shifted
+from benchmarks.controls.boxes import CHANGES, shifted
+from benchmarks.controls.levels import Changed
 from rfpmss import embed, evaluate, export, train
 from rfpmss.config import VIEWS, tiny3d
 from rfpmss.data.phantom import ensure_cohort
