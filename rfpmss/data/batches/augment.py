@@ -47,6 +47,10 @@ class Draw:
     sequences: Float64[np.ndarray, "b n 2"]
     """Of boxes: whether each sequence is left out, and whether it keeps its name, 0 to 1."""
 
+    def of(self, studies: list[int]) -> Draw:
+        """The draws of some studies of the batch."""
+        return Draw(**{name: value[studies] for name, value in vars(self).items()})
+
 
 def uniform(
     seed: int, epoch: int, index: Int64[np.ndarray, " b"], draws: int

@@ -325,7 +325,7 @@ class Cohort:
                 result[positions] = augmenting.centre(decode(codes, view), self.config)
             else:
                 augmenting.apply(
-                    *(codes, self.config, _take(drawn, positions), view),
+                    *(codes, self.config, drawn.of(positions), view),
                     scale(view, codes.shape[2]),
                     into=[result[p] for p in positions],
                 )
@@ -348,10 +348,6 @@ def _require_heights(places: Iterable[Sequence[Place | None]]) -> None:
 
 def _area(box: Box | None) -> float:
     return 0.0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _take(drawn: augmenting.Draw, positions: list[int]) -> augmenting.Draw:
-    return augmenting.Draw(**{name: value[positions] for name, value in vars(drawn).items()})
 
 
 def _study(rows: list[Row]) -> Study:

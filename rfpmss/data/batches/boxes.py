@@ -60,8 +60,8 @@ def read_boxes(
         if drawn is None:
             into.copy_(augmenting.centre(decode(codes, view), config)[0])
         else:
-            mine = Draw(**{name: value[[row]] for name, value in vars(drawn).items()})
-            augmenting.apply(codes, config, mine, view, scale(view, channels), into=[into])
+            gains = scale(view, channels)
+            augmenting.apply(codes, config, drawn.of([row]), view, gains, into=[into])
 
     return result, shown
 
